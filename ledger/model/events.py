@@ -1,0 +1,198 @@
+"""Events: what a caller hands in, what a store prepares, and what it has recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ledger.errors import InvalidInput, ValueTooLarge
+from ledger.model.fields import check_change
+from ledger.model.instants import to_micros
+from ledger.model.values import canonical, check_text, decode
+
+#: The shape of the rows that this code writes; older ones are brought up to it on read (see ``upcast``).
+SCHEMA_VERSION = 1
+#: ``expected_version`` for an append that does not care.
+ANY_VERSION = -1
+#: Changes in one event.
+MAX_CHANGES = 1000
+#: Bytes of canonical JSON in one event: a request to BigQuery's Storage Write API takes 10 MB, an event is never split
+#: between two, and its rows carry other columns too.
+MAX_EVENT_BYTES = 8_000_000
+_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write to one slot: set (or remove) a field, under a key where the field is keyed.
+
+    Attributes:
+        field: A name from ``ledger.model.fields``.
+        key: Empty for a field that is not keyed.
+        value: Any JSON value; None where ``removed``.
+        removed: Take the slot away instead of setting it.
+    """
+
+    field: str
+    key: str = ""
+    value: Any = None
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append.
+
+    Attributes:
+        event_type: What happened, past tense: ``constraints.updated``.
+        changes: 1 to ``MAX_CHANGES``, no (field, key) twice.
+        event_id: The event's identity, a UUIDv7; appending it again records it once.
+        actor: Who did it, where that is not the session's owner.
+        occurred_at: When it happened by the caller's clock; the store's time of recording where None.
+        user_id: The owner; needed by the event that begins a session, and only there.
+        may_repeat: False where the event_id was made for this very append, so that no store need look for it.
+    """
+
+    event_type: str
+    changes: Sequence[Change]
+    event_id: str
+    actor: str | None = None
+    occurred_at: datetime | None = None
+    user_id: str | None = None
+    may_repeat: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did: the version given, and whether this event had been recorded before."""
+
+    session_id: str
+    version: int
+    event_id: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """One change as it stands in the store.
+
+    Attributes:
+        text: The value as canonical JSON text; None where the slot was removed or its value erased.
+        value_hash, value_salt: None where nothing is hashed (removals, and rows without a chain). An erased value has
+            lost its text and salt and kept its hash.
+    """
+
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+    value_hash: str | None = None
+    value_salt: str | None = None
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded afresh at each call, so that nothing a reader does to it can reach the record."""
+        return None if self.text is None else decode(self.text)
+
+    @property
+    def erased(self) -> bool:
+        """Whether the value was erased after it had been recorded."""
+        return self.value_hash is not None and self.value_salt is None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as a store recorded it; immutable. Times are aware and in UTC."""
+
+    session_id: str
+    version: int
+    event_id: str
+    event_type: str
+    changes: tuple[RecordedChange, ...]
+    user_id: str
+    actor: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    created_at: datetime
+    schema_version: int
+    store_id: str
+    prev_hash: str | None = None
+    event_hash: str | None = None
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where the event stands in its session: versions count up, equal ones are ordered by event_id."""
+        return self.version, self.event_id
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChange:
+    """A checked change with the text of its value; ``text`` is None where the slot is removed."""
+
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """A checked event, ready to be given a version; times are microseconds since 1970."""
+
+    event_id: str
+    event_type: str
+    changes: tuple[PreparedChange, ...]
+    actor: str | None
+    occurred_at: int | None
+    user_id: str | None
+    may_repeat: bool
+
+
+def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
+    """Check an event whole and render its values; nothing of the caller's is changed or kept.
+
+    Raises:
+        InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
+        ValueTooLarge: The values are together over ``max_bytes`` of canonical JSON.
+    """
+    if not isinstance(event.event_type, str) or not _EVENT_TYPE.fullmatch(event.event_type):
+        raise InvalidInput(f"event_type {str(event.event_type)[:70]!r} must look like 'constraints.updated'.")
+    if event.may_repeat:
+        check_text(event.event_id, "event_id")
+    if event.actor is not None:
+        check_text(event.actor, "actor")
+    if event.user_id is not None:
+        check_text(event.user_id, "user_id")
+    occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
+    changes = _prepare_changes(event.changes, max_changes)
+    size = sum(len(change.text) for change in changes if change.text is not None)
+    if size * 4 > max_bytes:  # characters are at most four bytes: only large events are counted exactly
+        size = sum(len(change.text.encode()) for change in changes if change.text is not None)
+        if size > max_bytes:
+            raise ValueTooLarge(
+                f"The event holds {size:,} bytes of JSON; one event takes at most {max_bytes:,} (the limit of a "
+                "BigQuery write request). Store large content elsewhere and record where it is, or split the event.",
+                size=size,
+                limit=max_bytes,
+            )
+    return PreparedEvent(
+        event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
+    )
+
+
+def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[PreparedChange, ...]:
+    prepared = []
+    slots = set()
+    for change in changes:
+        value = check_change(change.field, change.key, change.value, change.removed)
+        if (change.field, change.key) in slots:
+            raise InvalidInput(f"The event sets {change.field} {change.key!r} twice; one change per slot.")
+        slots.add((change.field, change.key))
+        text = None if change.removed else canonical(value, change.field)
+        prepared.append(PreparedChange(change.field, change.key, text, change.removed))
+    if not 1 <= len(prepared) <= max_changes:
+        raise InvalidInput(f"An event holds 1 to {max_changes:,} changes, not {len(prepared):,}.")
+    return tuple(prepared)

@@ -1,0 +1,119 @@
+"""The fold: a session's state is the last write per (field, key), in the order (version, event_id). Nothing else.
+
+It follows that duplicates, order of arrival and the way events were batched cannot change a state. Latest state,
+state at a version or time, history and diff are all this one idea; ``sql/views/session_fields.sql`` and
+``sql/views/session_history.sql`` are the same in GoogleSQL, and a property test holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.values import decode
+
+
+class Written(NamedTuple):
+    """What stands in a slot, and the event that wrote it; ``text`` is canonical JSON, None for an erased value."""
+
+    text: str | None
+    version: int
+    event_id: str
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded afresh at each call."""
+        return None if self.text is None else decode(self.text)
+
+
+#: A state: what stands in each (field, key). Slots whose last write removed them are not in it.
+State = Mapping[tuple[str, str], Written]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One write to one slot and how long it held: from ``version`` until ``superseded_by`` (None: it still holds)."""
+
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+    version: int
+    event_id: str
+    superseded_by: int | None
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded afresh at each call; None where the slot was removed."""
+        return None if self.text is None else decode(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A slot that differs between two states; ``before`` or ``after`` is None where the slot is missing there."""
+
+    field: str
+    key: str
+    before: Written | None
+    after: Written | None
+
+
+def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[tuple[str, str], Written]:
+    """The state after ``events``, in whatever order and however often they come.
+
+    Args:
+        events: Events of one session.
+        at_version: Leave out what came after this version; None for all.
+    """
+    last: dict[tuple[str, str], tuple[tuple[int, str], RecordedChange]] = {}
+    for event in events:
+        if at_version is not None and event.version > at_version:
+            continue
+        position = event.position
+        for change in event.changes:
+            slot = (change.field, change.key)
+            held = last.get(slot)
+            if held is None or held[0] < position:
+                last[slot] = (position, change)
+    return {
+        slot: Written(change.text, version, event_id)
+        for slot, ((version, event_id), change) in last.items()
+        if not change.removed
+    }
+
+
+def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
+    """The version a session had at a time by its store's clock; 0 before its first event."""
+    return max((event.version for event in events if event.recorded_at <= at), default=0)
+
+
+def history(events: Iterable[RecordedEvent]) -> list[Interval]:
+    """Every write once, with the version that superseded it, ordered by (version, event_id, field, key).
+
+    The state at a version v is exactly the intervals with ``version <= v`` and ``superseded_by`` None or above v that
+    are not removed; of several writes with one version only the last by event_id ever holds.
+    """
+    writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
+    for event in events:
+        for change in event.changes:
+            writes.setdefault((change.field, change.key), {})[event.position] = change
+    intervals = []
+    for (field, key), by_position in writes.items():
+        ordered = sorted(by_position)
+        for index, (version, event_id) in enumerate(ordered):
+            change = by_position[version, event_id]
+            superseded_by = ordered[index + 1][0] if index + 1 < len(ordered) else None
+            intervals.append(Interval(field, key, change.text, change.removed, version, event_id, superseded_by))
+    return sorted(intervals, key=lambda write: (write.version, write.event_id, write.field, write.key))
+
+
+def diff(before: State, after: State) -> list[Difference]:
+    """The slots that differ in value or presence between two states, ordered by (field, key)."""
+    return [
+        Difference(*slot, before.get(slot), after.get(slot))
+        for slot in sorted(before.keys() | after.keys())
+        if slot not in before or slot not in after or before[slot].text != after[slot].text
+    ]

@@ -1,0 +1,49 @@
+"""Instants: aware UTC datetimes in Python, integer microseconds since 1970 in rows, RFC 3339 text in JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from ledger.errors import InvalidInput
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(instant: datetime, name: str = "time") -> int:
+    """Microseconds since 1970 of an aware datetime.
+
+    Raises:
+        InvalidInput: ``instant`` is no datetime, or is naive: it would mean another time on another machine.
+    """
+    if not isinstance(instant, datetime):
+        raise InvalidInput(f"{name} must be a datetime with a time zone, not {type(instant).__name__}.")
+    if instant.tzinfo is None or instant.utcoffset() is None:
+        raise InvalidInput(
+            f"{name} {instant.isoformat()} has no time zone; add one, for example .replace(tzinfo=timezone.utc)."
+        )
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The UTC datetime of ``micros`` microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def to_text(instant: datetime, name: str = "time") -> str:
+    """RFC 3339 in UTC with six decimals, which sorts as text: ``2026-11-21T05:00:00.000000Z``."""
+    utc = from_micros(to_micros(instant, name))
+    return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if utc.year >= 1000 else utc.isoformat().replace("+00:00", "Z")
+
+
+def from_text(text: str, name: str = "time") -> datetime:
+    """The UTC datetime of an RFC 3339 text that carries its offset.
+
+    Raises:
+        InvalidInput: The text is no timestamp or has no offset.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{name} {text!r} is no RFC 3339 timestamp such as 2026-11-21T05:00:00Z.") from None
+    return from_micros(to_micros(instant, name))

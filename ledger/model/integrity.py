@@ -1,0 +1,88 @@
+"""The hash chain: every event carries the hash of what it says and of the event before it.
+
+``value_hash`` is SHA-256 over a random salt and the canonical JSON text, so it gives nothing away once value and salt
+are erased; ``event_hash`` covers the envelope, each change's field, key, removed and value_hash, and ``prev_hash``.
+Erasing a value therefore leaves the chain whole, and changing one breaks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+import orjson
+
+from ledger.errors import CorruptEvent
+from ledger.model.events import RecordedEvent
+from ledger.model.instants import to_micros
+
+
+def value_hash(salt: str, text: str) -> str:
+    """Hex SHA-256 of a salt (hex text) and a value's canonical JSON text."""
+    return sha256(f"{salt}{text}".encode()).hexdigest()
+
+
+def event_hash(
+    prev_hash: str | None,
+    envelope: tuple[str, int, str, str, str, str | None, int, int, int, int],
+    changes: Iterable[tuple[str, str, bool, str | None]],
+) -> str:
+    """Hex SHA-256 of an event.
+
+    Args:
+        prev_hash: The hash of the session's event before; None for its first.
+        envelope: session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, created_at (all
+            in microseconds) and schema_version.
+        changes: field, key, removed and value_hash of each change, in any order.
+    """
+    return sha256(orjson.dumps([prev_hash, envelope, sorted(changes, key=lambda change: change[:2])])).hexdigest()
+
+
+def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int:
+    """Check a run of one session's events, in order, against their hashes.
+
+    Args:
+        events: Consecutive events, as recorded; those without an event_hash (appended straight to a warehouse) carry
+            no chain and are passed over.
+        prev_hash: The hash of the event before the first; None at the start of a session.
+
+    Returns:
+        How many events were checked.
+
+    Raises:
+        CorruptEvent: A value, an envelope or the order is not what was recorded; session and version are named.
+    """
+    checked = 0
+    for event in events:
+        if event.event_hash is None:
+            continue
+        _verify_values(event)
+        envelope = (
+            *(event.session_id, event.version, event.event_id, event.event_type, event.user_id, event.actor),
+            *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
+            event.schema_version,
+        )
+        changes = [(change.field, change.key, change.removed, change.value_hash) for change in event.changes]
+        if event.prev_hash != prev_hash or event_hash(prev_hash, envelope, changes) != event.event_hash:
+            raise _corrupt(event, "the event or its place in the chain is not what was recorded")
+        prev_hash = event.event_hash
+        checked += 1
+    return checked
+
+
+def _verify_values(event: RecordedEvent) -> None:
+    for change in event.changes:
+        if change.erased or change.removed:
+            continue
+        if change.text is None or change.value_hash is None or change.value_salt is None:
+            raise _corrupt(event, f"{change.field} {change.key!r} has lost its value or hash")
+        if value_hash(change.value_salt, change.text) != change.value_hash:
+            raise _corrupt(event, f"the value of {change.field} {change.key!r} is not what was recorded")
+
+
+def _corrupt(event: RecordedEvent, what: str) -> CorruptEvent:
+    return CorruptEvent(
+        f"Session {event.session_id}, version {event.version}: {what}. Restore from a backup or the warehouse.",
+        session_id=event.session_id,
+        version=event.version,
+    )

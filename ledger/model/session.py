@@ -1,0 +1,266 @@
+"""What readers get: a session's state as one object, its messages and its tool calls.
+
+A ``Session`` is a typed object and a mapping with the columns of ``sql/views/sessions.sql``: ``session.question`` and
+``session["question"]`` are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar, overload
+
+from ledger.model.fold import State
+from ledger.model.instants import from_text
+
+T = TypeVar("T")
+
+#: Columns of the ``sessions`` view, in its order; also the keys of a Session as a mapping.
+COLUMNS = (
+    *("session_id", "user_id", "question", "constraints", "response_plan", "strategy", "summary", "status"),
+    *("tool_calls", "tool_call_status", "tool_call_results", "created_at", "updated_at"),
+    *("version", "title", "session_type", "expires_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a session stands: its owner, its times, its last version (in events) and the hash of its last event."""
+
+    session_id: str
+    user_id: str
+    created_at: datetime
+    version: int
+    updated_at: datetime
+    event_hash: str | None
+    store_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a session; ``version`` orders messages. ``error`` is None where all went well."""
+
+    message_id: str
+    version: int
+    role: str
+    content: Any
+    tools_used: Any = None
+    processing_time_ms: Any = None
+    token_count: Any = None
+    error: Any = None
+    metadata: Any = None
+    payload: Any = None
+
+    @classmethod
+    def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None) -> Message:
+        """The message of a recorded ``message`` value; an erased one keeps its place, with the role ``erased``."""
+        if value is None:
+            return cls(message_id, version, "erased", None)
+        return cls(message_id, version, *map(value.get, MESSAGE_PARTS))
+
+
+#: What a recorded message may hold, in the order of ``Message``.
+MESSAGE_PARTS = (
+    *("role", "content", "tools_used", "processing_time_ms", "token_count", "error", "metadata", "payload"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call with its status and, where ``has_result``, its result; ``definition`` is all that was planned."""
+
+    call_id: str
+    name: str
+    status: str
+    result: Any
+    has_result: bool
+    definition: dict[str, Any]
+
+
+class _Part(Generic[T]):
+    """An attribute of a Session that is worked out from its state at first use."""
+
+    def __init__(self, read: Callable[[Session], T]) -> None:
+        self._read = read
+        self.__doc__ = read.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, session: None, owner: type) -> _Part[T]: ...
+    @overload
+    def __get__(self, session: Session, owner: type) -> T: ...
+    def __get__(self, session: Session | None, owner: type) -> T | _Part[T]:
+        if session is None:
+            return self
+        try:
+            return session._parts[self._name]  # type: ignore[no-any-return]
+        except KeyError:
+            value = session._parts[self._name] = self._read(session)
+            return value
+
+    def __set__(self, session: Session, value: Any) -> None:
+        raise AttributeError(f"A Session is what was read; change {self._name} through the ledger.")
+
+
+def _single(field: str) -> _Part[Any]:
+    return _Part(lambda session: session._value(field))
+
+
+def _by_key(field: str) -> _Part[dict[str, Any]]:
+    return _Part(lambda session: session._keyed(field))
+
+
+class Session(Mapping[str, Any]):
+    """The state of a session at a version.
+
+    As a mapping it has the seventeen columns of the ``sessions`` view; its other fields are attributes only. Values are
+    decoded at first use and belong to this object: changing them changes neither the ledger nor what others read.
+
+    Args:
+        head: Where the session stands.
+        state: Its folded slots.
+        with_messages: Whether ``state`` holds the messages.
+    """
+
+    __slots__ = ("_parts", "_state", "_with_messages", "head")
+
+    def __init__(self, head: Head, state: State, *, with_messages: bool = False) -> None:
+        self.head = head
+        self._state = state
+        self._with_messages = with_messages
+        self._parts: dict[str, Any] = {}
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.head.session_id
+
+    @property
+    def user_id(self) -> str:
+        """The session's owner."""
+        return self.head.user_id
+
+    @property
+    def created_at(self) -> datetime:
+        """When the session began, in UTC."""
+        return self.head.created_at
+
+    @property
+    def updated_at(self) -> datetime:
+        """When its last event was recorded, in UTC."""
+        return self.head.updated_at
+
+    @property
+    def version(self) -> int:
+        """How many events it has had."""
+        return self.head.version
+
+    question: _Part[str | None] = _single("question")
+    constraints: _Part[dict[str, Any] | None] = _single("constraints")
+    response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
+    strategy: _Part[Any] = _single("strategy")
+    summary: _Part[str | None] = _single("summary")
+    status: _Part[str | None] = _single("status")
+    title: _Part[str | None] = _single("title")
+    session_type: _Part[str | None] = _single("session_type")
+    error: _Part[dict[str, Any] | None] = _single("error")
+    lineage: _Part[dict[str, Any] | None] = _single("lineage")
+    queries = _by_key("query")
+    context = _by_key("context")
+    results = _by_key("result")
+    attributes = _by_key("attribute")
+    grants = _by_key("grant")
+    children = _by_key("child")
+    scores = _by_key("score")
+
+    @_Part
+    def expires_at(self) -> datetime | None:
+        """When the session ends by itself, in UTC; None for never."""
+        text = self._value("expires_at")
+        return None if text is None else from_text(text)
+
+    @_Part
+    def tags(self) -> tuple[str, ...]:
+        """Tags, sorted."""
+        return tuple(sorted(key for _, key in self._slots("tag")))
+
+    @_Part
+    def free(self) -> dict[tuple[str, str], Any]:
+        """Values of ``x_`` fields by (field, key)."""
+        return {slot: written.value for slot, written in self._state.items() if slot[0].startswith("x_")}
+
+    @_Part
+    def messages(self) -> tuple[Message, ...] | None:
+        """Messages in order; None where they were not asked for."""
+        if not self._with_messages:
+            return None
+        written = [(self._state[slot], slot[1]) for slot in self._slots("message")]
+        messages = [Message.from_value(key, message.version, message.value) for message, key in written]
+        return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
+
+    @_Part
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Tool calls, ordered by the version that planned each, then by id; a result alone makes no call."""
+        first = {key: self._state["tool_call_status", key].version for _, key in self._slots("tool_call_status")}
+        first |= {key: self._state["tool_call", key].version for _, key in self._slots("tool_call")}
+        return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
+
+    @_Part
+    def tool_calls(self) -> list[str]:
+        """The ids of the tool calls, in the order of ``calls``."""
+        return [call.call_id for call in self.calls]
+
+    @_Part
+    def tool_call_status(self) -> list[str]:
+        """The status of each tool call, in the order of ``calls``."""
+        return [call.status for call in self.calls]
+
+    @_Part
+    def tool_call_results(self) -> dict[str, Any] | None:
+        """Results by call id; None where there are none."""
+        return self._keyed("tool_call_result") or None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is at least one tool call and all of them are completed."""
+        return bool(self.calls) and all(call.status == "completed" for call in self.calls)
+
+    def __getitem__(self, column: str) -> Any:
+        if column in COLUMNS:
+            return getattr(self, column)
+        raise KeyError(column)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)
+
+    def __len__(self) -> int:
+        return len(COLUMNS)
+
+    def __repr__(self) -> str:
+        return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
+
+    def _value(self, field: str) -> Any:
+        written = self._state.get((field, ""))
+        return None if written is None else written.value
+
+    def _keyed(self, field: str) -> dict[str, Any]:
+        return {slot[1]: self._state[slot].value for slot in self._slots(field)}
+
+    def _slots(self, field: str) -> list[tuple[str, str]]:
+        return [slot for slot in self._state if slot[0] == field]
+
+    def _call(self, call_id: str) -> ToolCall:
+        parts = (self._state.get((name, call_id)) for name in ("tool_call", "tool_call_status", "tool_call_result"))
+        planned, status, result = parts
+        definition = (planned.value if planned else None) or {}
+        return ToolCall(
+            call_id,
+            definition.get("name", call_id),
+            (status.value if status else None) or "pending",
+            result.value if result else None,
+            result is not None,
+            definition,
+        )

@@ -1,0 +1,48 @@
+"""Upcasting: events of an older shape are brought up to the present one on read; history is never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ledger.errors import UpcastMissing
+from ledger.model.events import SCHEMA_VERSION, RecordedEvent
+
+#: Takes an event of one schema_version and returns it in the shape of the next; pure.
+Step = Callable[[RecordedEvent], RecordedEvent]
+
+#: The ledger's own steps, by the schema_version they start from. Version 1 is the first, so there are none yet.
+STEPS: Mapping[int, Step] = {}
+
+
+class Upcaster:
+    """A chain of steps, one schema_version each.
+
+    Args:
+        current: The schema_version that readers get.
+        steps: For each older version the step that leads to the next.
+    """
+
+    def __init__(self, current: int = SCHEMA_VERSION, steps: Mapping[int, Step] = STEPS) -> None:
+        self.current = current
+        self._steps = steps
+
+    def __call__(self, event: RecordedEvent) -> RecordedEvent:
+        """The event in the present shape.
+
+        Raises:
+            UpcastMissing: It is newer than this code, or a step on the way is missing.
+        """
+        if event.schema_version == self.current:
+            return event
+        if event.schema_version > self.current:
+            raise UpcastMissing(
+                f"Session {event.session_id}, version {event.version} was written with schema {event.schema_version}; "
+                f"this code knows up to {self.current}. Upgrade session-ledger."
+            )
+        while event.schema_version < self.current:
+            step = self._steps.get(event.schema_version)
+            if step is None:
+                raise UpcastMissing(f"There is no step from schema {event.schema_version} to the next one.")
+            event = replace(step(event), schema_version=event.schema_version + 1)
+        return event

@@ -1,0 +1,99 @@
+"""JSON values: what may be recorded, and the one canonical text of each.
+
+The limits are those every store keeps exactly: integers in [-2**63, 2**64), finite floats, strings without lone
+surrogates, object keys that are strings, and nesting of at most 250 levels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import orjson
+
+from ledger.errors import InvalidInput
+
+MAX_DEPTH = 250
+_SMALLEST, _BEYOND = -(2**63), 2**64
+_EXACT = (str, bool, type(None))
+
+
+def canonical(value: Any, where: str = "value") -> str:
+    """The canonical JSON text of a value: keys sorted, no white space, UTF-8.
+
+    Args:
+        value: Any JSON value; tuples count as arrays.
+        where: What to call the value in an error, for example ``constraints``.
+
+    Returns:
+        Text that ``decode`` turns back into an equal value.
+
+    Raises:
+        InvalidInput: The value is outside JSON's limits; the message gives the path to the culprit.
+    """
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        # orjson writes NaN as null and dates as text; a value that reads back equal was kept exactly. The comparison
+        # runs in C, so the slow walk happens only for values that are refused or hold tuples.
+        if not isinstance(value, _EXACT) and orjson.loads(text) != value:
+            _refuse(value, where, 0)
+    except (TypeError, ValueError, RecursionError) as error:
+        _refuse(value, where, 0)
+        raise InvalidInput(f"{where} is no JSON value: {error}.") from error
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        _refuse(value, where, 0)
+    return text.decode()
+
+
+def decode(text: str | bytes) -> Any:
+    """The value of a JSON text; every call returns fresh objects."""
+    return orjson.loads(text)
+
+
+def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
+    """Return ``text`` if it can serve as an id or key: 1 to ``at_most`` printable characters, no outer blanks.
+
+    Raises:
+        InvalidInput: It cannot; the message says why and names ``name``.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput(f"{name} must be text, not {type(text).__name__}.")
+    if not text:
+        raise InvalidInput(f"{name} is empty; give 1 to {at_most} characters.")
+    if len(text) > at_most:
+        raise InvalidInput(f"{name} has {len(text)} characters; at most {at_most} are allowed.")
+    if not text.isprintable() or text != text.strip():
+        raise InvalidInput(f"{name} {text[:40]!r} has control characters, lone surrogates or outer white space.")
+    return text
+
+
+def _refuse(value: Any, where: str, depth: int) -> None:
+    """Raise InvalidInput naming the first part of ``value`` that is outside the limits; return when there is none."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"{where[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"{where} holds a lone surrogate, which no JSON text can carry.") from None
+    elif isinstance(value, int):
+        if not _SMALLEST <= value < _BEYOND:
+            raise InvalidInput(f"{where} is the integer {value}, outside [-2**63, 2**64); record it as text.")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInput(f"{where} is {value}, which JSON cannot carry; record None or text.")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse(item, f"{where}[{index}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInput(f"{where} has the key {key!r}, a {type(key).__name__}; JSON keys are text.")
+            _refuse(key, f"{where} key", depth + 1)
+            _refuse(item, f"{where}.{key}", depth + 1)
+    else:
+        raise InvalidInput(
+            f"{where} is a {type(value).__name__}, which is no JSON value; convert it first, for example to text."
+        )

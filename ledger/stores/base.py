@@ -1,0 +1,133 @@
+"""What every event store does. ``ledger.stores.sqlite`` is the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent
+from ledger.model.fold import State
+from ledger.model.page import Page
+from ledger.model.session import Head, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do; the contract suite asserts each.
+
+    Attributes:
+        compare_and_append: ``expected_version`` is checked in the same transaction as the append.
+        gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats.
+        hash_chain: Events carry ``prev_hash`` and ``event_hash``.
+        backup: ``backup`` works.
+        max_changes: Changes in one event.
+        max_event_bytes: Bytes of canonical JSON in one event.
+    """
+
+    compare_and_append: bool
+    gapless_versions: bool
+    hash_chain: bool
+    backup: bool
+    max_changes: int = MAX_CHANGES
+    max_event_bytes: int = MAX_EVENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    """Which sessions to list; every criterion that is given must hold.
+
+    Attributes:
+        attributes: Attribute name to the value it must have.
+        created_from, created_until: Half-open interval of created_at, aware.
+    """
+
+    user_id: str | None = None
+    status: str | None = None
+    session_type: str | None = None
+    tag: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+
+
+class EventStore(Protocol):
+    """Nine methods: append, four reads, one road in and one out for whole events, backup and close."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def store_id(self) -> str:
+        """The identity that this store writes into its rows."""
+        ...
+
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+        """Record one event, whole or not at all; on return it is durable. Idempotent by event_id.
+
+        Args:
+            session_id: The stream to write, at most 255 characters; its first event, which names the owner, creates it.
+            event: 1 to ``capabilities.max_changes`` changes, no (field, key) twice.
+            expected_version: Version before this append, in events; 0 means that the session must not exist.
+
+        Returns:
+            The version given, and ``replayed=True`` when this event_id was already recorded with the same content.
+
+        Raises:
+            SessionNotFound: There is no such session and the event names no owner.
+            WrongExpectedVersion: Nothing was written; ``actual`` holds the version found.
+            IdempotencyConflict: This event_id was recorded with other content.
+            InvalidInput, ValueTooLarge: The event cannot be recorded.
+            OutcomeUnknown: The answer was lost; append again with the same event_id.
+            StoreUnavailable, StoreRejected: Nothing was written.
+        """
+        ...
+
+    def state(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
+    ) -> tuple[Head, State] | None:
+        """The head and state of a session: now, at a version, or at a time; None where there was no such session."""
+        ...
+
+    def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
+        """Messages in order, after a page's ``next``, or the newest ``limit`` of them, in order as well."""
+        ...
+
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
+        """Events of ``limit`` versions that follow version ``after``, in order and never split; empty where none."""
+        ...
+
+    def sessions(
+        self, query: SessionQuery, *, after: str | None = None, limit: int = 50
+    ) -> Page[tuple[Head, State]]:
+        """Heads and states (without messages), newest session first."""
+        ...
+
+    def ingest(self, events: Iterable[RecordedEvent]) -> int:
+        """Take over whole events as they were recorded elsewhere; those already here count as done.
+
+        Returns:
+            How many events were new.
+
+        Raises:
+            IdempotencyConflict: An event_id is here with other content; nothing of the call was written.
+            WrongExpectedVersion: The session went on here and there; nothing of the call was written.
+        """
+        ...
+
+    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+        """Raw rows beyond ``seq`` in the order they were committed, at least one whole event: ``(seq, *row)``.
+
+        ``row`` has the columns of ``sql/tables/session_events.sql``; times are microseconds, values canonical JSON text.
+        """
+        ...
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy of the live store to a file that does not exist yet."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is under way and let go of the store; calling it again does nothing."""
+        ...

@@ -1,0 +1,130 @@
+"""The embedded store's tables, as numbered migrations.
+
+``PRAGMA user_version`` holds the number of the last migration run, ``PRAGMA application_id`` marks the file as ours. A
+migration, once released, never changes; the next one goes to the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ledger.errors import ConfigurationError
+
+#: "LEDG" in ASCII.
+APPLICATION_ID = 0x4C454447
+
+#: Columns of a row, in the order of ``sql/tables/session_events.sql``.
+ROW = (
+    *("session_id", "version", "event_id", "event_type", "field", "key", "value", "removed", "user_id", "actor"),
+    *("occurred_at", "recorded_at", "created_at", "schema_version", "store_id"),
+    *("value_hash", "value_salt", "prev_hash", "event_hash"),
+)
+
+_LEDGER = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- The log and the outbox. AUTOINCREMENT: a rowid used again below a relay's checkpoint would never ship.
+CREATE TABLE session_events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  session_id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  event_type TEXT NOT NULL,
+  field TEXT NOT NULL,
+  key TEXT NOT NULL,
+  value TEXT,
+  removed INTEGER NOT NULL,
+  user_id TEXT NOT NULL,
+  actor TEXT,
+  occurred_at INTEGER NOT NULL,
+  recorded_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  schema_version INTEGER NOT NULL,
+  store_id TEXT NOT NULL,
+  value_hash TEXT,
+  value_salt TEXT,
+  prev_hash TEXT,
+  event_hash TEXT
+);
+CREATE INDEX session_events_by_version ON session_events (session_id, version);
+CREATE INDEX session_events_by_id ON session_events (session_id, event_id);
+
+-- One row a session: compare-and-append looks here.
+CREATE TABLE session_heads (
+  session_id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  event_hash TEXT,
+  store_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX session_heads_by_time ON session_heads (created_at, session_id);
+CREATE INDEX session_heads_by_user ON session_heads (user_id, created_at, session_id);
+
+-- The fold, kept up with each append. A message's value stays in its event row (event_seq), not here.
+CREATE TABLE session_state (
+  session_id TEXT NOT NULL,
+  field TEXT NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  event_seq INTEGER NOT NULL,
+  value TEXT,
+  PRIMARY KEY (session_id, field, key)
+) WITHOUT ROWID;
+CREATE INDEX session_state_messages ON session_state (session_id, version, key) WHERE field = 'message';
+"""
+
+# Lists by attribute or tag start at the few sessions that have it instead of walking all of them.
+_LOOKUPS = """
+CREATE INDEX session_state_lookups ON session_state (field, key, value) WHERE field IN ('attribute', 'tag');
+"""
+
+MIGRATIONS = (_LEDGER, _LOOKUPS)
+
+
+def migrate(connection: sqlite3.Connection, path: str, *, new_store_id: str, upto: int = len(MIGRATIONS)) -> None:
+    """Bring a database to the present schema, whole or not at all; an empty file becomes a ledger.
+
+    Args:
+        connection: In autocommit mode.
+        path: For messages.
+        new_store_id: The identity of the store, where this call makes one.
+        upto: Number of the last migration to run; tests of upgrades stop earlier.
+
+    Raises:
+        ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
+    """
+    if _is_ready(connection, path, upto):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_ready(connection, path, upto):  # another process may have done it while this one waited
+            found = _pragma(connection, "user_version")
+            for script in MIGRATIONS[found:upto]:
+                for statement in script.split(";\n"):
+                    connection.execute(statement)
+            if found == 0:
+                connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {upto:d}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _is_ready(connection: sqlite3.Connection, path: str, upto: int) -> bool:
+    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    empty = application == 0 and connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
+    if application != APPLICATION_ID and not empty:
+        raise ConfigurationError(f"{path} is a SQLite database of another program; give the ledger a file of its own.")
+    if version > len(MIGRATIONS):
+        raise ConfigurationError(
+            f"{path} has schema {version}, newer than this code's {len(MIGRATIONS)}; upgrade session-ledger."
+        )
+    return version >= upto
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
