@@ -9,7 +9,6 @@ the hash of all that went in, so a second run costs nothing, and a run that was 
 """
 
 import fcntl
-import glob
 import hashlib
 import os
 import shutil
@@ -38,14 +37,18 @@ def interpreter(uv_path: str, version: str) -> str:
     """What to ask uv for: an installed Python of this version, else the version itself, which uv then fetches."""
     found = subprocess.run(
         [uv_path, "python", "find", "--no-python-downloads", "--system", version],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
     )
     if found.returncode == 0:
         return found.stdout.strip()
     # pyenv answers only for the versions it has switched on; what it has installed lies here.
     pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
-    installed = sorted(glob.glob(f"{pyenv}/versions/{version}*/bin/python{version}"))
-    return installed[-1] if installed else version
+    installed = sorted(Path(pyenv).glob(f"versions/{version}*/bin/python{version}"))
+    return str(installed[-1]) if installed else version
 
 
 def main(name: str, version: str, lock: str) -> None:
@@ -66,19 +69,46 @@ def main(name: str, version: str, lock: str) -> None:
         python = str(venv / "bin" / "python")
         if stamp.exists():
             stamp.unlink()
-        has = subprocess.run(
-            [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False,
-        ).stdout.strip() if Path(python).exists() else ""
+        has = (
+            subprocess.run(
+                [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                check=False,
+            ).stdout.strip()
+            if Path(python).exists()
+            else ""
+        )
         if has != version:
-            subprocess.run([uv_path, "venv", "--quiet", "--clear", "--python", interpreter(uv_path, version), str(venv)],
-                           cwd=ROOT, check=True)
+            subprocess.run(
+                [uv_path, "venv", "--quiet", "--clear", "--python", interpreter(uv_path, version), str(venv)],
+                cwd=ROOT,
+                check=True,
+            )
         print(f"setting up {name}/ from {lock}", flush=True)
-        subprocess.run([uv_path, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock],
-                       cwd=ROOT, check=True)
+        subprocess.run(
+            [uv_path, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock],
+            cwd=ROOT,
+            check=True,
+        )
         # No build isolation: the build backend comes from the lock as well.
-        subprocess.run([uv_path, "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation",
-                        "--editable", "."], cwd=ROOT, check=True)
+        subprocess.run(
+            [
+                uv_path,
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                python,
+                "--no-deps",
+                "--no-build-isolation",
+                "--editable",
+                ".",
+            ],
+            cwd=ROOT,
+            check=True,
+        )
         stamp.write_text(wanted)
 
 
