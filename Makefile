@@ -66,7 +66,7 @@ test-remote: setup ## the tests against the real BigQuery (LEDGER_TEST_BIGQUERY=
 
 .PHONY: bench
 bench: setup ## the benchmarks
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@shopt -s nullglob; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
 docs: setup ## run every example of README and docs

@@ -28,8 +28,12 @@ def uv() -> str:
         if candidate and Path(candidate).exists() and subprocess.call([candidate, "--version"], **QUIET) == 0:
             return candidate
     print(f"installing uv into {TOOLS.name}/", file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(TOOLS)], check=True)
-    subprocess.run([str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"], check=True)
+    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(TOOLS)], **QUIET) == 0:
+        subprocess.run([str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"], check=True)
+    else:
+        # A distribution may ship Python without venv; its pip can still fill a folder.
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(TOOLS), "uv"]
+        subprocess.run(command, check=True)
     return str(own)
 
 

@@ -17,14 +17,14 @@ SQL = sorted(str(path.relative_to(ROOT / "sql")) for path in (ROOT / "sql").rglo
 
 # Runs from the installed wheel; argv: the folder it was installed into.
 PROGRAM = """
-import importlib.util, sys
+import sys
 from pathlib import Path
 import ledger
 target = Path(sys.argv[1])
 package = Path(ledger.__file__).resolve().parent
 assert package == target.resolve() / "ledger", package
 assert (package / "py.typed").is_file()
-if importlib.util.find_spec("ledger.warehouse.catalog"):
+if (package / "warehouse" / "catalog.py").exists():
     import ledger.warehouse.catalog
 for path in sorted((package / "sql").rglob("*.sql")):
     assert path.read_text(encoding="utf-8").strip(), path
