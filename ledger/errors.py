@@ -173,14 +173,15 @@ class OutcomeUnknown(StoreError):
     """The answer to an append was lost: it may or may not be recorded.
 
     Attributes:
-        event_id: Append again with this id: the store records it once, whatever happened before.
+        session_id, event_id: Append again with these: the store records it once, whatever happened before.
     """
 
     code = "outcome_unknown"
     retryable = True
 
-    def __init__(self, message: str, *, event_id: str = "") -> None:
+    def __init__(self, message: str, *, session_id: str = "", event_id: str = "") -> None:
         super().__init__(message)
+        self.session_id = session_id
         self.event_id = event_id
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
@@ -128,8 +128,7 @@ class RecordedEvent:
         return self.version, self.event_id
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedChange:
+class PreparedChange(NamedTuple):
     """A checked change with the text of its value; ``text`` is None where the slot is removed."""
 
     field: str

@@ -57,7 +57,8 @@ class Message:
         """The message of a recorded ``message`` value; an erased one keeps its place, with the role ``erased``."""
         if value is None:
             return cls(message_id, version, "erased", None)
-        return cls(message_id, version, *map(value.get, MESSAGE_PARTS))
+        parts: list[Any] = [value.get(part) for part in MESSAGE_PARTS]
+        return cls(message_id, version, *parts)
 
 
 #: What a recorded message may hold, in the order of ``Message``.

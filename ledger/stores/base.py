@@ -54,7 +54,7 @@ class SessionQuery:
 
 
 class EventStore(Protocol):
-    """Nine methods: append, four reads, one road in and one out for whole events, backup and close."""
+    """Append, five reads by session, one road in and one out for whole events, backup and close."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -99,9 +99,11 @@ class EventStore(Protocol):
         """Events of ``limit`` versions that follow version ``after``, in order and never split; empty where none."""
         ...
 
-    def sessions(
-        self, query: SessionQuery, *, after: str | None = None, limit: int = 50
-    ) -> Page[tuple[Head, State]]:
+    def version_of(self, session_id: str, event_id: str) -> int | None:
+        """The version at which a session recorded an event; None where it did not."""
+        ...
+
+    def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Heads and states (without messages), newest session first."""
         ...
 
@@ -120,7 +122,7 @@ class EventStore(Protocol):
     def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
         """Raw rows beyond ``seq`` in the order they were committed, at least one whole event: ``(seq, *row)``.
 
-        ``row`` has the columns of ``sql/tables/session_events.sql``; times are microseconds, values canonical JSON text.
+        ``row`` has the columns of ``sql/tables/session_events.sql``: times are microseconds, values canonical JSON.
         """
         ...
 

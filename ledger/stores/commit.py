@@ -48,7 +48,7 @@ class TurnFile:
         if sys.platform == "win32":
             return
         if self._files is None:
-            self._files = (open(self._path, "ab"), open(f"{self._path}-queue", "ab"))
+            self._files = (open(self._path, "ab"), open(f"{self._path}-queue", "ab"))  # noqa: SIM115 - see close()
         turn, queue = self._files
         self._lock(queue, deadline)
         try:
@@ -69,7 +69,7 @@ class TurnFile:
 
     def _lock(self, file: IO[bytes], deadline: float) -> None:
         if sys.platform == "win32":
-            return
+            return None
         nap = _FIRST_NAP
         while True:
             try:
@@ -148,7 +148,7 @@ class CommitGroup:
         """Run jobs in one transaction; afterwards each is done."""
         try:
             self._turn_file.acquire(time.monotonic() + self._wait)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nobody else may wait for ever
             return self._abandon(jobs, error)
         try:
             self._transact(jobs)
@@ -161,7 +161,7 @@ class CommitGroup:
                         self._transact([job])
                     except sqlite3.Error as own:
                         job.finish(self._translate(own))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nobody else may wait for ever
             self._abandon(jobs, error)
         finally:
             self._turn_file.release()

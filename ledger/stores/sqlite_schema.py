@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from ledger.errors import ConfigurationError
+from ledger.model.events import SCHEMA_VERSION
 
 #: "LEDG" in ASCII.
 APPLICATION_ID = 0x4C454447
@@ -68,11 +69,12 @@ CREATE TABLE session_state (
   field TEXT NOT NULL,
   key TEXT NOT NULL,
   version INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
   event_seq INTEGER NOT NULL,
   value TEXT,
   PRIMARY KEY (session_id, field, key)
 ) WITHOUT ROWID;
-CREATE INDEX session_state_messages ON session_state (session_id, version, key) WHERE field = 'message';
+CREATE INDEX session_state_messages ON session_state (session_id, version, key, event_seq) WHERE field = 'message';
 """
 
 # Lists by attribute or tag start at the few sessions that have it instead of walking all of them.
@@ -83,13 +85,21 @@ CREATE INDEX session_state_lookups ON session_state (field, key, value) WHERE fi
 MIGRATIONS = (_LEDGER, _LOOKUPS)
 
 
-def migrate(connection: sqlite3.Connection, path: str, *, new_store_id: str, upto: int = len(MIGRATIONS)) -> None:
+def migrate(
+    connection: sqlite3.Connection,
+    path: str,
+    *,
+    new_store_id: str,
+    state_schema: int = SCHEMA_VERSION,
+    upto: int = len(MIGRATIONS),
+) -> None:
     """Bring a database to the present schema, whole or not at all; an empty file becomes a ledger.
 
     Args:
         connection: In autocommit mode.
         path: For messages.
         new_store_id: The identity of the store, where this call makes one.
+        state_schema: The schema_version of the events that ``session_state`` is folded from, in a new file.
         upto: Number of the last migration to run; tests of upgrades stop earlier.
 
     Raises:
@@ -106,6 +116,7 @@ def migrate(connection: sqlite3.Connection, path: str, *, new_store_id: str, upt
                     connection.execute(statement)
             if found == 0:
                 connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))
+                connection.execute("INSERT INTO meta VALUES ('state_schema', ?)", (str(state_schema),))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {upto:d}")
         connection.execute("COMMIT")

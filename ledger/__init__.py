@@ -1,0 +1,97 @@
+"""The session ledger: every mutation of an agent's session, kept as an immutable, versioned row.
+
+The public names load on first use: importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ledger.errors import (
+        CapabilityMissing,
+        ConfigurationError,
+        CorruptEvent,
+        IdempotencyConflict,
+        InvalidInput,
+        LedgerError,
+        MissingExtra,
+        OutcomeUnknown,
+        PermissionDenied,
+        SessionNotFound,
+        StoreError,
+        StoreRejected,
+        StoreUnavailable,
+        UpcastMissing,
+        ValueTooLarge,
+        WrongExpectedVersion,
+    )
+    from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.fold import Difference, Interval, Written
+    from ledger.model.page import Page
+    from ledger.model.session import Message, Session, ToolCall
+    from ledger.sessions import SessionLedger, SessionManagerV2
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "ledger.errors": (
+        *("CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict", "InvalidInput"),
+        *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionNotFound", "StoreError"),
+        *("StoreRejected", "StoreUnavailable", "UpcastMissing", "ValueTooLarge", "WrongExpectedVersion"),
+    ),
+    "ledger.model.events": ("ANY_VERSION", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
+    "ledger.model.fold": ("Difference", "Interval", "Written"),
+    "ledger.model.page": ("Page",),
+    "ledger.model.session": ("Message", "Session", "ToolCall"),
+    "ledger.sessions": ("SessionLedger", "SessionManagerV2"),
+}
+_PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "ANY_VERSION",
+    "Appended",
+    "CapabilityMissing",
+    "Change",
+    "ConfigurationError",
+    "CorruptEvent",
+    "Difference",
+    "IdempotencyConflict",
+    "Interval",
+    "InvalidInput",
+    "LedgerError",
+    "Message",
+    "MissingExtra",
+    "NewEvent",
+    "OutcomeUnknown",
+    "Page",
+    "PermissionDenied",
+    "RecordedChange",
+    "RecordedEvent",
+    "Session",
+    "SessionLedger",
+    "SessionManagerV2",
+    "SessionNotFound",
+    "StoreError",
+    "StoreRejected",
+    "StoreUnavailable",
+    "ToolCall",
+    "UpcastMissing",
+    "ValueTooLarge",
+    "Written",
+    "WrongExpectedVersion",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PLACE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,66 @@
+"""Updates: what callers hand in, as the changes of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ledger.errors import InvalidInput
+from ledger.model.events import Change
+from ledger.model.fields import field_named
+from ledger.model.fold import State
+
+
+def changes_of(updates: Mapping[str, Any]) -> list[Change]:
+    """One change per field, or per key of a keyed field."""
+    if not isinstance(updates, Mapping):
+        raise InvalidInput(f"Updates must be an object of field to value, not {type(updates).__name__}.")
+    changes = []
+    for name, value in updates.items():
+        if not field_named(name).keyed:
+            removed = value is None and name != "expires_at"
+            value = dict(value) if isinstance(value, Mapping) else value
+            changes.append(Change(name, "", value, removed))
+        elif isinstance(value, Mapping):
+            changes.extend(Change(name, key, item) for key, item in value.items())
+        else:
+            raise InvalidInput(f"{name} is keyed: give an object of key to value, not {type(value).__name__}.")
+    return changes
+
+
+def changes_with_plan(updates: Mapping[str, Any], state: State) -> list[Change]:
+    """The changes of ``updates``, and the tool calls that its constraints plan anew."""
+    changes = changes_of(updates)
+    return changes + planned_calls(updates.get("constraints"), state, changes)
+
+
+def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> list[Change]:
+    """The tool calls that constraints list, as pending, where they are new to the session and to this event."""
+    calls = constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
+    known = {key for field, key in state if field in ("tool_call", "tool_call_status")}
+    known |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
+    planned: list[Change] = []
+    for call in calls if isinstance(calls, list | tuple) else ():
+        definition = {"name": call} if isinstance(call, str) else call
+        if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
+            raise InvalidInput("A tool call in constraints must be an object with a name, or a name.")
+        call_id = definition.get("id") or definition.get("call_id") or definition["name"]
+        if call_id not in known:
+            known.add(call_id)
+            planned.append(Change("tool_call", call_id, dict(definition)))
+            planned.append(Change("tool_call_status", call_id, "pending"))
+    return planned
+
+
+def call_id_of(tool_name: str, state: State) -> str:
+    """The id of the call that a caller names by its id or by its name."""
+    if ("tool_call", tool_name) in state or ("tool_call_status", tool_name) in state:
+        return tool_name
+    named = [
+        key
+        for (field, key), written in state.items()
+        if field == "tool_call" and (written.value or {}).get("name") == tool_name
+    ]
+    if len(named) > 1:
+        raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(named))}.")
+    return named[0] if named else tool_name

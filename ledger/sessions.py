@@ -1,0 +1,394 @@
+"""SessionLedger: the SDK. Every method is one append or one read of an event store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.errors import SessionNotFound, WrongExpectedVersion
+from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedEvent
+from ledger.model.fold import Difference, State, diff
+from ledger.model.ids import event_id_for
+from ledger.model.page import Page
+from ledger.model.session import Message, Session
+from ledger.model.updates import call_id_of, changes_of, changes_with_plan, planned_calls
+from ledger.model.values import check_text
+from ledger.stores.base import EventStore, SessionQuery
+from ledger.stores.urls import open_store
+
+DEFAULT_URL = "sqlite:///ledger.db"
+#: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
+_ATTEMPTS = 50
+_UNSET: Any = object()
+
+
+class Envelope(TypedDict, total=False):
+    """What every change may say about itself.
+
+    Attributes:
+        expected_version: Append only if the session is at this version.
+        event_id: The change's identity: sending it again records it once. A UUID, or any text of your own.
+        actor: Who makes the change, where that is not the owner.
+        occurred_at: When it happened, aware.
+    """
+
+    expected_version: int
+    event_id: str
+    actor: str
+    occurred_at: datetime
+
+
+class SessionLedger:
+    """Sessions, each a stream of immutable events; what is read is folded from them.
+
+    Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
+    ``close``.
+
+    Args:
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with ``?synchronous=NORMAL`` for faster
+            appends that a power cut may lose; where None, the environment's ``LEDGER_URL``, else ``sqlite:///ledger.db``.
+        create: Whether a missing file is made or refused.
+        clock, ids: Sources of times and ids.
+
+    Raises:
+        ConfigurationError: The URL is not one of these, or the file is no ledger.
+        StoreRejected, StoreUnavailable: The file cannot be opened.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, create: bool = True, clock: Clock = utc_now, ids: NewId = new_id
+    ) -> None:
+        self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
+        self._clock = clock
+        self._ids = ids
+        self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
+
+    @classmethod
+    def open(cls, url: str | None = None, *, create: bool = True, clock: Clock = utc_now, ids: NewId = new_id) -> Self:
+        """Open a ledger; the same as calling the class."""
+        return cls(url, create=create, clock=clock, ids=ids)
+
+    def create_session(
+        self,
+        user_id: str,
+        question: str | None = None,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        **envelope: Unpack[Envelope],
+    ) -> str:
+        """Begin a session.
+
+        Args:
+            user_id: Its owner, for good; 1 to 255 characters.
+            question: What was asked.
+            fields: Further fields, as for ``update_session``: ``{"title": "Orders", "tag": {"weekly": True}}``.
+            session_id: Your own id, 1 to 255 characters; a UUIDv7 is made where None.
+
+        Returns:
+            The session's id.
+
+        Raises:
+            WrongExpectedVersion: There is a session with this id.
+            InvalidInput: An id or a value cannot be recorded.
+        """
+        check_text(user_id, "user_id")
+        updates = {"question": question, "status": "active", **(fields or {})}
+        if updates["question"] is None:
+            del updates["question"]
+        changes = changes_of(updates)
+        changes += planned_calls(updates.get("constraints"), {}, changes)
+        session_id = self._ids(self._clock()) if session_id is None else session_id
+        envelope.setdefault("expected_version", 0)
+        self._append(session_id, "session.created", changes, envelope, user_id=user_id)
+        return session_id
+
+    def get_session(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
+    ) -> Session | None:
+        """The state of a session; None where there is no such session.
+
+        Args:
+            version: As it was after this many events.
+            at: As it was at this time by the store's clock, aware; None comes back where it had not begun.
+            messages: Whether to read its messages as well.
+        """
+        found = self.store.state(session_id, version=version, at=at, with_messages=messages)
+        return None if found is None else Session(*found, with_messages=messages)
+
+    def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> Appended:
+        """Set several fields in one event.
+
+        Args:
+            updates: Field to value; None takes the field away (``expires_at``: never expires). A keyed field takes an
+                object of key to value: ``{"status": "completed", "attribute": {"topic": "orders"}}``. Tool calls that
+                ``constraints`` list become pending where their id is new.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            InvalidInput: A field does not exist (the message lists those that do), is fixed, or has the wrong shape.
+        """
+        return self._derive(session_id, "session.updated", lambda state: changes_with_plan(updates, state), envelope)
+
+    def update_constraints(
+        self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
+    ) -> Appended:
+        """Set the constraints; tool calls listed in them become pending where their id (or name) is new."""
+        updates = {"constraints": constraints}
+        return self._derive(
+            session_id, "constraints.updated", lambda state: changes_with_plan(updates, state), envelope
+        )
+
+    def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> Appended:
+        """Set the strategy: any JSON, often Markdown text."""
+        return self._append(session_id, "strategy.updated", changes_of({"strategy": strategy}), envelope)
+
+    def update_response_plan(
+        self, session_id: str, response_plan: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
+    ) -> Appended:
+        """Set the response plan."""
+        return self._append(session_id, "response_plan.updated", changes_of({"response_plan": response_plan}), envelope)
+
+    def update_summary(self, session_id: str, summary: str | None, **envelope: Unpack[Envelope]) -> Appended:
+        """Set the summary."""
+        return self._append(session_id, "summary.updated", changes_of({"summary": summary}), envelope)
+
+    def update_tool_call_status(
+        self, session_id: str, tool_name: str, status: str, result: Any = _UNSET, **envelope: Unpack[Envelope]
+    ) -> Appended:
+        """Set the status of a tool call, and its result where one is given; a later status leaves the result alone.
+
+        Args:
+            tool_name: The call's id, or its name where only one call has it; an unknown one begins a new call.
+            status: pending, running, completed or failed.
+            result: Any JSON.
+
+        Raises:
+            InvalidInput: The status is none of these, or several calls have this name.
+        """
+        check_text(tool_name, "tool_name")
+
+        def changes(state: State) -> list[Change]:
+            call_id = call_id_of(tool_name, state)
+            made = [Change("tool_call_status", call_id, status)]
+            if ("tool_call", call_id) not in state and ("tool_call_status", call_id) not in state:
+                made.insert(0, Change("tool_call", call_id, {"name": tool_name}))
+            return made if result is _UNSET else [*made, Change("tool_call_result", call_id, result)]
+
+        return self._derive(session_id, "tool_call.updated", changes, envelope)
+
+    def is_session_complete(self, session_id: str) -> bool:
+        """Whether the session has at least one tool call and all of them are completed.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        return self._require(session_id).complete
+
+    def add_message(
+        self,
+        session_id: str,
+        role: str,
+        content: Any,
+        *,
+        message_id: str | None = None,
+        tools_used: Sequence[Any] | None = None,
+        processing_time_ms: float | None = None,
+        token_count: int | None = None,
+        error: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        payload: Any = None,
+        **envelope: Unpack[Envelope],
+    ) -> Appended:
+        """Add a message at the end of the conversation.
+
+        Args:
+            role: system, developer, user, assistant, tool or function.
+            content: Text, or any JSON.
+            message_id: Your own id; the event's where None. A message with this id is replaced.
+            processing_time_ms: Milliseconds.
+            payload: Any JSON that belongs to the message, for example a result set.
+        """
+        optional = {
+            "tools_used": tools_used,
+            "processing_time_ms": processing_time_ms,
+            "token_count": token_count,
+            "error": error,
+            "metadata": metadata,
+            "payload": payload,
+        }
+        value = {"role": role, "content": content, **{part: it for part, it in optional.items() if it is not None}}
+        event_id = self._event_id(session_id, envelope)
+        change = Change("message", event_id if message_id is None else message_id, value)
+        return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
+
+    def get_messages(
+        self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100
+    ) -> Page[Message]:
+        """Messages of a session, in order.
+
+        Args:
+            last: Only the newest this many.
+            after: The ``next`` of an earlier page.
+            limit: At most this many.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        page = self.store.messages(
+            session_id, after=after, limit=limit if last is None else last, newest=last is not None
+        )
+        if not page:
+            self._require(session_id)
+        return page
+
+    def append(
+        self, session_id: str, event_type: str, changes: Sequence[Change], **envelope: Unpack[Envelope]
+    ) -> Appended:
+        """Record an event of your own: any fields, set or removed, in one step.
+
+        Args:
+            event_type: What happened, past tense: ``plan.approved``.
+            changes: 1 to 1,000, no (field, key) twice.
+
+        Raises:
+            SessionNotFound, WrongExpectedVersion, IdempotencyConflict, InvalidInput, ValueTooLarge: Nothing
+                was written.
+            OutcomeUnknown: Append again with the error's ``event_id``.
+        """
+        return self._append(session_id, event_type, changes, envelope)
+
+    def history(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
+        """Every event of a session in order, the oldest first.
+
+        Args:
+            after: Only what came after this version; an earlier page's ``next`` as a number.
+            limit: At most this many versions.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        page = self.store.events(session_id, after=after, limit=limit)
+        if not page:
+            self._require(session_id)
+        return page
+
+    def diff(self, session_id: str, before: int, after: int | None = None) -> list[Difference]:
+        """What changed between two versions, messages included.
+
+        Args:
+            before: A version; 0 for before the session began.
+            after: A version; None for the latest.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            InvalidInput: The session has had no such version.
+        """
+        return diff(self._state_at(session_id, before), self._state_at(session_id, after))
+
+    def list_sessions(
+        self,
+        user_id: str | None = None,
+        *,
+        status: str | None = None,
+        session_type: str | None = None,
+        tag: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page[Session]:
+        """Sessions that meet every criterion given, newest first, without their messages.
+
+        Args:
+            attributes: Attribute name to the value it must have.
+            created_from, created_until: Half-open interval, aware.
+            after: The ``next`` of an earlier page.
+            limit: At most this many.
+        """
+        query = SessionQuery(user_id, status, session_type, tag, attributes or {}, created_from, created_until)
+        page = self.store.sessions(query, after=after, limit=limit)
+        return Page([Session(head, state) for head, state in page], page.next)
+
+    def close(self) -> None:
+        """Let appends under way finish and close the store; calling it again does nothing."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require(self, session_id: str, version: int | None = None) -> Session:
+        session = self.get_session(session_id, version=version)
+        if session is None:
+            raise SessionNotFound(
+                f"There is no session {session_id}; begin it with create_session().", session_id=session_id
+            )
+        return session
+
+    def _state_at(self, session_id: str, version: int | None) -> State:
+        if version == 0:
+            self._require(session_id)
+            return {}
+        found = self.store.state(session_id, version=version, with_messages=True)
+        return found[1] if found else self._require(session_id)._state
+
+    def _event_id(self, session_id: str, envelope: Envelope, user_id: str | None = None) -> str:
+        """The caller's event_id, or a new one. A key that is no UUID maps to one, for the session's owner alone."""
+        given = envelope.get("event_id")
+        if given is None:
+            return self._ids(self._clock())
+        return event_id_for(given, user_id or self._require(session_id).user_id)
+
+    def _append(
+        self,
+        session_id: str,
+        event_type: str,
+        changes: Sequence[Change],
+        envelope: Envelope,
+        *,
+        user_id: str | None = None,
+        event_id: str | None = None,
+    ) -> Appended:
+        event = NewEvent(
+            event_type,
+            changes,
+            event_id or self._event_id(session_id, envelope, user_id),
+            envelope.get("actor"),
+            envelope.get("occurred_at"),
+            user_id,
+            "event_id" in envelope,
+        )
+        return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
+
+    def _derive(
+        self, session_id: str, event_type: str, changes: Callable[[State], list[Change]], envelope: Envelope
+    ) -> Appended:
+        """Append what ``changes`` makes of the session's state, on exactly that state."""
+        event_id = self._event_id(session_id, envelope)
+        recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
+        if recorded is not None:  # sent before: work it out from the state that it was worked out from then
+            before = self._require(session_id, recorded - 1)
+            return self._append(session_id, event_type, changes(before._state), envelope, event_id=event_id)
+        for attempt in range(_ATTEMPTS):
+            session = self._require(session_id)
+            on_this = Envelope(**{"expected_version": session.version, **envelope})
+            try:
+                return self._append(session_id, event_type, changes(session._state), on_this, event_id=event_id)
+            except WrongExpectedVersion:
+                if "expected_version" in envelope or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+
+#: The name under which users of the BigQuery session manager know it.
+SessionManagerV2 = SessionLedger

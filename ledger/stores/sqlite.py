@@ -1,0 +1,304 @@
+"""The embedded event store and outbox: one SQLite file in WAL mode, through the standard library.
+
+Appends commit in groups (``ledger.stores.commit``), reads never wait for them. Never open the live file with a second
+copy of SQLite in the same process, and never copy it with ``cp``: see ``backup``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.model.events import ANY_VERSION, MAX_CHANGES, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.fold import State
+from ledger.model.ids import check_session_id
+from ledger.model.page import Page
+from ledger.model.session import Head, Message
+from ledger.model.upcast import Upcaster
+from ledger.stores import sqlite_read as read
+from ledger.stores import sqlite_write as write
+from ledger.stores.base import Capabilities, SessionQuery
+from ledger.stores.commit import CommitGroup, TurnFile
+from ledger.stores.sqlite_errors import translate
+from ledger.stores.sqlite_schema import migrate
+
+T = TypeVar("T")
+#: States kept in memory, oldest out first; a larger state than this many characters is not kept.
+CACHED_STATES, CACHED_CHARACTERS = 256, 1_000_000
+#: Connections that a forked child found open: closing them there would drop the parent's locks.
+_ABANDONED: list[object] = []
+
+
+class SqliteStore:
+    """An event store in one SQLite file, for any number of threads and processes.
+
+    Args:
+        path: The file; made, with its folder, where it does not exist and ``create`` is True.
+        create: Whether a missing file is made or refused.
+        synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
+            power cut may take the last ones, never a part of one).
+        wait: Seconds to wait while other processes write.
+        clock, ids, salt: Sources of times, ids and salts.
+        upcaster: Brings events of older shapes up to the present one.
+
+    Raises:
+        ConfigurationError: The file is missing, is no ledger, or was written by newer code.
+        StoreRejected, StoreUnavailable: The file cannot be opened or read.
+    """
+
+    capabilities = Capabilities(compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        synchronous: str = "FULL",
+        wait: float = 10.0,
+        clock: Clock = utc_now,
+        ids: NewId = new_id,
+        salt: Callable[[], str] = lambda: secrets.token_hex(16),
+        upcaster: Upcaster | None = None,
+    ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ConfigurationError(f"synchronous must be FULL or NORMAL, not {synchronous!r}.")
+        self.path = Path(path).absolute()
+        if not create and not self.path.exists():
+            raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
+        self._synchronous = synchronous
+        self._wait = wait
+        self._clock = clock
+        self._ids = ids
+        self._salt = salt
+        self._upcast = upcaster or Upcaster()
+        self._closed = threading.Event()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
+        self._open()
+        _OPEN.add(self)
+
+    def _open(self) -> None:
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
+        self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
+        with self._translated():
+            self._writer = self._connect()
+            try:
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+                migrate(
+                    self._writer,
+                    str(self.path),
+                    new_store_id=self._ids(self._clock()),
+                    state_schema=self._upcast.current,
+                )
+                self.store_id = read.meta(self._writer, "store_id")
+                self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error)
+                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                    self._run(lambda connection: write.refold(connection, self._upcast))
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+        """Record one event, whole or not at all; see ``EventStore.append``."""
+        check_session_id(session_id)
+        prepared = prepare(event)
+        salts = [None if change.removed else self._salt() for change in prepared.changes]
+
+        def work(connection: sqlite3.Connection) -> Appended:
+            return write.append(
+                connection,
+                session_id,
+                prepared,
+                salts,
+                expected_version=expected_version,
+                now=self._clock(),
+                schema_version=self._upcast.current,
+                store_id=self.store_id,
+            )
+
+        try:
+            return self._run(work)
+        except OutcomeUnknown as error:
+            error.session_id, error.event_id = session_id, event.event_id
+            raise
+
+    def ingest(self, events: Iterable[RecordedEvent]) -> int:
+        """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
+        batch = list(events)
+        return self._run(lambda connection: write.ingest(connection, batch, now=self._clock(), upcast=self._upcast))
+
+    def state(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
+    ) -> tuple[Head, State] | None:
+        """Head and state of a session, now or then; see ``EventStore.state``."""
+        check_session_id(session_id)
+        if version is None and at is None and not with_messages:
+            return self._latest(session_id)
+        with self._reader() as connection:
+            if version is not None or at is not None:
+                with read.snapshot(connection):
+                    return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
+            found = read.latest(connection, session_id, with_messages=True)
+            return found and (read.head_of(session_id, found[0]), found[1])
+
+    def _latest(self, session_id: str) -> tuple[Head, State] | None:
+        """The latest state without messages, from memory where the head says that nothing changed since."""
+        cached = self._cache.get(session_id)
+        with self._reader() as connection:
+            if cached is not None and connection.execute(read.HEAD, (session_id,)).fetchone() == cached[0]:
+                return cached[1], cached[2]
+            found = read.latest(connection, session_id, with_messages=False)
+        if found is None:
+            self._cache.pop(session_id, None)
+            return None
+        head, state = read.head_of(session_id, found[0]), found[1]
+        if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
+            self._cache[session_id] = (found[0], head, state)
+            for stale in list(self._cache)[: len(self._cache) - CACHED_STATES]:
+                self._cache.pop(stale, None)
+        return head, state
+
+    def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
+        """Messages in order; see ``EventStore.messages``."""
+        check_session_id(session_id)
+        with self._reader() as connection:
+            return read.messages(connection, session_id, after=after, limit=limit, newest=newest)
+
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
+        """Events in order; see ``EventStore.events``."""
+        check_session_id(session_id)
+        with self._reader() as connection:
+            return read.events(connection, session_id, after=after, limit=limit, upcast=self._upcast)
+
+    def version_of(self, session_id: str, event_id: str) -> int | None:
+        """The version of a recorded event; see ``EventStore.version_of``."""
+        with self._reader() as connection:
+            return read.version_of(connection, session_id, event_id)
+
+    def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
+        """Sessions, newest first; see ``EventStore.sessions``."""
+        with self._reader() as connection, read.snapshot(connection):
+            return read.sessions(connection, query, after=after, limit=limit)
+
+    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+        """Raw rows in the order of their commits; see ``EventStore.rows_after``."""
+        with self._reader() as connection:
+            return read.rows_after(connection, seq, max(limit, MAX_CHANGES + 1))
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
+
+        Raises:
+            StoreRejected: There is a file at ``path`` already, or it cannot be written.
+        """
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise StoreRejected(f"Cannot write a backup to {path}: {error.strerror}.") from error
+        try:
+            with self._reader() as source:
+                target = sqlite3.connect(path, isolation_level=None)
+                try:
+                    source.backup(target, pages=-1)
+                    target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+                finally:
+                    target.close()
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+    def close(self) -> None:
+        """Let appends under way finish, fold the WAL into the file and close it; calling it again does nothing."""
+        with self._commits.exclusive():
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            _OPEN.discard(self)
+            while self._readers:
+                self._readers.pop().close()
+            self._writer.close()  # the last connection of all processes checkpoints the WAL and removes it
+            self._turn.close()
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed.is_set():
+            raise _closed(self.path)
+        return self._commits.run(work)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, timeout=self._wait, check_same_thread=False, cached_statements=64
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = OFF").close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile; as many are opened as are used at once."""
+        if self._closed.is_set():
+            raise _closed(self.path)
+        connection = None
+        try:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            yield connection
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        finally:
+            if connection is not None:
+                if self._closed.is_set():
+                    connection.close()
+                else:
+                    self._readers.append(connection)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> LedgerError:
+        return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
+
+    def _after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone and open one's own."""
+        _ABANDONED.extend((self._readers, self._writer, self._turn))
+        self._open()
+
+
+def _closed(path: Path) -> StoreRejected:
+    return StoreRejected(f"The ledger {path} is closed; open it again with SessionLedger.open().")
+
+
+_OPEN: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+
+
+def _reopen_in_child() -> None:
+    for store in list(_OPEN):
+        store._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reopen_in_child)

@@ -1,0 +1,277 @@
+"""What the embedded store reads: every answer is of one moment, by one statement or one snapshot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from ledger.errors import CorruptEvent, InvalidInput
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.fold import State, Written, fold
+from ledger.model.instants import from_micros, to_micros
+from ledger.model.page import Page
+from ledger.model.session import Head, Message
+from ledger.model.upcast import Upcaster
+from ledger.model.values import canonical, decode
+from ledger.stores.base import SessionQuery
+from ledger.stores.sqlite_schema import ROW
+
+MAX_LIMIT = 10_000
+HEAD = "SELECT user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads WHERE session_id = ?"
+_COLUMNS = ", ".join(ROW)
+_SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
+#: The head comes first; the two ranges step over the messages, however many there are.
+_LATEST = f"{HEAD}1 UNION ALL {_SLOTS} AND field < 'message' UNION ALL {_SLOTS} AND field > 'message'"
+_MESSAGE_SLOTS = (
+    "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), NULL "
+    "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
+    "WHERE s.session_id = ?1 AND s.field = 'message'"
+)
+_MESSAGES = (
+    "SELECT s.key, s.version, COALESCE(s.value, e.value) "
+    "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
+    "WHERE s.session_id = ? AND s.field = 'message' "
+)
+_EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
+_EVENTS_PAGE = (
+    f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
+    "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, event_id, seq"
+)
+
+
+def meta(connection: sqlite3.Connection, name: str) -> str:
+    """A setting of the store itself."""
+    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One moment's view for the statements within."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
+    """The version of a recorded event; None where there is none."""
+    statement = "SELECT version FROM session_events WHERE session_id = ? AND event_id = ? LIMIT 1"
+    row = connection.execute(statement, (session_id, event_id)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def head_of(session_id: str, row: tuple[Any, ...]) -> Head:
+    """The head from a row of ``HEAD``."""
+    user_id, created_at, version, updated_at, event_hash, store_id = row
+    return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
+
+
+def latest(
+    connection: sqlite3.Connection, session_id: str, *, with_messages: bool
+) -> tuple[tuple[Any, ...], State] | None:
+    """The row of a session's head and its folded slots; None where there is no such session."""
+    statement = f"{_LATEST} UNION ALL {_MESSAGE_SLOTS}" if with_messages else _LATEST
+    rows = connection.execute(statement, (session_id,)).fetchall()
+    if not rows:
+        return None
+    return rows[0], {
+        (field, key): Written(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
+    }
+
+
+def state_at(
+    connection: sqlite3.Connection,
+    session_id: str,
+    version: int | None,
+    at: datetime | None,
+    with_messages: bool,
+    upcast: Upcaster,
+) -> tuple[Head, State] | None:
+    """Head and state at a version or a time, folded from the log; None where the session had not begun.
+
+    Raises:
+        InvalidInput: Both were given, or the version is not one the session has had.
+    """
+    head = connection.execute(HEAD, (session_id,)).fetchone()
+    if head is None:
+        return None
+    if version is None and at is not None:
+        version = connection.execute(
+            "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?",
+            (session_id, to_micros(at, "at")),
+        ).fetchone()[0]
+        if version is None:
+            return None
+    elif at is not None:
+        raise InvalidInput("Give a version or a time, not both.")
+    elif not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= head[2]:
+        raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version!r}.")
+    statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
+    rows = connection.execute(f"{statement} ORDER BY version, event_id, seq", (session_id, version)).fetchall()
+    at_version = connection.execute(
+        "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
+        (session_id, version),
+    ).fetchone()
+    then = (head[0], head[1], version, at_version[0], at_version[1], head[5])
+    return head_of(session_id, then), fold(_events_of(rows, upcast))
+
+
+def events(
+    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster
+) -> Page[RecordedEvent]:
+    """The events of the next ``limit`` versions after ``after``."""
+    check_limit(limit)
+    if not isinstance(after, int) or isinstance(after, bool) or after < 0:
+        raise InvalidInput(f"after must be a version from 0 up, not {after!r}.")
+    rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
+    found = _events_of(rows, upcast)
+    last = found[-1].version if found else after
+    more = (
+        len(found) >= limit
+        and connection.execute(
+            "SELECT 1 FROM session_events WHERE session_id = ? AND version > ? LIMIT 1", (session_id, last)
+        ).fetchone()
+    )
+    return Page(found, str(last) if more else None)
+
+
+def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
+    """All events of a session, in order."""
+    rows = connection.execute(f"{_EVENTS} ORDER BY version, event_id, seq", (session_id,)).fetchall()
+    return _events_of(rows, upcast)
+
+
+def messages(
+    connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
+) -> Page[Message]:
+    """A page of messages in order, or the newest ones in order."""
+    check_limit(limit)
+    if newest:
+        rows = connection.execute(
+            _MESSAGES + "ORDER BY s.version DESC, s.key DESC LIMIT ?", (session_id, limit)
+        ).fetchall()
+        return Page([_message(*row) for row in reversed(rows)])
+    version, key = (0, "") if after is None else _cursor(after)
+    rows = connection.execute(
+        _MESSAGES + "AND (s.version, s.key) > (?, ?) ORDER BY s.version, s.key LIMIT ?",
+        (session_id, version, key, limit + 1),
+    ).fetchall()
+    found = [_message(*row) for row in rows[:limit]]
+    return Page(found, f"{found[-1].version}:{found[-1].message_id}" if len(rows) > limit else None)
+
+
+def sessions(
+    connection: sqlite3.Connection, query: SessionQuery, *, after: str | None, limit: int
+) -> Page[tuple[Head, State]]:
+    """A page of sessions that meet every criterion, newest first, with their states but not their messages."""
+    check_limit(limit)
+    conditions, parameters = _conditions(query)
+    if after is not None:
+        conditions.append("(created_at, session_id) < (?, ?)")
+        parameters.extend(_cursor(after))
+    heads = connection.execute(
+        "SELECT session_id, user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads "  # noqa: S608
+        f"{'WHERE ' if conditions else ''}{' AND '.join(conditions)} "
+        "ORDER BY created_at DESC, session_id DESC LIMIT ?",
+        (*parameters, limit + 1),
+    ).fetchall()
+    shown = heads[:limit]
+    states: dict[str, dict[tuple[str, str], Written]] = {row[0]: {} for row in shown}
+    slots = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
+    chosen = "(SELECT value FROM json_each(?1))"
+    for session_id, field, key, version, event_id, text in connection.execute(
+        f"{slots}{chosen} AND field < 'message' UNION ALL {slots}{chosen} AND field > 'message'",
+        (canonical(list(states)),),
+    ):
+        states[session_id][field, key] = Written(text, version, event_id)
+    found = [(head_of(row[0], row[1:]), states[row[0]]) for row in shown]
+    return Page(found, f"{shown[-1][2]}:{shown[-1][0]}" if len(heads) > limit else None)
+
+
+def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+    """Raw rows beyond ``seq``; the last event is left for the next call where it may be cut."""
+    rows = connection.execute(
+        f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+        (seq, limit),
+    ).fetchall()
+    if len(rows) == limit:
+        last = (rows[-1][1], rows[-1][3])
+        while rows and (rows[-1][1], rows[-1][3]) == last:
+            rows.pop()
+    return rows
+
+
+def check_limit(limit: int) -> None:
+    """Raise InvalidInput unless ``limit`` is 1 to ``MAX_LIMIT``."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
+
+
+def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+
+    def require(condition: str, *values: Any) -> None:
+        conditions.append(condition)
+        parameters.extend(values)
+
+    slot = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
+    of_this = "EXISTS (" + slot.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
+    # "+" keeps SQLite from walking the whole partial index in the wrong order: tags and attributes are looked up first.
+    looked_up = "session_id IN (" + slot.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
+    if query.user_id is not None:
+        require("user_id = ?", query.user_id)
+    if query.created_from is not None:
+        require("created_at >= ?", to_micros(query.created_from, "created_from"))
+    if query.created_until is not None:
+        require("created_at < ?", to_micros(query.created_until, "created_until"))
+    if query.status is not None:
+        require(of_this, "status", "", canonical(query.status))
+    if query.session_type is not None:
+        require(of_this, "session_type", "", canonical(query.session_type))
+    if query.tag is not None:
+        require(looked_up.format(""), "tag", query.tag)
+    for name, value in query.attributes.items():
+        require(looked_up.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
+    return conditions, parameters
+
+
+def _cursor(after: str) -> tuple[int, str]:
+    number, separator, rest = after.partition(":") if isinstance(after, str) else ("", "", "")
+    if not separator or not number.lstrip("-").isdigit():
+        raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
+    return int(number), rest
+
+
+def _message(key: str, version: int, text: str | None) -> Message:
+    return Message.from_value(key, version, None if text is None else decode(text))
+
+
+def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster) -> list[RecordedEvent]:
+    """Events from rows in order; the rows of an event stand together."""
+    found = []
+    for _, group in groupby(rows, key=lambda row: (row[1], row[2])):
+        of_event = list(group)
+        (session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at) = of_event[0][
+            :12
+        ]
+        (created_at, schema_version, store_id, _, _, prev_hash, event_hash) = of_event[0][12:]
+        changes = tuple(RecordedChange(row[4], row[5], row[6], bool(row[7]), row[15], row[16]) for row in of_event)
+        if not event_type or version < 1:
+            raise CorruptEvent(
+                f"Session {session_id}, version {version}: the row {event_id} is not what was recorded.",
+                session_id=session_id,
+                version=version,
+            )
+        event = RecordedEvent(
+            *(session_id, version, event_id, event_type, changes, user_id, actor),
+            *(from_micros(occurred_at), from_micros(recorded_at), from_micros(created_at)),
+            *(schema_version, store_id, prev_hash, event_hash),
+        )
+        found.append(event if schema_version == upcast.current else upcast(event))
+    return found
