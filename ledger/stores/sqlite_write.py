@@ -76,7 +76,7 @@ def append(
     before = (session_id, version, event.event_id, event.event_type)
     after = (user_id, event.actor, occurred_at, recorded_at, created_at, schema_version)
     hashed = event_hash(
-        prev_hash, (*before, *after), [(field, key, gone, hash) for field, key, _, gone, hash, _ in changes]
+        prev_hash, (*before, *after), [(field, key, gone, digest) for field, key, _, gone, digest, _ in changes]
     )
     _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
     if head is None:
@@ -179,8 +179,8 @@ def _write_rows(
 ) -> None:
     """Write an event's rows and slots; ``before`` and ``after`` are the columns around those of a change."""
     session_id, version, event_id, _ = before
-    for field, key, text, removed, value_hash, salt in changes:
-        row = (*before, field, key, text, removed, *after, value_hash, salt, *chain)
+    for field, key, text, removed, digest, salt in changes:
+        row = (*before, field, key, text, removed, *after, digest, salt, *chain)
         seq = connection.execute(_INSERT_ROW, row).lastrowid
         if removed:
             connection.execute(_REMOVE_SLOT, (session_id, field, key))
