@@ -1,0 +1,64 @@
+"""The relay: a store's rows go to a warehouse in the order they were committed, each exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ledger.warehouse.base import Warehouse
+
+#: Rows in one batch: large enough that a batch's fixed cost is small, small enough to hold in memory.
+BATCH_ROWS = 50_000
+
+
+class Source(Protocol):
+    """What the relay needs of a store."""
+
+    @property
+    def store_id(self) -> str:
+        """The identity of the store; a checkpoint belongs to it."""
+        ...
+
+    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+        """About ``limit`` rows beyond ``seq`` in order, never part of an event; see ``EventStore.rows_after``."""
+        ...
+
+
+def catch_up(
+    source: Source,
+    warehouse: Warehouse,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Bring to the warehouse what the store has recorded since the last time.
+
+    Each batch and the checkpoint behind it are one transaction: whatever interrupts, the next call goes on where the
+    last batch ended. Two relays of one store at once are safe; one of them is refused.
+
+    Args:
+        source: The store.
+        warehouse: Where its rows go; its checkpoint for the store says from where.
+        batch_rows: Rows to ask the store for at a time.
+        progress: Called after each batch with the number of rows sent so far.
+
+    Returns:
+        The number of rows sent.
+
+    Raises:
+        StoreUnavailable: The warehouse cannot take rows now; batches before this one are there.
+        StoreRejected: Another relay moved the checkpoint; nothing of this batch was added.
+    """
+    sent = 0
+    checkpoint = warehouse.checkpoint(source.store_id)
+    rows = source.rows_after(checkpoint, batch_rows)
+    if not rows:  # the ordinary case before a query: the warehouse need not be opened for writing
+        return 0
+    with warehouse:
+        while rows:
+            checkpoint = warehouse.ingest(source.store_id, rows, after=checkpoint)
+            sent += len(rows)
+            if progress is not None:
+                progress(sent)
+            rows = source.rows_after(checkpoint, batch_rows)
+    return sent

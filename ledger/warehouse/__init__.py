@@ -1,0 +1,1 @@
+"""Warehouses: where the rows of all stores come together and GoogleSQL answers."""

@@ -1,0 +1,143 @@
+"""GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` mend what it leaves different.
+
+Each step takes a parsed GoogleSQL tree and changes it in place; its docstring says why it is needed. Loading this
+module loads SQLGlot, so only the DuckDB warehouse does, and only when it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import sqlglot
+from sqlglot import exp
+
+from ledger.errors import ConfigurationError, InvalidInput
+from ledger.warehouse import catalog
+
+#: BigQuery's own schemas, whose names stand for other things than a dataset.
+_SYSTEM = frozenset({"information_schema"})
+_FUNCTION = re.compile(
+    r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
+    re.DOTALL,
+)
+
+
+def query_to_duckdb(sql: str) -> str:
+    """One GoogleSQL SELECT in DuckDB's SQL, with ``@name`` parameters as ``$name``.
+
+    Args:
+        sql: As a user wrote it; `${project}.${dataset}.name` may stand for the ledger's objects.
+
+    Raises:
+        InvalidInput: It cannot be parsed, is no single statement, or would change something.
+    """
+    try:
+        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
+    except sqlglot.errors.SqlglotError as error:
+        raise InvalidInput(f"This is not GoogleSQL: {_first_line(error)}") from error
+    if len(trees) != 1:
+        raise InvalidInput(f"Give one SELECT statement, not {len(trees)}.")
+    (tree,) = trees
+    if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.DDL, exp.Command, exp.Into) is not None:
+        raise InvalidInput("Only SELECT is answered here; the ledger's rows are written by appending events.")
+    return _render(tree)
+
+
+def statement_to_duckdb(item: catalog.SqlObject) -> str:
+    """The DuckDB statement that creates an object of the catalog; a table function becomes a table macro.
+
+    Raises:
+        ConfigurationError: The object's SQL is outside what is translated.
+    """
+    sql = catalog.bind(catalog.statement(item))
+    try:
+        if item.kind != "function":
+            return _render(sqlglot.parse_one(sql, dialect="bigquery"))
+        match = _FUNCTION.match(sql)
+        if match is None:
+            raise ConfigurationError(f"The function {item.name} is not of the form CREATE OR REPLACE TABLE FUNCTION.")
+        # SQLGlot reads no table function that begins with WITH, and DuckDB's macro parameters carry no types.
+        names = ", ".join(part.split()[0] for part in match["parameters"].split(","))
+        body = _render(sqlglot.parse_one(match["body"], dialect="bigquery"))
+        return f'CREATE OR REPLACE MACRO "{match["name"]}"({names}) AS TABLE {body}'
+    except sqlglot.errors.SqlglotError as error:
+        raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {_first_line(error)}") from error
+
+
+def _render(tree: exp.Expr) -> str:
+    for step in _STEPS:
+        step(tree)
+    return tree.sql(dialect="duckdb")
+
+
+def _first_line(error: Exception) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return plain.strip().split("\n")[0]
+
+
+def _drop_storage(tree: exp.Expr) -> None:
+    """Partitions, clusters and descriptions are BigQuery's; SQLGlot would drop them with a warning each."""
+    for create in tree.find_all(exp.Create):
+        create.set("properties", None)
+    for constraint in list(tree.find_all(exp.ColumnConstraint)):
+        if isinstance(constraint.kind, exp.Properties):
+            constraint.pop()
+
+
+def _bare_names(tree: exp.Expr) -> None:
+    """The file holds one dataset: `project.dataset.sessions`, as written for BigQuery, is its own ``sessions``."""
+    for table in tree.find_all(exp.Table):
+        if table.db.lower() not in _SYSTEM:
+            table.set("db", None)
+            table.set("catalog", None)
+
+
+def _timestamps(tree: exp.Expr) -> None:
+    """TIMESTAMP is an instant in UTC; DuckDB keeps it as a plain TIMESTAMP, which needs neither time zones nor pytz."""
+    for kind in tree.find_all(exp.DataType):
+        if kind.this == exp.DType.TIMESTAMPTZ:
+            kind.set("this", exp.DType.TIMESTAMP)
+    for now in list(tree.find_all(exp.CurrentTimestamp)):
+        now.replace(sqlglot.parse_one("MAKE_TIMESTAMP(EPOCH_US(NOW()))", dialect="duckdb"))
+
+
+def _last_write_orders(tree: exp.Expr) -> None:
+    """``ORDER BY a DESC, b DESC`` of a ROW_NUMBER becomes ``ORDER BY (a, b) DESC``.
+
+    The order is the same where neither is NULL, as in the key of an event. DuckDB turns a ROW_NUMBER filter into one
+    aggregation, which is twice as fast as its window, only where there is a single sort key.
+    """
+    for window in tree.find_all(exp.Window):
+        order = window.args.get("order")
+        if not isinstance(window.this, exp.RowNumber) or order is None or len(order.expressions) < 2:
+            continue
+        if all(key.args.get("desc") for key in order.expressions):
+            keys = exp.Tuple(expressions=[key.this for key in order.expressions])
+            order.set("expressions", [exp.Ordered(this=keys, desc=True, nulls_first=False)])
+
+
+def _removals_after_the_window(tree: exp.Expr) -> None:
+    """``WHERE NOT removed`` over a ROW_NUMBER filter becomes ``WHERE removed IN (SELECT FALSE)``.
+
+    DuckDB joins a plain condition to the ROW_NUMBER filter below, and then no longer sees in it the one that it turns
+    into an aggregation (see ``_last_write_orders``); a semi join stays where it is. Filters on the window's partition
+    still pass through it.
+    """
+    qualified = {cte.alias for cte in tree.find_all(exp.CTE) if cte.this.args.get("qualify")}
+    for select in tree.find_all(exp.Select):
+        source, where = select.args.get("from_"), select.args.get("where")
+        if source is None or where is None or source.this.name not in qualified:
+            continue
+        condition = where.this
+        if isinstance(condition, exp.Not) and isinstance(condition.this, exp.Column):
+            condition.replace(exp.In(this=condition.this.copy(), query=exp.select(exp.false()).subquery()))
+
+
+_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    _drop_storage,
+    _bare_names,
+    _timestamps,
+    _last_write_orders,
+    _removals_after_the_window,
+)

@@ -1,0 +1,277 @@
+"""A warehouse on this machine: the ledger's GoogleSQL over a DuckDB file.
+
+One process may hold the file for writing, so it is opened for short moments: for one call, or for the length of a
+``with`` block. Opening waits for others to let go, and gives up with StoreUnavailable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Answer, Parameters
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import duckdb
+
+#: What DuckDB itself keeps beside the catalog: where each store's relay stands, and which catalog the file holds.
+_OWN_TABLES = """
+CREATE TABLE IF NOT EXISTS relay_checkpoints (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
+"""
+#: Changes with the translation, so that files made by an older one are created again.
+_TRANSLATION = 1
+
+
+class DuckDBWarehouse:
+    """The warehouse in a DuckDB file, which is made when it is first created or queried.
+
+    Args:
+        path: The file.
+        patience: Seconds to wait for another process to let go of it.
+        pause: Waits between two tries; given in tests.
+    """
+
+    def __init__(self, path: str | Path, *, patience: float = 5.0, pause: Callable[[float], None] = time.sleep) -> None:
+        self.path = Path(path)
+        self._patience = patience
+        self._pause = pause
+        self._lock = threading.RLock()
+        self._held: duckdb.DuckDBPyConnection | None = None
+        self._depth = 0
+        self._ready = False
+
+    def __enter__(self) -> DuckDBWarehouse:
+        """Keep the file open for writing until the block ends; blocks may be nested."""
+        self._lock.acquire()
+        try:
+            if self._depth == 0:
+                self._held = self._connect(read_only=False)
+            self._depth += 1
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._held is not None:
+            self._held.close()
+            self._held = None
+        self._lock.release()
+
+    def create(self) -> None:
+        """Create what is missing or was made by another release; rows are kept."""
+        with self._writing() as connection:
+            connection.execute(_OWN_TABLES)
+            digest = _digest()
+            if connection.execute("SELECT digest FROM catalog_state").fetchone() != (digest,):
+                from ledger.warehouse.dialect import statement_to_duckdb
+
+                for item in catalog.objects():
+                    connection.execute(statement_to_duckdb(item))
+                connection.execute("DELETE FROM catalog_state")
+                connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
+        self._ready = True
+
+    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
+        """Answer one GoogleSQL SELECT.
+
+        Args:
+            sql: One statement; bare names are the ledger's objects.
+            parameters: Values of its ``@name`` parameters.
+
+        Raises:
+            InvalidInput: It is not one SELECT, or does not fit the tables.
+            StoreUnavailable: Another process holds the file.
+        """
+        from ledger.warehouse.dialect import query_to_duckdb
+
+        translated = query_to_duckdb(sql)
+        values = {name: _bindable(value) for name, value in (parameters or {}).items()}
+        self._create_once()
+        with self._reading() as connection:
+            return _answer(connection, translated, values)
+
+    def checkpoint(self, store_id: str) -> int:
+        """The last ``seq`` of a store whose row is here; 0 where none is."""
+        self._create_once()
+        with self._reading() as connection:
+            return _checkpoint(connection, store_id)
+
+    def ingest(self, store_id: str, rows: Sequence[tuple[Any, ...]], *, after: int) -> int:
+        """Add a store's next rows and move its checkpoint, both or neither; see ``Warehouse.ingest``."""
+        from ledger.warehouse.rows import arrow_table
+
+        self._create_once()
+        table = arrow_table(rows)
+        upto = int(rows[-1][0])
+        with self._writing() as connection:
+            found = _checkpoint(connection, store_id)
+            if found != after:
+                raise StoreRejected(
+                    f"{self.path} holds the rows of store {store_id} up to {found}, not {after}: another relay moved "
+                    "on. Read the checkpoint again and go on from there."
+                )
+            connection.register("batch", table)
+            try:
+                for statement in _INGEST:
+                    connection.execute(statement)
+            finally:
+                connection.unregister("batch")
+            connection.execute("INSERT OR REPLACE INTO relay_checkpoints VALUES (?, ?)", [store_id, upto])
+        return upto
+
+    def close(self) -> None:
+        """Nothing stays open between calls; there is nothing to let go of."""
+
+    def _create_once(self) -> None:
+        """Create the objects unless this instance, or an earlier process, already did."""
+        if not self._ready:
+            self._ready = self._is_current()
+            if not self._ready:
+                self.create()
+
+    def _is_current(self) -> bool:
+        if not self.path.exists():
+            return False
+        with self._reading() as connection:
+            known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").fetchone()
+            return known is not None and connection.execute("SELECT digest FROM catalog_state").fetchone() == (
+                _digest(),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that changes nothing: the one held, else one that other readers may share the file with."""
+        with self._lock:
+            if self._held is not None:
+                yield self._held
+                return
+            connection = self._connect(read_only=True)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction: all of the block is kept, or nothing."""
+        import duckdb
+
+        with self as held:
+            connection = held._connection()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except duckdb.Error as error:
+                _roll_back(connection)
+                raise StoreUnavailable(f"{self.path} took nothing: {error}") from error
+            except BaseException:
+                _roll_back(connection)
+                raise
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._held is None:
+            raise StoreError(f"{self.path} is not open.")
+        return self._held
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path), read_only=read_only)
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
+                # A ConnectionException: this process has the file open in the other mode, in another instance.
+                if isinstance(error, duckdb.IOException) and "lock" not in str(error):
+                    raise _unreadable(error, self.path) from error
+                if time.monotonic() >= deadline:
+                    raise StoreUnavailable(
+                        f"{self.path} is in use by another process, which holds it for writing; try again later."
+                    ) from error
+                self._pause(0.02)
+            except duckdb.Error as error:
+                raise _unreadable(error, self.path) from error
+            else:
+                # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("SET lock_configuration = true")
+                return connection
+
+
+#: The rows themselves, then what is kept by session; ``batch`` is the Arrow table.
+_INGEST = (
+    "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
+    """
+    INSERT INTO session_index
+    SELECT session_id, MIN(created_at), ANY_VALUE(user_id) FROM batch
+    WHERE version = 1 AND (session_id, created_at) NOT IN (SELECT (session_id, created_at) FROM session_index)
+    GROUP BY session_id
+    """,
+)
+
+
+def _digest() -> str:
+    """What tells one catalog, in one translation, from another."""
+    text = "".join(item.source for item in catalog.objects())
+    return f"{_TRANSLATION}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _checkpoint(connection: duckdb.DuckDBPyConnection, store_id: str) -> int:
+    row = connection.execute("SELECT seq FROM relay_checkpoints WHERE store_id = ?", [store_id]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
+    import duckdb
+
+    from ledger.warehouse.decode import decoded, decoders
+
+    try:
+        result = connection.execute(sql, values) if values else connection.execute(sql)
+        description = result.description or []
+        rows = result.fetchall()
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+        raise InvalidInput(f"The statement cannot be answered: {error}") from error
+    except duckdb.Error as error:
+        raise StoreError(f"DuckDB could not answer: {error}") from error
+    return Answer(tuple(column[0] for column in description), decoded(rows, decoders(description)))
+
+
+def _bindable(value: Any) -> Any:
+    """A parameter as DuckDB takes it: instants as naive UTC, like the columns they are compared with."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    import duckdb
+
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:
+        # The transaction is gone already, as after a failed COMMIT; the first error is the one to report.
+        return
+
+
+def _unreadable(error: Exception, path: Path) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")

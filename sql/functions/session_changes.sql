@@ -1,0 +1,38 @@
+-- session_changes: every change of one session once, with the version that superseded it.
+--
+-- Grain:  (event_id, field, key) of the session.
+-- Inputs: session_history. of_session is the id; first_day and next_day are the first instant of the UTC day of its
+--         creation and that of the next day; versions above after_version and up to until_version are given (NULL: all).
+-- Cost:   the session's blocks in the one partition that the day names.
+-- Twin:   ledger/model/fold.py (history).
+-- Test:   tests/sql/test_functions.py
+CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_changes`(
+  of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, after_version INT64, until_version INT64
+) AS
+SELECT
+  session_id,
+  version,
+  event_id,
+  event_type,
+  field,
+  key,
+  value,
+  removed,
+  user_id,
+  actor,
+  occurred_at,
+  recorded_at,
+  created_at,
+  schema_version,
+  store_id,
+  value_hash,
+  value_salt,
+  prev_hash,
+  event_hash,
+  superseded_by
+FROM `${project}.${dataset}.session_history`
+WHERE session_id = of_session
+  AND created_at >= first_day
+  AND created_at < next_day
+  AND version > IFNULL(after_version, 0)
+  AND version <= IFNULL(until_version, version);

@@ -1,0 +1,32 @@
+-- session_state: the values that stand in one session, now or at a version.
+--
+-- Grain:  (field, key) of the session.
+-- Inputs: session_history. of_session is the id; first_day and next_day are the first instant of the UTC day of its
+--         creation and that of the next day; at_version is the version to look at, NULL for the latest.
+-- Cost:   the session's blocks in the one partition that the day names.
+-- Twin:   ledger/model/fold.py (fold).
+-- Test:   tests/sql/test_functions.py
+CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_state`(
+  of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_version INT64
+) AS
+SELECT
+  session_id,
+  field,
+  key,
+  value,
+  version,
+  event_id,
+  event_type,
+  user_id,
+  actor,
+  occurred_at,
+  recorded_at,
+  created_at
+FROM `${project}.${dataset}.session_history`
+WHERE session_id = of_session
+  AND created_at >= first_day
+  AND created_at < next_day
+  AND version <= IFNULL(at_version, version)
+  -- Where at_version is NULL the comparison is not true, and what was superseded is left out.
+  AND (superseded_by IS NULL OR superseded_by > at_version)
+  AND NOT removed;

@@ -1,0 +1,34 @@
+-- conflicts: versions of a session that more than one event wrote, which happens only where appends are unchecked.
+--
+-- Grain:  (session_id, version).
+-- Inputs: session_events.
+-- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
+-- Twin:   ledger/model/events.py (RecordedEvent.position).
+-- Test:   tests/sql/test_conflicts.py
+--
+-- All the events count. event_ids is in their order: where two wrote the same slot, the later one in it holds.
+CREATE OR REPLACE VIEW `${project}.${dataset}.conflicts` AS
+WITH
+  events AS (
+    SELECT
+      created_at,
+      session_id,
+      version,
+      event_id,
+      ANY_VALUE(user_id) AS user_id,
+      MIN(recorded_at) AS recorded_at
+    FROM `${project}.${dataset}.session_events`
+    GROUP BY created_at, session_id, version, event_id
+  )
+SELECT
+  session_id,
+  version,
+  COUNT(*) AS events,
+  ARRAY_AGG(event_id ORDER BY event_id) AS event_ids,
+  MIN(recorded_at) AS first_recorded_at,
+  MAX(recorded_at) AS last_recorded_at,
+  ANY_VALUE(user_id) AS user_id,
+  created_at
+FROM events
+GROUP BY created_at, session_id, version
+HAVING COUNT(*) > 1;

@@ -1,0 +1,32 @@
+-- messages: every message as it stands now, one row each.
+--
+-- Grain:  (session_id, message_id); (session_id, position) is unique too.
+-- Inputs: session_fields.
+-- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
+-- Twin:   ledger/model/session.py (Message).
+-- Test:   tests/sql/test_calls_and_messages.py
+--
+-- position counts a session's messages from 1. An erased message keeps its place, with the role 'erased'. text is the
+-- content where that is text; content holds it whatever it is.
+CREATE OR REPLACE VIEW `${project}.${dataset}.messages` AS
+SELECT
+  session_id,
+  key AS message_id,
+  ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version, key) AS position,
+  IF(value IS NULL, 'erased', JSON_VALUE(value, '$.role')) AS role,
+  JSON_VALUE(value, '$.content') AS text,
+  JSON_QUERY(value, '$.content') AS content,
+  JSON_QUERY(value, '$.tools_used') AS tools_used,
+  SAFE_CAST(JSON_VALUE(value, '$.processing_time_ms') AS FLOAT64) AS processing_time_ms,
+  SAFE_CAST(JSON_VALUE(value, '$.token_count') AS INT64) AS token_count,
+  JSON_QUERY(value, '$.error') AS error,
+  JSON_QUERY(value, '$.metadata') AS metadata,
+  JSON_QUERY(value, '$.payload') AS payload,
+  version,
+  actor,
+  occurred_at,
+  recorded_at,
+  user_id,
+  created_at
+FROM `${project}.${dataset}.session_fields`
+WHERE field = 'message';

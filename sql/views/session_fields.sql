@@ -1,0 +1,49 @@
+-- session_fields: the state of every session, one row for each value that stands in it now.
+--
+-- Grain:  (session_id, field, key).
+-- Inputs: session_events.
+-- Cost:   filters on created_at and session_id reach below the window, since it is partitioned by both: a range of
+--         created_at reads those days only.
+-- Twin:   ledger/model/fold.py (fold).
+-- Test:   tests/sql/test_fold.py
+CREATE OR REPLACE VIEW `${project}.${dataset}.session_fields` AS
+WITH
+  -- Exact duplicates tie in the order, and one of them is as good as the other.
+  last_writes AS (
+    SELECT
+      session_id,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      event_type,
+      user_id,
+      actor,
+      occurred_at,
+      recorded_at,
+      created_at
+    FROM `${project}.${dataset}.session_events`
+    WHERE TRUE
+    QUALIFY ROW_NUMBER() OVER (
+      PARTITION BY created_at, session_id, field, key
+      ORDER BY version DESC, event_id DESC
+    ) = 1
+  )
+-- Removals are dropped only now: dropped before the window, they would bring back the value they removed.
+SELECT
+  session_id,
+  field,
+  key,
+  value,
+  version,
+  event_id,
+  event_type,
+  user_id,
+  actor,
+  occurred_at,
+  recorded_at,
+  created_at
+FROM last_writes
+WHERE NOT removed;

@@ -1,0 +1,139 @@
+-- session_versions: every session as it stood at each of its versions, one wide row each.
+--
+-- Grain:  (session_id, version).
+-- Inputs: session_history, session_events.
+-- Cost:   filters on created_at and session_id reach both inputs. A session of n versions is folded n times: filter.
+-- Twin:   ledger/model/fold.py (fold, at_version) and ledger/model/session.py (session_of).
+-- Test:   tests/sql/test_wide_rows.py
+--
+-- The columns are those of the sessions view, and so are their meanings. updated_at is when the version was recorded.
+CREATE OR REPLACE VIEW `${project}.${dataset}.session_versions` AS
+WITH
+  events AS (
+    SELECT
+      created_at,
+      session_id,
+      version,
+      ANY_VALUE(user_id) AS user_id,
+      MAX(recorded_at) AS recorded_at
+    FROM `${project}.${dataset}.session_events`
+    GROUP BY created_at, session_id, version
+  ),
+  versions AS (
+    SELECT
+      created_at,
+      session_id,
+      version,
+      user_id,
+      MAX(recorded_at) OVER (PARTITION BY created_at, session_id ORDER BY version) AS updated_at
+    FROM events
+  ),
+  intervals AS (
+    SELECT
+      created_at,
+      session_id,
+      field,
+      key,
+      value,
+      version,
+      superseded_by
+    FROM `${project}.${dataset}.session_history`
+    WHERE NOT removed
+      AND field IN (
+        'question', 'constraints', 'response_plan', 'strategy', 'summary', 'status', 'title', 'session_type',
+        'expires_at', 'tool_call', 'tool_call_status', 'tool_call_result'
+      )
+  ),
+  -- A value belongs to every version from its own until the one that superseded it.
+  field_rows AS (
+    SELECT
+      versions.created_at,
+      versions.session_id,
+      versions.version AS head_version,
+      versions.user_id,
+      versions.updated_at,
+      intervals.field,
+      intervals.key,
+      intervals.value,
+      intervals.version
+    FROM versions
+    LEFT JOIN intervals
+      ON intervals.created_at = versions.created_at
+      AND intervals.session_id = versions.session_id
+      AND intervals.version <= versions.version
+      AND (intervals.superseded_by IS NULL OR intervals.superseded_by > versions.version)
+  ),
+  -- One row for each tool call, and one (key '') for all that is not keyed.
+  parts AS (
+    SELECT
+      created_at,
+      session_id,
+      key AS call_id,
+      ANY_VALUE(user_id) AS user_id,
+      head_version,
+      ANY_VALUE(updated_at) AS updated_at,
+      ANY_VALUE(IF(field = 'question', JSON_VALUE(value), NULL)) AS question,
+      ANY_VALUE(IF(field = 'constraints', value, NULL)) AS constraints,
+      ANY_VALUE(IF(field = 'response_plan', value, NULL)) AS response_plan,
+      ANY_VALUE(IF(field = 'strategy', value, NULL)) AS strategy,
+      ANY_VALUE(IF(field = 'summary', JSON_VALUE(value), NULL)) AS summary,
+      ANY_VALUE(IF(field = 'status', JSON_VALUE(value), NULL)) AS status,
+      ANY_VALUE(IF(field = 'title', JSON_VALUE(value), NULL)) AS title,
+      ANY_VALUE(IF(field = 'session_type', JSON_VALUE(value), NULL)) AS session_type,
+      ANY_VALUE(IF(field = 'expires_at', JSON_VALUE(value), NULL)) AS expires_at,
+      COALESCE(
+        ANY_VALUE(IF(field = 'tool_call', version, NULL)),
+        ANY_VALUE(IF(field = 'tool_call_status', version, NULL))
+      ) AS planned_version,
+      COALESCE(ANY_VALUE(IF(field = 'tool_call_status', JSON_VALUE(value), NULL)), 'pending') AS call_status,
+      ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)) AS call_result
+    FROM field_rows
+    GROUP BY created_at, session_id, head_version, key
+  ),
+  wide_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      ANY_VALUE(user_id) AS user_id,
+      head_version,
+      ANY_VALUE(updated_at) AS updated_at,
+      ANY_VALUE(question) AS question,
+      ANY_VALUE(constraints) AS constraints,
+      ANY_VALUE(response_plan) AS response_plan,
+      ANY_VALUE(strategy) AS strategy,
+      ANY_VALUE(summary) AS summary,
+      ANY_VALUE(status) AS status,
+      ANY_VALUE(title) AS title,
+      ANY_VALUE(session_type) AS session_type,
+      ANY_VALUE(expires_at) AS expires_at,
+      ARRAY_AGG(
+        IF(planned_version IS NULL, NULL, call_id) IGNORE NULLS ORDER BY planned_version, call_id
+      ) AS tool_calls,
+      ARRAY_AGG(
+        IF(planned_version IS NULL, NULL, call_status) IGNORE NULLS ORDER BY planned_version, call_id
+      ) AS tool_call_status,
+      STRING_AGG(
+        IF(planned_version IS NULL, NULL, CONCAT(TO_JSON_STRING(call_id), ':', call_result)), ',' ORDER BY call_id
+      ) AS call_results
+    FROM parts
+    GROUP BY created_at, session_id, head_version
+  )
+SELECT
+  session_id,
+  user_id,
+  question,
+  constraints,
+  response_plan,
+  strategy,
+  summary,
+  status,
+  IFNULL(tool_calls, []) AS tool_calls,
+  IFNULL(tool_call_status, []) AS tool_call_status,
+  PARSE_JSON(CONCAT('{', call_results, '}')) AS tool_call_results,
+  created_at,
+  updated_at,
+  head_version AS version,
+  title,
+  session_type,
+  SAFE_CAST(expires_at AS TIMESTAMP) AS expires_at
+FROM wide_rows;

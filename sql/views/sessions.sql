@@ -1,0 +1,119 @@
+-- sessions: every session as it stands now, one wide row each.
+--
+-- Grain:  (session_id).
+-- Inputs: session_fields, session_events.
+-- Cost:   filters on created_at and session_id reach both inputs: a range of created_at reads those days only. Messages
+--         and the other fields that are not shown here are left out before anything is sorted.
+-- Twin:   ledger/model/session.py (session_of).
+-- Test:   tests/sql/test_wide_rows.py
+--
+-- tool_calls holds the call ids in the order they were planned, tool_call_status runs parallel to it ('pending' where
+-- none was recorded), and tool_call_results is an object by call id, NULL where there is none. A result alone, without
+-- a definition or a status, makes no call. A session whose values have all been removed is still a row.
+CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS
+WITH
+  -- A session's head comes as a row beside its fields and not by a join, which might keep a filter from one side.
+  field_and_head_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      field,
+      key,
+      value,
+      version,
+      CAST(NULL AS STRING) AS user_id,
+      CAST(NULL AS INT64) AS head_version,
+      CAST(NULL AS TIMESTAMP) AS updated_at
+    FROM `${project}.${dataset}.session_fields`
+    WHERE field IN (
+      'question', 'constraints', 'response_plan', 'strategy', 'summary', 'status', 'title', 'session_type',
+      'expires_at', 'tool_call', 'tool_call_status', 'tool_call_result'
+    )
+    UNION ALL
+    SELECT
+      created_at,
+      session_id,
+      '' AS field,
+      '' AS key,
+      CAST(NULL AS JSON) AS value,
+      CAST(NULL AS INT64) AS version,
+      ANY_VALUE(user_id) AS user_id,
+      MAX(version) AS head_version,
+      MAX(recorded_at) AS updated_at
+    FROM `${project}.${dataset}.session_events`
+    GROUP BY created_at, session_id
+  ),
+  -- One row for each tool call, and one (key '') for all that is not keyed.
+  parts AS (
+    SELECT
+      created_at,
+      session_id,
+      key AS call_id,
+      ANY_VALUE(user_id) AS user_id,
+      ANY_VALUE(head_version) AS version,
+      ANY_VALUE(updated_at) AS updated_at,
+      ANY_VALUE(IF(field = 'question', JSON_VALUE(value), NULL)) AS question,
+      ANY_VALUE(IF(field = 'constraints', value, NULL)) AS constraints,
+      ANY_VALUE(IF(field = 'response_plan', value, NULL)) AS response_plan,
+      ANY_VALUE(IF(field = 'strategy', value, NULL)) AS strategy,
+      ANY_VALUE(IF(field = 'summary', JSON_VALUE(value), NULL)) AS summary,
+      ANY_VALUE(IF(field = 'status', JSON_VALUE(value), NULL)) AS status,
+      ANY_VALUE(IF(field = 'title', JSON_VALUE(value), NULL)) AS title,
+      ANY_VALUE(IF(field = 'session_type', JSON_VALUE(value), NULL)) AS session_type,
+      ANY_VALUE(IF(field = 'expires_at', JSON_VALUE(value), NULL)) AS expires_at,
+      COALESCE(
+        ANY_VALUE(IF(field = 'tool_call', version, NULL)),
+        ANY_VALUE(IF(field = 'tool_call_status', version, NULL))
+      ) AS planned_version,
+      COALESCE(ANY_VALUE(IF(field = 'tool_call_status', JSON_VALUE(value), NULL)), 'pending') AS call_status,
+      ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)) AS call_result
+    FROM field_and_head_rows
+    GROUP BY created_at, session_id, key
+  ),
+  wide_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      ANY_VALUE(user_id) AS user_id,
+      ANY_VALUE(version) AS version,
+      ANY_VALUE(updated_at) AS updated_at,
+      ANY_VALUE(question) AS question,
+      ANY_VALUE(constraints) AS constraints,
+      ANY_VALUE(response_plan) AS response_plan,
+      ANY_VALUE(strategy) AS strategy,
+      ANY_VALUE(summary) AS summary,
+      ANY_VALUE(status) AS status,
+      ANY_VALUE(title) AS title,
+      ANY_VALUE(session_type) AS session_type,
+      ANY_VALUE(expires_at) AS expires_at,
+      ARRAY_AGG(
+        IF(planned_version IS NULL, NULL, call_id) IGNORE NULLS ORDER BY planned_version, call_id
+      ) AS tool_calls,
+      ARRAY_AGG(
+        IF(planned_version IS NULL, NULL, call_status) IGNORE NULLS ORDER BY planned_version, call_id
+      ) AS tool_call_status,
+      STRING_AGG(
+        IF(planned_version IS NULL, NULL, CONCAT(TO_JSON_STRING(call_id), ':', call_result)), ',' ORDER BY call_id
+      ) AS call_results
+    FROM parts
+    GROUP BY created_at, session_id
+  )
+SELECT
+  session_id,
+  user_id,
+  question,
+  constraints,
+  response_plan,
+  strategy,
+  summary,
+  status,
+  IFNULL(tool_calls, []) AS tool_calls,
+  IFNULL(tool_call_status, []) AS tool_call_status,
+  PARSE_JSON(CONCAT('{', call_results, '}')) AS tool_call_results,
+  created_at,
+  updated_at,
+  version,
+  title,
+  session_type,
+  SAFE_CAST(expires_at AS TIMESTAMP) AS expires_at
+FROM wide_rows;
