@@ -8,13 +8,16 @@ from ledger.errors import InvalidInput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
+_LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
 def to_micros(instant: datetime, name: str = "time") -> int:
     """Microseconds since 1970 of an aware datetime.
 
     Raises:
-        InvalidInput: ``instant`` is no datetime, or is naive: it would mean another time on another machine.
+        InvalidInput: ``instant`` is no datetime, is naive (it would mean another time on another machine), or is before
+            the year 1 or after 9999 in UTC, where no datetime could give it back.
     """
     if not isinstance(instant, datetime):
         raise InvalidInput(f"{name} must be a datetime with a time zone, not {type(instant).__name__}.")
@@ -22,7 +25,10 @@ def to_micros(instant: datetime, name: str = "time") -> int:
         raise InvalidInput(
             f"{name} {instant.isoformat()} has no time zone; add one, for example .replace(tzinfo=timezone.utc)."
         )
-    return (instant - EPOCH) // _MICROSECOND
+    micros = (instant - EPOCH) // _MICROSECOND
+    if not _FIRST <= micros <= _LAST:
+        raise InvalidInput(f"{name} {instant.isoformat()} is outside the years 1 to 9999 in UTC.")
+    return micros
 
 
 def from_micros(micros: int) -> datetime:
@@ -32,8 +38,7 @@ def from_micros(micros: int) -> datetime:
 
 def to_text(instant: datetime, name: str = "time") -> str:
     """RFC 3339 in UTC with six decimals, which sorts as text: ``2026-11-21T05:00:00.000000Z``."""
-    utc = from_micros(to_micros(instant, name))
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if utc.year >= 1000 else utc.isoformat().replace("+00:00", "Z")
+    return from_micros(to_micros(instant, name)).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str, name: str = "time") -> datetime:
