@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ MAX_CHANGES = 1000
 #: Bytes of canonical JSON in one event: a request to BigQuery's Storage Write API takes 10 MB, an event is never split
 #: between two, and its rows carry other columns too.
 MAX_EVENT_BYTES = 8_000_000
-_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,10 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
         ValueTooLarge: The values are together over ``max_bytes`` of canonical JSON.
     """
     if not isinstance(event.event_type, str) or not _EVENT_TYPE.fullmatch(event.event_type):
-        raise InvalidInput(f"event_type {str(event.event_type)[:70]!r} must look like 'constraints.updated'.")
+        raise InvalidInput(
+            f"event_type {str(event.event_type)[:70]!r} must look like 'constraints.updated', in at most 255 "
+            "characters."
+        )
     if event.may_repeat:
         check_text(event.event_id, "event_id")
     if event.actor is not None:
@@ -185,7 +188,7 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
 def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[PreparedChange, ...]:
     prepared = []
     slots = set()
-    for change in changes:
+    for change in _each(changes):
         value = check_change(change.field, change.key, change.value, change.removed)
         if (change.field, change.key) in slots:
             raise InvalidInput(f"The event sets {change.field} {change.key!r} twice; one change per slot.")
@@ -195,3 +198,15 @@ def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[Prepa
     if not 1 <= len(prepared) <= max_changes:
         raise InvalidInput(f"An event holds 1 to {max_changes:,} changes, not {len(prepared):,}.")
     return tuple(prepared)
+
+
+def _each(changes: Any) -> Iterator[Change]:
+    """The changes, once each is known to be one."""
+    if not isinstance(changes, Iterable):
+        raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
+    for change in changes:
+        if not isinstance(change, Change) or not isinstance(change.removed, bool):
+            raise InvalidInput(
+                f"Each change must be a Change whose removed is true or false, not {type(change).__name__}."
+            )
+        yield change

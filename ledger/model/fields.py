@@ -65,7 +65,7 @@ def _status(value: Any, name: str) -> Any:
 
 def _one_of(*allowed: str) -> Callable[[Any, str], Any]:
     def check(value: Any, name: str) -> Any:
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise InvalidInput(f"{name} must be one of {', '.join(allowed)}, not {str(value)[:70]!r}.")
         return value
 

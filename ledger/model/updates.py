@@ -9,6 +9,7 @@ from ledger.errors import InvalidInput
 from ledger.model.events import Change
 from ledger.model.fields import field_named
 from ledger.model.fold import State
+from ledger.model.values import check_text
 
 
 def changes_of(updates: Mapping[str, Any]) -> list[Change]:
@@ -45,7 +46,7 @@ def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> 
         if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
             raise InvalidInput("A tool call in constraints must be an object with a name, or a name.")
         call_id = definition.get("id") or definition.get("call_id") or definition["name"]
-        if call_id not in known:
+        if check_text(call_id, "The id of a tool call in constraints") not in known:
             known.add(call_id)
             planned.append(Change("tool_call", call_id, dict(definition)))
             planned.append(Change("tool_call_status", call_id, "pending"))

@@ -67,6 +67,20 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
     return text
 
 
+def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**63 - 1) -> int:
+    """Return ``number`` if it is a whole number within bounds; True and 1.0 are none.
+
+    Raises:
+        InvalidInput: It is not; the message names ``name``.
+    """
+    if type(number) is not int:
+        raise InvalidInput(f"{name} must be a whole number from {at_least:,} up, not {str(number)[:70]!r}.")
+    if not at_least <= number <= at_most:
+        given = number if abs(number) < 10**40 else f"a number of {number.bit_length()} bits"
+        raise InvalidInput(f"{name} must be a whole number from {at_least:,} to {at_most:,}, not {given}.")
+    return number
+
+
 def _refuse(value: Any, where: str, depth: int) -> None:
     """Raise InvalidInput naming the first part of ``value`` that is outside the limits; return when there is none."""
     if depth > MAX_DEPTH:
@@ -80,7 +94,8 @@ def _refuse(value: Any, where: str, depth: int) -> None:
             raise InvalidInput(f"{where} holds a lone surrogate, which no JSON text can carry.") from None
     elif isinstance(value, int):
         if not _SMALLEST <= value < _BEYOND:
-            raise InvalidInput(f"{where} is the integer {value}, outside [-2**63, 2**64); record it as text.")
+            digits = value if abs(value) < 10**40 else f"of {value.bit_length()} bits"
+            raise InvalidInput(f"{where} is the integer {digits}, outside [-2**63, 2**64); record it as text.")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInput(f"{where} is {value}, which JSON cannot carry; record None or text.")
@@ -90,7 +105,7 @@ def _refuse(value: Any, where: str, depth: int) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInput(f"{where} has the key {key!r}, a {type(key).__name__}; JSON keys are text.")
+                raise InvalidInput(f"{where} has a key that is a {type(key).__name__}; JSON keys are text.")
             _refuse(key, f"{where} key", depth + 1)
             _refuse(item, f"{where}.{key}", depth + 1)
     else:
