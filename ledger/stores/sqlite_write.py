@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, MAX_CHANGES, Appended, PreparedEvent, RecordedEvent
 from ledger.model.fold import fold
-from ledger.model.ids import check_created_at, created_at_for
+from ledger.model.ids import check_created_at, created_at_for, created_at_of
 from ledger.model.instants import to_micros
 from ledger.model.integrity import event_hash, value_hash, verify
 from ledger.model.upcast import Upcaster
+from ledger.model.values import check_whole
 from ledger.stores import sqlite_read as read
 from ledger.stores.sqlite_schema import ROW
 
@@ -97,26 +99,34 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
         known = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, event)
         if known != event:
             raise _conflict(event.session_id, event.event_id)
-    connection.execute("SAVEPOINT ingest")
-    try:
+    with _all_or_none(connection):
         return sum(
             _ingest_session(
                 connection, session_id, sorted(of_session.values(), key=lambda event: event.position), now, upcast
             )
             for session_id, of_session in sessions.items()
         )
-    except BaseException:
-        connection.execute("ROLLBACK TO ingest")
-        raise
-    finally:
-        connection.execute("RELEASE ingest")
 
 
 def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
     """Fold every session anew from its events, after the shape of events has changed."""
-    for (session_id,) in connection.execute("SELECT session_id FROM session_heads").fetchall():
-        _refold_session(connection, session_id, upcast)
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+    with _all_or_none(connection):
+        for (session_id,) in connection.execute("SELECT session_id FROM session_heads").fetchall():
+            _refold_session(connection, session_id, upcast)
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+
+
+@contextmanager
+def _all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is written within stays only if nothing is raised; the transaction around it goes on either way."""
+    connection.execute("SAVEPOINT whole")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO whole")
+        raise
+    finally:
+        connection.execute("RELEASE whole")
 
 
 def _ingest_session(
@@ -136,22 +146,34 @@ def _ingest_session(
             actual=version,
         )
     check_created_at(new[0].created_at, now)
-    if new[0].event_hash is not None:
-        verify(new, prev_hash)
+    last = new[-1]
+    _check_fixed(new, (last.user_id, to_micros(last.created_at)) if head is None else head[:2])
+    verify(new, prev_hash)
+    # Events without a hash (from a store that keeps no chain) are passed over: the next one follows the last hash.
+    chained = next((event.event_hash for event in reversed(new) if event.event_hash is not None), prev_hash)
     for event in new:
         _write_recorded(connection, event)
-    last = new[-1]
     updated_at = to_micros(max(event.recorded_at for event in new))
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
-        connection.execute(
-            _PUT_HEAD, (*fixed, last.version, updated_at, last.event_hash, read.meta(connection, "store_id"))
-        )
+        connection.execute(_PUT_HEAD, (*fixed, last.version, updated_at, chained, read.meta(connection, "store_id")))
     else:
-        connection.execute(_MOVE_HEAD, (last.version, max(updated_at, head[3]), last.event_hash, session_id))
+        connection.execute(_MOVE_HEAD, (last.version, max(updated_at, head[3]), chained, session_id))
     if any(event.schema_version != upcast.current for event in new):
         _refold_session(connection, session_id, upcast)
     return len(new)
+
+
+def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, int]) -> None:
+    """Raise InvalidInput where events are not of one owner and creation time, or would not fit one append."""
+    for event in events:
+        where = f"Session {event.session_id}, version {event.version}"
+        if (event.user_id, to_micros(event.created_at)) != fixed:
+            raise InvalidInput(f"{where} has another owner or created_at than its session; they never change.")
+        if created_at_of(event.session_id) not in (None, event.created_at):
+            raise InvalidInput(f"{where} has a created_at that is not the time inside the session's id.")
+        if not 1 <= len(event.changes) <= MAX_CHANGES:
+            raise InvalidInput(f"{where} holds {len(event.changes):,} changes; an event holds 1 to {MAX_CHANGES:,}.")
 
 
 def _write_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> None:
@@ -205,9 +227,7 @@ def _refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upc
 def _check_expected(session_id: str, head: tuple[Any, ...] | None, event: PreparedEvent, expected: int) -> str:
     """The session's owner, once the event is known to fit its head."""
     actual = 0 if head is None else head[2]
-    if expected not in (ANY_VERSION, actual):
-        if not isinstance(expected, int) or isinstance(expected, bool) or expected < 0:
-            raise InvalidInput(f"expected_version must be a version from 0 up or ANY_VERSION, not {expected!r}.")
+    if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, actual):
         raise WrongExpectedVersion(
             f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and "
             "decide anew.",
