@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
@@ -11,16 +12,18 @@ from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.fields import check_change
 from ledger.model.fold import State, Written, fold
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.model.values import canonical, decode
+from ledger.model.values import canonical, check_text, check_whole, decode
 from ledger.stores.base import SessionQuery
 from ledger.stores.sqlite_schema import ROW
 
 MAX_LIMIT = 10_000
+_CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 HEAD = "SELECT user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads WHERE session_id = ?"
 _COLUMNS = ", ".join(ROW)
 _SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
@@ -60,6 +63,8 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
     """The version of a recorded event; None where there is none."""
+    check_text(session_id, "session_id")
+    check_text(event_id, "event_id")
     statement = "SELECT version FROM session_events WHERE session_id = ? AND event_id = ? LIMIT 1"
     row = connection.execute(statement, (session_id, event_id)).fetchone()
     return None if row is None else int(row[0])
@@ -97,20 +102,22 @@ def state_at(
     Raises:
         InvalidInput: Both were given, or the version is not one the session has had.
     """
+    if version is not None and at is not None:
+        raise InvalidInput("Give a version or a time, not both.")
+    moment = None if at is None else to_micros(at, "at")
+    if version is not None:
+        check_whole(version, "version", at_least=1)
     head = connection.execute(HEAD, (session_id,)).fetchone()
     if head is None:
         return None
-    if version is None and at is not None:
+    if moment is not None:
         version = connection.execute(
-            "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?",
-            (session_id, to_micros(at, "at")),
+            "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?", (session_id, moment)
         ).fetchone()[0]
         if version is None:
             return None
-    elif at is not None:
-        raise InvalidInput("Give a version or a time, not both.")
-    elif not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= head[2]:
-        raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version!r}.")
+    elif version is not None and version > head[2]:
+        raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version}.")
     statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
     rows = connection.execute(f"{statement} ORDER BY version, event_id, seq", (session_id, version)).fetchall()
     at_version = connection.execute(
@@ -126,8 +133,7 @@ def events(
 ) -> Page[RecordedEvent]:
     """The events of the next ``limit`` versions after ``after``."""
     check_limit(limit)
-    if not isinstance(after, int) or isinstance(after, bool) or after < 0:
-        raise InvalidInput(f"after must be a version from 0 up, not {after!r}.")
+    check_whole(after, "after")
     rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
     found = _events_of(rows, upcast)
     last = found[-1].version if found else after
@@ -195,6 +201,7 @@ def sessions(
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
     """Raw rows beyond ``seq``; the last event is left for the next call where it may be cut."""
+    check_whole(seq, "seq")
     rows = connection.execute(
         f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
         (seq, limit),
@@ -208,8 +215,7 @@ def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> Sequence
 
 def check_limit(limit: int) -> None:
     """Raise InvalidInput unless ``limit`` is 1 to ``MAX_LIMIT``."""
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
+    check_whole(limit, "limit", at_least=1, at_most=MAX_LIMIT)
 
 
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
@@ -225,27 +231,31 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     # "+" keeps SQLite from walking the whole partial index in the wrong order: tags and attributes are looked up first.
     looked_up = "session_id IN (" + slot.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
     if query.user_id is not None:
-        require("user_id = ?", query.user_id)
+        require("user_id = ?", check_text(query.user_id, "user_id"))
     if query.created_from is not None:
         require("created_at >= ?", to_micros(query.created_from, "created_from"))
     if query.created_until is not None:
         require("created_at < ?", to_micros(query.created_until, "created_until"))
     if query.status is not None:
-        require(of_this, "status", "", canonical(query.status))
+        require(of_this, "status", "", canonical(check_text(query.status, "status")))
     if query.session_type is not None:
-        require(of_this, "session_type", "", canonical(query.session_type))
+        check_change("session_type", "", query.session_type, removed=False)
+        require(of_this, "session_type", "", canonical(query.session_type, "session_type"))
     if query.tag is not None:
-        require(looked_up.format(""), "tag", query.tag)
+        require(looked_up.format(""), "tag", check_text(query.tag, "tag"))
+    if not isinstance(query.attributes, Mapping):
+        raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
+        check_text(name, "The name of an attribute")
         require(looked_up.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
     return conditions, parameters
 
 
 def _cursor(after: str) -> tuple[int, str]:
-    number, separator, rest = after.partition(":") if isinstance(after, str) else ("", "", "")
-    if not separator or not number.lstrip("-").isdigit():
+    found = _CURSOR.fullmatch(after) if isinstance(after, str) else None
+    if found is None:
         raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
-    return int(number), rest
+    return int(found[1]), check_text(found[2], "after")
 
 
 def _message(key: str, version: int, text: str | None) -> Message:
