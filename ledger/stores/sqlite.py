@@ -26,12 +26,13 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
+from ledger.model.values import check_whole
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_write as write
 from ledger.stores.base import Capabilities, SessionQuery
 from ledger.stores.commit import CommitGroup, TurnFile
 from ledger.stores.sqlite_errors import translate
-from ledger.stores.sqlite_schema import migrate
+from ledger.stores.sqlite_schema import is_ready, migrate
 
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
@@ -73,6 +74,8 @@ class SqliteStore:
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL or NORMAL, not {synchronous!r}.")
+        if "\0" in os.fspath(path):
+            raise ConfigurationError("The ledger's path holds a NUL character; check LEDGER_URL.")
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
             raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
@@ -97,6 +100,7 @@ class SqliteStore:
         with self._translated():
             self._writer = self._connect()
             try:
+                is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
                 migrate(
@@ -111,6 +115,7 @@ class SqliteStore:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
+                self._turn.close()
                 raise
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
@@ -169,7 +174,7 @@ class SqliteStore:
         head, state = read.head_of(session_id, found[0]), found[1]
         if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
             self._cache[session_id] = (found[0], head, state)
-            for stale in list(self._cache)[: len(self._cache) - CACHED_STATES]:
+            for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:
                 self._cache.pop(stale, None)
         return head, state
 
@@ -198,7 +203,7 @@ class SqliteStore:
     def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
         """Raw rows in the order of their commits; see ``EventStore.rows_after``."""
         with self._reader() as connection:
-            return read.rows_after(connection, seq, max(limit, MAX_CHANGES + 1))
+            return read.rows_after(connection, seq, max(check_whole(limit, "limit", at_least=1), MAX_CHANGES + 1))
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.

@@ -105,11 +105,11 @@ def migrate(
     Raises:
         ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
     """
-    if _is_ready(connection, path, upto):
+    if is_ready(connection, path, upto):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_ready(connection, path, upto):  # another process may have done it while this one waited
+        if not is_ready(connection, path, upto):  # another process may have done it while this one waited
             found = _pragma(connection, "user_version")
             for script in MIGRATIONS[found:upto]:
                 for statement in script.split(";\n"):
@@ -125,7 +125,12 @@ def migrate(
         raise
 
 
-def _is_ready(connection: sqlite3.Connection, path: str, upto: int) -> bool:
+def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIONS)) -> bool:
+    """Whether a database has the schema; nothing is changed.
+
+    Raises:
+        ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
+    """
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     empty = application == 0 and connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
     if application != APPLICATION_ID and not empty:
