@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.errors import SessionNotFound, WrongExpectedVersion
+from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
@@ -97,6 +97,8 @@ class SessionLedger:
             InvalidInput: An id or a value cannot be recorded.
         """
         check_text(user_id, "user_id")
+        if fields is not None and not isinstance(fields, Mapping):
+            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
         updates = {"question": question, "status": "active", **(fields or {})}
         if updates["question"] is None:
             del updates["question"]
@@ -359,6 +361,9 @@ class SessionLedger:
         user_id: str | None = None,
         event_id: str | None = None,
     ) -> Appended:
+        if not envelope.keys() <= Envelope.__annotations__.keys():  # Python itself lets any keyword through
+            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
+            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
         event = NewEvent(
             event_type,
             changes,
@@ -377,8 +382,8 @@ class SessionLedger:
         event_id = self._event_id(session_id, envelope)
         recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
-            before = self._require(session_id, recorded - 1)
-            return self._append(session_id, event_type, changes(before._state), envelope, event_id=event_id)
+            before = self._state_at(session_id, recorded - 1)
+            return self._append(session_id, event_type, changes(before), envelope, event_id=event_id)
         for attempt in range(_ATTEMPTS):
             session = self._require(session_id)
             on_this = Envelope(**{"expected_version": session.version, **envelope})
