@@ -16,6 +16,8 @@ from ledger.errors import InvalidInput
 MAX_DEPTH = 250
 _SMALLEST, _BEYOND = -(2**63), 2**64
 _EXACT = (str, bool, type(None))
+_CONTAINERS = (dict, list, tuple)
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def canonical(value: Any, where: str = "value") -> str:
@@ -31,8 +33,12 @@ def canonical(value: Any, where: str = "value") -> str:
     Raises:
         InvalidInput: The value is outside JSON's limits; the message gives the path to the culprit.
     """
+    # orjson has no limit for tuples: some thousand within each other overrun its buffer and end the process.
+    if isinstance(value, _CONTAINERS) and _too_deep(value, 1):
+        _refuse(value, where, 0)
+        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     try:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        text = orjson.dumps(value, option=_OPTIONS)
         # orjson writes NaN as null and dates as text; a value that reads back equal was kept exactly. The comparison
         # runs in C, so the slow walk happens only for values that are refused or hold tuples.
         if not isinstance(value, _EXACT) and orjson.loads(text) != value:
@@ -40,8 +46,6 @@ def canonical(value: Any, where: str = "value") -> str:
     except (TypeError, ValueError, RecursionError) as error:
         _refuse(value, where, 0)
         raise InvalidInput(f"{where} is no JSON value: {error}.") from error
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
-        _refuse(value, where, 0)
     return text.decode()
 
 
@@ -79,6 +83,15 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
         given = number if abs(number) < 10**40 else f"a number of {number.bit_length()} bits"
         raise InvalidInput(f"{name} must be a whole number from {at_least:,} to {at_most:,}, not {given}.")
     return number
+
+
+def _too_deep(container: Any, depth: int) -> bool:
+    if depth > MAX_DEPTH:
+        return True
+    for item in container.values() if isinstance(container, dict) else container:
+        if isinstance(item, _CONTAINERS) and _too_deep(item, depth + 1):
+            return True
+    return False
 
 
 def _refuse(value: Any, where: str, depth: int) -> None:
