@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -11,6 +13,9 @@ from ledger.model.instants import to_micros
 
 Clock = Callable[[], datetime]
 NewId = Callable[[datetime], str]
+_62_BITS = (1 << 62) - 1
+_last = ""
+_mutex = threading.Lock()
 
 
 def utc_now() -> datetime:
@@ -19,5 +24,32 @@ def utc_now() -> datetime:
 
 
 def new_id(now: datetime) -> str:
-    """A fresh UUIDv7 for an instant; ids made for one millisecond still sort in the order they were made."""
-    return str(uuid_utils.uuid7(nanoseconds=to_micros(now) * 1000))
+    """A fresh UUIDv7 for an instant; those a process makes for one millisecond sort in the order they were made."""
+    global _last
+    made = str(uuid_utils.uuid7(nanoseconds=to_micros(now) * 1000))
+    with _mutex:
+        if made < _last and made[:13] == _last[:13]:
+            made = _after(_last)
+        _last = made
+    return made
+
+
+def _after(last: str) -> str:
+    """A UUIDv7 of the same millisecond beyond ``last``, by a random step: a forked child takes another one.
+
+    Source: RFC 9562, section 6.2, method 2.
+    """
+    number = int(last.replace("-", ""), 16)
+    tail = (number >> 64 & 0xFFF) << 62 | number & _62_BITS
+    tail += 1 + int.from_bytes(os.urandom(5))
+    text = f"{number >> 76 << 76 | tail >> 62 << 64 | 2 << 62 | tail & _62_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _in_child() -> None:
+    global _mutex
+    _mutex = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
