@@ -30,8 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     out = [
         item
         for item in items
-        if (item.get_closest_marker("emulator") and not here)
-        or (item.get_closest_marker("remote") and not remote)
+        if (item.get_closest_marker("emulator") and not here) or (item.get_closest_marker("remote") and not remote)
     ]
     if out:
         config.hook.pytest_deselected(items=out)

@@ -148,9 +148,7 @@ def connect(rest: str, grpc_address: str, project: str = PROJECT) -> Iterator[Em
         BigQueryWriteGrpcTransport,
     )
 
-    client = bigquery.Client(
-        project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": rest}
-    )
+    client = bigquery.Client(project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": rest})
     with contextlib.closing(client), grpc.insecure_channel(grpc_address) as channel:
         yield Emulator(
             rest=rest,
@@ -167,9 +165,7 @@ def emulator(folder: Path) -> Iterator[Emulator]:
     """The emulator the environment names, else one of our own in `folder`."""
     if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
         rest = host if "://" in host else f"http://{host}"
-        address = (
-            os.environ.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{rest.split('://')[1].split(':')[0]}:9060"
-        )
+        address = os.environ.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{rest.split('://')[1].split(':')[0]}:9060"
         with connect(rest, address) as running:
             yield running
         return

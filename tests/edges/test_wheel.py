@@ -89,9 +89,7 @@ def test_the_installed_wheel_imports_and_finds_its_sql(target, tmp_path):
     assert run(target, PROGRAM, cwd=tmp_path).split("\n")[:-1] == SQL
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ledger.cli") is None, reason="the command line is not written yet"
-)
+@pytest.mark.skipif(importlib.util.find_spec("ledger.cli") is None, reason="the command line is not written yet")
 def test_the_installed_command_answers(target, tmp_path):
     program = "import sys; from ledger.cli import main; sys.argv = ['ledger', '--help']; main()"
     assert "Usage: ledger" in run(target, program, cwd=tmp_path)

@@ -133,9 +133,7 @@ def test_imports_run_one_way(path):
     upward = {
         imported
         for imported in imports_of(path)
-        if imported.split(".")[0] == "ledger"
-        and imported != "ledger"
-        and layer_of(imported) > layer_of(module)
+        if imported.split(".")[0] == "ledger" and imported != "ledger" and layer_of(imported) > layer_of(module)
     }
     assert not upward, f"{module} imports from a higher layer: {sorted(upward)}"
 
@@ -160,14 +158,10 @@ def test_no_module_is_too_long(path):
             if token.type != tokenize.NEWLINE and not docstring:
                 code.update(range(token.start[0], token.end[0] + 1))
             previous = token.type
-    assert len(code) <= HARD, (
-        f"{name_of(path)} has {len(code)} lines of code: split it by idea (over {SOFT} is long)"
-    )
+    assert len(code) <= HARD, f"{name_of(path)} has {len(code)} lines of code: split it by idea (over {SOFT} is long)"
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if name_of(path).startswith("ledger.model")], ids=ids
-)
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("ledger.model")], ids=ids)
 def test_the_model_is_pure(path):
     imported = {name for name in imports_of(path) if name.split(".")[0] != "ledger"}
     impure = {name for name in imported if name.split(".")[0] not in PURE}
@@ -177,17 +171,14 @@ def test_the_model_is_pure(path):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name | ast.Attribute)
-        and node.attr
-        in IMPURE_NAMES.get(node.value.id if isinstance(node.value, ast.Name) else node.value.attr, set())
+        and node.attr in IMPURE_NAMES.get(node.value.id if isinstance(node.value, ast.Name) else node.value.attr, set())
     }
     assert not reached, f"{name_of(path)} asks the clock or chance: {sorted(reached)}"
 
 
 def test_importing_ledger_loads_nothing_heavy():
     program = "import sys, ledger; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(done.stdout.split())
     assert "ledger" in loaded
     heavy = {
