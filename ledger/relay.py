@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from ledger.warehouse.base import Warehouse
@@ -20,7 +21,10 @@ class Source(Protocol):
         ...
 
     def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
-        """About ``limit`` rows beyond ``seq`` in order, never part of an event; see ``EventStore.rows_after``."""
+        """About ``limit`` rows beyond ``seq`` in order, never part of an event; see ``EventStore.rows_after``.
+
+        Called from a thread of the relay's own, one call at a time.
+        """
         ...
 
 
@@ -54,11 +58,13 @@ def catch_up(
     rows = source.rows_after(checkpoint, batch_rows)
     if not rows:  # the ordinary case before a query: the warehouse need not be opened for writing
         return 0
-    with warehouse:
+    # The store reads the next batch while the warehouse, which works outside Python, takes the present one.
+    with warehouse, ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
         while rows:
+            following = reader.submit(source.rows_after, rows[-1][0], batch_rows)
             checkpoint = warehouse.ingest(source.store_id, rows, after=checkpoint)
             sent += len(rows)
             if progress is not None:
                 progress(sent)
-            rows = source.rows_after(checkpoint, batch_rows)
+            rows = following.result()
     return sent

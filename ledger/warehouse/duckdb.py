@@ -220,9 +220,9 @@ _INGEST = (
     "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
     """
     INSERT INTO session_index
-    SELECT session_id, MIN(created_at), ANY_VALUE(user_id) FROM batch
-    WHERE version = 1 AND (session_id, created_at) NOT IN (SELECT (session_id, created_at) FROM session_index)
-    GROUP BY session_id
+    SELECT session_id, created_at, ANY_VALUE(user_id) FROM batch
+    WHERE (session_id, created_at) NOT IN (SELECT (session_id, created_at) FROM session_index)
+    GROUP BY session_id, created_at
     """,
 )
 

@@ -5,7 +5,7 @@
 --         creation and that of the next day; versions above after_version and up to until_version are given (NULL: all).
 -- Cost:   the session's blocks in the one partition that the day names.
 -- Twin:   ledger/model/fold.py (history).
--- Test:   tests/sql/test_functions.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_changes`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, after_version INT64, until_version INT64
 ) AS

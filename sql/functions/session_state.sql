@@ -5,7 +5,7 @@
 --         creation and that of the next day; at_version is the version to look at, NULL for the latest.
 -- Cost:   the session's blocks in the one partition that the day names.
 -- Twin:   ledger/model/fold.py (fold).
--- Test:   tests/sql/test_functions.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_state`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_version INT64
 ) AS

@@ -5,7 +5,7 @@
 --         creation and that of the next day; at_time is the time to look at.
 -- Cost:   the session's blocks in the one partition that the day names, without their values.
 -- Twin:   ledger/model/fold.py (version_at).
--- Test:   tests/sql/test_functions.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_version_at`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_time TIMESTAMP
 ) AS

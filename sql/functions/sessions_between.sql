@@ -4,7 +4,7 @@
 -- Inputs: sessions. first_day is the first instant of the span and next_day that after its end; days that begin and end
 --         at midnight UTC read whole partitions and no more.
 -- Cost:   the partitions of the span.
--- Twin:   ledger/model/session.py (session_of).
+-- Twin:   ledger/model/session.py (Session).
 -- Test:   tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.sessions_between`(
   first_day TIMESTAMP, next_day TIMESTAMP

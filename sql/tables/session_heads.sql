@@ -1,10 +1,11 @@
 -- session_heads: where each session stands, so that an append can be compared with it.
 --
 -- Grain:  (session_id).
--- Inputs: moved by whoever appends: a strict append in its own transaction, the relay after its rows.
+-- Inputs: moved by appends straight to the warehouse that are checked, each in its own transaction. Sessions that a
+--         relay brings have no row here: their heads are in the store that owns them.
 -- Cost:   a range of created_at reads those days; session_id reads one block within them.
 -- Twin:   ledger/model/session.py (Head).
--- Test:   tests/sql/test_tables.py
+-- Test:   tests/sql/test_duckdb_warehouse.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_heads` (
   session_id STRING NOT NULL OPTIONS (description = 'The session'),
   user_id STRING NOT NULL OPTIONS (description = 'Its owner'),

@@ -4,7 +4,7 @@
 -- Inputs: session_events.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/events.py (RecordedEvent.position).
--- Test:   tests/sql/test_conflicts.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- All the events count. event_ids is in their order: where two wrote the same slot, the later one in it holds.
 CREATE OR REPLACE VIEW `${project}.${dataset}.conflicts` AS

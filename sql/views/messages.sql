@@ -4,7 +4,7 @@
 -- Inputs: session_fields.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
 -- Twin:   ledger/model/session.py (Message).
--- Test:   tests/sql/test_calls_and_messages.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- position counts a session's messages from 1. An erased message keeps its place, with the role 'erased'. text is the
 -- content where that is text; content holds it whatever it is.

@@ -5,7 +5,7 @@
 -- Cost:   filters on created_at and session_id reach below the window, since it is partitioned by both: a range of
 --         created_at reads those days only.
 -- Twin:   ledger/model/fold.py (fold).
--- Test:   tests/sql/test_fold.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_fields` AS
 WITH
   -- Exact duplicates tie in the order, and one of them is as good as the other.

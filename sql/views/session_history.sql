@@ -4,7 +4,7 @@
 -- Inputs: session_events.
 -- Cost:   filters on created_at and session_id reach below the window: a range of created_at reads those days only.
 -- Twin:   ledger/model/fold.py (history).
--- Test:   tests/sql/test_fold.py
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- The state at a version v is WHERE version <= v AND (superseded_by IS NULL OR superseded_by > v) AND NOT removed.
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_history` AS

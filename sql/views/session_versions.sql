@@ -3,8 +3,8 @@
 -- Grain:  (session_id, version).
 -- Inputs: session_history, session_events.
 -- Cost:   filters on created_at and session_id reach both inputs. A session of n versions is folded n times: filter.
--- Twin:   ledger/model/fold.py (fold, at_version) and ledger/model/session.py (session_of).
--- Test:   tests/sql/test_wide_rows.py
+-- Twin:   ledger/model/fold.py (fold, at_version) and ledger/model/session.py (Session).
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- The columns are those of the sessions view, and so are their meanings. updated_at is when the version was recorded.
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_versions` AS
@@ -112,9 +112,7 @@ WITH
       ARRAY_AGG(
         IF(planned_version IS NULL, NULL, call_status) IGNORE NULLS ORDER BY planned_version, call_id
       ) AS tool_call_status,
-      STRING_AGG(
-        IF(planned_version IS NULL, NULL, CONCAT(TO_JSON_STRING(call_id), ':', call_result)), ',' ORDER BY call_id
-      ) AS call_results
+      STRING_AGG(CONCAT(TO_JSON_STRING(call_id), ':', call_result), ',' ORDER BY call_id) AS call_results
     FROM parts
     GROUP BY created_at, session_id, head_version
   )

@@ -4,12 +4,12 @@
 -- Inputs: session_fields, session_events.
 -- Cost:   filters on created_at and session_id reach both inputs: a range of created_at reads those days only. Messages
 --         and the other fields that are not shown here are left out before anything is sorted.
--- Twin:   ledger/model/session.py (session_of).
--- Test:   tests/sql/test_wide_rows.py
+-- Twin:   ledger/model/session.py (Session).
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- tool_calls holds the call ids in the order they were planned, tool_call_status runs parallel to it ('pending' where
--- none was recorded), and tool_call_results is an object by call id, NULL where there is none. A result alone, without
--- a definition or a status, makes no call. A session whose values have all been removed is still a row.
+-- none was recorded), and tool_call_results is an object by call id, NULL where there is none. A session whose values
+-- have all been removed is still a row.
 CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS
 WITH
   -- A session's head comes as a row beside its fields and not by a join, which might keep a filter from one side.
@@ -92,9 +92,7 @@ WITH
       ARRAY_AGG(
         IF(planned_version IS NULL, NULL, call_status) IGNORE NULLS ORDER BY planned_version, call_id
       ) AS tool_call_status,
-      STRING_AGG(
-        IF(planned_version IS NULL, NULL, CONCAT(TO_JSON_STRING(call_id), ':', call_result)), ',' ORDER BY call_id
-      ) AS call_results
+      STRING_AGG(CONCAT(TO_JSON_STRING(call_id), ':', call_result), ',' ORDER BY call_id) AS call_results
     FROM parts
     GROUP BY created_at, session_id
   )

@@ -3,8 +3,8 @@
 -- Grain:  (session_id, call_id).
 -- Inputs: session_fields.
 -- Cost:   filters on created_at and session_id reach the table: a range of created_at reads those days only.
--- Twin:   ledger/model/session.py (calls_of).
--- Test:   tests/sql/test_calls_and_messages.py
+-- Twin:   ledger/model/session.py (Session.calls).
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- position counts a session's calls from 1 in the order they were planned. result is SQL NULL where has_result is false,
 -- and also where the result was erased.

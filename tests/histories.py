@@ -1,0 +1,201 @@
+"""Random histories, their rows, and what the Python model makes of them: the other side of every SQL view."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.fold import fold, history
+from ledger.model.instants import to_micros
+from ledger.model.session import MESSAGE_PARTS, Head, Session
+from ledger.model.values import canonical
+
+DAY = datetime(2026, 3, 4, tzinfo=UTC)
+VERSIONS = 6
+
+_text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
+_numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False, width=32)
+_scalars = st.none() | st.booleans() | _numbers | _text
+_json = st.recursive(
+    _scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_text, inner, max_size=2), max_leaves=4
+)
+_instants = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+def _values(field: str) -> st.SearchStrategy[Any]:
+    """Values of the shape that ``ledger.model.fields`` lets through."""
+    if field in ("question", "title", "session_type", "summary", "status"):
+        return _text
+    if field == "expires_at":
+        return st.none() | _instants.map(lambda at: at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    if field in ("constraints", "response_plan"):
+        return st.dictionaries(_text, _json, max_size=2)
+    if field == "tool_call":
+        return st.fixed_dictionaries({"name": _text}, optional={"description": _text, "message_id": _text, "x": _json})
+    if field == "tool_call_status":
+        return st.sampled_from(["pending", "running", "completed", "failed"])
+    if field == "message":
+        optional: dict[str, st.SearchStrategy[Any]] = {
+            **dict.fromkeys(("tools_used", "error", "metadata", "payload"), _json),
+            "token_count": st.none() | st.integers(0, 10**6),
+            "processing_time_ms": st.none() | st.floats(0, 1e6, width=32),
+        }
+        parts = {"role": st.sampled_from(["user", "assistant", "tool"]), "content": _json}
+        return st.fixed_dictionaries(parts, optional=optional)
+    return _json
+
+
+_SLOTS = [
+    *(("question", ""), ("status", ""), ("strategy", ""), ("constraints", ""), ("expires_at", ""), ("x_free", "")),
+    *((field, key) for field in ("tool_call", "tool_call_status", "tool_call_result") for key in ("a", 'ü"\\')),
+    *(("message", "m1"), ("message", "m2"), ("context", "k")),
+    *(("title", ""), ("session_type", ""), ("summary", ""), ("response_plan", "")),
+]
+
+
+@st.composite
+def _changes(draw: st.DrawFn) -> tuple[RecordedChange, ...]:
+    slots = draw(st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=3, unique=True))
+    changes = []
+    for field, key in slots:
+        kind = draw(st.sampled_from(["set", "set", "set", "removed", "erased"]))
+        if kind == "set":
+            changes.append(RecordedChange(field, key, canonical(draw(_values(field))), False, "hash", "salt"))
+        else:
+            changes.append(RecordedChange(field, key, None, kind == "removed", None if kind == "removed" else "hash"))
+    return tuple(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The events of one session, in the order they come: with duplicates, out of order, and with equal versions."""
+
+    session_id: str
+    events: tuple[RecordedEvent, ...]
+
+
+@st.composite
+def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8) -> list[History]:
+    """Histories of several sessions; ids are filled in, so that every example can go into one table."""
+    result = []
+    for number in range(sessions):
+        session_id = f"s{number}-é'"
+        created_at = DAY + timedelta(days=number % 3, hours=number % 24)
+        recorded = [
+            RecordedEvent(
+                session_id=session_id,
+                version=draw(st.integers(1, VERSIONS)),
+                event_id=f"e{index}",
+                event_type="x.happened",
+                changes=draw(_changes()),
+                user_id=f"u{number}",
+                actor=draw(st.none() | _text),
+                occurred_at=draw(_instants),
+                recorded_at=draw(_instants),
+                created_at=created_at,
+                schema_version=1,
+                store_id="store",
+                event_hash=f"h{index}",
+            )
+            for index in range(draw(st.integers(1, events)))
+        ]
+        again = draw(st.lists(st.sampled_from(recorded), max_size=3))
+        result.append(History(session_id, tuple(draw(st.permutations(recorded + again)))))
+    return result
+
+
+def rows_of(events: Iterable[RecordedEvent]) -> list[tuple[Any, ...]]:
+    """The rows of events as a store hands them to the relay, without ``seq``."""
+    return [
+        (
+            *(event.session_id, event.version, event.event_id, event.event_type, change.field, change.key),
+            *(change.text, int(change.removed), event.user_id, event.actor),
+            *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
+            *(event.schema_version, event.store_id),
+            *(change.value_hash, change.value_salt, event.prev_hash, event.event_hash),
+        )
+        for event in events
+        for change in event.changes
+    ]
+
+
+def shuffled(rows: Sequence[tuple[Any, ...]], seed: int) -> list[tuple[Any, ...]]:
+    """The rows of all sessions mixed, with a number in front as a store gives them."""
+    mixed = random.Random(seed).sample(rows, len(rows))
+    return [(seq, *row) for seq, row in enumerate(mixed, 1)]
+
+
+def head_of(events: Sequence[RecordedEvent], version: int = VERSIONS) -> Head:
+    """Where a session stood at a version."""
+    until = [event for event in events if event.version <= version]
+    last = max(until, key=lambda event: event.position)
+    updated_at = max(event.recorded_at for event in until)
+    return Head(
+        last.session_id, last.user_id, last.created_at, last.version, updated_at, last.event_hash, last.store_id
+    )
+
+
+def session_at(events: Sequence[RecordedEvent], version: int = VERSIONS) -> Session:
+    """The session at a version, by the Python fold, with its messages."""
+    return Session(head_of(events, version), fold(events, at_version=version), with_messages=True)
+
+
+def expected_fields(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``session_fields``."""
+    state = fold(item.events)
+    return [(item.session_id, *slot, held.value, held.version, held.event_id) for slot, held in state.items()]
+
+
+def expected_history(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``session_history``."""
+    return [
+        (item.session_id, i.field, i.key, i.value, i.removed, i.version, i.event_id, i.superseded_by)
+        for i in history(item.events)
+    ]
+
+
+def expected_sessions(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``sessions``."""
+    return [tuple(session_at(item.events).values())]
+
+
+def expected_versions(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``session_versions``."""
+    versions = sorted({event.version for event in item.events})
+    return [tuple(session_at(item.events, version).values()) for version in versions]
+
+
+def expected_calls(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``tool_calls``."""
+    return [
+        (
+            *(item.session_id, call.call_id, position, call.name, call.definition.get("description"), call.status),
+            *(call.has_result, call.result, call.definition.get("message_id")),
+        )
+        for position, call in enumerate(session_at(item.events).calls, 1)
+    ]
+
+
+def expected_messages(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``messages``."""
+    messages = session_at(item.events).messages or ()
+    return [
+        (item.session_id, message.message_id, position, *(getattr(message, part) for part in MESSAGE_PARTS))
+        for position, message in enumerate(messages, 1)
+    ]
+
+
+def expected_conflicts(item: History) -> list[tuple[Any, ...]]:
+    """Rows of ``conflicts``."""
+    by_version: dict[int, set[str]] = {}
+    for event in item.events:
+        by_version.setdefault(event.version, set()).add(event.event_id)
+    return [
+        (item.session_id, version, len(ids), sorted(ids)) for version, ids in sorted(by_version.items()) if len(ids) > 1
+    ]

@@ -1,0 +1,107 @@
+"""Every view and function gives, on DuckDB and on BigQuery, the rows that the Python model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import histories as h
+from ledger.model.fold import fold, history, version_at
+from ledger.model.session import COLUMNS, MESSAGE_PARTS
+from ledger.projection import Projection
+from sql_targets import OnDuckDB, OnEmulator, Target, comparable
+
+WIDE = ", ".join(COLUMNS)
+VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
+    "session_fields": ("session_id, field, key, value, version, event_id", h.expected_fields),
+    "session_history": (
+        "session_id, field, key, value, removed, version, event_id, superseded_by",
+        h.expected_history,
+    ),
+    "sessions": (WIDE, h.expected_sessions),
+    "session_versions": (WIDE, h.expected_versions),
+    "tool_calls": (
+        "session_id, call_id, position, name, description, status, has_result, result, message_id",
+        h.expected_calls,
+    ),
+    "messages": (
+        "session_id, message_id, position, " + ", ".join(MESSAGE_PARTS),
+        h.expected_messages,
+    ),
+    "conflicts": ("session_id, version, events, event_ids", h.expected_conflicts),
+}
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(tmp_path_factory: pytest.TempPathFactory) -> OnDuckDB:
+    return OnDuckDB(tmp_path_factory.mktemp("duckdb"))
+
+
+@pytest.fixture(scope="module")
+def on_emulator(emulator: Any) -> Iterator[OnEmulator]:
+    emulator.client.create_dataset("agreement")
+    yield OnEmulator(emulator, "agreement")
+    emulator.client.delete_dataset("agreement", delete_contents=True)
+
+
+def check_views(target: Target, items: list[h.History]) -> None:
+    for view, (columns, expected) in VIEWS.items():
+        rows = target.query(f"SELECT {columns} FROM `${{project}}.${{dataset}}.{view}`").rows
+        assert comparable(rows) == comparable([row for item in items for row in expected(item)]), view
+
+
+def check_functions(target: Target, items: list[h.History]) -> None:
+    projection = Projection(target)
+    for item in items:
+        for version in (None, 1, 3):
+            until = [event for event in item.events if version is None or event.version <= version]
+            expected = (h.head_of(until), fold(until)) if until else None
+            assert projection.state(item.session_id, version=version) == expected
+        at = item.events[0].recorded_at
+        version = version_at(item.events, at)
+        until = [event for event in item.events if event.version <= version]
+        assert projection.state(item.session_id, at=at) == (h.head_of(until), fold(until))
+        assert projection.history(item.session_id) == history(item.events)
+        assert {event.event_id: event for event in projection.events(item.session_id)}.keys() == {
+            event.event_id for event in item.events
+        }
+
+
+def load(target: Target, items: list[h.History]) -> None:
+    target.load(h.shuffled(h.rows_of([event for item in items for event in item.events]), len(items)))
+
+
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@settings(quick, max_examples=40)
+@given(items=h.histories())
+def test_every_view_agrees_on_duckdb(on_duckdb: OnDuckDB, items: list[h.History]) -> None:
+    load(on_duckdb, items)
+    check_views(on_duckdb, items)
+
+
+@settings(quick, max_examples=15)
+@given(items=h.histories(sessions=2))
+def test_every_function_agrees_on_duckdb(on_duckdb: OnDuckDB, items: list[h.History]) -> None:
+    load(on_duckdb, items)
+    check_functions(on_duckdb, items)
+
+
+@pytest.mark.emulator
+@settings(quick, max_examples=5)
+@given(items=h.histories(sessions=8))
+def test_every_view_agrees_on_bigquery(on_emulator: OnEmulator, items: list[h.History]) -> None:
+    load(on_emulator, items)
+    check_views(on_emulator, items)
+
+
+@pytest.mark.emulator
+@settings(quick, max_examples=3)
+@given(items=h.histories(sessions=1))
+def test_every_function_agrees_on_bigquery(on_emulator: OnEmulator, items: list[h.History]) -> None:
+    load(on_emulator, items)
+    check_functions(on_emulator, items)
