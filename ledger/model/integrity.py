@@ -73,6 +73,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
 def _verify_values(event: RecordedEvent) -> None:
     for change in event.changes:
         if change.erased or change.removed:
+            if change.text is not None:
+                raise _corrupt(event, f"{change.field} {change.key!r} was removed or erased and has a value")
             continue
         if change.text is None or change.value_hash is None or change.value_salt is None:
             raise _corrupt(event, f"{change.field} {change.key!r} has lost its value or hash")
