@@ -1,4 +1,4 @@
-"""What tests of the core share: a clock and ids that are passed in, made-up streams of events, Hypothesis strategies."""
+"""What tests of the core share: a clock and ids passed in, made-up streams of events, Hypothesis strategies."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def changes(draw: st.DrawFn) -> list[Change]:
 
 @st.composite
 def histories(draw: st.DrawFn, *, ties: bool = True) -> list[RecordedEvent]:
-    """The events of one session in order; with ``ties``, several may have one version, as unchecked writers leave them."""
+    """The events of one session in order; with ``ties``, several have one version, as unchecked writers leave them."""
     events: list[RecordedEvent] = []
     version, at = 0, START
     for number in range(draw(st.integers(0, 10))):

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import START, histories
 
 from ledger import Interval, RecordedEvent, Written
 from ledger.model.fold import diff, fold, history, version_at
+from streams import START, histories
 
 
 def in_force(intervals: list[Interval], version: int) -> dict[tuple[str, str], Written]:

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import json_values, scalars
 
 from ledger import InvalidInput
 from ledger.model.values import canonical, decode
+from streams import json_values, scalars
 
 
 def same(one: object, other: object) -> bool:

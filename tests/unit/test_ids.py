@@ -6,11 +6,11 @@ import uuid
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from streams import START, uuid7
 
 from ledger import InvalidInput
 from ledger.clock import new_id, utc_now
 from ledger.model.ids import check_created_at, created_at_for, created_at_of, creation_day, event_id_for
+from streams import START, uuid7
 
 
 def test_the_creation_time_is_inside_the_id_to_the_millisecond():
@@ -32,8 +32,16 @@ def test_the_clock_is_aware_and_in_utc():
 
 @pytest.mark.parametrize(
     "foreign",
-    ["chat-17", "", str(uuid.UUID(int=4 << 76 | 2 << 62)), uuid7(START, 1).upper(), uuid7(START, 1) + "\n"]
-    + [uuid7(START, 1)[:-1], "ffffffff-ffff-7fff-bfff-ffffffffffff", uuid7(START, 1).replace("-", "")],
+    [
+        "chat-17",
+        "",
+        str(uuid.UUID(int=4 << 76 | 2 << 62)),
+        uuid7(START, 1).upper(),
+        uuid7(START, 1) + "\n",
+        uuid7(START, 1)[:-1],
+        "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        uuid7(START, 1).replace("-", ""),
+    ],
     ids=repr,
 )
 def test_other_ids_have_no_day_inside(foreign):
