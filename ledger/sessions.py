@@ -147,17 +147,17 @@ class SessionLedger:
 
     def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> Appended:
         """Set the strategy: any JSON, often Markdown text."""
-        return self._append(session_id, "strategy.updated", changes_of({"strategy": strategy}), envelope)
+        return self._append(session_id, "strategy.updated", [_set("strategy", strategy)], envelope)
 
     def update_response_plan(
         self, session_id: str, response_plan: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
     ) -> Appended:
         """Set the response plan."""
-        return self._append(session_id, "response_plan.updated", changes_of({"response_plan": response_plan}), envelope)
+        return self._append(session_id, "response_plan.updated", [_set("response_plan", response_plan)], envelope)
 
     def update_summary(self, session_id: str, summary: str | None, **envelope: Unpack[Envelope]) -> Appended:
         """Set the summary."""
-        return self._append(session_id, "summary.updated", changes_of({"summary": summary}), envelope)
+        return self._append(session_id, "summary.updated", [_set("summary", summary)], envelope)
 
     def update_tool_call_status(
         self, session_id: str, tool_name: str, status: str, result: Any = _UNSET, **envelope: Unpack[Envelope]
@@ -397,3 +397,7 @@ class SessionLedger:
 
 #: The name under which users of the BigQuery session manager know it.
 SessionManagerV2 = SessionLedger
+
+
+def _set(field: str, value: Any) -> Change:
+    return Change(field, "", value, value is None)

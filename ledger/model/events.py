@@ -137,8 +137,7 @@ class PreparedChange(NamedTuple):
     removed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedEvent:
+class PreparedEvent(NamedTuple):
     """A checked event, ready to be given a version; times are microseconds since 1970."""
 
     event_id: str
@@ -170,19 +169,22 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
         check_text(event.user_id, "user_id")
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
     changes = _prepare_changes(event.changes, max_changes)
-    size = sum(len(change.text) for change in changes if change.text is not None)
-    if size * 4 > max_bytes:  # characters are at most four bytes: only large events are counted exactly
-        size = sum(len(change.text.encode()) for change in changes if change.text is not None)
-        if size > max_bytes:
-            raise ValueTooLarge(
-                f"The event holds {size:,} bytes of JSON; one event takes at most {max_bytes:,} (the limit of a "
-                "BigQuery write request). Store large content elsewhere and record where it is, or split the event.",
-                size=size,
-                limit=max_bytes,
-            )
+    characters = sum([len(change.text or "") for change in changes])
+    if characters * 4 > max_bytes:  # a character takes at most four bytes: only large events are counted exactly
+        _check_size(sum(len((change.text or "").encode()) for change in changes), max_bytes)
     return PreparedEvent(
         event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
     )
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueTooLarge(
+            f"The event holds {size:,} bytes of JSON; one event takes at most {limit:,} (the limit of a BigQuery write "
+            "request). Store large content elsewhere and record where it is, or split the event.",
+            size=size,
+            limit=limit,
+        )
 
 
 def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[PreparedChange, ...]:

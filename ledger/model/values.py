@@ -60,6 +60,8 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
     Raises:
         InvalidInput: It cannot; the message says why and names ``name``.
     """
+    if type(text) is str and 0 < len(text) <= at_most and text.isprintable() and text[0] != " " != text[-1]:
+        return text
     if not isinstance(text, str):
         raise InvalidInput(f"{name} must be text, not {type(text).__name__}.")
     if not text:
@@ -68,7 +70,7 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
         raise InvalidInput(f"{name} has {len(text)} characters; at most {at_most} are allowed.")
     if not text.isprintable() or text != text.strip():
         raise InvalidInput(f"{name} {text[:40]!r} has control characters, lone surrogates or outer white space.")
-    return text
+    return str(text)
 
 
 def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**63 - 1) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar, cast
 
-from ledger.errors import LedgerError, OutcomeUnknown, StoreUnavailable
+from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 
 if sys.platform != "win32":
     import fcntl
@@ -24,6 +24,8 @@ if sys.platform != "win32":
 T = TypeVar("T")
 #: Pieces of work in one transaction; more would hold up readers of the log without saving syncs.
 MAX_GROUP = 128
+#: Seconds to wait for threads that have just appended; about a sync to disk.
+LINGER = 0.0004
 _FIRST_NAP, _LONGEST_NAP = 0.0001, 0.002
 
 
@@ -39,8 +41,8 @@ class TurnFile:
         self._path = path
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
 
-    def acquire(self, deadline: float) -> None:
-        """Wait for the turn until ``deadline`` (of ``time.monotonic``).
+    def acquire(self, wait: float) -> None:
+        """Wait for the turn, at most ``wait`` seconds.
 
         Raises:
             StoreUnavailable: Another process kept it all the while.
@@ -48,11 +50,16 @@ class TurnFile:
         if sys.platform == "win32":
             return
         if self._files is None:
-            self._files = (open(self._path, "ab"), open(f"{self._path}-queue", "ab"))  # noqa: SIM115 - see close()
+            try:
+                self._files = (open(self._path, "ab"), open(f"{self._path}-queue", "ab"))  # noqa: SIM115 - see close()
+            except OSError as error:
+                raise StoreRejected(
+                    f"Cannot make the lock file {self._path}: {error.strerror}. Appends need a folder that can be written."
+                ) from error
         turn, queue = self._files
-        self._lock(queue, deadline)
+        self._lock(queue, wait)
         try:
-            self._lock(turn, deadline)
+            self._lock(turn, wait)
         finally:
             fcntl.flock(queue, fcntl.LOCK_UN)
 
@@ -85,13 +92,18 @@ class TurnFile:
 
 
 class _Job(Generic[T]):
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("done", "error", "gate", "gone", "leads", "result", "sleepers", "woken", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
         self.work = work
         self.result: T | None = None
         self.error: BaseException | None = None
         self.done = False
+        self.leads = False  # its thread has the lead
+        self.gate: threading.Lock | None = None  # its thread waits here
+        self.woken = False  # the gate was opened
+        self.gone = False  # its thread was interrupted and no longer waits
+        self.sleepers: deque[_Job[Any]] | None = None  # whom its thread is to wake, one after the other
 
     def finish(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -100,6 +112,9 @@ class _Job(Generic[T]):
 
 class CommitGroup:
     """Runs pieces of work on one connection, each whole or not at all, as many as wait in one transaction.
+
+    One thread leads at a time: it runs what waits, hands the lead to the first that came meanwhile, and lets those
+    whose work it did go. They wake one another in a chain: woken all at once they would only queue for the interpreter.
 
     Args:
         connection: The only one that writes, in autocommit mode.
@@ -119,8 +134,15 @@ class CommitGroup:
         self._turn_file = turn
         self._wait = wait
         self._translate = translate
+        self._mutex = threading.Lock()  # guards all below, for a few instructions at a time
+        self._idle = threading.Condition(self._mutex)
         self._waiting: deque[_Job[Any]] = deque()
-        self._lock = threading.Lock()
+        self._led = False
+        self._stopped = False
+        self._last_size = 1
+        self._missing = 0  # how many the lingering leader still hopes for
+        self._gathered = threading.Lock()  # opened when they are all there
+        self._gathered.acquire()
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in a transaction and return its result once that is durable.
@@ -132,39 +154,131 @@ class CommitGroup:
             OutcomeUnknown: The disk failed while the transaction was being committed.
         """
         job = _Job(work)
-        self._waiting.append(job)
-        with self._lock:
-            while not job.done:
-                self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))])
+        try:
+            self._enter(job)
+            if job.gate is not None:
+                job.gate.acquire()  # opened when the work is done, or to hand over the lead
+                if job.sleepers:
+                    self._wake_next(job.sleepers)
+            if job.leads:
+                self._lead(job)
+        except BaseException:
+            self._withdraw(job)
+            raise
         if job.error is not None:
             raise job.error
         return cast(T, job.result)
 
-    def exclusive(self) -> threading.Lock:
-        """The lock under which the connection is used; held while closing."""
-        return self._lock
+    def stop(self) -> None:
+        """Let the work that waits finish; what comes later is refused as after closing."""
+        with self._idle:
+            self._stopped = True
+            while self._led:
+                self._idle.wait()
+
+    def _enter(self, job: _Job[Any]) -> None:
+        """Take the lead where nobody has it, else wait in line."""
+        with self._mutex:
+            if self._stopped:
+                raise self._translate(sqlite3.ProgrammingError("Cannot operate on a closed database."))
+            if not self._led:
+                self._led = job.leads = True
+                return
+            job.gate = threading.Lock()
+            job.gate.acquire()
+            self._waiting.append(job)
+            if self._missing > 0:
+                self._missing -= 1
+                if self._missing == 0:
+                    self._gathered.release()
+
+    def _lead(self, own: _Job[Any]) -> None:
+        """Commit ``own`` and what waits, then hand over the lead."""
+        group = [own]
+        try:
+            if self._last_size > 1:
+                self._linger()
+            with self._mutex:
+                group += [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP - 1))]
+                self._last_size = len(group)
+            self._commit(group)
+        finally:
+            own.leads = False
+            self._hand_over()
+            self._abandon(group)
+            if len(group) > 1:
+                sleepers = deque(group[1:])
+                for job in sleepers:
+                    job.sleepers = sleepers
+                self._wake_next(sleepers)
+
+    def _linger(self) -> None:
+        """Where several appended together just now, give them a moment to be back: it saves a whole sync to disk."""
+        with self._mutex:
+            self._missing = max(0, self._last_size - 1 - len(self._waiting))
+            hope = self._missing > 0
+        if hope and not self._gathered.acquire(timeout=LINGER):
+            with self._mutex:
+                if self._missing == 0:  # the last one came just now
+                    self._gathered.acquire()
+                self._missing = 0
+
+    def _hand_over(self) -> None:
+        with self._mutex:
+            if self._waiting:
+                heir = self._waiting.popleft()
+                heir.leads = True
+                self._open_gate(heir)
+            else:
+                self._led = False
+                self._idle.notify_all()
+
+    def _wake_next(self, sleepers: deque[_Job[Any]]) -> None:
+        with self._mutex:
+            while sleepers:
+                job = sleepers.popleft()
+                if not job.gone:
+                    self._open_gate(job)
+                    break
+
+    def _open_gate(self, job: _Job[Any]) -> None:
+        job.woken = True
+        if job.gate is not None:
+            job.gate.release()
+
+    def _withdraw(self, job: _Job[Any]) -> None:
+        """Take a job whose thread was interrupted out of everything, and do what others expect of that thread."""
+        with self._mutex:
+            job.gone = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+            leads, job.leads = job.leads, False
+        if leads:
+            self._hand_over()
+        if job.woken and job.sleepers:
+            self._wake_next(job.sleepers)
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
-        """Run jobs in one transaction; afterwards each is done."""
+        """Run jobs when it is this process's turn; afterwards each is done."""
         try:
-            self._turn_file.acquire(time.monotonic() + self._wait)
-        except BaseException as error:  # noqa: BLE001 - nobody else may wait for ever
+            self._turn_file.acquire(self._wait)
+        except LedgerError as error:
             return self._abandon(jobs, error)
         try:
-            self._transact(jobs)
-        except sqlite3.Error as error:
-            if len(jobs) == 1:
-                jobs[0].finish(self._translate(error))
-            else:  # one of them may be at fault: let each stand for itself
-                for job in jobs:
-                    try:
-                        self._transact([job])
-                    except sqlite3.Error as own:
-                        job.finish(self._translate(own))
-        except BaseException as error:  # noqa: BLE001 - nobody else may wait for ever
-            self._abandon(jobs, error)
+            self._try(jobs)
         finally:
             self._turn_file.release()
+
+    def _try(self, jobs: list[_Job[Any]]) -> None:
+        """Run jobs together; where that fails, one of them may be at fault, so each then stands for itself."""
+        try:
+            self._transact(jobs)
+        except Exception as error:  # noqa: BLE001 - it belongs to a job, whose thread raises it
+            if len(jobs) == 1:
+                jobs[0].finish(self._translate(error) if isinstance(error, sqlite3.Error) else error)
+            else:
+                for job in jobs:
+                    self._try([job])
 
     def _transact(self, jobs: list[_Job[Any]]) -> None:
         connection = self._connection
@@ -194,14 +308,11 @@ class CommitGroup:
         for job in jobs:
             job.done = True
 
-    def _abandon(self, jobs: list[_Job[Any]], error: BaseException) -> None:
-        """Finish jobs that did not run; an interruption goes on in the thread that it struck."""
+    def _abandon(self, jobs: list[_Job[Any]], error: LedgerError | None = None) -> None:
+        """Finish the jobs that did not run."""
         for job in jobs:
             if not job.done:
-                reason = error if isinstance(error, LedgerError) else None
-                job.finish(reason or StoreUnavailable("The append was interrupted; nothing was written. Try again."))
-        if not isinstance(error, LedgerError):
-            raise error
+                job.finish(error or StoreUnavailable("The append was interrupted; nothing was written. Try again."))
 
 
 def _is_io_error(error: BaseException) -> bool:

@@ -7,7 +7,6 @@ copy of SQLite in the same process, and never copy it with ``cp``: see ``backup`
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import threading
 import weakref
@@ -69,7 +68,7 @@ class SqliteStore:
         wait: float = 10.0,
         clock: Clock = utc_now,
         ids: NewId = new_id,
-        salt: Callable[[], str] = lambda: secrets.token_hex(16),
+        salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
@@ -95,6 +94,7 @@ class SqliteStore:
 
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
+        self._heads: dict[str, tuple[Any, ...]] = {}
         self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
         self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
@@ -127,6 +127,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> Appended:
             return write.append(
                 connection,
+                self._heads,
                 session_id,
                 prepared,
                 salts,
@@ -229,15 +230,15 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let appends under way finish, fold the WAL into the file and close it; calling it again does nothing."""
-        with self._commits.exclusive():
-            if self._closed.is_set():
-                return
-            self._closed.set()
-            _OPEN.discard(self)
-            while self._readers:
-                self._readers.pop().close()
-            self._writer.close()  # the last connection of all processes checkpoints the WAL and removes it
-            self._turn.close()
+        if self._closed.is_set():
+            return
+        self._commits.stop()
+        self._closed.set()
+        _OPEN.discard(self)
+        while self._readers:
+            self._readers.pop().close()
+        self._writer.close()  # the last connection of all processes checkpoints the WAL and removes it
+        self._turn.close()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed.is_set():

@@ -24,7 +24,12 @@ _PUT_HEAD = (
     "INSERT INTO session_heads (session_id, user_id, created_at, version, updated_at, event_hash, store_id) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_MOVE_HEAD = "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? WHERE session_id = ?"
+_MOVE_HEAD = (
+    "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
+    "WHERE session_id = ? AND version = ? AND event_hash IS ?"
+)
+#: Heads that a process remembers.
+KNOWN_HEADS = 1024
 _SET_SLOT = (
     "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -39,6 +44,7 @@ _FIND_EVENT = (
 
 def append(
     connection: sqlite3.Connection,
+    heads: dict[str, tuple[Any, ...]],
     session_id: str,
     event: PreparedEvent,
     salts: Sequence[str | None],
@@ -51,13 +57,17 @@ def append(
     """Check an event against the session's head, then write its rows, its slots and the head.
 
     Args:
+        heads: What this process last knew of sessions' heads, rows of ``HEAD``. The head is moved only from exactly
+            what was known, so one that is out of date, or of a transaction rolled back since, is found out.
         salts: One for each change, None for a removal.
         now: Time of recording; an earlier one than the session's last is moved up to that.
 
     Raises:
         SessionNotFound, WrongExpectedVersion, IdempotencyConflict, InvalidInput: Before anything was written.
     """
-    head = connection.execute(read.HEAD, (session_id,)).fetchone()
+    head = heads.pop(session_id, None)
+    if head is None or expected_version not in (ANY_VERSION, head[2]):
+        head = connection.execute(read.HEAD, (session_id,)).fetchone()
     if head is not None and event.may_repeat:
         version = _recorded_version(connection, session_id, event)
         if version is not None:
@@ -80,11 +90,24 @@ def append(
     hashed = event_hash(
         prev_hash, (*before, *after), [(field, key, gone, digest) for field, key, _, gone, digest, _ in changes]
     )
-    _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
     if head is None:
-        connection.execute(_PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, store_id))
+        owned_by = store_id
+        connection.execute(_PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
     else:
-        connection.execute(_MOVE_HEAD, (version, recorded_at, hashed, session_id))
+        owned_by = head[5]
+        move = (version, recorded_at, hashed, session_id, version - 1, prev_hash)
+        if connection.execute(_MOVE_HEAD, move).rowcount == 0:  # out of date, and no longer in heads: look again
+            return append(
+                *(connection, heads, session_id, event, salts),
+                expected_version=expected_version,
+                now=now,
+                schema_version=schema_version,
+                store_id=store_id,
+            )
+    _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
+    if len(heads) >= KNOWN_HEADS:
+        heads.clear()
+    heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by)
     return Appended(session_id, version, event.event_id)
 
 
@@ -158,7 +181,9 @@ def _ingest_session(
         fixed = (session_id, last.user_id, to_micros(last.created_at))
         connection.execute(_PUT_HEAD, (*fixed, last.version, updated_at, chained, read.meta(connection, "store_id")))
     else:
-        connection.execute(_MOVE_HEAD, (last.version, max(updated_at, head[3]), chained, session_id))
+        connection.execute(
+            _MOVE_HEAD, (last.version, max(updated_at, head[3]), chained, session_id, version, prev_hash)
+        )
     if any(event.schema_version != upcast.current for event in new):
         _refold_session(connection, session_id, upcast)
     return len(new)

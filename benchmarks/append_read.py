@@ -1,0 +1,274 @@
+"""The SDK beside a floor program, in one run: what the ledger costs over the least that could do the same job.
+
+The floor is stdlib ``sqlite3`` on tables of the same form with the same durability (WAL, synchronous=FULL): it inserts
+the same rows, upserts the state, moves the head, one commit; every text, id and hash that it writes was made
+beforehand, and it checks nothing. It reads with one SELECT and decodes with orjson. Ledger and floor take turns, round
+by round; each figure is the median over rounds of the median call.
+
+Run it with ``python benchmarks/append_read.py``; it exits with 1 where a ratio is above its target.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ledger import Change, SessionLedger
+from ledger.clock import new_id, utc_now
+from ledger.stores.sqlite_schema import ROW, migrate
+
+ROUNDS, CALLS = 9, 300
+VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_date": "2025-03-11"}, "cfc": ["CFC-1"]}
+MESSAGE = {"role": "user", "content": "What were the total orders for CFC1 in the last week? " * 4}
+INSERT = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
+UPSERT = (
+    "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) VALUES (?,?,?,?,?,?,?) "
+    "ON CONFLICT DO UPDATE SET version=excluded.version, event_id=excluded.event_id, event_seq=excluded.event_seq, "
+    "value=excluded.value"
+)
+
+
+class Floor:
+    """The hand-written program: it trusts its caller, so it only executes."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        migrate(self.db, str(path), new_store_id=new_id(utc_now()))
+
+    @staticmethod
+    def row(session_id: str, version: int, event_id: str, field: str, key: str, text: str) -> tuple[Any, ...]:
+        digest = "0" * 64
+        moment = 1_763_700_000_000_000
+        return (
+            *(session_id, version, event_id, "field.updated", field, key, text, 0, "user123", None),
+            *(moment, moment, moment, 1, "0190163d-8694-739b-aea5-966c26f8ad91", digest, "0" * 32, digest, digest),
+        )
+
+    def append(self, rows: list[tuple[Any, ...]], *, create: bool = False) -> None:
+        execute = self.db.execute
+        execute("BEGIN IMMEDIATE")
+        for row in rows:
+            seq = execute(INSERT, row).lastrowid
+            value = None if row[4] == "message" else row[6]
+            execute(UPSERT, (row[0], row[4], row[5], row[1], row[2], seq, value))
+        if create:
+            execute(
+                "INSERT INTO session_heads VALUES (?,?,?,?,?,?,?)",
+                (row[0], row[8], row[12], row[1], row[11], row[18], row[14]),
+            )
+        else:
+            execute(
+                "UPDATE session_heads SET version=?, updated_at=?, event_hash=? WHERE session_id=?",
+                (row[1], row[11], row[18], row[0]),
+            )
+        execute("COMMIT")
+
+    def state(self, session_id: str) -> dict[tuple[str, str], Any]:
+        head = self.db.execute("SELECT * FROM session_heads WHERE session_id = ?", (session_id,)).fetchone()
+        slots = self.db.execute(
+            "SELECT field, key, value FROM session_state WHERE session_id = ? AND field <> 'message'", (session_id,)
+        )
+        return {("head", ""): head, **{(field, key): orjson.loads(value) for field, key, value in slots}}
+
+    def history(self, session_id: str) -> list[tuple[Any, ...]]:
+        rows = self.db.execute(
+            f"SELECT {', '.join(ROW)} FROM session_events WHERE session_id = ? ORDER BY version, seq", (session_id,)
+        ).fetchall()
+        return [(*row[:6], orjson.loads(row[6]), *row[7:]) for row in rows]
+
+    def last_messages(self, session_id: str, count: int) -> list[Any]:
+        rows = self.db.execute(
+            "SELECT s.key, e.value FROM session_state s JOIN session_events e ON e.seq = s.event_seq "
+            "WHERE s.session_id = ? AND s.field = 'message' ORDER BY s.version DESC, s.key DESC LIMIT ?",
+            (session_id, count),
+        ).fetchall()
+        return [(key, orjson.loads(value)) for key, value in reversed(rows)]
+
+
+def median_us(call: Callable[[int], object], calls: int = CALLS) -> float:
+    """Median duration of ``call(i)`` in microseconds."""
+    spent = []
+    for index in range(calls):
+        begun = time.perf_counter_ns()
+        call(index)
+        spent.append(time.perf_counter_ns() - begun)
+    return statistics.median(spent) / 1000
+
+
+def compare(name: str, ours: Callable[[int], object], floor: Callable[[int], object], target: float) -> bool:
+    """Time both, turn by turn, print their ratio and say whether it is within its target."""
+    ours(0), floor(0)
+    rounds = [(median_us(ours), median_us(floor)) for _ in range(ROUNDS)]
+    mine, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return report(f"{name:<34} {mine:9.1f} us  floor {theirs:9.1f} us", mine / theirs, target)
+
+
+def report(line: str, ratio: float, target: float, *, at_least: bool = False) -> bool:
+    met = ratio >= target if at_least else ratio <= target
+    print(f"{line}  {ratio:5.2f}x  ({'>=' if at_least else '<='} {target}x: {'met' if met else 'MISSED'})", flush=True)
+    return met
+
+
+def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
+    """The same session of an agent's run, with 200 events of which 180 are messages, in both."""
+    ours = ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
+    theirs = new_id(utc_now())
+    contents = [("constraints", "", VALUE), ("strategy", "", "## Plan\n" * 20), ("response_plan", "", VALUE)]
+    contents += [("tool_call", f"call-{n}", {"name": f"Orders {n}"}) for n in range(4)]
+    contents += [("tool_call_status", f"call-{n}", "completed") for n in range(4)]
+    contents += [("tool_call_result", f"call-{n}", {"data": [VALUE]}) for n in range(4)]
+    contents += [("summary", "", "Orders peaked in the week of February 16."), ("title", "", "Orders")]
+    contents += [("session_type", "", "analysis"), ("attribute", "topic", "orders")]
+    contents += [("message", f"m{n:03d}", MESSAGE) for n in range(199 - len(contents))]
+    question = floor.row(theirs, 1, new_id(utc_now()), "question", "", '"What?"')
+    status = floor.row(theirs, 1, question[2], "status", "", '"active"')
+    floor.append([question, status], create=True)
+    for version, (field, key, value) in enumerate(contents, 2):
+        ledger.append(ours, "field.updated", [Change(field, key, value)])
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        floor.append([floor.row(theirs, version, new_id(utc_now()), field, key, text)])
+    return ours, theirs
+
+
+def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
+    ours = ledger.create_session("user123", "q")
+    theirs = new_id(utc_now())
+    floor.append([floor.row(theirs, 1, new_id(utc_now()), "status", "", '"active"')], create=True)
+    ids = iter([new_id(utc_now()) for _ in range(3 * ROUNDS * CALLS + 10)])
+    text = orjson.dumps(VALUE, option=orjson.OPT_SORT_KEYS).decode()
+    version = iter(range(2, 1_000_000))
+
+    def floor_create(_: int) -> None:
+        session_id, event_id = next(ids), next(ids)
+        rows = [floor.row(session_id, 1, event_id, "question", "", '"q"')]
+        floor.append([*rows, floor.row(session_id, 1, event_id, "status", "", '"active"')], create=True)
+
+    return [
+        compare(
+            "durable append",
+            lambda _: ledger.update_strategy(ours, VALUE),
+            lambda _: floor.append([floor.row(theirs, next(version), next(ids), "strategy", "", text)]),
+            1.3,
+        ),
+        compare("create", lambda _: ledger.create_session("user123", "q"), floor_create, 1.5),
+    ]
+
+
+def threads(ledger: SessionLedger, floor: Floor) -> bool:
+    """Appends a second by 8 threads of the SDK, each to its own session, beside the floor's loop of single commits."""
+    sessions = [ledger.create_session("user123", "q") for _ in range(8)]
+    theirs = new_id(utc_now())
+    floor.append([floor.row(theirs, 1, new_id(utc_now()), "status", "", '"active"')], create=True)
+    text = orjson.dumps(VALUE, option=orjson.OPT_SORT_KEYS).decode()
+    rates = []
+    for round_ in range(ROUNDS):
+        event_ids = [new_id(utc_now()) for _ in range(1000)]
+        begun = time.perf_counter()
+        for offset, event_id in enumerate(event_ids):
+            floor.append([floor.row(theirs, 2 + 1000 * round_ + offset, event_id, "strategy", "", text)])
+        unbatched = 1000 / (time.perf_counter() - begun)
+
+        def work(session_id: str) -> None:
+            for _ in range(400):
+                ledger.update_strategy(session_id, VALUE)
+
+        running = [threading.Thread(target=work, args=(session_id,)) for session_id in sessions]
+        begun = time.perf_counter()
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        rates.append((3200 / (time.perf_counter() - begun), unbatched))
+    mine, single = (statistics.median(column) for column in zip(*rates, strict=True))
+    line = f"{'8 threads, appends a second':<34} {mine:9.0f}     floor {single:9.0f}   "
+    return report(line, mine / single, 2.0, at_least=True)
+
+
+def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
+    ours, theirs = seeded(ledger, floor)
+    cache = ledger.store._cache  # type: ignore[attr-defined]
+
+    def uncached(_: int) -> None:
+        cache.clear()
+        dict(ledger.get_session(ours))  # type: ignore[arg-type]
+
+    cached = statistics.median(median_us(lambda _: use(ledger.get_session(ours))) for _ in range(ROUNDS))
+    whole = statistics.median(median_us(lambda _: dict(ledger.get_session(ours))) for _ in range(ROUNDS))  # type: ignore
+    print(f"{'state read, cached':<34} {cached:9.1f} us  (<= 15 us: {'met' if cached <= 15 else 'MISSED'})", end="")
+    print(f"; with all 17 columns decoded {whole:.1f} us")
+    return [
+        cached <= 15,
+        compare("state read, uncached, all columns", uncached, lambda _: floor.state(theirs), 2.0),
+        compare("200-event history as objects", lambda _: list(ledger.history(ours)), lambda _: floor.history(theirs), 2.5),
+        compare(
+            "last 10 of 180 messages",
+            lambda _: ledger.get_messages(ours, last=10),
+            lambda _: floor.last_messages(theirs, 10),
+            3.0,
+        ),
+    ]
+
+
+def use(session: Any) -> None:
+    """Touch what an agent's loop looks at."""
+    assert session.status == "active" and session.question and session.version
+
+
+def crowd(folder: Path) -> bool:
+    """An uncached state read in a file of 10,000 sessions beside one of 100."""
+    medians: list[list[float]] = [[], []]
+    with SessionLedger(f"sqlite:///{folder}/few.db") as few, SessionLedger(f"sqlite:///{folder}/many.db") as many:
+        ids = [fill(few, 100), fill(many, 10_000)]
+        for _ in range(ROUNDS):
+            for ledger, known, into in zip((few, many), ids, medians, strict=True):
+
+                def uncached(index: int, ledger: SessionLedger = ledger, known: list[str] = known) -> None:
+                    ledger.store._cache.clear()  # type: ignore[attr-defined]
+                    dict(ledger.get_session(known[index * 7919 % len(known)]))  # type: ignore[arg-type]
+
+                into.append(median_us(uncached))
+    small, large = (statistics.median(column) for column in medians)
+    line = f"{'state read, 10,000 sessions':<34} {large:9.1f} us  in 100 {small:8.1f} us"
+    return report(line, large / small, 1.2)
+
+
+def fill(ledger: SessionLedger, sessions: int) -> list[str]:
+    plan = {"constraints": VALUE, "title": "Orders", "attribute": {"topic": "orders"}, "strategy": "## Plan\n" * 20}
+    ids = [""] * sessions
+
+    def work(first: int) -> None:
+        for index in range(first, sessions, 8):
+            ids[index] = ledger.create_session("user123", "How many orders?", fields=plan)
+
+    running = [threading.Thread(target=work, args=(first,)) for first in range(8)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return ids
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        floor = Floor(folder / "floor.db")
+        with SessionLedger(f"sqlite:///{folder}/ledger.db") as ledger:
+            met = [*writes(ledger, floor), threads(ledger, floor), *reads(ledger, floor)]
+        floor.db.close()
+        met.append(crowd(folder))
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
