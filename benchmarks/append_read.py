@@ -210,7 +210,9 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
     return [
         cached <= 15,
         compare("state read, uncached, all columns", uncached, lambda _: floor.state(theirs), 2.0),
-        compare("200-event history as objects", lambda _: list(ledger.history(ours)), lambda _: floor.history(theirs), 2.5),
+        compare(
+            "200-event history as objects", lambda _: list(ledger.history(ours)), lambda _: floor.history(theirs), 2.5
+        ),
         compare(
             "last 10 of 180 messages",
             lambda _: ledger.get_messages(ours, last=10),

@@ -57,8 +57,19 @@ class Message:
         """The message of a recorded ``message`` value; an erased one keeps its place, with the role ``erased``."""
         if value is None:
             return cls(message_id, version, "erased", None)
-        parts: list[Any] = [value.get(part) for part in MESSAGE_PARTS]
-        return cls(message_id, version, *parts)
+        get = value.get
+        return cls(
+            message_id,
+            version,
+            get("role", ""),
+            get("content"),
+            get("tools_used"),
+            get("processing_time_ms"),
+            get("token_count"),
+            get("error"),
+            get("metadata"),
+            get("payload"),
+        )
 
 
 #: What a recorded message may hold, in the order of ``Message``.

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ledger.errors import InvalidInput
+from ledger.errors import CorruptEvent, InvalidInput
 
 MAX_DEPTH = 250
 _SMALLEST, _BEYOND = -(2**63), 2**64
@@ -50,8 +50,15 @@ def canonical(value: Any, where: str = "value") -> str:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value of a JSON text; every call returns fresh objects."""
-    return orjson.loads(text)
+    """The value of a JSON text; every call returns fresh objects.
+
+    Raises:
+        CorruptEvent: The text, which a store kept, is not JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise CorruptEvent(f"A stored value is not the JSON that was recorded ({error}). Restore a backup.") from error
 
 
 def check_text(text: Any, name: str, *, at_most: int = 255) -> str:

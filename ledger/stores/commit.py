@@ -54,7 +54,7 @@ class TurnFile:
                 self._files = (open(self._path, "ab"), open(f"{self._path}-queue", "ab"))  # noqa: SIM115 - see close()
             except OSError as error:
                 raise StoreRejected(
-                    f"Cannot make the lock file {self._path}: {error.strerror}. Appends need a folder that can be written."
+                    f"Cannot make the lock file {self._path}: {error.strerror}. Appends need a writable folder."
                 ) from error
         turn, queue = self._files
         self._lock(queue, wait)

@@ -7,14 +7,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import State, Written, fold
-from ledger.model.instants import from_micros, to_micros
+from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
@@ -42,7 +42,7 @@ _MESSAGES = (
 _EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
 _EVENTS_PAGE = (
     f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
-    "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, event_id, seq"
+    "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, seq"
 )
 
 
@@ -119,7 +119,7 @@ def state_at(
     elif version is not None and version > head[2]:
         raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version}.")
     statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
-    rows = connection.execute(f"{statement} ORDER BY version, event_id, seq", (session_id, version)).fetchall()
+    rows = connection.execute(f"{statement} ORDER BY version, seq", (session_id, version)).fetchall()
     at_version = connection.execute(
         "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
         (session_id, version),
@@ -148,7 +148,7 @@ def events(
 
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
     """All events of a session, in order."""
-    rows = connection.execute(f"{_EVENTS} ORDER BY version, event_id, seq", (session_id,)).fetchall()
+    rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
     return _events_of(rows, upcast)
 
 
@@ -263,25 +263,45 @@ def _message(key: str, version: int, text: str | None) -> Message:
 
 
 def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster) -> list[RecordedEvent]:
-    """Events from rows in order; the rows of an event stand together."""
-    found = []
-    for _, group in groupby(rows, key=lambda row: (row[1], row[2])):
-        of_event = list(group)
-        (session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at) = of_event[0][
-            :12
-        ]
-        (created_at, schema_version, store_id, _, _, prev_hash, event_hash) = of_event[0][12:]
-        changes = tuple(RecordedChange(row[4], row[5], row[6], bool(row[7]), row[15], row[16]) for row in of_event)
-        if not event_type or version < 1:
-            raise CorruptEvent(
-                f"Session {session_id}, version {version}: the row {event_id} is not what was recorded.",
-                session_id=session_id,
-                version=version,
-            )
-        event = RecordedEvent(
-            *(session_id, version, event_id, event_type, changes, user_id, actor),
-            *(from_micros(occurred_at), from_micros(recorded_at), from_micros(created_at)),
-            *(schema_version, store_id, prev_hash, event_hash),
-        )
-        found.append(event if schema_version == upcast.current else upcast(event))
+    """Events from rows in order; the rows of an event stand together.
+
+    Raises:
+        CorruptEvent: A row is not one that a store wrote.
+    """
+    found: list[RecordedEvent] = []
+    changes: list[RecordedChange] = []
+    created = EPOCH
+    row: tuple[Any, ...] | None = None
+    try:
+        for next_row in rows:
+            if row is not None and (next_row[1] != row[1] or next_row[2] != row[2]):
+                found.append(_event(row, changes, created, upcast))
+                changes = []
+            if row is None:
+                created = from_micros(next_row[12])  # one for all: it never changes within a session
+            row = next_row
+            changes.append(RecordedChange(row[4], row[5], row[6], row[7] != 0, row[15], row[16]))
+        if row is not None:
+            found.append(_event(row, changes, created, upcast))
+    except (TypeError, ValueError, OverflowError) as error:
+        session_id, version = row[:2] if row else ("", 0)
+        raise CorruptEvent(
+            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
+            session_id=session_id,
+            version=version,
+        ) from error
+    if any(one.version == next_one.version for one, next_one in pairwise(found)):
+        found.sort(key=lambda event: event.position)  # equal versions came in the order of their arrival
     return found
+
+
+def _event(row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster) -> RecordedEvent:
+    session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at, *rest = row
+    _, schema_version, store_id, _, _, prev_hash, event_hash = rest
+    recorded = from_micros(recorded_at)
+    event = RecordedEvent(
+        *(session_id, version, event_id, event_type, tuple(changes), user_id, actor),
+        *(recorded if occurred_at == recorded_at else from_micros(occurred_at), recorded, created),
+        *(schema_version, store_id, prev_hash, event_hash),
+    )
+    return event if schema_version == upcast.current else upcast(event)
