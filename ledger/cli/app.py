@@ -1,0 +1,147 @@
+"""The group of commands and what they share: where the ledger is, how to answer, what an error looks like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ledger.cli.exits import one_line_errors
+
+if TYPE_CHECKING:
+    from ledger.sessions import SessionLedger
+
+#: Command name to the module that holds it; help lists them in this order.
+COMMANDS = {
+    "init": "ledger.cli.writing",
+    "new": "ledger.cli.writing",
+    "set": "ledger.cli.writing",
+    "message": "ledger.cli.writing",
+    "tool": "ledger.cli.writing",
+    "show": "ledger.cli.reading",
+    "list": "ledger.cli.reading",
+    "history": "ledger.cli.reading",
+    "diff": "ledger.cli.reading",
+    "sql": "ledger.cli.warehouse",
+    "export": "ledger.cli.moving",
+    "import": "ledger.cli.moving",
+    "backup": "ledger.cli.moving",
+    "demo": "ledger.cli.demo",
+    "doctor": "ledger.cli.doctor",
+}
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of ``COMMANDS``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
+        return found
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click does; a mistake in the arguments becomes one line."""
+        with one_line_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever goes wrong becomes one line and an exit code."""
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
+class Command(click.Command):
+    """A command whose help ends with an example."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each on a line of its own."""
+        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+            for example in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+_URL_HELP = "The ledger: sqlite:///file.db, or sqlite:////absolute/file.db."
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-u",
+    "--url",
+    envvar="LEDGER_URL",
+    show_envvar=True,
+    metavar="URL",
+    help=_URL_HELP + "  [default: sqlite:///ledger.db]",
+)
+@click.version_option(package_name="session-ledger", prog_name="ledger")
+@click.pass_context
+def ledger(ctx: click.Context, url: str | None) -> None:
+    """Every change of an agent's session, kept as an immutable, versioned row.
+
+    Sessions live in a SQLite file; GoogleSQL over them runs on a DuckDB file beside it (`ledger sql`). Every command
+    takes --json for programs. An error is one line on stderr, with an exit code of its own (see docs/cli.md).
+    """
+    ctx.obj = url
+
+
+def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command, with --json and --url, and put it ``into`` its module's table.
+
+    The function takes ``as_json`` and ``url`` before its own parameters.
+    """
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        def resolve(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+            return value or ctx.find_root().obj
+
+        with_url = click.option(
+            "-u", "--url", metavar="URL", callback=resolve, help="The ledger, as before the command's name."
+        )(function)
+        with_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")(with_url)
+        into[name] = click.command(name, cls=Command, examples=examples)(with_json)
+        return into[name]
+
+    return decorate
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in this order in the help."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@contextmanager
+def opened(url: str | None, *, create: bool = False) -> Iterator[SessionLedger]:
+    """The ledger behind a URL; a missing file is refused unless the command is one that begins ledgers."""
+    from ledger.sessions import SessionLedger
+
+    with SessionLedger.open(url, create=create) as found:
+        yield found
+
+
+def default_user() -> str:
+    """The user of new sessions where none is named: LEDGER_USER, else whoever is logged in."""
+    import getpass
+
+    return os.environ.get("LEDGER_USER") or getpass.getuser()

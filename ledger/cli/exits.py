@@ -1,0 +1,72 @@
+"""Exit codes: one for each class of error, so that scripts can tell them apart. They never change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from ledger import errors
+from ledger.cli.text import one_line
+
+#: 0 is success; 1 is a check that found something (doctor, demo) and any error not listed here.
+EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
+    errors.LedgerError: 1,
+    errors.InvalidInput: 3,
+    errors.SessionNotFound: 4,
+    errors.PermissionDenied: 5,
+    errors.WrongExpectedVersion: 6,
+    errors.IdempotencyConflict: 7,
+    errors.ValueTooLarge: 8,
+    errors.CorruptEvent: 9,
+    errors.UpcastMissing: 10,
+    errors.CapabilityMissing: 11,
+    errors.ConfigurationError: 12,
+    errors.MissingExtra: 13,
+    errors.StoreError: 20,
+    errors.StoreUnavailable: 21,
+    errors.OutcomeUnknown: 22,
+    errors.StoreRejected: 23,
+}
+USAGE, FILES, INTERRUPTED = 2, 30, 130
+
+
+class Failure(click.ClickException):
+    """An error as people see it: one line on stderr, and an exit code."""
+
+    def __init__(self, message: str, code: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.exit_code = exit_code  # type: ignore[misc]  # click itself sets it for each class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write ``error: message (code)`` to stderr."""
+        click.echo(f"error: {one_line(self.message)} ({self.code})", file=file, err=True)
+
+
+def exit_code_of(error: errors.LedgerError) -> int:
+    """The exit code of an error: that of its class, or of the nearest class above it."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what goes wrong into a Failure; a mistake in the program itself stays a traceback."""
+    try:
+        yield
+    except errors.LedgerError as error:
+        raise Failure(str(error), error.code, exit_code_of(error)) from error
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the bare group: its help is the answer
+            raise
+        hint = f" See '{error.ctx.command_path} --help'." if error.ctx is not None else ""
+        raise Failure(error.format_message() + hint, "usage", USAGE) from error
+    except KeyboardInterrupt as error:
+        raise Failure("Interrupted.", "interrupted", INTERRUPTED) from error
+    except BrokenPipeError:  # the reader has seen enough; click ends quietly
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{where}{error.strerror or error}.", "file_error", FILES) from error

@@ -1,0 +1,112 @@
+"""GoogleSQL over the ledger: in a DuckDB file beside it, caught up before each query."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.progress import progress
+from ledger.cli.shapes import print_json, to_terminal
+from ledger.cli.text import plain, safe
+from ledger.cli.values import parse_pairs, text_of
+from ledger.errors import CapabilityMissing
+
+if TYPE_CHECKING:
+    from ledger.sessions import SessionLedger
+    from ledger.warehouse.base import Answer, Warehouse
+
+COMMANDS: dict[str, click.Command] = {}
+FORMATS = ("table", "json", "csv")
+
+
+def warehouse_path(ledger: SessionLedger) -> Path:
+    """The DuckDB file of a ledger: ledger.db has ledger.duckdb.
+
+    Raises:
+        CapabilityMissing: The ledger is no file.
+    """
+    path = getattr(ledger.store, "path", None)
+    if path is None:
+        raise CapabilityMissing(f"{ledger.url} is no file, so it has no DuckDB file beside it.")
+    return Path(path).with_suffix(".duckdb")
+
+
+@contextmanager
+def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
+    """The ledger's warehouse with all that the ledger has recorded."""
+    from ledger.relay import catch_up
+    from ledger.warehouse.duckdb import DuckDBWarehouse
+
+    warehouse = DuckDBWarehouse(warehouse_path(ledger))
+    try:
+        done = 0
+        with progress("Catching up, rows") as advance:
+
+            def moved(sent: int) -> None:
+                nonlocal done
+                advance(sent - done)
+                done = sent
+
+            catch_up(ledger.store, warehouse, progress=moved)
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+@command(
+    "sql",
+    'ledger sql "SELECT status, COUNT(*) AS sessions FROM sessions GROUP BY status"',
+    'ledger sql "SELECT * FROM tool_calls WHERE session_id = @id" --param id=SESSION_ID --format csv',
+    "ledger sql - < report.sql",
+    into=COMMANDS,
+)
+@click.argument("statement", metavar="SELECT")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=TEXT|NAME:=JSON",
+    help="The value of @NAME: text, or a JSON number or truth value. May be repeated.",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the answer.")
+def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
+    """Answer a GoogleSQL SELECT over the ledger; - reads it from standard input.
+
+    It is the SQL that BigQuery runs, answered by a DuckDB file beside the ledger (ledger.db has ledger.duckdb), which
+    is brought up to date first. Tables: session_events, session_heads, session_index. Views: sessions, session_fields,
+    session_history, session_versions, tool_calls, messages, conflicts.
+    """
+    text = text_of(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
+    with opened(url) as ledger, caught_up(ledger) as warehouse:
+        answer = warehouse.query(text, parse_pairs(params, "--param"))
+    print_answer(answer, "json" if as_json else form)
+
+
+def print_answer(answer: Answer, form: str) -> None:
+    """An answer as a table, JSON or CSV. CSV goes into files as it is; to a terminal without control characters."""
+    from ledger.cli.render import cell, emit, rows_table
+
+    if form == "json":
+        print_json({"columns": answer.columns, "rows": as_rows(answer)})
+    elif form == "csv":
+        written = io.StringIO()
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(answer.columns)
+        writer.writerows([cell(value) for value in row] for row in answer.rows)
+        click.echo(safe(written.getvalue()) if to_terminal() else written.getvalue(), nl=False)
+    else:
+        count = len(answer.rows)
+        emit(rows_table(answer.columns, answer.rows), plain(f"{count:,} {'row' if count == 1 else 'rows'}", "dim"))
+
+
+def as_rows(answer: Answer) -> list[dict[str, Any]]:
+    """Rows as mappings of column to value."""
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
