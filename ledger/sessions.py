@@ -384,13 +384,14 @@ class SessionLedger:
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
             before = self._state_at(session_id, recorded - 1)
             return self._append(session_id, event_type, changes(before), envelope, event_id=event_id)
+        checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
         for attempt in range(_ATTEMPTS):
             session = self._require(session_id)
-            on_this = Envelope(**{"expected_version": session.version, **envelope})
+            on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
             try:
                 return self._append(session_id, event_type, changes(session._state), on_this, event_id=event_id)
             except WrongExpectedVersion:
-                if "expected_version" in envelope or attempt == _ATTEMPTS - 1:
+                if checked or attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
