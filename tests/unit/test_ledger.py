@@ -1,0 +1,502 @@
+"""The SDK: the methods of the BigQuery session manager under its names and meaning, and what came after it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ledger import (
+    ANY_VERSION,
+    Change,
+    ConfigurationError,
+    IdempotencyConflict,
+    InvalidInput,
+    SessionLedger,
+    SessionManagerV2,
+    SessionNotFound,
+    WrongExpectedVersion,
+)
+from ledger.model.ids import created_at_of
+from streams import START, CountedIds, SetClock, uuid7
+
+CONSTRAINTS = {
+    "kpi": ["orders"],
+    "time_aggregation": "Weekly",
+    "time_filter": {"start_date": "2025-02-09", "end_date": "2025-03-11"},
+    "cfc": ["CFC-1"],
+    "spokes": [],
+    "comparison_type": "trend",
+    "tool_calls": [
+        {
+            "name": "Orders Trend for CFC-1",
+            "description": "This query retrieves order trends for CFC-1 over the past month",
+            "tables": ["orders"],
+            "result_id": "orders_trend_cfc1",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock, ids=CountedIds()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sid(ledger: SessionLedger) -> str:
+    return ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
+
+
+def types(ledger: SessionLedger, sid: str) -> list[str]:
+    return [it.event_type for it in ledger.history(sid)]
+
+
+# The session manager's methods
+
+
+def test_the_seeds_scenario_ends_in_the_seeds_columns(ledger, clock):
+    sid = ledger.create_session(user_id="user123", question="What were the total orders for CFC1 in the last week?")
+    clock.move(10)
+    ledger.update_constraints(sid, CONSTRAINTS)
+    ledger.update_strategy(sid, "\n## Comprehensive Strategy\n")
+    ledger.update_response_plan(sid, {"insights": [{"type": "trend"}]})
+    result = {"sql": "SELECT 1", "data": [{"week_date": "2025-02-09", "total_orders": 1200}]}
+    ledger.update_tool_call_status(sid, "Orders Trend for CFC-1", "completed", result)
+    ledger.update_summary(sid, "\n## Order Trends\n")
+    session = ledger.get_session(sid)
+    assert {column: session[column] for column in list(session)[:13]} == {
+        "session_id": sid,
+        "user_id": "user123",
+        "question": "What were the total orders for CFC1 in the last week?",
+        "constraints": CONSTRAINTS,
+        "response_plan": {"insights": [{"type": "trend"}]},
+        "strategy": "\n## Comprehensive Strategy\n",
+        "summary": "\n## Order Trends\n",
+        "status": "active",
+        "tool_calls": ["Orders Trend for CFC-1"],
+        "tool_call_status": ["completed"],
+        "tool_call_results": {"Orders Trend for CFC-1": result},
+        "created_at": START,
+        "updated_at": START + timedelta(seconds=10),
+    }
+    assert ledger.is_session_complete(sid)
+
+
+def test_a_session_begins_active_with_an_id_that_holds_its_creation_time(ledger, sid):
+    assert created_at_of(sid) == START == ledger.get_session(sid).created_at
+    assert (ledger.get_session(sid).status, ledger.get_session(sid).version) == ("active", 1)
+
+
+def test_a_session_may_begin_with_an_id_and_fields_of_the_callers_own(ledger):
+    fields = {
+        "title": "Orders",
+        "tag": {"weekly": True},
+        "constraints": {"tool_calls": ["search"]},
+        "status": "on_hold",
+    }
+    assert ledger.create_session("ada", session_id="chat-1", fields=fields) == "chat-1"
+    session = ledger.get_session("chat-1")
+    assert (session.title, session.tags, session.status, session.question) == ("Orders", ("weekly",), "on_hold", None)
+    assert (session.tool_calls, session.tool_call_status, session.version) == (["search"], ["pending"], 1)
+
+
+def test_a_session_begins_once(ledger):
+    ledger.create_session("ada", "q", session_id="chat-1")
+    with pytest.raises(WrongExpectedVersion) as refused:
+        ledger.create_session("ada", "q", session_id="chat-1")
+    assert refused.value.actual == 1
+
+
+def test_an_unknown_session_is_none_to_read_and_an_error_to_change(ledger):
+    assert ledger.get_session("nope") is None
+    for change in (
+        lambda: ledger.update_session("nope", {"title": "x"}),
+        lambda: ledger.update_constraints("nope", {}),
+        lambda: ledger.update_strategy("nope", "x"),
+        lambda: ledger.update_response_plan("nope", {}),
+        lambda: ledger.update_summary("nope", "x"),
+        lambda: ledger.update_tool_call_status("nope", "t", "pending"),
+        lambda: ledger.add_message("nope", "user", "hi"),
+        lambda: ledger.append("nope", "a.b", [Change("title", value="x")]),
+        lambda: ledger.update_summary("nope", "x", event_id="key"),
+        lambda: ledger.is_session_complete("nope"),
+        lambda: ledger.history("nope"),
+        lambda: ledger.get_messages("nope"),
+        lambda: ledger.diff("nope", 0),
+        lambda: ledger.diff("nope", 1, 2),
+    ):
+        with pytest.raises(SessionNotFound, match="create_session") as refused:
+            change()
+        assert refused.value.session_id == "nope"
+    assert list(ledger.list_sessions()) == []
+
+
+def test_several_fields_are_set_in_one_event(ledger, sid):
+    ledger.update_session(
+        sid,
+        {
+            "title": "T",
+            "status": "completed",
+            "attribute": {"topic": "orders", "n": 1},
+            "expires_at": START,
+            "x_a": [1],
+        },
+    )
+    session = ledger.get_session(sid)
+    assert (session.title, session.status, session.attributes) == ("T", "completed", {"topic": "orders", "n": 1})
+    assert (session.expires_at, session.free, session.version) == (START, {("x_a", ""): [1]}, 2)
+
+
+def test_none_takes_a_field_away(ledger, sid):
+    ledger.update_session(sid, {"title": "T", "summary": "S", "expires_at": START})
+    ledger.update_session(sid, {"title": None, "expires_at": None})
+    ledger.update_summary(sid, None)
+    session = ledger.get_session(sid)
+    assert (session.title, session.summary, session.expires_at) == (None, None, None)
+    assert [it.removed for it in ledger.history(sid, after=2)[0].changes] == [True, False]
+
+
+def test_a_context_update_merges_by_name(ledger, sid):
+    ledger.update_session(sid, {"context": {"a": {"x": 1}, "b": 2}})
+    ledger.update_session(sid, {"context": {"a": {"y": 1}, "c": None}})
+    assert ledger.get_session(sid).context == {"a": {"y": 1}, "b": 2, "c": None}
+
+
+def test_an_unknown_field_is_refused_and_those_there_are_named(ledger, sid):
+    with pytest.raises(InvalidInput, match=r"no field 'sumary'.*question, title, session_type, summary"):
+        ledger.update_session(sid, {"sumary": "x", "title": "y"})
+    assert ledger.get_session(sid).version == 1
+
+
+def test_tool_calls_become_pending_only_where_they_are_new(ledger, sid):
+    ledger.update_constraints(sid, {"tool_calls": ["a", {"name": "b", "id": "call-b"}]})
+    ledger.update_tool_call_status(sid, "a", "completed", 1)
+    ledger.update_constraints(sid, {"tool_calls": ["a", "c", "c", {"name": "b", "id": "call-b"}]})
+    session = ledger.get_session(sid)
+    assert dict(zip(session.tool_calls, session.tool_call_status, strict=True)) == {
+        "a": "completed",
+        "call-b": "pending",
+        "c": "pending",
+    }
+    assert session.tool_call_results == {"a": 1}
+
+
+def test_a_status_of_an_unknown_tool_begins_a_call(ledger, sid):
+    ledger.update_tool_call_status(sid, "search", "running")
+    (call,) = ledger.get_session(sid).calls
+    assert (call.name, call.status, call.has_result) == ("search", "running", False)
+
+
+def test_a_call_may_be_named_by_id_or_by_its_name_where_one_has_it(ledger, sid):
+    calls = [{"name": "search", "id": "c1"}, {"name": "search", "id": "c2"}, {"name": "plot", "id": "c3"}]
+    ledger.update_constraints(sid, {"tool_calls": calls})
+    ledger.update_tool_call_status(sid, "plot", "completed")
+    ledger.update_tool_call_status(sid, "c1", "failed")
+    with pytest.raises(InvalidInput, match="c1, c2"):
+        ledger.update_tool_call_status(sid, "search", "completed")
+    assert [c.status for c in ledger.get_session(sid).calls] == ["failed", "pending", "completed"]
+
+
+def test_a_result_of_none_is_a_result_and_a_later_status_leaves_it(ledger, sid):
+    ledger.update_tool_call_status(sid, "t", "completed", None)
+    ledger.update_tool_call_status(sid, "t", "failed")
+    (call,) = ledger.get_session(sid).calls
+    assert (call.has_result, call.result, call.status) == (True, None, "failed")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "complete"),
+    [([], False), (["completed"], True), (["completed", "pending"], False), (["failed"], False)],
+)
+def test_a_session_is_complete_when_all_of_its_calls_are(ledger, sid, statuses, complete):
+    for number, status in enumerate(statuses):
+        ledger.update_tool_call_status(sid, f"t{number}", status)
+    assert ledger.is_session_complete(sid) is complete
+
+
+def test_each_method_names_its_event(ledger, sid):
+    ledger.update_session(sid, {"title": "T"})
+    ledger.update_constraints(sid, {})
+    ledger.update_strategy(sid, None)
+    ledger.update_response_plan(sid, {})
+    ledger.update_summary(sid, "S")
+    ledger.update_tool_call_status(sid, "t", "pending")
+    ledger.add_message(sid, "user", "hi")
+    ledger.append(sid, "plan.approved", [Change("attribute", "approved", True)])
+    assert types(ledger, sid) == [
+        "session.created", "session.updated", "constraints.updated", "strategy.updated", "response_plan.updated",
+        "summary.updated", "tool_call.updated", "message.added", "plan.approved",
+    ]  # fmt: skip
+
+
+# Messages
+
+
+def test_messages_come_back_whole_and_in_order(ledger, sid):
+    ledger.add_message(sid, "user", "hi", message_id="m1")
+    ledger.add_message(
+        sid, "assistant", [{"type": "text"}], tools_used=["t"], processing_time_ms=1.5, token_count=7,
+        error={"type": "x"}, metadata={"a": 1}, payload={"rows": []},
+    )  # fmt: skip
+    first, second = ledger.get_messages(sid)
+    assert (first.message_id, first.role, first.content, first.tools_used) == ("m1", "user", "hi", None)
+    assert (second.content, second.tools_used, second.processing_time_ms) == ([{"type": "text"}], ["t"], 1.5)
+    assert (second.token_count, second.error, second.metadata, second.payload) == (
+        7,
+        {"type": "x"},
+        {"a": 1},
+        {"rows": []},
+    )
+    assert ledger.get_session(sid).messages is None
+    assert ledger.get_session(sid, messages=True).messages == (first, second)
+
+
+def test_the_last_messages_can_be_asked_for(ledger, sid):
+    for number in range(5):
+        ledger.add_message(sid, "user", number)
+    assert [m.content for m in ledger.get_messages(sid, last=2)] == [3, 4]
+    page = ledger.get_messages(sid, limit=3)
+    assert [m.content for m in ledger.get_messages(sid, after=page.next)] == [3, 4]
+
+
+# Looking back
+
+
+def test_a_session_can_be_read_as_it_was(ledger, sid, clock):
+    clock.move(60)
+    ledger.update_summary(sid, "first")
+    clock.move(60)
+    ledger.update_summary(sid, "second")
+    assert [ledger.get_session(sid, version=v).summary for v in (1, 2, 3)] == [None, "first", "second"]
+    assert ledger.get_session(sid, at=START + timedelta(seconds=61)).summary == "first"
+    assert ledger.get_session(sid, at=START - timedelta(seconds=1)) is None
+    assert ledger.get_session(sid, version=2).updated_at == START + timedelta(seconds=60)
+
+
+def test_a_difference_names_what_changed(ledger, sid):
+    ledger.update_session(sid, {"title": "a", "summary": "s"})
+    ledger.update_session(sid, {"title": "b", "summary": None})
+    ledger.add_message(sid, "user", "hi", message_id="m")
+    found = {it.field: (it.before and it.before.value, it.after and it.after.value) for it in ledger.diff(sid, 2)}
+    assert found == {"title": ("a", "b"), "summary": ("s", None), "message": (None, {"content": "hi", "role": "user"})}
+    assert [it.field for it in ledger.diff(sid, 0, 1)] == ["question", "status"]
+    assert ledger.diff(sid, 4) == []
+    assert [it.before.value for it in ledger.diff(sid, 3, 2) if it.before] == ["b"]
+
+
+@pytest.mark.parametrize("versions", [(-1,), (5,), (1, 9), (True,), ("1",), (1, 0.5)], ids=str)
+def test_a_difference_is_between_versions_that_were(ledger, sid, versions):
+    with pytest.raises(InvalidInput, match="version"):
+        ledger.diff(sid, *versions)
+
+
+def test_a_reader_cannot_reach_the_ledger_or_other_readers(ledger, sid):
+    ledger.update_constraints(sid, {"kpi": ["orders"]})
+    ledger.get_session(sid).constraints["kpi"].append("spoilt")
+    ledger.get_session(sid)["constraints"].clear()
+    ledger.history(sid, after=1)[0].changes[0].value["kpi"].append("spoilt")
+    next(iter(ledger.list_sessions())).constraints.clear()
+    assert ledger.get_session(sid).constraints == {"kpi": ["orders"]}
+    assert ledger.get_session(sid, version=2).constraints == {"kpi": ["orders"]}
+
+
+def test_the_callers_objects_stay_the_callers(ledger, sid):
+    plan = {"steps": [{"n": 1}], "tool_calls": [{"name": "t"}]}
+    ledger.update_constraints(sid, plan)
+    plan["steps"][0]["n"] = 2
+    assert ledger.get_session(sid).constraints["steps"] == [{"n": 1}]
+    with pytest.raises(InvalidInput):
+        ledger.update_session(sid, {"constraints": plan, "title": 5})
+    assert plan == {"steps": [{"n": 2}], "tool_calls": [{"name": "t"}]}
+
+
+# Sessions
+
+
+def test_sessions_are_listed_newest_first_in_pages(ledger, clock):
+    for number in range(5):
+        clock.move(1)
+        ledger.create_session("ada" if number % 2 else "bob", str(number), fields={"attribute": {"n": number}})
+    assert [s.question for s in ledger.list_sessions()] == list("43210")
+    assert [s.question for s in ledger.list_sessions("ada")] == ["3", "1"]
+    assert [s.question for s in ledger.list_sessions(attributes={"n": 2})] == ["2"]
+    page = ledger.list_sessions(limit=2)
+    assert [s.question for s in ledger.list_sessions(after=page.next, limit=50)] == list("210")
+
+
+def test_sessions_of_one_millisecond_are_listed_newest_first_too(tmp_path):
+    with SessionLedger.open(f"sqlite:///{tmp_path}/m.db", clock=SetClock()) as ledger:
+        made = [ledger.create_session("ada", str(number)) for number in range(20)]
+        assert [s.session_id for s in ledger.list_sessions()] == made[::-1]
+
+
+# What a change says about itself
+
+
+def test_an_envelope_is_recorded(ledger, sid):
+    happened = datetime(2026, 3, 1, tzinfo=UTC)
+    ledger.update_summary(sid, "s", actor="agent:7", occurred_at=happened, expected_version=1)
+    event = ledger.history(sid)[1]
+    assert (event.actor, event.occurred_at, event.user_id) == ("agent:7", happened, "user123")
+
+
+CHANGES = {
+    "session": lambda ledger, sid, **more: ledger.update_session(sid, {"constraints": {"tool_calls": ["t"]}}, **more),
+    "constraints": lambda ledger, sid, **more: ledger.update_constraints(sid, {"tool_calls": ["t", "u"]}, **more),
+    "strategy": lambda ledger, sid, **more: ledger.update_strategy(sid, {"a": 1}, **more),
+    "response_plan": lambda ledger, sid, **more: ledger.update_response_plan(sid, {"a": 1}, **more),
+    "summary": lambda ledger, sid, **more: ledger.update_summary(sid, "s", **more),
+    "tool_call": lambda ledger, sid, **more: ledger.update_tool_call_status(sid, "t", "completed", [1], **more),
+    "message": lambda ledger, sid, **more: ledger.add_message(sid, "user", "hi", **more),
+    "append": lambda ledger, sid, **more: ledger.append(sid, "a.b", [Change("title", value="x")], **more),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("key", ["order-17", uuid7(START, 99)], ids=["text", "uuid"])
+def test_a_change_sent_again_is_recorded_once_whatever_came_between(ledger, sid, change, key):
+    first = change(ledger, sid, event_id=key)
+    ledger.update_tool_call_status(sid, "t", "failed")
+    ledger.update_constraints(sid, {"tool_calls": ["t", "u", "v"]})
+    state = ledger.get_session(sid)
+    again = change(ledger, sid, event_id=key)
+    assert (again.version, again.event_id, again.replayed) == (first.version, first.event_id, True)
+    assert ledger.get_session(sid) == state
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_key_of_another_change_is_a_conflict(ledger, sid, change):
+    ledger.update_summary(sid, "other", event_id="key")
+    with pytest.raises(IdempotencyConflict):
+        change(ledger, sid, event_id="key")
+    assert ledger.get_session(sid).version == 2
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_key_of_the_creation_is_a_conflict(ledger, change):
+    ledger.create_session("ada", "q", session_id="s", event_id="key")
+    with pytest.raises(IdempotencyConflict):
+        change(ledger, "s", event_id="key")
+
+
+def test_a_creation_sent_again_with_its_id_is_recorded_once(ledger):
+    for _ in range(2):
+        assert ledger.create_session("ada", "q", session_id="s", event_id="key") == "s"
+    assert ledger.get_session("s").version == 1
+    with pytest.raises(IdempotencyConflict):
+        ledger.create_session("ada", "other", session_id="s", event_id="key")
+    with pytest.raises(WrongExpectedVersion):
+        ledger.create_session("bob", "q", session_id="s", event_id="key")
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_wrong_expected_version_writes_nothing(ledger, sid, change):
+    for wrong in (0, 2, 7):
+        with pytest.raises(WrongExpectedVersion) as refused:
+            change(ledger, sid, expected_version=wrong)
+        assert (refused.value.expected, refused.value.actual) == (wrong, 1)
+    assert change(ledger, sid, expected_version=1).version == 2
+    assert change(ledger, sid, expected_version=ANY_VERSION).version == 3
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_misspelt_argument_is_not_swallowed(ledger, sid, change):
+    with pytest.raises(TypeError, match="expected_verion"):
+        change(ledger, sid, expected_verion=7)
+    assert ledger.get_session(sid).version == 1
+
+
+class Overtaken(Mapping):
+    """Constraints that, the first time somebody looks into them, let another writer go first."""
+
+    def __init__(self, overtake) -> None:
+        self.content, self.overtake = {"tool_calls": ["t"]}, overtake
+
+    def __getitem__(self, name):
+        overtake, self.overtake = self.overtake, None
+        if overtake:
+            overtake()
+        return self.content[name]
+
+    def __iter__(self):
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+@pytest.mark.parametrize("more", [{}, pytest.param({"expected_version": ANY_VERSION}, id="any")], ids=["plain", "any"])
+def test_a_call_that_completes_meanwhile_is_not_planned_again(ledger, sid, more):
+    constraints = Overtaken(lambda: ledger.update_tool_call_status(sid, "t", "completed", 1))
+    ledger.update_constraints(sid, constraints, **more)
+    assert ledger.get_session(sid).tool_call_status == ["completed"]
+    assert ledger.get_session(sid).version == 3
+
+
+def test_of_a_change_on_a_version_that_is_overtaken_nothing_is_written(ledger, sid):
+    constraints = Overtaken(lambda: ledger.update_summary(sid, "first"))
+    with pytest.raises(WrongExpectedVersion):
+        ledger.update_constraints(sid, constraints, expected_version=1)
+    assert types(ledger, sid) == ["session.created", "summary.updated"]
+
+
+def test_threads_that_plan_at_once_lose_nothing(ledger, sid):
+    def plan(number: int) -> None:
+        for step in range(5):
+            ledger.update_constraints(sid, {"tool_calls": ["shared", f"t{number}-{step}"]})
+
+    threads = [threading.Thread(target=plan, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.get_session(sid).version == 21
+    assert len(ledger.get_session(sid).tool_calls) == 21
+    planned = [c for e in ledger.history(sid) for c in e.changes if (c.field, c.key) == ("tool_call_status", "shared")]
+    assert len(planned) == 1
+
+
+# Opening
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ledger.db", "sqlite://ledger.db", "sqlite:///", "postgres:///x", "sqlite:/x.db", "sqlite:///x.db?sync=OFF"),
+        *("sqlite:///x.db?synchronous=OFF", "sqlite:///x\x00.db"),
+    ],
+    ids=ascii,
+)
+def test_a_url_that_leads_nowhere_is_a_configuration_error(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError):
+        SessionLedger.open(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_url_the_environments_is_used_else_a_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    with SessionLedger.open() as ledger:
+        ledger.create_session("ada", "q")
+    assert (tmp_path / "ledger.db").exists()
+    monkeypatch.setenv("LEDGER_URL", "sqlite:///deep/er/own.db?synchronous=normal")
+    with SessionManagerV2() as ledger:
+        assert list(ledger.list_sessions()) == []
+    assert (tmp_path / "deep" / "er" / "own.db").exists()
+
+
+def test_a_file_that_must_be_there_is_not_made(tmp_path):
+    with pytest.raises(ConfigurationError, match="There is no ledger at"):
+        SessionLedger.open(f"sqlite:///{tmp_path}/none/l.db", create=False)
+    assert list(tmp_path.iterdir()) == []
