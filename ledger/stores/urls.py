@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ledger.clock import Clock, NewId
 from ledger.errors import ConfigurationError
 from ledger.stores.base import EventStore
 
 
-def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStore:
-    """The event store behind a URL.
+class SqliteFile(NamedTuple):
+    """What a ``sqlite://`` URL says."""
+
+    path: str
+    synchronous: str
+
+
+def parse_url(url: str) -> SqliteFile:
+    """What a URL says; nothing is opened.
 
     Raises:
         ConfigurationError: No store is behind such a URL.
@@ -20,10 +29,20 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
             f"The ledger's URL is {url!r}; it must look like sqlite:///ledger.db (a path from here) or "
             "sqlite:////var/lib/ledger.db (a path from the root)."
         )
-    from ledger.stores.sqlite import SqliteStore
-
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)
     synchronous = settings.pop("synchronous", "FULL").upper()
     if settings:
         raise ConfigurationError(f"The ledger's URL has an unknown option {', '.join(settings)}; there is synchronous.")
-    return SqliteStore(path[1:], create=create, synchronous=synchronous, clock=clock, ids=ids)
+    return SqliteFile(path[1:], synchronous)
+
+
+def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStore:
+    """The event store behind a URL.
+
+    Raises:
+        ConfigurationError: No store is behind such a URL.
+    """
+    file = parse_url(url)
+    from ledger.stores.sqlite import SqliteStore
+
+    return SqliteStore(file.path, create=create, synchronous=file.synchronous, clock=clock, ids=ids)
