@@ -38,6 +38,10 @@ _PIPED = 120
 _WIDE = 110
 #: Characters for a column of a query's answer, below which each value gets a line of its own.
 _NARROWEST = 11
+#: Characters above which an object or array is laid out over several lines.
+_LONG = 60
+#: Characters of a key that a timeline shows.
+_KEY = 10
 
 
 def console() -> Console:
@@ -67,7 +71,7 @@ def show_session(session: Session, messages: Sequence[Message] | None) -> None:
 
 def session_page(session: Session, messages: Sequence[Message] | None = None) -> Group:
     """What ``show_session`` prints."""
-    facts = _facts(
+    head = facts(
         ("session", session.session_id),
         ("user", session.user_id),
         ("status", Text(session.status or "-", STYLES.get(session.status or "", ""))),
@@ -79,11 +83,11 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
         ("tags", ", ".join(session.tags) or None),
         ("question", session.question),
     )
-    parts: list[RenderableType] = [facts]
+    parts: list[RenderableType] = [head]
     for name in ("constraints", "strategy", "response_plan"):
         parts += _section(name, getattr(session, name))
     if session.calls:
-        parts += [_heading("tool calls"), _indented(calls_table(session.calls))]
+        parts += [_heading("tool calls"), indented(calls_table(session.calls))]
     for name in ("summary", "error", "lineage", *MAPS):
         parts += _section(name, getattr(session, name))
     parts += _section("free", {"/".join(filter(None, slot)): value for slot, value in session.free.items()})
@@ -103,7 +107,7 @@ def list_sessions(page: Page[Session]) -> None:
 def sessions_table(sessions: Iterable[Session]) -> Table:
     """One line for each session."""
     wide = console().width >= _WIDE
-    table = _table("session", "user", "status", ">v", *(["created"] if wide else []), "question")
+    table = table_of("session", "user", "status", ">v", *(["created"] if wide else []), "question")
     for session in sessions:
         table.add_row(
             plain(session.session_id, "bold"),
@@ -111,7 +115,7 @@ def sessions_table(sessions: Iterable[Session]) -> Table:
             plain(session.status or "-", STYLES.get(session.status or "", "")),
             str(session.version),
             *([session.created_at.strftime("%Y-%m-%d %H:%M")] if wide else []),
-            _cut(plain(one_line(session.title or session.question or "", 200))),
+            cut(plain(one_line(session.title or session.question or "", 200))),
         )
     return table
 
@@ -123,20 +127,26 @@ def show_history(page: Page[RecordedEvent]) -> None:
 
 def timeline(events: Iterable[RecordedEvent]) -> Table:
     """One line for each change of each event."""
-    table = _table(">v", "recorded", "event", "change")
+    table = table_of(">v", "recorded", "event", "change")
+    events = list(events)
+    one_day = len({event.recorded_at.date() for event in events}) == 1
     for event in events:
         by = f" by {event.actor}" if event.actor else ""
-        head = (str(event.version), event.recorded_at.strftime("%m-%d %H:%M:%S"), plain(event.event_type + by))
+        head = (
+            str(event.version),
+            event.recorded_at.strftime("%H:%M:%S.%f" if one_day else "%m-%d %H:%M:%S.%f")[:-3],
+            plain(event.event_type + by),
+        )
         for index, change in enumerate(event.changes):
             # The id that a message got from its event says nothing here.
-            name = slot_name(change.field, "" if change.key == event.event_id else change.key)
+            name = slot_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
             if change.removed:
                 what = Text.assemble((safe(name), "cyan"), (" removed", "red"))
             elif change.text is None:
                 what = Text.assemble((safe(name), "cyan"), (" erased", "red"))
             else:
                 what = Text.assemble((safe(name), "cyan"), " = ", one_line(_brief(change.field, change.value), 300))
-            table.add_row(*(head if index == 0 else ("", "", "")), _cut(what))
+            table.add_row(*(head if index == 0 else ("", "", "")), cut(what))
     return table
 
 
@@ -145,28 +155,49 @@ def show_diff(differences: Sequence[Difference]) -> None:
     emit(*map(difference_lines, differences) if differences else [plain("No differences.")])
 
 
-def difference_lines(difference: Difference) -> Group:
-    """A slot that differs, with a line for each side that has it."""
+def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
+    """A slot that differs, with each side that has it; ``brief`` cuts each to a line."""
     name = plain(slot_name(difference.field, difference.key), "bold")
-    sides = (("- ", "red", difference.before), ("+ ", "green", difference.after))
-    lines = [_indented(Text(mark + safe(_written(written)), style)) for mark, style, written in sides if written]
+    lines = []
+    for mark, style, written in (("-", "red", difference.before), ("+", "green", difference.after)):
+        if written is not None:
+            text = _written(written, pretty=not brief)
+            shown_text = cut(plain(one_line(text, 300))) if brief else plain(text.strip("\n"))
+            side = Table.grid(padding=(0, 1, 0, 0))
+            side.add_row(Text(mark), shown_text, style=style)
+            lines.append(indented(side))
     return Group(name, *lines)
 
 
 def calls_table(calls: Sequence[ToolCall]) -> Table:
     """Tool calls with status and result."""
-    table = _table("call", "status", "result")
+    table = table_of("call", "status", "result")
     for call in calls:
         name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
         result = one_line(shown(call.result), 300) if call.has_result else ""
-        table.add_row(plain(one_line(name, 60)), plain(call.status, STYLES.get(call.status, "")), _cut(plain(result)))
+        table.add_row(plain(one_line(name, 60)), plain(call.status, STYLES.get(call.status, "")), cut(plain(result)))
     return table
+
+
+def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
+    """What the doctor found: name, status, detail and remedy of each."""
+    marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, status, detail, remedy in findings:
+        text = plain(detail)
+        if remedy:
+            text.append_text(plain(f"\n-> {remedy}", marks[status][1]))
+        table.add_row(Text(*marks[status]), plain(what), text)
+    emit(table)
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
     """Rows of a query: a table, or where the columns would get too narrow one line for each value."""
     if console().width // max(len(columns), 1) < _NARROWEST:
-        records = [_facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
+        records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
         return Group(*(part for record in records for part in (Rule(style="dim"), record)))
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
@@ -195,7 +226,7 @@ def when(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     """A table without borders whose last column alone gives way; one that begins with > is aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
@@ -206,14 +237,15 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _cut(text: Text) -> Text:
+def cut(text: Text) -> Text:
     """The text on one line, cut where the column ends."""
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
 
 
-def _indented(part: RenderableType) -> Padding:
+def indented(part: RenderableType) -> Padding:
+    """The part, two characters to the right."""
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
@@ -222,7 +254,8 @@ def _more(page: Page[Any]) -> list[Text]:
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 
-def _facts(*pairs: tuple[str, str | Text | None]) -> Table:
+def facts(*pairs: tuple[str, str | Text | None]) -> Table:
+    """Names and values, one pair a line; what is None is left out."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -240,7 +273,7 @@ def _section(name: str, value: Any) -> list[RenderableType]:
     if value is None or value in ({}, ()):
         return []
     text = value if isinstance(value, str) else json_text(value)
-    return [_heading(name), _indented(plain(text.strip("\n")))]
+    return [_heading(name), indented(plain(text.strip("\n")))]
 
 
 def _message(message: Message) -> list[RenderableType]:
@@ -255,7 +288,7 @@ def _message(message: Message) -> list[RenderableType]:
         notes.append(f"error: {shown(message.error)}")
     head = Text.assemble((message.role, _ROLES.get(message.role, "bold")), ("  " + one_line("; ".join(notes)), "dim"))
     content = "" if message.content is None else shown(message.content)
-    return [head, _indented(plain(content))] if content else [head]
+    return [head, indented(plain(content))] if content else [head]
 
 
 def _brief(field: str, value: Any) -> str:
@@ -266,5 +299,8 @@ def _brief(field: str, value: Any) -> str:
     return shown(value)
 
 
-def _written(written: Written) -> str:
-    return "erased" if written.text is None else shown(written.value)
+def _written(written: Written, *, pretty: bool) -> str:
+    if written.text is None:
+        return "erased"
+    value = written.value
+    return json_text(value) if pretty and isinstance(value, dict | list) and len(written.text) > _LONG else shown(value)

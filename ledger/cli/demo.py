@@ -1,0 +1,121 @@
+"""``ledger demo``: one session recorded, looked at from every side, and the same answers from GoogleSQL."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from ledger.cli.app import command, opened
+from ledger.cli.shapes import difference_object, event_object, print_json, session_object
+
+if TYPE_CHECKING:
+    from ledger.model.session import Session
+    from ledger.sessions import SessionLedger
+
+COMMANDS: dict[str, click.Command] = {}
+#: What the demo asks of GoogleSQL; each is bound to the session by @id, and to its creation by @created_at.
+LATEST = "SELECT * FROM sessions WHERE session_id = @id AND created_at = @created_at"
+AT_VERSION = """
+SELECT version, status, summary IS NOT NULL AS has_summary, tool_call_status
+FROM session_versions
+WHERE session_id = @id AND created_at = @created_at
+ORDER BY version
+"""
+CALLS = """
+SELECT call_id, status, JSON_VALUE(result, '$.data[1].total_orders') AS peak_orders
+FROM tool_calls
+WHERE session_id = @id AND created_at = @created_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that the SDK and GoogleSQL both answered."""
+
+    what: str
+    same: bool
+
+
+@command("demo", "ledger demo", "ledger --url sqlite:///demo.db demo", into=COMMANDS)
+def demo(as_json: bool, url: str | None) -> None:
+    """Record a session and look at it: now, then, what changed, and by SQL.
+
+    It works in a temporary ledger that is gone afterwards, whatever LEDGER_URL says; with --url the session is kept.
+    """
+    with _somewhere(url) as ledger:
+        from ledger.cli import scenario
+        from ledger.cli.warehouse import as_rows, caught_up
+
+        session_id = scenario.record(ledger)
+        events = ledger.history(session_id)
+        states = [
+            state for event in events if (state := ledger.get_session(session_id, version=event.version)) is not None
+        ]
+        latest = states[-1]
+        changed = ledger.diff(session_id, 5)
+        with caught_up(ledger) as warehouse:
+            bound = {"id": session_id, "created_at": latest.created_at}
+            wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
+        checks = [
+            Check("the latest state, all columns", as_rows(wide) == [dict(latest)]),
+            Check("the state at each of its versions", _versions(states) == as_rows(versions)),
+            Check("the tool calls", _calls(latest) == as_rows(calls)),
+        ]
+        if as_json:
+            print_json(
+                {
+                    "session": session_object(latest),
+                    "events": [event_object(event) for event in events],
+                    "differences": [difference_object(difference) for difference in changed],
+                    "checks": [{"what": check.what, "same": check.same} for check in checks],
+                }
+            )
+        else:
+            from ledger.cli.demo_page import show
+
+            show(ledger, states, events, changed, (versions, calls), checks)
+    if not all(check.same for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _somewhere(url: str | None) -> Iterator[SessionLedger]:
+    """The ledger that was asked for, else a temporary one."""
+    root = click.get_current_context().find_root()
+    asked_for = url != root.obj or root.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    if url is not None and asked_for:
+        with opened(url, create=True) as ledger:
+            yield ledger
+        return
+    with tempfile.TemporaryDirectory(prefix="ledger-demo-") as folder:
+        path = Path(folder) / "demo.db"
+        with opened(f"sqlite:///{path}", create=True) as ledger:
+            yield ledger
+
+
+def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
+    """What ``AT_VERSION`` must answer, from the SDK."""
+    return [
+        {
+            "version": state.version,
+            "status": state.status,
+            "has_summary": state.summary is not None,
+            "tool_call_status": state.tool_call_status,
+        }
+        for state in states
+    ]
+
+
+def _calls(session: Session) -> list[dict[str, Any]]:
+    """What ``CALLS`` must answer, from the SDK."""
+    return [
+        {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
+        for call in session.calls
+    ]
