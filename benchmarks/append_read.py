@@ -1,15 +1,17 @@
 """The SDK beside a floor program, in one run: what the ledger costs over the least that could do the same job.
 
-The floor is stdlib ``sqlite3`` on tables of the same form with the same durability (WAL, synchronous=FULL): it inserts
-the same rows, upserts the state, moves the head, one commit; every text, id and hash that it writes was made
-beforehand, and it checks nothing. It reads with one SELECT and decodes with orjson. Ledger and floor take turns, round
-by round; each figure is the median over rounds of the median call.
+The floor is stdlib ``sqlite3`` on the same tables with the same durability (WAL, synchronous=FULL). It is given the
+same Python value, writes it as sorted JSON with the standard library, makes an id and a time, inserts the same rows,
+upserts the state, moves the head, one commit. It checks nothing and hashes nothing: its hashes are constants of the
+same length. It reads with one SELECT and decodes with orjson. Ledger and floor take turns, round by round; each figure
+is the median over rounds of the median call.
 
 Run it with ``python benchmarks/append_read.py``; it exits with 1 where a ratio is above its target.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import statistics
 import sys
@@ -29,7 +31,7 @@ from ledger.stores.sqlite_schema import ROW, migrate
 ROUNDS, CALLS = 9, 300
 VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_date": "2025-03-11"}, "cfc": ["CFC-1"]}
 MESSAGE = {"role": "user", "content": "What were the total orders for CFC1 in the last week? " * 4}
-INSERT = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
+INSERT = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"  # noqa: S608
 UPSERT = (
     "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) VALUES (?,?,?,?,?,?,?) "
     "ON CONFLICT DO UPDATE SET version=excluded.version, event_id=excluded.event_id, event_seq=excluded.event_seq, "
@@ -47,9 +49,10 @@ class Floor:
         migrate(self.db, str(path), new_store_id=new_id(utc_now()))
 
     @staticmethod
-    def row(session_id: str, version: int, event_id: str, field: str, key: str, text: str) -> tuple[Any, ...]:
+    def row(session_id: str, version: int, event_id: str, field: str, key: str, value: Any) -> tuple[Any, ...]:
         digest = "0" * 64
-        moment = 1_763_700_000_000_000
+        moment = time.time_ns() // 1000
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return (
             *(session_id, version, event_id, "field.updated", field, key, text, 0, "user123", None),
             *(moment, moment, moment, 1, "0190163d-8694-739b-aea5-966c26f8ad91", digest, "0" * 32, digest, digest),
@@ -83,7 +86,8 @@ class Floor:
 
     def history(self, session_id: str) -> list[tuple[Any, ...]]:
         rows = self.db.execute(
-            f"SELECT {', '.join(ROW)} FROM session_events WHERE session_id = ? ORDER BY version, seq", (session_id,)
+            f"SELECT {', '.join(ROW)} FROM session_events WHERE session_id = ? ORDER BY version, seq",  # noqa: S608
+            (session_id,),
         ).fetchall()
         return [(*row[:6], orjson.loads(row[6]), *row[7:]) for row in rows]
 
@@ -123,7 +127,7 @@ def report(line: str, ratio: float, target: float, *, at_least: bool = False) ->
 def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
     """The same session of an agent's run, with 200 events of which 180 are messages, in both."""
     ours = ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
-    theirs = new_id(utc_now())
+    theirs = fresh()
     contents = [("constraints", "", VALUE), ("strategy", "", "## Plan\n" * 20), ("response_plan", "", VALUE)]
     contents += [("tool_call", f"call-{n}", {"name": f"Orders {n}"}) for n in range(4)]
     contents += [("tool_call_status", f"call-{n}", "completed") for n in range(4)]
@@ -131,52 +135,51 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
     contents += [("summary", "", "Orders peaked in the week of February 16."), ("title", "", "Orders")]
     contents += [("session_type", "", "analysis"), ("attribute", "topic", "orders")]
     contents += [("message", f"m{n:03d}", MESSAGE) for n in range(199 - len(contents))]
-    question = floor.row(theirs, 1, new_id(utc_now()), "question", "", '"What?"')
-    status = floor.row(theirs, 1, question[2], "status", "", '"active"')
-    floor.append([question, status], create=True)
+    floor.append([floor.row(theirs, 1, fresh(), "question", "", "What?")], create=True)
     for version, (field, key, value) in enumerate(contents, 2):
         ledger.append(ours, "field.updated", [Change(field, key, value)])
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-        floor.append([floor.row(theirs, version, new_id(utc_now()), field, key, text)])
+        floor.append([floor.row(theirs, version, fresh(), field, key, value)])
     return ours, theirs
 
 
 def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
     ours = ledger.create_session("user123", "q")
-    theirs = new_id(utc_now())
-    floor.append([floor.row(theirs, 1, new_id(utc_now()), "status", "", '"active"')], create=True)
-    ids = iter([new_id(utc_now()) for _ in range(3 * ROUNDS * CALLS + 10)])
-    text = orjson.dumps(VALUE, option=orjson.OPT_SORT_KEYS).decode()
+    theirs = fresh()
+    floor.append([floor.row(theirs, 1, fresh(), "status", "", "active")], create=True)
     version = iter(range(2, 1_000_000))
 
     def floor_create(_: int) -> None:
-        session_id, event_id = next(ids), next(ids)
-        rows = [floor.row(session_id, 1, event_id, "question", "", '"q"')]
-        floor.append([*rows, floor.row(session_id, 1, event_id, "status", "", '"active"')], create=True)
+        session_id, event_id = fresh(), fresh()
+        rows = [floor.row(session_id, 1, event_id, "question", "", "q")]
+        floor.append([*rows, floor.row(session_id, 1, event_id, "status", "", "active")], create=True)
 
     return [
         compare(
             "durable append",
             lambda _: ledger.update_strategy(ours, VALUE),
-            lambda _: floor.append([floor.row(theirs, next(version), next(ids), "strategy", "", text)]),
+            lambda _: floor.append([floor.row(theirs, next(version), fresh(), "strategy", "", VALUE)]),
             1.3,
         ),
         compare("create", lambda _: ledger.create_session("user123", "q"), floor_create, 1.5),
     ]
 
 
+def fresh() -> str:
+    return new_id(utc_now())
+
+
 def threads(ledger: SessionLedger, floor: Floor) -> bool:
     """Appends a second by 8 threads of the SDK, each to its own session, beside the floor's loop of single commits."""
     sessions = [ledger.create_session("user123", "q") for _ in range(8)]
-    theirs = new_id(utc_now())
-    floor.append([floor.row(theirs, 1, new_id(utc_now()), "status", "", '"active"')], create=True)
-    text = orjson.dumps(VALUE, option=orjson.OPT_SORT_KEYS).decode()
+    theirs = [fresh() for _ in sessions]
+    for session_id in theirs:
+        floor.append([floor.row(session_id, 1, fresh(), "status", "", "active")], create=True)
     rates = []
     for round_ in range(ROUNDS):
-        event_ids = [new_id(utc_now()) for _ in range(1000)]
         begun = time.perf_counter()
-        for offset, event_id in enumerate(event_ids):
-            floor.append([floor.row(theirs, 2 + 1000 * round_ + offset, event_id, "strategy", "", text)])
+        for index in range(1000):
+            version = 2 + (1000 * round_ + index) // 8
+            floor.append([floor.row(theirs[index % 8], version, fresh(), "strategy", "", VALUE)])
         unbatched = 1000 / (time.perf_counter() - begun)
 
         def work(session_id: str) -> None:
@@ -204,7 +207,7 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
         dict(ledger.get_session(ours))  # type: ignore[arg-type]
 
     cached = statistics.median(median_us(lambda _: use(ledger.get_session(ours))) for _ in range(ROUNDS))
-    whole = statistics.median(median_us(lambda _: dict(ledger.get_session(ours))) for _ in range(ROUNDS))  # type: ignore
+    whole = statistics.median(median_us(lambda _: dict(ledger.get_session(ours))) for _ in range(ROUNDS))  # type: ignore[arg-type]
     print(f"{'state read, cached':<34} {cached:9.1f} us  (<= 15 us: {'met' if cached <= 15 else 'MISSED'})", end="")
     print(f"; with all 17 columns decoded {whole:.1f} us")
     return [
@@ -224,7 +227,8 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
 
 def use(session: Any) -> None:
     """Touch what an agent's loop looks at."""
-    assert session.status == "active" and session.question and session.version
+    if not (session.status == "active" and session.question and session.version):
+        raise AssertionError(session)
 
 
 def crowd(folder: Path) -> bool:

@@ -36,6 +36,8 @@ from ledger.stores.sqlite_schema import is_ready, migrate
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
 CACHED_STATES, CACHED_CHARACTERS = 256, 1_000_000
+#: Pages (of 4 KiB) that the WAL gathers before they are moved into the file: fewer, longer sweeps.
+CHECKPOINT_PAGES = 4000
 #: Connections that a forked child found open: closing them there would drop the parent's locks.
 _ABANDONED: list[object] = []
 
@@ -103,6 +105,7 @@ class SqliteStore:
                 is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
                 migrate(
                     self._writer,
                     str(self.path),

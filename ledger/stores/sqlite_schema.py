@@ -48,7 +48,8 @@ CREATE TABLE session_events (
   event_hash TEXT
 );
 CREATE INDEX session_events_by_version ON session_events (session_id, version);
-CREATE INDEX session_events_by_id ON session_events (session_id, event_id);
+-- Ids of events are in the order of time, so new ones share a page whatever their session.
+CREATE INDEX session_events_by_id ON session_events (event_id);
 
 -- One row a session: compare-and-append looks here.
 CREATE TABLE session_heads (

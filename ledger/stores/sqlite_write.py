@@ -38,7 +38,7 @@ _SET_SLOT = (
 _REMOVE_SLOT = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
 _FIND_EVENT = (
     "SELECT version, event_type, field, key, value, removed, value_hash FROM session_events "
-    "WHERE session_id = ? AND event_id = ?"
+    "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
 )
 
 
@@ -241,7 +241,8 @@ def _refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upc
     connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
     for (field, key), written in fold(events).items():
         row = connection.execute(
-            "SELECT seq, value FROM session_events WHERE session_id = ? AND event_id = ? ORDER BY field <> ?, key <> ?",
+            "SELECT seq, value FROM session_events INDEXED BY session_events_by_id "
+            "WHERE session_id = ? AND event_id = ? ORDER BY field <> ?, key <> ?",
             (session_id, written.event_id, field, key),
         ).fetchone()
         # A message stays where it is unless an upcast changed it; then the slot holds the new text itself.
