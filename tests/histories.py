@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import fold, history
 from ledger.model.instants import to_micros
-from ledger.model.session import MESSAGE_PARTS, Head, Session
+from ledger.model.session import Head, Message, Session
 from ledger.model.values import canonical
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 VERSIONS = 6
+#: What a message says, after its id and version.
+MESSAGE_PARTS = tuple(part.name for part in fields(Message))[2:]
+#: The value of a removal, for ``event``.
+REMOVED = object()
 
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 _numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -199,3 +203,26 @@ def expected_conflicts(item: History) -> list[tuple[Any, ...]]:
     return [
         (item.session_id, version, len(ids), sorted(ids)) for version, ids in sorted(by_version.items()) if len(ids) > 1
     ]
+
+
+def event(
+    version: int, *changes: tuple[str, str, Any], session: str = "s1", event_id: str = "", day: int = 0
+) -> RecordedEvent:
+    """An event in short: changes are (field, key, value), with REMOVED for the value of a removal."""
+    return RecordedEvent(
+        session_id=session,
+        version=version,
+        event_id=event_id or f"e{version}",
+        event_type="x.happened",
+        changes=tuple(
+            RecordedChange(field, key, None if value is REMOVED else canonical(value), value is REMOVED)
+            for field, key, value in changes
+        ),
+        user_id="ann",
+        actor=None,
+        occurred_at=DAY + timedelta(days=day, seconds=version),
+        recorded_at=DAY + timedelta(days=day, seconds=version),
+        created_at=DAY + timedelta(days=day),
+        schema_version=1,
+        store_id="store",
+    )

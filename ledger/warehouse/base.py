@@ -72,7 +72,9 @@ class Warehouse(Protocol):
             The checkpoint now.
 
         Raises:
-            StoreRejected: The checkpoint is elsewhere, because another relay moved it; nothing was added.
+            StoreRejected: The checkpoint is elsewhere, because another relay moved it, or a row is unfit;
+                nothing was added.
+            CorruptEvent: A row is not of the form above; nothing was added.
             StoreUnavailable: The warehouse cannot take rows now; nothing was added.
         """
         ...

@@ -134,10 +134,43 @@ def _removals_after_the_window(tree: exp.Expr) -> None:
             condition.replace(exp.In(this=condition.this.copy(), query=exp.select(exp.false()).subquery()))
 
 
+def _unnested_in_the_select_list(tree: exp.Expr) -> None:
+    """``SELECT v FROM t CROSS JOIN UNNEST(t.list) AS v`` becomes ``SELECT UNNEST(t.list) AS v FROM t``.
+
+    The rows are the same. DuckDB plans a correlated UNNEST in FROM as a join of the table with itself, which no filter
+    passes. Only where the value is used once, as a column of the result; elsewhere the join stays.
+    """
+    for select in list(tree.find_all(exp.Select)):
+        for join in list(select.args.get("joins") or []):
+            unnest = join.this
+            if not isinstance(unnest, exp.Unnest) or unnest.args.get("offset") or len(unnest.alias_column_names) != 1:
+                continue
+            (name,) = unnest.alias_column_names
+            uses = [column for column in select.find_all(exp.Column) if column.name == name and not column.table]
+            if len(uses) != 1 or uses[0].parent is not select or uses[0].arg_key != "expressions":
+                continue
+            uses[0].replace(exp.alias_(exp.Anonymous(this="UNNEST", expressions=[unnest.expressions[0]]), name))
+            join.pop()
+
+
+def _offsets_from_zero(tree: exp.Expr) -> None:
+    """``WITH OFFSET`` counts from 0, and the ORDINALITY that SQLGlot makes of it from 1."""
+    for unnest in tree.find_all(exp.Unnest):
+        offset, select = unnest.args.get("offset"), unnest.find_ancestor(exp.Select)
+        if not isinstance(offset, exp.Identifier) or select is None:
+            continue
+        for column in [found for found in select.find_all(exp.Column) if found.name == offset.name]:
+            from_zero = exp.paren(exp.Sub(this=column.copy(), expression=exp.Literal.number(1)))
+            in_list = column.parent is select and column.arg_key == "expressions"
+            column.replace(exp.alias_(from_zero, offset.name) if in_list else from_zero)
+
+
 _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _drop_storage,
     _bare_names,
     _timestamps,
     _last_write_orders,
     _removals_after_the_window,
+    _unnested_in_the_select_list,
+    _offsets_from_zero,
 )

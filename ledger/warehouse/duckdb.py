@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import duckdb
+    import pyarrow
 
 #: What DuckDB itself keeps beside the catalog: where each store's relay stands, and which catalog the file holds.
 _OWN_TABLES = """
@@ -77,7 +78,7 @@ class DuckDBWarehouse:
         with self._writing() as connection:
             connection.execute(_OWN_TABLES)
             digest = _digest()
-            if connection.execute("SELECT digest FROM catalog_state").fetchone() != (digest,):
+            if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
                 from ledger.warehouse.dialect import statement_to_duckdb
 
                 for item in catalog.objects():
@@ -116,21 +117,17 @@ class DuckDBWarehouse:
         from ledger.warehouse.rows import arrow_table
 
         self._create_once()
-        table = arrow_table(rows)
+        batch = arrow_table(rows)
         upto = int(rows[-1][0])
-        with self._writing() as connection:
+        with self._writing(batch) as connection:
             found = _checkpoint(connection, store_id)
             if found != after:
                 raise StoreRejected(
                     f"{self.path} holds the rows of store {store_id} up to {found}, not {after}: another relay moved "
                     "on. Read the checkpoint again and go on from there."
                 )
-            connection.register("batch", table)
-            try:
-                for statement in _INGEST:
-                    connection.execute(statement)
-            finally:
-                connection.unregister("batch")
+            for statement in _INGEST:
+                connection.execute(statement)
             connection.execute("INSERT OR REPLACE INTO relay_checkpoints VALUES (?, ?)", [store_id, upto])
         return upto
 
@@ -148,10 +145,8 @@ class DuckDBWarehouse:
         if not self.path.exists():
             return False
         with self._reading() as connection:
-            known = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'").fetchone()
-            return known is not None and connection.execute("SELECT digest FROM catalog_state").fetchone() == (
-                _digest(),
-            )
+            known = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'")
+            return bool(known) and _rows(connection, "SELECT digest FROM catalog_state") == [(_digest(),)]
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -167,22 +162,30 @@ class DuckDBWarehouse:
                 connection.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A transaction: all of the block is kept, or nothing."""
+    def _writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction, in which ``batch`` can be read under that name: all of the block is kept, or nothing."""
         import duckdb
 
         with self as held:
             connection = held._connection()
+            if batch is not None:
+                connection.register("batch", batch)
             connection.execute("BEGIN")
             try:
                 yield connection
                 connection.execute("COMMIT")
+            except (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError) as error:
+                _roll_back(connection)
+                raise StoreRejected(f"{self.path} refused what it was given, and kept nothing: {error}") from error
             except duckdb.Error as error:
                 _roll_back(connection)
-                raise StoreUnavailable(f"{self.path} took nothing: {error}") from error
+                raise StoreUnavailable(f"{self.path} could not write, and kept nothing: {error}") from error
             except BaseException:
                 _roll_back(connection)
                 raise
+            finally:
+                if batch is not None:  # outside of the transaction, which may have failed
+                    connection.unregister("batch")
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._held is None:
@@ -233,9 +236,14 @@ def _digest() -> str:
     return f"{_TRANSLATION}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """All rows at once: since DuckDB 2.0 a connection does nothing else while a result is half read."""
+    return connection.execute(sql, list(values)).fetchall()
+
+
 def _checkpoint(connection: duckdb.DuckDBPyConnection, store_id: str) -> int:
-    row = connection.execute("SELECT seq FROM relay_checkpoints WHERE store_id = ?", [store_id]).fetchone()
-    return 0 if row is None else int(row[0])
+    rows = _rows(connection, "SELECT seq FROM relay_checkpoints WHERE store_id = ?", store_id)
+    return int(rows[0][0]) if rows else 0
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
@@ -247,7 +255,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, A
         result = connection.execute(sql, values) if values else connection.execute(sql)
         description = result.description or []
         rows = result.fetchall()
-    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException) as error:
         raise InvalidInput(f"The statement cannot be answered: {error}") from error
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer: {error}") from error

@@ -35,33 +35,45 @@ WITH
       field,
       key,
       value,
+      removed,
       version,
-      superseded_by
+      GENERATE_ARRAY(
+        version, IFNULL(superseded_by - 1, MAX(version) OVER (PARTITION BY created_at, session_id))
+      ) AS versions
     FROM `${project}.${dataset}.session_history`
+  ),
+  -- A value belongs to every version from its own until the one that superseded it. The versions are counted out and not
+  -- joined, since a join might keep a filter from one side; those that no event wrote fall away in the end.
+  field_and_head_rows AS (
+    SELECT
+      created_at,
+      session_id,
+      head_version,
+      field,
+      key,
+      value,
+      version,
+      CAST(NULL AS STRING) AS user_id,
+      CAST(NULL AS TIMESTAMP) AS updated_at
+    FROM intervals
+    CROSS JOIN UNNEST(intervals.versions) AS head_version
     WHERE NOT removed
       AND field IN (
         'question', 'constraints', 'response_plan', 'strategy', 'summary', 'status', 'title', 'session_type',
         'expires_at', 'tool_call', 'tool_call_status', 'tool_call_result'
       )
-  ),
-  -- A value belongs to every version from its own until the one that superseded it.
-  field_rows AS (
+    UNION ALL
     SELECT
-      versions.created_at,
-      versions.session_id,
-      versions.version AS head_version,
-      versions.user_id,
-      versions.updated_at,
-      intervals.field,
-      intervals.key,
-      intervals.value,
-      intervals.version
+      created_at,
+      session_id,
+      version AS head_version,
+      '' AS field,
+      '' AS key,
+      CAST(NULL AS JSON) AS value,
+      CAST(NULL AS INT64) AS version,
+      user_id,
+      updated_at
     FROM versions
-    LEFT JOIN intervals
-      ON intervals.created_at = versions.created_at
-      AND intervals.session_id = versions.session_id
-      AND intervals.version <= versions.version
-      AND (intervals.superseded_by IS NULL OR intervals.superseded_by > versions.version)
   ),
   -- One row for each tool call, and one (key '') for all that is not keyed.
   parts AS (
@@ -87,7 +99,7 @@ WITH
       ) AS planned_version,
       COALESCE(ANY_VALUE(IF(field = 'tool_call_status', JSON_VALUE(value), NULL)), 'pending') AS call_status,
       ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)) AS call_result
-    FROM field_rows
+    FROM field_and_head_rows
     GROUP BY created_at, session_id, head_version, key
   ),
   wide_rows AS (
@@ -134,4 +146,5 @@ SELECT
   title,
   session_type,
   SAFE_CAST(expires_at AS TIMESTAMP) AS expires_at
-FROM wide_rows;
+FROM wide_rows
+WHERE user_id IS NOT NULL;

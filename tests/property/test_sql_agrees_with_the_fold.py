@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 import histories as h
 from ledger.model.fold import fold, history, version_at
-from ledger.model.session import COLUMNS, MESSAGE_PARTS
+from ledger.model.session import COLUMNS
 from ledger.projection import Projection
 from sql_targets import OnDuckDB, OnEmulator, Target, comparable
 
@@ -28,7 +28,7 @@ VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
         h.expected_calls,
     ),
     "messages": (
-        "session_id, message_id, position, " + ", ".join(MESSAGE_PARTS),
+        "session_id, message_id, position, " + ", ".join(h.MESSAGE_PARTS),
         h.expected_messages,
     ),
     "conflicts": ("session_id, version, events, event_ids", h.expected_conflicts),

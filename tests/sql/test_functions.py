@@ -1,0 +1,62 @@
+"""The table functions: one session at a version, its changes, and the sessions of a span of days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from histories import DAY, REMOVED, event
+
+EVENTS = [
+    event(1, ("title", "", "first"), ("status", "", "active")),
+    event(2, ("title", "", "second")),
+    event(3, ("title", "", REMOVED)),
+    event(1, ("title", "", "other"), session="s2", day=1),
+]
+SCOPE: dict[str, Any] = {"id": "s1", "first": DAY, "next": DAY + timedelta(days=1)}
+
+
+def test_session_state_holds_the_values_of_the_version_asked_for(ask):
+    sql = "SELECT field, value FROM session_state(@id, @first, @next, @version) ORDER BY field"
+    assert ask(EVENTS, sql, **SCOPE, version=1) == [("status", "active"), ("title", "first")]
+    assert ask(EVENTS, sql, **SCOPE, version=2) == [("status", "active"), ("title", "second")]
+    assert ask(EVENTS, sql, **SCOPE, version=3) == [("status", "active")]
+    assert ask(EVENTS, sql, **SCOPE, version=None) == [("status", "active")]
+
+
+def test_a_session_is_not_found_outside_its_day(ask):
+    other_day = {"id": "s2", "first": DAY, "next": DAY + timedelta(days=1)}
+    assert ask(EVENTS, "SELECT field FROM session_state(@id, @first, @next, NULL)", **other_day) == []
+
+
+def test_session_slots_keeps_removals_and_says_when_the_session_was_written_last(ask):
+    sql = (
+        "SELECT field, removed, version, session_updated_at FROM session_slots(@id, @first, @next, NULL) ORDER BY field"
+    )
+    last = DAY + timedelta(seconds=3)
+    assert ask(EVENTS, sql, **SCOPE) == [("status", False, 1, last), ("title", True, 3, last)]
+
+
+def test_session_changes_gives_the_versions_between_two(ask):
+    sql = "SELECT field, version, superseded_by FROM session_changes(@id, @first, @next, @after, @until) ORDER BY 2, 1"
+    assert ask(EVENTS, sql, **SCOPE, after=1, until=2) == [("title", 2, 3)]
+    assert ask(EVENTS, sql, **SCOPE, after=None, until=None) == [
+        ("status", 1, None),
+        ("title", 1, 2),
+        ("title", 2, 3),
+        ("title", 3, None),
+    ]
+
+
+def test_session_version_at_is_the_last_version_recorded_by_then(ask):
+    sql = "SELECT version FROM session_version_at(@id, @first, @next, @at)"
+    assert ask(EVENTS, sql, **SCOPE, at=DAY) == [(0,)]
+    assert ask(EVENTS, sql, **SCOPE, at=DAY + timedelta(seconds=2.5)) == [(2,)]
+
+
+def test_sessions_between_gives_the_sessions_created_in_the_span(ask):
+    sql = "SELECT session_id, title, version FROM sessions_between(@first, @next) ORDER BY session_id"
+    two_days = {"first": DAY, "next": DAY + timedelta(days=2)}
+    assert ask(EVENTS, sql, **two_days) == [("s1", None, 3), ("s2", "other", 1)]
+    second_day = {"first": DAY + timedelta(days=1), "next": DAY + timedelta(days=2)}
+    assert ask(EVENTS, sql, **second_day) == [("s2", "other", 1)]

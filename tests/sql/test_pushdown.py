@@ -1,0 +1,87 @@
+"""Filters on created_at and session_id reach the scan, below windows, groups and joins: a look-up reads one day."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pytest
+
+from histories import DAY, event, rows_of
+from ledger.warehouse import catalog
+from ledger.warehouse.dialect import query_to_duckdb
+from sql_targets import OnDuckDB
+
+VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
+FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
+CALLS = {
+    "session_slots": f"session_slots('s1', {FIRST}, {NEXT}, 2)",
+    "session_state": f"session_state('s1', {FIRST}, {NEXT}, 2)",
+    "session_changes": f"session_changes('s1', {FIRST}, {NEXT}, 0, 2)",
+    "session_version_at": f"session_version_at('s1', {FIRST}, {NEXT}, {NEXT})",
+    "sessions_between": f"sessions_between({FIRST}, {NEXT})",
+}
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A warehouse with a few sessions over a few days, opened as it is."""
+    target = OnDuckDB(tmp_path_factory.mktemp("pushdown"))
+    changes = ("title", "", "t"), ("message", "m", {"role": "user", "content": "c"}), ("tool_call", "a", {"name": "n"})
+    events = [
+        event(version, *changes, session=f"s{number}", event_id=f"e{version}{twin}", day=number % 3)
+        for number in range(30)
+        for version in range(1, 5)
+        for twin in "ab"
+    ]
+    target.load([(seq, *row) for seq, row in enumerate(rows_of(events), 1)])
+    with duckdb.connect(str(target.path)) as opened:
+        yield opened
+
+
+def scans(connection: Any, sql: str) -> list[str]:
+    """The filters at each scan of session_events in the plan of a statement, as text.
+
+    Left out are scans that only fetch the columns of rows found by another, which DuckDB joins by rowid.
+    """
+    plan = json.loads(connection.execute(f"EXPLAIN (FORMAT JSON) {query_to_duckdb(sql)}").fetchall()[0][1])
+    found = []
+
+    def walk(node: dict[str, Any], fetches: bool = False) -> None:
+        about = node.get("extra_info", {})
+        if not fetches and "SCAN" in node["name"] and "session_events" in str(about.get("Table", "")):
+            found.append(str(about.get("Filters", "")))
+        by_rowid = about.get("Conditions") == "rowid = rowid"
+        for place, child in enumerate(node.get("children", [])):
+            walk(child, by_rowid and place == 0)
+
+    walk(plan[0])
+    return found
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_filtered_where_it_is_scanned(connection, view):
+    where = f"created_at >= {FIRST} AND created_at < {NEXT} AND session_id = 's1'"
+    filters = scans(connection, f"SELECT * FROM {view} WHERE {where}")
+    assert filters
+    assert [one for one in filters if "created_at" not in one or "session_id" not in one] == []
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_a_function_is_filtered_where_it_scans(connection, function):
+    filters = scans(connection, f"SELECT * FROM {CALLS[function]}")
+    names = ["created_at"] if function == "sessions_between" else ["created_at", "session_id"]
+    assert filters
+    assert [one for one in filters if not all(name in one for name in names)] == []
+
+
+def test_every_function_is_tried():
+    assert CALLS.keys() == {item.name for item in catalog.objects() if item.kind == "function"}
+
+
+def test_the_last_write_of_each_slot_is_found_by_aggregation_not_by_sorting(connection):
+    plan = connection.execute(f"EXPLAIN {query_to_duckdb('SELECT * FROM session_fields')}").fetchall()[0][1]
+    assert "WINDOW" not in plan
