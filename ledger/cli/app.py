@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ledger.cli.exits import one_line_errors
+from ledger.cli.exits import OneLineErrors
 
 if TYPE_CHECKING:
     from ledger.sessions import SessionLedger
@@ -36,7 +36,7 @@ COMMANDS = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Commands(click.Group):
+class Commands(OneLineErrors, click.Group):
     """Loads a command's module when the command is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,18 +49,6 @@ class Commands(click.Group):
             return None
         found: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
         return found
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """As click does; a mistake in the arguments becomes one line."""
-        with one_line_errors():
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever goes wrong becomes one line and an exit code."""
-        with one_line_errors():
-            return super().invoke(ctx)
 
 
 class Command(click.Command):
@@ -103,21 +91,26 @@ def ledger(ctx: click.Context, url: str | None) -> None:
 def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command, with --json and --url, and put it ``into`` its module's table.
 
-    The function takes ``as_json`` and ``url`` before its own parameters.
+    The function takes ``as_json`` and ``url`` besides its own parameters.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        def resolve(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-            return value or ctx.find_root().obj
-
-        with_url = click.option(
-            "-u", "--url", metavar="URL", callback=resolve, help="The ledger, as before the command's name."
-        )(function)
-        with_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")(with_url)
-        into[name] = click.command(name, cls=Command, examples=examples)(with_json)
-        return into[name]
+        made = click.command(name, cls=Command, examples=examples)(function)
+        made.params += [
+            click.Option(["--json", "as_json"], is_flag=True, help="Answer as JSON, for programs."),
+            click.Option(
+                ["-u", "--url"], metavar="URL", callback=_url, help="The ledger, as before the command's name."
+            ),
+        ]
+        into[name] = made
+        return made
 
     return decorate
+
+
+def _url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The command's own --url, else the one before its name."""
+    return value or ctx.find_root().obj
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:

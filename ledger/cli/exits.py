@@ -46,6 +46,22 @@ class Failure(click.ClickException):
         click.echo(f"error: {one_line(self.message)} ({self.code})", file=file, err=True)
 
 
+class OneLineErrors(click.Command):
+    """A command (or group) whose errors are one line each."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click does; a mistake in the arguments becomes one line."""
+        with one_line_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever goes wrong becomes one line and an exit code."""
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
 def exit_code_of(error: errors.LedgerError) -> int:
     """The exit code of an error: that of its class, or of the nearest class above it."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

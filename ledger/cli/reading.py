@@ -158,7 +158,7 @@ def history(as_json: bool, url: str | None, session_id: str, after: int, limit: 
 @click.argument("before", type=click.IntRange(min=0))
 @click.argument("after", type=click.IntRange(min=1), required=False)
 def diff(as_json: bool, url: str | None, session_id: str, before: int, after: int | None) -> None:
-    """Show what changed from version BEFORE to version AFTER (the latest where it is left out); 0 is the beginning."""
+    """Show what changed between two versions. BEFORE may be 0, the beginning; without AFTER it is the latest."""
     with opened(url) as ledger:
         differences = ledger.diff(session_id, before, after)
     if as_json:
