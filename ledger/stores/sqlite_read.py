@@ -65,8 +65,10 @@ def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -
     """The version of a recorded event; None where there is none."""
     check_text(session_id, "session_id")
     check_text(event_id, "event_id")
-    statement = "SELECT version FROM session_events INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
-    row = connection.execute(statement, (session_id, event_id)).fetchone()
+    row = connection.execute(
+        "SELECT version FROM session_events INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?",
+        (session_id, event_id),
+    ).fetchone()
     return None if row is None else int(row[0])
 
 
