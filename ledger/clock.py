@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -15,7 +14,6 @@ Clock = Callable[[], datetime]
 NewId = Callable[[datetime], str]
 _62_BITS = (1 << 62) - 1
 _last = ""
-_mutex = threading.Lock()
 
 
 def utc_now() -> datetime:
@@ -24,13 +22,14 @@ def utc_now() -> datetime:
 
 
 def new_id(now: datetime) -> str:
-    """A fresh UUIDv7 for an instant; those a process makes for one millisecond sort in the order they were made."""
+    """A fresh UUIDv7 for an instant; those a thread makes for one millisecond sort in the order they were made."""
     global _last
     made = str(uuid_utils.uuid7(nanoseconds=to_micros(now) * 1000))
-    with _mutex:
-        if made < _last and made[:13] == _last[:13]:
-            made = _after(_last)
-        _last = made
+    # Without a lock, which an interruption could leave held: threads that meet here may only swap their order.
+    last = _last
+    if made < last and made[:13] == last[:13]:
+        made = _after(last)
+    _last = made
     return made
 
 
@@ -44,12 +43,3 @@ def _after(last: str) -> str:
     tail += 1 + int.from_bytes(os.urandom(5))
     text = f"{number >> 76 << 76 | tail >> 62 << 64 | 2 << 62 | tail & _62_BITS:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _in_child() -> None:
-    global _mutex
-    _mutex = threading.Lock()  # another thread of the parent may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
