@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar, cast
 
@@ -109,6 +110,13 @@ class TurnFile:
             time.sleep(_SHORT_NAP if waited < _PATIENCE else _LONG_NAP)
 
 
+def let_go(lock: threading.RLock) -> None:
+    """Release a lock that an interruption left held: it may strike between taking it and entering the block."""
+    with suppress(RuntimeError):  # no longer this thread's
+        while True:
+            lock.release()
+
+
 class _Job(Generic[T]):
     __slots__ = ("done", "error", "gate", "gone", "leads", "result", "sleepers", "woken", "work")
 
@@ -139,6 +147,7 @@ class CommitGroup:
         turn: The lock file shared with other processes.
         wait: Seconds to wait for other processes.
         translate: Makes a ledger error of a driver's.
+        check: Raises a LedgerError where nothing may be written now.
     """
 
     def __init__(
@@ -147,16 +156,19 @@ class CommitGroup:
         turn: TurnFile,
         wait: float,
         translate: Callable[[sqlite3.Error], LedgerError],
+        check: Callable[[], None],
     ) -> None:
-        self._connection = connection
+        self.connection = connection
+        self._check = check
         self._turn_file = turn
         self._wait = wait
         self._translate = translate
-        self._mutex = threading.Lock()  # guards all below, for a few instructions at a time
+        self._mutex = threading.RLock()  # guards all below, for a few instructions at a time
         self._idle = threading.Condition(self._mutex)
         self._waiting: deque[_Job[Any]] = deque()
         self._led = False
         self._stopped = False
+        self._paused = False
         self._last_size = 1
         self._missing = 0  # how many the lingering leader still hopes for
         self._gathered = threading.Lock()  # opened when they are all there
@@ -181,6 +193,7 @@ class CommitGroup:
             if job.leads:
                 self._lead(job)
         except BaseException:
+            let_go(self._mutex)
             self._withdraw(job)
             raise
         if job.error is not None:
@@ -193,6 +206,19 @@ class CommitGroup:
             self._stopped = True
             while self._led:
                 self._idle.wait()
+
+    def pause(self) -> bool:
+        """Take the lead from all threads until ``resume``; False where it could not be had in time."""
+        with self._idle:
+            self._paused = self._idle.wait_for(lambda: not self._led, self._wait)
+            self._led = self._led or self._paused
+            return self._paused
+
+    def resume(self) -> None:
+        """Let the threads go on after ``pause``."""
+        if self._paused:
+            self._paused = False
+            self._hand_over(None)
 
     def _enter(self, job: _Job[Any]) -> None:
         """Take the lead where nobody has it, else wait in line."""
@@ -217,18 +243,26 @@ class CommitGroup:
             if self._last_size > 1:
                 self._linger()
             with self._mutex:
-                group += [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP - 1))]
+                while self._waiting and len(group) < MAX_GROUP:
+                    group.append(self._waiting[0])  # in the group before it is out of the line
+                    del self._waiting[0]
                 self._last_size = len(group)
             self._commit(group)
         finally:
-            own.leads = False
-            self._hand_over()
-            self._abandon(group)
-            if len(group) > 1:
-                sleepers = deque(group[1:])
-                for job in sleepers:
-                    job.sleepers = sleepers
-                self._wake_next(sleepers)
+            try:
+                self._finish(own, group)
+            except BaseException:  # struck in here: what the others wait for is done all the same
+                self._finish(own, group)
+                raise
+
+    def _finish(self, own: _Job[Any], group: list[_Job[Any]]) -> None:
+        """Give up the lead and let the group go; may be called again where it was interrupted."""
+        self._hand_over(own)
+        self._abandon(group)
+        sleepers = deque(group[1:])
+        for job in sleepers:
+            job.sleepers = sleepers
+        self._wake_next(sleepers)
 
     def _linger(self) -> None:
         """Where several appended together just now, give them a moment to be back: it saves a whole sync to disk."""
@@ -241,28 +275,43 @@ class CommitGroup:
                     self._gathered.acquire()
                 self._missing = 0
 
-    def _hand_over(self) -> None:
+    # Python looks at signals between calls, not between plain statements: below, what belongs together has no call.
+
+    def _hand_over(self, job: _Job[Any] | None) -> None:
+        """Give the lead, where ``job`` has it (None: a pause), to the first in line."""
         with self._mutex:
+            if job is not None and not job.leads:
+                return
+            self._missing = 0
+            while self._waiting and self._waiting[0].done:
+                del self._waiting[0]
             if self._waiting:
-                heir = self._waiting.popleft()
-                heir.leads = True
-                self._open_gate(heir)
+                heir = self._waiting[0]
+                gate = heir.gate
+                if job is not None:
+                    job.leads = False
+                heir.leads = heir.woken = True
+                del self._waiting[0]
+                if gate is not None:
+                    gate.release()
             else:
+                self._idle.notify_all()  # they look when the mutex is free
                 self._led = False
-                self._idle.notify_all()
+                if job is not None:
+                    job.leads = False
 
     def _wake_next(self, sleepers: deque[_Job[Any]]) -> None:
         with self._mutex:
             while sleepers:
-                job = sleepers.popleft()
-                if not job.gone:
-                    self._open_gate(job)
-                    break
-
-    def _open_gate(self, job: _Job[Any]) -> None:
-        job.woken = True
-        if job.gate is not None:
-            job.gate.release()
+                job = sleepers[0]
+                gate = job.gate
+                if job.gone or job.woken or gate is None:
+                    del sleepers[0]
+                    continue
+                job.woken = True
+                del sleepers[0]
+                gate.release()
+                break
 
     def _withdraw(self, job: _Job[Any]) -> None:
         """Take a job whose thread was interrupted out of everything, and do what others expect of that thread."""
@@ -270,9 +319,7 @@ class CommitGroup:
             job.gone = True
             if job in self._waiting:
                 self._waiting.remove(job)
-            leads, job.leads = job.leads, False
-        if leads:
-            self._hand_over()
+        self._hand_over(job)
         if job.woken and job.sleepers:
             self._wake_next(job.sleepers)
 
@@ -283,7 +330,10 @@ class CommitGroup:
         except LedgerError as error:
             return self._abandon(jobs, error)
         try:
+            self._check()
             self._try(jobs)
+        except LedgerError as error:
+            self._abandon(jobs, error)
         finally:
             self._turn_file.release()
 
@@ -292,14 +342,15 @@ class CommitGroup:
         try:
             self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - it belongs to a job, whose thread raises it
-            if len(jobs) == 1:
-                jobs[0].finish(self._translate(error) if isinstance(error, sqlite3.Error) else error)
+            if len(jobs) == 1 or _is_busy(error):  # busy for one is busy for all, and each try waits as long again
+                for job in jobs:
+                    job.finish(self._translate(error) if isinstance(error, sqlite3.Error) else error)
             else:
                 for job in jobs:
                     self._try([job])
 
     def _transact(self, jobs: list[_Job[Any]]) -> None:
-        connection = self._connection
+        connection = self.connection
         committing = False
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -331,6 +382,11 @@ class CommitGroup:
         for job in jobs:
             if not job.done:
                 job.finish(error or StoreUnavailable("The append was interrupted; nothing was written. Try again."))
+
+
+def _is_busy(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_io_error(error: BaseException) -> bool:

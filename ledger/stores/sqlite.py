@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +30,7 @@ from ledger.model.values import check_whole
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_write as write
 from ledger.stores.base import Capabilities, SessionQuery
-from ledger.stores.commit import CommitGroup, TurnFile
+from ledger.stores.commit import CommitGroup, TurnFile, let_go
 from ledger.stores.sqlite_errors import translate
 from ledger.stores.sqlite_schema import is_ready, migrate
 
@@ -38,7 +39,7 @@ T = TypeVar("T")
 CACHED_STATES, CACHED_CHARACTERS = 256, 1_000_000
 #: Pages (of 4 KiB) that the WAL gathers before they are moved into the file: fewer, longer sweeps.
 CHECKPOINT_PAGES = 4000
-#: Connections that a forked child found open: closing them there would drop the parent's locks.
+#: Connections that were in use when the process forked: a child never touches its parent's.
 _ABANDONED: list[object] = []
 
 
@@ -96,16 +97,18 @@ class SqliteStore:
 
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
+        self._opened_readers = 0
+        self._opening = threading.RLock()
         self._heads: dict[str, tuple[Any, ...]] = {}
         self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
         self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
             try:
+                self._file = self._identity()
                 is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
                 self._writer.execute("PRAGMA journal_mode = WAL")
-                self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
-                self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+                self._set_up_writer()
                 migrate(
                     self._writer,
                     str(self.path),
@@ -113,13 +116,17 @@ class SqliteStore:
                     state_schema=self._upcast.current,
                 )
                 self.store_id = read.meta(self._writer, "store_id")
-                self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error)
+                self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error, self._check_file)
                 if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
                 self._turn.close()
                 raise
+
+    def _set_up_writer(self) -> None:
+        self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
         """Record one event, whole or not at all; see ``EventStore.append``."""
@@ -259,6 +266,17 @@ class SqliteStore:
             raise
         return connection
 
+    def _open_reader(self) -> sqlite3.Connection:
+        try:
+            with self._opening:
+                connection = self._connect()
+                self._opened_readers += 1
+        except BaseException:
+            let_go(self._opening)
+            raise
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         """A connection that nobody else uses meanwhile; as many are opened as are used at once."""
@@ -269,8 +287,7 @@ class SqliteStore:
             try:
                 connection = self._readers.pop()
             except IndexError:
-                connection = self._connect()
-                connection.execute("PRAGMA query_only = ON")
+                connection = self._open_reader()
             yield connection
         except sqlite3.Error as error:
             raise self._error(error) from error
@@ -291,9 +308,50 @@ class SqliteStore:
     def _error(self, error: sqlite3.Error) -> LedgerError:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
-    def _after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone and open one's own."""
-        _ABANDONED.extend((self._readers, self._writer, self._turn))
+    def _identity(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """Raise StoreRejected where the open file is no longer the one at its path: what is appended would be lost."""
+        try:
+            same = self._identity() == self._file
+        except OSError:
+            same = False
+        if not same:
+            raise StoreRejected(
+                f"The ledger {self.path} was deleted, moved or replaced while it was open; nothing was written. Put "
+                "the file back, or close this ledger and open it again."
+            )
+
+    def _before_fork(self) -> None:
+        """Wait until no thread uses a connection, and close all.
+
+        SQLite keeps account of its locks by process and file. A child inherits the account and not the locks: a
+        connection that it opens beside an inherited one holds none, and what it commits is lost when its parent closes.
+        """
+        self._commits.pause()
+        self._opening.acquire()
+        deadline = time.monotonic() + self._wait
+        while self._opened_readers and time.monotonic() < deadline:
+            try:
+                self._readers.pop().close()
+                self._opened_readers -= 1
+            except IndexError:
+                time.sleep(0.0001)  # another thread reads
+        self._writer.close()
+
+    def _after_fork_in_parent(self) -> None:
+        try:
+            with self._translated():
+                self._writer = self._commits.connection = self._connect()
+                self._set_up_writer()
+        finally:
+            self._opening.release()
+            self._commits.resume()
+
+    def _after_fork_in_child(self) -> None:
+        _ABANDONED.extend((self._readers, self._turn))
         self._open()
 
 
@@ -304,10 +362,24 @@ def _closed(path: Path) -> StoreRejected:
 _OPEN: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
-def _reopen_in_child() -> None:
-    for store in list(_OPEN):
-        store._after_fork()
+_FORKING: list[SqliteStore] = []
+
+
+def _before_fork() -> None:
+    _FORKING[:] = [store for store in _OPEN if not store._closed.is_set()]
+    for store in _FORKING:
+        store._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _FORKING:
+        _FORKING.pop()._after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    while _FORKING:
+        _FORKING.pop()._after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reopen_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
