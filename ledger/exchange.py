@@ -186,6 +186,9 @@ class _Batch:
             number = self._numbers.get((session_id, getattr(error, "version", 0))) or self._numbers.get((session_id, 0))
             if number is not None:
                 _name_line(error, number)
+            else:
+                first, last = min(self._numbers.values()), max(self._numbers.values())
+                error.args = (f"Lines {first} to {last}: {error}",)
             raise
         self._clear()
 

@@ -88,9 +88,11 @@ def demo(as_json: bool, url: str | None) -> None:
 @contextmanager
 def _somewhere(url: str | None) -> Iterator[SessionLedger]:
     """The ledger that was asked for, else a temporary one."""
-    root = click.get_current_context().find_root()
-    asked_for = url != root.obj or root.get_parameter_source("url") is ParameterSource.COMMANDLINE
-    if url is not None and asked_for:
+    here = click.get_current_context()
+    typed = [
+        each for each in (here, here.find_root()) if each.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    ]
+    if url is not None and typed:
         with opened(url, create=True) as ledger:
             yield ledger
         return

@@ -135,7 +135,10 @@ def _file(path: Path) -> Iterator[Finding]:
 
     size = f"{path.stat().st_size:,} bytes"
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2)
+        # Reading a WAL database makes files beside it, unless it is opened as one that nobody changes. It is one where
+        # there is no WAL; where there is one, its files are there already.
+        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+        connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=2)
         try:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             schema = connection.execute("PRAGMA user_version").fetchone()[0]

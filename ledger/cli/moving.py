@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -28,28 +29,35 @@ COMMANDS: dict[str, click.Command] = {}
     into=COMMANDS,
 )
 @click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
-@click.option("-o", "--output", type=click.File("wb", lazy=False), default="-", help="The file; stdout where left out.")
-def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: IO[bytes]) -> None:
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file; stdout where left out."
+)
+def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
     """Write events as JSON Lines: of the sessions named, else of all. `ledger import` brings back every byte.
 
     With --json, and --output, a count follows on stdout.
     """
     from ledger.exchange import export_lines
 
-    if as_json and output.name == "<stdout>":
+    if as_json and output is None:
         raise click.UsageError("The events themselves are JSON; --json needs --output.", click.get_current_context())
-    escaped = output.name == "<stdout>" and to_terminal()
+    escaped = output is None and to_terminal()
     count = 0
-    with opened(url) as ledger, progress("Exporting events") as advance:
+    with opened(url) as ledger, _target(output) as file, progress("Exporting events") as advance:
         for line in export_lines(ledger.store, session_ids or None):
-            output.write(safe(line.decode()).encode() if escaped else line)
+            file.write(safe(line.decode()).encode() if escaped else line)
             count += 1
             advance(1)
-        output.flush()
+        file.flush()
     if as_json:
         print_json({"events": count})
     else:
         click.echo(f"{count:,} events exported.", err=True)
+
+
+def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
+    """The file to write; stdout stays open."""
+    return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
 
 
 @command(
@@ -79,7 +87,8 @@ def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: 
         raise click.UsageError(
             "Events have their owners; --user is for --format openai-chat.", click.get_current_context()
         )
-    size = os.fstat(source.fileno()).st_size if Path(str(source.name)).is_file() else None
+    path = Path(str(getattr(source, "name", "-")))
+    size = path.stat().st_size if path.is_file() else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
         done = _imported(ledger.store, source, form, user, lambda line: advance(len(line)))
     if as_json:
