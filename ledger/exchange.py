@@ -106,7 +106,7 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
     for session_id in _all_ids(store) if session_ids is None else session_ids:
         after: str | None = "0"
         while after is not None:
-            page = store.events(session_id, after=int(after), limit=_PAGE)
+            page = store.events(session_id, after=int(after), limit=_PAGE, upcast=False)
             if not page and after == "0":
                 raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
             yield from map(encode, page)

@@ -42,8 +42,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
     """Check a run of one session's events, in order, against their hashes.
 
     Args:
-        events: Consecutive events, as recorded; those without an event_hash (appended straight to a warehouse) carry
-            no chain and are passed over.
+        events: Consecutive events as recorded, not upcast; those without an event_hash (appended straight to a
+            warehouse) carry no chain and are passed over.
         prev_hash: The hash of the event before the first; None at the start of a session.
 
     Returns:

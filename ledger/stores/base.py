@@ -95,8 +95,12 @@ class EventStore(Protocol):
         """Messages in order, after a page's ``next``, or the newest ``limit`` of them, in order as well."""
         ...
 
-    def events(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
-        """Events of ``limit`` versions that follow version ``after``, in order and never split; empty where none."""
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
+        """Events of ``limit`` versions that follow version ``after``, in order and never split; empty where none.
+
+        Args:
+            upcast: False for the events as they were recorded, which is what their hashes speak of.
+        """
         ...
 
     def version_of(self, session_id: str, event_id: str) -> int | None:

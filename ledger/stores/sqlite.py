@@ -195,11 +195,12 @@ class SqliteStore:
         with self._reader() as connection:
             return read.messages(connection, session_id, after=after, limit=limit, newest=newest)
 
-    def events(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Events in order; see ``EventStore.events``."""
         check_session_id(session_id)
         with self._reader() as connection:
-            return read.events(connection, session_id, after=after, limit=limit, upcast=self._upcast)
+            upcaster = self._upcast if upcast else None
+            return read.events(connection, session_id, after=after, limit=limit, upcast=upcaster)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
         """The version of a recorded event; see ``EventStore.version_of``."""

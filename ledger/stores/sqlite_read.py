@@ -131,7 +131,7 @@ def state_at(
 
 
 def events(
-    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster
+    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster | None
 ) -> Page[RecordedEvent]:
     """The events of the next ``limit`` versions after ``after``."""
     check_limit(limit)
@@ -264,7 +264,7 @@ def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
 
 
-def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster) -> list[RecordedEvent]:
+def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
     """Events from rows in order; the rows of an event stand together.
 
     Raises:
@@ -297,7 +297,9 @@ def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster) -> list[Record
     return found
 
 
-def _event(row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster) -> RecordedEvent:
+def _event(
+    row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
+) -> RecordedEvent:
     session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at, *rest = row
     _, schema_version, store_id, _, _, prev_hash, event_hash = rest
     recorded = from_micros(recorded_at)
@@ -306,4 +308,4 @@ def _event(row: tuple[Any, ...], changes: list[RecordedChange], created: datetim
         *(recorded if occurred_at == recorded_at else from_micros(occurred_at), recorded, created),
         *(schema_version, store_id, prev_hash, event_hash),
     )
-    return event if schema_version == upcast.current else upcast(event)
+    return event if upcast is None or schema_version == upcast.current else upcast(event)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 
 from ledger import Change, RecordedEvent, UpcastMissing
+from ledger.model.events import NewEvent
 from ledger.model.fold import fold
+from ledger.model.integrity import verify
 from ledger.model.upcast import STEPS, Upcaster
 from ledger.model.values import canonical
 from ledger.stores.sqlite import SqliteStore
@@ -144,3 +147,13 @@ def test_code_that_is_too_old_for_an_event_says_so_and_changes_nothing(path):
     again = SqliteStore(path, upcaster=TO_2)
     assert values(again, "b") == {"x_remark": "new", "title": "t"}
     again.close()
+
+
+def test_events_can_be_read_as_they_were_recorded_and_their_hashes_hold(tmp_path):
+    with closing(SqliteStore(tmp_path / "old.db")) as store:
+        store.append("s", NewEvent("session.created", [Change("x_note", value="n")], "e1", user_id="u"))
+    with closing(SqliteStore(tmp_path / "old.db", upcaster=TO_2)) as store:
+        assert [event.changes[0].field for event in store.events("s")] == ["x_remark"]
+        as_recorded = store.events("s", upcast=False)
+        assert [event.changes[0].field for event in as_recorded] == ["x_note"]
+        assert verify(as_recorded) == 1
