@@ -154,13 +154,14 @@ def by_hand() -> dict[str, dict[str, str]]:
                   FROM latest WHERE field IN ({inside(CALL_FIELDS)}) GROUP BY ALL),
                 calls AS (
                   SELECT created_at, session_id,
-                    list({{p: planned, i: id, s: status}} ORDER BY planned, id) FILTER (planned IS NOT NULL) AS calls,
-                    '{{' || string_agg(to_json(id)::VARCHAR || ':' || result, ',' ORDER BY id) || '}}' AS results
+                    list_sort(list({{p: planned, i: id, s: status}}) FILTER (planned IS NOT NULL)) AS calls,
+                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results
                   FROM parts GROUP BY ALL)
                 SELECT session_id, user_id, question, "constraints", response_plan, strategy, summary, status,
                   coalesce(list_transform(calls, lambda c: c.i), []) AS tool_calls,
                   coalesce(list_transform(calls, lambda c: c.s), []) AS tool_call_status,
-                  results::JSON AS tool_call_results, created_at, updated_at, version, title, session_type,
+                  ('{{' || array_to_string(list_transform(results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',')
+                    || '}}')::JSON AS tool_call_results, created_at, updated_at, version, title, session_type,
                   try_cast(expires_at AS TIMESTAMP) AS expires_at
                 FROM heads LEFT JOIN wide USING (created_at, session_id) LEFT JOIN calls USING (created_at, session_id)
             """,
@@ -183,15 +184,15 @@ def by_hand() -> dict[str, dict[str, str]]:
                   FROM slots),
                 calls AS (
                   SELECT created_at, session_id,
-                    array_agg(id ORDER BY planned, id) FILTER (planned IS NOT NULL) AS tool_calls,
-                    array_agg(status ORDER BY planned, id) FILTER (planned IS NOT NULL) AS tool_call_status,
-                    ('{{' || string_agg(to_json(id)::VARCHAR || ':' || result, ',' ORDER BY id) || '}}')::JSON
-                      AS tool_call_results
+                    list_sort(list({{p: planned, i: id, s: status}}) FILTER (planned IS NOT NULL)) AS calls,
+                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results
                   FROM parts GROUP BY ALL),
                 wide AS (SELECT created_at, session_id, {", ".join(texts + objects)} FROM singles)
                 SELECT session_id, user_id, question, "constraints", response_plan, strategy, summary, status,
-                  coalesce(tool_calls, []) AS tool_calls, coalesce(tool_call_status, []) AS tool_call_status,
-                  tool_call_results, created_at, updated_at, version, title, session_type,
+                  coalesce(list_transform(calls, lambda c: c.i), []) AS tool_calls,
+                  coalesce(list_transform(calls, lambda c: c.s), []) AS tool_call_status,
+                  ('{{' || array_to_string(list_transform(results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',')
+                    || '}}')::JSON AS tool_call_results, created_at, updated_at, version, title, session_type,
                   try_cast(expires_at AS TIMESTAMP) AS expires_at
                 FROM heads LEFT JOIN wide USING (created_at, session_id) LEFT JOIN calls USING (created_at, session_id)
             """,

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS relay_checkpoints (store_id TEXT PRIMARY KEY, seq BIG
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
 #: Changes with the translation, so that files made by an older one are created again.
-_TRANSLATION = 1
+_TRANSLATION = 2
 
 
 class DuckDBWarehouse:
