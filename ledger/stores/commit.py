@@ -111,14 +111,18 @@ class TurnFile:
 
 
 def let_go(lock: threading.RLock) -> None:
-    """Release a lock that an interruption left held: it may strike between taking it and entering the block."""
+    """Release a lock that an interruption left held: CPython does not see every block to its end."""
     with suppress(RuntimeError):  # no longer this thread's
-        while True:
-            lock.release()
+        _release_all(lock)
+
+
+def _release_all(lock: threading.RLock) -> None:
+    while True:
+        lock.release()
 
 
 class _Job(Generic[T]):
-    __slots__ = ("done", "error", "gate", "gone", "leads", "result", "sleepers", "woken", "work")
+    __slots__ = ("done", "error", "gate", "gone", "heir", "leads", "result", "sleepers", "woken", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
         self.work = work
@@ -128,6 +132,7 @@ class _Job(Generic[T]):
         self.leads = False  # its thread has the lead
         self.gate: threading.Lock | None = None  # its thread waits here
         self.woken = False  # the gate was opened
+        self.heir: _Job[Any] | None = None  # to whom its thread handed the lead
         self.gone = False  # its thread was interrupted and no longer waits
         self.sleepers: deque[_Job[Any]] | None = None  # whom its thread is to wake, one after the other
 
@@ -168,7 +173,7 @@ class CommitGroup:
         self._waiting: deque[_Job[Any]] = deque()
         self._led = False
         self._stopped = False
-        self._paused = False
+        self._pause: _Job[None] = _Job(lambda _: None)  # holds the lead during a pause
         self._last_size = 1
         self._missing = 0  # how many the lingering leader still hopes for
         self._gathered = threading.Lock()  # opened when they are all there
@@ -204,21 +209,20 @@ class CommitGroup:
         """Let the work that waits finish; what comes later is refused as after closing."""
         with self._idle:
             self._stopped = True
-            while self._led:
-                self._idle.wait()
+            self._idle.wait_for(lambda: not self._led)
 
     def pause(self) -> bool:
         """Take the lead from all threads until ``resume``; False where it could not be had in time."""
         with self._idle:
-            self._paused = self._idle.wait_for(lambda: not self._led, self._wait)
-            self._led = self._led or self._paused
-            return self._paused
+            if self._idle.wait_for(lambda: not self._led, self._wait):
+                self._pause = _Job(lambda _: None)
+                self._led = self._pause.leads = True
+            return self._pause.leads
 
     def resume(self) -> None:
         """Let the threads go on after ``pause``."""
-        if self._paused:
-            self._paused = False
-            self._hand_over(None)
+        if self._pause.leads:
+            self._hand_over(self._pause)
 
     def _enter(self, job: _Job[Any]) -> None:
         """Take the lead where nobody has it, else wait in line."""
@@ -234,7 +238,7 @@ class CommitGroup:
             if self._missing > 0:
                 self._missing -= 1
                 if self._missing == 0:
-                    self._gathered.release()
+                    _open(self._gathered)
 
     def _lead(self, own: _Job[Any]) -> None:
         """Commit ``own`` and what waits, then hand over the lead."""
@@ -243,10 +247,7 @@ class CommitGroup:
             if self._last_size > 1:
                 self._linger()
             with self._mutex:
-                while self._waiting and len(group) < MAX_GROUP:
-                    group.append(self._waiting[0])  # in the group before it is out of the line
-                    del self._waiting[0]
-                self._last_size = len(group)
+                self._gather(group)
             self._commit(group)
         finally:
             try:
@@ -272,46 +273,43 @@ class CommitGroup:
         if hope and not self._gathered.acquire(timeout=LINGER):
             with self._mutex:
                 if self._missing == 0:  # the last one came just now
-                    self._gathered.acquire()
+                    self._gathered.acquire(blocking=False)
                 self._missing = 0
 
-    # Python looks at signals between calls, not between plain statements: below, what belongs together has no call.
+    # A signal may strike at any call below, and what it broke off is begun again: marks are set without a call between
+    # them, gates are opened after that, and opening one twice is harmless. Loops stand outside of try and with: CPython
+    # 3.13.0 leaves the jump at a loop's end out of the block around it; a signal there skips what the block ends with.
 
-    def _hand_over(self, job: _Job[Any] | None) -> None:
-        """Give the lead, where ``job`` has it (None: a pause), to the first in line."""
+    def _gather(self, group: list[_Job[Any]]) -> None:
+        while self._waiting and len(group) < MAX_GROUP:
+            group.append(self._waiting[0])  # in the group before it is out of the line
+            del self._waiting[0]
+        self._last_size = len(group)
+
+    def _hand_over(self, job: _Job[Any]) -> None:
+        """Give the lead, where ``job`` has it, to the first in line."""
         with self._mutex:
-            if job is not None and not job.leads:
-                return
-            self._missing = 0
-            while self._waiting and self._waiting[0].done:
-                del self._waiting[0]
-            if self._waiting:
-                heir = self._waiting[0]
-                gate = heir.gate
-                if job is not None:
-                    job.leads = False
-                heir.leads = heir.woken = True
-                del self._waiting[0]
-                if gate is not None:
-                    gate.release()
-            else:
-                self._idle.notify_all()  # they look when the mutex is free
-                self._led = False
-                if job is not None:
-                    job.leads = False
+            if job.leads:
+                self._missing = 0
+                self._skip_done()
+                if self._waiting:
+                    heir = self._waiting[0]
+                    job.leads, job.heir = False, heir
+                    heir.leads = heir.woken = True
+                    del self._waiting[0]
+                else:
+                    self._idle.notify_all()  # they look when the mutex is free
+                    self._led = job.leads = False
+            if job.heir is not None:
+                _open(job.heir.gate)
+
+    def _skip_done(self) -> None:
+        while self._waiting and self._waiting[0].done:
+            del self._waiting[0]
 
     def _wake_next(self, sleepers: deque[_Job[Any]]) -> None:
         with self._mutex:
-            while sleepers:
-                job = sleepers[0]
-                gate = job.gate
-                if job.gone or job.woken or gate is None:
-                    del sleepers[0]
-                    continue
-                job.woken = True
-                del sleepers[0]
-                gate.release()
-                break
+            _wake_first(sleepers)
 
     def _withdraw(self, job: _Job[Any]) -> None:
         """Take a job whose thread was interrupted out of everything, and do what others expect of that thread."""
@@ -354,12 +352,7 @@ class CommitGroup:
         committing = False
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                try:
-                    job.result = job.work(connection)
-                    job.error = None
-                except LedgerError as error:
-                    job.error = error
+            self._perform(jobs)
             committing = True
             connection.execute("COMMIT")
         except BaseException as error:
@@ -377,11 +370,35 @@ class CommitGroup:
         for job in jobs:
             job.done = True
 
+    def _perform(self, jobs: list[_Job[Any]]) -> None:
+        for job in jobs:
+            try:
+                job.result = job.work(self.connection)
+                job.error = None
+            except LedgerError as error:
+                job.error = error
+
     def _abandon(self, jobs: list[_Job[Any]], error: LedgerError | None = None) -> None:
         """Finish the jobs that did not run."""
         for job in jobs:
             if not job.done:
                 job.finish(error or StoreUnavailable("The append was interrupted; nothing was written. Try again."))
+
+
+def _wake_first(sleepers: deque[_Job[Any]]) -> None:
+    while sleepers:
+        job = sleepers[0]
+        first = not (job.woken or job.gone)
+        job.woken = True
+        _open(job.gate)
+        del sleepers[0]
+        if first:
+            break
+
+
+def _open(gate: threading.Lock | None) -> None:
+    if gate is not None and gate.locked():
+        gate.release()
 
 
 def _is_busy(error: BaseException) -> bool:
