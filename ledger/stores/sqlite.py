@@ -107,7 +107,7 @@ class SqliteStore:
             try:
                 self._file = self._identity()
                 is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
-                self._writer.execute("PRAGMA journal_mode = WAL")
+                self._switch_to_wal()
                 self._set_up_writer()
                 migrate(
                     self._writer,
@@ -123,6 +123,18 @@ class SqliteStore:
                 self._writer.close()
                 self._turn.close()
                 raise
+
+    def _switch_to_wal(self) -> None:
+        """Once in a file's life; SQLite's busy handler does not wait for others who do the same."""
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.001)
 
     def _set_up_writer(self) -> None:
         self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
