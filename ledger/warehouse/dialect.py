@@ -1,7 +1,7 @@
 """GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` mend what it leaves different.
 
 Each step takes a parsed GoogleSQL tree and changes it in place; its docstring says why it is needed. Loading this
-module loads SQLGlot, so only the DuckDB warehouse does, and only when it is used.
+module loads SQLGlot and DuckDB, so only the DuckDB warehouse does, and only when it is used.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import duckdb
 import sqlglot
 from sqlglot import exp
 
@@ -70,7 +71,8 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
     """The tree in DuckDB's SQL; ``own`` for the ledger's objects, of which more is known than of users' statements."""
-    for step in (*_STEPS, *_OWN_STEPS) if own else _STEPS:
+    fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()
+    for step in (*_STEPS, *fold_steps, *(_OWN_STEPS if own else ())):
         step(tree)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE)
 
@@ -208,9 +210,10 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     _drop_storage,
     _bare_names,
     _timestamps,
-    _last_write_orders,
-    _removals_after_the_window,
     _unnested_in_the_select_list,
     _offsets_from_zero,
 )
+#: What DuckDB 1 needs for a fast fold. DuckDB 2 plans the statement as it stands: with these, the ``sessions`` view
+#: would take 1.7 times as long as the best statement by hand instead of 1.4 times.
+_FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_last_write_orders, _removals_after_the_window)
 _OWN_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_sorted_lists,)
