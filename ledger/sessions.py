@@ -12,7 +12,7 @@ from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedEvent
 from ledger.model.fold import Difference, State, diff
-from ledger.model.ids import event_id_for
+from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
 from ledger.model.updates import call_id_of, changes_of, changes_with_plan, planned_calls
@@ -87,7 +87,8 @@ class SessionLedger:
             user_id: Its owner, for good; 1 to 255 characters.
             question: What was asked.
             fields: Further fields, as for ``update_session``: ``{"title": "Orders", "tag": {"weekly": True}}``.
-            session_id: Your own id, 1 to 255 characters; a UUIDv7 is made where None.
+            session_id: Your own id, 1 to 255 characters. Where None it follows from ``event_id``, so that sending the
+                call again finds the session it began; without either a UUIDv7 is made.
 
         Returns:
             The session's id.
@@ -104,7 +105,9 @@ class SessionLedger:
             del updates["question"]
         changes = changes_of(updates)
         changes += planned_calls(updates.get("constraints"), {}, changes)
-        session_id = self._ids(self._clock()) if session_id is None else session_id
+        if session_id is None:
+            event_id = envelope.get("event_id")
+            session_id = self._ids(self._clock()) if event_id is None else session_id_for(event_id, user_id)
         envelope.setdefault("expected_version", 0)
         self._append(session_id, "session.created", changes, envelope, user_id=user_id)
         return session_id
@@ -241,6 +244,8 @@ class SessionLedger:
         Raises:
             SessionNotFound: There is no such session.
         """
+        if last is not None and after is not None:
+            raise InvalidInput("Give last or after, not both: the newest messages have no page before them.")
         page = self.store.messages(
             session_id, after=after, limit=limit if last is None else last, newest=last is not None
         )

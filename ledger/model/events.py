@@ -19,8 +19,10 @@ SCHEMA_VERSION = 1
 ANY_VERSION = -1
 #: Changes in one event.
 MAX_CHANGES = 1000
-#: Bytes of canonical JSON in one event: a request to BigQuery's Storage Write API takes 10 MB, an event is never split
-#: between two, and its rows carry other columns too.
+#: What the columns beside key and value may take in a row, in bytes.
+ROW_BYTES = 1000
+#: Bytes in one event, its values, keys and rows: a request to BigQuery's Storage Write API takes 10 MB, and an event is
+#: never split between two.
 MAX_EVENT_BYTES = 8_000_000
 _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -169,9 +171,11 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
         check_text(event.user_id, "user_id")
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
     changes = _prepare_changes(event.changes, max_changes)
-    characters = sum([len(change.text or "") for change in changes])
-    if characters * 4 > max_bytes:  # a character takes at most four bytes: only large events are counted exactly
-        _check_size(sum(len((change.text or "").encode()) for change in changes), max_bytes)
+    # A character takes at most four bytes: only large events are counted exactly.
+    characters = sum([len(change.key) + len(change.text or "") for change in changes])
+    if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
+        size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes)
+        _check_size(size + len(changes) * ROW_BYTES, max_bytes)
     return PreparedEvent(
         event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
     )
@@ -180,7 +184,7 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise ValueTooLarge(
-            f"The event holds {size:,} bytes of JSON; one event takes at most {limit:,} (the limit of a BigQuery write "
+            f"The event has {size:,} bytes; one event takes at most {limit:,} (the limit of a BigQuery write "
             "request). Store large content elsewhere and record where it is, or split the event.",
             size=size,
             limit=limit,

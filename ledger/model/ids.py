@@ -11,6 +11,7 @@ from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.values import check_text
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: BigQuery streams rows into partitions from ten years back to one year ahead; other days would never ship.
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
 #: Namespace for idempotency keys that are no UUIDs.
@@ -66,8 +67,12 @@ def check_created_at(created_at: datetime, now: datetime) -> None:
 
 def event_id_for(idempotency_key: str, user_id: str) -> str:
     """The event_id of a caller's idempotency key: a UUID stands for itself, other text maps to a UUIDv5 per user."""
-    try:
-        return str(uuid.UUID(idempotency_key))
-    except (ValueError, AttributeError, TypeError):
-        check_text(idempotency_key, "idempotency key", at_most=1024)
-        return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{idempotency_key}"))
+    if isinstance(idempotency_key, str) and _UUID.fullmatch(idempotency_key):
+        return idempotency_key.lower()
+    check_text(idempotency_key, "event_id", at_most=1024)
+    return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{idempotency_key}"))
+
+
+def session_id_for(event_id: str, user_id: str) -> str:
+    """The id of the session that an event begins where the caller names only the event: the same at every retry."""
+    return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))

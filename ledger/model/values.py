@@ -7,6 +7,7 @@ surrogates, object keys that are strings, and nesting of at most 250 levels.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import orjson
@@ -18,6 +19,10 @@ _SMALLEST, _BEYOND = -(2**63), 2**64
 _EXACT = (str, bool, type(None))
 _CONTAINERS = (dict, list, tuple)
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+#: Control characters, line and paragraph separators, lone surrogates; joined emoji and wide spaces are fine.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def canonical(value: Any, where: str = "value") -> str:
@@ -62,7 +67,7 @@ def decode(text: str | bytes) -> Any:
 
 
 def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
-    """Return ``text`` if it can serve as an id or key: 1 to ``at_most`` printable characters, no outer blanks.
+    """Return ``text`` if it can serve as an id or key: 1 to ``at_most`` characters without control characters.
 
     Raises:
         InvalidInput: It cannot; the message says why and names ``name``.
@@ -75,9 +80,9 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
         raise InvalidInput(f"{name} is empty; give 1 to {at_most} characters.")
     if len(text) > at_most:
         raise InvalidInput(f"{name} has {len(text)} characters; at most {at_most} are allowed.")
-    if not text.isprintable() or text != text.strip():
+    if _UNFIT.search(text) or text != text.strip():
         raise InvalidInput(f"{name} {text[:40]!r} has control characters, lone surrogates or outer white space.")
-    return str(text)
+    return str.__str__(text)
 
 
 def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**63 - 1) -> int:

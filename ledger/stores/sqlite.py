@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ledger.clock import Clock, NewId, new_id, utc_now
@@ -30,9 +31,10 @@ from ledger.model.values import check_whole
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_write as write
 from ledger.stores.base import Capabilities, SessionQuery
-from ledger.stores.commit import CommitGroup, TurnFile, let_go
+from ledger.stores.commit import CommitGroup, let_go
 from ledger.stores.sqlite_errors import translate
 from ledger.stores.sqlite_schema import is_ready, migrate
+from ledger.stores.turn import TurnFile
 
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
@@ -194,7 +196,7 @@ class SqliteStore:
         if found is None:
             self._cache.pop(session_id, None)
             return None
-        head, state = read.head_of(session_id, found[0]), found[1]
+        head, state = read.head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
         if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
             self._cache[session_id] = (found[0], head, state)
             for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:

@@ -148,10 +148,10 @@ BAD: list[tuple[str, type[LedgerError], str, Use]] = [
     (
         "an event_id that is a number",
         InvalidInput,
-        "idempotency key",
+        "event_id",
         lambda it: it.update_summary("s", "x", event_id=5),
     ),
-    ("an event_id that is empty", InvalidInput, "idempotency key", lambda it: it.update_summary("s", "x", event_id="")),
+    ("an event_id that is empty", InvalidInput, "event_id", lambda it: it.update_summary("s", "x", event_id="")),
     (
         "an event_type",
         InvalidInput,

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from ledger import Change, InvalidInput, ValueTooLarge
-from ledger.model.events import MAX_CHANGES, MAX_EVENT_BYTES, prepare
+from ledger.model.events import MAX_CHANGES, MAX_EVENT_BYTES, ROW_BYTES, prepare
 from streams import event, recorded
 
 GOOD = event(1, Change("title", value="x"))
@@ -80,11 +80,11 @@ def test_a_slot_is_written_once_in_an_event():
 def test_an_event_over_the_limit_is_refused_with_size_and_limit():
     with pytest.raises(ValueTooLarge, match="8,000,000") as refused:
         prepare(replace(GOOD, changes=[Change("strategy", value="é" * (MAX_EVENT_BYTES // 2))]))
-    assert (refused.value.size, refused.value.limit) == (MAX_EVENT_BYTES + 2, MAX_EVENT_BYTES)
+    assert (refused.value.size, refused.value.limit) == (MAX_EVENT_BYTES + 2 + ROW_BYTES, MAX_EVENT_BYTES)
 
 
-def test_the_limit_counts_bytes_of_all_values_together():
-    halves = [Change("context", key, "x" * (MAX_EVENT_BYTES // 2 - 2)) for key in "ab"]
+def test_the_limit_counts_bytes_of_all_values_keys_and_rows_together():
+    halves = [Change("context", key, "x" * (MAX_EVENT_BYTES // 2 - 3 - ROW_BYTES)) for key in "ab"]
     assert prepare(replace(GOOD, changes=halves))
     with pytest.raises(ValueTooLarge):
         prepare(replace(GOOD, changes=[*halves, Change("title", value="")]))

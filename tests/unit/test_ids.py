@@ -10,6 +10,7 @@ import pytest
 from ledger import InvalidInput
 from ledger.clock import new_id, utc_now
 from ledger.model.ids import check_created_at, created_at_for, created_at_of, creation_day, event_id_for
+from ledger.model.values import check_text
 from streams import START, uuid7
 
 
@@ -97,9 +98,19 @@ def test_user_and_key_cannot_run_into_each_other():
 
 @pytest.mark.parametrize("key", ["", " k", "k\n", "\ud800", "k" * 1025, 5, b"k", ["k"]], ids=ascii)
 def test_a_key_that_cannot_be_one_is_refused(key):
-    with pytest.raises(InvalidInput, match="idempotency key"):
+    with pytest.raises(InvalidInput, match="event_id"):
         event_id_for(key, "ada")
 
 
 def test_a_long_key_is_taken():
     assert event_id_for("k" * 1024, "ada") != event_id_for("k" * 1023, "ada")
+
+
+def test_thirty_two_hex_digits_are_a_key_of_their_user_and_no_uuid():
+    key = "0123456789abcdef0123456789abcdef"
+    assert event_id_for(key, "ada") != event_id_for(key, "bob")
+
+
+@pytest.mark.parametrize("name", ["Orders 👩\u200d💻", "注文\u3000推移", "Orders\u00a0Trend"])
+def test_joined_emoji_and_wide_spaces_may_stand_in_ids_and_keys(name):
+    assert check_text(name, "key") == name

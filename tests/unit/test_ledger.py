@@ -500,3 +500,23 @@ def test_a_file_that_must_be_there_is_not_made(tmp_path):
     with pytest.raises(ConfigurationError, match="There is no ledger at"):
         SessionLedger.open(f"sqlite:///{tmp_path}/none/l.db", create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_session_begun_twice_with_one_event_id_is_one_session(ledger):
+    first = ledger.create_session("ada", "q", event_id="job-1")
+    assert ledger.create_session("ada", "q", event_id="job-1") == first
+    assert ledger.create_session("bob", "q", event_id="job-1") != first
+    assert len(ledger.history(first)) == 1
+
+
+def test_the_newest_messages_have_no_page_to_follow(ledger):
+    session_id = ledger.create_session("ada", "q")
+    with pytest.raises(InvalidInput, match="last or after"):
+        ledger.get_messages(session_id, last=1, after="1:m")
+
+
+def test_a_state_that_readers_share_cannot_be_changed(ledger):
+    session_id = ledger.create_session("ada", "q")
+    _, state = ledger.store.state(session_id)
+    with pytest.raises(TypeError):
+        state["status", ""] = None
