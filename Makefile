@@ -66,7 +66,7 @@ test-remote: setup ## the tests against the real BigQuery (LEDGER_TEST_BIGQUERY=
 
 .PHONY: bench
 bench: setup ## the benchmarks
-	@shopt -s nullglob; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
 docs: setup ## write the CLI reference and run every example of README and docs

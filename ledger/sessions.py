@@ -366,7 +366,7 @@ class SessionLedger:
         user_id: str | None = None,
         event_id: str | None = None,
     ) -> Appended:
-        if not envelope.keys() <= Envelope.__annotations__.keys():  # Python itself lets any keyword through
+        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
             raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
         event = NewEvent(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -192,27 +192,20 @@ def _check_size(size: int, limit: int) -> None:
 
 
 def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[PreparedChange, ...]:
-    prepared = []
-    slots = set()
-    for change in _each(changes):
-        value = check_change(change.field, change.key, change.value, change.removed)
-        if (change.field, change.key) in slots:
-            raise InvalidInput(f"The event sets {change.field} {change.key!r} twice; one change per slot.")
-        slots.add((change.field, change.key))
-        text = None if change.removed else canonical(value, change.field)
-        prepared.append(PreparedChange(change.field, change.key, text, change.removed))
-    if not 1 <= len(prepared) <= max_changes:
-        raise InvalidInput(f"An event holds 1 to {max_changes:,} changes, not {len(prepared):,}.")
-    return tuple(prepared)
-
-
-def _each(changes: Any) -> Iterator[Change]:
-    """The changes, once each is known to be one."""
     if not isinstance(changes, Iterable):
         raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
+    prepared: dict[tuple[str, str], PreparedChange] = {}
     for change in changes:
         if not isinstance(change, Change) or not isinstance(change.removed, bool):
             raise InvalidInput(
                 f"Each change must be a Change whose removed is true or false, not {type(change).__name__}."
             )
-        yield change
+        field, key, removed = change.field, change.key, change.removed
+        value = check_change(field, key, change.value, removed)
+        if (field, key) in prepared:
+            raise InvalidInput(f"The event sets {field} {key!r} twice; one change per slot.")
+        text = None if removed else canonical(value, field)
+        prepared[field, key] = PreparedChange(field, key, text, removed)
+    if not 1 <= len(prepared) <= max_changes:
+        raise InvalidInput(f"An event holds 1 to {max_changes:,} changes, not {len(prepared):,}.")
+    return tuple(prepared.values())

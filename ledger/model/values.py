@@ -18,6 +18,7 @@ MAX_DEPTH = 250
 _SMALLEST, _BEYOND = -(2**63), 2**64
 _EXACT = (str, bool, type(None))
 _CONTAINERS = (dict, list, tuple)
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -102,8 +103,9 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
 def _too_deep(container: Any, depth: int) -> bool:
     if depth > MAX_DEPTH:
         return True
+    # Exact types first: most values hold plain text and numbers, and every append comes by here.
     for item in container.values() if isinstance(container, dict) else container:
-        if isinstance(item, _CONTAINERS) and _too_deep(item, depth + 1):
+        if type(item) not in _PLAIN and isinstance(item, _CONTAINERS) and _too_deep(item, depth + 1):
             return True
     return False
 

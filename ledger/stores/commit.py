@@ -86,6 +86,7 @@ class CommitGroup:
         self._waiting: deque[_Job[Any]] = deque()
         self._led = False
         self._stopped = False
+        self._watched = False  # somebody waits, or has waited, for the lead to be free
         self._pause: _Job[None] = _Job(lambda _: None)  # holds the lead during a pause
         self._last_size = 1
         self._missing = 0  # how many the lingering leader still hopes for
@@ -121,12 +122,13 @@ class CommitGroup:
     def stop(self) -> None:
         """Let the work that waits finish; what comes later is refused as after closing."""
         with self._idle:
-            self._stopped = True
+            self._stopped = self._watched = True
             self._idle.wait_for(lambda: not self._led)
 
     def pause(self) -> bool:
         """Take the lead from all threads until ``resume``; False where it could not be had in time."""
         with self._idle:
+            self._watched = True
             if self._idle.wait_for(lambda: not self._led, self._wait):
                 self._pause = _Job(lambda _: None)
                 self._led = self._pause.leads = True
@@ -159,8 +161,10 @@ class CommitGroup:
         try:
             if self._last_size > 1:
                 self._linger()
-            with self._mutex:
-                self._gather(group)
+            self._last_size = 1
+            if self._waiting:
+                with self._mutex:
+                    self._gather(group)
             self._commit(group)
         finally:
             try:
@@ -173,10 +177,11 @@ class CommitGroup:
         """Give up the lead and let the group go; may be called again where it was interrupted."""
         self._hand_over(own)
         self._abandon(group)
-        sleepers = deque(group[1:])
-        for job in sleepers:
-            job.sleepers = sleepers
-        self._wake_next(sleepers)
+        if len(group) > 1:
+            sleepers = deque(group[1:])
+            for job in sleepers:
+                job.sleepers = sleepers
+            self._wake_next(sleepers)
 
     def _linger(self) -> None:
         """Where several appended together just now, give them a moment to be back: it saves a whole sync to disk."""
@@ -211,7 +216,8 @@ class CommitGroup:
                     heir.leads = heir.woken = True
                     del self._waiting[0]
                 else:
-                    self._idle.notify_all()  # they look when the mutex is free
+                    if self._watched:
+                        self._idle.notify_all()  # they look when the mutex is free
                     self._led = job.leads = False
             if job.heir is not None:
                 _open(job.heir.gate)

@@ -83,6 +83,7 @@ class SqliteStore:
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
             raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
+        self._path_text = str(self.path)
         self._synchronous = synchronous
         self._wait = wait
         self._clock = clock
@@ -324,7 +325,7 @@ class SqliteStore:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
     def _identity(self) -> tuple[int, int]:
-        found = self.path.stat()
+        found = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
         return found.st_dev, found.st_ino
 
     def _check_file(self) -> None:

@@ -20,11 +20,12 @@ def test_the_creation_time_is_inside_the_id_to_the_millisecond():
     assert created_at_for(uuid7(now, 1), now) == now.replace(microsecond=999_000)
 
 
-def test_new_ids_carry_the_instant_they_were_made_for_and_sort_as_made():
-    ids = [new_id(START) for _ in range(2000)]
+def test_new_ids_carry_the_instant_they_were_made_for_and_sort_by_its_microsecond():
+    moments = [START + timedelta(microseconds=it) for it in range(2000)]
+    ids = [new_id(moment) for moment in moments]
     assert ids == sorted(ids)
-    assert len(set(ids)) == 2000
-    assert {created_at_of(it) for it in ids} == {START}
+    assert [created_at_of(it) for it in ids] == [START + timedelta(milliseconds=it // 1000) for it in range(2000)]
+    assert len({new_id(START) for _ in range(2000)}) == 2000
 
 
 def test_the_clock_is_aware_and_in_utc():

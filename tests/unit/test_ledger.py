@@ -335,7 +335,8 @@ def test_sessions_are_listed_newest_first_in_pages(ledger, clock):
 
 
 def test_sessions_of_one_millisecond_are_listed_newest_first_too(tmp_path):
-    with SessionLedger.open(f"sqlite:///{tmp_path}/m.db", clock=SetClock()) as ledger:
+    clock = SetClock()
+    with SessionLedger.open(f"sqlite:///{tmp_path}/m.db", clock=lambda: clock.move(1e-6)) as ledger:
         made = [ledger.create_session("ada", str(number)) for number in range(20)]
         assert [s.session_id for s in ledger.list_sessions()] == made[::-1]
 
