@@ -13,7 +13,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -261,10 +261,19 @@ class SqliteStore:
         self._commits.stop()
         self._closed.set()
         _OPEN.discard(self)
-        while self._readers:
-            self._readers.pop().close()
-        self._writer.close()  # the last connection of all processes checkpoints the WAL and removes it
+        self._close_readers()
+        # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
+        with self._opening:
+            self._writer.close()
         self._turn.close()
+
+    def _close_readers(self) -> None:
+        with self._opening, suppress(IndexError):  # none left
+            self._close_each_reader()
+
+    def _close_each_reader(self) -> None:
+        while True:
+            self._readers.pop().close()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed.is_set():
@@ -309,10 +318,9 @@ class SqliteStore:
             raise self._error(error) from error
         finally:
             if connection is not None:
-                if self._closed.is_set():
-                    connection.close()
-                else:
-                    self._readers.append(connection)
+                self._readers.append(connection)
+                if self._closed.is_set():  # asked only now: close() may have looked for readers a moment ago
+                    self._close_readers()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
