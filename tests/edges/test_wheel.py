@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import site
 import subprocess
@@ -89,7 +88,13 @@ def test_the_installed_wheel_imports_and_finds_its_sql(target, tmp_path):
     assert run(target, PROGRAM, cwd=tmp_path).split("\n")[:-1] == SQL
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ledger.cli") is None, reason="the command line is not written yet")
 def test_the_installed_command_answers(target, tmp_path):
-    program = "import sys; from ledger.cli import main; sys.argv = ['ledger', '--help']; main()"
-    assert "Usage: ledger" in run(target, program, cwd=tmp_path)
+    program = "import sys; from ledger.cli import main; sys.argv = ['ledger', {}]; main()"
+    assert "Usage: ledger" in run(target, program.format("'--help'"), cwd=tmp_path)
+
+
+def test_the_installed_command_answers_sql_from_the_files_in_the_wheel(target, tmp_path):
+    program = "import sys; from ledger.cli import main; sys.argv = ['ledger', {}]; main()"
+    run(target, program.format("'new', 'How many?'"), cwd=tmp_path)
+    answer = run(target, program.format("'sql', 'SELECT question FROM sessions', '--format', 'csv'"), cwd=tmp_path)
+    assert answer.splitlines() == ["question", "How many?"]
