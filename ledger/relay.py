@@ -38,7 +38,8 @@ def catch_up(
     """Bring to the warehouse what the store has recorded since the last time.
 
     Each batch and the checkpoint behind it are one transaction: whatever interrupts, the next call goes on where the
-    last batch ended. Two relays of one store at once are safe; one of them is refused.
+    last batch ended. Two relays of one store at once are safe: where entering the warehouse holds it, the second goes
+    on where the first ended, and where it does not, one of them is refused.
 
     Args:
         source: The store.
@@ -60,6 +61,9 @@ def catch_up(
         return 0
     # The store reads the next batch while the warehouse, which works outside Python, takes the present one.
     with warehouse, ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
+        now = warehouse.checkpoint(source.store_id)
+        if now != checkpoint:  # another relay had the warehouse while this one waited for it
+            checkpoint, rows = now, source.rows_after(now, batch_rows)
         while rows:
             following = reader.submit(source.rows_after, rows[-1][0], batch_rows)
             checkpoint = warehouse.ingest(source.store_id, rows, after=checkpoint)

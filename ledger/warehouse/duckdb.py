@@ -201,7 +201,7 @@ class DuckDBWarehouse:
                 connection = duckdb.connect(str(self.path), read_only=read_only)
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 # A ConnectionException: this process has the file open in the other mode, in another instance.
-                if isinstance(error, duckdb.IOException) and "lock" not in str(error):
+                if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
                     raise _unreadable(error, self.path) from error
                 if time.monotonic() >= deadline:
                     raise StoreUnavailable(

@@ -152,6 +152,20 @@ def test_an_interrupted_catch_up_goes_on_where_the_last_batch_ended(warehouse):
     assert warehouse.query("SELECT COUNT(*) AS n FROM session_events").rows == [(14,)]
 
 
+def test_a_relay_that_was_overtaken_goes_on_where_the_other_ended(warehouse):
+    class Overtaken(Log):
+        def rows_after(self, seq, limit):
+            rows = super().rows_after(seq, limit)
+            if len(self.asked) == 1:
+                catch_up(Log(numbered(EVENTS[:5])), warehouse)
+            return rows
+
+    log = Overtaken(numbered(EVENTS))
+    assert catch_up(log, warehouse) == 4
+    assert log.asked[:2] == [0, 10]
+    assert warehouse.query("SELECT COUNT(*) AS n, COUNT(DISTINCT version) AS v FROM session_events").rows == [(14, 7)]
+
+
 def test_rows_that_do_not_follow_the_checkpoint_are_refused_whole(warehouse):
     warehouse.ingest("store", numbered(EVENTS[:1]), after=0)
     with pytest.raises(StoreRejected, match="another relay"):
@@ -217,8 +231,8 @@ def test_a_file_that_is_no_warehouse_is_left_alone(tmp_path):
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="missing"):
-        DuckDBWarehouse(tmp_path / "missing" / "w.duckdb").create()
+    with pytest.raises(ConfigurationError, match="no-such-lock"):  # as DuckDB speaks of held files
+        DuckDBWarehouse(tmp_path / "no-such-lock" / "w.duckdb").create()
 
 
 def test_the_projection_finds_the_day_of_an_id_that_carries_none(warehouse):
