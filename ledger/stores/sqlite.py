@@ -38,7 +38,7 @@ from ledger.stores.turn import TurnFile
 
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
-CACHED_STATES, CACHED_CHARACTERS = 256, 1_000_000
+CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 #: Pages (of 4 KiB) that the WAL gathers before they are moved into the file: fewer, longer sweeps.
 CHECKPOINT_PAGES = 4000
 #: Connections that were in use when the process forked: a child never touches its parent's.
