@@ -1,4 +1,4 @@
-"""The clock and the source of ids: the only two places where time and chance enter, both passed in everywhere else."""
+"""The machine's clock and a source of ids: the defaults of what stores and the SDK take as ``clock`` and ``ids``."""
 
 from __future__ import annotations
 

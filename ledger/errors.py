@@ -109,7 +109,7 @@ class ValueTooLarge(LedgerError):
     """An event holds more bytes than the store takes in one; nothing was written.
 
     Attributes:
-        size: Bytes of canonical JSON that were handed in.
+        size: Bytes of the event that was handed in: its keys, its values and its rows.
         limit: Bytes that the store takes.
     """
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from ledger.errors import InvalidInput, LedgerError, SessionNotFound, ValueTooLarge
-from ledger.model.events import MAX_CHANGES, MAX_EVENT_BYTES, SCHEMA_VERSION, RecordedChange, RecordedEvent
+from ledger.errors import InvalidInput, LedgerError, SessionNotFound
+from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_text
-from ledger.model.values import canonical, check_text
+from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore, SessionQuery
 
 #: Keys of a line, in order; ``changes`` follows them.
@@ -75,9 +75,7 @@ def decode(line: bytes | str) -> RecordedEvent:
     for name in ("session_id", "event_id", "event_type", "user_id", "store_id"):
         check_text(found[name], name)
     for name in ("version", "schema_version"):
-        number = found[name]
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < 2**63:
-            raise InvalidInput(f"{name} must be a whole number from 1 up, not {str(number)[:40]}.")
+        check_whole(found[name], name, at_least=1)
     if found["actor"] is not None:
         check_text(found["actor"], "actor")
     _check_hashes(found, "prev_hash", "event_hash")
@@ -88,10 +86,7 @@ def decode(line: bytes | str) -> RecordedEvent:
     changes = tuple(_change(change, current) for change in found["changes"])
     if len({(change.field, change.key) for change in changes}) < len(changes):
         raise InvalidInput("a slot is written twice by one event.")
-    size = sum(len(change.text.encode()) for change in changes if change.text is not None)
-    if size > MAX_EVENT_BYTES:
-        message = f"The event holds {size:,} bytes of JSON; one event takes at most {MAX_EVENT_BYTES:,}."
-        raise ValueTooLarge(message, size=size, limit=MAX_EVENT_BYTES)
+    check_size(changes)
     return RecordedEvent(**{**found, **times, "changes": changes})
 
 
@@ -126,8 +121,8 @@ def import_lines(
         seen: Called with each line as it is read, for a display of progress.
 
     Raises:
-        InvalidInput, ValueTooLarge, CorruptEvent, IdempotencyConflict, WrongExpectedVersion: A line cannot be taken;
-            the message begins with its number, and nothing of its session's run of events was written.
+        InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
+            cannot be taken; the message begins with its number, and nothing of its session's run of events was written.
     """
     batch = _Batch(store)
     sessions: set[str] = set()

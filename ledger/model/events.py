@@ -156,7 +156,7 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
-        ValueTooLarge: The values are together over ``max_bytes`` of canonical JSON.
+        ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
     """
     if not isinstance(event.event_type, str) or not _EVENT_TYPE.fullmatch(event.event_type):
         raise InvalidInput(
@@ -174,14 +174,15 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
     # A character takes at most four bytes: only large events are counted exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
-        size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes)
-        _check_size(size + len(changes) * ROW_BYTES, max_bytes)
+        check_size(changes, max_bytes)
     return PreparedEvent(
         event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
     )
 
 
-def _check_size(size: int, limit: int) -> None:
+def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
+    """Raise ValueTooLarge where an event takes more than ``limit`` bytes: its keys, its values and its rows."""
+    size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * ROW_BYTES
     if size > limit:
         raise ValueTooLarge(
             f"The event has {size:,} bytes; one event takes at most {limit:,} (the limit of a BigQuery write "

@@ -47,7 +47,7 @@ class Interval:
 
     @property
     def value(self) -> Any:
-        """The value, decoded afresh at each call; None where the slot was removed."""
+        """The value, decoded afresh at each call; None where the slot was removed or its value erased."""
         return None if self.text is None else decode(self.text)
 
 

@@ -35,7 +35,7 @@ def creation_day(created_at: datetime) -> tuple[datetime, datetime]:
 
 
 def check_session_id(session_id: str) -> str:
-    """Return ``session_id`` if it can be one: 1 to 255 printable characters.
+    """Return ``session_id`` if it can be one: 1 to 255 characters, none of them a control character.
 
     Raises:
         InvalidInput: It cannot; the message says why.

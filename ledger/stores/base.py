@@ -24,7 +24,7 @@ class Capabilities:
         hash_chain: Events carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
         max_changes: Changes in one event.
-        max_event_bytes: Bytes of canonical JSON in one event.
+        max_event_bytes: Bytes of one event: its keys, its values and its rows.
     """
 
     compare_and_append: bool
@@ -54,10 +54,16 @@ class SessionQuery:
 
 
 class EventStore(Protocol):
-    """Append, five reads by session, one road in and one out for whole events, backup and close."""
+    """Append, five reads, one road in and one out for whole events, backup and close.
+
+    Every method raises InvalidInput for arguments that cannot be (an id, a limit, a cursor, a naive time), and
+    StoreUnavailable or StoreRejected where the store cannot be read or is closed.
+    """
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
+        ...
 
     @property
     def store_id(self) -> str:
@@ -88,18 +94,47 @@ class EventStore(Protocol):
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """The head and state of a session: now, at a version, or at a time; None where there was no such session."""
+        """The head and state of a session: now, at a version, or at a time.
+
+        Args:
+            version: In events; the session must have had it.
+            at: By the clock of the store, aware; not along with ``version``.
+            with_messages: Whether the state holds the messages.
+
+        Returns:
+            None where there was no such session.
+
+        Raises:
+            CorruptEvent, UpcastMissing: A row cannot be read; an earlier state is folded from rows.
+        """
         ...
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order, after a page's ``next``, or the newest ``limit`` of them, in order as well."""
+        """Messages in the order of their versions, or the newest of them, in that order as well.
+
+        Args:
+            after: The ``next`` of an earlier page; None for the first.
+            limit: At most this many, 1 to 10,000.
+            newest: The last ``limit`` messages; ``after`` is not looked at, and no page follows.
+
+        Returns:
+            Empty where there is no such session.
+        """
         ...
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events of ``limit`` versions that follow version ``after``, in order and never split; empty where none.
+        """Events in order, each whole.
 
         Args:
+            after: Only what came after this version.
+            limit: At most this many versions, 1 to 10,000.
             upcast: False for the events as they were recorded, which is what their hashes speak of.
+
+        Returns:
+            Empty where there is no such session, or nothing came after.
+
+        Raises:
+            CorruptEvent, UpcastMissing: A row cannot be read.
         """
         ...
 
@@ -108,7 +143,13 @@ class EventStore(Protocol):
         ...
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Heads and states (without messages), newest session first."""
+        """Heads and states (without messages), newest session first.
+
+        Args:
+            query: What each of them meets.
+            after: The ``next`` of an earlier page; None for the first.
+            limit: At most this many, 1 to 10,000.
+        """
         ...
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
@@ -131,7 +172,11 @@ class EventStore(Protocol):
         ...
 
     def backup(self, path: Path) -> None:
-        """Write a consistent copy of the live store to a file that does not exist yet."""
+        """Write a consistent copy of the live store to a file that does not exist yet.
+
+        Raises:
+            StoreRejected: There is a file at ``path`` already, or it cannot be written.
+        """
         ...
 
     def close(self) -> None:
