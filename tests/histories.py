@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -161,6 +161,15 @@ def expected_history(item: History) -> list[tuple[Any, ...]]:
     return [
         (item.session_id, i.field, i.key, i.value, i.removed, i.version, i.event_id, i.superseded_by)
         for i in history(item.events)
+    ]
+
+
+def expected_events(item: History) -> list[RecordedEvent]:
+    """Each event once and in order, its changes in the order of their slots."""
+    once = {event.position: event for event in item.events}
+    return [
+        replace(once[position], changes=tuple(sorted(once[position].changes, key=lambda it: (it.field, it.key))))
+        for position in sorted(once)
     ]
 
 

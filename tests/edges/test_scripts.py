@@ -75,7 +75,8 @@ def test_pytest_does_not_collect_the_scripts() -> None:
         text=True,
         check=False,
     )
-    assert "scripts/" not in done.stdout
+    assert "tests/edges/test_scripts.py::test_the_two_checks" in done.stdout, done.stdout
+    assert "::test_session_v2" not in done.stdout
 
 
 def test_users_import_the_manager_under_the_name_they_know(run: Scripts) -> None:

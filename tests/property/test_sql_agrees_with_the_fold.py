@@ -65,9 +65,7 @@ def check_functions(target: Target, items: list[h.History]) -> None:
         until = [event for event in item.events if event.version <= version]
         assert projection.state(item.session_id, at=at) == (h.head_of(until), fold(until))
         assert projection.history(item.session_id) == history(item.events)
-        assert {event.event_id: event for event in projection.events(item.session_id)}.keys() == {
-            event.event_id for event in item.events
-        }
+        assert projection.events(item.session_id) == h.expected_events(item)
 
 
 def load(target: Target, items: list[h.History]) -> None:
