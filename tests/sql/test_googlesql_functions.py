@@ -1,0 +1,111 @@
+"""GoogleSQL functions that analysts use on the views, with BigQuery's documented answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from histories import event
+from ledger.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("""STRING(JSON '"a\\\\n\\\\"b"')""", 'a\n"b'),
+        ("INT64(JSON '10.0')", 10),
+        ("FLOAT64(JSON '9.8')", 9.8),
+        ("FLOAT64(JSON '3')", 3.0),
+        ("BOOL(JSON 'true')", True),
+        ("LAX_STRING(JSON '\"a\"')", "a"),
+        ("LAX_STRING(JSON 'true')", "true"),
+        ("LAX_STRING(JSON '1.5')", "1.5"),
+        ("LAX_STRING(JSON '{}')", None),
+        ("LAX_STRING(JSON 'null')", None),
+        ("LAX_INT64(JSON '\"10\"')", 10),
+        ("LAX_INT64(JSON 'true')", 1),
+        ("LAX_INT64(JSON '\"x\"')", None),
+        ("LAX_INT64(JSON '1e100')", None),
+        ("LAX_FLOAT64(JSON '\"9.8\"')", 9.8),
+        ("LAX_FLOAT64(JSON 'true')", None),
+        ("LAX_BOOL(JSON '\"TRUE\"')", True),
+        ("LAX_BOOL(JSON '0')", False),
+        ("LAX_BOOL(JSON '2.5')", True),
+        ("LAX_BOOL(JSON '\"yes\"')", None),
+        ("JSON_TYPE(JSON '1')", "number"),
+        ("JSON_TYPE(JSON '\"a\"')", "string"),
+        ("JSON_TYPE(JSON 'null')", "null"),
+        ("JSON_TYPE(CAST(NULL AS JSON))", None),
+        ("FLOAT64(CAST(NULL AS JSON))", None),
+        ("LAX_STRING(TO_JSON(INT64(JSON '3') + LAX_INT64(JSON '\"4\"')))", "7"),
+    ],
+)
+def test_readers_of_json_give_its_value(warehouse, expression, expected):
+    answer = warehouse.query(f"SELECT {expression} AS x").rows[0][0]
+    assert (answer, type(answer)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["STRING(JSON '1')", "INT64(JSON '1.5')", "INT64(JSON '\"1\"')", "FLOAT64(JSON '\"1\"')", "BOOL(JSON '1')"],
+)
+def test_strict_readers_of_json_refuse_another_type(warehouse, expression):
+    with pytest.raises(InvalidInput, match="of JSON that is no"):
+        warehouse.query(f"SELECT {expression} AS x")
+
+
+def test_readers_of_json_take_columns_paths_and_filters(ask):
+    row = ask(
+        [
+            event(
+                1, ("tool_call", "c", {"name": "n"}), ("tool_call_result", "c", {"rate": 0.5, "ok": True, "note": "hi"})
+            )
+        ],
+        "SELECT FLOAT64(result.rate), BOOL(result.ok), STRING(result.note), LAX_STRING(result.no.such) "
+        "FROM tool_calls WHERE LAX_BOOL(result.ok)",
+    )
+    assert row == [(0.5, True, "hi", None)]
+
+
+def test_a_list_is_read_at_the_offset_that_unnest_gives(warehouse):
+    sql = """
+        SELECT word, other[OFFSET(place)] AS a, other[SAFE_OFFSET(place + 1)] AS b, other[ORDINAL(place + 1)] AS c
+        FROM (SELECT ['a', 'b'] AS words, ['x', 'y'] AS other), UNNEST(words) AS word WITH OFFSET AS place
+        ORDER BY place
+    """
+    assert warehouse.query(sql).rows == [("a", "x", "y", "x"), ("b", "y", None, "y")]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("EXTRACT(DAYOFWEEK FROM t)", 7),  # a Saturday
+        ("EXTRACT(WEEK FROM t)", 0),  # before the year's first Sunday
+        ("EXTRACT(ISOWEEK FROM t)", 52),
+        ("EXTRACT(MILLISECOND FROM t)", 250),
+        ("CAST(EXTRACT(DATE FROM t) AS STRING)", "2022-01-01"),
+        ("CAST(EXTRACT(DATE FROM t AT TIME ZONE 'Asia/Tokyo') AS STRING)", "2022-01-02"),
+        ("EXTRACT(HOUR FROM t AT TIME ZONE 'Asia/Tokyo')", 5),
+        ("FORMAT_TIMESTAMP('%F %H', t, 'Asia/Tokyo')", "2022-01-02 05"),
+        ("FORMAT_TIMESTAMP('%F %H', TIMESTAMP_TRUNC(t, DAY, 'Asia/Tokyo'))", "2022-01-01 15"),
+    ],
+)
+def test_parts_of_a_time_are_counted_as_in_bigquery(warehouse, expression, expected):
+    sql = f"SELECT {expression} AS x FROM (SELECT TIMESTAMP '2022-01-01 20:10:30.25+00' AS t)"
+    assert warehouse.query(sql).rows == [(expected,)]
+
+
+def test_columns_without_a_name_are_numbered(warehouse):
+    sql = "SELECT COUNT(*), status, 1 AS one, MAX(version) FROM sessions GROUP BY status"
+    assert warehouse.query(sql).columns == ("f0_", "status", "one", "f1_")
+    assert warehouse.query("SELECT 1 UNION ALL SELECT 2").columns == ("f0_",)
+
+
+def test_a_json_path_that_duckdb_has_not_is_named(warehouse):
+    with pytest.raises(InvalidInput, match="DuckDB cannot answer"):
+        warehouse.query("SELECT JSON_VALUE(constraints, '$..kpi') AS x FROM sessions")
+
+
+def test_a_statement_that_is_refused_writes_nothing_beside_the_error(warehouse, capfd):
+    with pytest.raises(InvalidInput):
+        warehouse.query("CALL anything()")
+    assert capfd.readouterr() == ("", "")
