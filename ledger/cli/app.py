@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ledger.cli.exits import OneLineErrors
+from ledger.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ledger.sessions import SessionLedger
@@ -134,7 +135,14 @@ def opened(url: str | None, *, create: bool = False) -> Iterator[SessionLedger]:
 
 
 def default_user() -> str:
-    """The user of new sessions where none is named: LEDGER_USER, else whoever is logged in."""
+    """The user of new sessions where none is named: LEDGER_USER, else whoever is logged in.
+
+    Raises:
+        ConfigurationError: Neither is known, as in a container whose user has no name.
+    """
     import getpass
 
-    return os.environ.get("LEDGER_USER") or getpass.getuser()
+    try:
+        return os.environ.get("LEDGER_USER") or getpass.getuser()
+    except (OSError, KeyError, ImportError) as error:  # which of them depends on Python's version
+        raise ConfigurationError("It is not known who you are; set LEDGER_USER, or give --user.") from error

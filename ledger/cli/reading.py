@@ -56,7 +56,9 @@ def show(
         newest = ledger.get_messages(session_id, last=last) if last is not None and session is not None else None
     if session is None:
         when = "" if at is None else f" that had begun by {at.isoformat()}"
-        raise SessionNotFound(f"There is no session {session_id}{when}. `ledger list` shows those there are.")
+        raise SessionNotFound(
+            f"There is no session {session_id}{when}. `ledger list` shows those there are.", session_id=session_id
+        )
     shown = session.messages if newest is None else tuple(newest)
     if as_json:
         found = session_object(session)

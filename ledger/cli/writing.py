@@ -92,10 +92,6 @@ def new(
     **single: str | None,
 ) -> None:
     """Begin a session, in a new ledger where there is none; prints its id."""
-    if event_id is not None and session_id is None:
-        raise click.UsageError(
-            "--event-id needs --id: a new id would make another session.", click.get_current_context()
-        )
     fields: dict[str, Any] = {name: value for name, value in single.items() if value is not None}
     if tags:
         fields["tag"] = dict.fromkeys(tags, True)

@@ -184,6 +184,12 @@ def test_json_of_a_session_keeps_its_promised_keys(shell: Shell, still: SetClock
     ]
 
 
+def test_a_session_begun_twice_with_one_event_id_is_one_session(shell: Shell) -> None:
+    first, again = (shell.ok("new", QUESTION, "--event-id", "job-42") for _ in range(2))
+    assert first == again
+    assert len(shell.json("list")["sessions"]) == 1
+
+
 def test_json_of_events_differences_and_changes_keeps_its_promised_keys(shell: Shell, still: SetClock) -> None:
     session_id = recorded(shell, still)
     history = shell.json("history", session_id, "--limit", "2")

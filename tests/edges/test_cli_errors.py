@@ -150,7 +150,6 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(shell: Shell) -> Non
         (["new", "q", "--user", " x"], 3),
         (["new", "q", "--id", "SESSION"], 6),
         (["new", "q", "--id", "x" * 256], 3),
-        (["new", "q", "--event-id", "k"], USAGE),
         (["diff", "SESSION", "9"], 3),
         (["sql", "SELEC 1"], 3),
         (["sql", "DELETE FROM session_events WHERE true"], 3),
@@ -239,3 +238,13 @@ def test_text_is_made_safe_and_kept_otherwise() -> None:
     assert one_line("a\n  b\x1b", 10) == "a b\\u001b"
     assert one_line("abcdef", 4) == "abc…"
     assert one_line("abcd", 4) == "abcd"
+
+
+def test_a_user_without_a_name_is_told_how_to_give_one(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    code, error = shell.fails("new", "q", LEDGER_USER="")
+    assert code == 12
+    assert "LEDGER_USER" in error
