@@ -17,7 +17,7 @@ from ledger.cli.progress import progress
 from ledger.cli.shapes import print_json, to_terminal
 from ledger.cli.text import plain, safe
 from ledger.cli.values import parse_pairs, text_of
-from ledger.errors import CapabilityMissing
+from ledger.errors import CapabilityMissing, ConfigurationError
 
 if TYPE_CHECKING:
     from ledger.sessions import SessionLedger
@@ -41,12 +41,22 @@ def warehouse_path(ledger: SessionLedger) -> Path:
 
 @contextmanager
 def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """The ledger's warehouse with all that the ledger has recorded."""
+    """The ledger's warehouse with all that the ledger has recorded, and nothing else.
+
+    Raises:
+        ConfigurationError: The file has rows of another ledger, which would be counted with this one's.
+    """
     from ledger.relay import catch_up
     from ledger.warehouse.duckdb import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse(warehouse_path(ledger))
     try:
+        others = "SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1"
+        if warehouse.query(others, {"own": ledger.store.store_id}).rows:
+            raise ConfigurationError(
+                f"{warehouse.path} has rows of another ledger than {ledger.url}. Move it away; it is made again "
+                "from the ledger."
+            )
         done = 0
         with progress("Catching up, rows") as advance:
 

@@ -296,6 +296,24 @@ def test_sql_sees_what_was_recorded_a_moment_ago(shell: Shell) -> None:
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 2}]
 
 
+def test_sql_mixes_no_other_ledgers_rows_into_its_answers(shell: Shell) -> None:
+    shell.ok("new", "one")
+    shell.ok("sql", "SELECT 1 AS one")
+    shell.path.unlink()
+    shell.ok("new", "another ledger at the same path")
+    code, message = shell.fails("sql", "SELECT COUNT(*) AS n FROM sessions")
+    assert code == 12
+    assert "ledger.duckdb has rows of another ledger" in message
+    shell.path.with_suffix(".duckdb").unlink()
+    assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 1}]
+
+
+def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
+    shell.ok("new", "one")
+    statement = "SELECT DATE '2026-03-05' AS d, NUMERIC '1.5' AS n, ['a'] AS l, JSON '\"j\"' AS j"
+    assert shell.ok("sql", statement, "--format", "csv").splitlines()[1] == '2026-03-05,1.500,"[""a""]",j'
+
+
 def test_wide_rows_are_shown_one_value_a_line(shell: Shell, still: SetClock) -> None:
     recorded(shell, still)
     lines = shell.ok("sql", "SELECT * FROM sessions").splitlines()
