@@ -213,7 +213,8 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    return json_text(value, indent=False).strip('"') if isinstance(value, datetime) else json_text(value, indent=False)
+    text = json_text(value, indent=False)
+    return text if isinstance(value, dict | list | tuple) else text.strip('"')
 
 
 def slot_name(field: str, key: str) -> str:
