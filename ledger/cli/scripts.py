@@ -56,7 +56,8 @@ def create_sessions_table(
     elif project is not None:
         raise CapabilityMissing(
             "This release does not create tables in BigQuery itself; the next one does. Run the statements that "
-            "--dry-run prints, for example: create_sessions_table.py ... --dry-run | bq query --nouse_legacy_sql"
+            "--dry-run prints, where the dataset is to be, for example: create_sessions_table.py ... --dry-run | "
+            f"bq --location={location} query --nouse_legacy_sql"
         )
     else:
         _create_here(url)
