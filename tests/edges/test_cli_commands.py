@@ -303,9 +303,23 @@ def test_sql_mixes_no_other_ledgers_rows_into_its_answers(shell: Shell) -> None:
     shell.ok("new", "another ledger at the same path")
     code, message = shell.fails("sql", "SELECT COUNT(*) AS n FROM sessions")
     assert code == 12
-    assert "ledger.duckdb has rows of another ledger" in message
+    assert "ledger.duckdb has rows that" in message
     shell.path.with_suffix(".duckdb").unlink()
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 1}]
+
+
+@pytest.mark.parametrize("later", [0, 1, 3])
+def test_sql_notices_that_the_ledger_was_restored(shell: Shell, tmp_path, later: int) -> None:
+    shell.ok("new", "kept")
+    shell.ok("backup", str(tmp_path / "copy.db"))
+    shell.ok("new", "lost")
+    shell.ok("sql", "SELECT 1 AS one")
+    (tmp_path / "copy.db").replace(shell.path)
+    for number in range(later):
+        shell.ok("new", f"after the restore {number}")
+    code, message = shell.fails("sql", "SELECT COUNT(*) AS n FROM sessions")
+    assert code == 12
+    assert "restored" in message
 
 
 def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
