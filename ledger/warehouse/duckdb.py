@@ -30,6 +30,12 @@ _OWN_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_checkpoints (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
+#: For a SQLite file at the path, such as a ledger, DuckDB would fetch an extension from the network and open the file
+#: with a second copy of SQLite, which drops the first one's locks.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 #: Changes with the translation, so that files made by an older one are created again.
 _TRANSLATION = 2
 
@@ -198,7 +204,7 @@ class DuckDBWarehouse:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                connection = duckdb.connect(str(self.path), read_only=read_only)
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 # A ConnectionException: this process has the file open in the other mode, in another instance.
                 if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):

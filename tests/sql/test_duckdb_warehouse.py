@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -228,6 +229,18 @@ def test_a_file_that_is_no_warehouse_is_left_alone(tmp_path):
     with pytest.raises(ConfigurationError, match=r"notes\.txt"):
         DuckDBWarehouse(path).query("SELECT 1 AS one")
     assert path.read_bytes() == b"not a database at all, only text"
+
+
+def test_a_sqlite_file_is_refused_and_nothing_is_fetched_to_open_it(tmp_path):
+    path = tmp_path / "ledger.duckdb"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError) as refused:
+        DuckDBWarehouse(path).query("SELECT 1 AS one")
+    assert "download" not in str(refused.value)
+    assert path.read_bytes() == before
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):
