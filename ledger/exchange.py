@@ -15,7 +15,14 @@ from typing import Any
 import orjson
 
 from ledger.errors import InvalidInput, LedgerError, SessionNotFound
-from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
+from ledger.model.events import (
+    MAX_CHANGES,
+    SCHEMA_VERSION,
+    RecordedChange,
+    RecordedEvent,
+    check_event_type,
+    check_size,
+)
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_text
 from ledger.model.values import canonical, check_text, check_whole
@@ -72,8 +79,9 @@ def decode(line: bytes | str) -> RecordedEvent:
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"this is no JSON: {error}.") from error
     _check_keys(found, _LINE_KEYS, _LINE_KEYS, "an event")
-    for name in ("session_id", "event_id", "event_type", "user_id", "store_id"):
+    for name in ("session_id", "event_id", "user_id", "store_id"):
         check_text(found[name], name)
+    check_event_type(found["event_type"])
     for name in ("version", "schema_version"):
         check_whole(found[name], name, at_least=1)
     if found["actor"] is not None:

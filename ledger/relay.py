@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from ledger.errors import ConfigurationError
 from ledger.warehouse.base import Warehouse
 
 #: Rows in one batch: large enough that a batch's fixed cost is small, small enough to hold in memory.
@@ -53,9 +54,15 @@ def catch_up(
     Raises:
         StoreUnavailable: The warehouse cannot take rows now; batches before this one are there.
         StoreRejected: Another relay moved the checkpoint; nothing of this batch was added.
+        ConfigurationError: The store no longer has what it sent last: it was restored from a backup. Nothing was added.
     """
     sent = 0
     checkpoint = warehouse.checkpoint(source.store_id)
+    if checkpoint and not _continues(source, warehouse, checkpoint):
+        raise ConfigurationError(
+            f"The warehouse has rows of store {source.store_id} that the store itself has not: it was restored from a "
+            "backup since. Make the warehouse anew from the store; a DuckDB file need only be moved away."
+        )
     rows = source.rows_after(checkpoint, batch_rows)
     if not rows:  # the ordinary case before a query: the warehouse need not be opened for writing
         return 0
@@ -72,3 +79,13 @@ def catch_up(
                 progress(sent)
             rows = following.result()
     return sent
+
+
+def _continues(source: Source, warehouse: Warehouse, checkpoint: int) -> bool:
+    """Whether the store still has the row at the checkpoint, and it is the one that the warehouse has."""
+    rows = source.rows_after(checkpoint - 1, 2)  # of two, the one that may be cut is left out
+    if not rows or rows[0][0] != checkpoint:
+        return False
+    event = {"session_id": rows[0][1], "event_id": rows[0][3]}
+    found = "SELECT 1 AS found FROM session_events WHERE session_id = @session_id AND event_id = @event_id LIMIT 1"
+    return bool(warehouse.query(found, event).rows)

@@ -49,7 +49,9 @@ def create_sessions_table(
     the SQLite ledger and the DuckDB file beside it. What exists already is kept.
     """
     if (project is None) != (dataset is None):
-        raise ConfigurationError("Give --project and --dataset together, or neither.")
+        raise click.UsageError("Give --project and --dataset together, or neither.")
+    if project is None and not dry_run and partition_expiration_days is not None:
+        raise click.UsageError("--partition-expiration-days is BigQuery's: give --project and --dataset with it.")
     if dry_run:
         for statement in statements(project, dataset, location, partition_expiration_days):
             click.echo(statement)

@@ -32,11 +32,15 @@ def warehouse_path(ledger: SessionLedger) -> Path:
 
     Raises:
         CapabilityMissing: The ledger is no file.
+        ConfigurationError: The ledger itself has that name.
     """
     path = getattr(ledger.store, "path", None)
     if path is None:
         raise CapabilityMissing(f"{ledger.url} is no file, so it has no DuckDB file beside it.")
-    return Path(path).with_suffix(".duckdb")
+    beside = Path(path).with_suffix(".duckdb")
+    if beside == Path(path):
+        raise ConfigurationError(f"{path} is the ledger itself, so SQL has no file of that name; name the ledger .db.")
+    return beside
 
 
 @contextmanager
@@ -44,17 +48,18 @@ def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
     """The ledger's warehouse with all that the ledger has recorded, and nothing else.
 
     Raises:
-        ConfigurationError: The file has rows that the ledger has not, which would be counted with its own.
+        ConfigurationError: The file has rows that the ledger has not: another ledger's, or from before it was restored.
     """
     from ledger.relay import catch_up
     from ledger.warehouse.duckdb import DuckDBWarehouse
 
     warehouse = DuckDBWarehouse(warehouse_path(ledger))
     try:
-        if not _follows(warehouse, ledger):
+        own = {"own": ledger.store.store_id}
+        if warehouse.query("SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1", own).rows:
             raise ConfigurationError(
-                f"{warehouse.path} has rows that {ledger.url} has not: of another ledger, or from before this one was "
-                "restored. Move it away; it is made again from the ledger."
+                f"{warehouse.path} has rows of another ledger than {ledger.url}, which would be counted with its own. "
+                "Move it away; it is made again from the ledger."
             )
         done = 0
         with progress("Catching up, rows") as advance:
@@ -68,20 +73,6 @@ def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
         yield warehouse
     finally:
         warehouse.close()
-
-
-def _follows(warehouse: Warehouse, ledger: SessionLedger) -> bool:
-    """Whether the file has this ledger's rows only, and the last of them is still the ledger's at that place."""
-    own = {"own": ledger.store.store_id}
-    if warehouse.query("SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1", own).rows:
-        return False
-    checkpoint = warehouse.checkpoint(ledger.store.store_id)
-    if checkpoint == 0:
-        return True
-    rows = ledger.store.rows_after(checkpoint - 1, 2)  # of two, the one that may be cut is left out
-    event = {"session": rows[0][1], "event": rows[0][3]} if rows and rows[0][0] == checkpoint else None
-    found = "SELECT 1 AS found FROM session_events WHERE session_id = @session AND event_id = @event LIMIT 1"
-    return event is not None and bool(warehouse.query(found, event).rows)
 
 
 @command(

@@ -151,6 +151,14 @@ class PreparedEvent(NamedTuple):
     may_repeat: bool
 
 
+def check_event_type(event_type: object) -> None:
+    """Raise InvalidInput unless an event_type names a thing and what happened to it."""
+    if not isinstance(event_type, str) or not _EVENT_TYPE.fullmatch(event_type):
+        raise InvalidInput(
+            f"event_type {str(event_type)[:70]!r} must look like 'constraints.updated', in at most 255 characters."
+        )
+
+
 def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
     """Check an event whole and render its values; nothing of the caller's is changed or kept.
 
@@ -158,11 +166,7 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
         ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
     """
-    if not isinstance(event.event_type, str) or not _EVENT_TYPE.fullmatch(event.event_type):
-        raise InvalidInput(
-            f"event_type {str(event.event_type)[:70]!r} must look like 'constraints.updated', in at most 255 "
-            "characters."
-        )
+    check_event_type(event.event_type)
     if event.may_repeat:
         check_text(event.event_id, "event_id")
     if event.actor is not None:

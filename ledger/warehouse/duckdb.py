@@ -265,7 +265,11 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, A
         raise InvalidInput(f"The statement cannot be answered: {error}") from error
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer: {error}") from error
-    return Answer(tuple(column[0] for column in description), decoded(rows, decoders(description)))
+    columns = tuple(column[0] for column in description)
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise InvalidInput(f"The answer has several columns named {', '.join(twice)}; give each a name with AS.")
+    return Answer(columns, decoded(rows, decoders(description)))
 
 
 def _bindable(value: Any) -> Any:

@@ -303,7 +303,7 @@ def test_sql_mixes_no_other_ledgers_rows_into_its_answers(shell: Shell) -> None:
     shell.ok("new", "another ledger at the same path")
     code, message = shell.fails("sql", "SELECT COUNT(*) AS n FROM sessions")
     assert code == 12
-    assert "ledger.duckdb has rows that" in message
+    assert "ledger.duckdb has rows of another ledger" in message
     shell.path.with_suffix(".duckdb").unlink()
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 1}]
 

@@ -138,7 +138,7 @@ def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
     ("args", "code"),
     [
         (["--project", "my-project", "--dataset", "d"], 11),
-        (["--project", "my-project"], 12),
+        (["--project", "my-project"], 2),
         (["--project", "x`; DROP", "--dataset", "d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d", "--location", "E'U", "--dry-run"], 12),
