@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
+#: Rows of a table on the screen: fitting columns to very many takes long, and nobody reads them there.
+TABLE_ROWS = 1000
 
 
 def warehouse_path(ledger: SessionLedger) -> Path:
@@ -118,7 +120,10 @@ def print_answer(answer: Answer, form: str) -> None:
         click.echo(safe(written.getvalue()) if to_terminal() else written.getvalue(), nl=False)
     else:
         count = len(answer.rows)
-        emit(rows_table(answer.columns, answer.rows), plain(f"{count:,} {'row' if count == 1 else 'rows'}", "dim"))
+        said = f"{count:,} {'row' if count == 1 else 'rows'}"
+        if count > TABLE_ROWS:
+            said += f", the first {TABLE_ROWS:,} shown; --format csv or json gives all"
+        emit(rows_table(answer.columns, answer.rows[:TABLE_ROWS]), plain(said, "dim"))
 
 
 def as_rows(answer: Answer) -> list[dict[str, Any]]:

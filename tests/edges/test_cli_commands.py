@@ -400,3 +400,11 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(shell: Shell) ->
         assert json.loads(running.stdout.readline())["event_type"] == "session.created"
         running.stdout.close()
         assert running.stderr.read() == b""
+
+
+def test_a_long_table_says_how_many_rows_it_leaves_out(shell: Shell) -> None:
+    shell.ok("new", "one")
+    statement = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 1500)) AS n"
+    shown = shell.ok("sql", statement)
+    assert "1,500 rows, the first 1,000 shown" in shown
+    assert len(shell.ok("sql", statement, "--format", "csv").splitlines()) == 1501
