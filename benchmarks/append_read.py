@@ -142,6 +142,16 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
     return ours, theirs
 
 
+def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
+    """A session of so many messages, in both."""
+    ours, theirs = ledger.create_session("user123", "q"), fresh()
+    floor.append([floor.row(theirs, 1, fresh(), "question", "", "q")], create=True)
+    for number in range(count):
+        ledger.append(ours, "message.added", [Change("message", f"m{number:03d}", MESSAGE)])
+        floor.append([floor.row(theirs, number + 2, fresh(), "message", f"m{number:03d}", MESSAGE)])
+    return ours, theirs
+
+
 def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
     ours = ledger.create_session("user123", "q")
     theirs = fresh()
@@ -208,6 +218,7 @@ def threads(ledger: SessionLedger, floor: Floor) -> bool:
 
 def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
     ours, theirs = seeded(ledger, floor)
+    our_talk, their_talk = talk(ledger, floor, 200)
     cache = ledger.store._cache  # type: ignore[attr-defined]
 
     def uncached(_: int) -> None:
@@ -225,9 +236,9 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
             "200-event history as objects", lambda _: list(ledger.history(ours)), lambda _: floor.history(theirs), 2.5
         ),
         compare(
-            "last 10 of 180 messages",
-            lambda _: ledger.get_messages(ours, last=10),
-            lambda _: floor.last_messages(theirs, 10),
+            "last 10 of 200 messages",
+            lambda _: ledger.get_messages(our_talk, last=10),
+            lambda _: floor.last_messages(their_talk, 10),
             3.0,
         ),
     ]
