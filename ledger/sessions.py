@@ -106,8 +106,8 @@ class SessionLedger:
         changes = changes_of(updates)
         changes += planned_calls(updates.get("constraints"), {}, changes)
         if session_id is None:
-            event_id = envelope.get("event_id")
-            session_id = self._ids(self._clock()) if event_id is None else session_id_for(event_id, user_id)
+            given = envelope.get("event_id")
+            session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
         envelope.setdefault("expected_version", 0)
         self._append(session_id, "session.created", changes, envelope, user_id=user_id)
         return session_id

@@ -159,12 +159,12 @@ def check_event_type(event_type: object) -> None:
         )
 
 
-def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
+def prepare(event: NewEvent) -> PreparedEvent:
     """Check an event whole and render its values; nothing of the caller's is changed or kept.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
-        ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
+        ValueTooLarge: The keys, values and rows are together over ``MAX_EVENT_BYTES``; see ``check_size``.
     """
     check_event_type(event.event_type)
     if event.may_repeat:
@@ -174,29 +174,29 @@ def prepare(event: NewEvent, *, max_changes: int = MAX_CHANGES, max_bytes: int =
     if event.user_id is not None:
         check_text(event.user_id, "user_id")
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
-    changes = _prepare_changes(event.changes, max_changes)
+    changes = _prepare_changes(event.changes)
     # A character takes at most four bytes: only large events are counted exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
-    if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
-        check_size(changes, max_bytes)
+    if characters * 4 + len(changes) * ROW_BYTES > MAX_EVENT_BYTES:
+        check_size(changes)
     return PreparedEvent(
         event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
     )
 
 
-def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
-    """Raise ValueTooLarge where an event takes more than ``limit`` bytes: its keys, its values and its rows."""
+def check_size(changes: Sequence[PreparedChange | RecordedChange]) -> None:
+    """Raise ValueTooLarge where an event takes more than ``MAX_EVENT_BYTES``: its keys, its values and its rows."""
     size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * ROW_BYTES
-    if size > limit:
+    if size > MAX_EVENT_BYTES:
         raise ValueTooLarge(
-            f"The event has {size:,} bytes; one event takes at most {limit:,} (the limit of a BigQuery write "
+            f"The event has {size:,} bytes; one event takes at most {MAX_EVENT_BYTES:,} (the limit of a BigQuery write "
             "request). Store large content elsewhere and record where it is, or split the event.",
             size=size,
-            limit=limit,
+            limit=MAX_EVENT_BYTES,
         )
 
 
-def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[PreparedChange, ...]:
+def _prepare_changes(changes: Iterable[Change]) -> tuple[PreparedChange, ...]:
     if not isinstance(changes, Iterable):
         raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
     prepared: dict[tuple[str, str], PreparedChange] = {}
@@ -211,6 +211,6 @@ def _prepare_changes(changes: Iterable[Change], max_changes: int) -> tuple[Prepa
             raise InvalidInput(f"The event sets {field} {key!r} twice; one change per slot.")
         text = None if removed else canonical(value, field)
         prepared[field, key] = PreparedChange(field, key, text, removed)
-    if not 1 <= len(prepared) <= max_changes:
-        raise InvalidInput(f"An event holds 1 to {max_changes:,} changes, not {len(prepared):,}.")
+    if not 1 <= len(prepared) <= MAX_CHANGES:
+        raise InvalidInput(f"An event holds 1 to {MAX_CHANGES:,} changes, not {len(prepared):,}.")
     return tuple(prepared.values())

@@ -73,6 +73,7 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
     return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{idempotency_key}"))
 
 
-def session_id_for(event_id: str, user_id: str) -> str:
-    """The id of the session that an event begins where the caller names only the event: the same at every retry."""
+def session_id_for(idempotency_key: str, user_id: str) -> str:
+    """The id of the session that a caller begins by naming only the event: the same at every retry."""
+    event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))

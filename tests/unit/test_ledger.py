@@ -507,6 +507,8 @@ def test_a_session_begun_twice_with_one_event_id_is_one_session(ledger):
     first = ledger.create_session("ada", "q", event_id="job-1")
     assert ledger.create_session("ada", "q", event_id="job-1") == first
     assert ledger.create_session("bob", "q", event_id="job-1") != first
+    key = "0190163D-8694-739B-AEA5-966C26F8AD91"
+    assert ledger.create_session("ada", "q", event_id=key) == ledger.create_session("ada", "q", event_id=key.lower())
     assert len(ledger.history(first)) == 1
 
 
