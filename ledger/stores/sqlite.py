@@ -39,10 +39,8 @@ from ledger.stores.turn import TurnFile
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
 CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
-#: An append changes a row or two on each of six pages and writes all six whole: smaller pages cost it less.
-PAGE_BYTES = 2048
 #: Pages that the WAL gathers before they are moved into the file: fewer, longer sweeps.
-CHECKPOINT_PAGES = 8000
+CHECKPOINT_PAGES = 4000
 #: Connections that were in use when the process forked: a child never touches its parent's.
 _ABANDONED: list[object] = []
 
@@ -134,7 +132,6 @@ class SqliteStore:
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file; an old one keeps its own
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
