@@ -109,15 +109,7 @@ class SqliteStore:
             self._writer = self._connect()
             try:
                 self._file = self._identity()
-                is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
-                self._switch_to_wal()
-                self._set_up_writer()
-                migrate(
-                    self._writer,
-                    str(self.path),
-                    new_store_id=self._ids(self._clock()),
-                    state_schema=self._upcast.current,
-                )
+                self._set_up_file()
                 self.store_id = read.meta(self._writer, "store_id")
                 self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error, self._check_file)
                 if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
@@ -127,12 +119,17 @@ class SqliteStore:
                 self._turn.close()
                 raise
 
-    def _switch_to_wal(self) -> None:
-        """Once in a file's life; SQLite's busy handler does not wait for others who do the same."""
+    def _set_up_file(self) -> None:
+        """SQLite's busy handler does not wait for others who set up the same new file: try until they are done."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
+                is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
                 self._writer.execute("PRAGMA journal_mode = WAL")
+                self._set_up_writer()
+                state_schema = self._upcast.current
+                new_store_id = self._ids(self._clock())
+                migrate(self._writer, str(self.path), new_store_id=new_store_id, state_schema=state_schema)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
