@@ -16,13 +16,15 @@ from ledger.model.session import Head, Message
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do; the contract suite asserts each.
+    """What a store can do; the contract (``ledger.testing``) asserts each, also that what is False is not there.
 
     Attributes:
-        compare_and_append: ``expected_version`` is checked in the same transaction as the append.
-        gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats.
-        hash_chain: Events carry ``prev_hash`` and ``event_hash``.
+        compare_and_append: ``expected_version`` is checked in the same transaction as the append, so it holds between
+            processes; without, it is checked against what the store reads.
+        gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, whoever appends.
+        hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
+        commit_order: ``rows_after`` works: rows have a sequence, in which they were committed.
         max_changes: Changes in one event.
         max_event_bytes: Bytes of one event: its keys, its values and its rows.
     """
@@ -31,6 +33,7 @@ class Capabilities:
     gapless_versions: bool
     hash_chain: bool
     backup: bool
+    commit_order: bool
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
 
@@ -168,6 +171,9 @@ class EventStore(Protocol):
         """Raw rows beyond ``seq`` in the order they were committed, at least one whole event: ``(seq, *row)``.
 
         ``row`` has the columns of ``sql/tables/session_events.sql``: times are microseconds, values canonical JSON.
+
+        Raises:
+            CapabilityMissing: The store has no ``commit_order``.
         """
         ...
 
@@ -176,6 +182,7 @@ class EventStore(Protocol):
 
         Raises:
             StoreRejected: There is a file at ``path`` already, or it cannot be written.
+            CapabilityMissing: The store makes no backups; nothing is written.
         """
         ...
 

@@ -62,7 +62,9 @@ class SqliteStore:
         StoreRejected, StoreUnavailable: The file cannot be opened or read.
     """
 
-    capabilities = Capabilities(compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True)
+    capabilities = Capabilities(
+        compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True, commit_order=True
+    )
 
     def __init__(
         self,

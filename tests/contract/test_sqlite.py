@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from contract.machine import StoreMachine
-from contract.suite import OpenStore, StoreContract
 from ledger.stores.base import Capabilities, EventStore
 from ledger.stores.sqlite import SqliteStore
-from streams import CountedIds, SetClock
+from ledger.testing import CountedIds, OpenStore, SetClock, StoreContract, StoreMachine
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def open_store(tmp_path: Path, clock: SetClock) -> Iterator[OpenStore]:
 
 
 @pytest.fixture
-def open_backup(clock: SetClock) -> Iterator[OpenStore]:
+def open_backup(clock: SetClock) -> Iterator[Callable[[Path], EventStore]]:
     opened: list[EventStore] = []
 
     def open_backup(path: Path) -> EventStore:
@@ -50,6 +48,7 @@ class TestSqliteStore(StoreContract):
         gapless_versions=True,
         hash_chain=True,
         backup=True,
+        commit_order=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

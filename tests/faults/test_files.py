@@ -18,7 +18,7 @@ from ledger.model.fold import fold
 from ledger.model.integrity import verify
 from ledger.stores.sqlite import SqliteStore
 from ledger.stores.sqlite_schema import MIGRATIONS, migrate
-from streams import CountedIds, SetClock, event
+from ledger.testing import CountedIds, SetClock, event
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ledger import Change, InvalidInput, LedgerError, NewEvent, SessionLedger, S
 from ledger.clock import new_id, utc_now
 from ledger.model.integrity import verify
 from ledger.stores.sqlite import SqliteStore
-from streams import event
+from ledger.testing import event
 
 
 def together(*acts: Callable[[], object]) -> list[object]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ledger import Interval, RecordedEvent, Written
 from ledger.model.fold import diff, fold, history, version_at
-from streams import START, histories
+from ledger.testing import START
+from streams import histories
 
 
 def in_force(intervals: list[Interval], version: int) -> dict[tuple[str, str], Written]:

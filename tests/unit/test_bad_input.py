@@ -18,7 +18,7 @@ from ledger import (
     ValueTooLarge,
     WrongExpectedVersion,
 )
-from streams import START, SetClock
+from ledger.testing import START, SetClock
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001
 Use = Callable[[SessionLedger], object]

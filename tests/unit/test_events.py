@@ -9,7 +9,7 @@ import pytest
 
 from ledger import Change, InvalidInput, ValueTooLarge
 from ledger.model.events import MAX_CHANGES, MAX_EVENT_BYTES, ROW_BYTES, prepare
-from streams import event, recorded
+from ledger.testing import event, recorded
 
 GOOD = event(1, Change("title", value="x"))
 

@@ -11,7 +11,7 @@ from ledger import InvalidInput
 from ledger.clock import new_id, utc_now
 from ledger.model.ids import check_created_at, created_at_for, created_at_of, creation_day, event_id_for
 from ledger.model.values import check_text
-from streams import START, uuid7
+from ledger.testing import START, uuid7
 
 
 def test_the_creation_time_is_inside_the_id_to_the_millisecond():

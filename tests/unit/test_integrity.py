@@ -10,7 +10,7 @@ import pytest
 from ledger import Change, CorruptEvent, RecordedEvent
 from ledger.model.integrity import value_hash, verify
 from ledger.stores.sqlite import SqliteStore
-from streams import START, event, recorded
+from ledger.testing import START, event, recorded
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.model.ids import created_at_of
-from streams import START, CountedIds, SetClock, uuid7
+from ledger.testing import START, CountedIds, SetClock, uuid7
 
 CONSTRAINTS = {
     "kpi": ["orders"],

@@ -14,7 +14,7 @@ from ledger import Change, Session
 from ledger.model.fields import FIELDS
 from ledger.model.fold import Written, fold
 from ledger.model.session import COLUMNS, Head
-from streams import START, recorded
+from ledger.testing import START, recorded
 
 SEED_COLUMNS = """
 session_id user_id question constraints response_plan strategy summary status tool_calls tool_call_status

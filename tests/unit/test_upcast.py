@@ -15,7 +15,8 @@ from ledger.model.integrity import verify
 from ledger.model.upcast import STEPS, Upcaster
 from ledger.model.values import canonical
 from ledger.stores.sqlite import SqliteStore
-from streams import event, histories, recorded
+from ledger.testing import event, recorded
+from streams import histories
 
 
 def rename_note(event: RecordedEvent) -> RecordedEvent:

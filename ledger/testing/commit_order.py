@@ -1,0 +1,56 @@
+"""The contract of rows_after: a relay reads the rows in the order of their commits. Declared by ``commit_order``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ledger import Change, InvalidInput
+from ledger.stores.base import EventStore
+from ledger.testing.harness import Harness, begin, refusals
+from ledger.testing.streams import event, event_id
+
+
+class CommitOrderContract(Harness):
+    """Each row once, in the order of the commits, no event in two pieces; or CapabilityMissing."""
+
+    def test_rows_come_in_the_order_of_their_commits_each_once(self, store: EventStore) -> None:
+        if self.lacks("commit_order", lambda: store.rows_after(0, 100)):
+            return
+        begin(store, "a")
+        begin(store, "b")
+        store.append("a", event(1, Change("title", value="x"), Change("tag", "t", True)))
+        rows = store.rows_after(0, 100)
+        assert [f"{row[1]} {row[2]} {row[5]}" for row in rows] == ["a 1 status", "b 1 status", "a 2 title", "a 2 tag"]
+        assert [row[0] for row in rows] == sorted({row[0] for row in rows})
+        assert store.rows_after(rows[1][0], 100) == rows[2:]
+        assert list(store.rows_after(rows[-1][0], 100)) == []
+
+    def test_rows_never_split_an_event(self, store: EventStore) -> None:
+        if self.lacks("commit_order", lambda: store.rows_after(0, 1)):
+            return
+        begin(store)
+        most = self.capabilities.max_changes
+        sizes = [most * 2 // 5, most * 7 // 10, most, 1, most - 1]
+        for number, size in enumerate(sizes, 1):
+            store.append("s", event(number, *(Change("context", str(key), number) for key in range(size))))
+        found: list[tuple[Any, ...]] = []
+        while rows := store.rows_after(found[-1][0] if found else 0, 1):
+            versions = [row[2] for row in rows]
+            for version in (versions[0], versions[-1]):
+                assert versions.count(version) == [1, *sizes][version - 1]
+            found += rows
+        assert len(found) == 1 + sum(sizes)
+
+    def test_a_row_has_the_columns_of_the_table(self, store: EventStore) -> None:
+        begin(store, "s", Change("strategy", value={"b": 1, "a": None}))
+        if self.lacks("commit_order", lambda: store.rows_after(0, 10)):
+            return
+        (row,) = store.rows_after(0, 10)
+        assert len(row) == 20
+        assert row[1:10] == ("s", 1, event_id(0), "test.made", "strategy", "", '{"a":null,"b":1}', 0, "ada")
+
+    def test_rows_follow_a_row(self, store: EventStore) -> None:
+        if self.lacks("commit_order", lambda: store.rows_after(0, 10)):
+            return
+        bad: list[Any] = [-1, "0", 2**63, None]
+        refusals(InvalidInput, bad, lambda it: store.rows_after(it, 10), "seq")

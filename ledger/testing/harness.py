@@ -1,0 +1,147 @@
+"""What the parts of the contract share: a new store for each test, how it is filled and read, what a refusal is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from ledger import CapabilityMissing, Change, LedgerError, RecordedEvent
+from ledger.model.fold import State
+from ledger.model.session import Head
+from ledger.stores.base import Capabilities, EventStore, SessionQuery
+from ledger.testing.streams import SetClock, event
+
+E = TypeVar("E", bound=LedgerError)
+OpenStore = Callable[[str], EventStore]
+ALL = SessionQuery()
+
+
+class Harness:
+    """The fixtures of every test; see ``StoreContract`` for what a store's own tests add."""
+
+    capabilities: ClassVar[Capabilities]
+
+    @pytest.fixture
+    def clock(self) -> SetClock:
+        """The clock of every store that the test opens."""
+        return SetClock()
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> EventStore:
+        """An empty store."""
+        return open_store("main")
+
+    @pytest.fixture
+    def refused(self, store: EventStore) -> Refused:
+        """Asserts that the store refuses something and writes nothing."""
+        return Refused(store)
+
+    def lacks(self, capability: str, use: Callable[[], object]) -> bool:
+        """Whether the store is declared to be without a capability, whose use must then raise CapabilityMissing."""
+        if getattr(self.capabilities, capability):
+            return False
+        with pytest.raises(CapabilityMissing):
+            use()
+        return True
+
+
+class Refused:
+    """Asserts that what is tried raises, and that the store holds afterwards what it held before."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.store = store
+
+    def __call__(self, kind: type[E], attempt: Callable[[], object], match: str | None = None) -> E:
+        before = everything(self.store)
+        with pytest.raises(kind, match=match) as refused:
+            attempt()
+        assert everything(self.store) == before
+        return refused.value
+
+    def each(
+        self, kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
+    ) -> list[E]:
+        """What each of the values raises; looked at the store only before the first and after the last."""
+        before = everything(self.store)
+        raised = refusals(kind, values, attempt, match)
+        assert everything(self.store) == before
+        return raised
+
+
+def refusals(
+    kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
+) -> list[E]:
+    """What each of the values raises when it is tried; a failure names the value."""
+    raised = []
+    for value in values:
+        try:
+            with pytest.raises(kind, match=match) as refused:
+                attempt(value)
+        except BaseException as error:
+            error.add_note(f"This was tried with: {shown(value)}")
+            raise
+        raised.append(refused.value)
+    return raised
+
+
+def shown(value: object) -> str:
+    """A value as a failure shows it; Python refuses to print very large integers."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an integer of {value.bit_length():,} bits"
+    return ascii(value)[:200]
+
+
+def everything(store: EventStore) -> tuple[dict[str, list[RecordedEvent]], object]:
+    """All that a store holds: the events of each session, and rows that belong to none where they can be read."""
+    listed = store.sessions(ALL, limit=10_000)
+    rows = store.rows_after(0, 10_000) if store.capabilities.commit_order else ()
+    return {head.session_id: list(store.events(head.session_id, limit=10_000)) for head, _ in listed}, rows
+
+
+def begin(store: EventStore, session_id: str = "s", *changes: Change, user_id: str = "ada", number: int = 0) -> None:
+    """Begin a session by event ``number``."""
+    changes = changes or (Change("status", value="active"),)
+    store.append(session_id, event(number, *changes, user_id=user_id), expected_version=0)
+
+
+def events_of(store: EventStore, session_id: str = "s") -> list[RecordedEvent]:
+    """All events of a session, in order."""
+    page = store.events(session_id, limit=10_000)
+    assert page.next is None
+    return list(page)
+
+
+def state_of(
+    store: EventStore,
+    session_id: str = "s",
+    *,
+    version: int | None = None,
+    at: datetime | None = None,
+    with_messages: bool = False,
+) -> tuple[Head, State]:
+    """Head and state of a session that is there."""
+    found = store.state(session_id, version=version, at=at, with_messages=with_messages)
+    assert found is not None
+    return found
+
+
+def values(
+    store: EventStore, session_id: str = "s", *, version: int | None = None, with_messages: bool = False
+) -> dict[tuple[str, str], Any]:
+    """The value of each slot of a session that is there."""
+    _, state = state_of(store, session_id, version=version, with_messages=with_messages)
+    return {slot: written.value for slot, written in state.items()}
+
+
+def listed(store: EventStore, query: SessionQuery = ALL, limit: int = 50) -> list[str]:
+    """The ids of all sessions that meet a query, page by page."""
+    page = store.sessions(query, limit=limit)
+    found = [head.session_id for head, _ in page]
+    while page.next is not None:
+        assert 0 < len(page) <= limit
+        page = store.sessions(query, after=page.next, limit=limit)
+        found += [head.session_id for head, _ in page]
+    return found

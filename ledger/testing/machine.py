@@ -1,0 +1,130 @@
+"""A store beside the model: whatever is done to it, it answers what the pure fold answers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ledger import Appended, Change, IdempotencyConflict, RecordedEvent, SessionNotFound, WrongExpectedVersion
+from ledger.model.fold import fold, version_at
+from ledger.stores.base import EventStore, SessionQuery
+from ledger.testing.harness import events_of, listed, state_of
+from ledger.testing.streams import START, SetClock, changes, event
+
+SESSIONS = st.sampled_from(["a", "b"])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Rules act on the store and keep a log of what it acknowledged; the invariant compares store and fold of the log.
+
+    A subclass gives ``open``; its ``TestCase`` is what pytest collects, with ``settings`` of Hypothesis's own.
+    """
+
+    def open(self, clock: SetClock) -> EventStore:
+        """The store under test, empty at first, the same at each later call."""
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = SetClock()
+        self.log: dict[str, list[tuple[int, list[Change]]]] = {}
+        self.events: dict[str, list[RecordedEvent]] = {}
+        self.numbers = 0
+
+    @initialize()
+    def begin(self) -> None:
+        """Open the store."""
+        self.store = self.open(self.clock)
+
+    @rule(session_id=SESSIONS, changes=changes(), seconds=st.integers(-3, 3))
+    def append(self, session_id: str, changes: list[Change], seconds: int) -> None:
+        """Record an event on the version that the log knows; the clock may have gone back."""
+        self.clock.move(seconds)
+        self.numbers += 1
+        expected = len(self.log.get(session_id, []))
+        new = event(self.numbers, *changes, user_id=None if expected else "ada")
+        answer = self.store.append(session_id, new, expected_version=expected)
+        log = self.log.setdefault(session_id, [])
+        log.append((self.numbers, changes))
+        assert (answer.version, answer.replayed) == (len(log), False)
+
+    @rule(session_id=SESSIONS, changes=changes(), off=st.sampled_from([-1, 1, 5]))
+    def append_on_another_version(self, session_id: str, changes: list[Change], off: int) -> None:
+        """A version that is not the present one is refused."""
+        at = len(self.log.get(session_id, []))
+        if at + off >= 0:
+            with pytest.raises(WrongExpectedVersion) as refused:
+                self.store.append(session_id, event(9999, *changes, user_id="ada"), expected_version=at + off)
+            assert refused.value.actual == at
+
+    @rule(session_id=SESSIONS)
+    def append_without_an_owner(self, session_id: str) -> None:
+        """A session that is not there cannot go on."""
+        if session_id not in self.log:
+            with pytest.raises(SessionNotFound):
+                self.store.append(session_id, event(9999))
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def send_again(self, data: st.DataObject) -> None:
+        """An event that was recorded is replayed; its id with other content is a conflict."""
+        session_id = data.draw(st.sampled_from(sorted(self.log)))
+        log = self.log[session_id]
+        version = data.draw(st.integers(1, len(log)))
+        number, changes = log[version - 1]
+        answer = self.store.append(session_id, event(number, *reversed(changes)))
+        assert answer == Appended(session_id, version, answer.event_id, replayed=True)
+        with pytest.raises(IdempotencyConflict):
+            self.store.append(session_id, event(number, Change("title", value="never recorded")))
+
+    @rule()
+    def reopen(self) -> None:
+        """Close the store and open it again."""
+        self.store.close()
+        self.store = self.open(self.clock)
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def look_back(self, data: st.DataObject) -> None:
+        """The state at a version and at a time is the fold of the events up to there."""
+        session_id = data.draw(st.sampled_from(sorted(self.log)))
+        events = self.events[session_id]
+        version = data.draw(st.integers(1, len(events)))
+        assert state_of(self.store, session_id, version=version)[1] == fold(events, at_version=version)
+        at = START + timedelta(seconds=data.draw(st.integers(-20, 20)))
+        then = version_at(events, at)
+        found = self.store.state(session_id, at=at)
+        assert (0 if found is None else found[0].version) == then
+
+    @rule()
+    def list_by_a_tag(self) -> None:
+        """A criterion finds the sessions whose fold meets it."""
+        tagged = [session_id for session_id in self.log if ("tag", "a") in fold(self.events[session_id])]
+        assert sorted(listed(self.store, SessionQuery(tag="a"))) == sorted(tagged)
+
+    @invariant()
+    def the_store_answers_as_the_model(self) -> None:
+        """Events are those of the log, states and heads follow from them, the list has every session once.
+
+        A read may take long: one list, and each session's events and state once; rules use what was read here.
+        """
+        for session_id, log in self.log.items():
+            events = self.events[session_id] = events_of(self.store, session_id)
+            assert [(it.version, [(c.field, c.key, c.value, c.removed) for c in it.changes]) for it in events] == [
+                (version, [(c.field, c.key, c.value, c.removed) for c in changes])
+                for version, (_, changes) in enumerate(log, 1)
+            ]
+            times = [it.recorded_at for it in events]
+            assert times == sorted(times)
+            head, state = state_of(self.store, session_id)
+            assert state == fold(events)
+            assert (head.version, head.updated_at) == (len(log), times[-1])
+        assert sorted(listed(self.store)) == sorted(self.log)
+
+    def teardown(self) -> None:
+        """Close the store."""
+        if hasattr(self, "store"):
+            self.store.close()
