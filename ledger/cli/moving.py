@@ -64,6 +64,7 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     "import",
     "ledger import ledger.jsonl",
     "ledger import --format openai-chat runs.jsonl --user airline",
+    "cat sessions-*.json | ledger import --format sessions-table -",
     "ssh host ledger export | ledger import -",
     into=COMMANDS,
 )
@@ -71,21 +72,22 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["events", "openai-chat"]),
+    type=click.Choice(["events", "openai-chat", "sessions-table"]),
     default="events",
     show_default=True,
-    help="events: as `ledger export` writes them. openai-chat: a recorded run in each line, which becomes a session.",
+    help="events: as `ledger export` writes them. openai-chat: a recorded run in each line, which becomes a session. "
+    "sessions-table: BigQuery's export of a table with one full row per update; all its files at once, in any order.",
 )
 @click.option("--user", default=None, help="openai-chat: owner of the runs that name none.  [default: imported]")
 def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
-    """Bring in events or recorded runs from a file of JSON Lines; - is standard input.
+    """Bring in events, recorded runs or a table of sessions, from JSON Lines; - is stdin.
 
     What is here already is passed over, so the same file can be imported again. A line that is refused is named by its
     number, and nothing of its session's events was written.
     """
     if user is not None and form != "openai-chat":
         raise click.UsageError(
-            "Events have their owners; --user is for --format openai-chat.", click.get_current_context()
+            "Events and rows have their owners; --user is for --format openai-chat.", click.get_current_context()
         )
     path = Path(str(getattr(source, "name", "-")))
     size = path.stat().st_size if path.is_file() else None
@@ -108,6 +110,10 @@ def _imported(
         from ledger.exchange import import_lines
 
         return import_lines(store, source, seen=seen)
+    if form == "sessions-table":
+        from ledger.wide_table import import_rows, rows_of_lines
+
+        return import_rows(store, rows_of_lines(source, seen=seen))
     from ledger.openai_chat import DEFAULT_USER, import_runs
 
     return import_runs(store, source, user_id=user or DEFAULT_USER, seen=seen)
