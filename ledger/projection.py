@@ -1,13 +1,13 @@
 """Latest, as-of and history statements over any warehouse, and what their rows mean.
 
-Every look-up by id names the day that the session was created on, so the warehouse reads one partition. A UUIDv7
-carries its day; for other ids the warehouse's ``session_index`` knows it.
+Every look-up by id names the instant that the session was created at, so the warehouse reads one partition. A UUIDv7
+carries it; for other ids the warehouse's ``session_index`` knows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -16,39 +16,26 @@ from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import Interval, State, Written, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
 from ledger.model.instants import to_micros
-from ledger.model.session import Head
+from ledger.model.page import Page
+from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
+from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 
 #: Stands for "the latest" and "no end": parameters always have a type that way, which NULL has not.
 LAST_VERSION = 2**63 - 1
+INSTANT = timedelta(microseconds=1)
 
-_CREATION = """
-SELECT MIN(created_at) AS created_at FROM `${project}.${dataset}.session_index` WHERE session_id = @session_id
-"""
 _VERSION_AT = """
 SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @first_day, @next_day, @at_time)
-"""
-_SLOTS = """
-SELECT
-  field, key, IF(value IS NULL, NULL, TO_JSON_STRING(value)) AS text, removed, version, event_id, user_id, created_at,
-  schema_version, store_id, event_hash, session_updated_at
-FROM `${project}.${dataset}.session_slots`(@session_id, @first_day, @next_day, @at_version)
-"""
-_CHANGES = """
-SELECT
-  session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, created_at, schema_version,
-  store_id, prev_hash, event_hash, field, key, IF(value IS NULL, NULL, TO_JSON_STRING(value)) AS text, removed,
-  value_hash, value_salt, superseded_by
-FROM `${project}.${dataset}.session_changes`(@session_id, @first_day, @next_day, @after_version, @until_version)
-ORDER BY version, event_id, field, key
 """
 
 
 class _Slot(NamedTuple):
-    """A row of ``session_slots``."""
+    """A row of ``read_states``."""
 
+    session_id: str
     field: str
     key: str
     text: str | None
@@ -60,7 +47,7 @@ class _Slot(NamedTuple):
     schema_version: int
     store_id: str
     event_hash: str | None
-    session_updated_at: datetime
+    updated_at: datetime
 
 
 class Projection:
@@ -78,23 +65,29 @@ class Projection:
     def creation_of(self, session_id: str) -> datetime | None:
         """When a session was created: the time in its id, else what the index says; None for an unknown id.
 
-        Source: sql/tables/session_index.sql
+        Source: sql/statements/find_creation.sql
         """
-        created_at = created_at_of(check_session_id(session_id))
-        if created_at is not None:
-            return created_at
-        found: datetime | None = self._warehouse.query(_CREATION, {"session_id": session_id}).rows[0][0]
+        return self.creations_of([session_id]).get(session_id)
+
+    def creations_of(self, session_ids: Iterable[str]) -> dict[str, datetime]:
+        """When sessions were created, by id; those that nobody knows are not in it."""
+        times = {session_id: created_at_of(check_session_id(session_id)) for session_id in session_ids}
+        found = {session_id: at for session_id, at in times.items() if at is not None}
+        unknown = sorted(times.keys() - found.keys())
+        if unknown:
+            found.update(self._ask("find_creation", {"session_ids": unknown}))
         return found
 
     def state(
-        self, session_id: str, *, version: int | None = None, at: datetime | None = None
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = True
     ) -> tuple[Head, State] | None:
-        """The head and state of a session, messages included: now, at a version, or at a time.
+        """The head and state of a session: now, at a version, or at a time.
 
         Args:
             session_id: The session.
             version: In events; above the last it is the latest.
             at: By the clock of the session's store; aware.
+            with_messages: Whether the state holds the messages.
 
         Returns:
             None where there was no such session.
@@ -102,90 +95,183 @@ class Projection:
         Raises:
             InvalidInput: Both a version and a time were given, or the time is naive.
 
-        Source: sql/functions/session_slots.sql, sql/functions/session_version_at.sql
+        Source: sql/statements/read_states.sql, sql/functions/session_version_at.sql
         """
         if version is not None and at is not None:
             raise InvalidInput("Give a version or a time, not both.")
-        scope = self._scope(session_id)
-        if scope is None:
-            return None
         if at is not None:
             to_micros(at, "at")
-            version = self._warehouse.query(_VERSION_AT, {**scope, "at_time": at}).rows[0][0]
-        until = LAST_VERSION if version is None else version
-        rows = self._warehouse.query(_SLOTS, {**scope, "at_version": until}).rows
-        if not rows:
+        created_at = self.creation_of(session_id)
+        if created_at is None:
             return None
-        slots = [_Slot(*row) for row in rows]
-        if any(slot.schema_version != self._upcast.current for slot in slots):
-            return _head(session_id, slots), fold(self._events(scope, 0, until))
-        return _head(session_id, slots), _state(slots)
+        if at is not None:
+            scope = {**_day_of(session_id, created_at), "at_time": at}
+            version = self._warehouse.query(_VERSION_AT, scope, operation="version_at").rows[0][0]
+        until = LAST_VERSION if version is None else version
+        return self.states({session_id: created_at}, until=until, with_messages=with_messages).get(session_id)
 
-    def events(self, session_id: str, *, after: int = 0, until: int = LAST_VERSION) -> list[RecordedEvent]:
-        """A session's events, each once, in order, brought up to the present shape.
+    def states(
+        self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
+    ) -> dict[str, tuple[Head, State]]:
+        """Heads and states of several sessions, by id; those without events are not in it.
+
+        Args:
+            created: When each was created.
+            until: The last version to look at.
+        """
+        if not created:
+            return {}
+        parameters = {**span_of(created), "at_version": until, "with_messages": with_messages}
+        slots: dict[str, list[_Slot]] = {}
+        for row in self._ask("read_states", parameters):
+            slot = _Slot(*row)
+            if slot.created_at == created[slot.session_id]:
+                slots.setdefault(slot.session_id, []).append(slot)
+        return {
+            session_id: (_head(found), self._state(found, until, with_messages)) for session_id, found in slots.items()
+        }
+
+    def events(
+        self, session_id: str, *, after: int = 0, until: int = LAST_VERSION, upcast: bool = True
+    ) -> list[RecordedEvent]:
+        """A session's events, each once, in order.
 
         Args:
             session_id: The session; an unknown one has no events.
             after: Only versions above this one.
             until: Only versions up to this one.
+            upcast: False for the events as they were recorded.
 
-        Source: sql/functions/session_changes.sql
+        Source: sql/statements/read_events.sql
         """
-        scope = self._scope(session_id)
-        return [] if scope is None else list(self._events(scope, after, until))
+        return list(self.page_of_events(session_id, after=after, until=until, versions=LAST_VERSION, upcast=upcast))
+
+    def page_of_events(
+        self, session_id: str, *, after: int, versions: int, until: int = LAST_VERSION, upcast: bool = True
+    ) -> Page[RecordedEvent]:
+        """The events of the next ``versions`` versions after ``after``, and whether more follow."""
+        created_at = self.creation_of(session_id)
+        if created_at is None:
+            return Page([])
+        wanted = min(versions, LAST_VERSION - 1) + 1
+        rows = self._changes(_day_of(session_id, created_at), after, until, wanted)
+        found = list(self._events(rows, upcast=upcast))
+        numbers = sorted({event.version for event in found})
+        if len(numbers) <= versions:
+            return Page(found)
+        last = numbers[versions - 1]
+        return Page([event for event in found if event.version <= last], str(last))
 
     def history(self, session_id: str) -> list[Interval]:
         """Every write of a session once, as recorded, with the version that superseded it; in order.
 
-        Source: sql/functions/session_changes.sql
+        Source: sql/statements/read_events.sql
         """
-        scope = self._scope(session_id)
-        if scope is None:
+        created_at = self.creation_of(session_id)
+        if created_at is None:
             return []
-        rows = self._changes(scope, 0, LAST_VERSION)
+        rows = self._changes(_day_of(session_id, created_at), 0, LAST_VERSION, LAST_VERSION)
         return [
             Interval(field, key, _canonical(text), removed, version, event_id, superseded_by)
             for _, version, event_id, *_, field, key, text, removed, _, _, superseded_by in rows
         ]
 
-    def _scope(self, session_id: str) -> dict[str, Any] | None:
-        """The parameters that every look-up by id has."""
+    def messages(
+        self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
+    ) -> list[Message]:
+        """Messages in the order of (version, id): the first beyond ``after``, or the newest, ``at_most`` of them.
+
+        Source: sql/statements/read_messages.sql
+        """
         created_at = self.creation_of(session_id)
         if created_at is None:
-            return None
-        first_day, next_day = creation_day(created_at)
-        return {"session_id": session_id, "first_day": first_day, "next_day": next_day}
+            return []
+        page = {"after_version": after[0], "after_key": after[1], "at_most": at_most, "newest": newest}
+        rows = self._ask("read_messages", {**_day_of(session_id, created_at), **page})
+        return [Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows]
 
-    def _changes(self, scope: Parameters, after: int, until: int) -> list[tuple[Any, ...]]:
-        parameters = {**scope, "after_version": after, "until_version": until}
-        return self._warehouse.query(_CHANGES, parameters).rows
+    def sessions(
+        self,
+        created_from: datetime,
+        created_until: datetime,
+        *,
+        before: tuple[datetime, str],
+        user_id: str | None,
+        wanted: Sequence[tuple[str, str, str]],
+        at_most: int,
+    ) -> list[tuple[str, datetime]]:
+        """Ids and creation times of sessions that meet every criterion, newest first.
 
-    def _events(self, scope: Parameters, after: int, until: int) -> Iterator[RecordedEvent]:
+        Args:
+            created_from, created_until: Half-open span; what it costs.
+            before: Only sessions after this (created_at, id) in the order of the list.
+            user_id: Their owner; None for any.
+            wanted: (field, key, canonical JSON) that must stand in the session.
+
+        Source: sql/statements/list_sessions.sql
+        """
+        parameters = {
+            "created_from": created_from,
+            "created_until": created_until,
+            "before": before[0],
+            "before_id": before[1],
+            "user_id": user_id or "",
+            "wanted": ["/".join(slot) for slot in wanted],
+            "at_most": at_most,
+        }
+        return [(session_id, created_at) for session_id, created_at in self._ask("list_sessions", parameters)]
+
+    def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        return self._warehouse.query(catalog.query(name), parameters, operation=name).rows
+
+    def _state(self, slots: Sequence[_Slot], until: int, with_messages: bool) -> State:
+        if all(slot.schema_version == self._upcast.current for slot in slots):
+            return {
+                (slot.field, slot.key): Written(_canonical(slot.text), slot.version, slot.event_id)
+                for slot in slots
+                if not slot.removed and (with_messages or slot.field != "message")
+            }
+        rows = self._changes(_day_of(slots[0].session_id, slots[0].created_at), 0, until, LAST_VERSION)
+        state = fold(self._events(rows))
+        return {slot: written for slot, written in state.items() if with_messages or slot[0] != "message"}
+
+    def _changes(self, scope: Parameters, after: int, until: int, versions: int) -> list[tuple[Any, ...]]:
+        return self._ask("read_events", {**scope, "after_version": after, "until_version": until, "versions": versions})
+
+    def _events(self, rows: Sequence[tuple[Any, ...]], *, upcast: bool = True) -> Iterator[RecordedEvent]:
         # Two events may share a version; an event_id stands for one event.
-        for _, rows in groupby(self._changes(scope, after, until), key=lambda row: row[1:3]):
-            yield self._upcast(_event(list(rows)))
+        for _, of_event in groupby(rows, key=lambda row: row[1:3]):
+            event = _event(list(of_event))
+            yield self._upcast(event) if upcast else event
 
 
-def _head(session_id: str, slots: Iterable[_Slot]) -> Head:
+def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
+    """The ids of sessions and the half-open span in which they were created, as parameters."""
+    return {
+        "session_ids": list(created),
+        "created_from": min(created.values()).astimezone(UTC),
+        "created_until": max(created.values()).astimezone(UTC) + INSTANT,
+    }
+
+
+def _day_of(session_id: str, created_at: datetime) -> dict[str, Any]:
+    """The parameters of the table functions."""
+    first_day, next_day = creation_day(created_at)
+    return {"session_id": session_id, "first_day": first_day, "next_day": next_day}
+
+
+def _head(slots: Iterable[_Slot]) -> Head:
     """Where a session stood: the last of its slots in the order of events was written by its last event."""
     last = max(slots, key=lambda slot: (slot.version, slot.event_id))
     return Head(
-        session_id,
+        last.session_id,
         last.user_id,
         last.created_at,
         last.version,
-        last.session_updated_at,
+        last.updated_at,
         last.event_hash,
         last.store_id,
     )
-
-
-def _state(slots: Iterable[_Slot]) -> State:
-    return {
-        (slot.field, slot.key): Written(_canonical(slot.text), slot.version, slot.event_id)
-        for slot in slots
-        if not slot.removed
-    }
 
 
 def _canonical(text: str | None) -> str | None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from ledger.errors import ConfigurationError
-from ledger.warehouse.base import Warehouse
+from ledger.warehouse.base import RelayedWarehouse
 
 #: Rows in one batch: large enough that a batch's fixed cost is small, small enough to hold in memory.
 BATCH_ROWS = 50_000
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 def catch_up(
     source: Source,
-    warehouse: Warehouse,
+    warehouse: RelayedWarehouse,
     *,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] | None = None,
@@ -81,7 +81,7 @@ def catch_up(
     return sent
 
 
-def _continues(source: Source, warehouse: Warehouse, checkpoint: int) -> bool:
+def _continues(source: Source, warehouse: RelayedWarehouse, checkpoint: int) -> bool:
     """Whether the store still has the row at the checkpoint, and it is the one that the warehouse has."""
     rows = source.rows_after(checkpoint - 1, 2)  # of two, the one that may be cut is left out
     if not rows or rows[0][0] != checkpoint:

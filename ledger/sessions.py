@@ -105,11 +105,12 @@ class SessionLedger:
             del updates["question"]
         changes = changes_of(updates)
         changes += planned_calls(updates.get("constraints"), {}, changes)
+        given = envelope.get("event_id")
+        begins = session_id is None and given is None
         if session_id is None:
-            given = envelope.get("event_id")
             session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
         envelope.setdefault("expected_version", 0)
-        self._append(session_id, "session.created", changes, envelope, user_id=user_id)
+        self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
         return session_id
 
     def get_session(
@@ -365,6 +366,7 @@ class SessionLedger:
         *,
         user_id: str | None = None,
         event_id: str | None = None,
+        begins: bool = False,
     ) -> Appended:
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
@@ -377,6 +379,7 @@ class SessionLedger:
             envelope.get("occurred_at"),
             user_id,
             "event_id" in envelope,
+            begins,
         )
         return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
-from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb import DuckDBWarehouse
 
@@ -29,7 +28,7 @@ class Target(Protocol):
         """Replace all rows by these: ``(seq, *row)``."""
         ...
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Answer: ...
+    def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer: ...
 
 
 class OnDuckDB(DuckDBWarehouse):
@@ -49,45 +48,31 @@ class OnDuckDB(DuckDBWarehouse):
 
 
 class OnEmulator:
-    """A dataset of the emulator, filled by the plain client."""
+    """A dataset of the emulator, created, written and queried by the ledger's own warehouse."""
 
     def __init__(self, emulator: Emulator, dataset: str) -> None:
-        self._client = emulator.client
-        self._names = (emulator.project, dataset)
-        for item in catalog.objects():
-            self._run(catalog.statement(item))
+        from bigquery_stores import environment
+        from ledger.warehouse.bigquery.settings import Dataset
+        from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+        self.warehouse = BigQueryWarehouse(Dataset(emulator.project, dataset), environment=environment(emulator))
+        self.warehouse.create()
+        self.query = self.warehouse.query
 
     def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+
+        from ledger.warehouse.rows import record_batch
+
         for table in ("session_events", "session_index"):
-            self._run(f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
-        events = [_as_json(dict(zip(ROW, row[1:], strict=True))) for row in rows]
-        created = {row["session_id"]: row for row in events}
-        index = [{name: row[name] for name in ("session_id", "created_at", "user_id")} for row in created.values()]
-        for table, content in (("session_events", events), ("session_index", index)):
-            assert self._client.insert_rows_json(".".join((*self._names, table)), content) == []
+            self.warehouse.run("empty", f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
+        batch = record_batch([row[1:] for row in rows])
+        self.warehouse.append("session_events", batch)
+        created = {row["session_id"]: row for row in batch.select(["session_id", "created_at", "user_id"]).to_pylist()}
+        self.warehouse.append("session_index", pa.RecordBatch.from_pylist(list(created.values())))
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        result = self._run(sql, parameters)
-        columns = tuple(field.name for field in result.schema)
-        return Answer(columns, [tuple(row.values()) for row in result])
-
-    def _run(self, sql: str, parameters: Parameters | None = None) -> Any:
-        from google.cloud import bigquery
-
-        kinds = {str: "STRING", int: "INT64", datetime: "TIMESTAMP"}
-        config = bigquery.QueryJobConfig(
-            query_parameters=[
-                bigquery.ScalarQueryParameter(name, kinds[type(value)], value)
-                for name, value in (parameters or {}).items()
-            ]
-        )
-        return self._client.query(catalog.bind(sql, *self._names), job_config=config).result()
-
-
-def _as_json(row: dict[str, Any]) -> dict[str, Any]:
-    for name in ("occurred_at", "recorded_at", "created_at"):
-        row[name] = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row[name])).isoformat()
-    return {**row, "removed": bool(row["removed"])}
+    def close(self) -> None:
+        self.warehouse.close()
 
 
 def comparable(rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, ...]]:

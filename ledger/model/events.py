@@ -56,6 +56,7 @@ class NewEvent:
         occurred_at: When it happened by the caller's clock; the store's time of recording where None.
         user_id: The owner; needed by the event that begins a session, and only there.
         may_repeat: False where the event_id was made for this very append, so that no store need look for it.
+        begins: True where the session's id was, so that no store need look for the session.
     """
 
     event_type: str
@@ -65,6 +66,7 @@ class NewEvent:
     occurred_at: datetime | None = None
     user_id: str | None = None
     may_repeat: bool = True
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class PreparedEvent(NamedTuple):
     occurred_at: int | None
     user_id: str | None
     may_repeat: bool
+    begins: bool
 
 
 def check_event_type(event_type: object) -> None:
@@ -179,20 +182,19 @@ def prepare(event: NewEvent) -> PreparedEvent:
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
     if characters * 4 + len(changes) * ROW_BYTES > MAX_EVENT_BYTES:
         check_size(changes)
-    return PreparedEvent(
-        event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id, event.may_repeat
-    )
+    envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
+    return PreparedEvent(*envelope, event.may_repeat, event.begins)
 
 
-def check_size(changes: Sequence[PreparedChange | RecordedChange]) -> None:
-    """Raise ValueTooLarge where an event takes more than ``MAX_EVENT_BYTES``: its keys, its values and its rows."""
+def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
+    """Raise ValueTooLarge where an event takes more than ``limit`` bytes: its keys, its values and its rows."""
     size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * ROW_BYTES
-    if size > MAX_EVENT_BYTES:
+    if size > limit:
         raise ValueTooLarge(
-            f"The event has {size:,} bytes; one event takes at most {MAX_EVENT_BYTES:,} (the limit of a BigQuery write "
+            f"The event has {size:,} bytes; one event takes at most {limit:,} (the limit of a BigQuery write "
             "request). Store large content elsewhere and record where it is, or split the event.",
             size=size,
-            limit=MAX_EVENT_BYTES,
+            limit=limit,
         )
 
 

@@ -7,13 +7,13 @@ Erasing a value therefore leaves the chain whole, and changing one breaks it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 import orjson
 
 from ledger.errors import CorruptEvent
-from ledger.model.events import RecordedEvent
+from ledger.model.events import PreparedChange, RecordedEvent
 from ledger.model.instants import to_micros
 
 
@@ -36,6 +36,32 @@ def event_hash(
         changes: field, key, removed and value_hash of each change, in any order.
     """
     return sha256(orjson.dumps([prev_hash, envelope, sorted(changes, key=lambda change: change[:2])])).hexdigest()
+
+
+#: field, key, text, removed, value_hash and value_salt of a change.
+Sealed = tuple[str, str, str | None, bool, str | None, str | None]
+
+
+def seal(
+    prev_hash: str | None,
+    envelope: tuple[str, int, str, str, str, str | None, int, int, int, int],
+    changes: Sequence[PreparedChange],
+    salts: Sequence[str | None],
+) -> tuple[list[Sealed], str]:
+    """An event's changes with their hashes, and the hash of the event.
+
+    Args:
+        prev_hash, envelope: As for ``event_hash``.
+        changes: Of the event.
+        salts: One for each change, None for a removal.
+    """
+    sealed = [
+        (*change, None if salt is None else value_hash(salt, change.text or ""), salt)
+        for change, salt in zip(changes, salts, strict=True)
+    ]
+    return sealed, event_hash(
+        prev_hash, envelope, [(field, key, removed, digest) for field, key, _, removed, digest, _ in sealed]
+    )
 
 
 def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int:

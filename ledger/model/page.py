@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
+from ledger.errors import InvalidInput
+from ledger.model.values import check_text, check_whole
+
 T = TypeVar("T")
+#: Items of one page, at most.
+MAX_LIMIT = 10_000
+_CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
+
+
+def check_limit(limit: int) -> None:
+    """Raise InvalidInput unless ``limit`` is 1 to ``MAX_LIMIT``."""
+    check_whole(limit, "limit", at_least=1, at_most=MAX_LIMIT)
+
+
+def position_of(after: str) -> tuple[int, str]:
+    """The number and the id that a page's ``next`` is made of, as ``number:id``.
+
+    Raises:
+        InvalidInput: No page gave it.
+    """
+    found = _CURSOR.fullmatch(after) if isinstance(after, str) else None
+    if found is None:
+        raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
+    return int(found[1]), check_text(found[2], "after")
 
 
 class Page(Sequence[T], Generic[T]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,15 +14,13 @@ from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import State, Written, fold
 from ledger.model.instants import EPOCH, from_micros, to_micros
-from ledger.model.page import Page
+from ledger.model.page import Page, check_limit, position_of
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
 from ledger.stores.base import SessionQuery
 from ledger.stores.sqlite_schema import ROW
 
-MAX_LIMIT = 10_000
-_CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 HEAD = "SELECT user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads WHERE session_id = ?"
 _COLUMNS = ", ".join(ROW)
 _SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
@@ -164,7 +161,7 @@ def messages(
             _MESSAGES + "ORDER BY s.version DESC, s.key DESC LIMIT ?", (session_id, limit)
         ).fetchall()
         return Page([_message(*row) for row in reversed(rows)])
-    version, key = (0, "") if after is None else _cursor(after)
+    version, key = (0, "") if after is None else position_of(after)
     rows = connection.execute(
         _MESSAGES + "AND (s.version, s.key) > (?, ?) ORDER BY s.version, s.key LIMIT ?",
         (session_id, version, key, limit + 1),
@@ -181,7 +178,7 @@ def sessions(
     conditions, parameters = _conditions(query)
     if after is not None:
         conditions.append("(created_at, session_id) < (?, ?)")
-        parameters.extend(_cursor(after))
+        parameters.extend(position_of(after))
     heads = connection.execute(
         "SELECT session_id, user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads "  # noqa: S608
         f"{'WHERE ' if conditions else ''}{' AND '.join(conditions)} "
@@ -215,11 +212,6 @@ def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> Sequence
     return rows
 
 
-def check_limit(limit: int) -> None:
-    """Raise InvalidInput unless ``limit`` is 1 to ``MAX_LIMIT``."""
-    check_whole(limit, "limit", at_least=1, at_most=MAX_LIMIT)
-
-
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
@@ -251,13 +243,6 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
         check_text(name, "The name of an attribute")
         require(looked_up.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
     return conditions, parameters
-
-
-def _cursor(after: str) -> tuple[int, str]:
-    found = _CURSOR.fullmatch(after) if isinstance(after, str) else None
-    if found is None:
-        raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
-    return int(found[1]), check_text(found[2], "after")
 
 
 def _message(key: str, version: int, text: str | None) -> Message:

@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, MAX_CHANGES, Appended, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
 from ledger.model.fold import fold
-from ledger.model.ids import check_created_at, created_at_for, created_at_of
-from ledger.model.instants import to_micros
-from ledger.model.integrity import event_hash, value_hash, verify
+from ledger.model.ids import created_at_for
+from ledger.model.instants import from_micros, to_micros
+from ledger.model.integrity import seal
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_whole
 from ledger.stores import sqlite_read as read
+from ledger.stores.checks import Standing, by_session, check_expected, conflict, take_over
 from ledger.stores.sqlite_schema import ROW
 
 _INSERT_ROW = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"  # noqa: S608
@@ -72,7 +71,8 @@ def append(
         version = _recorded_version(connection, session_id, event)
         if version is not None:
             return Appended(session_id, version, event.event_id, replayed=True)
-    user_id = _check_expected(session_id, head, event, expected_version)
+    version, owner = (0, None) if head is None else (head[2], head[0])
+    user_id = check_expected(session_id, version, owner, event, expected_version)
     recorded_at = to_micros(now)
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
@@ -81,15 +81,9 @@ def append(
         version += 1
         recorded_at = max(recorded_at, updated_at)
     occurred_at = recorded_at if event.occurred_at is None else event.occurred_at
-    changes = [
-        (*change, None if salt is None else value_hash(salt, change.text or ""), salt)
-        for change, salt in zip(event.changes, salts, strict=True)
-    ]
     before = (session_id, version, event.event_id, event.event_type)
     after = (user_id, event.actor, occurred_at, recorded_at, created_at, schema_version)
-    hashed = event_hash(
-        prev_hash, (*before, *after), [(field, key, gone, digest) for field, key, _, gone, digest, _ in changes]
-    )
+    changes, hashed = seal(prev_hash, (*before, *after), event.changes, salts)
     if head is None:
         owned_by = store_id
         connection.execute(_PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
@@ -117,16 +111,10 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
     Raises:
         IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
     """
-    sessions: dict[str, dict[str, RecordedEvent]] = {}
-    for event in events:
-        known = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, event)
-        if known != event:
-            raise _conflict(event.session_id, event.event_id)
+    sessions = by_session(events)
     with _all_or_none(connection):
         return sum(
-            _ingest_session(
-                connection, session_id, sorted(of_session.values(), key=lambda event: event.position), now, upcast
-            )
+            _ingest_session(connection, session_id, of_session, now, upcast)
             for session_id, of_session in sessions.items()
         )
 
@@ -156,49 +144,23 @@ def _ingest_session(
     connection: sqlite3.Connection, session_id: str, events: Sequence[RecordedEvent], now: datetime, upcast: Upcaster
 ) -> int:
     head = connection.execute(read.HEAD, (session_id,)).fetchone()
-    version, prev_hash = (0, None) if head is None else (head[2], head[4])
-    new = [event for event in events if head is None or not _is_recorded(connection, event)]
-    if not new:
+    standing = None if head is None else Standing(head[0], from_micros(head[1]), head[2], head[4])
+    taken = take_over(events, standing, lambda event: _is_recorded(connection, event), now)
+    if taken is None:
         return 0
-    if new[0].version <= version:
-        raise WrongExpectedVersion(
-            f"Session {session_id} has version {version} here, and another event {new[0].version} in what is "
-            "brought in: it went on in two places. Nothing was written; bring it in under another id.",
-            session_id=session_id,
-            expected=new[0].version - 1,
-            actual=version,
-        )
-    check_created_at(new[0].created_at, now)
-    last = new[-1]
-    _check_fixed(new, (last.user_id, to_micros(last.created_at)) if head is None else head[:2])
-    verify(new, prev_hash)
-    # Events without a hash (from a store that keeps no chain) are passed over: the next one follows the last hash.
-    chained = next((event.event_hash for event in reversed(new) if event.event_hash is not None), prev_hash)
-    for event in new:
+    for event in taken.events:
         _write_recorded(connection, event)
-    updated_at = to_micros(max(event.recorded_at for event in new))
+    last, updated_at = taken.events[-1], to_micros(taken.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
-        connection.execute(_PUT_HEAD, (*fixed, last.version, updated_at, chained, read.meta(connection, "store_id")))
+        owner = read.meta(connection, "store_id")
+        connection.execute(_PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
     else:
-        connection.execute(
-            _MOVE_HEAD, (last.version, max(updated_at, head[3]), chained, session_id, version, prev_hash)
-        )
-    if any(event.schema_version != upcast.current for event in new):
+        move = (last.version, max(updated_at, head[3]), taken.event_hash, session_id, head[2], head[4])
+        connection.execute(_MOVE_HEAD, move)
+    if any(event.schema_version != upcast.current for event in taken.events):
         _refold_session(connection, session_id, upcast)
-    return len(new)
-
-
-def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, int]) -> None:
-    """Raise InvalidInput where events are not of one owner and creation time, or would not fit one append."""
-    for event in events:
-        where = f"Session {event.session_id}, version {event.version}"
-        if (event.user_id, to_micros(event.created_at)) != fixed:
-            raise InvalidInput(f"{where} has another owner or created_at than its session; they never change.")
-        if created_at_of(event.session_id) not in (None, event.created_at):
-            raise InvalidInput(f"{where} has a created_at that is not the time inside the session's id.")
-        if not 1 <= len(event.changes) <= MAX_CHANGES:
-            raise InvalidInput(f"{where} holds {len(event.changes):,} changes; an event holds 1 to {MAX_CHANGES:,}.")
+    return len(taken.events)
 
 
 def _write_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> None:
@@ -250,28 +212,6 @@ def _refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upc
         connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, row[0], value))
 
 
-def _check_expected(session_id: str, head: tuple[Any, ...] | None, event: PreparedEvent, expected: int) -> str:
-    """The session's owner, once the event is known to fit its head."""
-    actual = 0 if head is None else head[2]
-    if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, actual):
-        raise WrongExpectedVersion(
-            f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and "
-            "decide anew.",
-            session_id=session_id,
-            expected=expected,
-            actual=actual,
-        )
-    owner = event.user_id if head is None else head[0]
-    if owner is None:
-        raise SessionNotFound(
-            f"There is no session {session_id}; nothing was written. Begin it with create_session().",
-            session_id=session_id,
-        )
-    if event.user_id not in (None, owner):
-        raise InvalidInput(f"Session {session_id} has another owner; user_id never changes.")
-    return str(owner)
-
-
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
     """The version at which this very event stands already; None where its id is new here."""
     rows = connection.execute(_FIND_EVENT, (session_id, event.event_id)).fetchall()
@@ -280,7 +220,7 @@ def _recorded_version(connection: sqlite3.Connection, session_id: str, event: Pr
     here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
     there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
     if rows[0][1] != event.event_type or here != there:
-        raise _conflict(session_id, event.event_id)
+        raise conflict(session_id, event.event_id)
     return int(rows[0][0])
 
 
@@ -289,14 +229,5 @@ def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
     here = {(row[2], row[3], row[4], bool(row[5]), row[6]) for row in rows}
     there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
     if rows and (rows[0][:2] != (event.version, event.event_type) or here != there):
-        raise _conflict(event.session_id, event.event_id)
+        raise conflict(event.session_id, event.event_id)
     return bool(rows)
-
-
-def _conflict(session_id: str, event_id: str) -> IdempotencyConflict:
-    return IdempotencyConflict(
-        f"Session {session_id} has an event {event_id} already, with other content; nothing was written. "
-        "Use a new event_id for a new event.",
-        session_id=session_id,
-        event_id=event_id,
-    )

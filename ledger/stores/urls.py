@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.clock import Clock, NewId
 from ledger.errors import ConfigurationError
 from ledger.stores.base import EventStore
+
+if TYPE_CHECKING:
+    from ledger.warehouse.bigquery.settings import Dataset
 
 
 class SqliteFile(NamedTuple):
@@ -16,18 +19,22 @@ class SqliteFile(NamedTuple):
     synchronous: str
 
 
-def parse_url(url: str) -> SqliteFile:
+def parse_url(url: str) -> SqliteFile | Dataset:
     """What a URL says; nothing is opened.
 
     Raises:
         ConfigurationError: No store is behind such a URL.
     """
     scheme, separator, rest = url.partition("://")
+    if scheme == "bigquery" and separator:
+        from ledger.warehouse.bigquery.settings import parse
+
+        return parse(rest)
     path, _, options = rest.partition("?")
     if scheme != "sqlite" or not separator or not path.startswith("/") or path == "/":
         raise ConfigurationError(
-            f"The ledger's URL is {url!r}; it must look like sqlite:///ledger.db (a path from here) or "
-            "sqlite:////var/lib/ledger.db (a path from the root)."
+            f"The ledger's URL is {url!r}; it must look like sqlite:///ledger.db (a path from here), "
+            "sqlite:////var/lib/ledger.db (a path from the root) or bigquery://PROJECT/DATASET."
         )
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)
     synchronous = settings.pop("synchronous", "FULL").upper()
@@ -37,12 +44,16 @@ def parse_url(url: str) -> SqliteFile:
 
 
 def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStore:
-    """The event store behind a URL.
+    """The event store behind a URL. ``create`` is about a file; in BigQuery nothing is ever created by opening.
 
     Raises:
         ConfigurationError: No store is behind such a URL.
     """
     file = parse_url(url)
+    if not isinstance(file, SqliteFile):
+        from ledger.stores.bigquery import BigQueryStore
+
+        return BigQueryStore(file, clock=clock, ids=ids)
     from ledger.stores.sqlite import SqliteStore
 
     return SqliteStore(file.path, create=create, synchronous=file.synchronous, clock=clock, ids=ids)

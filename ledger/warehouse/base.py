@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
-#: What a statement may take as a named parameter: text, numbers, booleans and aware datetimes.
+#: What a statement may take as a named parameter: text, numbers, booleans, aware datetimes, and lists of one of them.
 Parameters = Mapping[str, Any]
 
 
@@ -26,13 +26,7 @@ class Answer:
 
 
 class Warehouse(Protocol):
-    """Five methods, and a context manager that keeps what connection it has while entered."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    """What answers the ledger's GoogleSQL."""
 
     def create(self) -> None:
         """Create the tables, views and functions of ``sql/`` where they are missing or old; rows are kept.
@@ -42,18 +36,33 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
+    def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Answer one GoogleSQL SELECT; nothing can be changed by it.
 
         Args:
             sql: One statement. Bare names are the ledger's objects; so are `${project}.${dataset}.name` in backticks.
             parameters: Values of its ``@name`` parameters.
+            operation: What it is asked for, in a warehouse that keeps accounts of its jobs.
 
         Raises:
             InvalidInput: It is not one SELECT, or does not fit the tables; the message says where.
             StoreUnavailable: The warehouse cannot answer now.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of the warehouse; calling it again does nothing."""
+        ...
+
+
+class RelayedWarehouse(Warehouse, Protocol):
+    """A warehouse that a relay feeds, and a context manager that keeps what connection it has while entered."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def checkpoint(self, store_id: str) -> int:
         """The last ``seq`` of a store whose row is here; 0 where none is."""
@@ -77,8 +86,4 @@ class Warehouse(Protocol):
             CorruptEvent: A row is not of the form above; nothing was added.
             StoreUnavailable: The warehouse cannot take rows now; nothing was added.
         """
-        ...
-
-    def close(self) -> None:
-        """Let go of the warehouse; calling it again does nothing."""
         ...

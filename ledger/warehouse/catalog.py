@@ -109,11 +109,23 @@ def bind(sql: str, project: str | None = None, dataset: str | None = None) -> st
     """
     if project is None or dataset is None:
         return _NAME.sub(r"`\1`", sql)
+    check_names(project, dataset)
+    return _NAME.sub(lambda match: f"`{project}.{dataset}.{match[1]}`", sql)
+
+
+def check_names(project: str, dataset: str) -> None:
+    """Raise ConfigurationError unless these are names that BigQuery gives projects and datasets."""
     if not _PROJECT.fullmatch(project):
         raise ConfigurationError(f"{project!r} is no project id: lower-case letters, digits and hyphens, 6 to 30.")
     if not _DATASET.fullmatch(dataset):
         raise ConfigurationError(f"{dataset!r} is no dataset id: letters, digits and underscores.")
-    return _NAME.sub(lambda match: f"`{project}.{dataset}.{match[1]}`", sql)
+
+
+@cache
+def query(name: str) -> str:
+    """A statement of ``sql/statements/``, which takes parameters and creates nothing; its header comment left out."""
+    source = (sql_folder() / "statements" / f"{name}.sql").read_text(encoding="utf-8")
+    return re.sub(r"\A(--[^\n]*\n)+", "", source)
 
 
 def statement(item: SqlObject) -> str:

@@ -37,6 +37,20 @@ def query_to_duckdb(sql: str) -> str:
     Raises:
         InvalidInput: It cannot be parsed, is no single statement, or would change something.
     """
+    tree = check_query(sql)
+    _name_columns(tree)
+    try:
+        return _render(tree)
+    except (sqlglot.errors.UnsupportedError, ValueError) as error:  # a ValueError of its JSON paths
+        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL: {_first_line(error)}") from error
+
+
+def check_query(sql: str) -> exp.Query:
+    """One GoogleSQL SELECT, parsed.
+
+    Raises:
+        InvalidInput: It cannot be parsed, is no single statement, or would change something.
+    """
     try:
         trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError as error:
@@ -46,11 +60,7 @@ def query_to_duckdb(sql: str) -> str:
     (tree,) = trees
     if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.DDL, exp.Command, exp.Into) is not None:
         raise InvalidInput("Only SELECT is answered here; the ledger's rows are written by appending events.")
-    _name_columns(tree)
-    try:
-        return _render(tree)
-    except (sqlglot.errors.UnsupportedError, ValueError) as error:  # a ValueError of its JSON paths
-        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL: {_first_line(error)}") from error
+    return tree
 
 
 def statement_to_duckdb(item: catalog.SqlObject) -> str:

@@ -93,12 +93,13 @@ class DuckDBWarehouse:
                 connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
         self._ready = True
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
+    def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Answer one GoogleSQL SELECT.
 
         Args:
             sql: One statement; bare names are the ledger's objects.
             parameters: Values of its ``@name`` parameters.
+            operation: Not looked at; DuckDB keeps no accounts.
 
         Raises:
             InvalidInput: It is not one SELECT, or does not fit the tables.

@@ -51,7 +51,18 @@ def arrow_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
         raise CorruptEvent(f"Rows {rows[0][0]} to {rows[-1][0]} of the store are not as recorded: {error}") from error
 
 
+def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows of the table as BigQuery's Storage Write API takes them: instants carry their zone.
+
+    Args:
+        rows: Rows without ``seq``; times in microseconds since 1970, values as JSON text.
+    """
+    arrays = [_array(values, kind) for values, kind in zip(zip(*rows, strict=True), COLUMNS.values(), strict=True)]
+    zoned = [array.cast(pa.timestamp("us", tz="UTC")) if array.type == _INSTANT else array for array in arrays]
+    return pa.RecordBatch.from_arrays(zoned, names=list(COLUMNS))
+
+
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if kind == pa.bool_():  # Arrow takes no 0 and 1 for booleans
-        return pa.array(values, pa.int8()).cast(kind)
+        return pa.array([bool(value) for value in values], kind)
     return pa.array(values, kind)

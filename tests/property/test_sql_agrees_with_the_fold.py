@@ -42,8 +42,9 @@ def on_duckdb(tmp_path_factory: pytest.TempPathFactory) -> OnDuckDB:
 
 @pytest.fixture(scope="module")
 def on_emulator(emulator: Any) -> Iterator[OnEmulator]:
-    emulator.client.create_dataset("agreement")
-    yield OnEmulator(emulator, "agreement")
+    target = OnEmulator(emulator, "agreement")
+    yield target
+    target.close()
     emulator.client.delete_dataset("agreement", delete_contents=True)
 
 

@@ -1,0 +1,292 @@
+"""Appends straight to BigQuery: lenient ones over a stream, checked ones in a transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+import pyarrow as pa
+
+from ledger.errors import CorruptEvent, StoreUnavailable
+from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
+from ledger.model.ids import created_at_for, created_at_of
+from ledger.model.instants import from_micros, to_micros
+from ledger.model.integrity import Sealed, seal
+from ledger.model.session import Head
+from ledger.projection import Projection, span_of
+from ledger.stores.checks import check_expected, conflict
+from ledger.warehouse import catalog
+from ledger.warehouse.bigquery.errors import OutcomeLost
+from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.rows import record_batch
+
+#: How often an append is made anew because another writer moved the session's head meanwhile.
+RACES = 50
+#: Sessions that a process remembers.
+KNOWN_SESSIONS = 4096
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Known:
+    """What this process knows of one session; its appends to it come one after the other, under ``lock``.
+
+    Attributes:
+        head: Where it stood when it was last looked at; None where that is not known.
+        strict: Whether appends to it are checked; of no meaning without a head.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    head: Head | None = None
+    strict: bool = False
+
+
+class KnownSessions:
+    """The sessions that this process appended to last; those in use are never forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_use: WeakValueDictionary[str, Known] = WeakValueDictionary()
+        self._recent: OrderedDict[str, Known] = OrderedDict()
+
+    def __getitem__(self, session_id: str) -> Known:
+        with self._lock:
+            known = self._in_use.get(session_id)
+            if known is None:
+                known = self._in_use[session_id] = Known()
+            self._recent[session_id] = known
+            self._recent.move_to_end(session_id)
+            if len(self._recent) > KNOWN_SESSIONS:
+                self._recent.popitem(last=False)
+            return known
+
+
+class Appender:
+    """Records one event at a time.
+
+    Args:
+        warehouse, projection: Of the dataset.
+        store_id: Written into rows.
+        strict: Whether sessions that begin here are to be strict.
+        schema_version: Of the rows written.
+    """
+
+    def __init__(
+        self, warehouse: BigQueryWarehouse, projection: Projection, store_id: str, *, strict: bool, schema_version: int
+    ) -> None:
+        self._warehouse = warehouse
+        self._projection = projection
+        self._store_id = store_id
+        self._strict = strict
+        self._schema_version = schema_version
+        # Transactions that update one table abort each other: those of one process need not even try.
+        self._one_transaction = threading.Lock()
+
+    def append(
+        self,
+        session_id: str,
+        known: Known,
+        event: PreparedEvent,
+        salts: Sequence[str | None],
+        expected: int,
+        now: datetime,
+    ) -> Appended:
+        """Record an event; see ``EventStore.append``. To be called with the lock of ``known`` held.
+
+        Raises:
+            OutcomeLost: It may be recorded; ``known`` is to be forgotten.
+        """
+        lost: OutcomeLost | None = None
+        for _ in range(RACES):
+            version = self._look(session_id, known, event, expected)
+            if version is not None:
+                self._check_same(session_id, event, version)
+                return Appended(session_id, version, event.event_id, replayed=lost is None)
+            head = known.head
+            at, owner = (0, None) if head is None else (head.version, head.user_id)
+            user_id = check_expected(session_id, at, owner, event, expected)
+            strict = self._strict if head is None else known.strict
+            if head is None:
+                head = self._begin(session_id, user_id, strict, now)
+            made = _Made(session_id, event, head, max(to_micros(now), to_micros(head.updated_at)))
+            if strict:
+                outcome, lost = self._append_checked(made, salts)
+                if outcome != "appended":  # somebody else was first, or this very event is there: look again
+                    known.head = None
+                    continue
+            else:
+                self._append_lenient(made)
+            known.head, known.strict = made.head_after(self._store_id), strict
+            return Appended(session_id, made.version, event.event_id)
+        raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
+
+    def look_up(self, session_id: str, known: Known, event_id: str) -> int | None:
+        """Find out where a session stands, and the version of one of its events; None where that is not there."""
+        known.head = None
+        created_at = self._projection.creation_of(session_id)
+        if created_at is None:
+            return None
+        parameters = {**span_of({session_id: created_at}), "event_id": event_id}
+        for row in self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows:
+            _, user_id, created_at, version, updated_at, event_hash, store_id, strict, event_version = row
+            known.head = Head(session_id, user_id, created_at, version, updated_at, event_hash, store_id)
+            known.strict = strict
+            return None if event_version is None else int(event_version)
+        return None
+
+    def _look(self, session_id: str, known: Known, event: PreparedEvent, expected: int) -> int | None:
+        """The version of the event where it is recorded; what is known well enough is not asked for."""
+        head = known.head
+        if head is None and event.begins:
+            return None
+        if head is not None and not event.may_repeat and expected in (ANY_VERSION, head.version):
+            return None
+        return self.look_up(session_id, known, event.event_id)
+
+    def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime) -> Head:
+        """The head, at version 0, of a session that is about to begin."""
+        created_at = created_at_for(session_id, now)
+        if created_at_of(session_id) is None:
+            # An earlier attempt may have come as far as the index; of several times there the first one holds.
+            found = self._projection.creation_of(session_id)
+            if found is None and not strict:
+                index = {"session_id": [session_id], "created_at": [created_at], "user_id": [user_id]}
+                schema = pa.schema(
+                    [
+                        ("session_id", pa.string()),
+                        ("created_at", pa.timestamp("us", tz="UTC")),
+                        ("user_id", pa.string()),
+                    ]
+                )
+                self._warehouse.append("session_index", pa.RecordBatch.from_pydict(index, schema=schema))
+                found = self._projection.creation_of(session_id)
+            created_at = found or created_at
+        return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id)
+
+    def _append_lenient(self, made: _Made) -> None:
+        rows = made.rows([(*change, None, None) for change in made.event.changes], self._schema_version, self._store_id)
+        created = {made.session_id: made.head.created_at}
+
+        def landed() -> bool:
+            parameters = {**span_of(created), "event_id": made.event.event_id}
+            answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
+            return any(row[-1] is not None for row in answer.rows)
+
+        self._warehouse.append("session_events", record_batch(rows), landed=landed)
+
+    def _append_checked(self, made: _Made, salts: Sequence[str | None]) -> tuple[str, OutcomeLost | None]:
+        """How the transaction went, and the last answer that was lost before one came.
+
+        Asked again after a lost answer it finds the event, if that was recorded: nothing is written twice.
+        """
+        changes, made.event_hash = seal(
+            made.head.event_hash, made.envelope(self._schema_version), made.event.changes, salts
+        )
+        lost: OutcomeLost | None = None
+
+        def once() -> str:
+            nonlocal lost
+            try:
+                with self._one_transaction:
+                    answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
+            except OutcomeLost as error:
+                lost = error
+                raise
+            return str(answer.rows[0][0])
+
+        parameters = made.parameters(changes, self._schema_version, self._store_id)
+        try:
+            return self._warehouse.retry("The checked append", once), lost
+        except StoreUnavailable as error:
+            if lost is not None:
+                raise OutcomeLost(f"{lost}") from error
+            raise
+
+    def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
+        """Raise IdempotencyConflict unless a recorded event is the one that is sent again."""
+        recorded = [
+            found
+            for found in self._projection.events(session_id, after=version - 1, until=version, upcast=False)
+            if found.event_id == event.event_id
+        ]
+        if not recorded:
+            raise CorruptEvent(
+                f"Session {session_id}, version {version}: the event cannot be read.", session_id=session_id
+            )
+        if recorded[0].event_type != event.event_type or slots_of(recorded[0]) != {tuple(it) for it in event.changes}:
+            raise conflict(session_id, event.event_id)
+
+
+def slots_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
+    """What an event wrote: field, key, text and removed of each change."""
+    return {(change.field, change.key, change.text, change.removed) for change in event.changes}
+
+
+@dataclass(slots=True)
+class _Made:
+    """An event with its place behind a head; times are microseconds since 1970."""
+
+    session_id: str
+    event: PreparedEvent
+    head: Head
+    recorded_at: int
+    event_hash: str | None = None
+
+    @property
+    def version(self) -> int:
+        return self.head.version + 1
+
+    @property
+    def occurred_at(self) -> int:
+        return self.recorded_at if self.event.occurred_at is None else self.event.occurred_at
+
+    def envelope(self, schema_version: int) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
+        """What ``event_hash`` covers of it."""
+        event, head = self.event, self.head
+        return (
+            *(self.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),
+            *(self.occurred_at, self.recorded_at, to_micros(head.created_at), schema_version),
+        )
+
+    def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
+        """Its rows, with the columns of ``sql/tables/session_events.sql``."""
+        *before, user_id, actor, occurred_at, recorded_at, created_at, _ = self.envelope(schema_version)
+        after = (user_id, actor, occurred_at, recorded_at, created_at, schema_version, store_id)
+        return [
+            (*before, name, key, text, removed, *after, digest, salt, self.head.event_hash, self.event_hash)
+            for name, key, text, removed, digest, salt in changes
+        ]
+
+    def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
+        """What ``append_checked`` takes."""
+        event, head = self.event, self.head
+        names = ("field", "key", "value", "removed", "value_hash", "value_salt")
+        return {
+            "session_id": self.session_id,
+            "created_at": head.created_at,
+            "user_id": head.user_id,
+            "version_before": head.version,
+            "hash_before": head.event_hash or "",
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "actor": event.actor or "",
+            "occurred_at": from_micros(self.occurred_at),
+            "recorded_at": from_micros(self.recorded_at),
+            "schema_version": schema_version,
+            "store_id": store_id,
+            "event_hash": self.event_hash or "",
+            "indexed": created_at_of(self.session_id) is None,
+            "changes": [dict(zip(names, change, strict=True)) for change in changes],
+        }
+
+    def head_after(self, store_id: str) -> Head:
+        """Where the session stands with it."""
+        head = self.head
+        recorded_at = from_micros(self.recorded_at)
+        return Head(
+            self.session_id, head.user_id, head.created_at, self.version, recorded_at, self.event_hash, store_id
+        )

@@ -1,0 +1,1 @@
+"""BigQuery as the warehouse, through Google's own clients."""

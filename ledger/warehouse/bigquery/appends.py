@@ -1,0 +1,262 @@
+"""Rows into BigQuery: over one long-lived Storage Write connection per table, or by insertAll."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
+from ledger.warehouse.bigquery.clients import ONCE, Clients
+from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+
+#: Bytes of rows in one request; the service takes 10 MB, envelope included.
+REQUEST_BYTES = 9_000_000
+#: Seconds to wait for one acknowledgement.
+ACK_SECONDS = 60.0
+#: Codes (google.rpc.Code) of refusals that no repetition mends: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION ...
+_FINAL_CODES = {3: "INVALID_ARGUMENT", 7: "PERMISSION_DENIED", 9: "FAILED_PRECONDITION", 16: "UNAUTHENTICATED"}
+_NOT_FOUND = 5
+
+
+class Transport(Protocol):
+    """One road for rows into a table; each call is acknowledged before it returns."""
+
+    def send(self, table: str, rows: pa.RecordBatch) -> None:
+        """Append rows, all or none.
+
+        Raises:
+            OutcomeLost: They may be there.
+            StoreUnavailable: They are not, and the same call may succeed later.
+            StoreRejected, ConfigurationError, ValueTooLarge: They are not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; what is under way is given up."""
+        ...
+
+
+class StorageWrites:
+    """The Storage Write API: Arrow rows on a table's default stream, one connection for all threads.
+
+    The acknowledged rows can be queried at once. Idle connections are closed by the service after some minutes; the
+    next append opens another without a word.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._connections: dict[str, _Connection] = {}
+        self._lock = threading.Lock()
+
+    def send(self, table: str, rows: pa.RecordBatch) -> None:
+        """Append rows, all or none; see ``Transport.send``."""
+        place = self._clients.place
+        path = f"projects/{self._clients.project}/datasets/{place.dataset}/tables/{table}/streams/_default"
+        with self._lock:
+            connection = self._connections.get(table)
+            if connection is None or not connection.usable:
+                connection = self._connections[table] = _Connection(self._clients, path)
+        answer = connection.append(rows)
+        try:
+            response = answer.result(ACK_SECONDS)
+        except TimeoutError as error:
+            connection.close()
+            raise OutcomeLost(f"The append to {table} was not acknowledged within {ACK_SECONDS:.0f} s.") from error
+        if response.error.code:
+            connection.introduce_again()
+            raise self._refusal(table, response)
+
+    def close(self) -> None:
+        """Close the connections; what is under way is given up."""
+        with self._lock:
+            connections = list(self._connections.values())
+            self._connections.clear()
+        for connection in connections:
+            connection.close()
+
+    def _refusal(self, table: str, response: Any) -> LedgerError:
+        code, said = response.error.code, response.error.message
+        rows = "".join(f" Row {row.index}: {row.message}." for row in response.row_errors[:3])
+        if code in _FINAL_CODES:
+            return StoreRejected(
+                f"BigQuery refused rows for {table} ({_FINAL_CODES[code]}): {said}.{rows} Where the table's columns "
+                "are not this release's, run create_sessions_table.py."
+            )
+        if code == _NOT_FOUND:
+            return ConfigurationError(f"BigQuery has no table for the rows: {said}. Run create_sessions_table.py.")
+        return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {said}")
+
+
+class _Connection:
+    """One AppendRows call: requests go out in order, and answers come back in that order."""
+
+    def __init__(self, clients: Clients, path: str) -> None:
+        self._write: Any = clients.write.transport.append_rows
+        self._path = path
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._waiting: deque[Future[Any]] = deque()
+        self._lock = threading.Lock()
+        self._call: Any = None
+        self._schema: pa.Schema | None = None
+        self.usable = True
+
+    def append(self, rows: pa.RecordBatch) -> Future[Any]:
+        """Send rows; the future holds the answer, or OutcomeLost where the call ended before one came."""
+        answer: Future[Any] = Future()
+        with self._lock:
+            if not self.usable:
+                answer.set_exception(
+                    StoreUnavailable("The connection to BigQuery was closed before the rows went out.")
+                )
+                return answer
+            self._waiting.append(answer)
+            self._requests.put(self._request(rows))
+            if self._call is None:
+                self._begin()
+        return answer
+
+    def introduce_again(self) -> None:
+        """Say table and schema with the next request: a request that was refused may not have introduced them."""
+        with self._lock:
+            self._schema = None
+
+    def close(self) -> None:
+        """End the call; what waits for an answer does not get one."""
+        with self._lock:
+            self.usable = False
+            call = self._call
+        self._requests.put(None)
+        if call is not None:
+            call.cancel()
+
+    def _request(self, rows: pa.RecordBatch) -> Any:
+        from google.cloud.bigquery_storage_v1 import types
+
+        arrow = types.AppendRowsRequest.ArrowData()
+        arrow.rows.serialized_record_batch = rows.serialize().to_pybytes()
+        request = types.AppendRowsRequest(arrow_rows=arrow)
+        if self._schema != rows.schema:  # said once, and again where it changes
+            request.arrow_rows.writer_schema.serialized_schema = rows.schema.serialize().to_pybytes()
+            request.write_stream = self._path
+            self._schema = rows.schema
+        return request
+
+    def _begin(self) -> None:
+        """Make the call, the first request being queued already: the server answers no call without one."""
+        # Google's own wrapper around this method waits here for the first answer, and adds no header for routing.
+        routing = [("x-goog-request-params", f"write_stream={self._path}")]
+        self._call = self._write(iter(self._requests.get, None), metadata=routing)
+        threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
+
+    def _receive(self) -> None:
+        """Hand each answer to whoever waits for it; when the call ends, tell the rest that theirs is lost."""
+        ended: Exception | None = None
+        try:
+            for response in self._call:
+                self._next_waiting().set_result(response)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to everybody who waits
+            ended = error
+        with self._lock:
+            self.usable = False
+            left = list(self._waiting)
+            self._waiting.clear()
+        self._requests.put(None)  # ends the thread of gRPC that reads the requests
+        for answer in left:
+            lost = OutcomeLost("BigQuery closed the connection before it acknowledged the rows.")
+            answer.set_exception(lost if ended is None else _broken(ended))
+
+    def _next_waiting(self) -> Future[Any]:
+        with self._lock:
+            return self._waiting.popleft()
+
+
+def _broken(ended: Exception) -> LedgerError:
+    """What the end of a call says of requests that had no answer: only an outright refusal says that none was done."""
+    translated = translate(ended, "The append")
+    if isinstance(translated, StoreUnavailable):
+        translated = OutcomeLost(str(translated))
+    translated.__cause__ = ended
+    return translated
+
+
+class InsertAll:
+    """The older streaming API, over REST, where no gRPC gets through. Its rows take no DML for some 30 minutes."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def send(self, table: str, rows: pa.RecordBatch) -> None:
+        """Append rows, all or none; see ``Transport.send``. Resent within a minute they are mostly kept once."""
+        name = f"{self._clients.project}.{self._clients.place.dataset}.{table}"
+        content = [_as_json(row) for row in rows.to_pylist()]
+        try:
+            errors = self._clients.rest.insert_rows_json(
+                name, content, row_ids=[_insert_id(row) for row in content], retry=ONCE, timeout=ACK_SECONDS
+            )
+        except Exception as error:
+            raise translate(error, f"The append to {table}") from error
+        if errors:
+            causes = [cause for row in errors for cause in row.get("errors", ()) if cause.get("reason") != "stopped"]
+            said = causes[0].get("message", "") if causes else str(errors[0])
+            raise StoreRejected(
+                f"BigQuery refused rows for {table}: {said} Where the table's columns are not this release's, run "
+                "create_sessions_table.py."
+            )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def requests_of(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Rows in parts that each fit a request; an event's rows, which stand together, stay together.
+
+    An event fits, since its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
+    """
+    if rows.nbytes <= REQUEST_BYTES or rows.num_rows < 2:
+        yield rows
+        return
+    middle = _boundary(rows, rows.num_rows // 2)
+    if middle is None:
+        yield rows
+        return
+    yield from requests_of(_copied(rows, 0, middle))
+    yield from requests_of(_copied(rows, middle, rows.num_rows))
+
+
+def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
+    """The first row of an event nearest to a row, the very first row left out; None for a single event."""
+    sessions, events = rows.column("session_id"), rows.column("event_id")
+
+    def begins(index: int) -> bool:
+        return bool(events[index] != events[index - 1] or sessions[index] != sessions[index - 1])
+
+    return next((index for index in (*range(near, 0, -1), *range(near + 1, rows.num_rows)) if begins(index)), None)
+
+
+def _copied(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
+    """A part of its own: a slice would still count, and send, the whole."""
+    return pa.RecordBatch.from_arrays(
+        [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
+    )
+
+
+def _as_json(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for name, value in row.items()
+    }
+
+
+def _insert_id(row: dict[str, Any]) -> str:
+    """The same for the same row: an event's change by its slot, any other row by all it holds."""
+    names = ("session_id", "event_id", "field", "key") if "event_id" in row else tuple(row)
+    text = "\0".join(str(row[name]) for name in names)
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

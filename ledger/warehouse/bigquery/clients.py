@@ -1,0 +1,158 @@
+"""Google's clients for one dataset, made when they are first needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import ConfigurationError, StoreRejected
+from ledger.warehouse.bigquery.settings import Dataset, emulator
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
+
+#: What Google's clients take for "do not try again": that is done in one place, ``retries``.
+ONCE: Any = None
+
+
+class Clients:
+    """REST and Storage clients, with Google's default credentials or none for an emulator.
+
+    Args:
+        place: The dataset; a project left out is the one that credentials or environment name.
+        environment: Where BIGQUERY_EMULATOR_HOST and BIGQUERY_EMULATOR_GRPC_HOST are looked up.
+
+    Raises:
+        ConfigurationError: An emulator's address is malformed. No client is made before one is used.
+    """
+
+    def __init__(self, place: Dataset, environment: Mapping[str, str] = os.environ) -> None:
+        self.place = place
+        self.emulator = emulator(environment)
+        self._environment = environment
+        self._making = threading.RLock()
+        self._channels: list[Any] = []
+        self._closed = False
+
+    @property
+    def project(self) -> str:
+        """The project of the dataset.
+
+        Raises:
+            ConfigurationError: It is named nowhere.
+        """
+        return self.place.project or self._default[1]
+
+    @property
+    def rest(self) -> bigquery.Client:
+        """The client of datasets, tables and queries."""
+        self._check_open()
+        with self._making:
+            return self._rest
+
+    @property
+    def write(self) -> BigQueryWriteClient:
+        """The client of the Storage Write API."""
+        self._check_open()
+        with self._making:
+            return self._write
+
+    @property
+    def read(self) -> BigQueryReadClient:
+        """The client of the Storage Read API."""
+        self._check_open()
+        with self._making:
+            return self._read
+
+    def close(self) -> None:
+        """Close the clients that were made; calling it again does nothing."""
+        with self._making:
+            self._closed = True
+            if "_rest" in self.__dict__:
+                self._rest.close()
+            for name in ("_write", "_read"):
+                if name in self.__dict__:
+                    getattr(self, name).transport.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreRejected(f"{self.place.url} is closed; open it again.")
+
+    @cached_property
+    def _default(self) -> tuple[Any, str]:
+        """Credentials and the project of the environment."""
+        named = self._environment.get("GOOGLE_CLOUD_PROJECT")
+        if self.emulator is not None:
+            from google.auth.credentials import AnonymousCredentials
+
+            credentials: Any = AnonymousCredentials()
+            project = named
+        else:
+            import google.auth
+            from google.auth.exceptions import GoogleAuthError
+
+            try:
+                credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+            except GoogleAuthError as error:
+                raise ConfigurationError(
+                    "No Google credentials were found. Run `gcloud auth application-default login`, or set "
+                    "GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set BIGQUERY_EMULATOR_HOST."
+                ) from error
+            project = named or project
+        if not self.place.project and not project:
+            raise ConfigurationError(
+                "No Google Cloud project is named: write bigquery://PROJECT/DATASET, or set GOOGLE_CLOUD_PROJECT."
+            )
+        return credentials, project or ""
+
+    @cached_property
+    def _rest(self) -> bigquery.Client:
+        from google.cloud import bigquery
+
+        options = {} if self.emulator is None else {"api_endpoint": self.emulator.rest}
+        return bigquery.Client(
+            project=self.project,
+            credentials=self._default[0],
+            location=self.place.location,
+            client_options=options,
+            client_info=_client_info(),
+        )
+
+    @cached_property
+    def _write(self) -> BigQueryWriteClient:
+        from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+        from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
+        if self.emulator is None:
+            return BigQueryWriteClient(credentials=self._default[0])
+        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=self._channel()))
+
+    @cached_property
+    def _read(self) -> BigQueryReadClient:
+        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+
+        if self.emulator is None:
+            return BigQueryReadClient(credentials=self._default[0])
+        return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=self._channel()))
+
+    def _channel(self) -> Any:
+        """A channel without encryption, for emulators only. Its messages are as large as the service's may be."""
+        import grpc
+
+        assert self.emulator is not None  # noqa: S101 - asked by the callers
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        return grpc.insecure_channel(self.emulator.grpc, options=unlimited)
+
+
+def _client_info() -> Any:
+    """Names this package in the requests, as Google asks of libraries that build on theirs."""
+    from importlib import metadata
+
+    from google.api_core.client_info import ClientInfo
+
+    return ClientInfo(user_agent=f"session-ledger/{metadata.version('session-ledger')}")

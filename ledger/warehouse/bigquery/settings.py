@@ -1,0 +1,164 @@
+"""Where in BigQuery the ledger is, and how it is to be used: what a ``bigquery://`` URL and the environment say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl
+
+from ledger.errors import ConfigurationError
+from ledger.warehouse import catalog
+
+#: What one statement may read before BigQuery refuses it, in bytes: 100 GiB, some 60 cents on demand.
+MAXIMUM_BYTES_BILLED = 100 * 2**30
+#: Seconds for which a call that may succeed later is tried again.
+PATIENCE = 60.0
+#: The port of an emulator's Storage API, where only its REST address is known.
+EMULATOR_GRPC_PORT = 9060
+_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
+_ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")
+
+Transport = Literal["storage", "insertall"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that holds, or is to hold, the ledger's tables.
+
+    Attributes:
+        project: The project; empty for the one that the credentials name.
+        dataset: The dataset.
+        strict: Whether new sessions are appended to in transactions that compare versions; else writers are lenient.
+        transport: ``storage`` (Storage Write API) or ``insertall`` (where gRPC does not get through).
+        location: Where jobs run; None where BigQuery finds out by itself.
+        maximum_bytes_billed: Bytes that one statement may read.
+        patience: Seconds for which a call that may succeed later is tried again.
+        labels: Labels of every job, beside the ledger's own.
+    """
+
+    project: str
+    dataset: str
+    strict: bool = False
+    transport: Transport = "storage"
+    location: str | None = None
+    maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
+    patience: float = PATIENCE
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The shortest URL of the dataset."""
+        return f"bigquery://{self.project}/{self.dataset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """Addresses of an emulator: ``http://host:port`` and ``host:port``."""
+
+    rest: str
+    grpc: str
+
+
+def parse(rest: str) -> Dataset:
+    """The dataset of what follows ``bigquery://`` in a URL: ``project/dataset?appends=strict``.
+
+    Raises:
+        ConfigurationError: A name or an option is not one; the message says which there are.
+    """
+    path, _, query = rest.partition("?")
+    project, separator, dataset = path.partition("/")
+    if not separator or not dataset:
+        raise ConfigurationError(
+            f"The ledger's URL is bigquery://{rest}; it must look like bigquery://PROJECT/DATASET."
+        )
+    if project:
+        catalog.check_names(project, dataset)
+    else:
+        catalog.check_names("default-project", dataset)
+    given = parse_qsl(query, keep_blank_values=True)
+    options = dict(given)
+    if twice := sorted({name for name, _ in given if [other for other, _ in given].count(name) > 1}):
+        raise ConfigurationError(f"The ledger's URL gives {', '.join(twice)} more than once.")
+    appends = _choice(options, "appends", "lenient", "lenient", "strict")
+    transport: Transport = (
+        "insertall" if _choice(options, "transport", "storage", "insertall") == "insertall" else ("storage")
+    )
+    location = options.pop("location", None)
+    if location is not None and not location.replace("-", "").isalnum():
+        raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
+    found = Dataset(
+        project,
+        dataset,
+        strict=appends == "strict",
+        transport=transport,
+        location=location,
+        maximum_bytes_billed=int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True)),
+        patience=_number(options, "patience", PATIENCE),
+        labels=labels_of(pair for pair in options.pop("labels", "").split(",") if pair),
+    )
+    if options:
+        raise ConfigurationError(
+            f"The ledger's URL has an unknown option {', '.join(sorted(options))}; there are appends, transport, "
+            "location, maximum_bytes_billed, patience and labels."
+        )
+    return found
+
+
+def emulator(environment: Mapping[str, str]) -> Emulator | None:
+    """The emulator that the environment names; None for the real service.
+
+    Raises:
+        ConfigurationError: An address is not ``host:port``; the message names the setting.
+    """
+    host = environment.get("BIGQUERY_EMULATOR_HOST")
+    if not host:
+        return None
+    name, port = _address("BIGQUERY_EMULATOR_HOST", host)
+    grpc = environment.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{name}:{EMULATOR_GRPC_PORT}"
+    grpc_name, grpc_port = _address("BIGQUERY_EMULATOR_GRPC_HOST", grpc)
+    return Emulator(f"http://{name}:{port}", f"{grpc_name}:{grpc_port}")
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Labels that were written ``name=value``.
+
+    Raises:
+        ConfigurationError: One is none that BigQuery takes.
+    """
+    found = {}
+    for pair in pairs:
+        if not _LABEL.fullmatch(pair):
+            raise ConfigurationError(
+                f"{pair!r} is no label; it looks like team=analytics: lower-case letters, digits, - and _, at most 63."
+            )
+        name, _, value = pair.partition("=")
+        found[name] = value
+    return found
+
+
+def _address(setting: str, value: str) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(value.strip())
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise ConfigurationError(f"{setting} is {value!r}; it must be an address such as localhost:9050.")
+    return found[1], int(found[2])
+
+
+def _choice(options: dict[str, str], name: str, default: str, *others: str) -> str:
+    value = options.pop(name, default).lower()
+    if value not in (default, *others):
+        choices = " or ".join(dict.fromkeys((default, *others)))
+        raise ConfigurationError(f"The ledger's URL says {name}={value}; it must be {choices}.")
+    return value
+
+
+def _number(options: dict[str, str], name: str, default: float, *, whole: bool = False) -> float:
+    text = options.pop(name, None)
+    if text is None:
+        return default
+    form = r"[0-9]{1,18}" if whole else r"[0-9]{1,18}(\.[0-9]{1,6})?"
+    if not re.fullmatch(form, text) or float(text) == 0:
+        number = "whole number" if whole else "number"
+        raise ConfigurationError(f"The ledger's URL says {name}={text}; it must be a {number} above 0.")
+    return float(text)

@@ -1,0 +1,324 @@
+"""The ledger's objects in a dataset: created, brought up to date and checked; nothing is ever dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from sqlglot import exp
+
+from ledger.errors import ConfigurationError
+from ledger.warehouse import catalog
+from ledger.warehouse.bigquery.clients import ONCE
+from ledger.warehouse.bigquery.errors import translate
+from ledger.warehouse.bigquery.settings import labels_of
+
+if TYPE_CHECKING:
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+#: The longest that a session may live, in days; partitions must not go before their sessions.
+LONGEST_LIFETIME_DAYS = 7
+#: The dataset's label that says which views and functions it holds.
+CATALOG_LABEL = "session_ledger_catalog"
+_TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How the tables are kept.
+
+    Attributes:
+        location: Of a dataset that is created now: US, EU, europe-west3 ...; None for BigQuery's default, US.
+        partition_expiration_days: Days after which a day of sessions is dropped; None for never.
+        kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
+        require_partition_filter: Whether statements over the tables must name a range of created_at.
+        labels: Of dataset and tables.
+    """
+
+    location: str | None = None
+    partition_expiration_days: int | None = None
+    kms_key_name: str | None = None
+    require_partition_filter: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        days = self.partition_expiration_days
+        if days is not None and days <= LONGEST_LIFETIME_DAYS:
+            raise ConfigurationError(
+                f"partition_expiration_days is {days}; a session may live {LONGEST_LIFETIME_DAYS} days, so its rows "
+                f"must stay longer: give {LONGEST_LIFETIME_DAYS + 1} or more."
+            )
+        if self.location is not None and not self.location.replace("-", "").isalnum():
+            raise ConfigurationError(f"{self.location!r} is no location; it looks like US, EU or europe-west3.")
+        labels_of(f"{name}={value}" for name, value in self.labels.items())
+        key = self.kms_key_name
+        if key is not None and not (key.startswith("projects/") and "/cryptoKeys/" in key and "'" not in key):
+            raise ConfigurationError(
+                f"{key!r} is no key; it looks like projects/P/locations/L/keyRings/R/cryptoKeys/K."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What creating did: ``created``, ``updated`` or ``unchanged``, to what, and how."""
+
+    what: str
+    name: str
+    done: str
+    detail: str = ""
+
+
+def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[Change]:
+    """Create what is missing, add columns that are missing, and bring views and functions up to date.
+
+    It can be repeated, and goes on where an earlier run was interrupted. Everything is checked before anything is done.
+
+    Returns:
+        One entry for the dataset and each object, in the order in which they were made.
+
+    Raises:
+        ConfigurationError: The dataset is elsewhere, or a table has other columns, partitions or clusters than the
+            ledger's; nothing was changed.
+        StoreUnavailable: BigQuery could not be reached, or not for long enough; run it again.
+    """
+    return _Creation(warehouse, options or TableOptions()).run()
+
+
+def statements(project: str | None, dataset: str | None, options: TableOptions) -> Iterator[str]:
+    """The statements that create everything, each ended by a semicolon, in an order that works."""
+    if project is not None and dataset is not None:
+        catalog.check_names(project, dataset)
+        settings = [f"location = '{options.location}'"] if options.location else []
+        if options.kms_key_name:
+            settings.append(f"default_kms_key_name = '{options.kms_key_name}'")
+        tail = f" OPTIONS ({', '.join(settings)})" if settings else ""
+        yield f"CREATE SCHEMA IF NOT EXISTS `{project}.{dataset}`{tail};\n"
+    objects = catalog.objects()
+    for item in objects:
+        yield catalog.bind(catalog.statement(item), project, dataset)
+    yield catalog.bind(catalog.query("create_lock"), project, dataset)
+    for item in objects:  # last: no view can be made over a table that already requires a filter
+        if settings := _table_settings(item, options):
+            name = catalog.bind(f"`${{project}}.${{dataset}}.{item.name}`", project, dataset)
+            yield f"ALTER TABLE {name} SET OPTIONS ({', '.join(settings)});\n"
+
+
+def digest() -> str:
+    """What tells one release's views and functions from another's."""
+    text = "".join(catalog.statement(item) for item in catalog.objects())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _table_settings(item: catalog.SqlObject, options: TableOptions) -> list[str]:
+    if item.kind != "table":
+        return []
+    partitioned = "PARTITION BY" in item.source
+    found = []
+    if partitioned and options.partition_expiration_days is not None:
+        found.append(f"partition_expiration_days = {options.partition_expiration_days}")
+    if partitioned and options.require_partition_filter:
+        found.append("require_partition_filter = TRUE")
+    if options.kms_key_name is not None:
+        found.append(f"kms_key_name = '{options.kms_key_name}'")
+    if options.labels:
+        pairs = ", ".join(f"('{name}', '{value}')" for name, value in sorted(options.labels.items()))
+        found.append(f"labels = [{pairs}]")
+    return found
+
+
+class _Creation:
+    """One run over a dataset."""
+
+    def __init__(self, warehouse: BigQueryWarehouse, options: TableOptions) -> None:
+        self._warehouse = warehouse
+        self._options = options
+        self._rest = warehouse.clients.rest
+        self._project = warehouse.clients.project
+        self._dataset = warehouse.place.dataset
+
+    def run(self) -> list[Change]:
+        dataset = self._found(self._rest.get_dataset, self._dataset)
+        self._check_location(dataset)
+        tables = {} if dataset is None else self._tables()
+        plans = [(item, tables.get(item.name)) for item in catalog.objects()]
+        for item, table in plans:
+            if item.kind == "table" and table is not None:
+                self._check_table(item, table)
+        changes = [self._make_dataset(dataset)]
+        dataset = self._found(self._rest.get_dataset, self._dataset)
+        current = dataset is not None and dataset.labels.get(CATALOG_LABEL) == digest()
+        routines = set() if dataset is None else self._routines()
+        for item, table in plans:
+            exists = item.name in routines if item.kind == "function" else table is not None
+            changes.append(self._make(item, table, exists, current and exists))
+        self._execute(catalog.query("create_lock"))
+        for number, (item, table) in enumerate(plans, start=1):
+            if (settings := _table_settings(item, self._options)) and not self._as_wanted(item, table):
+                self._execute(
+                    f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` SET OPTIONS ({', '.join(settings)})"
+                )
+                changes[number] = _and(changes[number], *settings)
+        if self._label(dataset):
+            changes[0] = _and(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
+        return changes
+
+    def _make_dataset(self, dataset: Any) -> Change:
+        from google.cloud import bigquery
+
+        if dataset is not None:
+            return Change("dataset", f"{self._project}.{self._dataset}", "unchanged", f"in {dataset.location}")
+        made = bigquery.Dataset(f"{self._project}.{self._dataset}")
+        made.location = self._options.location or self._warehouse.place.location
+        if self._options.kms_key_name is not None:
+            made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
+        self._call("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
+        return Change("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
+
+    def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> Change:
+        if item.kind == "table" and exists:
+            there = {column.name for column in table.schema}
+            missing = [column for column in columns_of(item) if column.name not in there]
+            for column in missing:
+                self._execute(
+                    f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` ADD COLUMN IF NOT EXISTS {column.added}"
+                )
+            names = ", ".join(column.name for column in missing)
+            return Change("table", item.name, "updated" if missing else "unchanged", names and f"added {names}")
+        if current:
+            return Change(item.kind, item.name, "unchanged")
+        self._execute(catalog.statement(item))
+        return Change(item.kind, item.name, "updated" if exists else "created")
+
+    def _check_location(self, dataset: Any) -> None:
+        wanted = self._options.location or self._warehouse.place.location
+        if dataset is not None and wanted and dataset.location and dataset.location.upper() != wanted.upper():
+            raise ConfigurationError(
+                f"The dataset {self._project}.{self._dataset} is in {dataset.location}, not in {wanted}; a dataset "
+                "cannot move. Leave the location out, or name another dataset."
+            )
+
+    def _check_table(self, item: catalog.SqlObject, table: Any) -> None:
+        """Refuse a table that is not the ledger's: nothing is done to what others made."""
+        name = f"{self._project}.{self._dataset}.{item.name}"
+        there = {column.name: column for column in table.schema}
+        problems = [
+            f"{column.name} is {there[column.name].field_type}, not {column.type}"
+            for column in columns_of(item)
+            if column.name in there and there[column.name].field_type not in (column.type, _TYPES.get(column.type))
+        ]
+        ours = {column.name for column in columns_of(item)}
+        problems += [
+            f"{column.name} is required, and the ledger does not know it"
+            for column in table.schema
+            if column.mode == "REQUIRED" and column.name not in ours
+        ]
+        partition = table.time_partitioning.field if table.time_partitioning else None
+        if partition != ("created_at" if "PARTITION BY" in item.source else None):
+            problems.append(f"it is partitioned by {partition or 'nothing'}")
+        clusters = ["session_id"] if "CLUSTER BY" in item.source else None
+        if (table.clustering_fields or None) != clusters:
+            problems.append(f"it is clustered by {', '.join(table.clustering_fields or []) or 'nothing'}")
+        if problems:
+            raise ConfigurationError(
+                f"The table {name} is not the ledger's: {'; '.join(problems)}. "
+                "Nothing was changed; name another dataset."
+            )
+
+    def _as_wanted(self, item: catalog.SqlObject, table: Any) -> bool:
+        """Whether a table has the options already."""
+        options = self._options
+        if table is None:
+            return False
+        days = options.partition_expiration_days
+        partition = table.time_partitioning
+        expiration = partition.expiration_ms if partition else None
+        return (
+            (days is None or partition is None or expiration == days * 86_400_000)
+            and (not options.require_partition_filter or partition is None or bool(table.require_partition_filter))
+            and (options.kms_key_name is None or _key(table) == options.kms_key_name)
+            and all(table.labels.get(name) == value for name, value in options.labels.items())
+        )
+
+    def _label(self, dataset: Any) -> bool:
+        """Say on the dataset which views and functions it holds, so that the next run need not make them again.
+
+        Returns:
+            Whether labels were added that the options ask for.
+        """
+        wanted = {**(dataset.labels if dataset else {}), **self._options.labels, CATALOG_LABEL: digest()}
+        if dataset is None or dataset.labels == wanted:
+            return False
+        asked = any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
+        dataset.labels = wanted
+        self._call("Labelling the dataset", lambda: self._rest.update_dataset(dataset, ["labels"], retry=ONCE))
+        return asked
+
+    def _tables(self) -> dict[str, Any]:
+        names = {item.name for item in catalog.objects() if item.kind != "function"}
+        found = {
+            name: self._found(self._rest.get_table, f"{self._project}.{self._dataset}.{name}") for name in sorted(names)
+        }
+        return {name: table for name, table in found.items() if table is not None}
+
+    def _routines(self) -> set[str]:
+        listed = self._call("Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE)))
+        return {routine.reference.routine_id for routine in listed}
+
+    def _found(self, get: Any, name: str) -> Any:
+        """What a getter of the client finds; None where there is no such thing."""
+        from google.api_core.exceptions import NotFound
+
+        def call() -> Any:
+            try:
+                return get(name, retry=ONCE)
+            except NotFound:
+                return None
+
+        return self._call(f"Looking up {name}", call)
+
+    def _execute(self, sql: str) -> None:
+        self._warehouse.ask("create", sql)
+
+    def _call(self, doing: str, call: Any) -> Any:
+        def translated() -> Any:
+            try:
+                return call()
+            except Exception as error:
+                raise translate(error, doing) from error
+
+        return self._warehouse.retry(doing, translated)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table's file: its name, its GoogleSQL type, and its definition for ADD COLUMN."""
+
+    name: str
+    type: str
+    added: str
+
+
+def columns_of(item: catalog.SqlObject) -> list[Column]:
+    """The columns that a table's file creates; one that is added to rows already there cannot be required."""
+    tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
+    found = []
+    for definition in tree.find_all(exp.ColumnDef):
+        kind = definition.args["kind"].sql("bigquery")
+        described = definition.find(exp.Property)
+        text = described.args["value"].sql("bigquery") if described else "''"
+        found.append(Column(definition.name, kind, f"{definition.name} {kind} OPTIONS (description = {text})"))
+    return found
+
+
+def _and(change: Change, *details: str) -> Change:
+    """A change by which more was done."""
+    done = "updated" if change.done == "unchanged" else change.done
+    return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))
+
+
+def _key(table: Any) -> str | None:
+    encryption = table.encryption_configuration
+    return None if encryption is None else encryption.kms_key_name

@@ -1,0 +1,259 @@
+"""The ledger's GoogleSQL on BigQuery: queries with parameters, rows by Storage Write, frames by Storage Read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.bigquery.clients import ONCE, Clients
+from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.retries import log, retrying
+from ledger.warehouse.bigquery.settings import Dataset
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+    from ledger.warehouse.bigquery.appends import Transport
+
+T = TypeVar("T")
+#: Labels of every job, so that its costs can be told from others.
+JOB_LABELS = {"app": "session-ledger"}
+_KINDS = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
+
+
+class BigQueryWarehouse:
+    """The ledger's tables, views and functions in a dataset. Safe for any number of threads.
+
+    Nothing is asked of BigQuery before the first call, and nothing is created but by ``create_tables``.
+
+    Args:
+        place: The dataset and how it is used.
+        environment: Where an emulator's address is looked up.
+        sleep: Waits between tries.
+
+    Raises:
+        ConfigurationError: An emulator's address is malformed.
+    """
+
+    def __init__(
+        self,
+        place: Dataset,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.place = place
+        self.clients = Clients(place, environment)
+        self._sleep = sleep
+        self._transport: Transport | None = None
+
+    def create(self) -> None:
+        """Create what is missing and bring views and functions up to date; rows and columns are kept."""
+        from ledger.warehouse.bigquery.tables import create
+
+        create(self)
+
+    def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
+        """Answer one GoogleSQL SELECT; see ``Warehouse.query``.
+
+        Args:
+            sql: One statement. Bare names are the ledger's objects; so are `${project}.${dataset}.name` in backticks.
+            parameters: Values of its ``@name`` parameters: text, numbers, booleans, aware datetimes, or lists of them.
+            operation: A label of the job, beside the ledger's own.
+
+        Raises:
+            InvalidInput: It is not one SELECT, or does not fit the tables.
+            StoreUnavailable: BigQuery could not answer for as long as ``patience`` allows.
+            StoreRejected: It would read more than ``maximum_bytes_billed``.
+            ConfigurationError: Credentials, permissions, the project or the dataset are not as they must be.
+        """
+        from ledger.warehouse.dialect import check_query
+
+        check_query(sql)
+        return self.ask(operation, sql, parameters, own=operation != "query")
+
+    def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
+        """Run a statement that can be repeated without harm, until it is answered.
+
+        Args:
+            operation: A label of the job: ``state``.
+            own: Whether the statement is the ledger's, so that a mistake in it is not the caller's.
+        """
+        try:
+            return self.retry(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
+        except OutcomeLost as error:  # what is asked here may be asked again, so nothing hangs on the lost answer
+            raise StoreUnavailable(str(error)) from error
+
+    def retry(self, doing: str, call: Callable[[], T]) -> T:
+        """What ``call`` returns, tried again while its errors are ``retryable``."""
+        return retrying(doing, self.place.patience, self._sleep)(call)
+
+    def run(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
+        """Run a statement or script once.
+
+        Raises:
+            OutcomeLost: It may have been carried out.
+            LedgerError: As for ``query``.
+        """
+        rows = self._rows(operation, sql, parameters, own)
+        try:
+            names = tuple(field.name for field in rows.schema)
+            return Answer(names, [tuple(row.values()) for row in rows])
+        except Exception as error:
+            raise translate(error, f"The {operation}", own=own) from error
+
+    def frame(self, sql: str, parameters: Parameters | None = None) -> pandas.DataFrame:
+        """The answer to a SELECT as a pandas DataFrame, downloaded through the Storage Read API.
+
+        Args:
+            sql, parameters: As for ``query``.
+
+        Returns:
+            One column per name; times in UTC, JSON decoded. Arrow types carry over as ``pyarrow.Table.to_pandas`` does.
+
+        Raises:
+            LedgerError: As for ``query``.
+        """
+        from ledger.warehouse.dialect import check_query
+
+        check_query(sql)
+        table = self.retry("The frame", lambda: self._download(sql, parameters))
+        frame: pandas.DataFrame = table[0].to_pandas()
+        for name in table[1]:
+            frame[name] = [_decoded(text) for text in frame[name]]
+        return frame
+
+    def append(self, table: str, rows: pa.RecordBatch, *, landed: Callable[[], bool] | None = None) -> None:
+        """Add rows to one of the ledger's tables; on return they are there.
+
+        A request whose answer is lost is sent again, so that a row may be there twice in the same words, which every
+        view shows once.
+
+        Args:
+            table: ``session_events`` or ``session_index``.
+            rows: The table's columns; the rows of an event stand together.
+            landed: Asked after a lost answer; True where the rows turn out to be there.
+
+        Raises:
+            OutcomeLost: For as long as ``patience`` allows, it could not be found out whether they are there.
+            StoreUnavailable: They are not there.
+            StoreRejected, ConfigurationError: They are not there, and will not be until something is mended.
+        """
+        from ledger.warehouse.bigquery.appends import requests_of
+
+        for request in requests_of(rows):
+            self._append(table, request, landed)
+
+    def drop_quietly(self, sql: str) -> None:
+        """Run a statement whose failure changes nothing but what is left lying about until it expires."""
+        try:
+            self.run("drop", sql)
+        except LedgerError as error:
+            log.info("%s", error)
+
+    def close(self) -> None:
+        """Let go of connections; calling it again does nothing."""
+        if self._transport is not None:
+            self._transport.close()
+        self.clients.close()
+
+    def _append(self, table: str, rows: pa.RecordBatch, landed: Callable[[], bool] | None) -> None:
+        lost: OutcomeLost | None = None
+
+        def send() -> None:
+            nonlocal lost
+            if lost is not None and landed is not None and landed():
+                return
+            try:
+                self._rows_into().send(table, rows)
+            except OutcomeLost as error:
+                lost = error
+                raise
+
+        try:
+            self.retry(f"The append to {table}", send)
+        except Exception as error:
+            if lost is not None and not isinstance(error, OutcomeLost):
+                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
+            raise
+
+    def _rows_into(self) -> Transport:
+        if self._transport is None:
+            from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
+
+            self._transport = (InsertAll if self.place.transport == "insertall" else StorageWrites)(self.clients)
+        return self._transport
+
+    def _rows(self, operation: str, sql: str, parameters: Parameters | None, own: bool) -> Any:
+        """The row iterator of a statement that ran once."""
+        from google.cloud import bigquery
+
+        rest = self.clients.rest
+        project, dataset = self.clients.project, self.place.dataset
+        config = bigquery.QueryJobConfig(
+            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
+            maximum_bytes_billed=self.place.maximum_bytes_billed,
+            default_dataset=bigquery.DatasetReference(project, dataset),
+            labels={**self.place.labels, **JOB_LABELS, "operation": operation},
+            use_query_cache=True,
+        )
+        try:
+            bound = catalog.bind(sql, project, dataset)
+            return rest.query_and_wait(
+                bound, job_config=config, location=self.place.location, retry=ONCE, job_retry=ONCE
+            )
+        except Exception as error:
+            raise translate(error, f"The {operation}", own=own) from error
+
+    def _download(self, sql: str, parameters: Parameters | None) -> tuple[pa.Table, list[str]]:
+        rows = self._rows("frame", sql, parameters, own=False)
+        try:
+            json_columns = [field.name for field in rows.schema if field.field_type == "JSON"]
+            return rows.to_arrow(bqstorage_client=self.clients.read), json_columns
+        except Exception as error:
+            raise translate(error, "The frame", own=False) from error
+
+
+def _parameter(name: str, value: Any) -> Any:
+    """A named parameter; NULL has no type of its own, so a value is needed, but within a struct."""
+    from google.cloud import bigquery
+
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if value and isinstance(value[0], Mapping):
+            return bigquery.ArrayQueryParameter(name, "STRUCT", [_struct(item) for item in value])
+        kind = _kind(name, value[0]) if value else "STRING"
+        return bigquery.ArrayQueryParameter(name, kind, list(value))
+    return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+
+
+def _struct(item: Mapping[str, Any]) -> Any:
+    from google.cloud import bigquery
+
+    parts = [bigquery.ScalarQueryParameter(name, _kind(name, value), value) for name, value in item.items()]
+    return bigquery.StructQueryParameter(None, *parts)
+
+
+def _kind(name: str, value: Any) -> str:
+    if value is None:
+        return "STRING"
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        raise InvalidInput(
+            f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a truth value or a time."
+        )
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")
+    return kind
+
+
+def _decoded(text: Any) -> Any:
+    import orjson
+
+    return orjson.loads(text) if isinstance(text, str) else text

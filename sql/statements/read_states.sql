@@ -1,0 +1,54 @@
+-- read_states: the last write to every slot of some sessions, removals included, with where each session stood.
+--
+-- Grain:  (session_id, field, key).
+-- Inputs: session_events. @session_ids are the ids, created at @created_from or later and before @created_until;
+--         @at_version is the last version to look at. Without @with_messages the messages are left out, but for the very
+--         last write, whose value is then NULL: it tells where the session stood.
+-- Cost:   the blocks of these ids in the days between, which are constants.
+-- Twin:   ledger/model/fold.py (fold).
+-- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/contract/test_bigquery.py
+WITH
+  last_writes AS (
+    SELECT
+      session_id,
+      field,
+      key,
+      value,
+      removed,
+      version,
+      event_id,
+      user_id,
+      created_at,
+      schema_version,
+      store_id,
+      event_hash,
+      MAX(recorded_at) OVER (PARTITION BY created_at, session_id) AS updated_at
+    FROM `${project}.${dataset}.session_events`
+    WHERE session_id IN UNNEST(@session_ids)
+      AND created_at >= @created_from
+      AND created_at < @created_until
+      AND version <= @at_version
+    QUALIFY ROW_NUMBER() OVER (
+      PARTITION BY created_at, session_id, field, key
+      ORDER BY version DESC, event_id DESC
+    ) = 1
+  )
+SELECT
+  session_id,
+  field,
+  key,
+  IF(value IS NULL OR (field = 'message' AND NOT @with_messages), NULL, TO_JSON_STRING(value)) AS text,
+  removed,
+  version,
+  event_id,
+  user_id,
+  created_at,
+  schema_version,
+  store_id,
+  event_hash,
+  updated_at
+FROM last_writes
+WHERE TRUE
+QUALIFY @with_messages
+  OR field != 'message'
+  OR ROW_NUMBER() OVER (PARTITION BY created_at, session_id ORDER BY version DESC, event_id DESC) = 1

@@ -1,0 +1,96 @@
+"""The stores in BigQuery keep the contract, lenient and strict, through the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from bigquery_stores import Datasets
+from ledger.stores.base import Capabilities, EventStore
+from ledger.testing import OpenStore, SetClock, StoreContract, StoreMachine
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def datasets(emulator: Any) -> Iterator[Datasets]:
+    made = Datasets(emulator, "contract")
+    OnBigQuery.datasets = made
+    yield made
+    made.drop()
+
+
+class TestLenientStore(StoreContract):
+    capabilities = Capabilities(
+        compare_and_append=False,
+        gapless_versions=False,
+        hash_chain=False,
+        backup=False,
+        commit_order=False,
+        max_changes=1000,
+        max_event_bytes=8_000_000,
+    )
+
+    @pytest.fixture
+    def open_store(self, datasets: Datasets, clock: SetClock) -> Iterator[OpenStore]:
+        with datasets.stores(clock) as open_store:
+            yield open_store
+
+
+class TestStrictStore(StoreContract):
+    capabilities = Capabilities(
+        compare_and_append=True,
+        gapless_versions=True,
+        hash_chain=True,
+        backup=False,
+        commit_order=False,
+        max_changes=1000,
+        max_event_bytes=2_000_000,
+    )
+
+    @pytest.fixture
+    def open_store(self, datasets: Datasets, clock: SetClock) -> Iterator[OpenStore]:
+        with datasets.stores(clock, strict=True) as open_store:
+            yield open_store
+
+
+class OnBigQuery(StoreMachine):
+    """Each example works in the same dataset, emptied before."""
+
+    datasets: ClassVar[Datasets]
+    strict: ClassVar[bool]
+
+    def open(self, clock: SetClock) -> EventStore:
+        if not hasattr(self, "opening"):
+            self.opening = self.datasets.stores(clock, strict=self.strict)
+            self.open_store = self.opening.__enter__()
+        return self.open_store("machine")
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "opening"):
+            self.opening.__exit__(None, None, None)
+
+
+class LenientMachine(OnBigQuery):
+    strict = False
+
+
+class StrictMachine(OnBigQuery):
+    strict = True
+
+
+few = settings(max_examples=3, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.usefixtures("datasets")
+class TestLenientMachine(LenientMachine.TestCase):
+    settings = few
+
+
+@pytest.mark.usefixtures("datasets")
+class TestStrictMachine(StrictMachine.TestCase):
+    settings = few
