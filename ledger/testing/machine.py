@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger import Appended, Change, IdempotencyConflict, RecordedEvent, SessionNotFound, WrongExpectedVersion
+from ledger import (
+    Appended,
+    Change,
+    IdempotencyConflict,
+    RecordedChange,
+    RecordedEvent,
+    SessionNotFound,
+    WrongExpectedVersion,
+)
 from ledger.model.fold import fold, version_at
 from ledger.stores.base import EventStore, SessionQuery
 from ledger.testing.harness import events_of, listed, state_of
 from ledger.testing.streams import START, SetClock, changes, event
 
 SESSIONS = st.sampled_from(["a", "b"])
+
+
+def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
+    """What an event wrote, by slot: its changes have no order of their own."""
+    return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -113,9 +128,8 @@ class StoreMachine(RuleBasedStateMachine):
         """
         for session_id, log in self.log.items():
             events = self.events[session_id] = events_of(self.store, session_id)
-            assert [(it.version, [(c.field, c.key, c.value, c.removed) for c in it.changes]) for it in events] == [
-                (version, [(c.field, c.key, c.value, c.removed) for c in changes])
-                for version, (_, changes) in enumerate(log, 1)
+            assert [(it.version, written(it.changes)) for it in events] == [
+                (version, written(changes)) for version, (_, changes) in enumerate(log, 1)
             ]
             times = [it.recorded_at for it in events]
             assert times == sorted(times)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from bigquery_stores import Datasets
 from ledger.stores.base import Capabilities, EventStore
@@ -83,7 +83,13 @@ class StrictMachine(OnBigQuery):
     strict = True
 
 
-few = settings(max_examples=3, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(
+    max_examples=3,
+    stateful_step_count=8,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # at this speed shrinking a failure takes many minutes
+)
 
 
 @pytest.mark.usefixtures("datasets")

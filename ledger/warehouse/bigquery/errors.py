@@ -72,12 +72,12 @@ _OF_A_REQUEST = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 _ADDRESS = re.compile(r"HTTPS?Connection(Pool)?\(host='[^']*', port=\d+\):? ?| with url: \S+|ipv[46]:\S+ ?")
 #: Tokens, keys and signatures, as Google's clients have been seen to quote them.
 _SECRETS = (
-    re.compile(r"(?i)\bbearer\s+[^\s'\",]+"),
+    re.compile(r"\bBearer\s+[^\s'\",]+"),
     re.compile(r"\bya29\.[\w.-]+|\beyJ[\w-]+\.[\w.-]+|\bAIza[\w-]{35}|-----BEGIN .*"),
     re.compile(r"(?<=[^\s?]\?)[\w%.~-]+=[^\s'\")]+"),  # what a URL says after its ?
     re.compile(
         r"(?i)(?<![\w.])['\"]?(access_token|id_token|refresh_token|client_secret|private_key|assertion|authorization|"
-        r"signature|api_?key)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+"
+        r"signature|api_?key)['\"]?\s*[:=]\s*['\"]?(bearer\s|basic\s)?[^\s'\",}]+"
     ),
 )
 
@@ -127,7 +127,7 @@ def is_uncertain(error: Exception) -> bool:
         return False
     if isinstance(error, auth.GoogleAuthError):  # without a token nothing was sent
         return False
-    return isinstance(error, (*_LATER, *_NETWORK)) or _status(error) == 408
+    return isinstance(error, (*_LATER, *_NETWORK)) or _is_of_the_server(error)
 
 
 def message_of(error: Exception) -> str:
@@ -156,7 +156,7 @@ def _may_pass(error: Exception, said: str) -> bool:
     reason = _reason(error)
     if reason == _OVER_BUDGET or isinstance(error, api.MethodNotImplemented) or _TOO_LARGE_MESSAGE.search(said):
         return False
-    if isinstance(error, _LATER) or _status(error) == 408 or _LOST_RACE.search(said) or reason in _LATER_REASONS:
+    if isinstance(error, _LATER) or _is_of_the_server(error) or _LOST_RACE.search(said) or reason in _LATER_REASONS:
         return True
     return isinstance(error, auth.GoogleAuthError) and error.retryable
 
@@ -167,9 +167,10 @@ def _is_unsent(error: Exception) -> bool:
     return isinstance(error, unfit) or type(error) is requests.exceptions.InvalidJSONError
 
 
-def _status(error: Exception) -> int | None:
-    """The HTTP status of an answer."""
-    return error.code if isinstance(error, api.GoogleAPICallError) else None
+def _is_of_the_server(error: Exception) -> bool:
+    """Whether the status is one of the server's that Google's library has no class for: 408, 520."""
+    status = error.code if isinstance(error, api.GoogleAPICallError) else None
+    return status is not None and (status == 408 or status >= 500)
 
 
 def _reason(error: Exception) -> str:

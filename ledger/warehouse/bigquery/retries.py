@@ -26,7 +26,7 @@ def retrying(doing: str, patience: float, sleep: Callable[[float], None] = time.
 
     def say_once(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("%s is tried again for up to %.0f s: %s", doing, patience, state.outcome.exception())
+            log.warning("%s is tried again for up to %g s: %s", doing, patience, state.outcome.exception())
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, LedgerError) and error.retryable),
