@@ -1,4 +1,4 @@
-"""BigQuery in this process: REST and gRPC on random ports, served by local-bigquery over DuckDB.
+"""BigQuery in this process: REST and gRPC on random ports, served by local-bigquery over DuckDB as for `ledger demo`.
 
 Nothing here is imported before a test asks for the emulator: it loads FastAPI, DuckDB and the Google clients.
 
@@ -8,7 +8,6 @@ Where BIGQUERY_EMULATOR_HOST is set (and BIGQUERY_EMULATOR_GRPC_HOST for the Sto
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import threading
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
 PROJECT = "ledger"
-EXTENSIONS = ("icu", "ducklake", "spatial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +32,6 @@ class Emulator:
     client: bigquery.Client
     write: BigQueryWriteClient
     read: BigQueryReadClient
-
-
-def extension_directory(root: Path) -> Path:
-    """A DuckDB `extension_directory` that holds the extensions installed from PyPI; downloads nothing.
-
-    Args:
-        root: An empty folder to make it in; the files are linked, not copied.
-
-    Raises:
-        ModuleNotFoundError: An extension's package is not installed.
-        FileNotFoundError: It is, but for another DuckDB release.
-    """
-    import duckdb
-
-    with duckdb.connect() as connection:
-        row = connection.execute("SELECT version()").fetchone()
-        platform = connection.execute("PRAGMA platform").fetchone()
-    assert row, "duckdb names its version"
-    assert platform, "duckdb names its platform"
-    folder = root / row[0] / platform[0]
-    folder.mkdir(parents=True)
-    for name in EXTENSIONS:
-        package = importlib.import_module(f"duckdb_extension_{name}")
-        file = Path(package.__path__[0]) / "extensions" / row[0] / f"{name}.duckdb_extension"
-        (folder / file.name).symlink_to(file.resolve(strict=True))
-    return root
-
-
-class _OfflineDuckDB:
-    """The duckdb module as the emulator sees it: every connection finds the extensions on disk, none is fetched.
-
-    Only the emulator gets it, so that the product's own connections are tested as a user has them.
-    """
-
-    def __init__(self, extensions: Path) -> None:
-        import duckdb
-
-        self._duckdb = duckdb
-        self._config = {"extension_directory": str(extensions), "autoinstall_known_extensions": "false"}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._duckdb, name)
-
-    def connect(self, *args: Any, config: dict[str, str] | None = None, **kwargs: Any) -> Any:
-        return self._duckdb.connect(*args, config=self._config | (config or {}), **kwargs)
 
 
 def _lock_offsets() -> None:
@@ -104,36 +57,11 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     Args:
         folder: An empty folder for its data.
     """
-    from local_bigquery.engine import database
-    from local_bigquery.settings import settings
+    from ledger.cli import emulator as product
 
-    settings.data_dir = folder / "data"
-    settings.default_project_id = PROJECT
-    database.duckdb = _OfflineDuckDB(extension_directory(folder / "extensions"))
-
-    import local_bigquery
-    import uvicorn
-    from local_bigquery.grpc import server
-
-    _lock_offsets()
-    storage, grpc_port = server.start("127.0.0.1", 0)
-    # No websockets and no lifespan: the emulator has neither, and uvicorn warns about the former's library.
-    config = uvicorn.Config(local_bigquery.app, port=0, log_level="warning", ws="none", lifespan="off")
-    rest = uvicorn.Server(config)
-    thread = threading.Thread(target=rest.run, name="bigquery-emulator", daemon=True)
-    thread.start()
-    while not rest.started and thread.is_alive():
-        thread.join(0.01)
-    if not thread.is_alive():
-        raise RuntimeError("the BigQuery emulator did not start")
-    try:
-        port = rest.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
-    finally:
-        rest.should_exit = True
-        thread.join()
-        storage.stop(None).wait()
-        database.connection().close()
+    with product.serve(folder) as addresses:
+        _lock_offsets()
+        yield addresses
 
 
 @contextlib.contextmanager

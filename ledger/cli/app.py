@@ -66,7 +66,7 @@ class Command(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-_URL_HELP = "The ledger: sqlite:///file.db, or sqlite:////absolute/file.db."
+_URL_HELP = "The ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,8 +83,9 @@ _URL_HELP = "The ledger: sqlite:///file.db, or sqlite:////absolute/file.db."
 def ledger(ctx: click.Context, url: str | None) -> None:
     """Every change of an agent's session, kept as an immutable, versioned row.
 
-    Sessions live in a SQLite file; GoogleSQL over them runs on a DuckDB file beside it (`ledger sql`). Every command
-    takes --json for programs. An error is one line on stderr, with an exit code of its own (see docs/cli.md).
+    Sessions live in a SQLite file, and GoogleSQL over them runs on a DuckDB file beside it (`ledger sql`); or both are
+    in a BigQuery dataset. Every command takes --json for programs. An error is one line on stderr, with an exit code
+    of its own (see docs/cli.md).
     """
     ctx.obj = url
 

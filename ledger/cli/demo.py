@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,17 @@ import click
 from click.core import ParameterSource
 
 from ledger.cli.app import command, opened
+from ledger.cli.progress import progress
 from ledger.cli.shapes import difference_object, event_object, print_json, session_object
+from ledger.errors import LedgerError
 
 if TYPE_CHECKING:
     from ledger.model.session import Session
     from ledger.sessions import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
+#: Seconds for which the demo tries to reach an emulator.
+PATIENCE = 10.0
 #: What the demo asks of GoogleSQL; each is bound to the session by @id, and to its creation by @created_at.
 LATEST = "SELECT * FROM sessions WHERE session_id = @id AND created_at = @created_at"
 AT_VERSION = """
@@ -43,15 +49,21 @@ class Check:
     same: bool
 
 
-@command("demo", "ledger demo", "ledger --url sqlite:///demo.db demo", into=COMMANDS)
-def demo(as_json: bool, url: str | None) -> None:
+@command("demo", "ledger demo", "ledger --url sqlite:///demo.db demo", "ledger demo --emulator", into=COMMANDS)
+@click.option(
+    "--emulator",
+    is_flag=True,
+    help="In BigQuery's emulator: the one of BIGQUERY_EMULATOR_HOST, else one that runs for the demo.",
+)
+def demo(as_json: bool, url: str | None, emulator: bool) -> None:
     """Record a session and look at it: now, then, what changed, and by SQL.
 
     It works in a temporary ledger that is gone afterwards, whatever LEDGER_URL says; with --url the session is kept.
+    With --emulator all of it goes through Google's own client to an emulator, into a dataset that is dropped again.
     """
-    with _somewhere(url) as ledger:
+    with _somewhere(url, emulator) as ledger:
         from ledger.cli import scenario
-        from ledger.cli.warehouse import as_rows, caught_up
+        from ledger.cli.warehouse import as_rows, warehouse_of
 
         session_id = scenario.record(ledger)
         events = ledger.history(session_id)
@@ -60,7 +72,7 @@ def demo(as_json: bool, url: str | None) -> None:
         ]
         latest = states[-1]
         changed = ledger.diff(session_id, 5)
-        with caught_up(ledger) as warehouse:
+        with warehouse_of(ledger) as warehouse:
             bound = {"id": session_id, "created_at": latest.created_at}
             wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
         checks = [
@@ -86,20 +98,51 @@ def demo(as_json: bool, url: str | None) -> None:
 
 
 @contextmanager
-def _somewhere(url: str | None) -> Iterator[SessionLedger]:
+def _somewhere(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
     """The ledger that was asked for, else a temporary one."""
     here = click.get_current_context()
     typed = [
         each for each in (here, here.find_root()) if each.get_parameter_source("url") is ParameterSource.COMMANDLINE
     ]
     if url is not None and typed:
+        if emulator:
+            raise click.UsageError("Give --emulator or --url, not both.", here)
         with opened(url, create=True) as ledger:
             yield ledger
-        return
-    with tempfile.TemporaryDirectory(prefix="ledger-demo-") as folder:
-        path = Path(folder) / "demo.db"
-        with opened(f"sqlite:///{path}", create=True) as ledger:
-            yield ledger
+    elif emulator:
+        from ledger.cli.emulator import named
+
+        with ExitStack() as stack:
+            with progress("Starting BigQuery's emulator"):
+                stack.enter_context(named())
+            yield stack.enter_context(_dataset())
+    else:
+        with tempfile.TemporaryDirectory(prefix="ledger-demo-") as folder:
+            path = Path(folder) / "demo.db"
+            with opened(f"sqlite:///{path}", create=True) as ledger:
+                yield ledger
+
+
+@contextmanager
+def _dataset() -> Iterator[SessionLedger]:
+    """A ledger in a dataset of the emulator that the environment names, dropped afterwards."""
+    from ledger.cli.dataset import create, drop
+    from ledger.cli.emulator import PROJECT
+    from ledger.warehouse.bigquery.settings import Dataset
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    place = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
+    with closing(BigQueryWarehouse(replace(place, patience=PATIENCE))) as warehouse:
+        try:
+            with progress("Creating tables and views"):
+                create(warehouse)
+            with opened(place.url) as ledger:
+                yield ledger
+        except BaseException:
+            with suppress(LedgerError):  # what went wrong first is what is told
+                drop(warehouse)
+            raise
+        drop(warehouse)
 
 
 def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:

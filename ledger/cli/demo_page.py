@@ -13,6 +13,7 @@ from rich.text import Text
 from ledger.cli import demo as script
 from ledger.cli.render import STYLES, cut, difference_lines, emit, facts, indented, rows_table, table_of, timeline, when
 from ledger.cli.text import one_line, plain
+from ledger.cli.warehouse import own_warehouse
 
 if TYPE_CHECKING:
     from ledger.model.events import RecordedEvent
@@ -32,6 +33,12 @@ def show(
 ) -> None:
     """Print the demo: one section for each thing that the ledger can tell."""
     latest = states[-1]
+    own = own_warehouse(ledger)
+    if own is None:
+        where, begin = " on this machine", 'ledger new "QUESTION"'
+    else:
+        where = ", from its emulator" if own.clients.emulator else ", from BigQuery"
+        begin = "ledger --url bigquery://PROJECT/DATASET init"
     emit(
         Text.assemble(("session ledger", "bold"), "  one question, answered by an agent; every step kept"),
         *_heading("1", "the latest state", "ledger.get_session(id)"),
@@ -42,12 +49,12 @@ def show(
         indented(_back(states)),
         *_heading("4", f"what changed from version 5 to {latest.version}", f"ledger.diff(id, 5, {latest.version})"),
         *(indented(difference_lines(difference, brief=True)) for difference in changed),
-        *_heading("5", "the same, in BigQuery's SQL on this machine", "ledger sql"),
+        *_heading("5", f"the same, in BigQuery's SQL{where}", "ledger sql"),
         *(part for sql, answer in zip(_STATEMENTS, answers, strict=True) for part in _query(sql, answer)),
         *(_verdict(check) for check in checks),
         Text(),
         cut(plain(f"All of it was in {ledger.url}", "dim")),
-        plain('Yours begins with: ledger new "QUESTION"', "dim"),
+        plain(f"Yours begins with: {begin}", "dim"),
     )
 
 

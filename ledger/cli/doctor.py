@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
@@ -18,6 +19,9 @@ from ledger.cli.app import command
 from ledger.cli.shapes import print_json
 from ledger.errors import LedgerError
 
+if TYPE_CHECKING:
+    from ledger.stores.urls import SqliteFile
+
 COMMANDS: dict[str, click.Command] = {}
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 #: Less free space than this is a problem.
@@ -25,8 +29,10 @@ LOW_DISK = 100_000_000
 #: Packages whose versions matter when something goes wrong.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "duckdb", "sqlglot", "pandas", "pyarrow")
 CLOUD_PACKAGES = ("google-cloud-bigquery", "google-cloud-bigquery-storage")
+#: Addresses of an emulator; of a ledger in BigQuery they are looked at rather than shown.
+EMULATOR_SETTINGS = {"BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST"}
 #: Settings whose values are shown; of any other LEDGER_ setting only that it is set, since it may be a secret.
-PUBLIC_SETTINGS = ("LEDGER_URL", "LEDGER_USER", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST")
+PUBLIC_SETTINGS = {"LEDGER_URL", "LEDGER_USER", "GOOGLE_CLOUD_PROJECT", *EMULATOR_SETTINGS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,29 @@ def doctor(as_json: bool, url: str | None) -> None:
 
 def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Everything there is to find, in the order in which to mend it."""
+    from ledger.sessions import DEFAULT_URL
+    from ledger.stores.urls import parse_url
+    from ledger.warehouse.bigquery.settings import Dataset
+
     yield Finding("python", OK, f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     yield from _packages()
-    yield from _ledger(url)
-    yield from _settings(environment)
-    yield _credentials(environment)
+    url = url or DEFAULT_URL
+    try:
+        place = parse_url(url)
+    except LedgerError as error:
+        yield Finding("url", PROBLEM, str(error), "set LEDGER_URL or give --url")
+        place = None
+    else:
+        yield Finding("url", OK, url)
+    if isinstance(place, Dataset):
+        from ledger.cli.doctor_bigquery import examine as examine_dataset
+
+        yield from examine_dataset(place, environment)
+        yield from _settings({name: environment[name] for name in environment.keys() - EMULATOR_SETTINGS})
+    else:
+        yield from [] if place is None else _ledger(place)
+        yield from _settings(environment)
+        yield _credentials(environment)
 
 
 def _healthy(findings: list[Finding]) -> bool:
@@ -94,17 +118,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _ledger(url: str | None) -> Iterator[Finding]:
-    from ledger.sessions import DEFAULT_URL
-    from ledger.stores.urls import parse_url
-
-    url = url or DEFAULT_URL
-    try:
-        place = parse_url(url)
-    except LedgerError as error:
-        yield Finding("url", PROBLEM, str(error), "set LEDGER_URL or give --url")
-        return
-    yield Finding("url", OK, url)
+def _ledger(place: SqliteFile) -> Iterator[Finding]:
     path = Path(place.path).absolute()
     if not path.exists():
         yield Finding("file", PROBLEM, f"{path} does not exist", "make it with `ledger init`, or check LEDGER_URL")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
@@ -58,8 +60,20 @@ class OneLineErrors(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong becomes one line and an exit code."""
-        with one_line_errors():
+        with one_line_errors(), _quiet():
             return super().invoke(ctx)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The ledger's own log (a call is tried again) is shown where people watch, and nowhere else, as progress is."""
+    log, silence = logging.getLogger("ledger"), logging.NullHandler()
+    if not sys.stderr.isatty():
+        log.addHandler(silence)
+    try:
+        yield
+    finally:
+        log.removeHandler(silence)
 
 
 def exit_code_of(error: errors.LedgerError) -> int:

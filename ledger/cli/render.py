@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.shapes import MAPS, json_text
+from ledger.cli.shapes import MAPS, in_order, json_text
 from ledger.cli.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, Written
@@ -88,9 +88,11 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
         parts += _section(name, getattr(session, name))
     if session.calls:
         parts += [_heading("tool calls"), indented(calls_table(session.calls))]
-    for name in ("summary", "error", "lineage", *MAPS):
+    for name in ("summary", "error", "lineage"):
         parts += _section(name, getattr(session, name))
-    parts += _section("free", {"/".join(filter(None, slot)): value for slot, value in session.free.items()})
+    for name in MAPS:
+        parts += _section(name, in_order(getattr(session, name)))
+    parts += _section("free", {"/".join(filter(None, slot)): value for slot, value in in_order(session.free).items()})
     if messages is not None:
         parts += [_heading("messages"), *(line for message in messages for line in _message(message))]
     return Group(*parts)
@@ -192,6 +194,15 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
             text.append_text(plain(f"\n-> {remedy}", marks[status][1]))
         table.add_row(Text(*marks[status]), plain(what), text)
     emit(table)
+
+
+def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
+    """What was done to the objects of a dataset: kind, name, what was done, and how."""
+    styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
+    table = table_of("what", "name", "done", "detail")
+    for what, name, done, detail in changes:
+        table.add_row(plain(what), plain(name), plain(done, styles.get(done, "")), plain(detail))
+    return table
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:

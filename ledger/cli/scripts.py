@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ledger.cli.app import default_user, opened
+from ledger.cli.dataset import create, report
 from ledger.cli.exits import OneLineErrors
-from ledger.cli.shapes import print_json, session_object, to_terminal
+from ledger.cli.shapes import in_order, print_json, session_object, to_terminal
 from ledger.cli.text import safe
-from ledger.errors import CapabilityMissing, ConfigurationError, SessionNotFound
+from ledger.errors import SessionNotFound
+from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
 if TYPE_CHECKING:
     from ledger.model.session import Session
+    from ledger.warehouse.bigquery.tables import TableOptions
 
 
 with_url = click.option(
@@ -24,72 +29,115 @@ with_url = click.option(
     "--url",
     envvar="LEDGER_URL",
     metavar="URL",
-    help="The ledger.  [default: LEDGER_URL, else sqlite:///ledger.db]",
+    help="The ledger: sqlite:///file.db or bigquery://PROJECT/DATASET.  [default: LEDGER_URL, else sqlite:///ledger.db]",
 )
+with_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
 
 
 @click.command("create_sessions_table", cls=OneLineErrors)
-@click.option("--project", help="The Google Cloud project; left out, the tables are made on this machine.")
-@click.option("--dataset", help="The BigQuery dataset.")
-@click.option("--location", default="US", show_default=True, help="Where the dataset is.")
-@click.option("--partition-expiration-days", type=click.IntRange(min=1), help="Drop sessions this long after creation.")
+@click.option("--project", help="The Google Cloud project; without one, --url says where.")
+@click.option("--dataset", help="The BigQuery dataset; made where it is missing.")
+@click.option("--location", help="Of a dataset that is made now: US, EU, europe-west3 ...  [default: US]")
+@click.option(
+    "--partition-expiration-days",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Drop sessions this long after their creation; 8 days or more.  [default: never]",
+)
+@click.option("--kms-key", metavar="KEY", help="Encrypt with projects/P/locations/L/keyRings/R/cryptoKeys/K.")
+@click.option("--require-partition-filter", is_flag=True, help="Refuse queries that name no range of created_at.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Of dataset and tables. May be repeated.")
 @click.option("--dry-run", is_flag=True, help="Print the statements and do nothing.")
+@with_json
 @with_url
 def create_sessions_table(
-    project: str | None,
-    dataset: str | None,
-    location: str,
-    partition_expiration_days: int | None,
-    dry_run: bool,
-    url: str | None,
+    project: str | None, dataset: str | None, dry_run: bool, as_json: bool, url: str | None, **settings: Any
 ) -> None:
-    """Create the ledger's tables, views and functions.
+    """Create the ledger's tables, views and functions, and say what was done.
 
-    With --project, --dataset and --dry-run: print the GoogleSQL for BigQuery. With neither project nor dataset: make
-    the SQLite ledger and the DuckDB file beside it. What exists already is kept.
+    In BigQuery with --project and --dataset, or where --url is bigquery://PROJECT/DATASET; else the SQLite ledger and
+    the DuckDB file beside it. It can be repeated: what is missing is made, what is old is brought up to date, rows are
+    kept, and nothing is ever dropped.
     """
-    if (project is None) != (dataset is None):
-        raise click.UsageError("Give --project and --dataset together, or neither.")
-    if project is None and not dry_run and partition_expiration_days is not None:
-        raise click.UsageError("--partition-expiration-days is BigQuery's: give --project and --dataset with it.")
+    from ledger.stores.urls import parse_url
+
+    url = _where(project, dataset, url)
+    place = parse_url(url)
+    if not isinstance(place, Dataset):
+        given = [name for name, value in settings.items() if value]
+        if given and not dry_run:
+            option = f"--{given[0].removesuffix('s' if given[0] == 'labels' else '').replace('_', '-')}"
+            raise click.UsageError(f"{option} is BigQuery's: give --project and --dataset with it.")
     if dry_run:
-        for statement in statements(project, dataset, location, partition_expiration_days):
-            click.echo(statement)
-    elif project is not None:
-        raise CapabilityMissing(
-            "This release does not create tables in BigQuery itself; the next one does. Run the statements that "
-            "--dry-run prints, where the dataset is to be, for example: create_sessions_table.py ... --dry-run | "
-            f"bq --location={location} query --nouse_legacy_sql"
-        )
+        _print_statements(place if isinstance(place, Dataset) else None, _options(**settings), as_json)
     else:
-        _create_here(url)
+        _create(url, _options(**settings), as_json)
 
 
-def statements(
-    project: str | None, dataset: str | None, location: str, partition_expiration_days: int | None
-) -> Iterator[str]:
-    """The statements that create everything, each ended by a semicolon, in an order that works."""
+def _where(project: str | None, dataset: str | None, url: str | None) -> str:
+    """The ledger's URL, of two options or as it was given."""
+    from ledger.sessions import DEFAULT_URL
     from ledger.warehouse import catalog
 
-    if project is not None:
-        catalog.bind("", project, dataset)  # refuses a name that must not stand in a statement
-        if not location.replace("-", "").isalnum():
-            raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
-        yield f"CREATE SCHEMA IF NOT EXISTS `{project}.{dataset}` OPTIONS (location = '{location}');\n"
-    for item in catalog.objects():
-        yield catalog.bind(catalog.statement(item), project, dataset)
-        if partition_expiration_days is not None and "PARTITION BY" in item.source and item.kind == "table":
-            name = catalog.bind(f"`${{project}}.${{dataset}}.{item.name}`", project, dataset)
-            yield f"ALTER TABLE {name} SET OPTIONS (partition_expiration_days = {partition_expiration_days});\n"
+    if (project is None) != (dataset is None):
+        raise click.UsageError("Give --project and --dataset together, or neither.")
+    if project is None or dataset is None:
+        return url or DEFAULT_URL
+    if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("Give --project and --dataset, or --url, not both.")
+    catalog.check_names(project, dataset)
+    return Dataset(project, dataset).url
 
 
-def _create_here(url: str | None) -> None:
-    from ledger.cli.warehouse import caught_up, warehouse_path
+def _options(
+    location: str | None,
+    partition_expiration_days: int | None,
+    kms_key: str | None,
+    require_partition_filter: bool,
+    labels: Sequence[str],
+) -> TableOptions:
+    from ledger.warehouse.bigquery.tables import TableOptions
+
+    return TableOptions(
+        location=location,
+        partition_expiration_days=partition_expiration_days,
+        kms_key_name=kms_key,
+        require_partition_filter=require_partition_filter,
+        labels=labels_of(labels),
+    )
+
+
+def _print_statements(place: Dataset | None, options: TableOptions, as_json: bool) -> None:
+    from ledger.warehouse.bigquery.clients import Clients
+    from ledger.warehouse.bigquery.tables import statements
+
+    if place is None:
+        found = list(statements(None, None, options))
+    else:
+        options = replace(options, location=options.location or place.location)
+        found = list(statements(place.project or Clients(place).project, place.dataset, options))
+    if as_json:
+        print_json({"statements": found})
+        return
+    for statement in found:
+        click.echo(statement)
+
+
+def _create(url: str, options: TableOptions, as_json: bool) -> None:
+    from ledger.cli.warehouse import own_warehouse, warehouse_of, warehouse_path
 
     with opened(url, create=True) as ledger:
-        with caught_up(ledger) as warehouse:
+        own = own_warehouse(ledger)
+        if own is not None:
+            report(create(own, options), ledger, as_json=as_json)
+            return
+        with warehouse_of(ledger) as warehouse:
             warehouse.create()
-        click.echo(f"Ready: {safe(ledger.url)}, and {safe(str(warehouse_path(ledger)))} for SQL.")
+        beside = str(warehouse_path(ledger))
+        if as_json:
+            print_json({"url": ledger.url, "store_id": ledger.store.store_id, "warehouse": beside})
+        else:
+            click.echo(f"Ready: {safe(ledger.url)}, and {safe(beside)} for SQL.")
 
 
 @click.command("query_sessions", cls=OneLineErrors)
@@ -99,8 +147,11 @@ def _create_here(url: str | None) -> None:
 )
 @click.option("--details", is_flag=True, help="All that is known of each session.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@with_json
 @with_url
-def query_sessions(session_id: str | None, limit: int, details: bool, form: str, url: str | None) -> None:
+def query_sessions(
+    session_id: str | None, limit: int, details: bool, form: str, as_json: bool, url: str | None
+) -> None:
     """Show the latest state of one session, or of the newest ones."""
     with opened(url) as ledger:
         if session_id is None:
@@ -110,7 +161,7 @@ def query_sessions(session_id: str | None, limit: int, details: bool, form: str,
             if session is None:
                 raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
             found = [session]
-    if form == "json":
+    if as_json or form == "json":
         print_json([session_object(session) for session in found])
     elif form == "csv":
         _print_csv(found)
@@ -132,15 +183,22 @@ def _print_csv(sessions: Sequence[Session]) -> None:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(session[column]) for column in COLUMNS] for session in sessions)
+    for session in sessions:
+        values = dict(session) | {"tool_call_results": in_order(session.tool_call_results or {}) or None}
+        writer.writerow([cell(values[column]) for column in COLUMNS])
     click.echo(safe(written.getvalue()) if to_terminal() else written.getvalue(), nl=False)
 
 
 @click.command("create_test_session", cls=OneLineErrors)
 @click.argument("question")
 @click.option("--user", help="Its owner.  [default: LEDGER_USER, else your login]")
+@with_json
 @with_url
-def create_test_session(question: str, user: str | None, url: str | None) -> None:
+def create_test_session(question: str, user: str | None, as_json: bool, url: str | None) -> None:
     """Begin a session with a question, and print its id."""
     with opened(url, create=True) as ledger:
-        click.echo(safe(ledger.create_session(user or default_user(), question)))
+        made = ledger.create_session(user or default_user(), question)
+    if as_json:
+        print_json({"session_id": made})
+    else:
+        click.echo(safe(made))

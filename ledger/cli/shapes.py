@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import orjson
@@ -15,6 +16,8 @@ from ledger.model.fold import Difference, Written
 from ledger.model.instants import to_text
 from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
 
+K = TypeVar("K", str, tuple[str, str])
+V = TypeVar("V")
 #: Named parts of a session that are maps from a key to a value.
 MAPS = ("attributes", "context", "results", "queries", "scores", "grants", "children")
 
@@ -35,12 +38,20 @@ def session_object(session: Session) -> dict[str, Any]:
     found = {column: session[column] for column in session}
     found["tool_calls"] = [call_object(call) for call in session.calls]
     del found["tool_call_status"], found["tool_call_results"]
-    found |= {name: getattr(session, name) for name in ("error", "lineage", *MAPS)}
+    found |= {"error": session.error, "lineage": session.lineage}
+    found |= {name: in_order(getattr(session, name)) for name in MAPS}
     found["tags"] = list(session.tags)
-    found["free"] = [{"field": field, "key": key, "value": value} for (field, key), value in session.free.items()]
+    found["free"] = [
+        {"field": field, "key": key, "value": value} for (field, key), value in in_order(session.free).items()
+    ]
     if session.messages is not None:
         found["messages"] = [message_object(message) for message in session.messages]
     return found
+
+
+def in_order(found: Mapping[K, V]) -> dict[K, V]:
+    """A map in the order of its keys: a state's own order differs from store to store."""
+    return dict(sorted(found.items(), key=lambda item: item[0]))
 
 
 def call_object(call: ToolCall) -> dict[str, Any]:

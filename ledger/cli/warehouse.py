@@ -1,4 +1,4 @@
-"""GoogleSQL over the ledger: in a DuckDB file beside it, caught up before each query."""
+"""GoogleSQL over the ledger: asked of BigQuery where the ledger is there, else of a DuckDB file beside it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from ledger.errors import CapabilityMissing, ConfigurationError
 if TYPE_CHECKING:
     from ledger.sessions import SessionLedger
     from ledger.warehouse.base import Answer, Warehouse
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+    from ledger.warehouse.duckdb import DuckDBWarehouse
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
@@ -45,36 +47,52 @@ def warehouse_path(ledger: SessionLedger) -> Path:
     return beside
 
 
+def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
+    """The warehouse that a ledger in BigQuery is itself; None for a ledger elsewhere."""
+    return getattr(ledger.store, "warehouse", None)
+
+
 @contextmanager
-def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """The ledger's warehouse with all that the ledger has recorded, and nothing else.
+def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
+    """The ledger's warehouse, with all that the ledger has recorded and nothing else.
+
+    A ledger in BigQuery is its own; one in a SQLite file has a DuckDB file beside it, which is caught up first.
 
     Raises:
         ConfigurationError: The file has rows that the ledger has not: another ledger's, or from before it was restored.
     """
-    from ledger.relay import catch_up
+    own = own_warehouse(ledger)
+    if own is not None:
+        yield own
+        return
     from ledger.warehouse.duckdb import DuckDBWarehouse
 
-    warehouse = DuckDBWarehouse(warehouse_path(ledger))
+    beside = DuckDBWarehouse(warehouse_path(ledger))
     try:
-        own = {"own": ledger.store.store_id}
-        if warehouse.query("SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1", own).rows:
-            raise ConfigurationError(
-                f"{warehouse.path} has rows of another ledger than {ledger.url}, which would be counted with its own. "
-                "Move it away; it is made again from the ledger."
-            )
-        done = 0
-        with progress("Catching up, rows") as advance:
-
-            def moved(sent: int) -> None:
-                nonlocal done
-                advance(sent - done)
-                done = sent
-
-            catch_up(ledger.store, warehouse, progress=moved)
-        yield warehouse
+        _catch_up(ledger, beside)
+        yield beside
     finally:
-        warehouse.close()
+        beside.close()
+
+
+def _catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> None:
+    from ledger.relay import catch_up
+
+    own = {"own": ledger.store.store_id}
+    if beside.query("SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1", own).rows:
+        raise ConfigurationError(
+            f"{beside.path} has rows of another ledger than {ledger.url}, which would be counted with its own. "
+            "Move it away; it is made again from the ledger."
+        )
+    done = 0
+    with progress("Catching up, rows") as advance:
+
+        def moved(sent: int) -> None:
+            nonlocal done
+            advance(sent - done)
+            done = sent
+
+        catch_up(ledger.store, beside, progress=moved)
 
 
 @command(
@@ -96,12 +114,13 @@ def caught_up(ledger: SessionLedger) -> Iterator[Warehouse]:
 def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
     """Answer a GoogleSQL SELECT over the ledger; - reads it from standard input.
 
-    It is the SQL that BigQuery runs, answered by a DuckDB file beside the ledger (ledger.db has ledger.duckdb), which
-    is brought up to date first. Tables: session_events, session_heads, session_index. Views: sessions, session_fields,
+    A ledger in BigQuery is asked there, which costs what BigQuery charges for reading: name a range of created_at. For
+    one in a SQLite file the same SQL is answered by a DuckDB file beside it (ledger.db has ledger.duckdb), which is
+    brought up to date first. Tables: session_events, session_heads, session_index. Views: sessions, session_fields,
     session_history, session_versions, tool_calls, messages, conflicts.
     """
     text = text_of(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
-    with opened(url) as ledger, caught_up(ledger) as warehouse:
+    with opened(url) as ledger, warehouse_of(ledger) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
     print_answer(answer, "json" if as_json else form)
 

@@ -52,10 +52,28 @@ def _text_of(value: str | None, source: Any, name: str) -> str:
     return text_of(source.read(), name) if value is None else value
 
 
-@command("init", "ledger init", "ledger --url sqlite:////var/lib/agents/ledger.db init", into=COMMANDS)
+@command(
+    "init",
+    "ledger init",
+    "ledger --url sqlite:////var/lib/agents/ledger.db init",
+    "ledger --url bigquery://PROJECT/DATASET init",
+    into=COMMANDS,
+)
 def init(as_json: bool, url: str | None) -> None:
-    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is."""
+    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is.
+
+    In BigQuery that is a dataset with the ledger's tables, views and functions; create_sessions_table.py does the same
+    and takes a location, an expiration, a key and labels.
+    """
+    from ledger.cli.warehouse import own_warehouse
+
     with opened(url, create=True) as ledger:
+        own = own_warehouse(ledger)
+        if own is not None:
+            from ledger.cli.dataset import create, report
+
+            report(create(own), ledger, as_json=as_json)
+            return
         found = {"url": ledger.url, "store_id": ledger.store.store_id}
     if as_json:
         print_json(found)

@@ -8,21 +8,30 @@ from pathlib import Path
 import pytest
 
 from ledger.sessions import SessionLedger
+from ledger.testing import CountedIds, SetClock
 from shell import Shell
-from streams import CountedIds, SetClock
 
 
 @pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+def stand_still(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SetClock]:
+    """Gives every ledger that commands open from then on one clock, and ids that can be told in advance."""
+
+    def patch() -> SetClock:
+        clock, ids = SetClock(), CountedIds()
+
+        def open_still(url: str | None = None, *, create: bool = True) -> SessionLedger:
+            return SessionLedger(url, create=create, clock=clock, ids=ids)
+
+        monkeypatch.setattr(SessionLedger, "open", open_still)
+        return clock
+
+    return patch
+
+
+@pytest.fixture
+def still(stand_still: Callable[[], SetClock]) -> SetClock:
     """Every ledger that commands open has this clock, and ids that can be told in advance."""
-    clock, ids = SetClock(), CountedIds()
-    opening: Callable[..., SessionLedger] = SessionLedger.open
-
-    def open_still(url: str | None = None, *, create: bool = True) -> SessionLedger:
-        return opening(url, create=create, clock=clock, ids=ids)
-
-    monkeypatch.setattr(SessionLedger, "open", open_still)
-    return clock
+    return stand_still()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.values import holds_only_json, parse_value
 from ledger.model.fields import FIELDS
+from ledger.testing import SetClock
 from shell import Shell
-from streams import SetClock
 
 QUESTION = "What were the total orders for CFC1 in the last week?"
 PLAN = '{"kpi": ["orders"], "tool_calls": [{"name": "Orders Trend", "tables": ["orders"]}]}'

@@ -97,11 +97,25 @@ def test_an_unknown_session_is_session_not_found(shell: Shell, args: list[str]) 
     assert "There is no session x" in message
 
 
-@pytest.mark.parametrize("url", ["foo", "postgres://x/y", "sqlite://", "sqlite:///", "sqlite:///a.db?color=red"])
-def test_a_malformed_url_says_what_one_looks_like(shell: Shell, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("foo", "sqlite:///ledger.db"),
+        ("postgres://x/y", "bigquery://PROJECT/DATASET"),
+        ("sqlite://", "sqlite:///ledger.db"),
+        ("sqlite:///", "sqlite:///ledger.db"),
+        ("sqlite:///a.db?color=red", "synchronous"),
+        ("bigquery://project", "bigquery://PROJECT/DATASET"),
+        ("bigquery://my-project/d d", "dataset id"),
+        ("bigquery://UP/d", "project id"),
+        ("bigquery://my-project/d?color=red", "appends, transport, location"),
+        ("bigquery://my-project/d?appends=maybe", "lenient or strict"),
+    ],
+)
+def test_a_malformed_url_says_what_one_looks_like(shell: Shell, url: str, said: str) -> None:
     code, message = shell.fails("list", "--url", url)
     assert code == 12
-    assert "sqlite:///" in message or "synchronous" in message
+    assert said in message
 
 
 def test_a_file_that_is_no_ledger_is_refused_and_left_alone(shell: Shell) -> None:

@@ -17,8 +17,9 @@ from ledger.errors import IdempotencyConflict, LedgerError
 from ledger.exchange import decode, encode, export_lines, import_lines
 from ledger.model.fold import fold
 from ledger.model.integrity import verify
+from ledger.testing import CountedIds, SetClock, event
 from shell import Shell
-from streams import CountedIds, SetClock, event, histories, json_values, texts
+from streams import histories, json_values, texts
 
 fields = st.one_of(
     st.tuples(st.sampled_from(["question", "summary"]), st.just(""), texts),

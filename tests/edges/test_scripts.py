@@ -23,7 +23,10 @@ class Scripts:
         self.folder = folder
 
     def __call__(self, name: str, *args: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
+        outer = ("LEDGER_", "BIGQUERY_", "GOOGLE_", "CLOUDSDK_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+        # Nobody's credentials are found, nor asked for at a machine of Google's.
+        environment |= {"HOME": str(self.folder / "home"), "NO_GCE_CHECK": "true"}
         return subprocess.run(
             [sys.executable, str(SCRIPTS / name), *args],
             cwd=self.folder,
@@ -103,9 +106,11 @@ def test_sessions_are_created_and_queried(run: Scripts) -> None:
     details = run.ok("query_sessions.py", "--details", "--limit", "2")
     assert details.count("question  ") == 2
     (found,) = json.loads(run.ok("query_sessions.py", ids[0], "--format", "json"))
+    assert run.ok("query_sessions.py", ids[0], "--json") == run.ok("query_sessions.py", ids[0], "--format", "json")
     assert (found["session_id"], found["question"], found["user_id"]) == (ids[0], "Question 0?", "ada")
     rows = list(csv.DictReader(io.StringIO(run.ok("query_sessions.py", "--format", "csv", "--limit", "2"))))
     assert [row["question"] for row in rows] == ["Question 11?", "Question 10?"]
+    assert list(json.loads(run.ok("create_test_session.py", "q", "--json"))) == ["session_id"]
 
 
 def test_an_unknown_session_and_a_missing_ledger_are_one_line(run: Scripts) -> None:
@@ -129,20 +134,38 @@ def test_the_dry_run_prints_every_statement_bound_to_project_and_dataset(run: Sc
     assert not list(run.folder.iterdir())
 
 
+def test_the_dry_run_needs_no_credentials_and_takes_the_dataset_of_a_url_as_well(run: Scripts) -> None:
+    url = ("--url", "bigquery://my-project/sessions?location=EU")
+    options = ("--require-partition-filter", "--label", "team=a", "--kms-key", "projects/p/cryptoKeys/k")
+    found = json.loads(run.ok("create_sessions_table.py", *url, *options, "--dry-run", "--json"))
+    assert "CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU'" in found["statements"][0]
+    assert found["statements"][-1].startswith("ALTER TABLE `my-project.sessions.")
+    settings = "(require_partition_filter = TRUE, kms_key_name = 'projects/p/cryptoKeys/k', labels = [('team', 'a')])"
+    assert f"ALTER TABLE `my-project.sessions.session_events` SET OPTIONS {settings};\n" in found["statements"]
+
+
 def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
     assert run.ok("create_sessions_table.py").startswith("Ready: ")
+    assert list(json.loads(run.ok("create_sessions_table.py", "--json"))) == ["url", "store_id", "warehouse"]
     assert {"ledger.db", "ledger.duckdb"} <= {path.name for path in run.folder.iterdir()}
 
 
 @pytest.mark.parametrize(
     ("args", "code"),
     [
-        (["--project", "my-project", "--dataset", "d"], 11),
+        (["--project", "my-project", "--dataset", "d"], 12),
+        (["--project", "my-project", "--dataset", "d", "--url", "sqlite:///x.db"], 2),
+        (["--project", "my-project", "--dataset", "d", "--partition-expiration-days", "7"], 12),
+        (["--project", "my-project", "--dataset", "d", "--kms-key", "key"], 12),
+        (["--project", "my-project", "--dataset", "d", "--label", "Team=a"], 12),
         (["--project", "my-project"], 2),
         (["--project", "x`; DROP", "--dataset", "d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d", "--location", "E'U", "--dry-run"], 12),
         (["--partition-expiration-days", "0"], 2),
+        (["--partition-expiration-days", "30"], 2),
+        (["--label", "team=a"], 2),
+        (["--url", "bigquery://my-project"], 12),
     ],
     ids=str,
 )

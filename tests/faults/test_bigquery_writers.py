@@ -1,4 +1,4 @@
-"""Several processes append to one session in BigQuery: strict writers win each version once, lenient ones lose nothing."""
+"""Several processes append to one session in BigQuery: strict ones win each version once, lenient lose nothing."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from requests.adapters import HTTPAdapter
+
 from ledger.errors import ConfigurationError, StoreRejected
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
+#: Seconds to wait for the answer to one REST request; while a statement runs, BigQuery answers every ten that it does.
+ANSWER_SECONDS = 60.0
 #: What Google's clients take for "do not try again": that is done in one place, ``retries``.
 ONCE: Any = None
 
@@ -99,7 +103,7 @@ class Clients:
                 credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             except GoogleAuthError as error:
                 raise ConfigurationError(
-                    "No Google credentials were found. Run `gcloud auth application-default login`, or set "
+                    f"No Google credentials were found: {error} Run `gcloud auth application-default login`, or set "
                     "GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set BIGQUERY_EMULATOR_HOST."
                 ) from error
             project = named or project
@@ -114,13 +118,16 @@ class Clients:
         from google.cloud import bigquery
 
         options = {} if self.emulator is None else {"api_endpoint": self.emulator.rest}
-        return bigquery.Client(
+        client = bigquery.Client(
             project=self.project,
             credentials=self._default[0],
             location=self.place.location,
             client_options=options,
             client_info=_client_info(),
         )
+        for scheme in ("https://", "http://"):
+            client._http.mount(scheme, _Patient())
+        return client
 
     @cached_property
     def _write(self) -> BigQueryWriteClient:
@@ -147,6 +154,13 @@ class Clients:
         assert self.emulator is not None  # noqa: S101 - asked by the callers
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         return grpc.insecure_channel(self.emulator.grpc, options=unlimited)
+
+
+class _Patient(HTTPAdapter):
+    """Does not wait for ever: Google's client sets no limit where it is not told one at every call."""
+
+    def send(self, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().send(request, stream, timeout or ANSWER_SECONDS, *args, **kwargs)
 
 
 def _client_info() -> Any:

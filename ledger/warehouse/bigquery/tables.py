@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
 from sqlglot import exp
 
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import translate
+from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 from ledger.warehouse.bigquery.settings import labels_of
 
 if TYPE_CHECKING:
@@ -99,17 +100,23 @@ def statements(project: str | None, dataset: str | None, options: TableOptions) 
     objects = catalog.objects()
     for item in objects:
         yield catalog.bind(catalog.statement(item), project, dataset)
+        if options.require_partition_filter and item.kind == "table" and "PARTITION BY" in item.source:
+            # No view can be made over a table that already requires it, as after an earlier run.
+            yield catalog.bind(_altered(item.name, "require_partition_filter = FALSE") + ";\n", project, dataset)
     yield catalog.bind(catalog.query("create_lock"), project, dataset)
-    for item in objects:  # last: no view can be made over a table that already requires a filter
+    for item in objects:
         if settings := _table_settings(item, options):
-            name = catalog.bind(f"`${{project}}.${{dataset}}.{item.name}`", project, dataset)
-            yield f"ALTER TABLE {name} SET OPTIONS ({', '.join(settings)});\n"
+            yield catalog.bind(_altered(item.name, *settings) + ";\n", project, dataset)
 
 
 def digest() -> str:
     """What tells one release's views and functions from another's."""
     text = "".join(catalog.statement(item) for item in catalog.objects())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _altered(name: str, *settings: str) -> str:
+    return f"ALTER TABLE `${{project}}.${{dataset}}.{name}` SET OPTIONS ({', '.join(settings)})"
 
 
 def _table_settings(item: catalog.SqlObject, options: TableOptions) -> list[str]:
@@ -145,31 +152,44 @@ class _Creation:
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
         for item, table in plans:
-            if item.kind == "table" and table is not None:
-                self._check_table(item, table)
+            if table is not None:
+                self._check_kind(item, table)
+                if item.kind == "table":
+                    self._check_table(item, table)
         changes = [self._make_dataset(dataset)]
         dataset = self._found(self._rest.get_dataset, self._dataset)
         current = dataset is not None and dataset.labels.get(CATALOG_LABEL) == digest()
         routines = set() if dataset is None else self._routines()
-        for item, table in plans:
-            exists = item.name in routines if item.kind == "function" else table is not None
-            changes.append(self._make(item, table, exists, current and exists))
+        exists = {item.name for item, table in plans if table is not None or item.name in routines}
+        stale = not current or any(item.name not in exists for item, _ in plans)
+        with self._without_filters([item.name for item, table in plans if stale and _is_filtered(table)]):
+            for item, table in plans:
+                changes.append(self._make(item, table, item.name in exists, current and item.name in exists))
         self._execute(catalog.query("create_lock"))
         for number, (item, table) in enumerate(plans, start=1):
             if (settings := _table_settings(item, self._options)) and not self._as_wanted(item, table):
-                self._execute(
-                    f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` SET OPTIONS ({', '.join(settings)})"
-                )
+                self._execute(_altered(item.name, *settings))
                 changes[number] = _and(changes[number], *settings)
         if self._label(dataset):
             changes[0] = _and(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
         return changes
 
+    @contextmanager
+    def _without_filters(self, names: Sequence[str]) -> Iterator[None]:
+        """Let tables be read without a range of created_at for a while: no view is made over one that requires it."""
+        try:
+            for name in names:
+                self._execute(_altered(name, "require_partition_filter = FALSE"))
+            yield
+        finally:
+            for name in names:
+                self._execute(_altered(name, "require_partition_filter = TRUE"))
+
     def _make_dataset(self, dataset: Any) -> Change:
         from google.cloud import bigquery
 
         if dataset is not None:
-            return Change("dataset", f"{self._project}.{self._dataset}", "unchanged", f"in {dataset.location}")
+            return Change("dataset", f"{self._project}.{self._dataset}", "unchanged", dataset.location or "")
         made = bigquery.Dataset(f"{self._project}.{self._dataset}")
         made.location = self._options.location or self._warehouse.place.location
         if self._options.kms_key_name is not None:
@@ -200,6 +220,15 @@ class _Creation:
                 "cannot move. Leave the location out, or name another dataset."
             )
 
+    def _check_kind(self, item: catalog.SqlObject, table: Any) -> None:
+        """Refuse a view where the ledger's table is to be, and the other way round."""
+        if table.table_type != item.kind.upper():
+            name = f"{self._project}.{self._dataset}.{item.name}"
+            raise ConfigurationError(
+                f"{name} is a {table.table_type}, and the ledger has a {item.kind} of that name. "
+                "Nothing was changed; name another dataset."
+            )
+
     def _check_table(self, item: catalog.SqlObject, table: Any) -> None:
         """Refuse a table that is not the ledger's: nothing is done to what others made."""
         name = f"{self._project}.{self._dataset}.{item.name}"
@@ -211,13 +240,16 @@ class _Creation:
         ]
         ours = {column.name for column in columns_of(item)}
         problems += [
+            f"{column.name} is a list" for column in table.schema if column.mode == "REPEATED" and column.name in ours
+        ]
+        problems += [
             f"{column.name} is required, and the ledger does not know it"
             for column in table.schema
             if column.mode == "REQUIRED" and column.name not in ours
         ]
-        partition = table.time_partitioning.field if table.time_partitioning else None
-        if partition != ("created_at" if "PARTITION BY" in item.source else None):
-            problems.append(f"it is partitioned by {partition or 'nothing'}")
+        partition = _partition_of(table)
+        if partition != ("the DAY of created_at" if "PARTITION BY" in item.source else "nothing"):
+            problems.append(f"it is partitioned by {partition}")
         clusters = ["session_id"] if "CLUSTER BY" in item.source else None
         if (table.clustering_fields or None) != clusters:
             problems.append(f"it is clustered by {', '.join(table.clustering_fields or []) or 'nothing'}")
@@ -248,13 +280,16 @@ class _Creation:
         Returns:
             Whether labels were added that the options ask for.
         """
-        wanted = {**(dataset.labels if dataset else {}), **self._options.labels, CATALOG_LABEL: digest()}
-        if dataset is None or dataset.labels == wanted:
+        from google.cloud import bigquery
+
+        wanted = {**self._options.labels, CATALOG_LABEL: digest()}
+        if dataset is None or wanted.items() <= dataset.labels.items():
             return False
-        asked = any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
-        dataset.labels = wanted
-        self._call("Labelling the dataset", lambda: self._rest.update_dataset(dataset, ["labels"], retry=ONCE))
-        return asked
+        # Not the dataset that was found: it would be refused had somebody else labelled it meanwhile. Labels are added.
+        labelled = bigquery.Dataset(dataset.reference)
+        labelled.labels = wanted
+        self._call("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+        return any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
 
     def _tables(self) -> dict[str, Any]:
         names = {item.name for item in catalog.objects() if item.kind != "function"}
@@ -289,7 +324,10 @@ class _Creation:
             except Exception as error:
                 raise translate(error, doing) from error
 
-        return self._warehouse.retry(doing, translated)
+        try:
+            return self._warehouse.retry(doing, translated)
+        except OutcomeLost as error:  # all of this may be done again, so nothing hangs on the lost answer
+            raise StoreUnavailable(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +349,20 @@ def columns_of(item: catalog.SqlObject) -> list[Column]:
         text = described.args["value"].sql("bigquery") if described else "''"
         found.append(Column(definition.name, kind, f"{definition.name} {kind} OPTIONS (description = {text})"))
     return found
+
+
+def _partition_of(table: Any) -> str:
+    """What a table is partitioned by, in words."""
+    if table.range_partitioning:
+        return f"ranges of {table.range_partitioning.field}"
+    if table.time_partitioning:
+        return f"the {table.time_partitioning.type_} of {table.time_partitioning.field or 'its ingestion'}"
+    return "nothing"
+
+
+def _is_filtered(table: Any) -> bool:
+    """Whether statements over a table must name a range of created_at."""
+    return table is not None and bool(table.require_partition_filter)
 
 
 def _and(change: Change, *details: str) -> Change:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Labels of every job, so that its costs can be told from others.
 JOB_LABELS = {"app": "session-ledger"}
+#: Rows of a frame that come with the answer to its query; where there are more, the Storage Read API is faster.
+FIRST_PAGE = 10_000
 _KINDS = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
 
 
@@ -74,9 +76,7 @@ class BigQueryWarehouse:
             StoreRejected: It would read more than ``maximum_bytes_billed``.
             ConfigurationError: Credentials, permissions, the project or the dataset are not as they must be.
         """
-        from ledger.warehouse.dialect import check_query
-
-        check_query(sql)
+        _check_query(sql)
         return self.ask(operation, sql, parameters, own=operation != "query")
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
@@ -121,13 +121,16 @@ class BigQueryWarehouse:
         Raises:
             LedgerError: As for ``query``.
         """
-        from ledger.warehouse.dialect import check_query
+        import pandas
 
-        check_query(sql)
-        table = self.retry("The frame", lambda: self._download(sql, parameters))
-        frame: pandas.DataFrame = table[0].to_pandas()
-        for name in table[1]:
-            frame[name] = [_decoded(text) for text in frame[name]]
+        _check_query(sql)
+        try:
+            table, json_columns = self.retry("The frame", lambda: self._download(sql, parameters))
+        except OutcomeLost as error:  # as in ``ask``
+            raise StoreUnavailable(str(error)) from error
+        frame: pandas.DataFrame = table.to_pandas()
+        for name in json_columns:  # as objects: no integer becomes a float because another row holds none
+            frame[name] = pandas.Series([_decoded(it) for it in table.column(name).to_pylist()], frame.index, object)
         return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, landed: Callable[[], bool] | None = None) -> None:
@@ -191,8 +194,10 @@ class BigQueryWarehouse:
             self._transport = (InsertAll if self.place.transport == "insertall" else StorageWrites)(self.clients)
         return self._transport
 
-    def _rows(self, operation: str, sql: str, parameters: Parameters | None, own: bool) -> Any:
-        """The row iterator of a statement that ran once."""
+    def _rows(
+        self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
+    ) -> Any:
+        """The row iterator of a statement that ran once; rows beyond the first page are fetched when they are read."""
         from google.cloud import bigquery
 
         rest = self.clients.rest
@@ -207,13 +212,13 @@ class BigQueryWarehouse:
         try:
             bound = catalog.bind(sql, project, dataset)
             return rest.query_and_wait(
-                bound, job_config=config, location=self.place.location, retry=ONCE, job_retry=ONCE
+                bound, job_config=config, location=self.place.location, retry=ONCE, job_retry=ONCE, page_size=first_page
             )
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
 
     def _download(self, sql: str, parameters: Parameters | None) -> tuple[pa.Table, list[str]]:
-        rows = self._rows("frame", sql, parameters, own=False)
+        rows = self._rows("frame", sql, parameters, own=False, first_page=FIRST_PAGE)
         try:
             json_columns = [field.name for field in rows.schema if field.field_type == "JSON"]
             return rows.to_arrow(bqstorage_client=self.clients.read), json_columns
@@ -221,16 +226,36 @@ class BigQueryWarehouse:
             raise translate(error, "The frame", own=False) from error
 
 
+def _check_query(sql: str) -> None:
+    """Raise InvalidInput unless this is one SELECT whose columns have each a name of their own."""
+    from ledger.warehouse.dialect import check_query
+
+    names = [name.lower() for name in check_query(sql).named_selects if name not in ("", "*")]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"The answer has several columns named {', '.join(twice)}; give each a name with AS.")
+
+
 def _parameter(name: str, value: Any) -> Any:
     """A named parameter; NULL has no type of its own, so a value is needed, but within a struct."""
     from google.cloud import bigquery
 
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         if value and isinstance(value[0], Mapping):
             return bigquery.ArrayQueryParameter(name, "STRUCT", [_struct(item) for item in value])
-        kind = _kind(name, value[0]) if value else "STRING"
-        return bigquery.ArrayQueryParameter(name, kind, list(value))
+        return bigquery.ArrayQueryParameter(name, _kind_of_all(name, value), list(value))
     return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+
+
+def _kind_of_all(name: str, values: Sequence[Any]) -> str:
+    """The type of a list's values; that of an empty one is not known, and taken for text."""
+    if any(value is None for value in values):
+        raise InvalidInput(f"The parameter {name} is a list with a None in it, which BigQuery has not; leave it out.")
+    kinds = {_kind(name, value) for value in values} or {"STRING"}
+    if kinds == {"INT64", "FLOAT64"}:
+        return "FLOAT64"
+    if len(kinds) > 1:
+        raise InvalidInput(f"The parameter {name} is a list of different types: {', '.join(sorted(kinds))}.")
+    return kinds.pop()
 
 
 def _struct(item: Mapping[str, Any]) -> Any:
@@ -256,4 +281,6 @@ def _kind(name: str, value: Any) -> str:
 def _decoded(text: Any) -> Any:
     import orjson
 
+    if isinstance(text, list):
+        return [_decoded(each) for each in text]
     return orjson.loads(text) if isinstance(text, str) else text

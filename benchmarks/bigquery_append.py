@@ -1,0 +1,163 @@
+"""Rows a second into BigQuery's Storage Write API, beside a bare loop of Google's client on the same emulator.
+
+The bare loop makes the same Arrow batch from the same rows, sends it on one long-lived AppendRows call, and waits for
+each acknowledgement; it retries nothing and asks nothing. The ledger's warehouse is given the same rows; ``one event``
+is an append by the event store, which also checks the event, gives it a version and makes its rows. Both take turns,
+round by round, on tables of their own; each figure is the median over rounds.
+
+The emulator (local-bigquery) runs in a process of its own. Run it with ``python benchmarks/bigquery_append.py``; it
+exits with 1 where the ledger is below 0.8 of the bare loop.
+"""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ledger import Change, NewEvent
+from ledger.clock import new_id, utc_now
+from ledger.stores.bigquery import BigQueryStore
+from ledger.warehouse.bigquery.settings import Dataset
+from ledger.warehouse.rows import record_batch
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+SERVE = """
+import sys, tempfile
+from pathlib import Path
+import emulator
+with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as addresses:
+    print(*addresses, flush=True)
+    sys.stdin.read()
+"""
+#: Rows in a batch to batches in a round.
+BATCHES = {1: 20, 100: 10, 1_000: 4, 10_000: 1}
+ROUNDS = 7
+TARGET = 0.8
+Send = Callable[[list[tuple[Any, ...]]], object]
+VALUE = '{"content":"What were the total orders for CFC1 in the last week? What were they before?","role":"user"}'
+
+
+class Bare:
+    """Google's client, used by hand."""
+
+    def __init__(self, store: BigQueryStore) -> None:
+        from google.cloud.bigquery_storage_v1 import types
+
+        self._types = types
+        place = store.place
+        self._path = f"projects/{place.project}/datasets/{place.dataset}/tables/session_events/streams/_default"
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._append_rows: Any = store.warehouse.clients.write.transport.append_rows
+        self._call: Any = None
+
+    def send(self, rows: list[tuple[Any, ...]]) -> None:
+        batch = record_batch(rows)
+        arrow = self._types.AppendRowsRequest.ArrowData()
+        arrow.rows.serialized_record_batch = batch.serialize().to_pybytes()
+        if self._call is None:
+            arrow.writer_schema.serialized_schema = batch.schema.serialize().to_pybytes()
+        self._requests.put(self._types.AppendRowsRequest(write_stream=self._path, arrow_rows=arrow))
+        if self._call is None:
+            routing = [("x-goog-request-params", f"write_stream={self._path}")]
+            self._call = self._append_rows(iter(self._requests.get, None), metadata=routing)
+        assert not next(self._call).error.code
+
+    def close(self) -> None:
+        self._requests.put(None)
+        self._call.cancel()
+
+
+def rows_of(count: int) -> list[tuple[Any, ...]]:
+    """Rows of one session, ten to an event."""
+    now = time.time_ns() // 1000
+    session_id, made = new_id(utc_now()), []
+    for number in range(count):
+        if number % 10 == 0:
+            event_id = new_id(utc_now())
+        before = (
+            session_id,
+            number // 10 + 1,
+            event_id,
+            "message.added",
+            "message",
+            f"m{number}",
+            VALUE,
+            0,
+            "ada",
+            None,
+        )
+        made.append((*before, now, now, now, 1, "benchmark", None, None, None, None))
+    return made
+
+
+def per_second(send: Send, size: int, batches: int) -> float:
+    """Rows a second over some batches, which are made beforehand."""
+    ready = [rows_of(size) for _ in range(batches)]
+    began = time.perf_counter()
+    for rows in ready:
+        send(rows)
+    return size * batches / (time.perf_counter() - began)
+
+
+def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
+    """Rows a second of the bare loop and of the ledger, by what was sent."""
+    stores = [BigQueryStore(Dataset("ledger", name), environment=environment) for name in ("bare", "ours", "events")]
+    for store in stores:
+        store.warehouse.create()
+    bare, ours = Bare(stores[0]), stores[1].warehouse
+    session_id = new_id(utc_now())
+
+    def one_event(rows: list[tuple[Any, ...]]) -> None:
+        change = Change("message", rows[0][5], {"role": "user", "content": VALUE})
+        stores[2].append(
+            session_id, NewEvent("message.added", [change], new_id(utc_now()), user_id="ada", may_repeat=False)
+        )
+
+    def append(rows: list[tuple[Any, ...]]) -> None:
+        ours.append("session_events", record_batch(rows))
+
+    tasks: list[tuple[str, int, int, Callable[[list[tuple[Any, ...]]], object]]] = [
+        ("one event", 1, BATCHES[1], one_event)
+    ]
+    tasks += [(f"{size:,} rows", size, batches, append) for size, batches in BATCHES.items()]
+    figures = {}
+    for name, size, batches, send in tasks:
+        per_second(bare.send, size, 1)
+        per_second(send, size, 1)
+        rounds = [(per_second(bare.send, size, batches), per_second(send, size, batches)) for _ in range(ROUNDS)]
+        figures[name] = statistics.median(it[0] for it in rounds), statistics.median(it[1] for it in rounds)
+    bare.close()
+    for store in stores:
+        store.close()
+    return figures
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE], cwd=folder, env={"PYTHONPATH": str(TESTS)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as serving,
+    ):  # fmt: skip
+        assert serving.stdin
+        assert serving.stdout
+        rest, grpc = serving.stdout.readline().split()
+        try:
+            figures = measure({"BIGQUERY_EMULATOR_HOST": rest, "BIGQUERY_EMULATOR_GRPC_HOST": grpc})
+        finally:
+            serving.stdin.close()
+    for name, (bare, ours) in figures.items():
+        print(f"{name:>12}: {ours:9,.0f} rows/s, bare {bare:9,.0f}: {ours / bare:.2f}x")
+    sys.exit(any(ours < TARGET * bare for bare, ours in figures.values()))
+
+
+if __name__ == "__main__":
+    main()
