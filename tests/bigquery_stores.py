@@ -1,10 +1,9 @@
-"""BigQuery stores over the emulator: datasets are made once and emptied between tests, since making them takes seconds."""
+"""BigQuery stores over the emulator: datasets are made once and emptied between tests, as making them takes seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.stores.bigquery import BigQueryStore
@@ -50,6 +49,12 @@ class Datasets:
         return place
 
     @contextmanager
+    def emptied(self, name: str) -> Iterator[Dataset]:
+        """A dataset that holds the tables and no rows."""
+        self._used.discard(name)
+        yield self.place(name)
+
+    @contextmanager
     def stores(self, clock: SetClock, **settings: Any) -> Iterator[Any]:
         """A function that opens the store of a name; all of them are closed at the end."""
         self._used.clear()
@@ -69,8 +74,3 @@ class Datasets:
         """Drop them all."""
         for name in self._made:
             self._emulator.client.delete_dataset(f"{self._prefix}_{name}", delete_contents=True)
-
-
-def patient(place: Dataset, seconds: float) -> Dataset:
-    """The same dataset, given up on after so many seconds."""
-    return replace(place, patience=seconds)

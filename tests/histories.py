@@ -18,6 +18,8 @@ from ledger.model.values import canonical
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 VERSIONS = 6
+#: Above every version.
+LAST = 2**62
 #: What a message says, after its id and version.
 MESSAGE_PARTS = tuple(part.name for part in fields(Message))[2:]
 #: The value of a removal, for ``event``.
@@ -135,7 +137,7 @@ def shuffled(rows: Sequence[tuple[Any, ...]], seed: int) -> list[tuple[Any, ...]
     return [(seq, *row) for seq, row in enumerate(mixed, 1)]
 
 
-def head_of(events: Sequence[RecordedEvent], version: int = VERSIONS) -> Head:
+def head_of(events: Sequence[RecordedEvent], version: int = LAST) -> Head:
     """Where a session stood at a version."""
     until = [event for event in events if event.version <= version]
     last = max(until, key=lambda event: event.position)
@@ -145,7 +147,7 @@ def head_of(events: Sequence[RecordedEvent], version: int = VERSIONS) -> Head:
     )
 
 
-def session_at(events: Sequence[RecordedEvent], version: int = VERSIONS) -> Session:
+def session_at(events: Sequence[RecordedEvent], version: int = LAST) -> Session:
     """The session at a version, by the Python fold, with its messages."""
     return Session(head_of(events, version), fold(events, at_version=version), with_messages=True)
 

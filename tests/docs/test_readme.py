@@ -49,20 +49,38 @@ def test_the_python_blocks_print_what_their_comments_say(elsewhere: Path, monkey
         assert printed.getvalue().splitlines() == said
 
 
-def test_the_commands_print_what_stands_below_them(elsewhere: Path) -> None:
+def check_commands(texts: list[str], folder: Path, **settings: str) -> None:
+    """Run the commands of console blocks in one shell, and compare what they print with what stands below them."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {"PATH": path, "HOME": str(elsewhere), "COLUMNS": "120", "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": path, "HOME": str(folder), "COLUMNS": "120", "LC_ALL": "C.UTF-8", **settings}
     script, said = ["set -euo pipefail"], []
-    for text in (text for kind, text in blocks() if kind == "console"):
-        for line in text.splitlines():
-            if line.startswith("$ "):
-                script.append(line[2:])
-            else:
-                said.append(line)
+    for line in (line for text in texts for line in text.splitlines()):
+        if line.startswith("$ "):
+            script.append(line[2:])
+        else:
+            said.append(line)
     ran = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", "\n".join(script)], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     assert [CHANGING.sub("ID", line.rstrip()) for line in ran.stdout.splitlines()] == [
         CHANGING.sub("ID", line) for line in said
     ]
+
+
+def consoles(*, bigquery: bool) -> list[str]:
+    return [text for kind, text in blocks() if kind == "console" and ("bigquery://" in text) == bigquery]
+
+
+def test_the_commands_print_what_stands_below_them(elsewhere: Path) -> None:
+    check_commands(consoles(bigquery=False), elsewhere)
+
+
+def test_the_commands_over_bigquery_print_what_stands_below_them(elsewhere: Path, emulator: Any) -> None:
+    check_commands(
+        consoles(bigquery=True),
+        elsewhere,
+        BIGQUERY_EMULATOR_HOST=emulator.rest,
+        BIGQUERY_EMULATOR_GRPC_HOST=emulator.grpc,
+    )
+    emulator.client.delete_dataset("agents", delete_contents=True)
