@@ -13,16 +13,19 @@ import json
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ledger.clock import Clock, utc_now
 from ledger.errors import InvalidInput, LedgerError
 from ledger.exchange import Imported
-from ledger.model.events import Change, NewEvent, prepare
+from ledger.model.events import SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
+from ledger.model.ids import created_at_for
+from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import canonical
+from ledger.recording import SessionEvents, locate, new_salt, record
 from ledger.stores.base import EventStore
 
 #: Owner of a run that names none.
@@ -32,8 +35,6 @@ DEFAULT_USER = "imported"
 FAILED = "Error:"
 #: Namespace of the ids made here.
 _RUNS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d64")
-#: Runs recorded at once: appends that wait for the disk together share one commit.
-_AT_ONCE = 8
 
 
 class _Loose(BaseModel):
@@ -70,20 +71,14 @@ class Run(_Loose):
     messages: list[ChatMessage]
 
 
-@dataclass(frozen=True, slots=True)
-class RunEvents:
-    """A run as the events of one session."""
-
-    session_id: str
-    events: tuple[NewEvent, ...]
-
-
 def import_runs(
     store: EventStore,
     lines: Iterable[bytes],
     *,
     user_id: str = DEFAULT_USER,
     seen: Callable[[bytes], object] = lambda line: None,
+    clock: Clock = utc_now,
+    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record each line's run as a session; what is here already stays as it is.
 
@@ -91,53 +86,54 @@ def import_runs(
         lines: One JSON run each; blank ones are passed over.
         user_id: Owner of the runs that name none.
         seen: Called with each line as it is read, for a display of progress.
+        clock: When a run is recorded; its session is created then, and its events occurred then.
+        salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput, ValueTooLarge: A line is no such run; the message begins with its number, and nothing of it was
             written. Runs before it are recorded.
-        IdempotencyConflict: A run is here with other content.
+        IdempotencyConflict: A run is here with other content; its line is named, and nothing of it was written. Runs
+            before it are recorded.
     """
-    waiting: deque[Future[tuple[int, int]]] = deque()
-    totals = [0, 0, 0]
-
-    def settle(at_most: int) -> None:
-        while len(waiting) > at_most:
-            events, new = waiting.popleft().result()
-            totals[:] = totals[0] + 1, totals[1] + events, totals[2] + new
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for run in read_runs(lines, user_id=user_id, seen=seen):
-            waiting.append(pool.submit(_record, store, run))
-            settle(8 * _AT_ONCE)
-        settle(0)
-    return Imported(*totals)
+    runs = read_runs(lines, user_id=user_id, seen=seen, clock=clock, store_id=store.store_id)
+    return record(store, runs, salt=salt)
 
 
 def read_runs(
-    lines: Iterable[bytes], *, user_id: str = DEFAULT_USER, seen: Callable[[bytes], object] = lambda line: None
-) -> Iterator[RunEvents]:
-    """Each line's run as the events of a session; see ``import_runs``."""
+    lines: Iterable[bytes],
+    *,
+    user_id: str = DEFAULT_USER,
+    seen: Callable[[bytes], object] = lambda line: None,
+    clock: Clock = utc_now,
+    store_id: str = "",
+) -> Iterator[SessionEvents]:
+    """Each line's run as the events of a session; see ``import_runs``.
+
+    Args:
+        store_id: The store that is to record the events.
+    """
     repeats: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
         seen(line)
         if not line.strip():
             continue
+        where = f"Line {number}"
         try:
-            record = _parse(line)
-            identity = canonical(record, "the run")
+            run = _parse(line)
+            identity = canonical(run, "the run")
             repeats[identity] += 1
             # The same run twice in one input is two sessions; the same input twice is still the same sessions.
-            run = events_of(record, uuid.uuid5(_RUNS, f"{repeats[identity]}:{identity}"), user_id=user_id)
-            for event in run.events:
-                prepare(event)  # refused as a whole before anything is written
+            run_id = uuid.uuid5(_RUNS, f"{repeats[identity]}:{identity}")
+            events = events_of(run, run_id, user_id=user_id)
+            yielded = SessionEvents(str(run_id), where, _recorded(str(run_id), events, clock(), store_id))
         except LedgerError as error:
-            error.args = (f"Line {number}: {error}",)
+            locate(error, where)
             raise
-        yield run
+        yield yielded
 
 
-def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> RunEvents:
-    """A run as the events of one session.
+def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
+    """A run as the events of one session, in order.
 
     Args:
         record: A list of messages, or an object with one under ``messages`` or ``traj``.
@@ -159,11 +155,10 @@ def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) ->
             ("message.added", [_message(message, message_id, call_ids, calls), *changes], _actor(message.role))
         )
     steps.append(("session.completed", _end(run), None))
-    events = tuple(
+    return [
         NewEvent(event_type, changes, str(uuid.uuid5(run_id, str(index))), actor, user_id=owner)
         for index, (event_type, changes, actor) in enumerate(steps)
-    )
-    return RunEvents(str(run_id), events)
+    ]
 
 
 class _Calls:
@@ -210,10 +205,28 @@ class _Calls:
         return key
 
 
-def _record(store: EventStore, run: RunEvents) -> tuple[int, int]:
-    """Append a run; how many events it has, and how many of them were new."""
-    appended = [store.append(run.session_id, event) for event in run.events]
-    return len(appended), sum(not each.replayed for each in appended)
+def _recorded(session_id: str, events: Iterable[NewEvent], now: datetime, store_id: str) -> tuple[RecordedEvent, ...]:
+    """Checked events as a store would record them at one time, in a session that begins with them."""
+    at = from_micros(to_micros(now))
+    created_at = created_at_for(session_id, at)
+    prepared = map(prepare, events)
+    return tuple(
+        RecordedEvent(
+            session_id=session_id,
+            version=version,
+            event_id=event.event_id,
+            event_type=event.event_type,
+            changes=tuple(RecordedChange(*change) for change in event.changes),
+            user_id=event.user_id or "",
+            actor=event.actor,
+            occurred_at=at,
+            recorded_at=at,
+            created_at=created_at,
+            schema_version=SCHEMA_VERSION,
+            store_id=store_id,
+        )
+        for version, event in enumerate(prepared, 1)
+    )
 
 
 def _parse(line: bytes) -> Any:

@@ -16,7 +16,6 @@ JSON text.
 from __future__ import annotations
 
 import json
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,14 +23,14 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Any
 
-from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, LedgerError, WrongExpectedVersion
-from ledger.exchange import BATCH_BYTES, BATCH_EVENTS, Imported
+from ledger.errors import InvalidInput, LedgerError
+from ledger.exchange import Imported
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
 from ledger.model.fields import TOOL_STATUSES, check_change
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import from_micros, to_micros
-from ledger.model.integrity import event_hash, value_hash
 from ledger.model.values import canonical, check_text, decode
+from ledger.recording import SessionEvents, locate, new_salt, record
 from ledger.stores.base import EventStore
 
 REQUIRED = ("session_id", "user_id", "question", "status", "created_at", "updated_at")
@@ -53,8 +52,6 @@ _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
 _OWN_TYPES = frozenset(("constraints", "response_plan", "strategy", "summary"))
 #: How far a status is on its way: of rows with one ``updated_at``, the one that got further comes later.
 _PROGRESS = {'"running"': 1, '"completed"': 2, '"failed"': 2}
-#: What a session may be refused for; other errors are no session's.
-_REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, WrongExpectedVersion)
 
 Slot = tuple[str, str]
 
@@ -67,24 +64,11 @@ class LineRow(dict[str, Any]):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEvents:
-    """The rows of one session as events, in order and without hashes.
-
-    Attributes:
-        where: The line or row that named the session first.
-    """
-
-    session_id: str
-    where: str
-    events: tuple[RecordedEvent, ...]
-
-
 def import_rows(
     store: EventStore,
     rows: Iterable[Mapping[str, Any]],
     *,
-    salt: Callable[[], str] = lambda: os.urandom(16).hex(),
+    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record a table's sessions with their whole history; what is here already stays as it is.
 
@@ -101,18 +85,7 @@ def import_rows(
         InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded; it is named, and nothing of it
             was written. Sessions before it may be recorded; the same rows, mended, bring in the rest.
     """
-    taken = _Import(store, salt)
-    batch: list[SessionEvents] = []
-    events = characters = 0
-    for session in events_of_rows(rows, store_id=store.store_id):
-        batch.append(session)
-        events += len(session.events)
-        characters += sum(len(change.text or "") for event in session.events for change in event.changes)
-        if events >= BATCH_EVENTS or characters >= BATCH_BYTES:
-            taken.write(batch)
-            batch, events, characters = [], 0, 0
-    taken.write(batch)
-    return Imported(taken.sessions, taken.events, taken.new)
+    return record(store, events_of_rows(rows, store_id=store.store_id), differences=True, salt=salt)
 
 
 def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None) -> Iterator[LineRow]:
@@ -158,7 +131,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
         try:
             _add(tables, row, where)
         except LedgerError as error:
-            _name(error, where)
+            locate(error, where)
             raise
     for session_id in sorted(tables, key=lambda each: (tables[each].created_at, each)):
         table = tables.pop(session_id)
@@ -200,87 +173,6 @@ class _Table:
             self.rows[row.row_id] = replace(row, slots=shared)
 
 
-class _Import:
-    """Events on their way into a store."""
-
-    def __init__(self, store: EventStore, salt: Callable[[], str]) -> None:
-        self.sessions = self.events = self.new = 0
-        self._store = store
-        self._salt = salt
-
-    def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record sessions together; where one is refused, one by one up to that."""
-        if not batch:
-            return
-        try:
-            self._count(batch, self._store.ingest([event for each in batch for event in self._new_events(each)]))
-        except _REFUSALS:
-            # Each is worked out anew: another process may have recorded it in the meantime.
-            for session in batch:
-                try:
-                    self._count([session], self._store.ingest(self._new_events(session)))
-                except LedgerError as error:
-                    _name(error, f"{session.where}: session {session.session_id}")
-                    raise
-
-    def _count(self, sessions: Sequence[SessionEvents], new: int) -> None:
-        self.sessions += len(sessions)
-        self.events += sum(len(each.events) for each in sessions)
-        self.new += new
-
-    def _new_events(self, session: SessionEvents) -> list[RecordedEvent]:
-        """The events that are not here yet, made to follow those that are."""
-        found = self._store.state(session.session_id)
-        version, known = 0, 0
-        for event in session.events if found else ():
-            recorded = self._store.version_of(session.session_id, event.event_id)
-            if recorded is None:
-                break
-            version, known = recorded, known + 1
-        events = session.events[known:]
-        if found is None or not events:
-            return self._chained(events, None)
-        head = found[0]
-        if version != head.version:
-            raise WrongExpectedVersion(
-                f"the row of {events[0].occurred_at.isoformat()} would follow version {version}, but the session is at "
-                f"version {head.version} here. Either it went on in the ledger, or the row came late, or rows that "
-                "were imported before are missing: give all files of an export at once, or import into a new ledger. "
-                "Nothing of the session was written.",
-                session_id=session.session_id,
-                expected=version,
-                actual=head.version,
-            )
-        follow = [
-            replace(event, version=version + number, created_at=head.created_at)
-            for number, event in enumerate(events, 1)
-        ]
-        return self._chained(follow, head.event_hash)
-
-    def _chained(self, events: Iterable[RecordedEvent], prev_hash: str | None) -> list[RecordedEvent]:
-        if not self._store.capabilities.hash_chain:
-            return list(events)
-        chained = []
-        for event in events:
-            changes = tuple(self._salted(change) for change in event.changes)
-            envelope = (
-                *(event.session_id, event.version, event.event_id, event.event_type, event.user_id, event.actor),
-                *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
-                event.schema_version,
-            )
-            hashed = [(change.field, change.key, change.removed, change.value_hash) for change in changes]
-            digest = event_hash(prev_hash, envelope, hashed)
-            chained.append(replace(event, changes=changes, prev_hash=prev_hash, event_hash=digest))
-            prev_hash = digest
-        return chained
-
-    def _salted(self, change: RecordedChange) -> RecordedChange:
-        if change.text is None:
-            return change
-        salt = self._salt()
-        return replace(change, value_hash=value_hash(salt, change.text), value_salt=salt)
-
-
 def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
     """Read a row and put it with the others of its session."""
     try:
@@ -307,7 +199,7 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
                 "owner: correct the rows, or give one of the two sessions another id."
             )
     except LedgerError as error:
-        _name(error, f"session {session_id}")
+        locate(error, f"session {session_id}")
         raise
     table.created_at = min(table.created_at, created_at)
     # The id of a row, and so of its event, follows from the row alone and not from its place among others: it stays
@@ -371,7 +263,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
                 raise InvalidInput(f"the row makes {len(changes):,} changes; an event holds up to {MAX_CHANGES:,}.")
             check_size(changes)
         except LedgerError as error:
-            _name(error, f"{row.where}: session {session_id}")
+            locate(error, f"{row.where}: session {session_id}")
             raise
         at = from_micros(row.updated_at)
         yield RecordedEvent(
@@ -495,8 +387,3 @@ def _call_status(word: Any, name: str) -> str:
 def _status_word(status: Any) -> Any:
     """A status in the ledger's spelling: ``In Progress`` is ``in_progress``."""
     return "_".join(status.lower().replace("-", " ").split()) if isinstance(status, str) else status
-
-
-def _name(error: LedgerError, where: str) -> None:
-    """Make an error say where in the input it lies."""
-    error.args = (f"{where}: {error}",)

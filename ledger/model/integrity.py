@@ -8,12 +8,13 @@ Erasing a value therefore leaves the chain whole, and changing one breaks it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
 
 from ledger.errors import CorruptEvent
-from ledger.model.events import PreparedChange, RecordedEvent
+from ledger.model.events import PreparedChange, RecordedChange, RecordedEvent
 from ledger.model.instants import to_micros
 
 
@@ -64,6 +65,19 @@ def seal(
     )
 
 
+def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | None]) -> RecordedEvent:
+    """The same event with its hashes.
+
+    Args:
+        event: One that carries none yet.
+        prev_hash, salts: As for ``seal``.
+    """
+    changes = [PreparedChange(change.field, change.key, change.text, change.removed) for change in event.changes]
+    sealed, hashed = seal(prev_hash, _envelope_of(event), changes, salts)
+    recorded = tuple(RecordedChange(*change) for change in sealed)
+    return replace(event, changes=recorded, prev_hash=prev_hash, event_hash=hashed)
+
+
 def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int:
     """Check a run of one session's events, in order, against their hashes.
 
@@ -83,17 +97,20 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
         if event.event_hash is None:
             continue
         _verify_values(event)
-        envelope = (
-            *(event.session_id, event.version, event.event_id, event.event_type, event.user_id, event.actor),
-            *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
-            event.schema_version,
-        )
         changes = [(change.field, change.key, change.removed, change.value_hash) for change in event.changes]
-        if event.prev_hash != prev_hash or event_hash(prev_hash, envelope, changes) != event.event_hash:
+        if event.prev_hash != prev_hash or event_hash(prev_hash, _envelope_of(event), changes) != event.event_hash:
             raise _corrupt(event, "the event or its place in the chain is not what was recorded")
         prev_hash = event.event_hash
         checked += 1
     return checked
+
+
+def _envelope_of(event: RecordedEvent) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
+    return (
+        *(event.session_id, event.version, event.event_id, event.event_type, event.user_id, event.actor),
+        *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
+        event.schema_version,
+    )
 
 
 def _verify_values(event: RecordedEvent) -> None:

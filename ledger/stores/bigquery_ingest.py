@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import InvalidInput, StoreUnavailable
+from ledger.errors import StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
@@ -75,21 +75,21 @@ class Ingestion:
         for session_id in sessions:
             check_session_id(session_id)
         known = self._projection.creations_of(sessions)
-        for session_id, created_at in known.items():
-            if created_at_of(session_id) is None and sessions[session_id][0].created_at != created_at:
-                raise InvalidInput(
-                    f"Session {session_id} was created at {created_at.isoformat()} here, and at "
-                    f"{sessions[session_id][0].created_at.isoformat()} in what is brought in; created_at never changes."
-                )
         if not known:
             return {}, known
         parameters = {**span_of(known), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
-        return {
+        standings = {
             session_id: Standing(user_id, created_at, version, event_hash)
             for session_id, user_id, created_at, version, _, event_hash, *_ in rows
             if created_at == known[session_id]
-        }, known
+        }
+        # Without events the index holds what is left of an append that was cut short; it is put right along the way.
+        return standings, {
+            session_id: created_at
+            for session_id, created_at in known.items()
+            if session_id in standings or created_at_of(session_id) is not None
+        }
 
     def _taken(self, events: Sequence[RecordedEvent], standing: Standing | None, now: datetime) -> Taken | None:
         if standing is None:

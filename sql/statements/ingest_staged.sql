@@ -26,6 +26,8 @@ SET moved = (
 );
 IF moved = 0 THEN
   SET outcome = 'ingested';
+  -- Left by an append that was cut short before it wrote its event.
+  DELETE FROM `${project}.${dataset}.session_index` WHERE session_id IN UNNEST(@indexed);
   INSERT INTO `${project}.${dataset}.session_index` (session_id, created_at, user_id)
   SELECT head.session_id, head.created_at, head.user_id
   FROM UNNEST(@heads) AS head

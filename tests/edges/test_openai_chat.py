@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger import InvalidInput, Session, SessionLedger
+from ledger import Change, IdempotencyConflict, InvalidInput, NewEvent, Session, SessionLedger, ValueTooLarge
+from ledger.model.events import RecordedEvent
+from ledger.model.integrity import verify
 from ledger.openai_chat import import_runs, read_runs
+from ledger.testing import START
 from shell import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +28,10 @@ def call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
 
 def answer(call_id: str, content: Any, name: str = "tool") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "name": name, "content": content}
+
+
+def said(content: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content}]
 
 
 RUN: dict[str, Any] = {
@@ -59,6 +68,12 @@ def imported(ledger: SessionLedger, *records: Any) -> list[Session]:
 
 def lines(*records: Any) -> list[bytes]:
     return [json.dumps(record).encode() + b"\n" for record in records]
+
+
+def as_new(event: RecordedEvent, *changes: Change) -> NewEvent:
+    """An event of an import as one that is appended, with other changes where some are given."""
+    same = [Change(change.field, change.key, change.value, change.removed) for change in event.changes]
+    return NewEvent(event.event_type, changes or same, event.event_id, event.actor, user_id=event.user_id)
 
 
 def test_a_run_becomes_a_session_with_its_question_user_and_outcome(ledger: SessionLedger) -> None:
@@ -122,11 +137,99 @@ def test_importing_again_adds_nothing_and_leaves_later_changes(ledger: SessionLe
     assert (session.summary, session.version) == ("mine", 12)
 
 
-def test_an_import_that_was_cut_short_goes_on(ledger: SessionLedger) -> None:
+def test_an_import_that_was_cut_short_goes_on_behind_what_came_in_between(ledger: SessionLedger) -> None:
     (run,) = read_runs(lines(RUN))
     for event in run.events[:4]:
-        ledger.store.append(run.session_id, event)
-    assert import_runs(ledger.store, lines(RUN)).new == len(run.events) - 4
+        ledger.store.append(run.session_id, as_new(event))
+    ledger.update_summary(run.session_id, "mine")
+    before = ledger.history(run.session_id)[:]
+    for _ in range(2):
+        done = import_runs(ledger.store, lines(RUN), clock=lambda: START)
+        assert (done.sessions, done.events) == (1, len(run.events))
+        history = ledger.history(run.session_id)
+        assert history[:5] == before
+        assert [event.event_id for event in history[5:]] == [event.event_id for event in run.events[4:]]
+        assert verify(history) == len(history) == len(run.events) + 1
+        assert {event.created_at for event in history} == {before[0].created_at}
+        # The import's clock is long behind that of the session.
+        assert {event.recorded_at for event in history[5:]} == {before[-1].recorded_at}
+        assert {event.occurred_at for event in history[5:]} == {START}
+    assert done.new == 0
+
+
+def test_a_run_is_created_when_it_is_imported_and_its_events_carry_a_hash_chain(ledger: SessionLedger) -> None:
+    at = START.replace(microsecond=5)
+    import_runs(ledger.store, lines(RUN), clock=lambda: at)
+    (session,) = ledger.list_sessions()
+    history = ledger.history(session.session_id)
+    assert {(event.created_at, event.occurred_at, event.recorded_at) for event in history} == {(at, at, at)}
+    assert {event.store_id for event in history} == {ledger.store.store_id}
+    assert verify(history) == len(history) == 11
+
+
+def test_a_run_that_is_here_with_other_content_is_named_and_the_runs_before_it_are_kept(ledger: SessionLedger) -> None:
+    records = [RUN, said("two"), said("three")]
+    runs = list(read_runs(lines(*records)))
+    ledger.store.append(runs[1].session_id, as_new(runs[1].events[0], Change("question", value="other")))
+    with pytest.raises(IdempotencyConflict, match=rf"^Line 2: session {runs[1].session_id}: version 1, event "):
+        import_runs(ledger.store, lines(*records))
+    versions = [ledger.get_session(run.session_id) for run in runs]
+    assert [session and session.version for session in versions] == [11, 1, None]
+
+
+def test_a_value_that_was_erased_since_is_no_other_content(ledger: SessionLedger, tmp_path: Path) -> None:
+    import_runs(ledger.store, lines(RUN))
+    events = list(ledger.history(ledger.list_sessions()[0].session_id))
+    gone = [replace(change, text=None, value_salt=None) for change in events[1].changes]
+    events[1] = replace(events[1], changes=tuple(gone))
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'erased.db'}") as erased:
+        erased.store.ingest(events)
+        assert import_runs(erased.store, lines(RUN)).new == 0
+
+
+def test_runs_are_recorded_while_later_ones_are_read(ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.recording.BATCH_EVENTS", 6)
+    there = []
+
+    def watched() -> Iterator[bytes]:
+        for number in range(7):
+            there.append(len(ledger.list_sessions()))
+            yield from lines(said(str(number)))
+
+    assert import_runs(ledger.store, watched()).new == 21
+    assert there == [0, 0, 2, 2, 4, 4, 6]
+
+
+def test_a_store_that_takes_only_so_much_at_once_gets_less(
+    ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest, handed_in = ledger.store.ingest, []
+
+    def narrow(events: list[RecordedEvent]) -> int:
+        handed_in.append(len(events))
+        if len(events) > 11:
+            raise ValueTooLarge("too much")
+        return ingest(events)
+
+    monkeypatch.setattr(ledger.store, "ingest", narrow)
+    assert import_runs(ledger.store, lines(said("one"), said("two"), RUN, said("three"))).new == 20
+    assert handed_in == [20, 6, 14, 11, 3]
+
+
+def test_a_session_that_is_here_is_read_once(ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [said("new"), RUN, said("two")]
+    import_runs(ledger.store, lines(*records[1:]))
+    read: Counter[str] = Counter()
+    events = ledger.store.events
+
+    def counted(session_id: str, **page: Any) -> Any:
+        read[session_id] += 1
+        return events(session_id, **page)
+
+    monkeypatch.setattr(ledger.store, "events", counted)
+    assert import_runs(ledger.store, lines(*records)).new == 3
+    # The first of a batch is asked for whether any of it may be here.
+    assert sorted(read.values()) == [1, 1, 2]
 
 
 def test_the_same_run_twice_in_one_file_is_two_sessions(ledger: SessionLedger) -> None:

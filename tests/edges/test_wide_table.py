@@ -18,14 +18,15 @@ from hypothesis import strategies as st
 
 from ledger import InvalidInput, Session, SessionLedger, ValueTooLarge, WrongExpectedVersion
 from ledger.cli.scenario import CONSTRAINTS, QUESTION, RESPONSE_PLAN, RESULT, STRATEGY, SUMMARY, TOOL, USER
-from ledger.clock import new_id
 from ledger.errors import LedgerError
 from ledger.exchange import Imported
 from ledger.model.fields import TOOL_STATUSES
 from ledger.model.fold import fold
 from ledger.model.integrity import verify
 from ledger.model.session import Head
-from ledger.wide_table import SessionEvents, events_of_rows, import_rows, rows_of_lines
+from ledger.recording import SessionEvents
+from ledger.testing import uuid7
+from ledger.wide_table import events_of_rows, import_rows, rows_of_lines
 from shell import Shell
 from streams import json_values, texts
 
@@ -284,7 +285,7 @@ def test_of_rows_with_one_time_the_one_that_holds_more_or_got_further_comes_late
 
 
 @pytest.mark.parametrize("keeps_created_at", [True, False])
-@pytest.mark.parametrize("session_id", ["plain", new_id(START - timedelta(milliseconds=3))])
+@pytest.mark.parametrize("session_id", ["plain", uuid7(START - timedelta(milliseconds=3), 1)], ids=["plain", "uuid7"])
 def test_a_session_was_created_at_the_earliest_time_of_its_rows_or_at_that_in_its_id(
     ledger: SessionLedger, keeps_created_at: bool, session_id: str
 ) -> None:
@@ -353,7 +354,7 @@ def test_imported_events_carry_a_hash_chain_that_later_changes_go_on_with(ledger
 def test_rows_that_do_not_follow_what_is_here_are_refused(ledger: SessionLedger, rows: list[Row], why: str) -> None:
     import_rows(ledger.store, [row(), row(2, summary="x")])
     before = ledger.history("s")[:]
-    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session s: the row of 2026-.*all files of an export"):
+    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session s: what changed at 2026-.*all files of an export"):
         import_rows(ledger.store, rows)
     assert ledger.history("s")[:] == before, why
 

@@ -21,7 +21,14 @@ LAYERS: list[tuple[str, ...]] = [
     ("ledger.clock", "ledger.stores.base", "ledger.warehouse.base"),
     ("ledger.stores", "ledger.warehouse", "ledger.projection", "ledger.relay"),
     ("ledger.sessions", "ledger.aio"),
-    ("ledger.exchange", "ledger.openai_chat", "ledger.wide_table", "ledger.lifecycle", "ledger.analytics"),
+    (
+        "ledger.exchange",
+        "ledger.recording",
+        "ledger.openai_chat",
+        "ledger.wide_table",
+        "ledger.lifecycle",
+        "ledger.analytics",
+    ),
     # The edges, and what others build upon; `ledger` itself only names what lies below.
     (
         "ledger.compat",
