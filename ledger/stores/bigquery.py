@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.errors import CapabilityMissing, InvalidInput, OutcomeUnknown, StoreRejected
+from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent, check_size, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
@@ -118,6 +118,11 @@ class BigQueryStore:
                     session_id=session_id,
                     event_id=event.event_id,
                 ) from error
+            except LedgerError:
+                raise
+            except BaseException:  # interrupted: whether it is recorded is not known, so neither is the version
+                known.head = None
+                raise
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""

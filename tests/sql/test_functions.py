@@ -29,14 +29,6 @@ def test_a_session_is_not_found_outside_its_day(ask):
     assert ask(EVENTS, "SELECT field FROM session_state(@id, @first, @next, NULL)", **other_day) == []
 
 
-def test_session_slots_keeps_removals_and_says_when_the_session_was_written_last(ask):
-    sql = (
-        "SELECT field, removed, version, session_updated_at FROM session_slots(@id, @first, @next, NULL) ORDER BY field"
-    )
-    last = DAY + timedelta(seconds=3)
-    assert ask(EVENTS, sql, **SCOPE) == [("status", False, 1, last), ("title", True, 3, last)]
-
-
 def test_session_changes_gives_the_versions_between_two(ask):
     sql = "SELECT field, version, superseded_by FROM session_changes(@id, @first, @next, @after, @until) ORDER BY 2, 1"
     assert ask(EVENTS, sql, **SCOPE, after=1, until=2) == [("title", 2, 3)]

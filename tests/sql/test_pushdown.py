@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 import pytest
 
 from histories import DAY, event, rows_of
+from ledger.projection import LAST_VERSION
 from ledger.warehouse import catalog
 from ledger.warehouse.dialect import query_to_duckdb
 from sql_targets import OnDuckDB
@@ -18,12 +19,27 @@ from sql_targets import OnDuckDB
 VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
 CALLS = {
-    "session_slots": f"session_slots('s1', {FIRST}, {NEXT}, 2)",
     "session_state": f"session_state('s1', {FIRST}, {NEXT}, 2)",
     "session_changes": f"session_changes('s1', {FIRST}, {NEXT}, 0, 2)",
     "session_version_at": f"session_version_at('s1', {FIRST}, {NEXT}, {NEXT})",
     "sessions_between": f"sessions_between({FIRST}, {NEXT})",
 }
+SECOND, THIRD = DAY + timedelta(days=1), DAY + timedelta(days=2)
+SPAN = {"created_from": SECOND, "created_until": THIRD}
+OF_DAY = {"session_id": "s1", "first_day": SECOND, "next_day": THIRD}
+STATES = {**SPAN, "at_version": LAST_VERSION, "with_messages": False}
+LISTED = {**SPAN, "before": THIRD, "before_id": "", "user_id": "ann", "at_most": 10}
+BOTH = ("created_at", "session_id")
+#: Statements over session_events with their parameters, and the columns that are filtered at each of their scans.
+STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    ("read_states", {**STATES, "session_ids": ["s1"], "at_version": 3, "with_messages": True}, BOTH),
+    ("read_states", {**STATES, "session_ids": ["s1", "s4"]}, BOTH),
+    ("list_sessions", {**LISTED, "wanted": []}, ("created_at",)),
+    ("list_sessions", {**LISTED, "wanted": ['status//"active"', "tag/x/true"]}, ("created_at",)),
+    ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
+    ("read_events", {**OF_DAY, "after_version": 1, "until_version": 3, "versions": 2}, BOTH),
+    ("read_messages", {**OF_DAY, "after_version": 0, "after_key": "", "at_most": 10, "newest": False}, BOTH),
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +58,16 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield opened
 
 
-def scans(connection: Any, sql: str) -> list[str]:
+def scans(connection: Any, sql: str, parameters: dict[str, Any] | None = None) -> list[str]:
     """The filters at each scan of session_events in the plan of a statement, as text.
 
     Left out are scans that only fetch the columns of rows found by another, which DuckDB joins by rowid.
     """
-    plan = json.loads(connection.execute(f"EXPLAIN (FORMAT JSON) {query_to_duckdb(sql)}").fetchall()[0][1])
+    values = {
+        name: value.replace(tzinfo=None) if isinstance(value, datetime) else value  # as the warehouse binds it
+        for name, value in (parameters or {}).items()
+    }
+    plan = json.loads(connection.execute(f"EXPLAIN (FORMAT JSON) {query_to_duckdb(sql)}", values).fetchall()[0][1])
     found = []
 
     def walk(node: dict[str, Any], fetches: bool = False) -> None:
@@ -78,8 +98,19 @@ def test_a_function_is_filtered_where_it_scans(connection, function):
     assert [one for one in filters if not all(name in one for name in names)] == []
 
 
-def test_every_function_is_tried():
+@pytest.mark.parametrize(("name", "parameters", "columns"), STATEMENTS)
+def test_a_statement_is_filtered_where_it_scans(connection, name, parameters, columns):
+    filters = scans(connection, catalog.query(name), parameters)
+    assert filters
+    assert [one for one in filters if not all(column in one for column in columns)] == []
+
+
+def test_every_function_and_every_statement_is_tried():
     assert CALLS.keys() == {item.name for item in catalog.objects() if item.kind == "function"}
+    statements = {path.stem for path in (catalog.sql_folder() / "statements").glob("*.sql")}
+    # The first two of the rest are BigQuery's scripts, the third writes, and the last reads no events.
+    rest = {"append_checked", "ingest_staged", "create_lock", "find_creation"}
+    assert {name for name, *_ in STATEMENTS} == statements - rest
 
 
 @pytest.mark.skipif(duckdb.__version__ >= "2", reason="DuckDB 2 plans the window well as it stands")

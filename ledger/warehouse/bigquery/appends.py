@@ -121,7 +121,12 @@ class _Connection:
             self._waiting.append(answer)
             self._requests.put(self._request(rows))
             if self._call is None:
-                self._begin()
+                try:
+                    self._begin()
+                except Exception as error:  # noqa: BLE001 - the channel was closed meanwhile: nothing went out
+                    self.usable = False
+                    self._waiting.remove(answer)
+                    answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
         return answer
 
     def introduce_again(self) -> None:

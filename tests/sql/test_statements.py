@@ -1,0 +1,210 @@
+"""The files of sql/statements/: their form, that each is used, and that Google's analyzer resolves each of them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from googlesql import GoogleSql
+from histories import DAY, REMOVED, event, rows_of, shuffled
+from ledger.projection import Projection
+from ledger.warehouse import catalog
+from sql_targets import OnDuckDB
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {
+    path.stem: path.read_text(encoding="utf-8") for path in sorted((catalog.sql_folder() / "statements").glob("*.sql"))
+}
+OBJECTS = {item.name for item in catalog.objects()}
+#: Statements of several steps, which BigQuery runs as scripts.
+SCRIPTS = {"append_checked", "ingest_staged"}
+#: What stands in a script for a table that each call makes for itself.
+STAGING = "session_staging"
+#: What a header calls the event's columns, where it does not name each.
+EVENT = {"event_id", "event_type", "actor", "occurred_at", "recorded_at", "schema_version", "store_id", "event_hash"}
+named = pytest.mark.parametrize("name", SOURCES)
+
+SPAN = {"created_from": "TIMESTAMP", "created_until": "TIMESTAMP"}
+OF_DAY = {"session_id": "STRING", "first_day": "TIMESTAMP", "next_day": "TIMESTAMP"}
+#: The types of the parameters, as ``ledger.warehouse.bigquery.warehouse`` sends the values that the callers hand over.
+PARAMETERS: dict[str, dict[str, str]] = {
+    "append_checked": {
+        **dict.fromkeys(("session_id", "user_id", "event_id", "event_type", "actor", "store_id"), "STRING"),
+        **dict.fromkeys(("hash_before", "event_hash"), "STRING"),
+        **dict.fromkeys(("created_at", "occurred_at", "recorded_at"), "TIMESTAMP"),
+        **dict.fromkeys(("version_before", "schema_version"), "INT64"),
+        "indexed": "BOOL",
+        "changes": (
+            "ARRAY<STRUCT<field STRING, key STRING, value STRING, removed BOOL, value_hash STRING, value_salt STRING>>"
+        ),
+    },
+    "create_lock": {},
+    "find_creation": {"session_ids": "ARRAY<STRING>"},
+    "ingest_staged": {
+        **SPAN,
+        "heads": (
+            "ARRAY<STRUCT<session_id STRING, user_id STRING, created_at TIMESTAMP, version INT64, "
+            "updated_at TIMESTAMP, event_hash STRING, version_before INT64>>"
+        ),
+        "checked": "BOOL",
+        "indexed": "ARRAY<STRING>",
+        "store_id": "STRING",
+    },
+    "list_sessions": {
+        **SPAN,
+        "before": "TIMESTAMP",
+        "before_id": "STRING",
+        "user_id": "STRING",
+        "wanted": "ARRAY<STRING>",
+        "at_most": "INT64",
+    },
+    "read_events": {**OF_DAY, **dict.fromkeys(("after_version", "until_version", "versions"), "INT64")},
+    "read_heads": {**SPAN, "session_ids": "ARRAY<STRING>", "event_id": "STRING"},
+    "read_messages": {**OF_DAY, "after_version": "INT64", "after_key": "STRING", "at_most": "INT64", "newest": "BOOL"},
+    "read_states": {**SPAN, "session_ids": "ARRAY<STRING>", "at_version": "INT64", "with_messages": "BOOL"},
+}
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> GoogleSql:
+    google = GoogleSql()
+    for item in catalog.objects():
+        google.create(item)
+        if item.name == "session_events":
+            google.copy("session_events", STAGING)
+    return google
+
+
+def header_of(name: str) -> dict[str, str]:
+    comment = re.match(r"(?:--[^\n]*\n)+", SOURCES[name])
+    assert comment is not None
+    return dict(re.findall(r"^-- ([A-Z]\w+): +(.+(?:\n--  +.+)*)", comment[0], re.MULTILINE))
+
+
+def parameters_of(name: str) -> set[str]:
+    return set(re.findall(r"@(\w+)", re.sub(r"--[^\n]*", "", catalog.query(name))))
+
+
+@named
+def test_the_header_names_the_purpose_and_the_facts(name):
+    assert re.match(rf"-- {name}: [^\n]+\.\n--\n", SOURCES[name]), "the first line says what the statement is for"
+    facts = tuple(header_of(name))
+    if not parameters_of(name):
+        assert facts == ("Twin", "Test")
+    elif name in SCRIPTS:
+        assert facts == ("Inputs", "Answer", "Cost", "Twin", "Test")
+    else:
+        assert facts == ("Grain", "Inputs", "Cost", "Twin", "Test")
+
+
+@named
+def test_the_header_tells_of_every_parameter(name):
+    told = header_of(name).get("Inputs", "")
+    in_short = EVENT if "the event's columns" in told else set()
+    assert set(re.findall(r"@(\w+)", told)) | in_short == parameters_of(name)
+
+
+@named
+def test_the_twin_and_the_test_are_there(name):
+    facts = header_of(name)
+    paths = re.findall(r"[\w/]+\.py", facts["Twin"] + facts["Test"])
+    assert len(paths) >= (1 if facts["Twin"] == "none." else 2)
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
+@named
+def test_only_the_names_of_the_ledgers_objects_are_substituted(name):
+    assert "${" not in catalog.bind(SOURCES[name], "my-project", "my_dataset")
+    read = set(re.findall(r"`my-project\.my_dataset\.(\w+)`", catalog.bind(SOURCES[name], "my-project", "my_dataset")))
+    assert read
+    assert read - OBJECTS <= ({STAGING} if name == "ingest_staged" else set())
+
+
+@named
+def test_what_is_sent_begins_with_the_code(name):
+    assert re.match(r"WITH\b|SELECT\b|INSERT\b|DECLARE\b", catalog.query(name))
+    assert SOURCES[name].endswith(catalog.query(name))
+
+
+@named
+def test_the_code_asks_for_it_by_its_name(name):
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "ledger").rglob("*.py")]
+    assert any(re.search(rf'(catalog\.query|_ask)\("{name}"', source) for source in sources)
+
+
+def test_every_statement_is_tried_with_its_parameters():
+    assert PARAMETERS.keys() == SOURCES.keys()
+    assert {name: set(kinds) for name, kinds in PARAMETERS.items()} == {name: parameters_of(name) for name in SOURCES}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES.keys() - SCRIPTS))
+def test_googles_analyzer_resolves_it(name, analyzer):
+    assert analyzer.analyze(catalog.bind(catalog.query(name)), PARAMETERS[name]) is not None
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_googles_analyzer_resolves_every_step_of_a_script(name, analyzer):
+    steps = analyzer.analyze_script(catalog.bind(catalog.query(name)), PARAMETERS[name])
+    kinds = [type(step).__name__ for step in steps]
+    assert kinds[0] == "ResolvedUpdateStmt", "the update of the lock comes first"
+    assert kinds.count("ResolvedInsertStmt") >= 3
+
+
+def test_the_analyzer_refuses_what_does_not_fit(analyzer):
+    sql = catalog.bind(catalog.query("read_states"))
+    with pytest.raises(Exception, match="at_version"):
+        analyzer.analyze(sql, {name: kind for name, kind in PARAMETERS["read_states"].items() if name != "at_version"})
+    with pytest.raises(Exception, match="No matching signature"):
+        analyzer.analyze(sql, {**PARAMETERS["read_states"], "session_ids": "ARRAY<INT64>"})
+    with pytest.raises(Exception, match="no_such_column"):
+        analyzer.analyze_script("BEGIN TRANSACTION; IF TRUE THEN SELECT no_such_column FROM sessions; END IF;", {})
+    with pytest.raises(Exception, match="Table-valued function not found"):
+        analyzer.analyze("SELECT version FROM no_such_function('s')")
+
+
+# What read_states answers; the laws of the fold are in tests/property.
+
+EVENTS = [
+    event(1, ("title", "", "first"), ("status", "", "active"), ("message", "m1", {"role": "user", "content": "a"})),
+    event(2, ("title", "", "second")),
+    event(3, ("title", "", REMOVED)),
+    event(4, ("message", "m2", {"role": "user", "content": "b"})),
+    event(1, ("title", "", "other"), session="s2", day=1),
+]
+
+
+@pytest.fixture
+def projection(warehouse: OnDuckDB) -> Projection:
+    """Sessions s1 and s2, out of order and each event twice."""
+    warehouse.load(shuffled(rows_of([*EVENTS, *EVENTS]), 7))
+    return Projection(warehouse)
+
+
+def test_a_removal_is_no_value_and_still_says_where_the_session_stands(projection):
+    head, state = projection.states({"s1": DAY}, until=3)["s1"]
+    assert (head.version, head.updated_at) == (3, DAY + timedelta(seconds=3))
+    assert {slot: written.value for slot, written in state.items()} == {("status", ""): "active"}
+
+
+def test_a_message_that_is_left_out_still_says_where_the_session_stands(projection):
+    head, state = projection.states({"s1": DAY})["s1"]
+    assert (head.version, head.updated_at) == (4, DAY + timedelta(seconds=4))
+    assert list(state) == [("status", "")]
+    _, whole = projection.states({"s1": DAY}, with_messages=True)["s1"]
+    assert set(whole) == {("status", ""), ("message", "m1"), ("message", "m2")}
+
+
+def test_the_states_of_several_sessions_come_at_once(projection):
+    found = projection.states({"s1": DAY, "s2": DAY + timedelta(days=1), "nobody": DAY}, until=2)
+    titles = {session_id: state["title", ""].value for session_id, (_, state) in found.items()}
+    assert titles == {"s1": "second", "s2": "other"}
+    assert projection.states({}) == {}
+
+
+def test_a_session_that_was_created_at_another_time_is_another_one(projection):
+    assert projection.states({"s1": DAY + timedelta(microseconds=1)}) == {}
+    both = {"s1": DAY + timedelta(hours=1), "s2": DAY + timedelta(days=1)}
+    assert list(projection.states(both)) == ["s2"]

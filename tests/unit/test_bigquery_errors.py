@@ -1,0 +1,577 @@
+"""Google's errors as the ledger's: each has a counterpart, what may pass is tried again, and nothing secret is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.auth.credentials import Credentials
+from google.auth.transport.grpc import AuthMetadataPlugin
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from ledger.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LedgerError,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    ValueTooLarge,
+)
+from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
+from ledger.warehouse.bigquery.retries import ATTEMPTS, retrying
+
+URL = "https://bigquery.googleapis.com/bigquery/v2/projects/p/queries?prettyPrint=false"
+
+
+def tree(root: type) -> list[type]:
+    """A class and those below it, as far as Google's libraries and requests define them."""
+    below = [kind for child in root.__subclasses__() for kind in tree(child)]
+    return [kind for kind in (root, *below) if kind.__module__.split(".")[0] in ("google", "requests")]
+
+
+# The counterpart of every class
+
+COUNTERPARTS: dict[type, type[LedgerError]] = {
+    # Redirections and uploads, which these clients do not do; were one to come, the same call would get it again.
+    **dict.fromkeys(
+        (
+            *(api.GoogleAPICallError, api.Redirection, api.MovedPermanently, api.NotModified, api.TemporaryRedirect),
+            *(api.ResumeIncomplete, api.ResumableTransferError, api.TransferStalledError, api.UnseekableStreamError),
+            *(api.UploadCancelledError, api.MissingStatusHeaderError),
+        ),
+        StoreRejected,
+    ),
+    **dict.fromkeys(
+        (
+            *(api.ClientError, api.BadRequest, api.InvalidArgument, api.FailedPrecondition, api.OutOfRange),
+            *(api.MethodNotAllowed, api.Conflict, api.AlreadyExists, api.LengthRequired, api.PreconditionFailed),
+            *(api.RequestRangeNotSatisfiable, api.MethodNotImplemented),
+        ),
+        StoreRejected,
+    ),
+    **dict.fromkeys(
+        (api.Unauthorized, api.Unauthenticated, api.Forbidden, api.PermissionDenied, api.NotFound), ConfigurationError
+    ),
+    # Refused before anything was done.
+    **dict.fromkeys((api.TooManyRequests, api.ResourceExhausted), StoreUnavailable),
+    # Said of a call that may have been carried out.
+    **dict.fromkeys(
+        (
+            *(api.Aborted, api.Cancelled, api.ServerError, api.InternalServerError, api.Unknown, api.DataLoss),
+            *(api.BadGateway, api.ServiceUnavailable, api.GatewayTimeout, api.DeadlineExceeded),
+        ),
+        OutcomeLost,
+    ),
+    # Without a token nothing is sent: the network can mend that, other credentials the rest.
+    **dict.fromkeys((auth.TransportError, auth.TimeoutError), StoreUnavailable),
+    **dict.fromkeys(
+        (
+            *(auth.GoogleAuthError, auth.RefreshError, auth.ReauthFailError, auth.ReauthSamlChallengeFailError),
+            *(auth.UserAccessTokenError, auth.DefaultCredentialsError, auth.MalformedError, auth.InvalidResource),
+            *(auth.InvalidOperation, auth.InvalidValue, auth.InvalidType, auth.OSError, auth.MutualTLSChannelError),
+            *(auth.ClientCertError, auth.OAuthError, auth.ResponseError),
+        ),
+        ConfigurationError,
+    ),
+    **dict.fromkeys(
+        (
+            *(requests.exceptions.RequestException, requests.exceptions.HTTPError, requests.exceptions.ConnectionError),
+            *(requests.exceptions.ProxyError, requests.exceptions.SSLError, requests.exceptions.Timeout),
+            *(requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout, requests.exceptions.RetryError),
+            *(requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError),
+            requests.exceptions.JSONDecodeError,  # an answer that a proxy gave in place of BigQuery
+        ),
+        OutcomeLost,
+    ),
+    **dict.fromkeys(
+        (
+            *(requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL, requests.exceptions.MissingSchema),
+            *(requests.exceptions.InvalidSchema, requests.exceptions.URLRequired, requests.exceptions.InvalidHeader),
+            requests.exceptions.TooManyRedirects,
+        ),
+        ConfigurationError,
+    ),
+    # A request that the client itself could not send is a mistake in the ledger, which no class of its tree stands for.
+    **dict.fromkeys(
+        (
+            requests.exceptions.InvalidJSONError,
+            requests.exceptions.StreamConsumedError,
+            requests.exceptions.UnrewindableBodyError,
+        ),
+        StoreError,
+    ),
+}
+ROOTS = (api.GoogleAPICallError, auth.GoogleAuthError, requests.exceptions.RequestException)
+
+
+def made(kind: type) -> Exception:
+    error: Exception = (
+        requests.exceptions.JSONDecodeError("no JSON", "<html>", 0)
+        if kind is requests.exceptions.JSONDecodeError
+        else kind("said")
+    )
+    return error
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_class_of_googles_clients_has_a_counterpart(root):
+    assert [kind.__name__ for kind in tree(root) if kind not in COUNTERPARTS] == []
+
+
+@pytest.mark.parametrize("kind", COUNTERPARTS, ids=lambda kind: f"{kind.__module__.split('.')[0]}.{kind.__name__}")
+def test_an_error_becomes_its_counterpart_and_says_what_was_tried(kind):
+    found = translate(made(kind), "The append")
+    assert type(found) is COUNTERPARTS[kind]
+    assert str(found).startswith("The append ")
+    assert found.retryable is isinstance(found, StoreUnavailable)
+
+
+def test_errors_of_the_socket_are_those_of_the_network():
+    for error in (TimeoutError("late"), ConnectionResetError("reset"), api.RetryError("late", cause=None)):
+        assert type(translate(error, "The state")) is OutcomeLost
+
+
+def test_an_error_of_the_ledgers_stays_what_it_is():
+    own = StoreRejected("closed")
+    assert translate(own, "The state") is own
+
+
+def test_an_answer_that_google_s_client_does_not_understand_is_a_store_error_that_names_it():
+    found = translate(KeyError("jobReference"), "The state")
+    assert type(found) is StoreError
+    assert str(found) == "The state failed: KeyError: 'jobReference'"
+
+
+# REST: what the service answers, as the client reads it
+
+
+def rest(status: int, reason: str, message: str) -> api.GoogleAPICallError:
+    """The error that Google's client makes of an answer."""
+    answer = requests.Response()
+    answer.status_code = status
+    answer.request = requests.Request("POST", URL, headers={"Authorization": "Bearer ya29.t0ken"}).prepare()
+    errors = [{"message": message, "domain": "global", "reason": reason}]
+    answer._content = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
+    answer.headers["Content-Type"] = "application/json; charset=UTF-8"
+    answer.encoding = "utf-8"
+    return api.from_http_response(answer)
+
+
+@pytest.mark.parametrize(
+    ("message", "role"),
+    [
+        (
+            "Access Denied: Project p: User does not have bigquery.jobs.create permission in project p.",
+            "roles/bigquery.jobUser on the project",
+        ),
+        (
+            "request failed: the user does not have 'bigquery.readsessions.create' permission for 'projects/p'",
+            "roles/bigquery.readSessionUser on the project",
+        ),
+        (
+            "Access Denied: Project p: User does not have bigquery.datasets.create permission in project p.",
+            "roles/bigquery.user on the project",
+        ),
+        (
+            "Access Denied: Dataset p:d: Permission bigquery.datasets.update denied on dataset p:d.",
+            "roles/bigquery.dataOwner on the dataset",
+        ),
+        (
+            "Access Denied: Dataset p:d: Permission bigquery.tables.create denied on dataset p:d.",
+            "roles/bigquery.dataEditor on the dataset",
+        ),
+        (
+            "Access Denied: Table p:d.t: Permission bigquery.tables.update denied on table p:d.t.",
+            "roles/bigquery.dataEditor on the dataset",
+        ),
+        (
+            "Access Denied: Table p:d.t: User does not have bigquery.tables.getData permission for table p:d.t.",
+            "roles/bigquery.dataViewer on the dataset",
+        ),
+        (
+            "Access Denied: Table p:d.t: Permission bigquery.tables.get denied on table p:d.t (or it may not exist).",
+            "roles/bigquery.dataViewer on the dataset",
+        ),
+        (
+            "Access Denied: Table p:d.t: Permission bigquery.tables.updateData denied on table p:d.t.",
+            "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project",
+        ),
+    ],
+)
+def test_a_permission_that_is_missing_is_answered_with_the_role_that_carries_it(message, role):
+    found = translate(rest(403, "accessDenied", message), "The state")
+    assert type(found) is ConfigurationError
+    assert str(found) == f"The state is not permitted: {message} Grant {role}."
+
+
+BUDGET = "Query exceeded limit for bytes billed: 1000. 10485760 or higher required."
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "kind", "advice"),
+    [
+        (403, "rateLimitExceeded", "Exceeded rate limits: too many table update operations", StoreUnavailable, ""),
+        (403, "quotaExceeded", "Quota exceeded: too many DML statements", StoreUnavailable, ""),
+        (429, "rateLimitExceeded", "Exceeded rate limits", StoreUnavailable, ""),
+        (400, "tableUnavailable", "The table is temporarily unavailable", StoreUnavailable, ""),
+        (400, "jobRateLimitExceeded", "Exceeded rate limits", StoreUnavailable, ""),
+        (408, "timeout", "The request timed out", OutcomeLost, ""),
+        (500, "internalError", "Error encountered during execution", OutcomeLost, ""),
+        (503, "backendError", "Error encountered during execution", OutcomeLost, ""),
+        (520, "", "unknown", OutcomeLost, ""),
+        (501, "notImplemented", "Not implemented", StoreRejected, ""),
+        (401, "authError", "Request had invalid authentication credentials.", ConfigurationError, "gcloud auth"),
+        (
+            *(403, "accessNotConfigured", "BigQuery API has not been used in project 1 before or it is disabled."),
+            *(ConfigurationError, "gcloud services enable bigquery.googleapis.com bigquerystorage.googleapis.com"),
+        ),
+        (403, "billingNotEnabled", "Not enabled for this project.", ConfigurationError, "Enable billing"),
+        (
+            *(403, "accessDenied", "Access Denied: BigQuery: Streaming insert is not allowed in the free tier"),
+            *(ConfigurationError, "Enable billing"),
+        ),
+        (
+            *(403, "policyViolation", "Request is prohibited by organization's policy."),
+            *(ConfigurationError, "VPC Service Controls"),
+        ),
+        (400, "bytesBilledLimitExceeded", BUDGET, StoreRejected, "maximum_bytes_billed"),
+        (500, "bytesBilledLimitExceeded", BUDGET, StoreRejected, "maximum_bytes_billed"),  # of a job that was polled
+        (413, "uploadTooLarge", "Request Entity Too Large", ValueTooLarge, "Split the event"),
+        (400, "invalid", "Request payload size exceeds the limit: 10485760 bytes.", ValueTooLarge, "Split the event"),
+        (400, "invalid", "The row is too large", ValueTooLarge, "Split the event"),
+        (400, "invalidQuery", "Resolved standard SQL query is too large", ValueTooLarge, "Split the event"),
+        (403, "responseTooLarge", "Response too large to return.", StoreRejected, "Select fewer"),
+        (400, "resourcesExceeded", "Resources exceeded during query execution: 126%", StoreRejected, ""),
+        (404, "notFound", "Not found: Dataset p:d was not found in US", ConfigurationError, "create_sessions_table.py"),
+        (404, "notFound", "Not found: Table p:d.sessions", ConfigurationError, "create_sessions_table.py"),
+        (
+            *(400, "invalidQuery", "Table-valued function not found: `p.d.session_state` at [1:15]"),
+            *(ConfigurationError, "create_sessions_table.py"),
+        ),
+        (400, "invalidQuery", "Unrecognized name: titel at [1:8]", StoreRejected, ""),
+        (409, "duplicate", "Already Exists: Table p:d.t", StoreRejected, ""),
+    ],
+)
+def test_an_answer_of_the_service_is_told_by_its_reason(status, reason, message, kind, advice):
+    found = translate(rest(status, reason, message), "The state")
+    assert type(found) is kind
+    assert message in str(found)
+    assert advice in str(found)
+    assert "googleapis.com/bigquery/v2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "kind"),
+    [
+        (400, "invalidQuery", "Unrecognized name: titel at [1:8]", InvalidInput),
+        (400, "invalidQuery", "Table-valued function not found: `p.d.state` at [1:15]", InvalidInput),
+        (400, "invalidQuery", "The query is too large.", InvalidInput),
+        (400, "resourcesExceeded", "Resources exceeded during query execution", InvalidInput),
+        (403, "responseTooLarge", "Response too large to return.", InvalidInput),
+        (404, "notFound", "Not found: Table p:d.nowhere was not found in location US", InvalidInput),
+        (404, "notFound", "Not found: Table p:d.sessions was not found in location US", ConfigurationError),
+        (404, "notFound", "Not found: Dataset p:d was not found in location US", ConfigurationError),
+        (400, "bytesBilledLimitExceeded", BUDGET, StoreRejected),
+        (403, "accessDenied", "Access Denied: Table p:d.t: User does not have permission", ConfigurationError),
+        (403, "quotaExceeded", "Quota exceeded", StoreUnavailable),
+    ],
+)
+def test_a_mistake_in_a_users_statement_is_the_users(status, reason, message, kind):
+    found = translate(rest(status, reason, message), "The query", own=False)
+    assert type(found) is kind
+    assert message in str(found)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Transaction is aborted due to concurrent update against table p:d.session_locks",
+        "Could not serialize access to table p:d.session_locks due to concurrent update",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_transaction_that_lost_a_race_changed_nothing_and_may_be_tried_again(status, message):
+    assert type(translate(rest(status, "invalidQuery", message), "The append")) is StoreUnavailable
+
+
+# gRPC: a server that answers every call with one error
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Answers every call with the status that it was given last."""
+
+    status = status_pb2.Status()
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(_request: Any, context: grpc.ServicerContext) -> Any:
+            context.abort_with_status(rpc_status.to_status(self.status))
+
+        if details.method.endswith("AppendRows"):
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[tuple[Refusing, grpc.Channel]]:
+    handler = Refusing()
+    with ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool, [handler])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield handler, channel
+        server.stop(None).wait()
+
+
+def refused(refusing: tuple[Refusing, grpc.Channel], code: int, message: str, **info: str) -> list[grpc.RpcError]:
+    """The errors of a call, and of a stream, that the server refuses; without Google's wrapper around them."""
+    handler, channel = refusing
+    handler.status = status_pb2.Status(code=code, message=message)
+    if info:
+        handler.status.details.add().Pack(error_details_pb2.ErrorInfo(domain="googleapis.com", **info))
+    with pytest.raises(grpc.RpcError) as of_a_call:
+        channel.unary_unary("/google/CreateReadSession")(b"")
+    with pytest.raises(grpc.RpcError) as of_a_stream:
+        next(channel.stream_stream("/google/AppendRows")(iter([b""])))
+    return [of_a_call.value, of_a_stream.value]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "advice"),
+    [
+        (code_pb2.CANCELLED, "cancelled", OutcomeLost, ""),
+        (code_pb2.UNKNOWN, "unknown", OutcomeLost, ""),
+        (code_pb2.DEADLINE_EXCEEDED, "Deadline Exceeded", OutcomeLost, ""),
+        (code_pb2.ABORTED, "Closing the stream because server is restarted.", OutcomeLost, ""),
+        (code_pb2.INTERNAL, "Internal error encountered.", OutcomeLost, ""),
+        (code_pb2.UNAVAILABLE, "The service is currently unavailable.", OutcomeLost, ""),
+        (code_pb2.DATA_LOSS, "lost", OutcomeLost, ""),
+        (code_pb2.RESOURCE_EXHAUSTED, "Exceeds quota.", StoreUnavailable, ""),
+        (
+            *(code_pb2.RESOURCE_EXHAUSTED, "Received message larger than max (10485761 vs. 10485760)"),
+            *(ValueTooLarge, "Split the event"),
+        ),
+        (code_pb2.INVALID_ARGUMENT, "AppendRows request too large: 11 MB", ValueTooLarge, "Split the event"),
+        (code_pb2.INVALID_ARGUMENT, "The given value is not a valid timestamp.", StoreRejected, ""),
+        (code_pb2.NOT_FOUND, "Table is not found: projects/p/datasets/d/t", ConfigurationError, "create_sessions"),
+        (code_pb2.ALREADY_EXISTS, "Offset 1 exists", StoreRejected, ""),
+        (
+            *(code_pb2.PERMISSION_DENIED, "Permission 'TABLES_UPDATE_DATA' denied on resource 't'"),
+            *(ConfigurationError, "Grant roles/bigquery.dataEditor"),
+        ),
+        (code_pb2.UNAUTHENTICATED, "Request had invalid credentials", ConfigurationError, "gcloud auth"),
+        (code_pb2.FAILED_PRECONDITION, "failed precondition", StoreRejected, ""),
+        (code_pb2.OUT_OF_RANGE, "Offset 9 is beyond", StoreRejected, ""),
+        (code_pb2.UNIMPLEMENTED, "no such method", StoreRejected, ""),
+    ],
+)
+def test_a_status_of_grpc_is_told_as_over_rest(refusing, code, message, kind, advice):
+    for error in refused(refusing, code, message):
+        for raised in (error, api.from_grpc_error(error)):
+            found = translate(raised, "The append")
+            assert type(found) is kind
+            assert message in str(found)
+            assert advice in str(found)
+
+
+def test_an_api_that_is_not_enabled_is_told_by_the_details_of_the_status(refusing):
+    for error in refused(refusing, code_pb2.PERMISSION_DENIED, "No.", reason="SERVICE_DISABLED"):
+        assert "gcloud services enable" in str(translate(error, "The frame"))
+
+
+def test_a_server_that_is_not_there_may_be_there_later():
+    with grpc.insecure_channel("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/google/CreateReadSession")(b"")
+    found = translate(raised.value, "The append")
+    assert found.retryable
+    assert "127.0.0.1" not in str(found)
+
+
+class Refused(Credentials):
+    """Credentials that get no token."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def refresh(self, request: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (auth.RefreshError("invalid_grant: Revoked.", {"id_token": "eyJhbGciOi.s3cret.s3cret"}), ConfigurationError),
+        (auth.TransportError("HTTPSConnectionPool(host='oauth2.googleapis.com', port=443): timed out"), OutcomeLost),
+    ],
+)
+def test_a_token_that_grpc_cannot_get_is_told_from_an_outage(error, kind, caplog):
+    plugin = grpc.metadata_call_credentials(AuthMetadataPlugin(Refused(error), None))
+    both = grpc.composite_channel_credentials(grpc.local_channel_credentials(), plugin)
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+        server.start()
+        with (
+            caplog.at_level(logging.CRITICAL),
+            grpc.secure_channel(f"127.0.0.1:{port}", both) as channel,
+            pytest.raises(grpc.RpcError) as raised,
+        ):
+            channel.unary_unary("/google/CreateReadSession")(b"")
+        server.stop(None).wait()
+    found = translate(raised.value, "The append")
+    assert type(found) is kind
+    assert "s3cret" not in str(found)
+
+
+# What messages do not say
+
+SECRETS = [
+    auth.RefreshError("No access token in response.", {"id_token": "s3cret", "refresh_token": "s3cret"}),
+    auth.RefreshError("Unable to refresh: {'access_token': 's3cret', 'expires_in': 3599}"),
+    requests.exceptions.InvalidHeader("return character(s) in header value: 'Bearer s3cret\\n'"),
+    api.BadRequest("Failed with Authorization: Bearer s3cret, sorry"),
+    api.BadRequest("Failed with headers {'authorization': 'Bearer s3cret'}"),
+    api.BadRequest("Failed with Bearer ya29.a0-s3cret_s3cret"),
+    api.Forbidden("Cannot read https://storage.googleapis.com/b/o?X-Goog-Credential=a&X-Goog-Signature=s3cret now"),
+    requests.exceptions.ConnectionError("Max retries exceeded with url: /b/o?key=s3cret (Caused by E)"),
+    api.BadRequest('Wrong key {"private_key": "s3cret", "type": "service_account"}'),
+    api.BadRequest("Wrong key -----BEGIN PRIVATE KEY-----s3cret-----END PRIVATE KEY-----"),
+    api.BadRequest("Token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJz.s3cret is not valid"),
+    api.BadRequest("API key not valid: AIza" + "s3cret" * 5 + "12345"),
+    api.BadRequest("invalid_client: client_secret=s3cret"),
+]
+
+
+@pytest.mark.parametrize("error", SECRETS, ids=lambda error: str(error)[:40])
+def test_tokens_keys_and_signatures_are_left_out(error):
+    found = str(translate(error, "The state"))
+    assert "s3cret" not in found
+    assert "***" in found or error.args[1:] or "Max retries" in found
+
+
+def test_the_token_that_could_not_be_sent_is_not_said():
+    with pytest.raises(requests.exceptions.InvalidHeader) as raised:
+        requests.get("http://127.0.0.1:1", headers={"Authorization": "Bearer s3cret\n"}, timeout=1)
+    assert "s3cret" in str(raised.value)
+    assert "s3cret" not in str(translate(raised.value, "The state"))
+
+
+def test_the_address_that_was_asked_is_left_out():
+    with pytest.raises(requests.exceptions.ConnectionError) as raised:
+        requests.get("http://127.0.0.1:1/bigquery/v2/projects/p/queries?prettyPrint=false", timeout=1)
+    found = str(translate(raised.value, "The state"))
+    assert re.search(r"127\.0\.0\.1|port|bigquery/v2", found) is None
+    assert "Connection refused" in found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unrecognized name: access_token at [1:8]",
+        "Syntax error: Expected end of input but got identifier key at [1:10]",
+        "No matching signature for operator = for argument types: STRING, INT64 at [1:29]",
+        "Not found: Table p:d.bearer was not found in location US",
+        "Could not parse 'a ? b = c' as JSON",
+    ],
+)
+def test_what_is_no_secret_is_said_as_it_is(said):
+    assert message_of(rest(400, "invalidQuery", said)) == said
+
+
+def test_a_message_is_one_line_of_a_readable_length():
+    assert message_of(rest(400, "invalidQuery", "Syntax error\n\nLocation: US\nJob ID: j")) == "Syntax error"
+    assert message_of(api.BadRequest("")) == "400"
+    assert message_of(ValueError()) == "ValueError"
+    assert len(message_of(api.BadRequest("x" * 10_000))) == 500
+
+
+# Trying again
+
+
+class Failing:
+    """Fails with each of these in turn, and then returns 7."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return 7
+
+
+LATER = [StoreUnavailable(f"later {number}") for number in range(100)]
+
+
+def test_a_call_is_made_again_until_it_succeeds_and_that_is_logged_once(caplog):
+    slept: list[float] = []
+    call = Failing(*LATER[:4])
+    assert retrying("The append", 60, slept.append)(call) == 7
+    assert call.calls == 5
+    assert len(slept) == 4
+    assert [record.getMessage() for record in caplog.records] == ["The append is tried again for up to 60 s: later 0"]
+    assert {record.name for record in caplog.records} == {"ledger.bigquery"}
+
+
+def test_a_call_that_succeeds_is_not_logged(caplog):
+    assert retrying("The append", 60)(Failing()) == 7
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "error", [StoreRejected("no"), ConfigurationError("no"), InvalidInput("no"), StoreError("no"), ValueError("no")]
+)
+def test_what_will_not_pass_is_raised_at_once_and_not_logged(error, caplog):
+    call = Failing(error)
+    with pytest.raises(type(error)) as raised:
+        retrying("The append", 60, lambda _: pytest.fail("waited"))(call)
+    assert raised.value is error
+    assert call.calls == 1
+    assert caplog.records == []
+
+
+def test_an_error_that_will_not_pass_ends_the_tries():
+    refusal = StoreRejected("no")
+    call = Failing(*LATER[:2], refusal)
+    with pytest.raises(StoreRejected) as raised:
+        retrying("The append", 60, lambda _: None)(call)
+    assert raised.value is refusal
+    assert call.calls == 3
+
+
+def test_a_call_is_given_up_after_so_many_tries_with_its_last_error():
+    slept: list[float] = []
+    call = Failing(*LATER)
+    with pytest.raises(StoreUnavailable) as raised:
+        retrying("The append", 1e9, slept.append)(call)
+    assert raised.value is LATER[ATTEMPTS - 1]
+    assert call.calls == ATTEMPTS
+    assert len(slept) == ATTEMPTS - 1
+    assert all(0 <= seconds <= 8 for seconds in slept)
+    assert max(slept) > 1  # it waits longer as time goes on
+
+
+def test_a_call_is_not_made_again_beyond_its_patience():
+    slept: list[float] = []
+    with pytest.raises(StoreUnavailable):
+        retrying("The append", 1.0, slept.append)(Failing(*LATER))
+    assert all(seconds < 1 for seconds in slept)  # a wait that ended later would be in vain
+    call = Failing(*LATER)
+    with pytest.raises(StoreUnavailable) as raised:
+        retrying("The append", 0, slept.append)(call)
+    assert raised.value is LATER[0]
+    assert call.calls == 1
