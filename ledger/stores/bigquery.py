@@ -35,8 +35,8 @@ from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-#: A strict event travels as the parameters of a statement, escaped, in a request of at most 10 MB.
-MAX_STRICT_EVENT_BYTES = 2_000_000
+#: As parameters of a statement (strict) or rows of insertAll an event travels as JSON in JSON, in a request of 10 MB.
+MAX_JSON_EVENT_BYTES = 2_000_000
 #: A list looks at the newest days first, and further back only while its page is not full.
 SPANS = (timedelta(days=7), timedelta(days=100))
 _STORES = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
@@ -74,13 +74,14 @@ class BigQueryStore:
         self.warehouse = BigQueryWarehouse(
             place, environment=environment, **({} if sleep is None else {"sleep": sleep})
         )
+        as_json = place.strict or place.transport == "insertall"
         self.capabilities = Capabilities(
             compare_and_append=place.strict,
             gapless_versions=place.strict,
             hash_chain=place.strict,
             backup=False,
             commit_order=False,
-            max_event_bytes=MAX_STRICT_EVENT_BYTES if place.strict else MAX_EVENT_BYTES,
+            max_event_bytes=MAX_JSON_EVENT_BYTES if as_json else MAX_EVENT_BYTES,
         )
         self._clock = clock
         self._salt = salt

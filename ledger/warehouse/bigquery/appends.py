@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
 from ledger.warehouse.bigquery.clients import ONCE, Clients
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 
 #: Bytes of rows in one request; the service takes 10 MB, envelope included.
 REQUEST_BYTES = 9_000_000
@@ -29,6 +29,11 @@ _NOT_FOUND = 5
 
 class Transport(Protocol):
     """One road for rows into a table; each call is acknowledged before it returns."""
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of rows in one request, as Arrow counts them."""
+        ...
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none.
@@ -51,6 +56,8 @@ class StorageWrites:
     The acknowledged rows can be queried at once. Idle connections are closed by the service after some minutes; the
     next append opens another without a word.
     """
+
+    request_bytes = REQUEST_BYTES
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -185,9 +192,9 @@ class _Connection:
 
 
 def _broken(ended: Exception) -> LedgerError:
-    """What the end of a call says of requests that had no answer: only an outright refusal says that none was done."""
+    """What the end of a call says of requests that had no answer: it must be known that none was done."""
     translated = translate(ended, "The append")
-    if isinstance(translated, StoreUnavailable):
+    if isinstance(translated, StoreUnavailable) and not never_sent(ended):
         translated = OutcomeLost(str(translated))
     translated.__cause__ = ended
     return translated
@@ -195,6 +202,9 @@ def _broken(ended: Exception) -> LedgerError:
 
 class InsertAll:
     """The older streaming API, over REST, where no gRPC gets through. Its rows take no DML for some 30 minutes."""
+
+    #: As JSON a row may take three times the bytes.
+    request_bytes = REQUEST_BYTES // 3
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -221,20 +231,20 @@ class InsertAll:
         """Nothing is held."""
 
 
-def requests_of(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
     """Rows in parts that each fit a request; an event's rows, which stand together, stay together.
 
     An event fits, since its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
-    if rows.nbytes <= REQUEST_BYTES or rows.num_rows < 2:
+    if rows.nbytes <= limit or rows.num_rows < 2:
         yield rows
         return
     middle = _boundary(rows, rows.num_rows // 2)
     if middle is None:
         yield rows
         return
-    yield from requests_of(_copied(rows, 0, middle))
-    yield from requests_of(_copied(rows, middle, rows.num_rows))
+    yield from requests_of(_copied(rows, 0, middle), limit)
+    yield from requests_of(_copied(rows, middle, rows.num_rows), limit)
 
 
 def _boundary(rows: pa.RecordBatch, near: int) -> int | None:

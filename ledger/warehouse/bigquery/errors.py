@@ -63,6 +63,11 @@ _UNMADE = (
 )
 #: Of two transactions that change one table BigQuery aborts the later; the emulator says it in DuckLake's words.
 _LOST_RACE = re.compile(r"aborted due to concurrent update|Could not serialize access|Failed to commit DuckLake")
+#: There was no connection to send anything over.
+_NEVER_SENT = re.compile(
+    r"failed to connect to all addresses|Failed to establish a new connection|Connection refused|DNS resolution failed"
+    r"|Failed to resolve|Name or service not known|Temporary failure in name resolution"
+)
 _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too large|exceeds|larger than)")
 _TOO_LARGE_MESSAGE = re.compile(r"message larger than max")
 #: gRPC calls a failure to get a token UNAVAILABLE; these words of the token's server say that it will stay so.
@@ -123,11 +128,18 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
 
 def is_uncertain(error: Exception) -> bool:
     """Whether the request may have been carried out all the same."""
+    if never_sent(error):
+        return False
     if isinstance(error, api.TooManyRequests) or _LOST_RACE.search(str(error)):
         return False
     if isinstance(error, auth.GoogleAuthError):  # without a token nothing was sent
         return False
     return isinstance(error, (*_LATER, *_NETWORK)) or _is_of_the_server(error)
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether there was no connection to send anything over."""
+    return _NEVER_SENT.search(str(error)) is not None
 
 
 def message_of(error: Exception) -> str:

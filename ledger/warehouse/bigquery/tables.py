@@ -288,7 +288,12 @@ class _Creation:
         # Not the dataset that was found: it would be refused had somebody else labelled it meanwhile. Labels are added.
         labelled = bigquery.Dataset(dataset.reference)
         labelled.labels = wanted
-        self._call("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+        try:
+            self._call("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+        except ConfigurationError:  # only owners of a dataset may label it
+            if self._options.labels:
+                raise
+            return False  # the ledger's own label only saves the next run some work
         return any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
 
     def _tables(self) -> dict[str, Any]:

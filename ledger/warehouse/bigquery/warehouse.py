@@ -151,7 +151,7 @@ class BigQueryWarehouse:
         """
         from ledger.warehouse.bigquery.appends import requests_of
 
-        for request in requests_of(rows):
+        for request in requests_of(rows, self._rows_into().request_bytes):
             self._append(table, request, landed)
 
     def drop_quietly(self, sql: str) -> None:
