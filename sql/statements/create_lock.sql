@@ -1,8 +1,6 @@
 -- create_lock: put the one row into session_locks, where there is none.
 --
--- Inputs: none.
--- Cost:   one row.
--- Twin:   ledger/stores/turn.py
+-- Twin:   none.
 -- Test:   tests/sql/test_bigquery_tables.py
 INSERT INTO `${project}.${dataset}.session_locks` (name, moved_at)
 SELECT 'appends', CURRENT_TIMESTAMP()

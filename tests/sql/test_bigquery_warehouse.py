@@ -614,10 +614,9 @@ def test_a_request_that_the_server_finds_too_large_is_not_sent_again(emulator, p
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_batch_is_split_between_events_and_never_inside_one(monkeypatch, seed):
+def test_a_batch_is_split_between_events_and_never_inside_one(seed):
     chance = random.Random(seed)
     limit = 6_000
-    monkeypatch.setattr(appends, "REQUEST_BYTES", limit)
     events = [
         event(
             version,
@@ -627,7 +626,7 @@ def test_a_batch_is_split_between_events_and_never_inside_one(monkeypatch, seed)
         for version in range(1, chance.randrange(2, 40))
     ]
     whole = batch(*events)
-    parts = list(appends.requests_of(whole))
+    parts = list(appends.requests_of(whole, limit))
     assert pa.Table.from_batches(parts).to_pylist() == whole.to_pylist()
     ids = [{(row["session_id"], row["event_id"]) for row in part.to_pylist()} for part in parts]
     assert sum(map(len, ids)) == len(set().union(*ids)) == len(events)
