@@ -47,8 +47,12 @@ format: setup ## rewrite the code in the project's format
 
 # The SQL tests run under the next DuckDB first, so that the main run's closing line is the last one printed.
 .PHONY: test
-test: setup test-duckdb2 ## all tests that run offline
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote" $(PYTEST_ARGS)
+test: setup test-duckdb2 ## the tests that run offline, but for the slowest over the emulator
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: setup ## the store contract over BigQuery and the writers at once, through the emulator
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote and slow and emulator" $(PYTEST_ARGS)
 
 .PHONY: test-duckdb2
 test-duckdb2: setup-duckdb2 ## the SQL tests under DuckDB 2, which the emulator cannot run on

@@ -14,6 +14,8 @@ _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: BigQuery streams rows into partitions from ten years back to one year ahead; other days would never ship.
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
+#: There must be a day after that of a creation.
+_LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
 #: Namespace for idempotency keys that are no UUIDs.
 _FOREIGN_KEYS = uuid.UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
@@ -23,7 +25,8 @@ def created_at_of(session_id: str) -> datetime | None:
     if not _UUID7.fullmatch(session_id):
         return None
     try:
-        return EPOCH + timedelta(milliseconds=int(session_id[:8] + session_id[9:13], 16))
+        created_at = EPOCH + timedelta(milliseconds=int(session_id[:8] + session_id[9:13], 16))
+        return created_at if created_at < _LAST_DAY else None
     except OverflowError:
         return None
 

@@ -194,7 +194,7 @@ class BigQueryStore:
         before = (_LATEST, "")
         if after is not None:
             micros, session_id = position_of(after)
-            before = (from_micros(micros), session_id)
+            before = (from_micros(min(micros, to_micros(_LATEST))), session_id)
         found: list[tuple[str, datetime]] = []
         for created_from, created_until in spans(lower, min(upper, before[0] + INSTANT), self._clock()):
             found += self._projection.sessions(
@@ -210,7 +210,9 @@ class BigQueryStore:
         shown = found[:limit]
         states = self._projection.states(dict(shown))
         last = f"{to_micros(shown[-1][1])}:{shown[-1][0]}" if len(found) > limit else None
-        return Page([states[session_id] for session_id, _ in shown], last)
+        # One that went meanwhile, as retention lets them, is left out.
+        there = [states[session_id] for session_id, _ in shown if session_id in states]
+        return Page(there, last)
 
     def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
         """Not offered: rows in BigQuery have no order in which they were committed.
@@ -277,9 +279,9 @@ class BigQueryStore:
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Half-open spans from ``upper`` down to ``lower``, the newest first: some days, some weeks, and all the rest."""
-    end = upper
+    end = max(upper, lower)
     for length in SPANS:
-        start = max(lower, min(end, now) - length)
+        start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
         if start < end:
             yield start, end
             end = start

@@ -6,13 +6,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
-import pyarrow as pa
-
-from ledger.errors import CorruptEvent, StoreUnavailable
+from ledger.errors import ConfigurationError, CorruptEvent, LedgerError, StoreUnavailable
 from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
@@ -29,6 +27,8 @@ from ledger.warehouse.rows import record_batch
 RACES = 50
 #: Sessions that a process remembers.
 KNOWN_SESSIONS = 4096
+#: How long after an id was claimed its first event may still be on its way.
+STALE = timedelta(days=1)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -38,11 +38,14 @@ class Known:
     Attributes:
         head: Where it stood when it was last looked at; None where that is not known.
         strict: Whether appends to it are checked; of no meaning without a head.
+        unsettled: Lenient events whose outcome is unknown, by event_id: sent again they must be the same rows, since
+            the first ones may still arrive.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     head: Head | None = None
     strict: bool = False
+    unsettled: dict[str, _Made] = field(default_factory=dict)
 
 
 class KnownSessions:
@@ -114,13 +117,16 @@ class Appender:
                 head = self._begin(session_id, user_id, strict, now)
             made = _Made(session_id, event, head, max(to_micros(now), to_micros(head.updated_at)))
             if strict:
-                outcome, lost = self._append_checked(made, salts)
+                outcome, lately = self._append_checked(made, salts, lost)
+                lost = lately or lost
                 if outcome != "appended":  # somebody else was first, or this very event is there: look again
                     known.head = None
                     continue
             else:
-                self._append_lenient(made)
-            known.head, known.strict = made.head_after(self._store_id), strict
+                made = self._append_lenient(made, known)
+            if made.version > head.version:
+                known.head = made.head_after(self._store_id)
+            known.strict = strict
             return Appended(session_id, made.version, event.event_id)
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
 
@@ -151,23 +157,26 @@ class Appender:
         """The head, at version 0, of a session that is about to begin."""
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
-            # An earlier attempt may have come as far as the index; of several times there the first one holds.
-            found = self._projection.creation_of(session_id)
-            if found is None and not strict:
-                index = {"session_id": [session_id], "created_at": [created_at], "user_id": [user_id]}
-                schema = pa.schema(
-                    [
-                        ("session_id", pa.string()),
-                        ("created_at", pa.timestamp("us", tz="UTC")),
-                        ("user_id", pa.string()),
-                    ]
-                )
-                self._warehouse.append("session_index", pa.RecordBatch.from_pydict(index, schema=schema))
-                found = self._projection.creation_of(session_id)
-            created_at = found or created_at
+            # An earlier attempt, or another writer at this moment, may have come as far as the index: it counts.
+            if strict:
+                created_at = self._projection.creation_of(session_id) or created_at
+            else:
+                created_at = self._claim(session_id, user_id, created_at, now)
         return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id)
 
-    def _append_lenient(self, made: _Made) -> None:
+    def _claim(self, session_id: str, user_id: str, created_at: datetime, now: datetime) -> datetime:
+        """The creation time of a session that begins, the same for everybody who begins it."""
+        parameters = {"session_id": session_id, "user_id": user_id, "created_at": created_at, "stale": now - STALE}
+        with self._one_transaction:
+            answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
+        return from_micros(int(locked(answer.rows[0][0])))
+
+    def _append_lenient(self, made: _Made, known: Known) -> _Made:
+        """Append rows; those of an earlier attempt whose outcome is not known, where there was one."""
+        event_id = made.event.event_id
+        before = known.unsettled.get(event_id)
+        if before is not None and before.event[:3] == made.event[:3]:
+            made = before
         rows = made.rows([(*change, None, None) for change in made.event.changes], self._schema_version, self._store_id)
         created = {made.session_id: made.head.created_at}
 
@@ -176,9 +185,17 @@ class Appender:
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
             return any(row[-1] is not None for row in answer.rows)
 
-        self._warehouse.append("session_events", record_batch(rows), landed=landed)
+        try:
+            self._warehouse.append("session_events", record_batch(rows), landed=landed)
+        except OutcomeLost:
+            known.unsettled[event_id] = made
+            raise
+        known.unsettled.pop(event_id, None)
+        return made
 
-    def _append_checked(self, made: _Made, salts: Sequence[str | None]) -> tuple[str, OutcomeLost | None]:
+    def _append_checked(
+        self, made: _Made, salts: Sequence[str | None], lost: OutcomeLost | None
+    ) -> tuple[str, OutcomeLost | None]:
         """How the transaction went, and the last answer that was lost before one came.
 
         Asked again after a lost answer it finds the event, if that was recorded: nothing is written twice.
@@ -186,7 +203,6 @@ class Appender:
         changes, made.event_hash = seal(
             made.head.event_hash, made.envelope(self._schema_version), made.event.changes, salts
         )
-        lost: OutcomeLost | None = None
 
         def once() -> str:
             nonlocal lost
@@ -196,14 +212,14 @@ class Appender:
             except OutcomeLost as error:
                 lost = error
                 raise
-            return str(answer.rows[0][0])
+            return locked(answer.rows[0][0])
 
         parameters = made.parameters(changes, self._schema_version, self._store_id)
         try:
             return self._warehouse.retry("The checked append", once), lost
-        except StoreUnavailable as error:
-            if lost is not None:
-                raise OutcomeLost(f"{lost}") from error
+        except LedgerError as error:
+            if lost is not None and not isinstance(error, OutcomeLost):
+                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
             raise
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
@@ -219,6 +235,20 @@ class Appender:
             )
         if recorded[0].event_type != event.event_type or slots_of(recorded[0]) != {tuple(it) for it in event.changes}:
             raise conflict(session_id, event.event_id)
+
+
+def locked(outcome: Any) -> str:
+    """What a script answered, once it is known that it held the lock.
+
+    Raises:
+        ConfigurationError: There is nothing to lock, so nothing keeps two of them apart; nothing was written.
+    """
+    if outcome == "unlocked":
+        raise ConfigurationError(
+            "The table session_locks has lost its row, without which appends cannot be checked; nothing was written. "
+            "Run create_sessions_table.py (or `ledger init`), which puts it back."
+        )
+    return str(outcome)
 
 
 def slots_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:

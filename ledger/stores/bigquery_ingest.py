@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import StoreUnavailable
+from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
 from ledger.projection import Projection, span_of
-from ledger.stores.bigquery_append import RACES, slots_of
+from ledger.stores.bigquery_append import RACES, STALE, locked, slots_of
 from ledger.stores.checks import Standing, Taken, by_session, conflict, take_over
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -53,7 +53,8 @@ class Ingestion:
         sessions = by_session(events)
         written = 0  # by a transaction whose answer was lost
         for _ in range(RACES):
-            standings, known = self._standings(sessions)
+            stale = now() - STALE
+            standings, known = self._standings(sessions, stale)
             taken = {
                 session_id: found
                 for session_id, of_session in sessions.items()
@@ -62,14 +63,14 @@ class Ingestion:
             if not taken:
                 return written
             count = sum(len(each.events) for each in taken.values())
-            outcome, lost = self._write(taken, standings, known)
+            outcome, lost = self._write(taken, standings, known, stale)
             if outcome == "ingested":
                 return count
             written = count if lost else written
         raise StoreUnavailable("Other writers went on with these sessions all the time; nothing was written.")
 
     def _standings(
-        self, sessions: Mapping[str, list[RecordedEvent]]
+        self, sessions: Mapping[str, list[RecordedEvent]], stale: datetime
     ) -> tuple[dict[str, Standing], dict[str, datetime]]:
         """Where sessions stand that are here, by id; and the creation times that are known here."""
         for session_id in sessions:
@@ -84,11 +85,19 @@ class Ingestion:
             for session_id, user_id, created_at, version, _, event_hash, *_ in rows
             if created_at == known[session_id]
         }
-        # Without events the index holds what is left of an append that was cut short; it is put right along the way.
+        for session_id, created_at in known.items():
+            own = created_at_of(session_id) is None
+            if own and session_id not in standings and sessions[session_id][0].created_at != created_at > stale:
+                raise InvalidInput(
+                    f"Session {session_id} is being begun here by somebody else, at {created_at.isoformat()}, and was "
+                    f"created at {sessions[session_id][0].created_at.isoformat()} in what is brought in; created_at "
+                    "never changes."
+                )
+        # An old entry of the index without events is what was left behind; it is put right along the way.
         return standings, {
             session_id: created_at
             for session_id, created_at in known.items()
-            if session_id in standings or created_at_of(session_id) is not None
+            if session_id in standings or created_at_of(session_id) is not None or created_at > stale
         }
 
     def _taken(self, events: Sequence[RecordedEvent], standing: Standing | None, now: datetime) -> Taken | None:
@@ -109,7 +118,11 @@ class Ingestion:
         return take_over(events, standing._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
     def _write(
-        self, taken: Mapping[str, Taken], standings: Mapping[str, Standing], known: Mapping[str, datetime]
+        self,
+        taken: Mapping[str, Taken],
+        standings: Mapping[str, Standing],
+        known: Mapping[str, datetime],
+        stale: datetime,
     ) -> tuple[str, OutcomeLost | None]:
         """What became of the transaction, and the last answer that was lost before one came."""
         name = f"session_staging_{uuid.uuid4().hex}"
@@ -121,6 +134,7 @@ class Ingestion:
             "created_until": span["created_until"],
             "checked": self._strict,
             "indexed": sorted(session_id for session_id in taken if session_id not in known),
+            "stale": stale,
             "store_id": self._store_id,
         }
         script = _staged(catalog.query("ingest_staged"), name)
@@ -129,7 +143,7 @@ class Ingestion:
         def once() -> str:
             nonlocal lost
             try:
-                return str(self._warehouse.run("ingest_staged", script, parameters).rows[0][0])
+                return locked(self._warehouse.run("ingest_staged", script, parameters).rows[0][0])
             except OutcomeLost as error:
                 lost = error
                 raise
@@ -139,12 +153,12 @@ class Ingestion:
             rows = [row for each in taken.values() for event in each.events for row in _rows(event)]
             self._warehouse.append(name, record_batch(rows))
             return self._warehouse.retry("The ingestion", once), lost
-        except StoreUnavailable as error:
-            if lost is not None:
-                raise OutcomeLost(str(lost)) from error
+        except LedgerError as error:
+            if lost is not None and not isinstance(error, OutcomeLost):
+                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
             raise
         finally:
-            self._warehouse.drop_quietly(_staged(_DROP_STAGING, name))
+            self._warehouse.drop_quietly(name, _staged(_DROP_STAGING, name))
 
 
 def _staged(sql: str, name: str) -> str:

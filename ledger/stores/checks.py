@@ -10,7 +10,7 @@ from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, Wr
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import verify
-from ledger.model.values import check_whole
+from ledger.model.values import check_text, check_whole
 
 
 class Standing(NamedTuple):
@@ -72,6 +72,8 @@ def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]
     """
     sessions: dict[str, dict[str, RecordedEvent]] = {}
     for event in events:
+        if not isinstance(event, RecordedEvent):
+            raise InvalidInput(f"Events to bring in must be RecordedEvent, not {type(event).__name__}.")
         known = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, event)
         if known != event:
             raise conflict(event.session_id, event.event_id)
@@ -131,6 +133,10 @@ def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, datetime]) -
     """Raise InvalidInput where events are not of one owner and creation time, or would not fit one append."""
     for event in events:
         where = f"Session {event.session_id}, version {event.version}"
+        check_whole(event.version, "version", at_least=1)
+        check_whole(event.schema_version, "schema_version", at_least=1)
+        for name in ("event_id", "user_id", "store_id"):
+            check_text(getattr(event, name), name)
         if (event.user_id, event.created_at) != fixed:
             raise InvalidInput(f"{where} has another owner or created_at than its session; they never change.")
         if created_at_of(event.session_id) not in (None, event.created_at):

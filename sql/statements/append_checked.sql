@@ -4,7 +4,7 @@
 --         head that the event was made for; the event's columns, and its @changes: field, key, value, removed, value_hash and
 --         value_salt of each; @indexed, whether the session's creation is to be found by session_index.
 -- Answer: outcome is 'appended'; 'recorded', where the event is there already; or 'moved', where the head is another than
---         was thought. Nothing is written but in the first case.
+--         was thought; 'unlocked', where session_locks has lost its row. Only the first writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
 -- Twin:   ledger/stores/sqlite_write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_writers.py
@@ -33,6 +33,7 @@ SET outcome = (
     )
   SELECT
     CASE
+      WHEN (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN 'unlocked'
       WHEN events.changes > 0 THEN 'recorded'
       WHEN heads.version != @version_before OR heads.event_hash != @hash_before THEN 'moved'
       WHEN @indexed AND creations.created_at != @created_at THEN 'moved'

@@ -3,9 +3,11 @@
 -- Inputs: @heads, what the sessions become: session_id, user_id, created_at, version, updated_at, event_hash (empty for
 --         none), and version_before, the version that they had when the events were checked (0 for none); @created_from and
 --         @created_until, the span of their creation; @checked, whether new sessions are to be checked ones; @indexed, the
---         ids whose creation is to be found by session_index; @store_id, the store that owns them from now on. The staging
+--         ids whose creation is to be found by session_index, and is not yet, or only by a row from before @stale; @store_id, the
+--         store that owns them from now on. The staging
 --         table, which has the columns of session_events, stands in place of session_staging.
--- Answer: outcome is 'ingested', or 'moved' where one of the sessions went on in between; nothing is written then.
+-- Answer: outcome is 'ingested', or 'moved' where one of the sessions went on in between, or 'unlocked' where session_locks
+--         has lost its row; nothing is written then.
 -- Cost:   the blocks of these days, without values, and the staging table.
 -- Twin:   ledger/stores/sqlite_write.py (ingest).
 -- Test:   tests/contract/test_bigquery.py
@@ -23,10 +25,17 @@ SET moved = (
     GROUP BY session_id, created_at
   ) AS found ON found.session_id = head.session_id AND found.created_at = head.created_at
   WHERE IFNULL(found.version, 0) != head.version_before
+) + (
+  SELECT COUNT(*)
+  FROM `${project}.${dataset}.session_index`
+  WHERE session_id IN UNNEST(@indexed) AND created_at >= @stale
 );
-IF moved = 0 THEN
+IF (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN
+  SET outcome = 'unlocked';
+END IF;
+IF outcome != 'unlocked' AND moved = 0 THEN
   SET outcome = 'ingested';
-  -- Left by an append that was cut short before it wrote its event.
+  -- Left behind by retention, or by an append that was cut short before it wrote its event.
   DELETE FROM `${project}.${dataset}.session_index` WHERE session_id IN UNNEST(@indexed);
   INSERT INTO `${project}.${dataset}.session_index` (session_id, created_at, user_id)
   SELECT head.session_id, head.created_at, head.user_id

@@ -52,9 +52,10 @@ def test_other_ids_have_no_day_inside(foreign):
 
 def test_the_bounds_of_a_uuid7s_time():
     assert created_at_of("00000000-0000-7000-8000-000000000000") == datetime(1970, 1, 1, tzinfo=UTC)
-    assert created_at_of("e677d21f-dbff-7000-8000-000000000000") == datetime(
-        9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC
+    assert created_at_of("e677ccf9-7fff-7000-8000-000000000000") == datetime(
+        9999, 12, 30, 23, 59, 59, 999000, tzinfo=UTC
     )
+    assert created_at_of("e677ccf9-8000-7000-8000-000000000000") is None  # there is no day after it
     assert created_at_of("e677d21f-dc00-7000-8000-000000000000") is None
 
 

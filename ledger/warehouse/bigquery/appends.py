@@ -45,6 +45,10 @@ class Transport(Protocol):
         """
         ...
 
+    def forget(self, table: str) -> None:
+        """Let go of what is held for a table that is no more."""
+        ...
+
     def close(self) -> None:
         """Let go of connections; what is under way is given up."""
         ...
@@ -81,6 +85,13 @@ class StorageWrites:
         if response.error.code:
             connection.introduce_again()
             raise self._refusal(table, response)
+
+    def forget(self, table: str) -> None:
+        """Close the connection of a table."""
+        with self._lock:
+            connection = self._connections.pop(table, None)
+        if connection is not None:
+            connection.close()
 
     def close(self) -> None:
         """Close the connections; what is under way is given up."""
@@ -226,6 +237,9 @@ class InsertAll:
                 f"BigQuery refused rows for {table}: {said} Where the table's columns are not this release's, run "
                 "create_sessions_table.py."
             )
+
+    def forget(self, table: str) -> None:
+        """Nothing is held."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from requests.adapters import HTTPAdapter
 
-from ledger.errors import ConfigurationError, StoreRejected
+from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for the answer to one REST request; while a statement runs, BigQuery answers every ten that it does.
 ANSWER_SECONDS = 60.0
+T = TypeVar("T")
 #: What Google's clients take for "do not try again": that is done in one place, ``retries``.
 ONCE: Any = None
 
@@ -39,8 +40,8 @@ class Clients:
         self.emulator = emulator(environment)
         self._environment = environment
         self._making = threading.RLock()
-        self._channels: list[Any] = []
         self._closed = False
+        self._process = os.getpid()
 
     @property
     def project(self) -> str:
@@ -54,23 +55,17 @@ class Clients:
     @property
     def rest(self) -> bigquery.Client:
         """The client of datasets, tables and queries."""
-        self._check_open()
-        with self._making:
-            return self._rest
+        return self._made(lambda: self._rest)
 
     @property
     def write(self) -> BigQueryWriteClient:
         """The client of the Storage Write API."""
-        self._check_open()
-        with self._making:
-            return self._write
+        return self._made(lambda: self._write)
 
     @property
     def read(self) -> BigQueryReadClient:
         """The client of the Storage Read API."""
-        self._check_open()
-        with self._making:
-            return self._read
+        return self._made(lambda: self._read)
 
     def close(self) -> None:
         """Close the clients that were made; calling it again does nothing."""
@@ -82,9 +77,25 @@ class Clients:
                 if name in self.__dict__:
                     getattr(self, name).transport.close()
 
+    def _made(self, make: Callable[[], T]) -> T:
+        """A client, made by whoever asks first."""
+        self._check_open()
+        with self._making:
+            try:
+                return make()
+            except LedgerError:
+                raise
+            except Exception as error:
+                raise ConfigurationError(
+                    f"Google's client cannot be made with these settings ({type(error).__name__}): check the "
+                    "credentials, GOOGLE_CLOUD_UNIVERSE_DOMAIN and GOOGLE_API_USE_MTLS_ENDPOINT."
+                ) from error
+
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"{self.place.url} is closed; open it again.")
+        if os.getpid() != self._process:  # gRPC's threads and connections stay behind in the parent
+            raise StoreRejected(f"{self.place.url} was opened before this process was forked; open it after the fork.")
 
     @cached_property
     def _default(self) -> tuple[Any, str]:
@@ -101,9 +112,11 @@ class Clients:
 
             try:
                 credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-            except GoogleAuthError as error:
+            except Exception as error:
+                # What is no error of Google's comes of a file that is none of theirs, and may quote it.
+                said = error if isinstance(error, GoogleAuthError) else f"{type(error).__name__}."
                 raise ConfigurationError(
-                    f"No Google credentials were found: {error} Run `gcloud auth application-default login`, or set "
+                    f"No Google credentials were found: {said} Run `gcloud auth application-default login`, or set "
                     "GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set BIGQUERY_EMULATOR_HOST."
                 ) from error
             project = named or project

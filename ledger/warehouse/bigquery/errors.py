@@ -65,8 +65,9 @@ _UNMADE = (
 _LOST_RACE = re.compile(r"aborted due to concurrent update|Could not serialize access|Failed to commit DuckLake")
 #: There was no connection to send anything over.
 _NEVER_SENT = re.compile(
-    r"failed to connect to all addresses|Failed to establish a new connection|Connection refused|DNS resolution failed"
-    r"|Failed to resolve|Name or service not known|Temporary failure in name resolution"
+    r"failed to connect to all addresses|Failed to establish a new connection|Connection refused|Failed to resolve"
+    r"|errors resolving|address lookup failed|Domain name not found|Name or service not known|DNS resolution failed"
+    r"|Temporary failure in name resolution"
 )
 _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too large|exceeds|larger than)")
 _TOO_LARGE_MESSAGE = re.compile(r"message larger than max")

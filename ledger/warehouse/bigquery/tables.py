@@ -151,9 +151,16 @@ class _Creation:
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
+        # Views are replaced, so they must be the ledger's: then its table of events is there as well.
+        strange = "session_events" not in tables and not (dataset is not None and CATALOG_LABEL in dataset.labels)
         for item, table in plans:
             if table is not None:
                 self._check_kind(item, table)
+                if strange and item.kind != "table":
+                    raise ConfigurationError(
+                        f"{self._project}.{self._dataset} has a {item.kind} {item.name} of somebody else's, which "
+                        "would be replaced. Nothing was changed; name another dataset."
+                    )
                 if item.kind == "table":
                     self._check_table(item, table)
         changes = [self._make_dataset(dataset)]

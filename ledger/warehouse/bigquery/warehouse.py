@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -55,6 +56,7 @@ class BigQueryWarehouse:
         self.clients = Clients(place, environment)
         self._sleep = sleep
         self._transport: Transport | None = None
+        self._making = threading.Lock()
 
     def create(self) -> None:
         """Create what is missing and bring views and functions up to date; rows and columns are kept."""
@@ -154,8 +156,9 @@ class BigQueryWarehouse:
         for request in requests_of(rows, self._rows_into().request_bytes):
             self._append(table, request, landed)
 
-    def drop_quietly(self, sql: str) -> None:
-        """Run a statement whose failure changes nothing but what is left lying about until it expires."""
+    def drop_quietly(self, table: str, sql: str) -> None:
+        """Drop a table for the time being, whose failure leaves nothing but what lies about until it expires."""
+        self._rows_into().forget(table)
         try:
             self.run("drop", sql)
         except LedgerError as error:
@@ -188,11 +191,15 @@ class BigQueryWarehouse:
             raise
 
     def _rows_into(self) -> Transport:
-        if self._transport is None:
-            from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
-
-            self._transport = (InsertAll if self.place.transport == "insertall" else StorageWrites)(self.clients)
+        with self._making:
+            if self._transport is None:
+                self._transport = self._make_transport()
         return self._transport
+
+    def _make_transport(self) -> Transport:
+        from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
+
+        return (InsertAll if self.place.transport == "insertall" else StorageWrites)(self.clients)
 
     def _rows(
         self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
