@@ -108,8 +108,8 @@ def test_a_statement_is_filtered_where_it_scans(connection, name, parameters, co
 def test_every_function_and_every_statement_is_tried():
     assert CALLS.keys() == {item.name for item in catalog.objects() if item.kind == "function"}
     statements = {path.stem for path in (catalog.sql_folder() / "statements").glob("*.sql")}
-    # The first two of the rest are BigQuery's scripts, the third writes, and the last reads no events.
-    rest = {"append_checked", "ingest_staged", "create_lock", "find_creation"}
+    # The first three of the rest are BigQuery's scripts, the fourth writes, and the last reads no events.
+    rest = {"append_checked", "claim_creation", "ingest_staged", "create_lock", "find_creation"}
     assert {name for name, *_ in STATEMENTS} == statements - rest
 
 
