@@ -27,7 +27,7 @@ from ledger.model.integrity import chained
 from ledger.stores.base import EventStore
 
 #: What a session may be refused for; other errors are no session's.
-_REFUSALS = (*(CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion),)
+_REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
 #: Sessions that are looked at together: a warehouse takes its time for each, and has time for many.
 _AT_ONCE = 8
 #: Events of a session that are read at once.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ledger.stores.bigquery import BigQueryStore
-from ledger.testing import CountedIds, SetClock
+from ledger.testing import SetClock
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
@@ -61,9 +61,8 @@ class Datasets:
         opened: list[BigQueryStore] = []
 
         def open_store(name: str) -> BigQueryStore:
-            ids = CountedIds(sum(name.encode()) * 1000)
             place = self.place(name, **settings)
-            opened.append(BigQueryStore(place, clock=clock, ids=ids, environment=environment(self._emulator)))
+            opened.append(BigQueryStore(place, clock=clock, environment=environment(self._emulator)))
             return opened[-1]
 
         yield open_store

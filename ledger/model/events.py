@@ -162,12 +162,12 @@ def check_event_type(event_type: object) -> None:
         )
 
 
-def prepare(event: NewEvent) -> PreparedEvent:
+def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
     """Check an event whole and render its values; nothing of the caller's is changed or kept.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
-        ValueTooLarge: The keys, values and rows are together over ``MAX_EVENT_BYTES``; see ``check_size``.
+        ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
     """
     check_event_type(event.event_type)
     if event.may_repeat:
@@ -180,8 +180,8 @@ def prepare(event: NewEvent) -> PreparedEvent:
     changes = _prepare_changes(event.changes)
     # A character takes at most four bytes: only large events are counted exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
-    if characters * 4 + len(changes) * ROW_BYTES > MAX_EVENT_BYTES:
-        check_size(changes)
+    if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
+        check_size(changes, max_bytes)
     envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
     return PreparedEvent(*envelope, event.may_repeat, event.begins)
 

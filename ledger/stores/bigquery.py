@@ -9,6 +9,7 @@ statements in ten seconds, for all strict sessions of a dataset together. ``sess
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +17,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.clock import Clock, utc_now
 from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
-from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent, check_size, prepare
+from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id
@@ -31,6 +32,7 @@ from ledger.projection import INSTANT, Projection
 from ledger.stores.base import Capabilities, SessionQuery
 from ledger.stores.bigquery_append import Appender, Known, KnownSessions
 from ledger.stores.bigquery_ingest import Ingestion
+from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -50,10 +52,10 @@ class BigQueryStore:
 
     Args:
         place: The dataset and how it is used.
-        clock, ids, salt: Sources of times, ids and salts.
+        clock, salt: Sources of times and salts.
         upcaster: Brings events of older shapes up to the present one.
         environment: Where an emulator's address is looked up.
-        sleep: Waits between tries; None for the real one.
+        sleep: Waits between tries.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -64,16 +66,13 @@ class BigQueryStore:
         place: Dataset,
         *,
         clock: Clock = utc_now,
-        ids: NewId = new_id,
         salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
         environment: Mapping[str, str] = os.environ,
-        sleep: Callable[[float], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.place = place
-        self.warehouse = BigQueryWarehouse(
-            place, environment=environment, **({} if sleep is None else {"sleep": sleep})
-        )
+        self.warehouse = BigQueryWarehouse(place, environment=environment, sleep=sleep)
         as_json = place.strict or place.transport == "insertall"
         self.capabilities = Capabilities(
             compare_and_append=place.strict,
@@ -88,6 +87,13 @@ class BigQueryStore:
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
         self._known = KnownSessions()
+        self._appender = Appender(
+            self.warehouse,
+            self._projection,
+            lambda: self.store_id,
+            strict=place.strict,
+            schema_version=self._upcast.current,
+        )
         self._closed = False
 
     @property
@@ -103,14 +109,12 @@ class BigQueryStore:
         """
         self._check_open()
         check_session_id(session_id)
-        prepared = prepare(event)
-        check_size(prepared.changes, self.capabilities.max_event_bytes)
+        prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        salts = [None if change.removed else self._salt() for change in prepared.changes]
         known = self._known[session_id]
         with known.lock:
             try:
-                return self._appender().append(session_id, known, prepared, salts, expected_version, self._clock())
+                return self._appender.append(session_id, known, prepared, self._salt, expected_version, self._clock())
             except OutcomeLost as error:
                 known.head = None
                 raise OutcomeUnknown(
@@ -128,19 +132,16 @@ class BigQueryStore:
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
         self._check_open()
-        batch = list(events)
-        if not batch:
+        sessions = by_session(list(events))
+        if not sessions:
             return 0
         ingestion = Ingestion(self.warehouse, self._projection, self.store_id, strict=self.place.strict)
         try:
-            return ingestion.ingest(batch, self._clock)
+            return ingestion.ingest(sessions, self._clock)
         except OutcomeLost as error:
             raise OutcomeUnknown(f"{error} Whether the events are here is not known: bring them in again.") from error
         finally:
-            for session_id in {event.session_id for event in batch}:
-                known = self._known[session_id]
-                with known.lock:
-                    known.head = None
+            self._known.forget(sessions)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
@@ -182,7 +183,7 @@ class BigQueryStore:
         self._check_open()
         check_text(session_id, "session_id")
         check_text(event_id, "event_id")
-        return self._appender().look_up(session_id, Known(), event_id)
+        return self._appender.look_up(session_id, Known(), event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Sessions, newest first; see ``EventStore.sessions``. It reads back only until the page is full."""
@@ -241,19 +242,6 @@ class BigQueryStore:
         self._closed = True
         self.warehouse.close()
 
-    def _appender(self) -> Appender:
-        if self._made is None:
-            self._made = Appender(
-                self.warehouse,
-                self._projection,
-                self.store_id,
-                strict=self.place.strict,
-                schema_version=self._upcast.current,
-            )
-        return self._made
-
-    _made: Appender | None = None
-
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"{self.place.url} is closed; open it again.")
@@ -261,7 +249,7 @@ class BigQueryStore:
     def _check_version(self, session_id: str, version: int) -> None:
         """Raise InvalidInput where a session has not come as far as a version."""
         known = Known()
-        self._appender().look_up(session_id, known, "")
+        self._appender.look_up(session_id, known, "")
         if known.head is not None and known.head.version < version:
             last = known.head.version
             raise InvalidInput(f"Session {session_id} has versions 1 to {last}; there is no version {version}.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ledger.errors import ConfigurationError, CorruptEvent, LedgerError, StoreUnavailable
+from ledger.errors import ConfigurationError, CorruptEvent, StoreError, StoreUnavailable
 from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
@@ -27,6 +27,8 @@ from ledger.warehouse.rows import record_batch
 RACES = 50
 #: Sessions that a process remembers.
 KNOWN_SESSIONS = 4096
+#: Events of one session that are kept to be sent again as they were; during an outage every append leaves one.
+UNSETTLED = 16
 #: How long after an id was claimed its first event may still be on its way.
 STALE = timedelta(days=1)
 
@@ -37,6 +39,7 @@ class Known:
 
     Attributes:
         head: Where it stood when it was last looked at; None where that is not known.
+        created_at: When it was created, by the last look; None where nobody has begun it.
         strict: Whether appends to it are checked; of no meaning without a head.
         unsettled: Lenient events whose outcome is unknown, by event_id: sent again they must be the same rows, since
             the first ones may still arrive.
@@ -44,6 +47,7 @@ class Known:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     head: Head | None = None
+    created_at: datetime | None = None
     strict: bool = False
     unsettled: dict[str, _Made] = field(default_factory=dict)
 
@@ -67,19 +71,34 @@ class KnownSessions:
                 self._recent.popitem(last=False)
             return known
 
+    def forget(self, session_ids: Iterable[str]) -> None:
+        """Where these sessions stand has to be looked up again."""
+        for session_id in session_ids:
+            with self._lock:
+                known = self._in_use.get(session_id)
+            if known is not None:
+                with known.lock:
+                    known.head = None
+
 
 class Appender:
     """Records one event at a time.
 
     Args:
         warehouse, projection: Of the dataset.
-        store_id: Written into rows.
+        store_id: Gives what is written into rows; not asked before the first append, as it may need credentials.
         strict: Whether sessions that begin here are to be strict.
         schema_version: Of the rows written.
     """
 
     def __init__(
-        self, warehouse: BigQueryWarehouse, projection: Projection, store_id: str, *, strict: bool, schema_version: int
+        self,
+        warehouse: BigQueryWarehouse,
+        projection: Projection,
+        store_id: Callable[[], str],
+        *,
+        strict: bool,
+        schema_version: int,
     ) -> None:
         self._warehouse = warehouse
         self._projection = projection
@@ -94,7 +113,7 @@ class Appender:
         session_id: str,
         known: Known,
         event: PreparedEvent,
-        salts: Sequence[str | None],
+        salt: Callable[[], str],
         expected: int,
         now: datetime,
     ) -> Appended:
@@ -103,29 +122,29 @@ class Appender:
         Raises:
             OutcomeLost: It may be recorded; ``known`` is to be forgotten.
         """
-        lost: OutcomeLost | None = None
         for _ in range(RACES):
             version = self._look(session_id, known, event, expected)
             if version is not None:
                 self._check_same(session_id, event, version)
-                return Appended(session_id, version, event.event_id, replayed=lost is None)
+                return Appended(session_id, version, event.event_id, replayed=True)
             head = known.head
             at, owner = (0, None) if head is None else (head.version, head.user_id)
             user_id = check_expected(session_id, at, owner, event, expected)
             strict = self._strict if head is None else known.strict
             if head is None:
-                head = self._begin(session_id, user_id, strict, now)
+                head = self._begin(session_id, user_id, strict, now, known.created_at)
             made = _Made(session_id, event, head, max(to_micros(now), to_micros(head.updated_at)))
             if strict:
-                outcome, lately = self._append_checked(made, salts, lost)
-                lost = lately or lost
-                if outcome != "appended":  # somebody else was first, or this very event is there: look again
+                outcome, lost = self._append_checked(made, salt)
+                if outcome == "recorded":
+                    return self._found(session_id, known, event, lost)
+                if outcome == "moved":  # somebody else was first: look again
                     known.head = None
                     continue
             else:
                 made = self._append_lenient(made, known)
             if made.version > head.version:
-                known.head = made.head_after(self._store_id)
+                known.head = made.head_after(self._store_id())
             known.strict = strict
             return Appended(session_id, made.version, event.event_id)
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
@@ -133,7 +152,7 @@ class Appender:
     def look_up(self, session_id: str, known: Known, event_id: str) -> int | None:
         """Find out where a session stands, and the version of one of its events; None where that is not there."""
         known.head = None
-        created_at = self._projection.creation_of(session_id)
+        created_at = known.created_at = self._projection.creation_of(session_id)
         if created_at is None:
             return None
         parameters = {**span_of({session_id: created_at}), "event_id": event_id}
@@ -153,16 +172,19 @@ class Appender:
             return None
         return self.look_up(session_id, known, event.event_id)
 
-    def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime) -> Head:
-        """The head, at version 0, of a session that is about to begin."""
+    def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime, indexed: datetime | None) -> Head:
+        """The head, at version 0, of a session that is about to begin.
+
+        Args:
+            indexed: When it was created, by the index: an earlier attempt may have come as far as that, and counts.
+        """
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
-            # An earlier attempt, or another writer at this moment, may have come as far as the index: it counts.
             if strict:
-                created_at = self._projection.creation_of(session_id) or created_at
+                created_at = indexed or created_at
             else:
                 created_at = self._claim(session_id, user_id, created_at, now)
-        return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id)
+        return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id())
 
     def _claim(self, session_id: str, user_id: str, created_at: datetime, now: datetime) -> datetime:
         """The creation time of a session that begins, the same for everybody who begins it."""
@@ -177,7 +199,9 @@ class Appender:
         before = known.unsettled.get(event_id)
         if before is not None and before.event[:3] == made.event[:3]:
             made = before
-        rows = made.rows([(*change, None, None) for change in made.event.changes], self._schema_version, self._store_id)
+        rows = made.rows(
+            [(*change, None, None) for change in made.event.changes], self._schema_version, self._store_id()
+        )
         created = {made.session_id: made.head.created_at}
 
         def landed() -> bool:
@@ -189,38 +213,41 @@ class Appender:
             self._warehouse.append("session_events", record_batch(rows), landed=landed)
         except OutcomeLost:
             known.unsettled[event_id] = made
+            if len(known.unsettled) > UNSETTLED:
+                del known.unsettled[next(iter(known.unsettled))]
             raise
         known.unsettled.pop(event_id, None)
         return made
 
-    def _append_checked(
-        self, made: _Made, salts: Sequence[str | None], lost: OutcomeLost | None
-    ) -> tuple[str, OutcomeLost | None]:
-        """How the transaction went, and the last answer that was lost before one came.
+    def _append_checked(self, made: _Made, salt: Callable[[], str]) -> tuple[str, bool]:
+        """How the transaction went, and whether an answer was lost before this one.
 
-        Asked again after a lost answer it finds the event, if that was recorded: nothing is written twice.
+        Asked again after a lost answer it finds the event, if that was recorded: nothing is written twice. And what was
+        lost can do nothing any more once another has moved the head.
         """
+        salts = [None if change.removed else salt() for change in made.event.changes]
         changes, made.event_hash = seal(
             made.head.event_hash, made.envelope(self._schema_version), made.event.changes, salts
         )
+        parameters = made.parameters(changes, self._schema_version, self._store_id())
 
-        def once() -> str:
-            nonlocal lost
-            try:
-                with self._one_transaction:
-                    answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
-            except OutcomeLost as error:
-                lost = error
-                raise
+        def once(lost: bool) -> str:
+            with self._one_transaction:
+                answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
             return locked(answer.rows[0][0])
 
-        parameters = made.parameters(changes, self._schema_version, self._store_id)
+        return self._warehouse.carry_out("The checked append", once)
+
+    def _found(self, session_id: str, known: Known, event: PreparedEvent, lost: bool) -> Appended:
+        """An event that is recorded: by this append, where its answer was lost, or by another of the same id."""
         try:
-            return self._warehouse.retry("The checked append", once), lost
-        except LedgerError as error:
-            if lost is not None and not isinstance(error, OutcomeLost):
-                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
-            raise
+            version = self.look_up(session_id, known, event.event_id)
+        except (StoreError, ConfigurationError) as error:
+            raise OutcomeLost(f"The event is recorded, and its version cannot be read: {error}") from error
+        if version is None:
+            raise OutcomeLost(f"Event {event.event_id} was recorded a moment ago, and is not there now.")
+        self._check_same(session_id, event, version)
+        return Appended(session_id, version, event.event_id, replayed=not lost)
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
         """Raise IdempotencyConflict unless a recorded event is the one that is sent again."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
 from ledger.projection import Projection, span_of
 from ledger.stores.bigquery_append import RACES, STALE, locked, slots_of
-from ledger.stores.checks import Standing, Taken, by_session, conflict, take_over
+from ledger.stores.checks import Standing, Taken, conflict, take_over
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -44,22 +44,26 @@ class Ingestion:
         self._store_id = store_id
         self._strict = strict
 
-    def ingest(self, events: Sequence[RecordedEvent], now: Callable[[], datetime]) -> int:
-        """Take over events, all or none; see ``EventStore.ingest``.
+    def ingest(self, sessions: Mapping[str, list[RecordedEvent]], now: Callable[[], datetime]) -> int:
+        """Take over the events of sessions, as ``by_session`` gives them, all or none; see ``EventStore.ingest``.
 
         Raises:
             OutcomeLost: They may be there; handing them in again finds out.
         """
-        sessions = by_session(events)
         written = 0  # by a transaction whose answer was lost
         for _ in range(RACES):
             stale = now() - STALE
-            standings, known = self._standings(sessions, stale)
-            taken = {
-                session_id: found
-                for session_id, of_session in sessions.items()
-                if (found := self._taken(of_session, standings.get(session_id), now()))
-            }
+            try:
+                standings, known = self._standings(sessions, stale)
+                taken = {
+                    session_id: found
+                    for session_id, of_session in sessions.items()
+                    if (found := self._taken(of_session, standings.get(session_id), now()))
+                }
+            except (StoreError, ConfigurationError) as error:
+                if written:
+                    raise OutcomeLost(f"An answer was lost. Afterwards: {error}") from error
+                raise
             if not taken:
                 return written
             count = sum(len(each.events) for each in taken.values())
@@ -123,8 +127,8 @@ class Ingestion:
         standings: Mapping[str, Standing],
         known: Mapping[str, datetime],
         stale: datetime,
-    ) -> tuple[str, OutcomeLost | None]:
-        """What became of the transaction, and the last answer that was lost before one came."""
+    ) -> tuple[str, bool]:
+        """What became of the transaction, and whether an answer was lost before this one."""
         name = f"session_staging_{uuid.uuid4().hex}"
         created = {session_id: each.events[0].created_at for session_id, each in taken.items()}
         span = span_of(created)
@@ -138,25 +142,15 @@ class Ingestion:
             "store_id": self._store_id,
         }
         script = _staged(catalog.query("ingest_staged"), name)
-        lost: OutcomeLost | None = None
 
-        def once() -> str:
-            nonlocal lost
-            try:
-                return locked(self._warehouse.run("ingest_staged", script, parameters).rows[0][0])
-            except OutcomeLost as error:
-                lost = error
-                raise
+        def once(lost: bool) -> str:
+            return locked(self._warehouse.run("ingest_staged", script, parameters).rows[0][0])
 
         self._warehouse.ask("create_staging", _staged(_CREATE_STAGING, name))
         try:
             rows = [row for each in taken.values() for event in each.events for row in _rows(event)]
             self._warehouse.append(name, record_batch(rows))
-            return self._warehouse.retry("The ingestion", once), lost
-        except LedgerError as error:
-            if lost is not None and not isinstance(error, OutcomeLost):
-                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
-            raise
+            return self._warehouse.carry_out("The ingestion", once)
         finally:
             self._warehouse.drop_quietly(name, _staged(_DROP_STAGING, name))
 

@@ -53,7 +53,7 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
     if not isinstance(file, SqliteFile):
         from ledger.stores.bigquery import BigQueryStore
 
-        return BigQueryStore(file, clock=clock, ids=ids)
+        return BigQueryStore(file, clock=clock)
     from ledger.stores.sqlite import SqliteStore
 
     return SqliteStore(file.path, create=create, synchronous=file.synchronous, clock=clock, ids=ids)

@@ -1,10 +1,10 @@
 -- append_checked: one event of a session whose appends are checked, whole or not at all.
 --
 -- Inputs: @session_id, @created_at and @user_id of the session; @version_before and @hash_before (empty for none) of the
---         head that the event was made for; the event's columns, and its @changes: field, key, value, removed, value_hash and
---         value_salt of each; @indexed, whether the session's creation is to be found by session_index.
--- Answer: outcome is 'appended'; 'recorded', where the event is there already; or 'moved', where the head is another than
---         was thought; 'unlocked', where session_locks has lost its row. Only the first writes.
+--         head that the event was made for; the event's columns, and its @changes: field, key, value, removed, value_hash
+--         and value_salt of each; @indexed, whether the session's creation is to be found by session_index.
+-- Answer: outcome is 'appended'; 'recorded', where the event is there already; 'moved', where the head is another than
+--         was thought; or 'unlocked', where session_locks has lost its row. Only the first writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
 -- Twin:   ledger/stores/sqlite_write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_writers.py

@@ -5,7 +5,7 @@
 -- Answer: outcome is the time that counts, as text, or 'unlocked' where session_locks has lost its row.
 -- Cost:   the rows of this id, and the one row of session_locks.
 -- Twin:   ledger/stores/sqlite_write.py (append).
--- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_writers.py
+-- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_races.py
 --
 -- An append alone could not do it: two writers would both find nothing, and the later row could hide the other's events.
 DECLARE outcome STRING;

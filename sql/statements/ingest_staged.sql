@@ -1,13 +1,13 @@
 -- ingest_staged: whole events that were recorded elsewhere, from a staging table, all of them or none.
 --
 -- Inputs: @heads, what the sessions become: session_id, user_id, created_at, version, updated_at, event_hash (empty for
---         none), and version_before, the version that they had when the events were checked (0 for none); @created_from and
---         @created_until, the span of their creation; @checked, whether new sessions are to be checked ones; @indexed, the
---         ids whose creation is to be found by session_index, and is not yet, or only by a row from before @stale; @store_id, the
---         store that owns them from now on. The staging
---         table, which has the columns of session_events, stands in place of session_staging.
--- Answer: outcome is 'ingested', or 'moved' where one of the sessions went on in between, or 'unlocked' where session_locks
---         has lost its row; nothing is written then.
+--         none), and version_before, the version that they had when the events were checked (0 for none);
+--         @created_from and @created_until, the span of their creation; @checked, whether new sessions are to be checked
+--         ones; @indexed, the ids whose creation is to be found by session_index, and is not yet, or only by a row from
+--         before @stale; @store_id, the store that owns them from now on. The staging table, which has the columns of
+--         session_events, stands in place of session_staging.
+-- Answer: outcome is 'ingested'; 'moved', where one of the sessions went on in between; or 'unlocked', where
+--         session_locks has lost its row. Only the first writes.
 -- Cost:   the blocks of these days, without values, and the staging table.
 -- Twin:   ledger/stores/sqlite_write.py (ingest).
 -- Test:   tests/contract/test_bigquery.py

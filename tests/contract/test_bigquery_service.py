@@ -22,7 +22,7 @@ from ledger.clock import new_id, utc_now
 from ledger.model.values import canonical
 from ledger.projection import Projection
 from ledger.stores.bigquery import BigQueryStore
-from ledger.testing import CountedIds, OpenStore, SetClock
+from ledger.testing import OpenStore, SetClock
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -56,8 +56,7 @@ class Service:
 
         def open_store(name: str) -> BigQueryStore:
             place = places.get(name) or places.setdefault(name, self.place(name, **settings))
-            ids = CountedIds(sum(name.encode()) * 1000)
-            opened.append(BigQueryStore(place, clock=clock, ids=ids, environment={}))
+            opened.append(BigQueryStore(place, clock=clock, environment={}))
             return opened[-1]
 
         yield open_store

@@ -1,15 +1,22 @@
-"""A DuckDB warehouse for the SQL tests."""
+"""Warehouses for the SQL tests: a DuckDB file for each, and a dataset of the emulator for a module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from histories import rows_of, shuffled
 from ledger.model.events import RecordedEvent
 from sql_targets import OnDuckDB
+
+if TYPE_CHECKING:
+    from emulator import Emulator
+    from ledger.warehouse.bigquery.settings import Dataset
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 
 @pytest.fixture
@@ -27,3 +34,27 @@ def ask(warehouse: OnDuckDB) -> Callable[..., list[tuple[Any, ...]]]:
         return warehouse.query(sql, parameters).rows
 
     return answer
+
+
+@pytest.fixture(scope="module")
+def place(emulator: Emulator) -> Iterator[Dataset]:
+    """A dataset with the ledger's tables; each test has sessions of its own."""
+    from bigquery_stores import environment
+    from ledger.warehouse.bigquery.settings import Dataset
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    place = Dataset(emulator.project, f"warehouse_{uuid.uuid4().hex}", patience=20)
+    with contextlib.closing(BigQueryWarehouse(place, environment=environment(emulator))) as made:
+        made.create()
+    yield place
+    emulator.client.delete_dataset(place.dataset, delete_contents=True)
+
+
+@pytest.fixture(scope="module")
+def direct(emulator: Emulator, place: Dataset) -> Iterator[BigQueryWarehouse]:
+    """The dataset's warehouse, with nothing between it and the emulator."""
+    from bigquery_stores import environment
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    with contextlib.closing(BigQueryWarehouse(place, environment=environment(emulator))) as opened:
+        yield opened

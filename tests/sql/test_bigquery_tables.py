@@ -456,7 +456,7 @@ def test_the_store_works_where_a_filter_is_required(datasets, filtered, strict):
     clock = SetClock()
     settings = environment(datasets.emulator)
     place = replace(filtered, strict=strict)
-    with contextlib.closing(BigQueryStore(place, clock=clock, ids=CountedIds(strict), environment=settings)) as store:
+    with contextlib.closing(BigQueryStore(place, clock=clock, environment=settings)) as store:
         by_id, own = CountedIds(10 + strict)(clock()), f"own-{strict}"
         begun = new_event(0, FieldChange("title", value="t"), user_id=f"ada-{strict}")
         said = FieldChange("message", "m1", {"role": "user", "content": "hello"})

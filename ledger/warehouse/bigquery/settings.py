@@ -86,8 +86,7 @@ def parse(rest: str) -> Dataset:
         "insertall" if _choice(options, "transport", "storage", "insertall") == "insertall" else ("storage")
     )
     location = options.pop("location", None)
-    if location is not None and not location.replace("-", "").isalnum():
-        raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
+    check_location(location)
     found = Dataset(
         project,
         dataset,
@@ -136,6 +135,12 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
         name, _, value = pair.partition("=")
         found[name] = value
     return found
+
+
+def check_location(location: str | None) -> None:
+    """Raise ConfigurationError where a location cannot be one."""
+    if location is not None and not location.replace("-", "").isalnum():
+        raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
 
 
 def _address(setting: str, value: str) -> tuple[str, int]:

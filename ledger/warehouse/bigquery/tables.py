@@ -15,7 +15,7 @@ from ledger.errors import ConfigurationError, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
-from ledger.warehouse.bigquery.settings import labels_of
+from ledger.warehouse.bigquery.settings import check_location, labels_of
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -52,8 +52,7 @@ class TableOptions:
                 f"partition_expiration_days is {days}; a session may live {LONGEST_LIFETIME_DAYS} days, so its rows "
                 f"must stay longer: give {LONGEST_LIFETIME_DAYS + 1} or more."
             )
-        if self.location is not None and not self.location.replace("-", "").isalnum():
-            raise ConfigurationError(f"{self.location!r} is no location; it looks like US, EU or europe-west3.")
+        check_location(self.location)
         labels_of(f"{name}={value}" for name, value in self.labels.items())
         key = self.kms_key_name
         if key is not None and not (key.startswith("projects/") and "/cryptoKeys/" in key and "'" not in key):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
@@ -97,6 +98,37 @@ class BigQueryWarehouse:
         """What ``call`` returns, tried again while its errors are ``retryable``."""
         return retrying(doing, self.place.patience, self._sleep)(call)
 
+    def carry_out(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
+        """What a call that changes something returns, tried again as ``retry`` does, and whether it may be an echo.
+
+        Args:
+            doing: What is tried, for messages.
+            call: Told whether an earlier answer of it was lost, so that it may find what it did.
+
+        Returns:
+            The answer, and whether one before it was lost.
+
+        Raises:
+            OutcomeLost: An answer was lost, and whatever came afterwards did not tell what became of it.
+            LedgerError: No answer was lost; nothing was done.
+        """
+        lost: OutcomeLost | None = None
+
+        def once() -> T:
+            nonlocal lost
+            try:
+                return call(lost is not None)
+            except OutcomeLost as error:
+                lost = error
+                raise
+
+        try:
+            return self.retry(doing, once), lost is not None
+        except Exception as error:
+            if lost is not None and not isinstance(error, OutcomeLost):
+                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
+            raise
+
     def run(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
         """Run a statement or script once.
 
@@ -171,24 +203,11 @@ class BigQueryWarehouse:
         self.clients.close()
 
     def _append(self, table: str, rows: pa.RecordBatch, landed: Callable[[], bool] | None) -> None:
-        lost: OutcomeLost | None = None
-
-        def send() -> None:
-            nonlocal lost
-            if lost is not None and landed is not None and landed():
-                return
-            try:
+        def send(lost: bool) -> None:
+            if not (lost and landed is not None and landed()):
                 self._rows_into().send(table, rows)
-            except OutcomeLost as error:
-                lost = error
-                raise
 
-        try:
-            self.retry(f"The append to {table}", send)
-        except Exception as error:
-            if lost is not None and not isinstance(error, OutcomeLost):
-                raise OutcomeLost(f"{lost} Afterwards: {error}") from error
-            raise
+        self.carry_out(f"The append to {table}", send)
 
     def _rows_into(self) -> Transport:
         with self._making:
@@ -233,6 +252,7 @@ class BigQueryWarehouse:
             raise translate(error, "The frame", own=False) from error
 
 
+@lru_cache(maxsize=256)  # the ledger's own statements are few, and parsing one takes milliseconds
 def _check_query(sql: str) -> None:
     """Raise InvalidInput unless this is one SELECT whose columns have each a name of their own."""
     from ledger.warehouse.dialect import check_query
