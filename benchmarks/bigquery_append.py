@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ledger import Change, NewEvent
@@ -27,11 +26,10 @@ from ledger.stores.bigquery import BigQueryStore
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.rows import record_batch
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
 SERVE = """
 import sys, tempfile
 from pathlib import Path
-import emulator
+from ledger.cli import emulator
 with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as addresses:
     print(*addresses, flush=True)
     sys.stdin.read()
@@ -143,7 +141,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(
-            [sys.executable, "-c", SERVE], cwd=folder, env={"PYTHONPATH": str(TESTS)}, text=True,
+            [sys.executable, "-c", SERVE], cwd=folder, env={}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         ) as serving,
     ):  # fmt: skip

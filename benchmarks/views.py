@@ -9,6 +9,7 @@ Run it with ``python benchmarks/views.py [SESSIONS]``; it exits with 1 where a f
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import statistics
@@ -22,7 +23,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from ledger.relay import catch_up
+from ledger.relay.opening import relay_between
 from ledger.stores.sqlite import SqliteStore
 from ledger.stores.sqlite_schema import ROW
 from ledger.warehouse.dialect import query_to_duckdb
@@ -240,7 +241,8 @@ def catch_up_rate(store: SqliteStore, folder: Path, count: int) -> float:
     warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     warehouse.create()
     begun = time.perf_counter()
-    assert catch_up(store, warehouse) == count
+    with contextlib.closing(relay_between(store, warehouse)) as relay:
+        assert relay.sync() == count
     return count / (time.perf_counter() - begun)
 
 

@@ -50,6 +50,19 @@ class _Slot(NamedTuple):
     updated_at: datetime
 
 
+class Standing(NamedTuple):
+    """Where a session stands.
+
+    Attributes:
+        strict: Whether BigQuery itself is its store, and checks its appends.
+        event_version: The version of the event that was asked for; None where the session has none such.
+    """
+
+    head: Head
+    strict: bool
+    event_version: int | None
+
+
 class Projection:
     """A warehouse's sessions as the model's objects.
 
@@ -77,6 +90,20 @@ class Projection:
         if unknown:
             found.update(self._ask("find_creation", {"session_ids": unknown}))
         return found
+
+    def standing(self, session_id: str, created_at: datetime, event_id: str = "") -> Standing | None:
+        """Where a session stands, and the version of one of its events; None where nobody began it.
+
+        Args:
+            created_at: When it was created.
+
+        Source: sql/statements/read_heads.sql
+        """
+        for row in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
+            _, user_id, created_at, version, updated_at, event_hash, store_id, strict, event_version = row
+            head = Head(session_id, user_id, created_at, version, updated_at, event_hash, store_id)
+            return Standing(head, strict, event_version)
+        return None
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = True

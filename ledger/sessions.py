@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Unpack
 
-from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
 from ledger.model.updates import call_id_of, changes_of, changes_with_plan, planned_calls
 from ledger.model.values import check_text
-from ledger.stores.base import EventStore, SessionQuery
-from ledger.stores.urls import open_store
+from ledger.opened import OpenLedger
+from ledger.stores.base import SessionQuery
 
-DEFAULT_URL = "sqlite:///ledger.db"
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
 _ATTEMPTS = 50
 _UNSET: Any = object()
 
 
-class Envelope(TypedDict, total=False):
-    """What every change may say about itself.
-
-    Attributes:
-        expected_version: Append only if the session is at this version.
-        event_id: The change's identity: sending it again records it once. A UUID, or any text of your own.
-        actor: Who makes the change, where that is not the owner.
-        occurred_at: When it happened, aware.
-    """
-
-    expected_version: int
-    event_id: str
-    actor: str
-    occurred_at: datetime
-
-
-class SessionLedger:
+class SessionLedger(OpenLedger):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
@@ -50,27 +30,19 @@ class SessionLedger:
 
     Args:
         url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with ``?synchronous=NORMAL`` for faster
-            appends that a power cut may lose; where None, the environment's ``LEDGER_URL``, else ``sqlite:///ledger.db``.
+            appends that a power cut may lose and ``?max_bytes=N`` for a bound on the file, or
+            ``bigquery://PROJECT/DATASET``; where None, the environment's ``LEDGER_URL``, else ``sqlite:///ledger.db``.
         create: Whether a missing file is made or refused.
+        warehouse: Where the rows of a file are shipped to, and where sessions are read that are not in it:
+            ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``; where None, ``LEDGER_WAREHOUSE``.
+        relay: ``background``: a thread of this process ships what is appended. ``off``: another process does
+            (``ledger relay``), or ``sync``. Where None, ``LEDGER_RELAY``, else ``off``.
         clock, ids: Sources of times and ids.
 
     Raises:
-        ConfigurationError: The URL is not one of these, or the file is no ledger.
+        ConfigurationError: A URL or a setting is not one of these, or the file is no ledger.
         StoreRejected, StoreUnavailable: The file cannot be opened.
     """
-
-    def __init__(
-        self, url: str | None = None, *, create: bool = True, clock: Clock = utc_now, ids: NewId = new_id
-    ) -> None:
-        self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
-        self._clock = clock
-        self._ids = ids
-        self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
-
-    @classmethod
-    def open(cls, url: str | None = None, *, create: bool = True, clock: Clock = utc_now, ids: NewId = new_id) -> Self:
-        """Open a ledger; the same as calling the class."""
-        return cls(url, create=create, clock=clock, ids=ids)
 
     def create_session(
         self,
@@ -322,18 +294,6 @@ class SessionLedger:
         query = SessionQuery(user_id, status, session_type, tag, attributes or {}, created_from, created_until)
         page = self.store.sessions(query, after=after, limit=limit)
         return Page([Session(head, state) for head, state in page], page.next)
-
-    def close(self) -> None:
-        """Let appends under way finish and close the store; calling it again does nothing."""
-        self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _require(self, session_id: str, version: int | None = None) -> Session:
         session = self.get_session(session_id, version=version)

@@ -14,7 +14,7 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 if TYPE_CHECKING:
     from emulator import Emulator
 
-TABLES = ("session_events", "session_heads", "session_index")
+TABLES = ("session_events", "session_heads", "session_index", "relay_leases")
 
 
 def environment(emulator: Emulator) -> dict[str, str]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -32,36 +31,6 @@ class Emulator:
     client: bigquery.Client
     write: BigQueryWriteClient
     read: BigQueryReadClient
-
-
-def _lock_offsets() -> None:
-    """Make the emulator's append atomic, as the service's is.
-
-    It compares the offset, inserts and counts in three steps: two connections at one offset would both be accepted.
-    """
-    from local_bigquery.grpc import write
-
-    append, lock = write._append, threading.Lock()
-
-    def locked(stream: Any, rows: Any, offset: Any) -> Any:
-        with lock:
-            return append(stream, rows, offset)
-
-    write._append = locked
-
-
-@contextlib.contextmanager
-def serve(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run local-bigquery in this process, once per process; yields its REST URL and its gRPC address.
-
-    Args:
-        folder: An empty folder for its data.
-    """
-    from ledger.cli import emulator as product
-
-    with product.serve(folder) as addresses:
-        _lock_offsets()
-        yield addresses
 
 
 @contextlib.contextmanager
@@ -97,5 +66,7 @@ def emulator(folder: Path) -> Iterator[Emulator]:
         with connect(rest, address) as running:
             yield running
         return
+    from ledger.cli.emulator import serve
+
     with serve(folder) as (rest, address), connect(rest, address) as running:
         yield running

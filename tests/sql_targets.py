@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
+from ledger.relay.base import Batch, Position, digest_of
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb import DuckDBWarehouse
+from ledger.warehouse.duckdb_sink import DuckDBSink
 
 if TYPE_CHECKING:
     from emulator import Emulator
@@ -31,6 +33,14 @@ class Target(Protocol):
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer: ...
 
 
+def fill(warehouse: DuckDBWarehouse, rows: Sequence[tuple[Any, ...]], store_id: str = "store") -> None:
+    """Add rows, ``(seq, *row)``, to a DuckDB file as one batch of a store."""
+    sink = DuckDBSink(warehouse, "duckdb:///test")
+    place = sink.begin(store_id, Position(1)).place
+    with sink:
+        sink.send(place, Batch(rows[-1][0], len(rows), digest_of(rows)), sink.pack(rows)[1])
+
+
 class OnDuckDB(DuckDBWarehouse):
     """A DuckDB file that is emptied before each load."""
 
@@ -42,9 +52,9 @@ class OnDuckDB(DuckDBWarehouse):
         import duckdb
 
         with duckdb.connect(str(self.path)) as connection:
-            for table in ("session_events", "session_index", "relay_checkpoints"):
+            for table in ("session_events", "session_index", "relay_batches"):
                 connection.execute(f"DELETE FROM {table}")
-        self.ingest("store", rows, after=0)
+        fill(self, rows)
 
 
 class OnEmulator:

@@ -28,6 +28,10 @@ COMMANDS = {
     "history": "ledger.cli.reading",
     "diff": "ledger.cli.reading",
     "sql": "ledger.cli.warehouse",
+    "sync": "ledger.cli.relaying",
+    "relay": "ledger.cli.relaying",
+    "status": "ledger.cli.relaying",
+    # "reconcile": "ledger.cli.reconcile",
     "export": "ledger.cli.moving",
     "import": "ledger.cli.moving",
     "backup": "ledger.cli.moving",
@@ -131,7 +135,7 @@ def opened(url: str | None, *, create: bool = False) -> Iterator[SessionLedger]:
     """The ledger behind a URL; a missing file is refused unless the command is one that begins ledgers."""
     from ledger.sessions import SessionLedger
 
-    with SessionLedger.open(url, create=create) as found:
+    with SessionLedger.open(url, create=create, relay="off") as found:
         yield found
 
 

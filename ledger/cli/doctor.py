@@ -71,7 +71,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
 def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Everything there is to find, in the order in which to mend it."""
-    from ledger.sessions import DEFAULT_URL
+    from ledger.opened import DEFAULT_URL
     from ledger.stores.urls import parse_url
     from ledger.warehouse.bigquery.settings import Dataset
 

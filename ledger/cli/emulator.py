@@ -153,6 +153,32 @@ class _AsLargeAsTheService:
         return grpc.server(pool, options=[("grpc.max_receive_message_length", 10 * 2**20)])
 
 
+def _lock_streams() -> None:
+    """Make appending and finalizing atomic, as they are in the service.
+
+    The emulator compares the offset, inserts and counts in three steps: two connections at one offset would both be
+    accepted, and a stream could be finalized, and its rows counted, while some are on their way in.
+    """
+    from google.cloud.bigquery_storage_v1 import types
+    from local_bigquery.grpc import server, write
+
+    append, finalize, lock = write._append, write.finalize, threading.Lock()
+
+    def locked_append(stream: Any, rows: Any, offset: Any) -> Any:
+        with lock:
+            return append(stream, rows, offset)
+
+    def locked_finalize(request: Any) -> Any:
+        with lock:
+            return finalize(request)
+
+    write._append = locked_append
+    # The table of methods was filled when its module was loaded.
+    server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]["FinalizeWriteStream"] = server._unary(
+        locked_finalize, types.FinalizeWriteStreamRequest, types.FinalizeWriteStreamResponse
+    )
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, str]]:
     """Run the emulator in this process, once per process; yields its REST URL and its gRPC address.
@@ -181,6 +207,7 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     import uvicorn
     from local_bigquery.grpc import server
 
+    _lock_streams()
     server.grpc = _AsLargeAsTheService()
     storage, grpc_port = server.start("127.0.0.1", 0)
     # No websockets and no lifespan: the emulator has neither, and uvicorn warns about the former's library.

@@ -76,7 +76,7 @@ def create_sessions_table(
 
 def _where(project: str | None, dataset: str | None, url: str | None) -> str:
     """The ledger's URL, of two options or as it was given."""
-    from ledger.sessions import DEFAULT_URL
+    from ledger.opened import DEFAULT_URL
     from ledger.warehouse import catalog
 
     if (project is None) != (dataset is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from ledger.cli.shapes import print_json, to_terminal
 from ledger.cli.text import plain, safe
 from ledger.cli.values import parse_pairs, text_of
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.sessions import SessionLedger
@@ -29,10 +31,12 @@ COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
 #: Rows of a table on the screen: fitting columns to very many takes long, and nobody reads them there.
 TABLE_ROWS = 1000
+#: Seconds to wait while another process brings the same file up to date.
+PATIENCE = 60.0
 
 
 def warehouse_path(ledger: SessionLedger) -> Path:
-    """The DuckDB file of a ledger: ledger.db has ledger.duckdb.
+    """The DuckDB file of a ledger: that of LEDGER_WAREHOUSE, else the one beside it: ledger.db has ledger.duckdb.
 
     Raises:
         CapabilityMissing: The ledger is no file.
@@ -41,6 +45,11 @@ def warehouse_path(ledger: SessionLedger) -> Path:
     path = getattr(ledger.store, "path", None)
     if path is None:
         raise CapabilityMissing(f"{ledger.url} is no file, so it has no DuckDB file beside it.")
+    named = os.environ.get("LEDGER_WAREHOUSE", "")
+    if named.startswith("duckdb:"):
+        found = parse_warehouse_url(named)
+        assert isinstance(found, Path)  # noqa: S101 - by its scheme
+        return found
     beside = Path(path).with_suffix(".duckdb")
     if beside == Path(path):
         raise ConfigurationError(f"{path} is the ledger itself, so SQL has no file of that name; name the ledger .db.")
@@ -68,31 +77,33 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
     from ledger.warehouse.duckdb import DuckDBWarehouse
 
     beside = DuckDBWarehouse(warehouse_path(ledger))
-    try:
-        _catch_up(ledger, beside)
-        yield beside
-    finally:
-        beside.close()
+    catch_up(ledger, beside)
+    yield beside
 
 
-def _catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> None:
-    from ledger.relay import catch_up
+def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, patience: float = PATIENCE) -> int:
+    """Ship to a DuckDB file what the ledger has recorded, and return how many rows that was.
+
+    Raises:
+        ConfigurationError: The file has another ledger's rows.
+    """
+    from ledger.relay.background import sync_now
+    from ledger.relay.opening import outbox_of, relay_between
+    from ledger.warehouse.urls import duckdb_url
 
     own = {"own": ledger.store.store_id}
-    if beside.query("SELECT store_id FROM relay_checkpoints WHERE store_id != @own LIMIT 1", own).rows:
+    if beside.query("SELECT store_id FROM relay_batches WHERE store_id != @own LIMIT 1", own).rows:
         raise ConfigurationError(
             f"{beside.path} has rows of another ledger than {ledger.url}, which would be counted with its own. "
             "Move it away; it is made again from the ledger."
         )
-    done = 0
-    with progress("Catching up, rows") as advance:
-
-        def moved(sent: int) -> None:
-            nonlocal done
-            advance(sent - done)
-            done = sent
-
-        catch_up(ledger.store, beside, progress=moved)
+    outbox = outbox_of(ledger.store, duckdb_url(beside.path))
+    relay = relay_between(ledger.store, beside)
+    try:
+        with progress("Catching up, rows", outbox.status().waiting_rows) as advance:
+            return sync_now(relay, outbox, patience=patience, progress=advance)
+    finally:
+        relay.close()
 
 
 @command(

@@ -12,9 +12,9 @@ from ledger.cli.shapes import print_appended, print_json
 from ledger.cli.text import safe
 from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
 from ledger.errors import InvalidInput
-from ledger.model.events import ANY_VERSION, Appended, Change
+from ledger.model.events import ANY_VERSION, Appended, Change, Envelope
 from ledger.model.fields import ROLES, TOOL_STATUSES
-from ledger.sessions import Envelope, SessionLedger
+from ledger.sessions import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
 

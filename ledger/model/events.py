@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
@@ -25,6 +25,22 @@ ROW_BYTES = 1000
 #: never split between two.
 MAX_EVENT_BYTES = 8_000_000
 _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+class Envelope(TypedDict, total=False):
+    """What every change may say about itself.
+
+    Attributes:
+        expected_version: Append only if the session is at this version.
+        event_id: The change's identity: sending it again records it once. A UUID, or any text of your own.
+        actor: Who makes the change, where that is not the owner.
+        occurred_at: When it happened, aware.
+    """
+
+    expected_version: int
+    event_id: str
+    actor: str
+    occurred_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 
+#: Of values, in one answer of ``rows_after``.
+MAX_BYTES = 32_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -167,10 +170,15 @@ class EventStore(Protocol):
         """
         ...
 
-    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
-        """Raw rows beyond ``seq`` in the order they were committed, at least one whole event: ``(seq, *row)``.
+    def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
+        """Raw rows beyond ``seq`` in the order they were committed, whole events only: ``(seq, *row)``.
 
         ``row`` has the columns of ``sql/tables/session_events.sql``: times are microseconds, values canonical JSON.
+
+        Args:
+            seq: Of the last row that the caller has.
+            limit: At most this many rows, but for a first event that has more.
+            max_bytes: At most this many bytes of values, and 1,000 for the rest of each row; but for a first event.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.

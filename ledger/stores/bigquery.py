@@ -29,10 +29,11 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.projection import INSTANT, Projection
-from ledger.stores.base import Capabilities, SessionQuery
-from ledger.stores.bigquery_append import Appender, Known, KnownSessions
+from ledger.stores.base import MAX_BYTES, Capabilities, SessionQuery
+from ledger.stores.bigquery_append import Appender, KnownSessions
 from ledger.stores.bigquery_ingest import Ingestion
 from ledger.stores.checks import by_session
+from ledger.stores.warehouse_reads import WarehouseReads
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -86,6 +87,7 @@ class BigQueryStore:
         self._salt = salt
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
+        self._reads = WarehouseReads(self._projection)
         self._known = KnownSessions()
         self._appender = Appender(
             self.warehouse,
@@ -148,42 +150,25 @@ class BigQueryStore:
     ) -> tuple[Head, State] | None:
         """Head and state of a session, now or then; see ``EventStore.state``."""
         self._check_open()
-        check_session_id(session_id)
-        if version is not None and at is None:
-            check_whole(version, "version", at_least=1)
-        found = self._projection.state(session_id, version=version, at=at, with_messages=with_messages)
-        if version is not None and (found is None or found[0].version != version):
-            self._check_version(session_id, version)
-        elif version is None and at is None and found is not None:
+        found = self._reads.state(session_id, version=version, at=at, with_messages=with_messages)
+        if version is None and at is None and found is not None:
             self._remember(session_id, found[0])
         return found
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Messages in order; see ``EventStore.messages``."""
         self._check_open()
-        check_session_id(session_id)
-        check_limit(limit)
-        if newest:
-            return Page(self._projection.messages(session_id, at_most=limit, newest=True))
-        position = (0, "") if after is None else position_of(after)
-        found = self._projection.messages(session_id, after=position, at_most=limit + 1)
-        shown = found[:limit]
-        return Page(shown, f"{shown[-1].version}:{shown[-1].message_id}" if len(found) > limit else None)
+        return self._reads.messages(session_id, after=after, limit=limit, newest=newest)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Events in order; see ``EventStore.events``."""
         self._check_open()
-        check_session_id(session_id)
-        check_limit(limit)
-        check_whole(after, "after")
-        return self._projection.page_of_events(session_id, after=after, versions=limit, upcast=upcast)
+        return self._reads.events(session_id, after=after, limit=limit, upcast=upcast)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
         """The version of a recorded event; see ``EventStore.version_of``."""
         self._check_open()
-        check_text(session_id, "session_id")
-        check_text(event_id, "event_id")
-        return self._appender.look_up(session_id, Known(), event_id)
+        return self._reads.version_of(session_id, event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Sessions, newest first; see ``EventStore.sessions``. It reads back only until the page is full."""
@@ -215,7 +200,7 @@ class BigQueryStore:
         there = [states[session_id] for session_id, _ in shown if session_id in states]
         return Page(there, last)
 
-    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+    def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Not offered: rows in BigQuery have no order in which they were committed.
 
         Raises:
@@ -245,14 +230,6 @@ class BigQueryStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"{self.place.url} is closed; open it again.")
-
-    def _check_version(self, session_id: str, version: int) -> None:
-        """Raise InvalidInput where a session has not come as far as a version."""
-        known = Known()
-        self._appender.look_up(session_id, known, "")
-        if known.head is not None and known.head.version < version:
-            last = known.head.version
-            raise InvalidInput(f"Session {session_id} has versions 1 to {last}; there is no version {version}.")
 
     def _remember(self, session_id: str, head: Head) -> None:
         """Take from a read that a session went on, where no append is under way that would know better."""

@@ -155,13 +155,11 @@ class Appender:
         created_at = known.created_at = self._projection.creation_of(session_id)
         if created_at is None:
             return None
-        parameters = {**span_of({session_id: created_at}), "event_id": event_id}
-        for row in self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows:
-            _, user_id, created_at, version, updated_at, event_hash, store_id, strict, event_version = row
-            known.head = Head(session_id, user_id, created_at, version, updated_at, event_hash, store_id)
-            known.strict = strict
-            return None if event_version is None else int(event_version)
-        return None
+        standing = self._projection.standing(session_id, created_at, event_id)
+        if standing is None:
+            return None
+        known.head, known.strict = standing.head, standing.strict
+        return standing.event_version
 
     def _look(self, session_id: str, known: Known, event: PreparedEvent, expected: int) -> int | None:
         """The version of the event where it is recorded; what is known well enough is not asked for."""

@@ -10,7 +10,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,18 +20,20 @@ from typing import Any, TypeVar
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
-from ledger.model.events import ANY_VERSION, MAX_CHANGES, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_whole
+from ledger.stores import forking
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_write as write
-from ledger.stores.base import Capabilities, SessionQuery
+from ledger.stores.base import MAX_BYTES, Capabilities, SessionQuery
 from ledger.stores.commit import CommitGroup, let_go
 from ledger.stores.sqlite_errors import translate
+from ledger.stores.sqlite_outbox import SqliteOutbox
 from ledger.stores.sqlite_schema import is_ready, migrate
 from ledger.stores.turn import TurnFile
 
@@ -53,6 +54,7 @@ class SqliteStore:
         create: Whether a missing file is made or refused.
         synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
             power cut may take the last ones, never a part of one).
+        max_bytes: What the file may grow to; then appends are refused, and the relay still works. None for any size.
         wait: Seconds to wait while other processes write.
         clock, ids, salt: Sources of times, ids and salts.
         upcaster: Brings events of older shapes up to the present one.
@@ -72,6 +74,7 @@ class SqliteStore:
         *,
         create: bool = True,
         synchronous: str = "FULL",
+        max_bytes: int | None = None,
         wait: float = 10.0,
         clock: Clock = utc_now,
         ids: NewId = new_id,
@@ -87,6 +90,7 @@ class SqliteStore:
             raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
         self._path_text = str(self.path)
         self._synchronous = synchronous
+        self._max_bytes = max_bytes
         self._wait = wait
         self._clock = clock
         self._ids = ids
@@ -98,7 +102,7 @@ class SqliteStore:
         except OSError as error:
             raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
         self._open()
-        _OPEN.add(self)
+        forking.watch(self)
 
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
@@ -149,6 +153,7 @@ class SqliteStore:
         salts = [None if change.removed else self._salt() for change in prepared.changes]
 
         def work(connection: sqlite3.Connection) -> Appended:
+            write.check_room(connection, self._max_bytes, self.path)
             return write.append(
                 connection,
                 self._heads,
@@ -170,7 +175,12 @@ class SqliteStore:
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
         batch = list(events)
-        return self._run(lambda connection: write.ingest(connection, batch, now=self._clock(), upcast=self._upcast))
+
+        def work(connection: sqlite3.Connection) -> int:
+            write.check_room(connection, self._max_bytes, self.path)
+            return write.ingest(connection, batch, now=self._clock(), upcast=self._upcast)
+
+        return self._run(work)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
@@ -226,10 +236,17 @@ class SqliteStore:
         with self._reader() as connection, read.snapshot(connection):
             return read.sessions(connection, query, after=after, limit=limit)
 
-    def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+    def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Raw rows in the order of their commits; see ``EventStore.rows_after``."""
+        check_whole(limit, "limit", at_least=1)
         with self._reader() as connection:
-            return read.rows_after(connection, seq, max(check_whole(limit, "limit", at_least=1), MAX_CHANGES + 1))
+            return read.rows_after(connection, seq, limit, max_bytes)
+
+    def outbox(self, warehouse: str) -> SqliteOutbox:
+        """The store as the outbox of a relay to a warehouse, which its URL names."""
+        return SqliteOutbox(
+            warehouse, store_id=self.store_id, run=self._run, reader=self._reader, clock=self._clock, path=self.path
+        )
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
@@ -259,7 +276,7 @@ class SqliteStore:
             return
         self._commits.stop()
         self._closed.set()
-        _OPEN.discard(self)
+        forking.forget(self)
         self._close_readers()
         # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
         with self._opening:
@@ -347,12 +364,8 @@ class SqliteStore:
                 "the file back, or close this ledger and open it again."
             )
 
-    def _before_fork(self) -> None:
-        """Wait until no thread uses a connection, and close all.
-
-        SQLite keeps account of its locks by process and file. A child inherits the account and not the locks: a
-        connection that it opens beside an inherited one holds none, and what it commits is lost when its parent closes.
-        """
+    def before_fork(self) -> None:
+        """Wait until no thread uses a connection, and close all; see ``ledger.stores.forking``."""
         self._commits.pause()
         self._opening.acquire()
         deadline = time.monotonic() + self._wait
@@ -364,7 +377,8 @@ class SqliteStore:
                 time.sleep(0.0001)  # another thread reads
         self._writer.close()
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Open the writer again and let the threads go on."""
         try:
             with self._translated():
                 self._writer = self._commits.connection = self._connect()
@@ -373,36 +387,11 @@ class SqliteStore:
             self._opening.release()
             self._commits.resume()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """Open the file anew."""
         _ABANDONED.extend((self._readers, self._turn))
         self._open()
 
 
 def _closed(path: Path) -> StoreRejected:
     return StoreRejected(f"The ledger {path} is closed; open it again with SessionLedger.open().")
-
-
-_OPEN: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-
-
-_FORKING: list[SqliteStore] = []
-
-
-def _before_fork() -> None:
-    _FORKING[:] = [store for store in _OPEN if not store._closed.is_set()]
-    for store in _FORKING:
-        store._before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    while _FORKING:
-        _FORKING.pop()._after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    while _FORKING:
-        _FORKING.pop()._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
-from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import State, Written, fold
 from ledger.model.instants import EPOCH, from_micros, to_micros
@@ -37,6 +37,7 @@ _MESSAGES = (
     "WHERE s.session_id = ? AND s.field = 'message' "
 )
 _EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
+_ROWS_AFTER = f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq"  # noqa: S608
 _EVENTS_PAGE = (
     f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
     "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, seq"
@@ -198,18 +199,27 @@ def sessions(
     return Page(found, f"{shown[-1][2]}:{shown[-1][0]}" if len(heads) > limit else None)
 
 
-def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
-    """Raw rows beyond ``seq``; the last event is left for the next call where it may be cut."""
-    check_whole(seq, "seq")
-    rows = connection.execute(
-        f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
-        (seq, limit),
-    ).fetchall()
-    if len(rows) == limit:
-        last = (rows[-1][1], rows[-1][3])
-        while rows and (rows[-1][1], rows[-1][3]) == last:
-            rows.pop()
-    return rows
+def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
+    """Raw rows beyond ``seq``, whole events: about ``limit`` rows and ``max_bytes`` at most, at least one event."""
+    with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
+        return whole_events(rows, limit, max_bytes)
+
+
+def whole_events(rows: Iterable[tuple[Any, ...]], limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
+    """The leading events of raw rows ``(seq, *row)`` within both bounds; the first one in any case."""
+    found: list[tuple[Any, ...]] = []
+    event, begun, size = None, 0, 0
+    for row in rows:
+        if (row[1], row[3]) != event:
+            if len(found) >= limit or size >= max_bytes:
+                break
+            event, begun = (row[1], row[3]), len(found)
+        value = row[7] or ""
+        size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
+        if begun and (len(found) >= limit or size > max_bytes):
+            return found[:begun]
+        found.append(row)
+    return found
 
 
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:

@@ -83,7 +83,37 @@ _LOOKUPS = """
 CREATE INDEX session_state_lookups ON session_state (field, key, value) WHERE field IN ('attribute', 'tag');
 """
 
-MIGRATIONS = (_LEDGER, _LOOKUPS)
+# Where the relay to each warehouse stands, and the rows that a warehouse refused. ``place`` and ``batch`` are what
+# ``ledger.relay.base`` says; times are microseconds.
+_RELAYS = """
+CREATE TABLE relays (
+  warehouse TEXT PRIMARY KEY,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  holder TEXT,
+  lease_until INTEGER NOT NULL DEFAULT 0,
+  checkpoint INTEGER NOT NULL DEFAULT 0,
+  unsure_upto INTEGER NOT NULL DEFAULT 0,
+  place TEXT NOT NULL DEFAULT '',
+  batch TEXT,
+  shipped_rows INTEGER NOT NULL DEFAULT 0,
+  shipped_at INTEGER,
+  rate REAL,
+  last_error TEXT,
+  failed_at INTEGER
+) WITHOUT ROWID;
+
+-- By row and not by event: of an event that is there in part, only the missing rows are sent again.
+CREATE TABLE relay_aside (
+  warehouse TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  put_at INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('refused', 'asked', 'sending')),
+  PRIMARY KEY (warehouse, seq)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS)
 
 
 def migrate(

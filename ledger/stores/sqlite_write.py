@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from ledger.errors import StoreUnavailable
 from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
@@ -27,6 +29,7 @@ _MOVE_HEAD = (
     "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
     "WHERE session_id = ? AND version = ? AND event_hash IS ?"
 )
+_SIZE = ("page_size", "page_count", "freelist_count")
 #: Heads that a process remembers.
 KNOWN_HEADS = 1024
 _SET_SLOT = (
@@ -39,6 +42,18 @@ _FIND_EVENT = (
     "SELECT version, event_type, field, key, value, removed, value_hash FROM session_events "
     "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
 )
+
+
+def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path) -> None:
+    """Raise StoreUnavailable where the file is as large as it may be; what the relay keeps there is not asked."""
+    if max_bytes is None:
+        return
+    size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
+    if (pages - free) * size >= max_bytes:
+        raise StoreUnavailable(
+            f"The ledger {path} has reached its bound of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
+            "written. Raise the bound, or make room."
+        )
 
 
 def append(

@@ -17,6 +17,7 @@ class SqliteFile(NamedTuple):
 
     path: str
     synchronous: str
+    max_bytes: int | None
 
 
 def parse_url(url: str) -> SqliteFile | Dataset:
@@ -38,9 +39,15 @@ def parse_url(url: str) -> SqliteFile | Dataset:
         )
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)
     synchronous = settings.pop("synchronous", "FULL").upper()
+    bound = settings.pop("max_bytes", None)
+    if bound is not None and not (bound.isascii() and bound.isdecimal() and 0 < int(bound) < 2**63):
+        raise ConfigurationError(f"The ledger's URL says max_bytes={bound}; it must be a whole number above 0.")
     if settings:
-        raise ConfigurationError(f"The ledger's URL has an unknown option {', '.join(settings)}; there is synchronous.")
-    return SqliteFile(path[1:], synchronous)
+        unknown = ", ".join(settings)
+        raise ConfigurationError(
+            f"The ledger's URL has an unknown option {unknown}; there are synchronous and max_bytes."
+        )
+    return SqliteFile(path[1:], synchronous, None if bound is None else int(bound))
 
 
 def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStore:
@@ -56,4 +63,6 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
         return BigQueryStore(file, clock=clock)
     from ledger.stores.sqlite import SqliteStore
 
-    return SqliteStore(file.path, create=create, synchronous=file.synchronous, clock=clock, ids=ids)
+    return SqliteStore(
+        file.path, create=create, synchronous=file.synchronous, max_bytes=file.max_bytes, clock=clock, ids=ids
+    )

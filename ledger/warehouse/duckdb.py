@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-#: What DuckDB itself keeps beside the catalog: where each store's relay stands, and which catalog the file holds.
+#: What DuckDB itself keeps beside the catalog: the last batch of each store's relay, and which catalog the file holds.
 _OWN_TABLES = """
-CREATE TABLE IF NOT EXISTS relay_checkpoints (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
 #: For a SQLite file at the path, such as a ledger, DuckDB would fetch an extension from the network and open the file
@@ -37,11 +37,11 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }
 #: Changes with the translation, so that files made by an older one are created again.
-_TRANSLATION = 2
+_TRANSLATION = 3
 
 
 class DuckDBWarehouse:
-    """The warehouse in a DuckDB file, which is made when it is first created or queried.
+    """The warehouse in a DuckDB file, which is made when it is first created or queried. For any number of threads.
 
     Args:
         path: The file.
@@ -53,35 +53,34 @@ class DuckDBWarehouse:
         self.path = Path(path)
         self._patience = patience
         self._pause = pause
-        self._lock = threading.RLock()
+        self._changed = threading.Condition()  # guards all below
         self._held: duckdb.DuckDBPyConnection | None = None
         self._depth = 0
+        self._readers = 0  # connections that are open for reading only
         self._ready = False
 
     def __enter__(self) -> DuckDBWarehouse:
-        """Keep the file open for writing until the block ends; blocks may be nested."""
-        self._lock.acquire()
-        try:
-            if self._depth == 0:
+        """Keep the file open for writing until the block ends; blocks may be nested, also those of several threads."""
+        with self._changed:
+            # One process has a file open in one way: writing waits until no thread reads.
+            self._changed.wait_for(lambda: self._held is not None or not self._readers)
+            if self._held is None:
                 self._held = self._connect(read_only=False)
             self._depth += 1
-        except BaseException:
-            self._lock.release()
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth -= 1
-        if self._depth == 0 and self._held is not None:
-            self._held.close()
-            self._held = None
-        self._lock.release()
+        with self._changed:
+            self._depth -= 1
+            if self._depth == 0 and self._held is not None:
+                self._held.close()
+                self._held = None
 
     def create(self) -> None:
         """Create what is missing or was made by another release; rows are kept."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(_OWN_TABLES)
             digest = _digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
@@ -109,39 +108,13 @@ class DuckDBWarehouse:
 
         translated = query_to_duckdb(sql)
         values = {name: _bindable(value) for name, value in (parameters or {}).items()}
-        self._create_once()
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _answer(connection, translated, values)
-
-    def checkpoint(self, store_id: str) -> int:
-        """The last ``seq`` of a store whose row is here; 0 where none is."""
-        self._create_once()
-        with self._reading() as connection:
-            return _checkpoint(connection, store_id)
-
-    def ingest(self, store_id: str, rows: Sequence[tuple[Any, ...]], *, after: int) -> int:
-        """Add a store's next rows and move its checkpoint, both or neither; see ``Warehouse.ingest``."""
-        from ledger.warehouse.rows import arrow_table
-
-        self._create_once()
-        batch = arrow_table(rows)
-        upto = int(rows[-1][0])
-        with self._writing(batch) as connection:
-            found = _checkpoint(connection, store_id)
-            if found != after:
-                raise StoreRejected(
-                    f"{self.path} holds the rows of store {store_id} up to {found}, not {after}: another relay moved "
-                    "on. Read the checkpoint again and go on from there."
-                )
-            for statement in _INGEST:
-                connection.execute(statement)
-            connection.execute("INSERT OR REPLACE INTO relay_checkpoints VALUES (?, ?)", [store_id, upto])
-        return upto
 
     def close(self) -> None:
         """Nothing stays open between calls; there is nothing to let go of."""
 
-    def _create_once(self) -> None:
+    def create_once(self) -> None:
         """Create the objects unless this instance, or an earlier process, already did."""
         if not self._ready:
             self._ready = self._is_current()
@@ -151,30 +124,47 @@ class DuckDBWarehouse:
     def _is_current(self) -> bool:
         if not self.path.exists():
             return False
-        with self._reading() as connection:
+        with self._looking() as connection:
             known = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'")
             return bool(known) and _rows(connection, "SELECT digest FROM catalog_state") == [(_digest(),)]
 
     @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that changes nothing: the one held, else one that other readers may share the file with."""
-        with self._lock:
-            if self._held is not None:
-                yield self._held
-                return
-            connection = self._connect(read_only=True)
-            try:
-                yield connection
-            finally:
-                connection.close()
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of the caller's own that sees the ledger's objects."""
+        self.create_once()
+        with self._looking() as connection:
+            yield connection
 
     @contextmanager
-    def _writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A transaction, in which ``batch`` can be read under that name: all of the block is kept, or nothing."""
+    def _looking(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One beside the connection that is held, else one that other readers may share the file with."""
+        with self._changed:
+            own = self._held is None
+            if self._held is None:
+                connection = self._connect(read_only=True)
+                self._readers += 1
+            else:
+                connection = self._held.cursor()
+        try:
+            yield connection
+        finally:
+            connection.close()
+            if own:
+                with self._changed:
+                    self._readers -= 1
+                    self._changed.notify_all()
+
+    @contextmanager
+    def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction, in which ``batch`` can be read under that name: all of the block is kept, or nothing.
+
+        Raises:
+            StoreRejected: What was given is unfit; nothing was kept.
+            StoreUnavailable: Nothing could be written, and nothing was kept.
+        """
         import duckdb
 
-        with self as held:
-            connection = held._connection()
+        with self, self._looking() as connection:
             if batch is not None:
                 connection.register("batch", batch)
             connection.execute("BEGIN")
@@ -190,14 +180,6 @@ class DuckDBWarehouse:
             except BaseException:
                 _roll_back(connection)
                 raise
-            finally:
-                if batch is not None:  # outside of the transaction, which may have failed
-                    connection.unregister("batch")
-
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        if self._held is None:
-            raise StoreError(f"{self.path} is not open.")
-        return self._held
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -220,21 +202,9 @@ class DuckDBWarehouse:
             else:
                 # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
                 connection.execute("SET enable_external_access = false")
-                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
                 connection.execute("SET lock_configuration = true")
                 return connection
-
-
-#: The rows themselves, then what is kept by session; ``batch`` is the Arrow table.
-_INGEST = (
-    "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
-    """
-    INSERT INTO session_index
-    SELECT session_id, created_at, ANY_VALUE(user_id) FROM batch
-    WHERE (session_id, created_at) NOT IN (SELECT (session_id, created_at) FROM session_index)
-    GROUP BY session_id, created_at
-    """,
-)
 
 
 def _digest() -> str:
@@ -246,11 +216,6 @@ def _digest() -> str:
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """All rows at once: since DuckDB 2.0 a connection does nothing else while a result is half read."""
     return connection.execute(sql, list(values)).fetchall()
-
-
-def _checkpoint(connection: duckdb.DuckDBPyConnection, store_id: str) -> int:
-    rows = _rows(connection, "SELECT seq FROM relay_checkpoints WHERE store_id = ?", store_id)
-    return int(rows[0][0]) if rows else 0
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ def stand_still(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SetClock]:
     def patch() -> SetClock:
         clock, ids = SetClock(), CountedIds()
 
-        def open_still(url: str | None = None, *, create: bool = True) -> SessionLedger:
-            return SessionLedger(url, create=create, clock=clock, ids=ids)
+        def open_still(url: str | None = None, **settings: Any) -> SessionLedger:
+            return SessionLedger(url, clock=clock, ids=ids, **settings)
 
         monkeypatch.setattr(SessionLedger, "open", open_still)
         return clock

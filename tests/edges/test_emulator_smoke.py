@@ -83,3 +83,19 @@ def test_one_of_many_connections_wins_an_offset(emulator, table, stream):
     already_exists = 6
     assert sorted(answer.error.code for answer in answers) == [0] + [already_exists] * 7
     assert rows(emulator, table) == [(1, "streamed")]
+
+
+def test_a_stream_is_finalized_before_an_append_or_after_it_and_never_meanwhile(emulator, table, stream):
+    def send() -> None:
+        for offset in range(50):
+            if append(emulator, table, stream, offset).error.code:
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    while not rows(emulator, table):
+        pass
+    finalized = emulator.write.finalize_write_stream(name=stream)
+    counted = len(rows(emulator, table))
+    thread.join()
+    assert finalized.row_count == counted == len(rows(emulator, table))

@@ -149,9 +149,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
-    import emulator as module
+    from ledger.cli import emulator
 
-    with tempfile.TemporaryDirectory() as folder, module.serve(Path(folder)) as (rest, grpc):
+    with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as (rest, grpc):
         place = Dataset("ledger", "faults")
         environment: dict[str, Any] = {"BIGQUERY_EMULATOR_HOST": rest, "BIGQUERY_EMULATOR_GRPC_HOST": grpc}
         warehouse = BigQueryWarehouse(place, environment=environment)

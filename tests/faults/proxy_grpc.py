@@ -22,13 +22,17 @@ BEFORE = {
     ),
 }
 LOST = (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer")
-IN_RESPONSE = {"error_in_response": "unavailable", "quota_in_response": "quota"}
+IN_RESPONSE = {
+    "error_in_response": BEFORE["unavailable"],
+    "quota_in_response": BEFORE["quota"],
+    "refused_in_response": (grpc.StatusCode.INVALID_ARGUMENT, "The rows cannot be read."),
+}
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 CONNECTIONS = 64  # an open AppendRows stream holds a thread
 
 
 def _in_response(kind: str) -> bytes:
-    code, message = BEFORE[IN_RESPONSE[kind]]
+    code, message = IN_RESPONSE[kind]
     return types.AppendRowsResponse.serialize({"error": status_pb2.Status(code=code.value[0], message=message)})
 
 

@@ -16,6 +16,7 @@ from sql_targets import OnDuckDB
 if TYPE_CHECKING:
     from emulator import Emulator
     from ledger.warehouse.bigquery.settings import Dataset
+    from ledger.warehouse.bigquery.sink import BigQuerySink
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 
@@ -58,3 +59,17 @@ def direct(emulator: Emulator, place: Dataset) -> Iterator[BigQueryWarehouse]:
 
     with contextlib.closing(BigQueryWarehouse(place, environment=environment(emulator))) as opened:
         yield opened
+
+
+@pytest.fixture
+def sinks(emulator: Emulator, place: Dataset) -> Iterator[Callable[[], BigQuerySink]]:
+    """Opens sinks into the module's dataset, each with a warehouse of its own; all of them are closed at the end."""
+    from bigquery_relays import sink_of
+
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(contextlib.closing(sink_of(emulator, place)))
+
+
+@pytest.fixture
+def sink(sinks: Callable[[], BigQuerySink]) -> BigQuerySink:
+    return sinks()

@@ -127,7 +127,7 @@ def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(d
         table = datasets.emulator.client.get_table(f"{place.dataset}.{name}")
         partition = table.time_partitioning.field if table.time_partitioning else None
         assert partition == ("created_at" if name in ("session_events", "session_heads") else None)
-        assert table.clustering_fields == (None if name == "session_locks" else ["session_id"])
+        assert table.clustering_fields == (None if name in ("relay_leases", "session_locks") else ["session_id"])
         assert [(column.name, bool(column.description)) for column in table.schema] == [
             (column.name, True) for column in columns_of(OBJECTS[name])
         ]
@@ -371,9 +371,9 @@ def test_the_statements_carry_every_option():
             "(require_partition_filter = FALSE);\n",
             f"(partition_expiration_days = 30, require_partition_filter = TRUE, kms_key_name = '{KEY}', {labels});\n",
         ]
-    for name in ("session_index", "session_locks"):
+    for name in ("relay_leases", "session_index", "session_locks"):
         assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [f"(kms_key_name = '{KEY}', {labels});\n"]
-    assert sum(it.startswith("ALTER ") for it in rest) == 6
+    assert sum(it.startswith("ALTER ") for it in rest) == 7
 
 
 ALL_OPTIONS = TableOptions("EU", 30, KEY, require_partition_filter=True, labels={"team": "analytics"})

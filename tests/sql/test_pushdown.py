@@ -37,6 +37,9 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("list_sessions", {**LISTED, "wanted": []}, ("created_at",)),
     ("list_sessions", {**LISTED, "wanted": ['status//"active"', "tag/x/true"]}, ("created_at",)),
     ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
+    ("known_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
+    ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),
+    ("reconcile_rows", {**SPAN, "session_ids": ["s1", "s4"]}, BOTH),
     ("read_events", {**OF_DAY, "after_version": 1, "until_version": 3, "versions": 2}, BOTH),
     ("read_messages", {**OF_DAY, "after_version": 0, "after_key": "", "at_most": 10, "newest": False}, BOTH),
 ]
@@ -108,8 +111,9 @@ def test_a_statement_is_filtered_where_it_scans(connection, name, parameters, co
 def test_every_function_and_every_statement_is_tried():
     assert CALLS.keys() == {item.name for item in catalog.objects() if item.kind == "function"}
     statements = {path.stem for path in (catalog.sql_folder() / "statements").glob("*.sql")}
-    # The first three of the rest are BigQuery's scripts, the fourth writes, and the last reads no events.
-    rest = {"append_checked", "claim_creation", "ingest_staged", "create_lock", "find_creation"}
+    # Of the rest, all but the last two are BigQuery's scripts; one of those writes, and the other reads no events.
+    scripts = {"append_checked", "claim_creation", "ingest_staged", "name_stream", "take_fence"}
+    rest = {*scripts, "create_lock", "find_creation"}
     assert {name for name, *_ in STATEMENTS} == statements - rest
 
 

@@ -65,7 +65,7 @@ class StorageWrites:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._connections: dict[str, _Connection] = {}
+        self._connections: dict[str, Connection] = {}
         self._lock = threading.Lock()
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
@@ -75,13 +75,8 @@ class StorageWrites:
         with self._lock:
             connection = self._connections.get(table)
             if connection is None or not connection.usable:
-                connection = self._connections[table] = _Connection(self._clients, path)
-        answer = connection.append(rows)
-        try:
-            response = answer.result(ACK_SECONDS)
-        except TimeoutError as error:
-            connection.close()
-            raise OutcomeLost(f"The append to {table} was not acknowledged within {ACK_SECONDS:.0f} s.") from error
+                connection = self._connections[table] = Connection(self._clients, path)
+        response = connection.send(rows)
         if response.error.code:
             connection.introduce_again()
             raise self._refusal(table, response)
@@ -114,7 +109,7 @@ class StorageWrites:
         return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {said}")
 
 
-class _Connection:
+class Connection:
     """One AppendRows call: requests go out in order, and answers come back in that order."""
 
     def __init__(self, clients: Clients, path: str) -> None:
@@ -127,25 +122,22 @@ class _Connection:
         self._schema: pa.Schema | None = None
         self.usable = True
 
-    def append(self, rows: pa.RecordBatch) -> Future[Any]:
-        """Send rows; the future holds the answer, or OutcomeLost where the call ended before one came."""
-        answer: Future[Any] = Future()
-        with self._lock:
-            if not self.usable:
-                answer.set_exception(
-                    StoreUnavailable("The connection to BigQuery was closed before the rows went out.")
-                )
-                return answer
-            self._waiting.append(answer)
-            self._requests.put(self._request(rows))
-            if self._call is None:
-                try:
-                    self._begin()
-                except Exception as error:  # noqa: BLE001 - the channel was closed meanwhile: nothing went out
-                    self.usable = False
-                    self._waiting.remove(answer)
-                    answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
-        return answer
+    def send(self, rows: pa.RecordBatch, offset: int | None = None) -> Any:
+        """The answer to rows, which may be a refusal.
+
+        Args:
+            offset: How many rows the stream must have, where it counts them.
+
+        Raises:
+            OutcomeLost: None came.
+            LedgerError: What ended the call, where it is known that nothing was written; the cause is Google's error.
+        """
+        answer = self._append(rows, offset)
+        try:
+            return answer.result(ACK_SECONDS)
+        except TimeoutError as error:
+            self.close()
+            raise OutcomeLost(f"An append was not acknowledged within {ACK_SECONDS:.0f} s ({self._path}).") from error
 
     def introduce_again(self) -> None:
         """Say table and schema with the next request: a request that was refused may not have introduced them."""
@@ -161,12 +153,34 @@ class _Connection:
         if call is not None:
             call.cancel()
 
-    def _request(self, rows: pa.RecordBatch) -> Any:
+    def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
+        """Send rows; the future holds the answer, or OutcomeLost where the call ended before one came."""
+        answer: Future[Any] = Future()
+        with self._lock:
+            if not self.usable:
+                answer.set_exception(
+                    StoreUnavailable("The connection to BigQuery was closed before the rows went out.")
+                )
+                return answer
+            self._waiting.append(answer)
+            self._requests.put(self._request(rows, offset))
+            if self._call is None:
+                try:
+                    self._begin()
+                except Exception as error:  # noqa: BLE001 - the channel was closed meanwhile: nothing went out
+                    self.usable = False
+                    self._waiting.remove(answer)
+                    answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
+        return answer
+
+    def _request(self, rows: pa.RecordBatch, offset: int | None) -> Any:
         from google.cloud.bigquery_storage_v1 import types
 
         arrow = types.AppendRowsRequest.ArrowData()
         arrow.rows.serialized_record_batch = rows.serialize().to_pybytes()
         request = types.AppendRowsRequest(arrow_rows=arrow)
+        if offset is not None:
+            request.offset = offset
         if self._schema != rows.schema:  # said once, and again where it changes
             request.arrow_rows.writer_schema.serialized_schema = rows.schema.serialize().to_pybytes()
             request.write_stream = self._path

@@ -1,0 +1,113 @@
+"""Opening and closing a ledger: its store, and the warehouse that it ships to."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.errors import ConfigurationError
+from ledger.stores.base import EventStore
+from ledger.stores.urls import open_store
+
+if TYPE_CHECKING:
+    from ledger.relay.attached import AttachedWarehouse
+
+DEFAULT_URL = "sqlite:///ledger.db"
+RELAYS = ("off", "background")
+#: Seconds for which closing waits for rows to be shipped.
+DRAIN_SECONDS = 10.0
+
+
+class OpenLedger:
+    """A store, and the warehouse behind it, for as long as they are open; the arguments are ``SessionLedger``'s."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        create: bool = True,
+        warehouse: str | None = None,
+        relay: str | None = None,
+        clock: Clock = utc_now,
+        ids: NewId = new_id,
+    ) -> None:
+        self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
+        self._clock = clock
+        self._ids = ids
+        relay = relay or os.environ.get("LEDGER_RELAY") or "off"
+        if relay not in RELAYS:
+            raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
+        place = warehouse or os.environ.get("LEDGER_WAREHOUSE") or None
+        if place is None and relay != "off":
+            raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
+        self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
+        self._warehouse: AttachedWarehouse | None = None
+        # A ledger in BigQuery is its own warehouse, whatever the environment says for those in files.
+        if place is not None and (warehouse is not None or self.store.capabilities.commit_order):
+            try:
+                self._attach(place, background=relay == "background")
+            except BaseException:
+                self.store.close()
+                raise
+
+    @classmethod
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        create: bool = True,
+        warehouse: str | None = None,
+        relay: str | None = None,
+        clock: Clock = utc_now,
+        ids: NewId = new_id,
+    ) -> Self:
+        """Open a ledger; the same as calling the class."""
+        return cls(url, create=create, warehouse=warehouse, relay=relay, clock=clock, ids=ids)
+
+    @property
+    def warehouse(self) -> AttachedWarehouse:
+        """The warehouse that this ledger ships to: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
+
+        Raises:
+            ConfigurationError: It was opened without one.
+        """
+        if self._warehouse is None:
+            raise ConfigurationError(
+                f"{self.url} was opened without a warehouse; name one: SessionLedger.open(url, warehouse=...), or "
+                "LEDGER_WAREHOUSE."
+            )
+        return self._warehouse
+
+    def close(self, *, drain: float = DRAIN_SECONDS) -> int:
+        """Let appends under way finish and close the store; calling it again does nothing.
+
+        Args:
+            drain: Seconds for which a relay in the background may ship what waits.
+
+        Returns:
+            How many rows still wait for the warehouse, where a relay in the background ships them. They are in the
+            file, and the next one ships them.
+        """
+        attached, self._warehouse = self._warehouse, None
+        try:
+            return attached.close(drain) if attached is not None else 0
+        finally:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _attach(self, place: str, *, background: bool) -> None:
+        from ledger.relay.attached import AttachedWarehouse
+        from ledger.stores.two_tier import TwoTierStore
+        from ledger.warehouse.urls import open_warehouse
+
+        self._warehouse = AttachedWarehouse(self.store, place, background=background)
+        self.store = TwoTierStore(self.store, lambda: open_warehouse(place))

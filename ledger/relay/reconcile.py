@@ -1,0 +1,326 @@
+"""A store and its warehouse compared, session by session and without a value; and what differs, mended.
+
+First both sides tell what the rows of each session amount to; then the rows of those sessions are compared in which
+they differ. Relays may ship and sessions go on meanwhile: what is on its way is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion
+from ledger.projection import Projection
+from ledger.relay.base import LeaseHeld, Outbox
+from ledger.relay.shipping import LEASE_SECONDS
+from ledger.relay.traces import NOTHING, Fingerprint, SessionKey, Trace
+from ledger.stores.base import EventStore
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Warehouse
+
+#: Sessions in one question about rows, and about how many rows they have: their ids are parameters, and the rows of
+#: both sides are in memory together.
+SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
+#: Beyond every ``seq``.
+_EVERY_ROW = 2**62
+#: Why rows are sent again, for people who look at what is put aside.
+REASON = "reconcile: the warehouse lacks it"
+
+
+class ComparableOutbox(Outbox, Protocol):
+    """A store's rows without their values, besides what a relay needs of it."""
+
+    def fingerprints(
+        self, created_from: datetime, created_until: datetime, *, upto: int
+    ) -> Iterable[tuple[SessionKey, Fingerprint]]:
+        """Of every session created in the span: its rows up to a ``seq``, without those put aside."""
+        ...
+
+    def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
+        """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a session in the warehouse differs from the store's.
+
+    Attributes:
+        session_id, created_at: The session.
+        version_here, version_there: The highest version in the store and in the warehouse; 0 where it has no row.
+        missing: ``seq`` of the rows that the warehouse lacks. ``repair`` has them sent again.
+        unknown: Rows in the warehouse that the store lacks: it was restored from a backup, or lost them. Where the
+            session is ``lost``, ``repair`` brings them back.
+        diverged: Whether some of them are at versions that the store has as well: the session went on here and there.
+        changed: Rows whose version or hashes are not the store's; nothing mends that.
+        doubled: Rows that the raw table has more than once; every view shows them once, and nothing mends it.
+    """
+
+    session_id: str
+    created_at: datetime
+    version_here: int
+    version_there: int
+    missing: tuple[int, ...] = ()
+    unknown: int = 0
+    diverged: bool = False
+    changed: int = 0
+    doubled: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the unknown rows simply follow the store's, so that it can take them back."""
+        return self.unknown > 0 and not self.diverged and not self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a comparison found.
+
+    Attributes:
+        created_from, created_until: Half-open span of creation of the sessions that were compared.
+        sessions: How many they are: those of the store, and those in the warehouse with rows that it wrote.
+        rows: Rows of the store that the warehouse must have.
+        differences: Of sessions that differ, oldest session first.
+        elsewhere: Sessions that another store has taken over and gone on with; that is no difference.
+        waiting_rows: Rows of the store, of whatever session, that are still to be shipped; they are no difference.
+        refused_events: Events, of whatever session, that the warehouse refused; they are no difference either.
+    """
+
+    created_from: datetime
+    created_until: datetime
+    sessions: int
+    rows: int
+    differences: tuple[Difference, ...]
+    elsewhere: tuple[SessionKey, ...]
+    waiting_rows: int
+    refused_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        asked_rows: Rows that the next ``Relay.sync`` sends again.
+        events: Events that were brought back from the warehouse.
+        left: Id of each session that could not be brought back, and why.
+    """
+
+    asked_rows: int
+    events: int
+    left: Mapping[str, str]
+
+
+class _Found(NamedTuple):
+    """Rows of the warehouse that are the same in every word that is compared."""
+
+    trace: Trace
+    store_id: str
+    copies: int
+
+
+def reconcile(
+    outbox: ComparableOutbox, warehouse: Warehouse, created_from: datetime, created_until: datetime
+) -> Reconciliation:
+    """Compare a store with the warehouse that it is shipped to; nothing is changed.
+
+    Args:
+        outbox: The store, as the outbox of its relay to this warehouse.
+        warehouse: With the ledger's tables.
+        created_from, created_until: Half-open span of the sessions' creation, aware; what it costs.
+
+    Raises:
+        InvalidInput: A time is naive.
+        StoreUnavailable: The store or the warehouse cannot be read now.
+
+    Source: sql/statements/reconcile_sessions.sql, sql/statements/reconcile_rows.sql
+    """
+    # The store is asked first: whatever was there by then, and settled, the warehouse must have when it is asked.
+    settled = _Settled(outbox)
+    here = dict(outbox.fingerprints(created_from, created_until, upto=settled.upto))
+    span = {"created_from": created_from, "created_until": created_until, "store_id": outbox.store_id}
+    answer = warehouse.query(catalog.query("reconcile_sessions"), span, operation="reconcile_sessions")
+    there = {
+        SessionKey(*row[:2]): Fingerprint(*row[2:6]) for row in answer.rows if row[6] or SessionKey(*row[:2]) in here
+    }
+    sessions = here.keys() | there.keys()
+    sizes = {
+        session: max(here.get(session, NOTHING).rows, there.get(session, NOTHING).rows)
+        for session in sorted(sessions, key=lambda session: (session.created_at, session.session_id))
+        if here.get(session, NOTHING) != there.get(session, NOTHING)
+    }
+    differences: list[Difference] = []
+    elsewhere: list[SessionKey] = []
+    for part in _parts(sizes):
+        found = _rows_of(warehouse, part)
+        kept = outbox.traces(part)  # after the warehouse: what is there by now and not here was never here
+        settled.look_again()
+        for session in part:
+            difference = _compare(session, kept[session], found.get(session, ()), settled)
+            if difference.unknown and _is_elsewhere(difference, kept[session], found[session], outbox.store_id):
+                elsewhere.append(session)
+                difference = replace(difference, unknown=0)
+            if difference.missing or difference.unknown or difference.changed or difference.doubled:
+                differences.append(difference)
+    status = outbox.status()
+    return Reconciliation(
+        created_from=created_from,
+        created_until=created_until,
+        sessions=len(sessions),
+        rows=sum(each.rows for each in here.values()),
+        differences=tuple(differences),
+        elsewhere=tuple(elsewhere),
+        waiting_rows=status.waiting_rows,
+        refused_events=status.refused_events,
+    )
+
+
+def repair(
+    found: Reconciliation,
+    outbox: Outbox,
+    store: EventStore,
+    warehouse: Warehouse,
+    *,
+    holder: str,
+    lease_seconds: float = LEASE_SECONDS,
+) -> Repaired:
+    """Mend what a comparison found; afterwards ``Relay.sync`` sends what the warehouse lacks.
+
+    What is mended already stays as it is, so a repair that was cut short can be made again.
+
+    Args:
+        found: By ``reconcile``, of late.
+        outbox, warehouse: As for ``reconcile``.
+        store: The store of the outbox.
+        holder: As for ``Relay``.
+        lease_seconds: For how long relays keep off after the last sign of life.
+
+    Raises:
+        LeaseHeld: A relay ships now, so nothing was brought back from the warehouse. What that lacks was asked for.
+        StoreUnavailable, StoreRejected: The store or the warehouse cannot be used now; some may be mended.
+    """
+    asked = {seq: REASON for each in found.differences for seq in each.missing}
+    if asked:
+        outbox.ask_for(asked)
+    lost = [each for each in found.differences if each.lost]
+    if not lost:
+        return Repaired(len(asked), 0, {})
+    try:
+        position = outbox.take(holder, lease_seconds)
+    except LeaseHeld as held:
+        raise LeaseHeld(f"{held} Events can be brought back when it has stopped; then repair again.") from held
+    events, left = 0, {}
+    try:
+        # What is brought back gets places beyond the checkpoint, and must not be shipped as if it were new: a relay
+        # asks the warehouse about rows up to ``unsure_upto`` before it sends them. Which places these are is known only
+        # afterwards. Where this process dies in between, relays ask about every row until a repair comes to its end:
+        # that costs questions and harms nothing.
+        position = replace(position, unsure_upto=_EVERY_ROW)
+        outbox.save(position)
+        for each in lost:
+            try:
+                events += _bring_back(each, store, warehouse)
+            except (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion) as error:
+                left[each.session_id] = str(error)
+            outbox.save(position)  # the lease is good for as long again
+        position = replace(position, unsure_upto=outbox.last_seq())
+        outbox.save(position)
+    finally:
+        outbox.give_back(position)
+    return Repaired(len(asked), events, left)
+
+
+def _bring_back(lost: Difference, store: EventStore, warehouse: Warehouse) -> int:
+    """Have the store take over what follows its own events; returns how many events that is."""
+    found = Projection(warehouse).events(lost.session_id, after=lost.version_here, upcast=False)
+    events = [event for event in found if event.created_at == lost.created_at]
+    if not events:  # by an id of a caller's own, which two stores used on different days
+        raise InvalidInput(
+            f"The warehouse finds another session {lost.session_id} by this id than the one created at "
+            f"{lost.created_at.isoformat()}."
+        )
+    return store.ingest(events)
+
+
+class _Settled:
+    """Which rows of a store the warehouse must have: those before the checkpoint that are not put aside.
+
+    Attributes:
+        upto: The checkpoint at the beginning; rows beyond it may be there or not.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.upto = outbox.position().checkpoint
+        self._aside = set(outbox.aside_between(1, self.upto))
+
+    def look_again(self) -> None:
+        """Take note of what was put aside, or asked for, meanwhile; what was so before may be there by now or not."""
+        self._aside.update(self._outbox.aside_between(1, self.upto))
+
+    def __contains__(self, seq: int) -> bool:
+        return seq <= self.upto and seq not in self._aside
+
+
+def _parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
+    """Sessions in parts of so few rows that both sides' can be compared in memory; at least one in each."""
+    part: list[SessionKey] = []
+    rows = 0
+    for session, size in sizes.items():
+        if part and (len(part) == SESSIONS_AT_ONCE or rows + size > ROWS_AT_ONCE):
+            yield part
+            part, rows = [], 0
+        part.append(session)
+        rows += size
+    if part:
+        yield part
+
+
+def _rows_of(warehouse: Warehouse, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[_Found]]:
+    """What the warehouse has of some sessions, which are in the order of their creation."""
+    parameters = {
+        "session_ids": sorted({session.session_id for session in sessions}),
+        "created_from": sessions[0].created_at,
+        "created_until": sessions[-1].created_at + timedelta(microseconds=1),
+    }
+    found: dict[SessionKey, list[_Found]] = {}
+    answer = warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
+    for session_id, created_at, *trace, store_id, copies in answer.rows:
+        found.setdefault(SessionKey(session_id, created_at), []).append(_Found(Trace(*trace), store_id, copies))
+    return found
+
+
+def _compare(
+    session: SessionKey, kept: Sequence[tuple[int, Trace]], found: Sequence[_Found], settled: _Settled
+) -> Difference:
+    """How the rows of a session differ; what is not settled yet may be there, and need not."""
+    here = {trace.slot: trace for _, trace in kept}
+    there: dict[tuple[str, str, str], list[_Found]] = {}
+    for each in found:
+        there.setdefault(each.trace.slot, []).append(each)
+    version_here = max((trace.version for trace in here.values()), default=0)
+    unknown = [each.trace for slot, same in there.items() if slot not in here for each in same]
+    return Difference(
+        *session,
+        version_here=version_here,
+        version_there=max((each.trace.version for each in found), default=0),
+        missing=tuple(seq for seq, trace in kept if seq in settled and trace.slot not in there),
+        unknown=len({trace.slot for trace in unknown}),
+        diverged=any(trace.version <= version_here for trace in unknown),
+        changed=sum(any(each.trace != here[slot] for each in there[slot]) for slot in here.keys() & there.keys()),
+        doubled=sum(sum(each.copies for each in same) > 1 for same in there.values()),
+    )
+
+
+def _is_elsewhere(
+    difference: Difference, kept: Sequence[tuple[int, Trace]], found: Sequence[_Found], store_id: str
+) -> bool:
+    """Whether what is unknown here was written by the store that owns the session now: the one that wrote last.
+
+    Where the session went on here as well, it has diverged.
+    """
+    here = {trace.slot for _, trace in kept}
+    last = max((each for each in found if each.trace.slot not in here), key=lambda each: each.trace[:2])
+    return not difference.diverged and last.store_id != store_id

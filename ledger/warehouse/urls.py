@@ -1,0 +1,55 @@
+"""Which warehouse is behind a URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.errors import ConfigurationError
+from ledger.warehouse.base import Warehouse
+
+if TYPE_CHECKING:
+    from ledger.warehouse.bigquery.settings import Dataset
+
+
+def parse_warehouse_url(url: str) -> Path | Dataset:
+    """The DuckDB file or the dataset that a URL names; nothing is opened.
+
+    Args:
+        url: ``duckdb:///relative/path.duckdb``, ``duckdb:////absolute/path.duckdb`` or ``bigquery://PROJECT/DATASET``.
+
+    Raises:
+        ConfigurationError: No warehouse is behind such a URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "bigquery" and separator:
+        from ledger.warehouse.bigquery.settings import parse
+
+        return parse(rest)
+    if scheme != "duckdb" or not rest.startswith("/") or rest == "/" or "?" in rest or "\0" in rest:
+        raise ConfigurationError(
+            f"The warehouse's URL is {url!r}; it must look like bigquery://PROJECT/DATASET, duckdb:///ledger.duckdb (a "
+            "path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
+        )
+    return Path(rest[1:]).absolute()
+
+
+def duckdb_url(path: Path) -> str:
+    """The URL of a DuckDB file, the same from wherever it is named."""
+    return f"duckdb:///{path.absolute()}"
+
+
+def open_warehouse(url: str) -> Warehouse:
+    """The warehouse behind a URL; nothing is asked of it, and nothing made.
+
+    Raises:
+        ConfigurationError: No warehouse is behind such a URL.
+    """
+    place = parse_warehouse_url(url)
+    if isinstance(place, Path):
+        from ledger.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(place)
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    return BigQueryWarehouse(place)

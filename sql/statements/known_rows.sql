@@ -1,0 +1,14 @@
+-- known_rows: which rows of some events are there.
+--
+-- Grain:  (session_id, event_id, field, key).
+-- Inputs: session_events. @session_ids and @event_ids are those of the events; the sessions were created at
+--         @created_from or later and before @created_until.
+-- Cost:   the blocks of these sessions in the days between, which are constants; no values.
+-- Twin:   ledger/relay/base.py (slot_of).
+-- Test:   tests/sql/test_bigquery_sink.py
+SELECT DISTINCT session_id, event_id, field, key
+FROM `${project}.${dataset}.session_events`
+WHERE session_id IN UNNEST(@session_ids)
+  AND created_at >= @created_from
+  AND created_at < @created_until
+  AND event_id IN UNNEST(@event_ids)

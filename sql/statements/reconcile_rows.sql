@@ -1,0 +1,24 @@
+-- reconcile_rows: the rows of some sessions without their values, and how often each is there.
+--
+-- Grain:  (session_id, created_at, version, event_id, field, key, event_hash, value_hash, store_id).
+-- Inputs: session_events. @session_ids are the ids, of sessions created at @created_from or later and before
+--         @created_until.
+-- Cost:   the blocks of these ids in the days between, which are constants; no values.
+-- Twin:   ledger/stores/sqlite_traces.py (traces).
+-- Test:   tests/sql/test_reconcile.py
+SELECT
+  session_id,
+  created_at,
+  version,
+  event_id,
+  field,
+  key,
+  event_hash,
+  value_hash,
+  store_id,
+  COUNT(*) AS copies
+FROM `${project}.${dataset}.session_events`
+WHERE session_id IN UNNEST(@session_ids)
+  AND created_at >= @created_from
+  AND created_at < @created_until
+GROUP BY session_id, created_at, version, event_id, field, key, event_hash, value_hash, store_id

@@ -1,0 +1,49 @@
+-- reconcile_sessions: what the rows of each session amount to, to be compared with what its store has.
+--
+-- Grain:  (session_id, created_at).
+-- Inputs: session_events. The sessions were created at @created_from or later and before @created_until; own says whether
+--         any of a session's rows was written by the store @store_id.
+-- Cost:   the days between, which are constants; no values.
+-- Twin:   ledger/relay/traces.py (fingerprint).
+-- Test:   tests/sql/test_reconcile.py
+--
+-- Rows are digested one by one and put in the order of their digests, so nothing depends on how texts or NULLs sort, and
+-- a session takes 64 bytes a row while they are joined.
+WITH
+  digests AS (
+    SELECT
+      session_id,
+      created_at,
+      version,
+      store_id,
+      CONCAT(event_id, '\n', field, '\n', key) AS slot,
+      TO_HEX(
+        SHA256(
+          CONCAT(
+            CAST(version AS STRING),
+            '\n',
+            event_id,
+            '\n',
+            field,
+            '\n',
+            key,
+            '\n',
+            IFNULL(event_hash, ''),
+            '\n',
+            IFNULL(value_hash, '')
+          )
+        )
+      ) AS digest
+    FROM `${project}.${dataset}.session_events`
+    WHERE created_at >= @created_from AND created_at < @created_until
+  )
+SELECT
+  session_id,
+  created_at,
+  COUNT(*) AS row_count,
+  COUNT(DISTINCT slot) AS slot_count,
+  MAX(version) AS version,
+  TO_HEX(SHA256(STRING_AGG(digest, '' ORDER BY digest))) AS digest,
+  LOGICAL_OR(store_id = @store_id) AS own
+FROM digests
+GROUP BY created_at, session_id

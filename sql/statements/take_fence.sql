@@ -1,0 +1,40 @@
+-- take_fence: become the one relay that ships a store's rows.
+--
+-- Inputs: @store_id; @holder, a name made for this beginning, the same where it is asked for again.
+-- Answer: outcome is 'taken' or, where session_locks has lost its row, 'unlocked', and nothing was written; fence is
+--         what the relay now holds, and stream the one that rows went into before, or empty.
+-- Cost:   the one row of session_locks, and the rows of relay_leases.
+-- Twin:   ledger/stores/sqlite_outbox.py (take).
+-- Test:   tests/sql/test_bigquery_sink_begins.py
+--
+-- The update of session_locks is the lock, as in append_checked.sql: two relays that both found no row would both
+-- insert one. Where the store's row names this holder, the request was carried out before and its answer lost.
+DECLARE outcome STRING;
+DECLARE held INT64;
+DECLARE found STRING;
+BEGIN TRANSACTION;
+UPDATE `${project}.${dataset}.session_locks` SET moved_at = CURRENT_TIMESTAMP() WHERE TRUE;
+SET outcome = (
+  SELECT
+    CASE
+      WHEN (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN 'unlocked'
+      WHEN COUNT(*) = 0 THEN 'first'
+      WHEN MAX(holder) = @holder THEN 'taken'
+      ELSE 'next'
+    END
+  FROM `${project}.${dataset}.relay_leases`
+  WHERE store_id = @store_id
+);
+IF outcome = 'first' THEN
+  INSERT INTO `${project}.${dataset}.relay_leases` (store_id, fence, stream, holder, moved_at)
+  VALUES (@store_id, 1, '', @holder, CURRENT_TIMESTAMP());
+END IF;
+IF outcome = 'next' THEN
+  UPDATE `${project}.${dataset}.relay_leases`
+  SET fence = fence + 1, holder = @holder, moved_at = CURRENT_TIMESTAMP()
+  WHERE store_id = @store_id;
+END IF;
+SET held = (SELECT MAX(fence) FROM `${project}.${dataset}.relay_leases` WHERE store_id = @store_id);
+SET found = (SELECT MAX(stream) FROM `${project}.${dataset}.relay_leases` WHERE store_id = @store_id);
+COMMIT TRANSACTION;
+SELECT IF(outcome = 'unlocked', outcome, 'taken') AS outcome, held AS fence, found AS stream;
