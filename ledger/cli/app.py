@@ -31,7 +31,7 @@ COMMANDS = {
     "sync": "ledger.cli.relaying",
     "relay": "ledger.cli.relaying",
     "status": "ledger.cli.relaying",
-    # "reconcile": "ledger.cli.reconcile",
+    "reconcile": "ledger.cli.reconcile",
     "export": "ledger.cli.moving",
     "import": "ledger.cli.moving",
     "backup": "ledger.cli.moving",
