@@ -5,7 +5,7 @@
 --         any of a session's rows was written by the store @store_id.
 -- Cost:   the days between, which are constants; no values.
 -- Twin:   ledger/relay/traces.py (fingerprint).
--- Test:   tests/sql/test_reconcile.py
+-- Test:   tests/sql/test_reconcile_sides.py
 --
 -- Rows are digested one by one and put in the order of their digests, so nothing depends on how texts or NULLs sort, and
 -- a session takes 64 bytes a row while they are joined.

@@ -10,17 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger.cli import app
 from ledger.stores.sqlite import SqliteStore
 from ledger.testing import SetClock
 from shell import Shell
 
 DAY = "2026-03-05"  # of the clock that stands still
-
-
-@pytest.fixture(autouse=True)
-def listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(app.COMMANDS, "reconcile", "ledger.cli.reconcile")
 
 
 @pytest.fixture
