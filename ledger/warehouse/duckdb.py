@@ -35,7 +35,12 @@ CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
+    "enable_external_access": "false",
 }
+#: Connections of a process to one file share an instance, and only the first may still change its settings.
+_CONNECTING = threading.Lock()
+_IS_LOCKED = "SELECT current_setting('lock_configuration')"
 #: Changes with the translation, so that files made by an older one are created again.
 _TRANSLATION = 3
 
@@ -187,7 +192,7 @@ class DuckDBWarehouse:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                connection = duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
+                return self._connected(read_only=read_only)
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 # A ConnectionException: this process has the file open in the other mode, in another instance.
                 if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
@@ -199,12 +204,16 @@ class DuckDBWarehouse:
                 self._pause(0.02)
             except duckdb.Error as error:
                 raise _unreadable(error, self.path) from error
-            else:
-                # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
-                connection.execute("SET enable_external_access = false")
+
+    def _connected(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        with _CONNECTING:
+            connection = duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
+            if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
                 connection.execute("SET lock_configuration = true")
-                return connection
+            return connection
 
 
 def _digest() -> str:
