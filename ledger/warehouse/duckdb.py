@@ -1,23 +1,23 @@
 """A warehouse on this machine: the ledger's GoogleSQL over a DuckDB file.
 
 One process may hold the file for writing, so it is opened for short moments: for one call, or for the length of a
-``with`` block. Opening waits for others to let go, and gives up with StoreUnavailable.
+``with`` block; see ``ledger.warehouse.duckdb_file``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
+from ledger.errors import InvalidInput, StoreError, StoreRejected, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.duckdb_file import file_at
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,17 +30,6 @@ _OWN_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
-#: For a SQLite file at the path, such as a ledger, DuckDB would fetch an extension from the network and open the file
-#: with a second copy of SQLite, which drops the first one's locks.
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
-    "enable_external_access": "false",
-}
-#: Connections of a process to one file share an instance, and only the first may still change its settings.
-_CONNECTING = threading.Lock()
-_IS_LOCKED = "SELECT current_setting('lock_configuration')"
 #: Changes with the translation, so that files made by an older one are created again.
 _TRANSLATION = 3
 
@@ -58,30 +47,18 @@ class DuckDBWarehouse:
         self.path = Path(path)
         self._patience = patience
         self._pause = pause
-        self._changed = threading.Condition()  # guards all below
-        self._held: duckdb.DuckDBPyConnection | None = None
-        self._depth = 0
-        self._readers = 0  # connections that are open for reading only
+        self._file = file_at(self.path)
         self._ready = False
 
     def __enter__(self) -> DuckDBWarehouse:
         """Keep the file open for writing until the block ends; blocks may be nested, also those of several threads."""
-        with self._changed:
-            # One process has a file open in one way: writing waits until no thread reads.
-            self._changed.wait_for(lambda: self._held is not None or not self._readers)
-            if self._held is None:
-                self._held = self._connect(read_only=False)
-            self._depth += 1
+        self._file.hold(self._patience, self._pause)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._depth -= 1
-            if self._depth == 0 and self._held is not None:
-                self._held.close()
-                self._held = None
+        self._file.let_go()
 
     def create(self) -> None:
         """Create what is missing or was made by another release; rows are kept."""
@@ -140,24 +117,8 @@ class DuckDBWarehouse:
         with self._looking() as connection:
             yield connection
 
-    @contextmanager
-    def _looking(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One beside the connection that is held, else one that other readers may share the file with."""
-        with self._changed:
-            own = self._held is None
-            if self._held is None:
-                connection = self._connect(read_only=True)
-                self._readers += 1
-            else:
-                connection = self._held.cursor()
-        try:
-            yield connection
-        finally:
-            connection.close()
-            if own:
-                with self._changed:
-                    self._readers -= 1
-                    self._changed.notify_all()
+    def _looking(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return self._file.looking(self._patience, self._pause)
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -185,35 +146,6 @@ class DuckDBWarehouse:
             except BaseException:
                 _roll_back(connection)
                 raise
-
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._connected(read_only=read_only)
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
-                # A ConnectionException: this process has the file open in the other mode, in another instance.
-                if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
-                    raise _unreadable(error, self.path) from error
-                if time.monotonic() >= deadline:
-                    raise StoreUnavailable(
-                        f"{self.path} is in use by another process, which holds it for writing; try again later."
-                    ) from error
-                self._pause(0.02)
-            except duckdb.Error as error:
-                raise _unreadable(error, self.path) from error
-
-    def _connected(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
-        with _CONNECTING:
-            connection = duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
-            if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
-                connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
-                connection.execute("SET lock_configuration = true")
-            return connection
 
 
 def _digest() -> str:
@@ -264,7 +196,3 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
     except duckdb.Error:
         # The transaction is gone already, as after a failed COMMIT; the first error is the one to report.
         return
-
-
-def _unreadable(error: Exception, path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")

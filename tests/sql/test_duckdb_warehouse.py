@@ -141,6 +141,15 @@ def test_a_file_held_by_another_process_is_unavailable_until_it_lets_go(tmp_path
         assert DuckDBWarehouse(path, patience=60, pause=let_go).query("SELECT 1 AS one").rows == [(1,)]
 
 
+def test_whoever_reads_a_file_that_this_process_is_writing_need_not_wait(tmp_path):
+    path = tmp_path / "ledger.duckdb"
+    with DuckDBWarehouse(path) as writing, writing.writing() as connection:
+        assert DuckDBWarehouse(path, patience=0).query("SELECT COUNT(*) AS n FROM session_events").rows == [(0,)]
+        connection.execute("INSERT INTO relay_batches VALUES ('store', 1, 'digest')")
+    with DuckDBWarehouse(path, patience=0).reading() as reader:
+        assert reader.execute("SELECT seq FROM relay_batches").fetchall() == [(1,)]
+
+
 def test_a_file_that_is_no_warehouse_is_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_bytes(b"not a database at all, only text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, CorruptEvent, StoreUnavailable, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.model.instants import from_micros
-from ledger.projection import span_of
-from ledger.relay.base import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded, event_of, slot_of
+from ledger.relay.base import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
+from ledger.relay.known import known_rows
 from ledger.stores.bigquery_append import locked
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import streams
@@ -28,10 +27,6 @@ from ledger.warehouse.rows import record_batch
 
 #: The tables that a relay writes to, or locks.
 _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
-#: Bytes of ids in one question; a request of 10 MB is taken, in which each id is wrapped and escaped.
-_ASKED_BYTES = 1_000_000
-#: Where in a row, its ``seq`` being the first.
-_CREATED_AT = 13
 
 
 class Packed(NamedTuple):
@@ -163,13 +158,7 @@ class BigQuerySink:
 
     def known(self, rows: Sequence[Row]) -> set[Slot]:
         """Which of these rows are in the dataset, whoever brought them."""
-        found: set[Slot] = set()
-        for part in _asked_together(rows):
-            created = {slot_of(row).session_id: from_micros(row[_CREATED_AT]) for row in part}
-            parameters = {**span_of(created), "event_ids": sorted({slot_of(row).event_id for row in part})}
-            answer = self._warehouse.ask("known_rows", catalog.query("known_rows"), parameters)
-            found.update(Slot(*row) for row in answer.rows)
-        return found.intersection(map(slot_of, rows))
+        return known_rows(self._warehouse, rows)
 
     def close(self) -> None:
         """Close the connection, and the warehouse where it is the sink's own; calling it again does nothing."""
@@ -302,22 +291,3 @@ def _begun_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
 def _is_one_event(events: pa.RecordBatch) -> bool:
     pairs = zip(events.column("session_id").to_pylist(), events.column("event_id").to_pylist(), strict=True)
     return len(set(pairs)) == 1
-
-
-def _asked_together(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows in parts whose ids fit a question."""
-    part: list[Row] = []
-    asked: set[str] = set()
-    size = 0
-    for row in rows:
-        ids = set(event_of(row))
-        more = sum(len(json.dumps(each)) for each in ids - asked)
-        if part and size + more > _ASKED_BYTES:
-            yield part
-            part, asked, size = [], set(), 0
-            more = sum(len(json.dumps(each)) for each in ids)
-        part.append(row)
-        asked |= ids
-        size += more
-    if part:
-        yield part

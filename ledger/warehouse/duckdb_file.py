@@ -1,0 +1,142 @@
+"""A DuckDB file as one process has it open: by all who read and write it there, in one way at a time.
+
+Another process may hold the file for writing. Opening waits for it to let go, and gives up with StoreUnavailable.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from ledger.errors import ConfigurationError, StoreUnavailable
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: For a SQLite file at the path, such as a ledger, DuckDB would fetch an extension from the network and open the file
+#: with a second copy of SQLite, which drops the first one's locks.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
+    "enable_external_access": "false",
+}
+#: Connections of a process to one file share an instance, and only the first may still change its settings.
+_CONNECTING = threading.Lock()
+_IS_LOCKED = "SELECT current_setting('lock_configuration')"
+_FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
+_FINDING = threading.Lock()
+
+
+class DuckDBFile:
+    """The connections of this process to one file. For any number of threads.
+
+    Args:
+        path: The file; it is made when it is first held.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed = threading.Condition()  # guards all below
+        self._held: duckdb.DuckDBPyConnection | None = None
+        self._depth = 0
+        self._readers = 0  # connections that are open for reading only
+
+    def hold(self, patience: float, pause: Callable[[float], None]) -> None:
+        """Keep the file open for writing, until ``let_go`` was called as often.
+
+        Args:
+            patience: Seconds to wait for another process.
+            pause: Waits between two tries.
+        """
+        with self._changed:
+            # One process has a file open in one way: writing waits until no thread reads.
+            self._changed.wait_for(lambda: self._held is not None or not self._readers)
+            if self._held is None:
+                self._held = self._connect(patience, pause, read_only=False)
+            self._depth += 1
+
+    def let_go(self) -> None:
+        """Take back one ``hold``."""
+        with self._changed:
+            self._depth -= 1
+            if self._depth == 0 and self._held is not None:
+                self._held.close()
+                self._held = None
+
+    @contextmanager
+    def looking(self, patience: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection beside the one that is held, else one that other readers may share the file with."""
+        with self._changed:
+            own = self._held is None
+            if self._held is None:
+                connection = self._connect(patience, pause, read_only=True)
+                self._readers += 1
+            else:
+                connection = self._held.cursor()
+        try:
+            yield connection
+        finally:
+            connection.close()
+            if own:
+                with self._changed:
+                    self._readers -= 1
+                    self._changed.notify_all()
+
+    def _connect(
+        self, patience: float, pause: Callable[[float], None], *, read_only: bool
+    ) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._connected(read_only=read_only)
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
+                # A ConnectionException: this process has the file open in the other mode, past this module.
+                if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
+                    raise _unreadable(error, self._path) from error
+                if time.monotonic() >= deadline:
+                    raise StoreUnavailable(
+                        f"{self._path} is in use by another process, which holds it for writing; try again later."
+                    ) from error
+                pause(0.02)
+            except duckdb.Error as error:
+                raise _unreadable(error, self._path) from error
+
+    def _connected(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        with _CONNECTING:
+            connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
+            if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
+                connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
+                connection.execute("SET lock_configuration = true")
+            return connection
+
+
+def file_at(path: Path) -> DuckDBFile:
+    """The file at a path, one object for all of the process that name it."""
+    with _FINDING:
+        return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
+
+
+def _unreadable(error: Exception, path: Path) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")
+
+
+def _after_fork_in_child() -> None:
+    """Leave what the parent has open to it; whoever opens a warehouse in a child has connections of its own."""
+    global _FINDING, _CONNECTING
+    _FINDING, _CONNECTING = threading.Lock(), threading.Lock()
+    _FILES.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
