@@ -87,7 +87,7 @@ class Relay:
     def sync(
         self, *, progress: Callable[[int], None] = lambda rows: None, stop: Callable[[], bool] = lambda: False
     ) -> int:
-        """Ship what waits, until nothing does.
+        """Ship what is recorded by now.
 
         Args:
             progress: Told of each batch how many rows are settled by it.
@@ -180,10 +180,13 @@ class Relay:
     def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Send what lies beyond the checkpoint; the store reads a batch while the warehouse takes the one before."""
         start, unsure_upto = self._held.checkpoint, self._held.unsure_upto
+        # What is appended meanwhile waits for others to go with it: a batch for every few rows would slow appends down,
+        # and whoever appends without a pause would keep this from ever ending.
+        until = self._outbox.last_seq()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
-            ahead = reader.submit(self._cut, start, unsure_upto)
+            ahead = reader.submit(self._cut, start, until, unsure_upto)
             while not stop() and (parcel := ahead.result()) is not None:
-                ahead = reader.submit(self._cut, parcel.upto, unsure_upto)
+                ahead = reader.submit(self._cut, parcel.upto, until, unsure_upto)
                 settled = self._held.checkpoint
                 if parcel.rows:
                     self._deliver(parcel)
@@ -202,8 +205,10 @@ class Relay:
                 self._deliver(self._packed(left), again=True)
             progress(len(rows))
 
-    def _cut(self, after: int, unsure_upto: int) -> _Parcel | None:
+    def _cut(self, after: int, until: int, unsure_upto: int) -> _Parcel | None:
         """The next rows to send; none, and yet a parcel, where all of them are settled already."""
+        if after >= until:
+            return None
         rows = self._outbox.rows_after(after, self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
         if not rows:
             return None

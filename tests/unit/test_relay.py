@@ -83,6 +83,17 @@ def test_an_event_is_never_split(store):
     assert [[row[2] for row in batch] for batch in sink.sent] == [[1] * 3, [2] * 7, [3, 4]]
 
 
+def test_what_is_appended_while_it_ships_waits_for_the_next_time(store):
+    append(store, *range(1, 10))
+    numbers = itertools.count(10)
+    shipper = relay(
+        store, StreamsSink(streams := Streams(), lambda name: name == "send" and append(store, next(numbers)))
+    )
+    assert 9 <= shipper.sync() <= 12
+    assert shipper.sync() > 0
+    assert streams.rows == rows_of(store)[: len(streams.rows)]
+
+
 STEPS = ("begin", "begun", "send", "sent")
 
 
