@@ -26,7 +26,7 @@ from ledger.relay.base import (
     event_of,
     slot_of,
 )
-from ledger.relay.telemetry import Telemetry
+from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
 #: Seconds for which a relay that says nothing keeps others off.
@@ -58,6 +58,7 @@ class Relay:
         holder: Who ships, unique among all who ever do: ``host/process/token``.
         lease_seconds: For how long others keep off after the last sign of life.
         now: Seconds of a clock that does not jump, for rates and renewals.
+        instruments: Where metrics and spans go; by default, to OpenTelemetry's providers of the program.
     """
 
     def __init__(
@@ -68,13 +69,14 @@ class Relay:
         holder: str,
         lease_seconds: float = LEASE_SECONDS,
         now: Callable[[], float] = time.monotonic,
+        instruments: Instruments | None = None,
     ) -> None:
         self._outbox = outbox
         self._sink = sink
         self._holder = holder
         self._lease_seconds = lease_seconds
         self._now = now
-        self._telemetry = Telemetry(sink.url, outbox.status)
+        self._telemetry = Telemetry(sink.url, outbox, instruments)
         self._busy = threading.Lock()
         self._taken: Position | None = None  # while this relay holds the lease
         self._position: Position | None = None  # once it knows where it stands
@@ -284,7 +286,6 @@ class Relay:
             "%s refused %d event(s), which were put aside: %s", self._sink.url, events, next(iter(reasons.values()))
         )
         self._save(self._held, aside=reasons)
-        self._telemetry.refused(events)
 
     def _settle(self, position: Position, batch: Batch) -> None:
         """Remember that a batch has arrived."""

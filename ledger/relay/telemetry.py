@@ -1,127 +1,191 @@
 """What a relay does as OpenTelemetry metrics and spans, where its API is installed; else nothing.
 
-The counters count from the start of the process. What ``ledger status`` says of the store is observed when an exporter
-asks for it: rows waiting, the age of the oldest, refused events, rows a second, bytes on the disk.
+The counters count what this process did. What ``ledger status`` says of the ledger is observed when an exporter asks
+for it, of every relay that is not closed. No message of an error goes out: a warehouse's may quote values.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ledger.clock import utc_now
+from ledger.clock import Clock, utc_now
 from ledger.errors import LedgerError
-from ledger.relay.base import RelayStatus
+from ledger.relay.base import Outbox, RelayStatus
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.trace import TracerProvider
 
-_INSTALLED = find_spec("opentelemetry") is not None and find_spec("opentelemetry.metrics") is not None
 _NAME = "session-ledger"
+_Value = Callable[[RelayStatus, datetime], float | None]
+
+
+def _since(then: datetime | None, now: datetime) -> float | None:
+    return None if then is None else max(0.0, (now - then).total_seconds())
+
+
+def _oldest(status: RelayStatus, now: datetime) -> float:
+    """0 where nothing waits, so that whoever draws it sees the backlog end."""
+    return _since(status.waiting_since, now) or 0.0
+
+
+#: Name to unit, description, and what is observed. They do not add up over processes that look at the same ledger.
+_GAUGES: dict[str, tuple[str, str, _Value]] = {
+    "waiting.rows": ("{row}", "Rows that are not in the warehouse yet", lambda it, now: it.waiting_rows),
+    "waiting.age": ("s", "Age of the oldest of them", _oldest),
+    "shipped.age": ("s", "Since rows last arrived, by whichever process", lambda it, now: _since(it.shipped_at, now)),
+    "refused.events": ("{event}", "Events that the warehouse refused", lambda it, now: it.refused_events),
+    "failure.age": ("s", "Since the last error", lambda it, now: _since(it.failed_at, now)),
+    "rate": ("{row}/s", "Rows shipped a second, of late", lambda it, now: it.rows_per_second),
+    "disk.usage": ("By", "What the ledger takes on the disk", lambda it, now: it.disk_bytes),
+}
+
+
+class Instruments:
+    """The meters and the tracer of all relays that report to the same providers.
+
+    Args:
+        meter_provider, tracer_provider: Where metrics and spans go; None for those that the program has set, or sets
+            later.
+
+    Raises:
+        ImportError: OpenTelemetry's API is not installed.
+    """
+
+    def __init__(
+        self, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
+    ) -> None:
+        from opentelemetry import metrics, trace
+
+        version = metadata.version(_NAME)
+        self.tracer = trace.get_tracer(_NAME, version, tracer_provider)
+        meter = metrics.get_meter(_NAME, version, meter_provider)
+        self.rows = meter.create_counter("ledger.relay.shipped.rows", "{row}", "Rows that this process shipped")
+        self.batches = meter.create_counter("ledger.relay.shipped.batches", "{batch}", "Batches that they went in")
+        self.failures = meter.create_counter(
+            "ledger.relay.failures",
+            "{failure}",
+            "Errors that stopped this process from shipping; error.type has the code",
+        )
+        self._watched: weakref.WeakSet[Telemetry] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        for name, (unit, description, value) in _GAUGES.items():
+            meter.create_observable_gauge(
+                f"ledger.relay.{name}", [self._observing(name, value)], unit=unit, description=description
+            )
+
+    def watch(self, telemetry: Telemetry) -> None:
+        """Observe a relay from now on, as long as there is one."""
+        with self._lock:
+            self._watched.add(telemetry)
+
+    def leave(self, telemetry: Telemetry) -> None:
+        """Observe a relay no more; calling it again does nothing."""
+        with self._lock:
+            self._watched.discard(telemetry)
+
+    def _observing(self, name: str, value: _Value) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        from opentelemetry.metrics import Observation
+
+        def observe(options: CallbackOptions) -> Iterator[Observation]:
+            with self._lock:
+                watched = list(self._watched)
+            for each in watched:
+                try:
+                    found = value(each.status_for(name), each.clock())
+                except (LedgerError, OSError):  # the store was closed first, or its file is away
+                    continue
+                if found is not None:
+                    yield Observation(found, each.attributes)
+
+        return observe
 
 
 class Telemetry:
     """The metrics and spans of one relay.
 
     Args:
-        warehouse: Its URL, an attribute of all of them.
-        status: How the relay is doing; asked when an exporter collects.
+        warehouse: Its URL, which tells it apart from relays of the same store to other warehouses.
+        outbox: The store's identity, and how the relay is doing; asked when an exporter collects.
+        instruments: Where it all goes; by default, to the providers of the program.
+        clock: What ages are counted up to.
     """
 
-    def __init__(self, warehouse: str, status: Callable[[], RelayStatus]) -> None:
-        self.attributes = {"ledger.warehouse": warehouse}
-        self.status = status
-        self._meters = _instruments() if _INSTALLED else None
-        if self._meters is not None:
-            _WATCHED.add(self)
+    def __init__(
+        self, warehouse: str, outbox: Outbox, instruments: Instruments | None = None, *, clock: Clock = utc_now
+    ) -> None:
+        self.attributes = {"ledger.store.id": outbox.store_id, "ledger.warehouse.url": warehouse}
+        self.clock = clock
+        self._outbox = outbox
+        self._status: RelayStatus | None = None
+        self._told: set[str] = set()
+        self._instruments = instruments or _of_the_program()
+        if self._instruments is not None:
+            self._instruments.watch(self)
 
-    def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
-        """A span around a step: ``begin`` or ``send``."""
-        if self._meters is None:
-            return nullcontext()
-        from opentelemetry import trace
+    @contextmanager
+    def span(self, step: str, *, rows: int | None = None) -> Iterator[None]:
+        """A span around a step: ``begin``, or ``send`` with so many rows."""
+        if self._instruments is None:
+            yield
+            return
+        from opentelemetry.trace import StatusCode
 
-        tracer = trace.get_tracer(_NAME, metadata.version(_NAME))
-        return tracer.start_as_current_span(f"ledger.relay.{name}", attributes={**self.attributes, **attributes})
+        more = {} if rows is None else {"ledger.batch.rows": rows}
+        with self._instruments.tracer.start_as_current_span(
+            f"ledger.relay.{step}",
+            attributes={**self.attributes, **more},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                span.set_attribute("error.type", error.code if isinstance(error, LedgerError) else type(error).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
 
     def shipped(self, rows: int) -> None:
         """Count a batch that arrived."""
-        if self._meters is not None:
-            self._meters.rows.add(rows, self.attributes)
-            self._meters.batches.add(1, self.attributes)
-
-    def refused(self, events: int) -> None:
-        """Count events that were put aside."""
-        if self._meters is not None:
-            self._meters.refused.add(events, self.attributes)
+        if self._instruments is not None:
+            self._instruments.rows.add(rows, self.attributes)
+            self._instruments.batches.add(1, self.attributes)
 
     def failed(self, code: str) -> None:
         """Count a failure."""
-        if self._meters is not None:
-            self._meters.failures.add(1, {**self.attributes, "error.type": code})
+        if self._instruments is not None:
+            self._instruments.failures.add(1, {**self.attributes, "error.type": code})
 
     def close(self) -> None:
         """Observe no more."""
-        _WATCHED.discard(self)
+        if self._instruments is not None:
+            self._instruments.leave(self)
+
+    def status_for(self, gauge: str) -> RelayStatus:
+        """How the relay is doing, asked once for all gauges of a collection, so that their values go together."""
+        if self._status is None or gauge in self._told:
+            self._status = self._outbox.status()
+            self._told.clear()
+        self._told.add(gauge)
+        return self._status
 
 
-@dataclass(frozen=True, slots=True)
-class _Instruments:
-    rows: Any
-    batches: Any
-    refused: Any
-    failures: Any
+_SHARED: list[Instruments] = []
+_SHARING = threading.Lock()
 
 
-_WATCHED: weakref.WeakSet[Telemetry] = weakref.WeakSet()
-
-
-@cache
-def _instruments() -> _Instruments:
-    """Made once: instruments of one name count together, whoever makes them."""
-    from opentelemetry import metrics
-
-    meter = metrics.get_meter(_NAME, metadata.version(_NAME))
-    gauges: dict[str, tuple[str, str, Callable[[RelayStatus, datetime], float | None]]] = {
-        "waiting.rows": ("{row}", "Rows that are not in the warehouse yet", lambda it, now: it.waiting_rows),
-        "waiting.age": ("s", "Age of the oldest row that waits", _age),
-        "refused.events": ("{event}", "Events that the warehouse refused", lambda it, now: it.refused_events),
-        "rate": ("{row}/s", "Rows shipped a second, of late", lambda it, now: it.rows_per_second),
-        "disk": ("By", "What the store takes on the disk", lambda it, now: it.disk_bytes),
-    }
-    for name, (unit, description, value) in gauges.items():
-        meter.create_observable_gauge(f"ledger.relay.{name}", [_observing(value)], unit, description)
-    return _Instruments(
-        rows=meter.create_counter("ledger.relay.rows", "{row}", "Rows that arrived in the warehouse"),
-        batches=meter.create_counter("ledger.relay.batches", "{batch}", "Batches that arrived in the warehouse"),
-        refused=meter.create_counter("ledger.relay.refused", "{event}", "Events put aside because they were refused"),
-        failures=meter.create_counter("ledger.relay.failures", "{failure}", "Times that shipping stopped by an error"),
-    )
-
-
-def _observing(
-    value: Callable[[RelayStatus, datetime], float | None],
-) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    def observe(options: CallbackOptions) -> Iterable[Observation]:
-        from opentelemetry.metrics import Observation
-
-        for watched in list(_WATCHED):
+def _of_the_program() -> Instruments | None:
+    """Made once, as an SDK keeps the first callback of each name only; None where there is no OpenTelemetry."""
+    with _SHARING:
+        if not _SHARED:
             try:
-                found = value(watched.status(), utc_now())
-            except LedgerError:  # closed meanwhile, or away: there is nothing to observe
-                continue
-            if found is not None:
-                yield Observation(found, watched.attributes)
-
-    return observe
-
-
-def _age(status: RelayStatus, now: datetime) -> float | None:
-    return None if status.waiting_since is None else (now - status.waiting_since).total_seconds()
+                _SHARED.append(Instruments())
+            except ImportError:
+                return None
+        return _SHARED[0]
