@@ -117,7 +117,7 @@ class DuckDBFile:
             connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
             if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
-                # Each checkpoint writes the row group it ends in anew, which is two or three of DuckDB's default of 16 MB.
+                # Each checkpoint writes the row group it ends in anew: at DuckDB's default, 16 MB, two or three times.
                 connection.execute("SET GLOBAL checkpoint_threshold = '64MB'")
                 connection.execute("SET lock_configuration = true")
             return connection
