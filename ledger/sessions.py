@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent, RecordedEvent
+from ledger.errors import InvalidInput
+from ledger.model.events import Appended, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
-from ledger.model.ids import event_id_for, session_id_for
+from ledger.model.ids import session_id_for
 from ledger.model.page import Page
-from ledger.model.session import Message, Session
+from ledger.model.session import Session
 from ledger.model.updates import call_id_of, changes_of, changes_with_plan, planned_calls
 from ledger.model.values import check_text
-from ledger.opened import OpenLedger
+from ledger.sdk.messages import Messages
 from ledger.stores.base import SessionQuery
 
-#: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
-_ATTEMPTS = 50
 _UNSET: Any = object()
 
 
-class SessionLedger(OpenLedger):
+class SessionLedger(Messages):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
@@ -167,65 +165,6 @@ class SessionLedger(OpenLedger):
         """
         return self._require(session_id).complete
 
-    def add_message(
-        self,
-        session_id: str,
-        role: str,
-        content: Any,
-        *,
-        message_id: str | None = None,
-        tools_used: Sequence[Any] | None = None,
-        processing_time_ms: float | None = None,
-        token_count: int | None = None,
-        error: Any = None,
-        metadata: Mapping[str, Any] | None = None,
-        payload: Any = None,
-        **envelope: Unpack[Envelope],
-    ) -> Appended:
-        """Add a message at the end of the conversation.
-
-        Args:
-            role: system, developer, user, assistant, tool or function.
-            content: Text, or any JSON.
-            message_id: Your own id; the event's where None. A message with this id is replaced.
-            processing_time_ms: Milliseconds.
-            payload: Any JSON that belongs to the message, for example a result set.
-        """
-        optional = {
-            "tools_used": tools_used,
-            "processing_time_ms": processing_time_ms,
-            "token_count": token_count,
-            "error": error,
-            "metadata": metadata,
-            "payload": payload,
-        }
-        value = {"role": role, "content": content, **{part: it for part, it in optional.items() if it is not None}}
-        event_id = self._event_id(session_id, envelope)
-        change = Change("message", event_id if message_id is None else message_id, value)
-        return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
-
-    def get_messages(
-        self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100
-    ) -> Page[Message]:
-        """Messages of a session, in order.
-
-        Args:
-            last: Only the newest this many.
-            after: The ``next`` of an earlier page.
-            limit: At most this many.
-
-        Raises:
-            SessionNotFound: There is no such session.
-        """
-        if last is not None and after is not None:
-            raise InvalidInput("Give last or after, not both: the newest messages have no page before them.")
-        page = self.store.messages(
-            session_id, after=after, limit=limit if last is None else last, newest=last is not None
-        )
-        if not page:
-            self._require(session_id)
-        return page
-
     def append(
         self, session_id: str, event_type: str, changes: Sequence[Change], **envelope: Unpack[Envelope]
     ) -> Appended:
@@ -294,74 +233,6 @@ class SessionLedger(OpenLedger):
         query = SessionQuery(user_id, status, session_type, tag, attributes or {}, created_from, created_until)
         page = self.store.sessions(query, after=after, limit=limit)
         return Page([Session(head, state) for head, state in page], page.next)
-
-    def _require(self, session_id: str, version: int | None = None) -> Session:
-        session = self.get_session(session_id, version=version)
-        if session is None:
-            raise SessionNotFound(
-                f"There is no session {session_id}; begin it with create_session().", session_id=session_id
-            )
-        return session
-
-    def _state_at(self, session_id: str, version: int | None) -> State:
-        if version == 0:
-            self._require(session_id)
-            return {}
-        found = self.store.state(session_id, version=version, with_messages=True)
-        return found[1] if found else self._require(session_id)._state
-
-    def _event_id(self, session_id: str, envelope: Envelope, user_id: str | None = None) -> str:
-        """The caller's event_id, or a new one. A key that is no UUID maps to one, for the session's owner alone."""
-        given = envelope.get("event_id")
-        if given is None:
-            return self._ids(self._clock())
-        return event_id_for(given, user_id or self._require(session_id).user_id)
-
-    def _append(
-        self,
-        session_id: str,
-        event_type: str,
-        changes: Sequence[Change],
-        envelope: Envelope,
-        *,
-        user_id: str | None = None,
-        event_id: str | None = None,
-        begins: bool = False,
-    ) -> Appended:
-        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
-            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
-            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
-        event = NewEvent(
-            event_type,
-            changes,
-            event_id or self._event_id(session_id, envelope, user_id),
-            envelope.get("actor"),
-            envelope.get("occurred_at"),
-            user_id,
-            "event_id" in envelope,
-            begins,
-        )
-        return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
-
-    def _derive(
-        self, session_id: str, event_type: str, changes: Callable[[State], list[Change]], envelope: Envelope
-    ) -> Appended:
-        """Append what ``changes`` makes of the session's state, on exactly that state."""
-        event_id = self._event_id(session_id, envelope)
-        recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
-        if recorded is not None:  # sent before: work it out from the state that it was worked out from then
-            before = self._state_at(session_id, recorded - 1)
-            return self._append(session_id, event_type, changes(before), envelope, event_id=event_id)
-        checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
-        for attempt in range(_ATTEMPTS):
-            session = self._require(session_id)
-            on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
-            try:
-                return self._append(session_id, event_type, changes(session._state), on_this, event_id=event_id)
-            except WrongExpectedVersion:
-                if checked or attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
 
 
 #: The name under which users of the BigQuery session manager know it.

@@ -1,0 +1,1 @@
+"""The parts of the SDK, which ``ledger.sessions`` puts together."""
