@@ -11,6 +11,7 @@ VENV := $(PYTHON3) tools/venv.py
 BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 # Exported, a source folder would be imported instead of the installed packages.
 unexport PYTHONPATH
 
@@ -53,6 +54,10 @@ test: setup test-duckdb2 ## the tests that run offline, but for the slowest over
 .PHONY: test-slow
 test-slow: setup ## the store contract over BigQuery and the writers at once, through the emulator
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote and slow and emulator" $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: setup ## a relay killed 200 times among 500 faults, then both sides compared (SOAK_ARGS="--seed 7")
+	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
 .PHONY: test-duckdb2
 test-duckdb2: setup-duckdb2 ## the SQL tests under DuckDB 2, which the emulator cannot run on

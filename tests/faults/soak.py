@@ -1,0 +1,332 @@
+"""A relay that is killed, stopped, cut off and given an older store, over and over; and then both sides compared.
+
+Processes append to a SQLite ledger, others ship it to BigQuery's emulator through a proxy that injects faults. When so
+many were killed and so many faults injected, what waits is shipped, and the raw table must have every row of the store
+once, and the store every event that was acknowledged. By hand, in an emulator of its own, from the folder ``tests``:
+``python -m faults.soak --kills 200 --faults 500 --seed 1``; ``make soak`` does that. What is done when follows from the
+seed, what it hits does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from emulator import Emulator, connect
+from faults.proxy import proxy
+from faults.soak_figures import Figures
+from faults.soak_processes import Workers, until
+from faults.soak_stage import Stage
+from faults.trouble import Trap
+from ledger import SessionLedger
+from ledger.warehouse.bigquery.settings import Dataset
+from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+#: What is done and how often, in an order that the seed makes; then again.
+DECK: Mapping[str, int] = {
+    "kill_relay": 7,
+    "kill_relay_that_begins": 3,
+    "kill_appender": 3,
+    "kill_both": 2,
+    "grow_backlog": 4,
+    "take_over": 2,
+    "kill_one_that_does_both": 2,
+    "kill_sync": 1,
+    "kill_command": 1,
+    "end_relay": 1,
+    "outage": 1,
+    "back_up": 3,
+    "restore": 1,
+}
+#: Seconds for which a relay is stopped at most: a store gives up on a process that keeps its turn for ten.
+STOPPED = 4.0
+#: How a command ends that could not reach the warehouse, or found another at work.
+UNAVAILABLE = 21
+
+
+class Soak(Stage):
+    """One run; see ``Stage`` for the arguments."""
+
+    def run(self, *, kills: int, faults: int, deck: Mapping[str, int] = DECK) -> Figures:
+        """Go on until there were so many of both, then compare.
+
+        Args:
+            deck: What is done how often, until then.
+
+        Raises:
+            AssertionError: A promise was broken; it tells the seed and what was done.
+        """
+        emulator = self.sides.emulator
+        try:
+            with proxy(emulator.rest, emulator.grpc, self.trouble) as between:
+                addresses = {"BIGQUERY_EMULATOR_HOST": between.rest, "BIGQUERY_EMULATOR_GRPC_HOST": between.grpc}
+                with Workers(self.folder, addresses) as self.workers:
+                    try:
+                        self._until(kills, faults, deck)
+                        self._finish()
+                    finally:
+                        self.trouble.end()
+        except AssertionError as error:
+            log = "\n".join(self.log)
+            raise AssertionError(f"{error}\nseed {self.seed}, {self.folder}:\n{log}") from error
+        self.figures.faults.update(fault.kind for fault in self.trouble.log)
+        self.figures.requests.update(fault.method for fault in self.trouble.log)
+        self.figures.turned_away = self.trouble.turned_away.total()
+        self.figures.seconds = time.monotonic() - self.began
+        return self.figures
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    def kill_relay(self) -> None:
+        """Kill the relay at a request that it makes."""
+        self.append()
+        self.kill_at("relay", self.ship())
+
+    def kill_relay_that_begins(self) -> None:
+        """Kill a relay before it has sent anything."""
+        self.append()
+        self.kill_relays()
+        trap = self.trap_beginning()
+        self.kill_at("relay", self.new_relay(), trap)
+
+    def kill_appender(self) -> None:
+        """Kill the appender some appends later, while the relay goes on."""
+        appender = self.append()
+        self.ship()
+        before, more = len(self.told.acknowledged), self.chance.randrange(150)
+        until(lambda: len(self.told.acknowledged) >= before + more or self.failed(), f"{more} more appends")
+        self.kill("appender", appender)
+
+    def kill_both(self) -> None:
+        """Kill both at once, at a request of the relay's."""
+        appender, relay = self.append(), self.ship()
+        trap = self.trap("AppendRows")
+        self.wait_for(trap)
+        self.kill("appender", appender)
+        self.kill("relay", relay, trap)
+
+    def grow_backlog(self) -> None:
+        """Let more than a batch wait, and kill the relay that ships it within or between batches."""
+        self.append()
+        self.kill_relays()
+        rows = self.chance.choice([30, 200, 600])
+        until(lambda: self.waiting() >= rows or self.failed(), f"{rows} rows that wait")
+        relay = self.ship(batch_rows=self.chance.choice([10, 30, 100]))
+        self.kill_at("relay", relay, self.trap("AppendRows", self.chance.randrange(1, 6)))
+
+    def take_over(self) -> None:
+        """Stop the relay past its lease while another takes over, and let it go on."""
+        self.append()
+        self.workers.warm()
+        if self.chance.random() < 0.4:
+            self.kill_relays()
+            trap = self.trap_beginning()
+        else:
+            trap = self.trap("AppendRows", self.chance.randrange(1, 3))
+        first = self.ship()
+        self.wait_for(trap)
+        first.send(signal.SIGSTOP)
+        self.figures.stops += 1
+        before = self.sides.position()[0]
+        second = self.new_relay()
+        deadline = time.monotonic() + STOPPED
+
+        def is_taken() -> bool:
+            now = self.sides.position()[0]
+            return now.epoch > before.epoch and now.checkpoint > before.checkpoint
+
+        until(lambda: is_taken() or time.monotonic() > deadline, "a take-over or its deadline")
+        taken = is_taken()
+        self.figures.taken_over += taken
+        self.let_go(trap)
+        victim, name = self.chance.choice([(first, "stopped relay"), (second, "relay")])
+        if self.chance.random() < 0.7:
+            first.send(signal.SIGCONT)
+            self.note(f"stopped {first.name}, {second.name} {'took over' if taken else 'did not take over'}")
+            self.kill_at(name, victim)
+        else:
+            self.note(f"stopped {first.name} for good")
+            self.kill("stopped relay", first)
+
+    def kill_one_that_does_both(self) -> None:
+        """Kill a process that appends and has a relay in the background."""
+        self.end_all()
+        both = self.append(warehouse=True)
+        self.kill_at("appender with a relay", both)
+
+    def kill_sync(self) -> None:
+        """Kill ``ledger sync``; it may be done before."""
+        self._command("sync")
+
+    def kill_command(self) -> None:
+        """Kill ``ledger relay``."""
+        self._command("relay", "--age", "0.05")
+
+    def end_relay(self) -> None:
+        """End the relay in order."""
+        self.append()
+        self.end(self.ship())
+
+    def outage(self) -> None:
+        """Let the warehouse be away until so many requests were turned away."""
+        self.append()
+        self.ship()
+        requests = self.chance.randrange(3, 20)
+        before = self.trouble.turned_away.total()
+        self.trouble.away = True
+        try:
+            until(lambda: self.trouble.turned_away.total() >= before + requests, f"{requests} requests in an outage")
+        finally:
+            self.trouble.away = False
+        self.figures.outages += 1
+        self.note(f"outage of {requests} requests")
+
+    def back_up(self) -> None:
+        """Make a backup while all goes on; the last few are kept."""
+        path = self.folder / f"backup-{len(self.log)}.db"
+        with SessionLedger.open(self.sides.url) as ledger:
+            ledger.store.backup(path)
+        self.backups.append(path)
+        for old in self.backups[:-4]:
+            old.unlink()
+        self.backups = self.backups[-4:]
+        self.note(f"backup {path.name}")
+
+    def restore(self) -> None:
+        """Put a backup in the store's place, and do what an operator does then."""
+        if not self.backups:
+            self.back_up()
+        self.append()
+        self.kill_at("relay", self.ship())
+        self.end_all()
+        self.sides.land()
+        there = self.sides.events_there()
+        number = self.chance.randrange(len(self.backups))
+        backup = self.backups[number]
+        # Those made since are of a file that is no more: what it had and had not shipped is given up.
+        for later in self.backups[number + 1 :]:
+            later.unlink()
+        self.backups = self.backups[: number + 1]
+        kept = self.sides.events_here(backup)
+        lost = self.told.lose(kept.keys() | there.keys())
+        self.told.last.clear()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.sides.path}{suffix}").unlink(missing_ok=True)
+        shutil.copyfile(backup, self.sides.path)
+        self.note(f"restored {backup.name}: {len(kept)} events, {len(there)} in the warehouse, {lost} given up")
+        self.figures.restores += 1
+        self._repair()
+        here = self.sides.events_here()
+        assert here == kept | there, f"after the repair: {len(here)} events, {len(kept | there)} expected"
+
+    def kill_relays(self) -> None:
+        """Kill those that are there, wherever they are."""
+        for relay in [*self.relays]:
+            self.kill("relay", relay)
+
+    def trap_beginning(self) -> Trap:
+        """Wait for a request that relays make as they begin."""
+        requests = ["GET table", "POST query", "POST query", "CreateWriteStream"]
+        if self.sides.position()[0].place:  # there is a stream to be ended
+            requests.append("FinalizeWriteStream")
+        request = self.chance.choice(requests)
+        return self.trap(request, self.chance.randrange(1, 3) if request == "POST query" else 1)
+
+    def _until(self, kills: int, faults: int, deck: Mapping[str, int]) -> None:
+        while self.figures.kills.total() < kills or len(self.trouble.log) < faults:
+            cards = [name for name, number in deck.items() for _ in range(number)]
+            self.chance.shuffle(cards)
+            for name in cards:
+                getattr(self, name)()
+                assert not self.failed(), self.failed()
+                if self.figures.kills.total() >= kills and len(self.trouble.log) >= faults:
+                    break
+
+    def _finish(self) -> None:
+        """No more faults; ship what waits, and compare."""
+        self.note("no more faults")
+        self.trouble.end()
+        self.end_all()
+        assert not self.failed(), self.failed()
+        arguments = ["--url", self.sides.url, "--warehouse", self.sides.warehouse, "--json"]
+        for command in ("sync", "reconcile"):
+            worker = self.workers.take().obey(command, do="command", arguments=[command, *arguments])
+            code = worker.wait()
+            assert code == 0, f"{command} ended with {code}: {worker.other_lines[-3:]} {worker.errors()}"
+        self.figures.compared = self.sides.compare(self.told)
+
+    def _command(self, name: str, *options: str) -> None:
+        """Kill a command that ships at a request that it makes, if it has not ended."""
+        for relay in [*self.relays]:
+            self.end(relay)
+        self.append()
+        arguments = [name, "-u", self.sides.url, "-w", f"{self.sides.warehouse}?patience=5", *options]
+        trap = self.trap("AppendRows", self.chance.randrange(1, 4))
+        worker = self.workers.take().obey(f"ledger {name}", do="command", arguments=arguments)
+        until(lambda: trap.caught.is_set() or worker.code is not None, f"AppendRows of {worker.name}")
+        if worker.code is None:
+            self.kill(f"ledger {name}", worker, trap)
+        else:
+            trap.release()
+            assert worker.wait() in (0, UNAVAILABLE), f"{worker.name}: {worker.code} {worker.errors()}"
+            self.note(f"{worker.name} had ended with {worker.code}")
+
+    def _repair(self) -> None:
+        """``ledger reconcile --repair`` until nothing is left; some are killed."""
+        place = f"{self.sides.warehouse}?patience=5"
+        arguments = ["reconcile", "--repair", "--json", "-u", self.sides.url, "-w", place]
+        for _ in range(20):
+            trap = self.trap("POST query", self.chance.randrange(1, 12)) if self.chance.random() < 0.4 else None
+            worker = self.workers.take().obey("reconcile", do="command", arguments=arguments)
+            self.figures.repairs += 1
+            if trap is not None:
+                until(lambda: trap.caught.is_set() or worker.code is not None, "a query of reconcile")  # noqa: B023
+                if worker.code is None:
+                    self.kill("reconcile", worker, trap)
+                    continue
+                trap.release()
+            code = worker.wait()
+            self.note(f"{worker.name} ended with {code}")
+            if code == 0:
+                return
+            assert code in (1, UNAVAILABLE), f"reconcile ended with {code}: {worker.errors()}"
+        raise AssertionError(f"reconcile --repair leaves differences: {worker.other_lines[-1:]}")
+
+
+def prepare(emulator: Emulator, dataset: str) -> None:
+    """Make a dataset with the ledger's tables."""
+    addresses = {"BIGQUERY_EMULATOR_HOST": emulator.rest, "BIGQUERY_EMULATOR_GRPC_HOST": emulator.grpc}
+    warehouse = BigQueryWarehouse(Dataset(emulator.project, dataset), environment=addresses)
+    warehouse.create()
+    warehouse.close()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run once, and print figures; where that fails, the folder is kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=0.18, help="share of requests that a fault strikes")
+    parser.add_argument("--quiet", action="store_true", help="say only the figures")
+    wanted = parser.parse_args(arguments)
+    from ledger.cli import emulator
+
+    folder = Path(tempfile.mkdtemp(prefix="ledger-soak-"))
+    with emulator.running() as found, connect(found.rest, found.grpc) as direct:
+        prepare(direct, "soak")
+        say = (lambda line: None) if wanted.quiet else (lambda line: print(line, flush=True))
+        soak = Soak(direct, "soak", folder, seed=wanted.seed, rate=wanted.rate, say=say)
+        figures = soak.run(kills=wanted.kills, faults=wanted.faults)
+    shutil.rmtree(folder)
+    print(f"seed {wanted.seed}: both sides are the same, row by row\n{figures}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
