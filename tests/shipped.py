@@ -64,7 +64,7 @@ class Ledger:
         with self.opened() as store:
             outbox = self.outbox(store)
             found = reconcile(outbox, self.warehouse, FROM, UNTIL)
-            return repair(found, outbox, store, self.warehouse, holder="here/1/repair")
+            return repair(found, outbox, self.warehouse, holder="here/1/repair")
 
     def backup(self, path: Path) -> Ledger:
         """The ledger as it will be when it is restored from a backup that is made now."""

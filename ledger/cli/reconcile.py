@@ -127,7 +127,7 @@ def _mended(ledger: SessionLedger, place: AttachedWarehouse, behind: Warehouse, 
     from ledger.relay.reconcile import repair
     from ledger.stores.sqlite_outbox import holder_name
 
-    repaired = repair(found, place.outbox, ledger.store, behind, holder=holder_name(uuid.uuid4().hex))
+    repaired = repair(found, place.outbox, behind, holder=holder_name(uuid.uuid4().hex))
     with progress("Shipping rows", place.status().waiting_rows) as advance:
         sent = place.sync(progress=advance)
     return _Mended(repaired, sent, _compared(place, behind, found.created_from, found.created_until))

@@ -12,19 +12,17 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion
+from ledger.model.events import RecordedEvent
 from ledger.projection import Projection
-from ledger.relay.base import LeaseHeld, Outbox
+from ledger.relay.base import LeaseHeld, Outbox, Position
 from ledger.relay.shipping import LEASE_SECONDS
 from ledger.relay.traces import NOTHING, Fingerprint, SessionKey, Trace
-from ledger.stores.base import EventStore
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 
 #: Sessions in one question about rows, and about how many rows they have: their ids are parameters, and the rows of
 #: both sides are in memory together.
 SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
-#: Beyond every ``seq``.
-_EVERY_ROW = 2**62
 #: Why rows are sent again, for people who look at what is put aside.
 REASON = "reconcile: the warehouse lacks it"
 
@@ -40,6 +38,24 @@ class ComparableOutbox(Outbox, Protocol):
 
     def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
         """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
+        ...
+
+    def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
+        """Have the store take over events that the warehouse has, as rows that a relay asks about before it ships.
+
+        All of it or nothing, so that no relay, whenever it takes the lease, finds these rows and takes them for new.
+
+        Args:
+            position: With the epoch of ``take``; saved as it is but for ``unsure_upto``.
+
+        Returns:
+            How many events were new, and the position as saved.
+
+        Raises:
+            LeaseLost: Somebody else took over.
+            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
+                ``EventStore.ingest``; the position stays.
+        """
         ...
 
 
@@ -179,8 +195,7 @@ def reconcile(
 
 def repair(
     found: Reconciliation,
-    outbox: Outbox,
-    store: EventStore,
+    outbox: ComparableOutbox,
     warehouse: Warehouse,
     *,
     holder: str,
@@ -193,12 +208,12 @@ def repair(
     Args:
         found: By ``reconcile``, of late.
         outbox, warehouse: As for ``reconcile``.
-        store: The store of the outbox.
         holder: As for ``Relay``.
         lease_seconds: For how long relays keep off after the last sign of life.
 
     Raises:
         LeaseHeld: A relay ships now, so nothing was brought back from the warehouse. What that lacks was asked for.
+        LeaseLost: One began to ship meanwhile; some may be mended.
         StoreUnavailable, StoreRejected: The store or the warehouse cannot be used now; some may be mended.
     """
     asked = {seq: REASON for each in found.differences for seq in each.missing}
@@ -213,27 +228,21 @@ def repair(
         raise LeaseHeld(f"{held} Events can be brought back when it has stopped; then repair again.") from held
     events, left = 0, {}
     try:
-        # What is brought back gets places beyond the checkpoint, and must not be shipped as if it were new: a relay
-        # asks the warehouse about rows up to ``unsure_upto`` before it sends them. Which places these are is known only
-        # afterwards. Where this process dies in between, relays ask about every row until a repair comes to its end:
-        # that costs questions and harms nothing.
-        position = replace(position, unsure_upto=_EVERY_ROW)
-        outbox.save(position)
         for each in lost:
             try:
-                events += _bring_back(each, store, warehouse)
+                brought, position = outbox.bring_back(position, _lost_events(each, warehouse))
             except (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion) as error:
                 left[each.session_id] = str(error)
-            outbox.save(position)  # the lease is good for as long again
-        position = replace(position, unsure_upto=outbox.last_seq())
-        outbox.save(position)
+                outbox.save(position)  # the lease is good for as long again
+            else:
+                events += brought
     finally:
         outbox.give_back(position)
     return Repaired(len(asked), events, left)
 
 
-def _bring_back(lost: Difference, store: EventStore, warehouse: Warehouse) -> int:
-    """Have the store take over what follows its own events; returns how many events that is."""
+def _lost_events(lost: Difference, warehouse: Warehouse) -> list[RecordedEvent]:
+    """What follows the store's own events of a session."""
     found = Projection(warehouse).events(lost.session_id, after=lost.version_here, upcast=False)
     events = [event for event in found if event.created_at == lost.created_at]
     if not events:  # by an id of a caller's own, which two stores used on different days
@@ -241,7 +250,7 @@ def _bring_back(lost: Difference, store: EventStore, warehouse: Warehouse) -> in
             f"The warehouse finds another session {lost.session_id} by this id than the one created at "
             f"{lost.created_at.isoformat()}."
         )
-    return store.ingest(events)
+    return events
 
 
 class _Settled:

@@ -175,12 +175,11 @@ class SqliteStore:
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
         batch = list(events)
+        return self._run(lambda connection: self._ingest(connection, batch))
 
-        def work(connection: sqlite3.Connection) -> int:
-            write.check_room(connection, self._max_bytes, self.path)
-            return write.ingest(connection, batch, now=self._clock(), upcast=self._upcast)
-
-        return self._run(work)
+    def _ingest(self, connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> int:
+        write.check_room(connection, self._max_bytes, self.path)
+        return write.ingest(connection, events, now=self._clock(), upcast=self._upcast)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
@@ -245,7 +244,13 @@ class SqliteStore:
     def outbox(self, warehouse: str) -> SqliteOutbox:
         """The store as the outbox of a relay to a warehouse, which its URL names."""
         return SqliteOutbox(
-            warehouse, store_id=self.store_id, run=self._run, reader=self._reader, clock=self._clock, path=self.path
+            warehouse,
+            store_id=self.store_id,
+            run=self._run,
+            reader=self._reader,
+            ingest=self._ingest,
+            clock=self._clock,
+            path=self.path,
         )
 
     def backup(self, path: Path) -> None:

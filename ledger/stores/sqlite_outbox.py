@@ -8,12 +8,13 @@ import socket
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock
+from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.relay.base import Aside, Batch, LeaseHeld, LeaseLost, Position, RelayStatus, Row
 from ledger.relay.traces import Fingerprint, SessionKey, Trace
@@ -74,6 +75,7 @@ class SqliteOutbox:
         store_id: The identity of the store.
         run: Runs work in a transaction of the store's.
         reader: Gives a connection for reading.
+        ingest: Takes events over within a transaction, all or none; returns how many were new.
         clock: Source of times.
         path: The store's file.
     """
@@ -85,6 +87,7 @@ class SqliteOutbox:
         store_id: str,
         run: Callable[[Callable[[sqlite3.Connection], Any]], Any],
         reader: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        ingest: Callable[[sqlite3.Connection, Sequence[RecordedEvent]], int],
         clock: Clock,
         path: Path,
     ) -> None:
@@ -92,6 +95,7 @@ class SqliteOutbox:
         self.store_id = store_id
         self._run = run
         self._reader = reader
+        self._ingest = ingest
         self._clock = clock
         self._path = path
         self._seconds = 60.0
@@ -115,8 +119,7 @@ class SqliteOutbox:
     def last_seq(self) -> int:
         """The ``seq`` of the last row; 0 where there is none."""
         with self._reader() as connection:
-            found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
-        return found[0] if found else 0
+            return _last_seq(connection)
 
     def position(self) -> Position:
         """Where the relay stands; nothing is taken."""
@@ -160,6 +163,41 @@ class SqliteOutbox:
     ) -> None:
         """Remember a position, all of this or nothing; see ``Outbox.save``."""
         now = self._clock()
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._save(connection, position, now, shipped=shipped, rate=rate)
+            if resent is not None:
+                connection.execute(_RESENT if resent else _NOT_RESENT, (self.warehouse,))
+            connection.executemany(_SENDING, [(self.warehouse, seq) for seq in sending])
+            connection.executemany(_TAKE_OUT, [(self.warehouse, seq) for seq in settled])
+            put = [(self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (aside or {}).items()]
+            connection.executemany(_PUT_ASIDE, put)
+
+        self._run(work)
+
+    def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
+        """Have the store take over events that the warehouse has; see ``ComparableOutbox.bring_back``."""
+        now = self._clock()
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Position]:
+            self._save(connection, position, now)  # before anything is written: the lease may be another's by now
+            count = self._ingest(connection, events)
+            moved = replace(position, unsure_upto=_last_seq(connection))
+            self._save(connection, moved, now)
+            return count, moved
+
+        found: tuple[int, Position] = self._run(work)
+        return found
+
+    def _save(
+        self,
+        connection: sqlite3.Connection,
+        position: Position,
+        now: datetime,
+        *,
+        shipped: int = 0,
+        rate: float | None = None,
+    ) -> None:
         values = {
             "warehouse": self.warehouse,
             "epoch": position.epoch,
@@ -172,18 +210,8 @@ class SqliteOutbox:
             "shipped": shipped,
             "now": to_micros(now),
         }
-
-        def work(connection: sqlite3.Connection) -> None:
-            if connection.execute(_SAVE, values).rowcount == 0:
-                raise LeaseLost(f"Somebody else ships this ledger to {self.warehouse} now.")
-            if resent is not None:
-                connection.execute(_RESENT if resent else _NOT_RESENT, (self.warehouse,))
-            connection.executemany(_SENDING, [(self.warehouse, seq) for seq in sending])
-            connection.executemany(_TAKE_OUT, [(self.warehouse, seq) for seq in settled])
-            put = [(self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (aside or {}).items()]
-            connection.executemany(_PUT_ASIDE, put)
-
-        self._run(work)
+        if connection.execute(_SAVE, values).rowcount == 0:
+            raise LeaseLost(f"Somebody else ships this ledger to {self.warehouse} now.")
 
     def give_back(self, position: Position) -> None:
         """Let others ship; does nothing where somebody else took over already."""
@@ -282,6 +310,11 @@ def disk_bytes(path: Path) -> int:
     """What a store takes on the disk, with what was appended of late and is not yet folded in."""
     files = (path, path.with_name(f"{path.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _last_seq(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
+    return found[0] if found else 0
 
 
 def _position(row: tuple[Any, ...] | None) -> Position:

@@ -81,10 +81,10 @@ def test_what_is_asked_for_twice_is_sent_once(shipped):
     with shipped.opened() as store:
         outbox = shipped.outbox(store)
         found = reconcile(outbox, shipped.warehouse, FROM, UNTIL)
-        repair(found, outbox, store, shipped.warehouse, holder="a")
+        repair(found, outbox, shipped.warehouse, holder="a")
     assert shipped.sync() == 2
     with shipped.opened() as store:  # what was found then is no longer so
-        repair(found, shipped.outbox(store), store, shipped.warehouse, holder="a")
+        repair(found, shipped.outbox(store), shipped.warehouse, holder="a")
     assert shipped.sync() == 0
     assert shipped.count() == (8, 8)
 

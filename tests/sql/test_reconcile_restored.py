@@ -10,9 +10,9 @@ import pytest
 
 from ledger.errors import StoreUnavailable
 from ledger.model.integrity import verify
-from ledger.relay.base import LeaseHeld
+from ledger.relay.base import LeaseHeld, LeaseLost
 from ledger.relay.reconcile import Difference, Repaired, reconcile, repair
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite_outbox import SqliteOutbox
 from ledger.testing import START, CountedIds, SetClock
 from shipped import FROM, UNTIL, Ledger, events_of, shipped_ledger
 
@@ -153,36 +153,62 @@ def test_while_a_relay_ships_nothing_is_brought_back_and_what_is_missing_is_aske
         position = outbox.take("elsewhere/1/x", 60)
         found = reconcile(outbox, restored.warehouse, FROM, UNTIL)
         with pytest.raises(LeaseHeld, match=r"elsewhere/1 ships .* repair again"):
-            repair(found, outbox, store, restored.warehouse, holder="here/1/x")
+            repair(found, outbox, restored.warehouse, holder="here/1/x")
         assert len(outbox.asked(10, max_bytes=1_000_000)) == 2
         assert outbox.position() == position
     assert [event.version for event in events_of(restored, "s")] == [1, 2, 3]
 
 
-def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(shipped, tmp_path, monkeypatch):
+@pytest.fixture
+def restored(shipped: Ledger, tmp_path: Path) -> Ledger:
+    """One that lost the events 5 to 7, of two sessions, and went on with another one."""
     restored = shipped.backup(tmp_path / "restored.db")
     shipped.append(5, 6)
     shipped.append(7, session="t")
     shipped.sync()
     restored.append(8, session="u")
     restored.sync()
-    ingest = SqliteStore.ingest
+    return restored
 
-    def cut_short(store: SqliteStore, events: Any) -> int:
-        ingest(store, events)
+
+def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(restored, monkeypatch):
+    bring_back = SqliteOutbox.bring_back
+
+    def cut_short(outbox: SqliteOutbox, *arguments: Any) -> Any:
+        bring_back(outbox, *arguments)
         raise StoreUnavailable("The power went.")
 
-    monkeypatch.setattr(SqliteStore, "ingest", cut_short)
+    monkeypatch.setattr(SqliteOutbox, "bring_back", cut_short)
     with pytest.raises(StoreUnavailable, match="The power went"):
         restored.repair()
     monkeypatch.undo()
     restored.append(9, session="u")
     assert restored.sync() == 2
     assert restored.count() == (18, 18)
+    with restored.opened() as store:
+        outbox = restored.outbox(store)
+        assert outbox.position().unsure_upto < outbox.last_seq(), "rows to come are not asked about"
     assert restored.repair() == Repaired(0, 1, {})
     assert restored.sync() == 0
     assert restored.count() == (18, 18)
     assert restored.differences() == []
-    with restored.opened() as store:
-        outbox = restored.outbox(store)
-        assert outbox.position().unsure_upto <= outbox.last_seq(), "rows to come are not asked about"
+
+
+def test_a_repair_that_loses_its_lease_to_a_relay_brings_nothing_back(restored, monkeypatch):
+    bring_back = SqliteOutbox.bring_back
+
+    def late(outbox: SqliteOutbox, *arguments: Any) -> Any:
+        monkeypatch.undo()
+        restored.clock.move(61)  # the process was suspended, or the warehouse slow to answer
+        restored.append(9, session="u")
+        assert restored.sync() == 2
+        return bring_back(outbox, *arguments)
+
+    monkeypatch.setattr(SqliteOutbox, "bring_back", late)
+    with pytest.raises(LeaseLost):
+        restored.repair()
+    assert [event.version for event in events_of(restored, "s")] == [1, 2, 3]
+    assert restored.repair() == Repaired(0, 3, {})
+    assert restored.sync() == 0
+    assert restored.count() == (18, 18)
+    assert restored.differences() == []
