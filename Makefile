@@ -59,6 +59,10 @@ test-slow: setup ## the store contract over BigQuery and the writers at once, th
 soak: setup ## a relay killed 200 times among 500 faults, then both sides compared (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
+.PHONY: outage
+outage: setup ## appends for a minute before and during an outage of the warehouse, and how long they take
+	cd tests && ../$(BIN)/python -m faults.outage
+
 .PHONY: test-duckdb2
 test-duckdb2: setup-duckdb2 ## the SQL tests under DuckDB 2, which the emulator cannot run on
 	@if compgen -G "tests/sql/test_*.py" >/dev/null; then \

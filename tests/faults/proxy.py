@@ -169,12 +169,19 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(rest_url: str, grpc_address: str, plan: Faults | None = None) -> Iterator[Proxy]:
-    """Run a proxy on random ports; when it is left, connections that are still open are cut."""
+def proxy(
+    rest_url: str, grpc_address: str, plan: Faults | None = None, *, again: Proxy | None = None
+) -> Iterator[Proxy]:
+    """Run a proxy; when it is left, connections that are still open are cut, and further ones refused.
+
+    Args:
+        again: One that has been left, whose ports are used again; else they are random.
+    """
     running = Proxy(plan or Faults())
+    ports = [0, 0] if again is None else [int(it.rpartition(":")[2]) for it in (again.rest, again.grpc)]
     with (
-        proxy_rest.serve(rest_url, running.admit) as running.rest,
-        proxy_grpc.serve(grpc_address, running.admit, running.count) as running.grpc,
+        proxy_rest.serve(rest_url, running.admit, ports[0]) as running.rest,
+        proxy_grpc.serve(grpc_address, running.admit, running.count, ports[1]) as running.grpc,
     ):
         try:
             yield running

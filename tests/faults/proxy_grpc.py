@@ -159,17 +159,20 @@ class _Handler(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def serve(upstream: str, admit: Callable[[str], str | None], count: Callable[[str], None]) -> Iterator[str]:
+def serve(
+    upstream: str, admit: Callable[[str], str | None], count: Callable[[str], None], port: int = 0
+) -> Iterator[str]:
     """Forward to the emulator at this address, and yield the proxy's own.
 
     Args:
         upstream: host:port
         admit: Called once for each request, and each message of AppendRows; the kind of fault it gets.
         count: Called once for each AppendRows stream.
+        port: The proxy's own; 0 for any.
     """
     with ThreadPoolExecutor(CONNECTIONS) as pool, grpc.insecure_channel(upstream, OPTIONS) as channel:
         server = grpc.server(pool, [_Handler(channel, admit, count)], options=OPTIONS)
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:
             yield f"127.0.0.1:{port}"

@@ -50,8 +50,8 @@ def _one(collection: str) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close() waits for the threads: none outlives the proxy
 
-    def __init__(self, upstream: str, admit: Callable[[str], str | None]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, upstream: str, admit: Callable[[str], str | None], port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.upstream, self.admit = urlsplit(upstream).netloc, admit
         self.open: set[socket.socket] = set()
 
@@ -142,14 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(upstream: str, admit: Callable[[str], str | None]) -> Iterator[str]:
+def serve(upstream: str, admit: Callable[[str], str | None], port: int = 0) -> Iterator[str]:
     """Forward to the emulator at this URL, and yield the proxy's own.
 
     Args:
         upstream: http://host:port
         admit: Called once for each request; the kind of fault it gets.
+        port: The proxy's own; 0 for any.
     """
-    server = _Server(upstream, admit)
+    server = _Server(upstream, admit, port)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="proxy-rest")
     thread.start()
     try:

@@ -116,7 +116,7 @@ class Soak(Stage):
         self.append()
         self.kill_relays()
         rows = self.chance.choice([30, 200, 600])
-        until(lambda: self.waiting() >= rows or self.failed(), f"{rows} rows that wait")
+        until(lambda: self.sides.waiting() >= rows or self.failed(), f"{rows} rows that wait")
         relay = self.ship(batch_rows=self.chance.choice([10, 30, 100]))
         self.kill_at("relay", relay, self.trap("AppendRows", self.chance.randrange(1, 6)))
 

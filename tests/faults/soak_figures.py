@@ -43,8 +43,13 @@ class Figures:
         return "\n".join(lines)
 
 
-def spread(milliseconds: list[float]) -> str:
-    """The median, the 99th percentile and the longest."""
+def percentile(milliseconds: list[float], part: float) -> float:
+    """The time within which this part of them was done."""
     times = sorted(milliseconds) or [0.0]
-    middle, late = times[len(times) // 2], times[len(times) * 99 // 100]
-    return f"{len(milliseconds)}, p50 {middle:.1f} ms, p99 {late:.1f} ms, max {times[-1]:.0f} ms"
+    return times[min(int(len(times) * part), len(times) - 1)]
+
+
+def spread(milliseconds: list[float]) -> str:
+    """How many they are, the median, the 99th percentile and the longest."""
+    middle, late, last = (percentile(milliseconds, part) for part in (0.5, 0.99, 1.0))
+    return f"{len(milliseconds)}, p50 {middle:.1f} ms, p99 {late:.1f} ms, max {last:.0f} ms"

@@ -104,6 +104,11 @@ class Sides:
             outbox: Any = ledger.store.outbox(self.warehouse)  # type: ignore[attr-defined]
             return outbox.position(), outbox.last_seq()
 
+    def waiting(self) -> int:
+        """Rows beyond the checkpoint."""
+        position, last = self.position()
+        return last - position.checkpoint
+
     def land(self) -> None:
         """Have what is on its way to the warehouse arrive now or never: the streams that may take it are ended."""
         for (stream,) in self._ask(f"SELECT stream FROM `{self._table('relay_leases')}`"):

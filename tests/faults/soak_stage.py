@@ -81,7 +81,8 @@ class Stage:
                 url=self.sides.url,
                 warehouse=place,
                 pace=self.pace,
-                steady=False,
+                each=None,
+                drain=0,
                 **orders,
             )
             before = len(self.told.acknowledged)
@@ -172,11 +173,6 @@ class Stage:
         """Why the run has failed; empty where it has not."""
         dead = [worker for worker in [*self.relays, self.appender] if worker is not None and worker.code is not None]
         return "\n".join([*self.told.errors, *(f"{it.name} ended by itself: {it.errors()}" for it in dead)])
-
-    def waiting(self) -> int:
-        """Rows beyond the checkpoint."""
-        position, last = self.sides.position()
-        return last - position.checkpoint
 
     def note(self, what: str) -> None:
         """Keep what was done, for whoever looks for the cause of a failure."""

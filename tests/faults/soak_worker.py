@@ -1,7 +1,7 @@
 """One process of a soak: it loads all there is to load, says ``ready``, and then does what one line tells it to.
 
-    {"do": "append", "url": ..., "warehouse": null, "worker": 3, "sessions": [...], "pace": 0.01, "steady": false,
-     "resend": [...]}
+    {"do": "append", "url": ..., "warehouse": null, "worker": 3, "sessions": [...], "pace": 0.01, "each": null,
+     "resend": [...], "drain": 0}
     {"do": "relay", "url": ..., "warehouse": ..., "lease": 1.0, "age": 0.05, "batch_rows": 50}
     {"do": "command", "arguments": ["sync", "--warehouse", ...]}
 
@@ -69,16 +69,21 @@ class Appender:
             thread.start()
         for thread in threads:
             thread.join()
-        self._ledger.close(drain=0)
+        self._ledger.close(drain=self._orders["drain"])
 
     def _work(self, thread: int) -> None:
+        """Append in bursts with pauses; or, where it is said how many, so many at a steady pace, and then no more."""
         chance = random.Random(f"{self._orders['worker']} {thread}")
-        number = 0
-        while not self._stop.is_set():
+        pace, each = self._orders["pace"], self._orders["each"]
+        number, began = 0, time.monotonic()
+        while not self._stop.is_set() and number != each:
             self._one(f"{len(self._sessions)}-{self._orders['worker']}-{thread}-{number}")
             number += 1
-            if self._orders["steady"] or number % 100 >= BURST:
-                self._stop.wait(self._orders["pace"] * (1 if self._orders["steady"] else chance.uniform(0, 2)))
+            if each is not None:
+                self._stop.wait(max(0, began + number * pace - time.monotonic()))
+            elif number % 100 >= BURST:
+                self._stop.wait(pace * chance.uniform(0, 2))
+        self._stop.wait()
 
     def _begin(self, session_id: str) -> None:
         """The same call each time: a session that has begun is found by it."""

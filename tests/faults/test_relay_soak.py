@@ -1,4 +1,4 @@
-"""Some rounds of the soak, with a fixed seed; ``make soak`` runs hundreds."""
+"""Some rounds of the soak with a fixed seed, and a short outage; ``make soak`` and ``make outage`` take longer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from faults.soak import Soak, prepare
+from bigquery_stores import Datasets
+from faults import outage
+from faults.soak import Soak
 
 pytestmark = [pytest.mark.emulator, pytest.mark.skipif(sys.platform == "win32", reason="signals")]
 
@@ -28,19 +30,28 @@ DECK = {
 }
 
 
-@pytest.fixture
-def dataset(emulator: Any) -> Iterator[str]:
-    prepare(emulator, "soak")
-    yield "soak"
-    emulator.client.delete_dataset("soak", delete_contents=True)
+@pytest.fixture(scope="module")
+def datasets(emulator: Any) -> Iterator[Datasets]:
+    made = Datasets(emulator, "soak")
+    yield made
+    made.drop()
 
 
 def test_a_relay_killed_stopped_cut_off_and_restored_over_ships_every_row_once(
-    emulator: Any, dataset: str, tmp_path: Path
+    emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
-    soak = Soak(emulator, dataset, tmp_path, seed=4, rate=0.2, pace=0.06)
-    figures = soak.run(kills=10, faults=25, deck=DECK)
+    with datasets.emptied("relay") as place:
+        soak = Soak(emulator, place.dataset, tmp_path, seed=4, rate=0.2, pace=0.06)
+        figures = soak.run(kills=10, faults=25, deck=DECK)
     assert figures.kills.total() >= 10
     assert figures.faults.total() >= 25
     assert figures.restores
     assert figures.compared["acknowledged"] > 0
+
+
+def test_what_is_appended_while_the_warehouse_is_away_is_there_once_when_it_is_back(
+    emulator: Any, datasets: Datasets, tmp_path: Path
+) -> None:
+    with datasets.emptied("relay") as place:
+        outcome = outage.run(emulator, place.dataset, tmp_path, events=60, seconds=0.5, turn=0.3, patience=1)
+    assert outcome.compared["acknowledged"] > 120
