@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import tenacity
 
-from ledger.errors import LedgerError
 from ledger.relay.base import LeaseHeld, Outbox
 from ledger.relay.shipping import Relay
 
@@ -20,6 +21,8 @@ AGE = 1.0
 LONGEST_PAUSE = 60.0
 #: Seconds that an interrupted relay gets to say so in the store.
 _LAST_WORDS = 1.0
+#: Seconds that a relay which nobody closed gets to end its batch when the program ends.
+_AT_EXIT = 10.0
 
 
 def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
@@ -31,7 +34,7 @@ def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
         age: Seconds that a row waits for others to go with it.
     """
     trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(LedgerError),  # said, counted and kept for `ledger status` already
+        retry=tenacity.retry_if_exception_type(Exception),  # said, counted and kept for `ledger status` already
         wait=tenacity.wait_random_exponential(multiplier=age, max=LONGEST_PAUSE),
         stop=tenacity.stop_when_event_set(stop),
         sleep=tenacity.sleep_using_event(stop),
@@ -101,6 +104,7 @@ class BackgroundRelay:
         self._seconds = 0.0
         self._thread = threading.Thread(target=self._run, args=(age,), name="ledger-relay", daemon=True)
         self._thread.start()
+        _RUNNING.add(self)
 
     def close(self, seconds: float) -> bool:
         """Ship what waits for so many seconds at most, then stop.
@@ -110,6 +114,10 @@ class BackgroundRelay:
             became of its batch is found out the next time.
         """
         self._seconds = seconds
+        return self.stop(seconds)
+
+    def stop(self, seconds: float) -> bool:
+        """Stop after the batch under way, which gets so many seconds; see ``close``."""
         self._stop.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -122,7 +130,18 @@ class BackgroundRelay:
         try:
             if self._seconds > 0:
                 drain(self._relay, self._seconds)
-        except LedgerError:
-            return  # said and kept by the relay; what is left is reported by whoever closes
+        except Exception:  # noqa: BLE001 - said and kept by the relay; what is left is reported by whoever closes
+            return
         finally:
             self._relay.close()
+
+
+#: A thread that is within native code when the interpreter ends takes the process down with it.
+_RUNNING: weakref.WeakSet[BackgroundRelay] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    deadline = time.monotonic() + _AT_EXIT
+    for each in list(_RUNNING):
+        each.stop(max(0.0, deadline - time.monotonic()))

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.relay.base import (
@@ -29,6 +30,7 @@ from ledger.relay.base import (
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
+T = TypeVar("T")
 #: Seconds for which a relay that says nothing keeps others off.
 LEASE_SECONDS = 60.0
 #: How often to begin again in a row without a batch getting through.
@@ -147,6 +149,7 @@ class Relay:
         restarts, sent = 0, self._sent
         while True:
             try:
+                self._arrived_at = self._now()
                 if self._position is None:
                     self._begin()
                 self._arrived_at = self._now()
@@ -186,9 +189,9 @@ class Relay:
         # and whoever appends without a pause would keep this from ever ending.
         until = self._outbox.last_seq()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
-            ahead = reader.submit(self._cut, start, until, unsure_upto)
-            while not stop() and (parcel := ahead.result()) is not None:
-                ahead = reader.submit(self._cut, parcel.upto, until, unsure_upto)
+            ahead = _ahead(reader, self._cut, start, until, unsure_upto)
+            while not stop() and (parcel := ahead()) is not None:
+                ahead = _ahead(reader, self._cut, parcel.upto, until, unsure_upto)
                 settled = self._held.checkpoint
                 if parcel.rows:
                     self._deliver(parcel)
@@ -282,9 +285,8 @@ class Relay:
                 left = left[len(parcel.rows) :]
 
     def _put_aside(self, reasons: dict[int, str], events: int) -> None:
-        log.error(
-            "%s refused %d event(s), which were put aside: %s", self._sink.url, events, next(iter(reasons.values()))
-        )
+        # The reasons may quote values, which no log is to have.
+        log.error("%s refused %d event(s), which were put aside; see `ledger relay refused`.", self._sink.url, events)
         self._save(self._held, aside=reasons)
 
     def _settle(self, position: Position, batch: Batch) -> None:
@@ -315,12 +317,18 @@ class Relay:
 
     def _fail(self, error: BaseException) -> None:
         """Say why, where people look, and let others try."""
+        reason = None
         if isinstance(error, LedgerError):
-            log.warning("The relay to %s stopped: %s", self._sink.url, error, extra={"error_code": error.code})
-            self._telemetry.failed(error.code)
+            reason, code = str(error), error.code
+        elif isinstance(error, Exception):  # a mistake somewhere, whose words may quote anything
+            reason = code = type(error).__name__
+        if reason is not None:
+            said = "it takes no event; see `ledger status`." if isinstance(error, RowsRefused) else reason
+            log.warning("The relay to %s stopped: %s", self._sink.url, said, extra={"error_code": code})
+            self._telemetry.failed(code)
         try:
-            if isinstance(error, LedgerError):
-                self._outbox.failed(str(error))
+            if reason is not None:
+                self._outbox.failed(reason)
             self._give_back()
         except LedgerError as also:  # the store itself cannot be written: the lease ends by itself
             log.warning("The relay to %s could not say so in the store: %s", self._sink.url, also)
@@ -330,3 +338,11 @@ class Relay:
         if self._taken is not None:
             self._outbox.give_back(self._taken)
             self._taken = self._position = None
+
+
+def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:
+    """What gives the result of work that another thread is at meanwhile."""
+    try:
+        return reader.submit(work, *args).result
+    except RuntimeError:  # the interpreter is about to end, and lends no threads: it is done when it is asked for
+        return partial(work, *args)

@@ -62,7 +62,7 @@ class DuckDBWarehouse:
 
     def create(self) -> None:
         """Create what is missing or was made by another release; rows are kept."""
-        with self.writing() as connection:
+        with self._file.making, self.writing() as connection:
             connection.execute(_OWN_TABLES)
             digest = _digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
@@ -98,7 +98,7 @@ class DuckDBWarehouse:
 
     def create_once(self) -> None:
         """Create the objects unless this instance, or an earlier process, already did."""
-        if not self._ready:
+        if not self._ready or not self.path.exists():  # it may be moved away at any time
             self._ready = self._is_current()
             if not self._ready:
                 self.create()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from ledger.errors import ConfigurationError, StoreUnavailable
+from ledger.errors import ConfigurationError, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +43,7 @@ class DuckDBFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.making = threading.Lock()  # of two who make the same tables at once one fails
         self._changed = threading.Condition()  # guards all below
         self._held: duckdb.DuckDBPyConnection | None = None
         self._depth = 0
@@ -73,6 +74,8 @@ class DuckDBFile:
     @contextmanager
     def looking(self, patience: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection beside the one that is held, else one that other readers may share the file with."""
+        import duckdb
+
         with self._changed:
             own = self._held is None
             if self._held is None:
@@ -82,6 +85,8 @@ class DuckDBFile:
                 connection = self._held.cursor()
         try:
             yield connection
+        except duckdb.Error as error:  # of which nobody else said more
+            raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
         finally:
             connection.close()
             if own:

@@ -58,6 +58,7 @@ class DuckDBSink:
     def begin(self, store_id: str, position: Position) -> Begun:
         """Compare the file's last batch with what the store remembers; see ``Sink.begin``."""
         self._store_id = store_id
+        self._warehouse.create()  # also where the file was replaced while it was in use
         place = self._place(store_id)
         batch = position.batch
         if place == position.place:

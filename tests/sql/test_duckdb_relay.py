@@ -73,6 +73,43 @@ def test_a_file_that_was_moved_away_is_made_again(files):
     assert count(files) == (2, 2)
 
 
+@pytest.mark.parametrize("replace", ["nothing", "empty", "table"])
+def test_a_file_that_is_replaced_while_a_relay_is_open_is_filled_again(files, replace):
+    append(files[0], 1, 2)
+    with opened(files[0]) as store, contextlib.closing(relay_between(store, DuckDBWarehouse(files[1]))) as relay:
+        relay.sync()
+        if replace == "table":
+            with duckdb.connect(str(files[1])) as connection:
+                connection.execute("DROP TABLE relay_batches")
+        else:
+            files[1].unlink()
+        if replace == "empty":
+            duckdb.connect(str(files[1])).close()
+        store.append("s", new_event(3, user_id="ada"))
+        with contextlib.suppress(StoreRejected):
+            relay.sync()
+        relay.sync()
+    assert count(files) == (3, 3)
+
+
+def test_threads_that_make_a_file_at_once_make_it_once(files):
+    errors, gate = [], threading.Barrier(4)
+
+    def make():
+        gate.wait()
+        try:
+            DuckDBWarehouse(files[1]).create()
+        except Exception as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
 def test_an_older_copy_of_the_file_gets_what_it_lacks(files, tmp_path):
     append(files[0], 1, 2)
     sync(files)

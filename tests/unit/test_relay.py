@@ -7,6 +7,7 @@ import itertools
 import logging
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from ledger import Change, StoreUnavailable
 from ledger.errors import StoreRejected
 from ledger.relay.background import BackgroundRelay, drain, sync_now
-from ledger.relay.base import LeaseHeld, slot_of
+from ledger.relay.base import LeaseHeld, RowsRefused, slot_of
 from ledger.relay.shipping import Relay
 from ledger.stores.sqlite import SqliteStore
 from ledger.testing import CountedIds, SetClock, event
@@ -421,3 +422,58 @@ def test_closing_the_background_does_not_wait_for_ever(store):
     assert stuck.wait(20)
     assert background.close(0.05)
     assert store.outbox(URL).status().waiting_rows == 1
+
+
+def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(store, caplog):
+    streams, failing, shipped = Streams(), [True], threading.Event()
+
+    def step(name):
+        if failing and name == "begin":
+            failing.clear()
+            raise KeyError("secret")
+        if name == "sent":
+            shipped.set()
+
+    append(store, 1)
+    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    assert shipped.wait(20)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+    assert store.outbox(URL).status().last_error == "KeyError"
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_what_a_warehouse_says_of_values_is_kept_in_the_store_and_not_in_the_log(store, caplog, certain):
+    append(store, 1)
+    sink = StreamsSink(Streams(), unfit=lambda row: True, named=certain, certain=certain)
+    with contextlib.nullcontext() if certain else pytest.raises(RowsRefused):
+        relay(store, sink).sync()
+    assert [found.reason for found in store.outbox(URL).refused()] == ["unfit" if certain else "Rows are unfit."]
+    assert "refused" in caplog.text or not certain
+    assert "unfit" not in caplog.text
+
+
+def test_the_rate_after_a_batch_that_had_arrived_is_of_the_time_that_it_took(store):
+    append(store, 1, 2)
+    streams, seconds = Streams(), itertools.count(1_000_000)
+
+    def step(name):
+        if name == "sent":
+            raise Killed
+
+    with pytest.raises(Killed):
+        relay(store, StreamsSink(streams, step)).sync()
+    assert relay(store, StreamsSink(streams), now=lambda: float(next(seconds))).sync() == 2
+    assert store.outbox(URL).status().rows_per_second >= 0.5
+
+
+def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_other(store, monkeypatch):
+    def none_left(*_):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", none_left)
+    append(store, *range(1, 10))
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 9
+    assert sink.streams.rows == rows_of(store)
