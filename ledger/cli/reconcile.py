@@ -106,12 +106,18 @@ def _opened(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWa
 def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:
     """The half-open span of some days, of which the last one belongs to it."""
     until = (last or utc_now()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
-    since = until - (DAYS - 1) * _DAY if first is None else first.replace(tzinfo=UTC)
+    try:
+        since = until - (DAYS - 1) * _DAY if first is None else first.replace(tzinfo=UTC)
+        end = until + _DAY
+    except OverflowError as error:
+        raise click.UsageError(
+            f"--until {until:%Y-%m-%d} leaves no days to compare.", click.get_current_context()
+        ) from error
     if since > until:
         raise click.UsageError(
             f"--from {since:%Y-%m-%d} is after --until {until:%Y-%m-%d}.", click.get_current_context()
         )
-    return since, until + _DAY
+    return since, end
 
 
 def _compared(

@@ -18,7 +18,7 @@ import click
 from ledger.cli.app import command, opened, together
 from ledger.cli.progress import progress
 from ledger.cli.shapes import print_json
-from ledger.cli.text import safe
+from ledger.cli.text import one_line, safe
 
 if TYPE_CHECKING:
     from ledger.relay.attached import AttachedWarehouse
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: What the codes of ``sync``, ``relay`` and ``status`` say beside success and errors: an event was refused.
 REFUSED = 1
+
+
+class _Seconds(click.FloatRange):
+    """Seconds within a range, in which ``nan`` is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if found != found:
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return found
+
 
 with_warehouse = together(
     click.option(
@@ -92,11 +103,11 @@ def sync(as_json: bool, url: str | None, warehouse: str | None) -> None:
 @click.argument("event_id", required=False)
 @with_warehouse
 @click.option(
-    "--age", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Seconds that a row waits for others."
+    "--age", type=_Seconds(0.01, 3600), default=1.0, show_default=True, help="Seconds that a row waits for others."
 )
 @click.option(
     "--drain",
-    type=click.FloatRange(0),
+    type=_Seconds(0, 3600),
     default=30.0,
     show_default=True,
     help="Seconds to go on shipping after SIGTERM.",
@@ -231,7 +242,7 @@ def _ago(then: datetime) -> str:
 def _log(as_json: bool) -> Iterator[None]:
     """The ledger's log on stderr, also where nobody watches: that is what a process's log is for."""
     log, handler = logging.getLogger("ledger"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Lines() if as_json else _Line("%(asctime)s %(levelname)s %(message)s"))
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -240,6 +251,13 @@ def _log(as_json: bool) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
+
+
+class _Line(logging.Formatter):
+    """A line a record, with nothing in it that moves the cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 class _Lines(logging.Formatter):

@@ -9,11 +9,11 @@ from typing import Any
 
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.base import Aside, RelayStatus
-from ledger.relay.opening import outbox_of, relay_between, require_outbox, sink_of
+from ledger.relay.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
 from ledger.relay.shipping import Relay
 from ledger.stores.sqlite_outbox import SqliteOutbox
 from ledger.warehouse.base import Answer, Parameters, Warehouse
-from ledger.warehouse.urls import open_warehouse, parse_warehouse_url
+from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
 #: Seconds to wait for another relay of the same ledger.
@@ -35,7 +35,7 @@ class AttachedWarehouse:
 
     def __init__(self, store: Any, url: str, *, background: bool = False) -> None:
         require_outbox(store)
-        parse_warehouse_url(url)
+        check_apart(store, url)
         self._store = store
         self.url = url
         self._background = BackgroundRelay(self.relay()) if background else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import CapabilityMissing, ConfigurationError
@@ -11,7 +13,7 @@ from ledger.relay.shipping import LEASE_SECONDS, Relay
 from ledger.stores.base import EventStore
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb import DuckDBWarehouse
-from ledger.warehouse.urls import duckdb_url, open_warehouse
+from ledger.warehouse.urls import duckdb_url, open_warehouse, parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.stores.sqlite_outbox import SqliteOutbox
@@ -29,6 +31,8 @@ def open_relay(store: Any, url: str, *, lease_seconds: float = LEASE_SECONDS) ->
         CapabilityMissing: The store is no outbox.
         ConfigurationError: No warehouse is behind the URL.
     """
+    require_outbox(store)
+    check_apart(store, url)
     return relay_between(store, open_warehouse(url), lease_seconds=lease_seconds)
 
 
@@ -55,6 +59,18 @@ def require_outbox(store: EventStore) -> None:
     """Raise CapabilityMissing where a store is no outbox."""
     if not store.capabilities.commit_order:
         raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
+
+
+def check_apart(store: Any, url: str) -> None:
+    """Raise ConfigurationError where a warehouse's URL is none, or names the ledger's own file.
+
+    DuckDB would open that, and let go of it: with it go the locks that SQLite has in this process, and then what is
+    appended is lost when another process closes the ledger.
+    """
+    place = parse_warehouse_url(url)
+    own = os.path.realpath(store.path)
+    if isinstance(place, Path) and os.path.realpath(place) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
+        raise ConfigurationError(f"{place} is the ledger itself; give the warehouse a file of its own.")
 
 
 def sink_of(warehouse: Warehouse) -> Sink:

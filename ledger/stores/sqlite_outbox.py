@@ -16,6 +16,7 @@ from typing import Any
 from ledger.clock import Clock
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
+from ledger.model.values import check_text
 from ledger.relay.base import Aside, Batch, LeaseHeld, LeaseLost, Position, RelayStatus, Row
 from ledger.relay.traces import Fingerprint, SessionKey, Trace
 from ledger.stores import sqlite_read as read
@@ -238,7 +239,7 @@ class SqliteOutbox:
 
     def ask_again(self, event_id: str | None = None) -> int:
         """Have refused events sent again, one or all; returns how many rows that is."""
-        values = {"warehouse": self.warehouse, "event_id": event_id}
+        values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
         rows: int = self._run(lambda connection: connection.execute(_ASK_AGAIN, values).rowcount)
         return rows
 

@@ -21,6 +21,8 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
     Raises:
         ConfigurationError: No warehouse is behind such a URL.
     """
+    if any("\ud800" <= character <= "\udfff" for character in url):
+        raise ConfigurationError(f"The warehouse's URL is {url!r}, which is no UTF-8 text.")
     scheme, separator, rest = url.partition("://")
     if scheme == "bigquery" and separator:
         from ledger.warehouse.bigquery.settings import parse

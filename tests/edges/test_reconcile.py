@@ -171,6 +171,9 @@ def test_days_are_days_of_creation_in_utc_and_the_last_one_belongs_to_them(here:
         "--from 2026-03-06 is after --until 2026-03-05. See 'ledger reconcile --help'. (usage)",
     )
     assert shell.fails("reconcile", "--from", "yesterday")[0] == 2
+    for end in ("0001-01-01", "9999-12-31"):
+        assert shell.fails("reconcile", "--until", end)[0] == 2
+    assert shell("reconcile", "--from", "0001-01-01", "--until", "9999-12-30").exit_code == 1
 
 
 def test_the_last_seven_days_are_compared_where_none_are_named(shell: Shell) -> None:

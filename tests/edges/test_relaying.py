@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ledger import SessionLedger, SessionNotFound, StoreUnavailable
+from ledger.cli.relaying import _Line
 from ledger.errors import CapabilityMissing, ConfigurationError
 from shell import Shell
 
@@ -82,6 +84,10 @@ def test_a_refused_event_is_told_by_code_status_and_list_and_sent_again(shell: S
         (("--url", "bigquery://my-project/agents", "sync"), 11, "in its warehouse already"),
         (("relay", "refused", "EVENT"), 2, "EVENT_ID goes with retry"),
         (("relay", "walk"), 2, "walk"),
+        (("relay", "--age", "nan"), 2, "'nan'"),
+        (("relay", "--drain", "inf"), 2, "3600"),
+        (("relay", "retry", "\udcff"), 3, "event_id"),
+        (("status", "--warehouse", "duckdb:///\udcff"), 12, "UTF-8"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(shell: Shell, command, code, words) -> None:
@@ -117,6 +123,44 @@ def test_a_relay_ships_what_others_append_and_drains_when_it_is_told_to_end(shel
     assert said[-1]["message"] == "Stopped: nothing waits."
     assert shell.json("status")["waiting_rows"] == 0
     assert shell.json("status")["holder"] is None
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_program_that_ends_without_closing_ends_in_order(tmp_path: Path, closes: bool) -> None:
+    url, place = f"sqlite:///{tmp_path / 'ledger.db'}", f"duckdb:///{tmp_path / 'shipped.duckdb'}"
+    program = f"""
+import atexit
+from ledger import SessionLedger
+
+ledger = SessionLedger.open({url!r}, warehouse={place!r}, relay="background")
+if {closes}:
+    atexit.register(lambda: print(ledger.close(drain=60)))
+for number in range(40):
+    ledger.create_session("ada", str(number))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with SessionLedger.open(url, warehouse=place) as ledger:
+        if closes:
+            assert done.stdout == "0\n"
+            assert ledger.warehouse.status().waiting_rows == 0
+        ledger.warehouse.sync()
+        assert ledger.warehouse.query("SELECT COUNT(*) AS n FROM session_events").rows == [(80,)]
+
+
+def test_a_ledger_is_never_opened_as_its_own_warehouse(shell: Shell, tmp_path: Path) -> None:
+    session_ids = [shell.ok("new", "What?").strip()]
+    (tmp_path / "link.duckdb").symlink_to(shell.path)
+    for name in (shell.path.name, f"{shell.path.name}-wal", f"{shell.path.name}-shm", "link.duckdb"):
+        code, message = shell.fails("sync", "--warehouse", f"duckdb:///{tmp_path / name}")
+        assert code == 12
+        assert "is the ledger itself" in message
+    assert shell.json("show", session_ids[0])["question"] == "What?"
+
+
+def test_a_record_of_the_log_is_one_line_that_moves_no_cursor() -> None:
+    record = logging.makeLogRecord({"msg": "one\x1b[31m\nERROR two", "levelname": "INFO"})
+    assert _Line("%(levelname)s %(message)s").format(record) == "INFO one\\u001b[31m ERROR two"
 
 
 def test_an_open_ledger_ships_in_the_background_and_says_what_is_left(tmp_path: Path) -> None:
