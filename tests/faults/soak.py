@@ -21,7 +21,7 @@ from pathlib import Path
 from emulator import Emulator, connect
 from faults.proxy import proxy
 from faults.soak_figures import Figures
-from faults.soak_processes import Workers, until
+from faults.soak_processes import Worker, Workers, until
 from faults.soak_stage import Stage
 from faults.trouble import Trap
 from ledger import SessionLedger
@@ -41,8 +41,10 @@ DECK: Mapping[str, int] = {
     "kill_command": 1,
     "end_relay": 1,
     "outage": 1,
+    "reconcile": 1,
+    "lose_rows": 1,
     "back_up": 3,
-    "restore": 1,
+    "restore": 2,
 }
 #: Seconds for which a relay is stopped at most: a store gives up on a process that keeps its turn for ten.
 STOPPED = 4.0
@@ -162,11 +164,11 @@ class Soak(Stage):
 
     def kill_sync(self) -> None:
         """Kill ``ledger sync``; it may be done before."""
-        self._command("sync")
+        self._kill_command("sync")
 
     def kill_command(self) -> None:
         """Kill ``ledger relay``."""
-        self._command("relay", "--age", "0.05")
+        self._kill_command("relay", "--age", "0.05")
 
     def end_relay(self) -> None:
         """End the relay in order."""
@@ -187,6 +189,24 @@ class Soak(Stage):
         self.figures.outages += 1
         self.note(f"outage of {requests} requests")
 
+    def reconcile(self) -> None:
+        """Compare while all goes on: what is on its way is no difference."""
+        self.append()
+        self.ship()
+        worker = self.command("reconcile", "--json")
+        assert worker.wait() in (0, UNAVAILABLE), f"{worker.name}: {worker.code} {worker.lines()} {worker.errors()}"
+        self.note(f"{worker.name} ended with {worker.code}")
+
+    def lose_rows(self) -> None:
+        """Have somebody delete rows in the warehouse, which are sent again while all goes on, and kills go on too."""
+        self.append()
+        relay = self.ship()
+        self.kill_at("relay", relay)
+        lost = self.sides.delete_there(self.chance)
+        self.note(f"deleted {lost} rows in the warehouse")
+        self.ship(batch_rows=self.chance.choice([10, 30]))
+        self._repair(self.chance.choice(["AppendRows", "POST query"]))
+
     def back_up(self) -> None:
         """Make a backup while all goes on; the last few are kept."""
         path = self.folder / f"backup-{len(self.log)}.db"
@@ -200,28 +220,33 @@ class Soak(Stage):
 
     def restore(self) -> None:
         """Put a backup in the store's place, and do what an operator does then."""
-        if not self.backups:
-            self.back_up()
         self.append()
-        self.kill_at("relay", self.ship())
+        relay = self.ship()
+        number = self.chance.randrange(len(self.backups) + 1)
+        if number == len(self.backups):  # one more, while rows are on their way
+            trap = self.trap("AppendRows", self.chance.randrange(1, 3))
+            self.wait_for(trap)
+            self.back_up()
+            self.let_go(trap)
+        self.kill_at("relay", relay)
         self.end_all()
         self.sides.land()
         there = self.sides.events_there()
-        number = self.chance.randrange(len(self.backups))
-        backup = self.backups[number]
         # Those made since are of a file that is no more: what it had and had not shipped is given up.
-        for later in self.backups[number + 1 :]:
-            later.unlink()
-        self.backups = self.backups[: number + 1]
-        kept = self.sides.events_here(backup)
+        self.backups, later = self.backups[: number + 1], self.backups[number + 1 :]
+        for path in later:
+            path.unlink()
+        kept = self.sides.events_here(self.backups[-1])
         lost = self.told.lose(kept.keys() | there.keys())
         self.told.last.clear()
         for suffix in ("-wal", "-shm"):
             Path(f"{self.sides.path}{suffix}").unlink(missing_ok=True)
-        shutil.copyfile(backup, self.sides.path)
-        self.note(f"restored {backup.name}: {len(kept)} events, {len(there)} in the warehouse, {lost} given up")
+        shutil.copyfile(self.backups[-1], self.sides.path)
+        self.note(
+            f"restored {self.backups[-1].name}: {len(kept)} events, {len(there)} in the warehouse, {lost} given up"
+        )
         self.figures.restores += 1
-        self._repair()
+        self._repair("POST query")
         here = self.sides.events_here()
         assert here == kept | there, f"after the repair: {len(here)} events, {len(kept | there)} expected"
 
@@ -254,49 +279,47 @@ class Soak(Stage):
         self.trouble.end()
         self.end_all()
         assert not self.failed(), self.failed()
-        arguments = ["--url", self.sides.url, "--warehouse", self.sides.warehouse, "--json"]
-        for command in ("sync", "reconcile"):
-            worker = self.workers.take().obey(command, do="command", arguments=[command, *arguments])
-            code = worker.wait()
-            assert code == 0, f"{command} ended with {code}: {worker.other_lines[-3:]} {worker.errors()}"
+        for name in ("sync", "reconcile"):
+            worker = self.command(name, "--json")
+            assert worker.wait() == 0, f"{worker.name}: {worker.code} {worker.lines()} {worker.errors()}"
         self.figures.compared = self.sides.compare(self.told)
 
-    def _command(self, name: str, *options: str) -> None:
+    def _kill_command(self, name: str, *options: str) -> None:
         """Kill a command that ships at a request that it makes, if it has not ended."""
         for relay in [*self.relays]:
             self.end(relay)
         self.append()
-        arguments = [name, "-u", self.sides.url, "-w", f"{self.sides.warehouse}?patience=5", *options]
         trap = self.trap("AppendRows", self.chance.randrange(1, 4))
-        worker = self.workers.take().obey(f"ledger {name}", do="command", arguments=arguments)
-        until(lambda: trap.caught.is_set() or worker.code is not None, f"AppendRows of {worker.name}")
-        if worker.code is None:
-            self.kill(f"ledger {name}", worker, trap)
-        else:
-            trap.release()
+        worker = self.command(name, *options)
+        if not self._is_killed(f"ledger {name}", worker, trap):
             assert worker.wait() in (0, UNAVAILABLE), f"{worker.name}: {worker.code} {worker.errors()}"
             self.note(f"{worker.name} had ended with {worker.code}")
 
-    def _repair(self) -> None:
-        """``ledger reconcile --repair`` until nothing is left; some are killed."""
-        place = f"{self.sides.warehouse}?patience=5"
-        arguments = ["reconcile", "--repair", "--json", "-u", self.sides.url, "-w", place]
+    def _repair(self, request: str) -> None:
+        """``ledger reconcile --repair`` until nothing is left; some are killed at a request, or a relay is."""
         for _ in range(20):
-            trap = self.trap("POST query", self.chance.randrange(1, 12)) if self.chance.random() < 0.4 else None
-            worker = self.workers.take().obey("reconcile", do="command", arguments=arguments)
+            trap = self.trap(request, self.chance.randrange(1, 12)) if self.chance.random() < 0.4 else None
+            worker = self.command("reconcile", "--repair", "--json")
             self.figures.repairs += 1
-            if trap is not None:
-                until(lambda: trap.caught.is_set() or worker.code is not None, "a query of reconcile")  # noqa: B023
-                if worker.code is None:
-                    self.kill("reconcile", worker, trap)
-                    continue
-                trap.release()
+            if trap is not None and self._is_killed("reconcile", worker, trap):
+                for relay in [*self.relays]:
+                    self.kill("relay", relay)
+                continue
             code = worker.wait()
             self.note(f"{worker.name} ended with {code}")
             if code == 0:
                 return
             assert code in (1, UNAVAILABLE), f"reconcile ended with {code}: {worker.errors()}"
-        raise AssertionError(f"reconcile --repair leaves differences: {worker.other_lines[-1:]}")
+        raise AssertionError(f"reconcile --repair leaves differences: {worker.lines()}")
+
+    def _is_killed(self, name: str, worker: Worker, trap: Trap) -> bool:
+        """Kill a command at a request, its own or another's; False where it has ended before."""
+        until(lambda: trap.caught.is_set() or worker.code is not None, f"{trap.request} of {worker.name}")
+        if worker.code is None:
+            self.kill(name, worker, trap)
+            return True
+        trap.release()
+        return False
 
 
 def prepare(emulator: Emulator, dataset: str) -> None:

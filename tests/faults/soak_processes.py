@@ -55,7 +55,7 @@ class Worker:
                 env=dict(environment),
             )
         self._tell: Callable[[dict[str, Any]], None] = lambda line: None
-        self.other_lines: list[str] = []
+        self._other: list[str] = []
         self._is_ready = threading.Event()
         self._reader = threading.Thread(target=self._read, name=f"soak-{number}")
         self._reader.start()
@@ -102,6 +102,10 @@ class Worker:
         self._end()
         return self._process.returncode
 
+    def lines(self) -> str:
+        """The end of what a command wrote to standard output."""
+        return "".join(self._other)[-3000:]
+
     def errors(self) -> str:
         """The end of what it wrote to standard error."""
         return self.said.read_text(errors="replace")[-3000:]
@@ -123,7 +127,7 @@ class Worker:
             except ValueError:  # a command's own words, or cut off by a kill
                 said = None
             if said is None or not said.keys() & {"ready", "event", "error"}:
-                self.other_lines.append(line.decode(errors="replace"))
+                self._other.append(line.decode(errors="replace"))
             elif "ready" in said:
                 self._is_ready.set()
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,6 +126,17 @@ class Sides:
         """The events of the raw table."""
         sql = f"SELECT DISTINCT session_id, event_id, version FROM `{self._table('session_events')}`"
         return {(session_id, event_id): version for session_id, event_id, version in self._ask(sql)}
+
+    def delete_there(self, chance: random.Random) -> int:
+        """Delete some rows of a session in the raw table; how many that is."""
+        table = self._table("session_events")
+        sizes = self._ask(f"SELECT session_id, MAX(version) FROM `{table}` GROUP BY session_id ORDER BY session_id")
+        session_id, version = chance.choice(sizes)
+        first = chance.randrange(version)
+        where = f"session_id = {json.dumps(session_id)} AND version BETWEEN {first} AND {first + chance.randrange(60)}"
+        ((count,),) = self._ask(f"SELECT COUNT(*) FROM `{table}` WHERE {where}")
+        self._ask(f"DELETE FROM `{table}` WHERE {where}")
+        return int(count)
 
     def rows_here(self) -> Iterator[tuple[Any, ...]]:
         """Every row of the file, as the table has it."""

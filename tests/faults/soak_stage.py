@@ -109,6 +109,12 @@ class Stage:
         self.told.shipping = True
         return relay
 
+    def command(self, name: str, *options: str) -> Worker:
+        """A command of the ledger's, which ends by itself."""
+        place = f"{self.sides.warehouse}?patience=5"
+        arguments = [name, "--url", self.sides.url, "--warehouse", place, *options]
+        return self.workers.take().obey(f"ledger {name}", do="command", arguments=arguments)
+
     def kill_at(self, name: str, worker: Worker, trap: Trap | None = None) -> None:
         """Kill a process at a request on its way, of rows where no other was waited for."""
         trap = trap or self.trap("AppendRows", self.chance.randrange(1, 4))
