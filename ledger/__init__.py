@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MissingExtra,
         OutcomeUnknown,
         PermissionDenied,
+        SessionEnded,
         SessionNotFound,
         StoreError,
         StoreRejected,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedChange, RecordedEvent
     from ledger.model.fold import Difference, Interval, Written
     from ledger.model.page import Page
-    from ledger.model.session import Message, Session, ToolCall
+    from ledger.model.session import Message, QueryStatistics, Session, ToolCall
     from ledger.sessions import SessionLedger, SessionManagerV2
 
 __version__ = "0.1.0"
@@ -38,13 +39,13 @@ __version__ = "0.1.0"
 _PLACES = {
     "ledger.errors": (
         *("CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict", "InvalidInput"),
-        *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionNotFound", "StoreError"),
-        *("StoreRejected", "StoreUnavailable", "UpcastMissing", "ValueTooLarge", "WrongExpectedVersion"),
+        *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionEnded", "SessionNotFound"),
+        *("StoreError", "StoreRejected", "StoreUnavailable", "UpcastMissing", "ValueTooLarge", "WrongExpectedVersion"),
     ),
     "ledger.model.events": ("ANY_VERSION", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
     "ledger.model.fold": ("Difference", "Interval", "Written"),
     "ledger.model.page": ("Page",),
-    "ledger.model.session": ("Message", "Session", "ToolCall"),
+    "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
     "ledger.sessions": ("SessionLedger", "SessionManagerV2"),
 }
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
@@ -67,9 +68,11 @@ __all__ = [
     "OutcomeUnknown",
     "Page",
     "PermissionDenied",
+    "QueryStatistics",
     "RecordedChange",
     "RecordedEvent",
     "Session",
+    "SessionEnded",
     "SessionLedger",
     "SessionManagerV2",
     "SessionNotFound",

@@ -5,6 +5,7 @@
     LedgerError
     ├── InvalidInput           what was handed in cannot be recorded; nothing was written
     ├── SessionNotFound        no session has this id (or none that this caller may see)
+    ├── SessionEnded           the session is expired, archived or deleted; nothing was written
     ├── PermissionDenied       a read grant where a write is needed
     ├── WrongExpectedVersion   somebody else appended first; nothing was written
     ├── IdempotencyConflict    this event_id was recorded before with other content
@@ -37,6 +38,7 @@ __all__ = [
     "MissingExtra",
     "OutcomeUnknown",
     "PermissionDenied",
+    "SessionEnded",
     "SessionNotFound",
     "StoreError",
     "StoreRejected",
@@ -68,6 +70,22 @@ class SessionNotFound(LedgerError):
     def __init__(self, message: str, *, session_id: str = "") -> None:
         super().__init__(message)
         self.session_id = session_id
+
+
+class SessionEnded(LedgerError):
+    """The session is expired, archived or deleted, and takes no more events; nothing was written.
+
+    Attributes:
+        session_id: The session.
+        status: expired, archived or deleted.
+    """
+
+    code = "session_ended"
+
+    def __init__(self, message: str, *, session_id: str = "", status: str = "") -> None:
+        super().__init__(message)
+        self.session_id = session_id
+        self.status = status
 
 
 class PermissionDenied(LedgerError):

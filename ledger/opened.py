@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError
@@ -20,6 +21,14 @@ RELAYS = ("off", "background")
 DRAIN_SECONDS = 10.0
 
 
+#: An argument that was not given, where None means something.
+UNSET: Any = object()
+#: Hours that a session lives, and may live, where nobody says otherwise.
+DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
+#: A hundred years: as good as none.
+LONGEST_HOURS = 876_600
+
+
 class OpenLedger:
     """A store, and the warehouse behind it, for as long as they are open; the arguments are ``SessionLedger``'s."""
 
@@ -30,9 +39,12 @@ class OpenLedger:
         create: bool = True,
         warehouse: str | None = None,
         relay: str | None = None,
+        default_ttl_hours: float | None = UNSET,
+        max_ttl_hours: float | None = UNSET,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
+        self._default_ttl, self._max_ttl = _lifetimes(default_ttl_hours, max_ttl_hours)
         self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
         self._clock = clock
         self._ids = ids
@@ -60,11 +72,22 @@ class OpenLedger:
         create: bool = True,
         warehouse: str | None = None,
         relay: str | None = None,
+        default_ttl_hours: float | None = UNSET,
+        max_ttl_hours: float | None = UNSET,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> Self:
         """Open a ledger; the same as calling the class."""
-        return cls(url, create=create, warehouse=warehouse, relay=relay, clock=clock, ids=ids)
+        return cls(
+            url,
+            create=create,
+            warehouse=warehouse,
+            relay=relay,
+            default_ttl_hours=default_ttl_hours,
+            max_ttl_hours=max_ttl_hours,
+            clock=clock,
+            ids=ids,
+        )
 
     @property
     def warehouse(self) -> AttachedWarehouse:
@@ -111,3 +134,32 @@ class OpenLedger:
 
         self._warehouse = AttachedWarehouse(self.store, place, background=background)
         self.store = TwoTierStore(self.store, lambda: open_warehouse(place))
+
+
+def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
+    """How long a session lives where nobody says, and at most: from arguments, else from the environment."""
+    longest = _span(max_hours, "max_ttl_hours", "LEDGER_SESSION_MAX_TTL_HOURS", MAX_TTL_HOURS)
+    named = default_hours is not UNSET or "LEDGER_SESSION_DEFAULT_TTL_HOURS" in os.environ
+    default = _span(default_hours, "default_ttl_hours", "LEDGER_SESSION_DEFAULT_TTL_HOURS", DEFAULT_TTL_HOURS)
+    if default is not None and longest is not None and default > longest:
+        if named:
+            raise ConfigurationError(
+                "default_ttl_hours is more than max_ttl_hours; check LEDGER_SESSION_DEFAULT_TTL_HOURS and "
+                "LEDGER_SESSION_MAX_TTL_HOURS."
+            )
+        default = longest
+    return default, longest
+
+
+def _span(hours: Any, name: str, variable: str, otherwise: float) -> timedelta | None:
+    if hours is UNSET:
+        text = os.environ.get(variable) or str(otherwise)
+        try:
+            hours = None if text.lower() == "none" else float(text)
+        except ValueError:
+            hours = text
+    if hours is None:
+        return None
+    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < LONGEST_HOURS:
+        raise ConfigurationError(f"{name} is {hours!r}; it must be hours above 0, or none. Check {variable}.")
+    return timedelta(hours=hours)

@@ -15,17 +15,19 @@ from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import Interval, State, Written, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
-from ledger.model.instants import to_micros
+from ledger.model.instants import to_micros, to_text
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
+from ledger.stores.base import SessionQuery
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 
 #: Stands for "the latest" and "no end": parameters always have a type that way, which NULL has not.
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
+FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 
 _VERSION_AT = """
 SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @first_day, @next_day, @at_time)
@@ -223,7 +225,7 @@ class Projection:
         created_until: datetime,
         *,
         before: tuple[datetime, str],
-        user_id: str | None,
+        query: SessionQuery,
         wanted: Sequence[tuple[str, str, str]],
         at_most: int,
     ) -> list[tuple[str, datetime]]:
@@ -232,7 +234,7 @@ class Projection:
         Args:
             created_from, created_until: Half-open span; what it costs.
             before: Only sessions after this (created_at, id) in the order of the list.
-            user_id: Their owner; None for any.
+            query: Their owner, status and last event; see there.
             wanted: (field, key, canonical JSON) that must stand in the session.
 
         Source: sql/statements/list_sessions.sql
@@ -242,7 +244,12 @@ class Projection:
             "created_until": created_until,
             "before": before[0],
             "before_id": before[1],
-            "user_id": user_id or "",
+            "user_id": query.user_id or "",
+            "updated_before": query.updated_before or FAR_FUTURE,
+            "status": query.status or "",
+            "unwanted": list(query.without),
+            "at_time": "" if query.at is None else to_text(query.at, "at"),
+            "unswept": query.unswept,
             "wanted": ["/".join(slot) for slot in wanted],
             "at_most": at_most,
         }

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Unpack
 
-from ledger.errors import InvalidInput
 from ledger.model.events import Appended, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
-from ledger.model.ids import session_id_for
 from ledger.model.page import Page
 from ledger.model.session import Session
-from ledger.model.updates import call_id_of, changes_of, changes_with_plan, planned_calls
+from ledger.model.updates import call_id_of, changes_with_plan
 from ledger.model.values import check_text
+from ledger.opened import UNSET
+from ledger.sdk.access import Access
+from ledger.sdk.facets import Facets
+from ledger.sdk.lifecycle import Lifecycle
 from ledger.sdk.messages import Messages
 from ledger.stores.base import SessionQuery
 
-_UNSET: Any = object()
 
-
-class SessionLedger(Messages):
+class SessionLedger(Messages, Facets, Lifecycle, Access):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
@@ -35,6 +35,9 @@ class SessionLedger(Messages):
             ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``; where None, ``LEDGER_WAREHOUSE``.
         relay: ``background``: a thread of this process ships what is appended. ``off``: another process does
             (``ledger relay``), or ``sync``. Where None, ``LEDGER_RELAY``, else ``off``.
+        default_ttl_hours: How long a session lives where ``create_session`` does not say; None for no end. Where not
+            given, the environment's ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
+        max_ttl_hours: How long it may live; None for no bound. ``LEDGER_SESSION_MAX_TTL_HOURS``, else 168.
         clock, ids: Sources of times and ids.
 
     Raises:
@@ -44,11 +47,12 @@ class SessionLedger(Messages):
 
     def create_session(
         self,
-        user_id: str,
+        user_id: str | None = None,
         question: str | None = None,
         *,
         fields: Mapping[str, Any] | None = None,
         session_id: str | None = None,
+        ttl: timedelta | None = UNSET,
         **envelope: Unpack[Envelope],
     ) -> str:
         """Begin a session.
@@ -59,6 +63,8 @@ class SessionLedger(Messages):
             fields: Further fields, as for ``update_session``: ``{"title": "Orders", "tag": {"weekly": True}}``.
             session_id: Your own id, 1 to 255 characters. Where None it follows from ``event_id``, so that sending the
                 call again finds the session it began; without either a UUIDv7 is made.
+            ttl: How long it lives, at most ``max_ttl_hours``; None for no end. Where not given, ``default_ttl_hours``,
+                unless ``fields`` say when it ends.
 
         Returns:
             The session's id.
@@ -67,21 +73,7 @@ class SessionLedger(Messages):
             WrongExpectedVersion: There is a session with this id.
             InvalidInput: An id or a value cannot be recorded.
         """
-        check_text(user_id, "user_id")
-        if fields is not None and not isinstance(fields, Mapping):
-            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
-        updates = {"question": question, "status": "active", **(fields or {})}
-        if updates["question"] is None:
-            del updates["question"]
-        changes = changes_of(updates)
-        changes += planned_calls(updates.get("constraints"), {}, changes)
-        given = envelope.get("event_id")
-        begins = session_id is None and given is None
-        if session_id is None:
-            session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
-        envelope.setdefault("expected_version", 0)
-        self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
-        return session_id
+        return self._begin(self._owner(user_id), question, fields, session_id, ttl, envelope)
 
     def get_session(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
@@ -94,7 +86,10 @@ class SessionLedger(Messages):
             messages: Whether to read its messages as well.
         """
         found = self.store.state(session_id, version=version, at=at, with_messages=messages)
-        return None if found is None else Session(*found, with_messages=messages)
+        if found is None:
+            return None
+        now = at or (self._clock() if version is None else None)
+        return Session(*found, with_messages=messages, now=now)
 
     def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> Appended:
         """Set several fields in one event.
@@ -134,7 +129,7 @@ class SessionLedger(Messages):
         return self._append(session_id, "summary.updated", [_set("summary", summary)], envelope)
 
     def update_tool_call_status(
-        self, session_id: str, tool_name: str, status: str, result: Any = _UNSET, **envelope: Unpack[Envelope]
+        self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
     ) -> Appended:
         """Set the status of a tool call, and its result where one is given; a later status leaves the result alone.
 
@@ -153,7 +148,7 @@ class SessionLedger(Messages):
             made = [Change("tool_call_status", call_id, status)]
             if ("tool_call", call_id) not in state and ("tool_call_status", call_id) not in state:
                 made.insert(0, Change("tool_call", call_id, {"name": tool_name}))
-            return made if result is _UNSET else [*made, Change("tool_call_result", call_id, result)]
+            return made if result is UNSET else [*made, Change("tool_call_result", call_id, result)]
 
         return self._derive(session_id, "tool_call.updated", changes, envelope)
 
@@ -219,20 +214,35 @@ class SessionLedger(Messages):
         attributes: Mapping[str, Any] | None = None,
         created_from: datetime | None = None,
         created_until: datetime | None = None,
+        shared: bool = False,
         after: str | None = None,
         limit: int = 50,
     ) -> Page[Session]:
-        """Sessions that meet every criterion given, newest first, without their messages.
+        """Sessions that meet every criterion given, newest first, without their messages; deleted ones only by that
+        status.
 
         Args:
+            user_id: Whose sessions.
             attributes: Attribute name to the value it must have.
             created_from, created_until: Half-open interval, aware.
+            shared: Those that others share with this user instead; see ``grant_access``.
             after: The ``next`` of an earlier page.
             limit: At most this many.
         """
-        query = SessionQuery(user_id, status, session_type, tag, attributes or {}, created_from, created_until)
+        now = self._clock()
+        query = SessionQuery(
+            **self._listed(user_id, shared),
+            status=status,
+            session_type=session_type,
+            tag=tag,
+            attributes=attributes or {},
+            created_from=created_from,
+            created_until=created_until,
+            without=() if status == "deleted" else ("deleted",),
+            at=now,
+        )
         page = self.store.sessions(query, after=after, limit=limit)
-        return Page([Session(head, state) for head, state in page], page.next)
+        return Page([Session(head, state, now=now) for head, state in page], page.next)
 
 
 #: The name under which users of the BigQuery session manager know it.

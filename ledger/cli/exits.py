@@ -27,6 +27,7 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.CapabilityMissing: 11,
     errors.ConfigurationError: 12,
     errors.MissingExtra: 13,
+    errors.SessionEnded: 14,
     errors.StoreError: 20,
     errors.StoreUnavailable: 21,
     errors.OutcomeUnknown: 22,

@@ -73,6 +73,7 @@ class NewEvent:
         user_id: The owner; needed by the event that begins a session, and only there.
         may_repeat: False where the event_id was made for this very append, so that no store need look for it.
         begins: True where the session's id was, so that no store need look for the session.
+        while_open: Whether it is refused where the session is expired, archived or deleted; see ``check_open``.
     """
 
     event_type: str
@@ -83,6 +84,7 @@ class NewEvent:
     user_id: str | None = None
     may_repeat: bool = True
     begins: bool = False
+    while_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class PreparedEvent(NamedTuple):
     user_id: str | None
     may_repeat: bool
     begins: bool
+    while_open: bool
 
 
 def check_event_type(event_type: object) -> None:
@@ -199,7 +202,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
         check_size(changes, max_bytes)
     envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
-    return PreparedEvent(*envelope, event.may_repeat, event.begins)
+    return PreparedEvent(*envelope, event.may_repeat, event.begins, event.while_open)
 
 
 def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:

@@ -6,13 +6,15 @@ A ``Session`` is a typed object and a mapping with the columns of ``sql/views/se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
 from ledger.model.fold import State
 from ledger.model.instants import from_text
+from ledger.model.lifetime import status_at
 
 T = TypeVar("T")
 
@@ -90,6 +92,42 @@ class ToolCall:
     definition: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class QueryStatistics:
+    """What the queries of a session amount to.
+
+    Attributes:
+        total_queries, cache_hits: How many there were, and how many of them the cache answered.
+        cache_hit_rate: The share of the latter, 0 to 1; 0 where there were none.
+        by_type: How many there were of each type, the most frequent first.
+        total_execution_time_ms, average_execution_time_ms: Of those that say how long they took; None where none does.
+    """
+
+    total_queries: int
+    cache_hits: int
+    cache_hit_rate: float
+    by_type: dict[str, int]
+    total_execution_time_ms: float | None
+    average_execution_time_ms: float | None
+
+    @classmethod
+    def of(cls, queries: Iterable[Mapping[str, Any] | None]) -> QueryStatistics:
+        """The statistics of recorded ``query`` values; one that was erased still counts as a query."""
+        values = [query or {} for query in queries]
+        hits = sum(bool(query.get("cache_hit")) for query in values)
+        types = Counter(str(query.get("query_type", "erased")) for query in values)
+        times = [query.get("execution_time_ms") for query in values]
+        taken = [time for time in times if isinstance(time, int | float) and not isinstance(time, bool)]
+        return cls(
+            len(values),
+            hits,
+            hits / len(values) if values else 0.0,
+            dict(types.most_common()),
+            sum(taken) if taken else None,
+            sum(taken) / len(taken) if taken else None,
+        )
+
+
 class _Part(Generic[T]):
     """An attribute of a Session that is worked out from its state at first use."""
 
@@ -135,12 +173,14 @@ class Session(Mapping[str, Any]):
         head: Where the session stands.
         state: Its folded slots.
         with_messages: Whether ``state`` holds the messages.
+        now: By when an ``expires_at`` that has come counts; None where only what is recorded does.
     """
 
-    __slots__ = ("_parts", "_state", "_with_messages", "head")
+    __slots__ = ("_now", "_parts", "_state", "_with_messages", "head")
 
-    def __init__(self, head: Head, state: State, *, with_messages: bool = False) -> None:
+    def __init__(self, head: Head, state: State, *, with_messages: bool = False, now: datetime | None = None) -> None:
         self.head = head
+        self._now = now
         self._state = state
         self._with_messages = with_messages
         self._parts: dict[str, Any] = {}
@@ -175,7 +215,6 @@ class Session(Mapping[str, Any]):
     response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
     strategy: _Part[Any] = _single("strategy")
     summary: _Part[str | None] = _single("summary")
-    status: _Part[str | None] = _single("status")
     title: _Part[str | None] = _single("title")
     session_type: _Part[str | None] = _single("session_type")
     error: _Part[dict[str, Any] | None] = _single("error")
@@ -189,10 +228,27 @@ class Session(Mapping[str, Any]):
     scores = _by_key("score")
 
     @_Part
+    def status(self) -> str | None:
+        """The status; ``expired`` as soon as ``expires_at`` has come, whether or not that is recorded yet."""
+        recorded = self.recorded_status
+        return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
+
+    @property
+    def recorded_status(self) -> str | None:
+        """The status as it was recorded last."""
+        status: str | None = self._value("status")
+        return status
+
+    @_Part
     def expires_at(self) -> datetime | None:
         """When the session ends by itself, in UTC; None for never."""
         text = self._value("expires_at")
         return None if text is None else from_text(text)
+
+    @_Part
+    def query_statistics(self) -> QueryStatistics:
+        """What the queries amount to."""
+        return QueryStatistics.of(self.queries.values())
 
     @_Part
     def tags(self) -> tuple[str, ...]:

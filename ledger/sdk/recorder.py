@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from ledger.errors import SessionNotFound, WrongExpectedVersion
+from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent
 from ledger.model.fold import State
-from ledger.model.ids import event_id_for
+from ledger.model.ids import event_id_for, session_id_for
+from ledger.model.lifetime import expiry
 from ledger.model.session import Session
-from ledger.opened import OpenLedger
+from ledger.model.updates import changes_of, planned_calls
+from ledger.model.values import check_text
+from ledger.opened import UNSET, OpenLedger
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
 _ATTEMPTS = 50
@@ -18,10 +23,74 @@ _ATTEMPTS = 50
 class Recorder(OpenLedger):
     """What the SDK's parts have in common."""
 
+    def _owner(self, user_id: str | None = None) -> str:
+        """The owner of a session that is about to begin."""
+        if user_id is None:
+            raise InvalidInput("user_id says whose session it is; give one.")
+        return check_text(user_id, "user_id")
+
+    def _begin(
+        self,
+        user_id: str,
+        question: str | None,
+        fields: Mapping[str, Any] | None,
+        session_id: str | None,
+        ttl: timedelta | None,
+        envelope: Envelope,
+    ) -> str:
+        """Begin a session; see ``SessionLedger.create_session``."""
+        if fields is not None and not isinstance(fields, Mapping):
+            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
+        updates = {"question": question, "status": "active", **(fields or {})}
+        if updates["question"] is None:
+            del updates["question"]
+        given = envelope.get("event_id")
+        begins = session_id is None and given is None
+        if session_id is None:
+            session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
+        if ttl is not UNSET or "expires_at" not in updates:
+            updates["expires_at"] = self._end_of_new(session_id, ttl, envelope, user_id)
+        if updates["expires_at"] is None:
+            del updates["expires_at"]
+        changes = changes_of(updates)
+        changes += planned_calls(updates.get("constraints"), {}, changes)
+        envelope.setdefault("expected_version", 0)
+        self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
+        return session_id
+
+    def _end_of_new(
+        self, session_id: str, ttl: timedelta | None, envelope: Envelope, user_id: str
+    ) -> str | datetime | None:
+        """When a new session ends: where the call is sent again, what was worked out the first time."""
+        if "event_id" in envelope:
+            event_id = self._event_id(session_id, envelope, user_id)
+            if self.store.version_of(session_id, event_id) == 1:
+                return self._require(session_id, 1).expires_at
+        return self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
+
+    def _expiry(self, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
+        return expiry(self._clock(), ttl, longest)
+
     def _get(self, session_id: str, version: int | None = None) -> Session | None:
         """The state of a session without its messages; None where there is none."""
         found = self.store.state(session_id, version=version)
-        return None if found is None else Session(*found)
+        return None if found is None else Session(*found, now=self._clock() if version is None else None)
+
+    def _resent(self, session_id: str, event_type: str, envelope: Envelope) -> Appended | None:
+        """What became of a call that was sent before, where its changes depend on when it was sent; else None.
+
+        An event of another type under this id is left to the append, which refuses it.
+        """
+        if "event_id" not in envelope:
+            return None
+        event_id = self._event_id(session_id, envelope)
+        version = self.store.version_of(session_id, event_id)
+        if version is None:
+            return None
+        events = self.store.events(session_id, after=version - 1, limit=1)
+        if any((event.event_id, event.event_type) == (event_id, event_type) for event in events):
+            return Appended(session_id, version, event_id, replayed=True)
+        return None
 
     def _require(self, session_id: str, version: int | None = None) -> Session:
         session = self._get(session_id, version)
@@ -55,6 +124,7 @@ class Recorder(OpenLedger):
         user_id: str | None = None,
         event_id: str | None = None,
         begins: bool = False,
+        while_open: bool = True,
     ) -> Appended:
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
@@ -68,24 +138,35 @@ class Recorder(OpenLedger):
             user_id,
             "event_id" in envelope,
             begins,
+            while_open,
         )
         return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
 
     def _derive(
-        self, session_id: str, event_type: str, changes: Callable[[State], list[Change]], envelope: Envelope
+        self,
+        session_id: str,
+        event_type: str,
+        changes: Callable[[State], list[Change]],
+        envelope: Envelope,
+        *,
+        while_open: bool = True,
     ) -> Appended:
         """Append what ``changes`` makes of the session's state, on exactly that state."""
         event_id = self._event_id(session_id, envelope)
         recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
             before = self._state_at(session_id, recorded - 1)
-            return self._append(session_id, event_type, changes(before), envelope, event_id=event_id)
+            return self._append(
+                session_id, event_type, changes(before), envelope, event_id=event_id, while_open=while_open
+            )
         checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
         for attempt in range(_ATTEMPTS):
             session = self._require(session_id)
             on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
             try:
-                return self._append(session_id, event_type, changes(session._state), on_this, event_id=event_id)
+                return self._append(
+                    session_id, event_type, changes(session._state), on_this, event_id=event_id, while_open=while_open
+                )
             except WrongExpectedVersion:
                 if checked or attempt == _ATTEMPTS - 1:
                     raise

@@ -27,7 +27,7 @@ class Capabilities:
         gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, whoever appends.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
-        commit_order: ``rows_after`` works: rows have a sequence, in which they were committed.
+        commit_order: ``rows_after`` and ``last_seq`` work: rows have a sequence, in which they were committed.
         max_changes: Changes in one event.
         max_event_bytes: Bytes of one event: its keys, its values and its rows.
     """
@@ -47,7 +47,12 @@ class SessionQuery:
 
     Attributes:
         attributes: Attribute name to the value it must have.
+        granted_to: A user with whom the session is shared, to read or to write.
         created_from, created_until: Half-open interval of created_at, aware.
+        updated_before: Only sessions whose last event was recorded before this, aware.
+        without: Statuses that none of them has.
+        at: By when an ``expires_at`` makes the status ``expired``, aware; None where only what is recorded counts.
+        unswept: Only those that are expired at ``at`` and not yet recorded so.
     """
 
     user_id: str | None = None
@@ -57,6 +62,11 @@ class SessionQuery:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     created_from: datetime | None = None
     created_until: datetime | None = None
+    updated_before: datetime | None = None
+    without: Sequence[str] = ()
+    at: datetime | None = None
+    unswept: bool = False
+    granted_to: str | None = None
 
 
 class EventStore(Protocol):
@@ -90,6 +100,7 @@ class EventStore(Protocol):
         Raises:
             SessionNotFound: There is no such session and the event names no owner.
             WrongExpectedVersion: Nothing was written; ``actual`` holds the version found.
+            SessionEnded: The event is one for open sessions, and this one is expired, archived or deleted.
             IdempotencyConflict: This event_id was recorded with other content.
             InvalidInput, ValueTooLarge: The event cannot be recorded.
             OutcomeUnknown: The answer was lost; append again with the same event_id.
@@ -179,6 +190,14 @@ class EventStore(Protocol):
             seq: Of the last row that the caller has.
             limit: At most this many rows, but for a first event that has more.
             max_bytes: At most this many bytes of values, and 1,000 for the rest of each row; but for a first event.
+
+        Raises:
+            CapabilityMissing: The store has no ``commit_order``.
+        """
+        ...
+
+    def last_seq(self) -> int:
+        """The ``seq`` of the last row that is committed; 0 where there is none.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.

@@ -187,7 +187,7 @@ class BigQueryStore:
                 created_from,
                 created_until,
                 before=before,
-                user_id=query.user_id,
+                query=query,
                 wanted=wanted,
                 at_most=limit + 1 - len(found),
             )
@@ -210,6 +210,15 @@ class BigQueryStore:
         raise CapabilityMissing(
             "BigQuery keeps no order of commits; there is nothing to relay from it, it is where to."
         )
+
+    def last_seq(self) -> int:
+        """Not offered; see ``rows_after``.
+
+        Raises:
+            CapabilityMissing: Always.
+        """
+        self._check_open()
+        raise CapabilityMissing("BigQuery keeps no order of commits, so there is no last one.")
 
     def backup(self, path: Path) -> None:
         """Not offered: BigQuery keeps snapshots and exports of its own.
@@ -238,6 +247,7 @@ class BigQueryStore:
             try:
                 if known.head is not None and known.head.version < head.version:
                     known.head = replace(head, event_hash=head.event_hash if known.strict else None)
+                    known.lifetime = None
             finally:
                 known.lock.release()
 
@@ -255,17 +265,18 @@ def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[dat
 
 
 def _wanted(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """The values that must stand in a session, as (field, key, canonical JSON)."""
+    """The values that must stand in a session, as (field, key, canonical JSON), which of a grant is left open."""
     found = []
-    if query.user_id is not None:
-        check_text(query.user_id, "user_id")
-    if query.status is not None:
-        found.append(("status", "", canonical(check_text(query.status, "status"))))
+    for name, text in (("user_id", query.user_id), ("status", query.status)):
+        if text is not None:
+            check_text(text, name)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
         found.append(("session_type", "", canonical(query.session_type, "session_type")))
     if query.tag is not None:
         found.append(("tag", check_text(query.tag, "tag"), "true"))
+    if query.granted_to is not None:
+        found.append(("grant", check_text(query.granted_to, "granted_to"), ""))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():

@@ -15,6 +15,7 @@ from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEv
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
+from ledger.model.lifetime import check_open
 from ledger.model.session import Head
 from ledger.projection import Projection, span_of
 from ledger.stores.checks import check_expected, conflict
@@ -29,6 +30,8 @@ RACES = 50
 KNOWN_SESSIONS = 4096
 #: Events of one session that are kept to be sent again as they were; during an outage every append leaves one.
 UNSETTLED = 16
+#: The fields that say whether a session is open.
+LIFETIME = ("status", "expires_at")
 #: How long after an id was claimed its first event may still be on its way.
 STALE = timedelta(days=1)
 
@@ -41,6 +44,7 @@ class Known:
         head: Where it stood when it was last looked at; None where that is not known.
         created_at: When it was created, by the last look; None where nobody has begun it.
         strict: Whether appends to it are checked; of no meaning without a head.
+        lifetime: What stood in ``status`` and ``expires_at`` at ``head``, as JSON; None where that is not known.
         unsettled: Lenient events whose outcome is unknown, by event_id: sent again they must be the same rows, since
             the first ones may still arrive.
     """
@@ -49,6 +53,7 @@ class Known:
     head: Head | None = None
     created_at: datetime | None = None
     strict: bool = False
+    lifetime: dict[str, str | None] | None = None
     unsettled: dict[str, _Made] = field(default_factory=dict)
 
 
@@ -130,6 +135,8 @@ class Appender:
             head = known.head
             at, owner = (0, None) if head is None else (head.version, head.user_id)
             user_id = check_expected(session_id, at, owner, event, expected)
+            if event.while_open and head is not None:
+                self._check_open(known, head, now)
             strict = self._strict if head is None else known.strict
             if head is None:
                 head = self._begin(session_id, user_id, strict, now, known.created_at)
@@ -145,13 +152,14 @@ class Appender:
                 made = self._append_lenient(made, known)
             if made.version > head.version:
                 known.head = made.head_after(self._store_id())
+                known.lifetime = _lifetime_after(known.lifetime if head.version else {}, event)
             known.strict = strict
             return Appended(session_id, made.version, event.event_id)
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
 
     def look_up(self, session_id: str, known: Known, event_id: str) -> int | None:
         """Find out where a session stands, and the version of one of its events; None where that is not there."""
-        known.head = None
+        known.head = known.lifetime = None
         created_at = known.created_at = self._projection.creation_of(session_id)
         if created_at is None:
             return None
@@ -169,6 +177,13 @@ class Appender:
         if head is not None and not event.may_repeat and expected in (ANY_VERSION, head.version):
             return None
         return self.look_up(session_id, known, event.event_id)
+
+    def _check_open(self, known: Known, head: Head, now: datetime) -> None:
+        """Raise SessionEnded where the session takes no more events, as far as this process knows."""
+        if known.lifetime is None:
+            slots = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
+            known.lifetime = {field: slots[field, ""].text for field in LIFETIME if (field, "") in slots}
+        check_open(head.session_id, known.lifetime.get("status"), known.lifetime.get("expires_at"), now)
 
     def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime, indexed: datetime | None) -> Head:
         """The head, at version 0, of a session that is about to begin.
@@ -260,6 +275,13 @@ class Appender:
             )
         if recorded[0].event_type != event.event_type or slots_of(recorded[0]) != {tuple(it) for it in event.changes}:
             raise conflict(session_id, event.event_id)
+
+
+def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
+    """What stands in a session's ``status`` and ``expires_at`` once an event follows; None where that is not known."""
+    if before is None:
+        return None
+    return before | {change.field: change.text for change in event.changes if change.field in LIFETIME}
 
 
 def locked(outcome: Any) -> str:

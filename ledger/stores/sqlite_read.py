@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import pairwise
@@ -13,7 +13,8 @@ from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import State, Written, fold
-from ledger.model.instants import EPOCH, from_micros, to_micros
+from ledger.model.instants import EPOCH, from_micros, to_micros, to_text
+from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
@@ -35,6 +36,11 @@ _MESSAGES = (
     "SELECT s.key, s.version, COALESCE(s.value, e.value) "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ? AND s.field = 'message' "
+)
+_SLOT = "(SELECT value FROM session_state WHERE session_id = session_heads.session_id AND field = '{}' AND key = '')"
+_SHARED = (
+    "session_id IN (SELECT session_id FROM session_state WHERE field = 'grant' AND key = ? "
+    "AND value IN ('\"read\"', '\"write\"'))"
 )
 _EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
 _ROWS_AFTER = f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq"  # noqa: S608
@@ -125,7 +131,7 @@ def state_at(
         (session_id, version),
     ).fetchone()
     then = (head[0], head[1], version, at_version[0], at_version[1], head[5])
-    return head_of(session_id, then), fold(_events_of(rows, upcast))
+    return head_of(session_id, then), fold(events_of(rows, upcast))
 
 
 def events(
@@ -135,7 +141,7 @@ def events(
     check_limit(limit)
     check_whole(after, "after")
     rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
-    found = _events_of(rows, upcast)
+    found = events_of(rows, upcast)
     last = found[-1].version if found else after
     more = (
         len(found) >= limit
@@ -149,7 +155,7 @@ def events(
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
     """All events of a session, in order."""
     rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
-    return _events_of(rows, upcast)
+    return events_of(rows, upcast)
 
 
 def messages(
@@ -205,6 +211,12 @@ def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: 
         return whole_events(rows, limit, max_bytes)
 
 
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The highest ``seq`` that there was, also where its row has gone since; 0 where there was none."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
+    return int(found[0]) if found else 0
+
+
 def whole_events(rows: Iterable[tuple[Any, ...]], limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
     """The leading events of raw rows ``(seq, *row)`` within both bounds; the first one in any case."""
     found: list[tuple[Any, ...]] = []
@@ -240,13 +252,14 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
         require("created_at >= ?", to_micros(query.created_from, "created_from"))
     if query.created_until is not None:
         require("created_at < ?", to_micros(query.created_until, "created_until"))
-    if query.status is not None:
-        require(of_this, "status", "", canonical(check_text(query.status, "status")))
+    _require_status(query, require)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
         require(of_this, "session_type", "", canonical(query.session_type, "session_type"))
     if query.tag is not None:
         require(looked_up.format(""), "tag", check_text(query.tag, "tag"))
+    if query.granted_to is not None:
+        require(_SHARED, check_text(query.granted_to, "granted_to"))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
@@ -255,12 +268,31 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     return conditions, parameters
 
 
+def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
+    """What is asked of a session's status, which is that of ``status_at``."""
+    if query.updated_before is not None:
+        require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
+    status, given = _SLOT.format("status"), []
+    if query.at is not None:  # as JSON: what is null, for never, sorts behind every time
+        given = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
+        words = ", ".join("?" * (len(given) - 1))
+        is_over = f"{_SLOT.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"
+        if query.unswept:
+            require(is_over, *given)
+        status = f"CASE WHEN {is_over} THEN '\"expired\"' ELSE {status} END"
+    if query.status is not None:
+        require(f"{status} = ?", *given, canonical(check_text(query.status, "status")))
+    if query.without:
+        unwanted = [canonical(check_text(word, "status")) for word in query.without]
+        require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *given, *unwanted)
+
+
 def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
 
 
-def _events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
-    """Events from rows in order; the rows of an event stand together.
+def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+    """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
 
     Raises:
         CorruptEvent: A row is not one that a store wrote.

@@ -15,6 +15,7 @@ from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
+from ledger.model.lifetime import check_open
 from ledger.model.upcast import Upcaster
 from ledger.stores import sqlite_read as read
 from ledger.stores.checks import Standing, by_session, check_expected, conflict, take_over
@@ -36,6 +37,9 @@ _SET_SLOT = (
     "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     "version = excluded.version, event_id = excluded.event_id, event_seq = excluded.event_seq, value = excluded.value"
+)
+_LIFETIME = (
+    "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
 )
 _REMOVE_SLOT = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
 _FIND_EVENT = (
@@ -77,7 +81,8 @@ def append(
         now: Time of recording; an earlier one than the session's last is moved up to that.
 
     Raises:
-        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, InvalidInput: Before anything was written.
+        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Before anything was
+            written.
     """
     head = heads.pop(session_id, None)
     if head is None or expected_version not in (ANY_VERSION, head[2]):
@@ -88,6 +93,9 @@ def append(
             return Appended(session_id, version, event.event_id, replayed=True)
     version, owner = (0, None) if head is None else (head[2], head[0])
     user_id = check_expected(session_id, version, owner, event, expected_version)
+    if event.while_open and head is not None:
+        lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
+        check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
     recorded_at = to_micros(now)
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None

@@ -3,8 +3,11 @@
 -- Grain:  (session_id, created_at).
 -- Inputs: session_events, session_fields. Sessions created at @created_from or later and before @created_until, and in
 --         the order of the list after (@before, @before_id), are given, @at_most of them. @user_id is their owner, empty
---         for any. @wanted are values that must stand in a session's slots, as field/key/value, in JSON.
--- Cost:   the days between, which are constants; without @wanted values are not read.
+--         for any; @updated_before is later than the last event of each. @wanted are values that must stand in a
+--         session's slots, as field/key/value, in JSON, or of a grant as field/key/. @status is the status at @at_time,
+--         empty for any, as it is in the field or as an expires_at that has come says; @unwanted are those that none
+--         has; with @unswept only sessions are given whose field does not say yet that they are expired.
+-- Cost:   the days between, which are constants.
 -- Twin:   ledger/stores/sqlite_read.py (sessions).
 -- Test:   tests/contract/test_bigquery.py
 WITH
@@ -16,20 +19,47 @@ WITH
       AND (created_at < @before OR (created_at = @before AND session_id < @before_id))
       AND (@user_id = '' OR user_id = @user_id)
     GROUP BY created_at, session_id
+    HAVING MAX(recorded_at) < @updated_before
+  ),
+  lifetimes AS (
+    SELECT
+      created_at,
+      session_id,
+      MAX(IF(field = 'status', JSON_VALUE(value), NULL)) AS status,
+      MAX(IF(field = 'expires_at', JSON_VALUE(value), NULL)) AS expires_at
+    FROM `${project}.${dataset}.session_fields`
+    WHERE created_at >= @created_from
+      AND created_at < @created_until
+      AND field IN ('expires_at', 'status')
+    GROUP BY created_at, session_id
+  ),
+  statuses AS (
+    SELECT
+      created_at,
+      session_id,
+      IFNULL(expires_at <= @at_time, FALSE)
+        AND IFNULL(status, '') NOT IN ('completed', 'failed', 'expired', 'archived', 'deleted') AS is_over,
+      status
+    FROM lifetimes
   ),
   matches AS (
     SELECT created_at, session_id, COUNT(*) AS met
     FROM `${project}.${dataset}.session_fields`
     WHERE created_at >= @created_from
       AND created_at < @created_until
-      AND field IN ('attribute', 'session_type', 'status', 'tag')
+      AND field IN ('attribute', 'grant', 'session_type', 'tag')
       AND ARRAY_LENGTH(@wanted) > 0
-      AND CONCAT(field, '/', key, '/', TO_JSON_STRING(value)) IN UNNEST(@wanted)
+      AND (field != 'grant' OR JSON_VALUE(value) IN ('read', 'write'))
+      AND CONCAT(field, '/', key, '/', IF(field = 'grant', '', TO_JSON_STRING(value))) IN UNNEST(@wanted)
     GROUP BY created_at, session_id
   )
 SELECT heads.session_id, heads.created_at
 FROM heads
 LEFT JOIN matches ON matches.created_at = heads.created_at AND matches.session_id = heads.session_id
+LEFT JOIN statuses ON statuses.created_at = heads.created_at AND statuses.session_id = heads.session_id
 WHERE IFNULL(matches.met, 0) = ARRAY_LENGTH(@wanted)
+  AND (@status = '' OR IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) = @status)
+  AND IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) NOT IN UNNEST(@unwanted)
+  AND (NOT @unswept OR IFNULL(statuses.is_over, FALSE))
 QUALIFY ROW_NUMBER() OVER (ORDER BY heads.created_at DESC, heads.session_id DESC) <= @at_most
 ORDER BY heads.created_at DESC, heads.session_id DESC

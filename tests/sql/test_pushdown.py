@@ -28,14 +28,25 @@ SECOND, THIRD = DAY + timedelta(days=1), DAY + timedelta(days=2)
 SPAN = {"created_from": SECOND, "created_until": THIRD}
 OF_DAY = {"session_id": "s1", "first_day": SECOND, "next_day": THIRD}
 STATES = {**SPAN, "at_version": LAST_VERSION, "with_messages": False}
-LISTED = {**SPAN, "before": THIRD, "before_id": "", "user_id": "ann", "at_most": 10}
+LISTED = {
+    **SPAN,
+    "before": THIRD,
+    "before_id": "",
+    "user_id": "ann",
+    "at_most": 10,
+    "updated_before": THIRD,
+    "status": "active",
+    "unwanted": ["deleted"],
+    "at_time": "2026-03-05T00:00:00.000000Z",
+    "unswept": False,
+}
 BOTH = ("created_at", "session_id")
 #: Statements over session_events with their parameters, and the columns that are filtered at each of their scans.
 STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("read_states", {**STATES, "session_ids": ["s1"], "at_version": 3, "with_messages": True}, BOTH),
     ("read_states", {**STATES, "session_ids": ["s1", "s4"]}, BOTH),
     ("list_sessions", {**LISTED, "wanted": []}, ("created_at",)),
-    ("list_sessions", {**LISTED, "wanted": ['status//"active"', "tag/x/true"]}, ("created_at",)),
+    ("list_sessions", {**LISTED, "wanted": ['session_type//"x"', "tag/x/true"]}, ("created_at",)),
     ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
     ("known_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
     ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),

@@ -15,6 +15,7 @@ from ledger.errors import LedgerError
 CODES = {
     "LedgerError": "ledger_error",
     "InvalidInput": "invalid_input",
+    "SessionEnded": "session_ended",
     "SessionNotFound": "session_not_found",
     "PermissionDenied": "permission_denied",
     "WrongExpectedVersion": "wrong_expected_version",
@@ -75,6 +76,7 @@ def test_a_missing_extra_is_an_import_error_too():
         errors.OutcomeUnknown("m", session_id="s", event_id="e"),
         errors.ValueTooLarge("m", size=9, limit=8),
         errors.CorruptEvent("m", session_id="s", version=4),
+        errors.SessionEnded("m", session_id="s", status="expired"),
         errors.SessionNotFound("m", session_id="s"),
     ],
     ids=repr,

@@ -158,7 +158,7 @@ def test_several_fields_are_set_in_one_event(ledger, sid):
 
 
 def test_none_takes_a_field_away(ledger, sid):
-    ledger.update_session(sid, {"title": "T", "summary": "S", "expires_at": START})
+    ledger.update_session(sid, {"title": "T", "summary": "S", "expires_at": START + timedelta(days=9)})
     ledger.update_session(sid, {"title": None, "expires_at": None})
     ledger.update_summary(sid, None)
     session = ledger.get_session(sid)
@@ -289,7 +289,7 @@ def test_a_difference_names_what_changed(ledger, sid):
     ledger.add_message(sid, "user", "hi", message_id="m")
     found = {it.field: (it.before and it.before.value, it.after and it.after.value) for it in ledger.diff(sid, 2)}
     assert found == {"title": ("a", "b"), "summary": ("s", None), "message": (None, {"content": "hi", "role": "user"})}
-    assert [it.field for it in ledger.diff(sid, 0, 1)] == ["question", "status"]
+    assert [it.field for it in ledger.diff(sid, 0, 1)] == ["expires_at", "question", "status"]
     assert ledger.diff(sid, 4) == []
     assert [it.before.value for it in ledger.diff(sid, 3, 2) if it.before] == ["b"]
 

@@ -13,8 +13,8 @@ from ledger import Page
 NAMES = """
 ANY_VERSION Appended CapabilityMissing Change ConfigurationError CorruptEvent Difference IdempotencyConflict Interval
 InvalidInput LedgerError Message MissingExtra NewEvent OutcomeUnknown Page PermissionDenied RecordedChange
-RecordedEvent Session SessionLedger SessionManagerV2 SessionNotFound StoreError StoreRejected StoreUnavailable ToolCall
-UpcastMissing ValueTooLarge Written WrongExpectedVersion __version__
+QueryStatistics RecordedEvent Session SessionEnded SessionLedger SessionManagerV2 SessionNotFound StoreError
+StoreRejected StoreUnavailable ToolCall UpcastMissing ValueTooLarge Written WrongExpectedVersion __version__
 """
 HEAVY = {
     "google",
