@@ -113,7 +113,12 @@ CREATE TABLE relay_aside (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS)
+# What is shared with a user is found by that user.
+_GRANTS = """
+CREATE INDEX session_state_grants ON session_state (key) WHERE field = 'grant';
+"""
+
+MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS, _GRANTS)
 
 
 def migrate(

@@ -27,6 +27,9 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({"attributes": {"n": "1"}}, [], (50,)),
     ({"attributes": {"null": None, "n": 0}}, [0, 3, 6, 9], (50,)),
     ({"attributes": {"missing": None}}, [], (50,)),
+    ({"granted_to": "eve"}, [1, 6], (50, 1)),
+    ({"granted_to": "eve", "user_id": "ada"}, [1], (50,)),
+    ({"granted_to": "ada"}, [], (50,)),
     ({"created_from": START + 3 * MINUTE}, range(2, 12), (50,)),
     ({"created_until": START + 3 * MINUTE}, range(2), (50, 1)),
     ({"created_from": START + 3 * MINUTE, "created_until": START + 5 * MINUTE}, [2, 3], (50, 1)),
@@ -50,6 +53,8 @@ def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
             changes.append(Change("tag", "hot", True))
         if number % 5 == 0:
             changes.append(Change("session_type", value="chat"))
+        if number in (1, 6):
+            changes.append(Change("grant", "eve", "read" if number == 1 else "write"))
         begin(store, session_id, *changes, user_id="ada" if number < 6 else "bob:é")
     return ids
 
@@ -79,8 +84,12 @@ class SessionsContract(Harness):
         fill(store, clock, 5)
         store.append("s:00", event(99, Change("tag", "hot", removed=True), Change("status", value="failed")))
         store.append("s:01", event(99, Change("tag", "hot", True), Change("attribute", "n", 7)))
+        store.append("s:02", event(99, Change("grant", "eve", "read")))
+        store.append("s:02", event(98, Change("grant", "eve", "write")))
+        store.append("s:01", event(98, Change("grant", "eve", removed=True)))
         assert listed(store, SessionQuery(tag="hot")) == ["s:04", "s:01"]
         assert listed(store, SessionQuery(status="failed")) == ["s:00"]
+        assert listed(store, SessionQuery(granted_to="eve")) == ["s:02"]
         assert listed(store, SessionQuery(attributes={"n": 7})) == ["s:01"]
         assert listed(store, SessionQuery(attributes={"n": 1})) == ["s:04"]
 
@@ -104,6 +113,7 @@ class SessionsContract(Harness):
         bad: list[dict[str, Any]] = [
             *({"user_id": 5}, {"user_id": ""}, {"user_id": "\ud800"}, {"tag": ["x"]}, {"status": 5}),
             *({"attributes": ["n"]}, {"attributes": {5: 1}}, {"attributes": {"\ud800": 1}}, {"attributes": {"n": {1}}}),
+            *({"granted_to": 5}, {"granted_to": ""}),
             *({"session_type": b"x"}, {"created_from": datetime(2026, 1, 1)}, {"created_until": "now"}),  # noqa: DTZ001
         ]
         refusals(InvalidInput, bad, lambda it: store.sessions(SessionQuery(**it)))

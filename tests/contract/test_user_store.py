@@ -1,0 +1,122 @@
+"""One user's view of a store keeps the contract; where it goes beyond one user, that is not there or denied."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from ledger import Change, InvalidInput, PermissionDenied
+from ledger.stores.base import Capabilities, EventStore, SessionQuery
+from ledger.stores.sqlite import SqliteStore
+from ledger.stores.two_tier import TwoTierStore
+from ledger.stores.user_store import UserStore
+from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract, StoreMachine, event, recorded
+from ledger.testing.harness import Refused, begin, events_of, listed
+from ledger.testing.sessions import CRITERIA, fill
+from ledger.warehouse.duckdb import DuckDBWarehouse
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DuckDB warehouse without rows."""
+    path = tmp_path_factory.mktemp("warehouse") / "empty.duckdb"
+    DuckDBWarehouse(path).create()
+    return path
+
+
+class OfOneUser(StoreContract):
+    """The contract from the side of its user ada; three tests have another user as well, and end differently."""
+
+    capabilities = Capabilities(
+        compare_and_append=True,
+        gapless_versions=True,
+        hash_chain=True,
+        backup=False,
+        commit_order=False,
+        max_changes=1000,
+        max_event_bytes=8_000_000,
+    )
+
+    @pytest.fixture
+    def opened(self) -> Iterator[ExitStack]:
+        with ExitStack() as opened:
+            yield opened
+
+    def lacks(self, capability: str, use: Callable[[], object]) -> bool:
+        """What a view is without is denied: the store behind has it, for whoever may see everybody's sessions."""
+        if getattr(self.capabilities, capability):
+            return False
+        with pytest.raises(PermissionDenied):
+            use()
+        return True
+
+    def test_the_owner_never_changes(self, store: EventStore, refused: Refused) -> None:
+        begin(store, user_id="ada")
+        refused(PermissionDenied, lambda: store.append("s", event(1, user_id="bob")), "their own only")
+        refused(PermissionDenied, lambda: begin(store, "other", user_id="bob"), "their own only")
+        store.append("s", event(2, user_id="ada"))
+        assert {it.user_id for it in events_of(store)} == {"ada"}
+
+    def test_owner_and_creation_time_are_one_for_a_session(self, store: EventStore, refused: Refused) -> None:
+        first, second = recorded(1, 1, [Change("title", value="a")]), [Change("title", value="b")]
+        refused(PermissionDenied, lambda: store.ingest([first, recorded(2, 2, second, user_id="bob")]), "their own")
+        later = recorded(2, 2, second, created_at=START + timedelta(days=1))
+        refused(InvalidInput, lambda: store.ingest([first, later]), "never change")
+        assert store.ingest([first]) == 1
+
+    def test_sessions_are_listed_by_every_criterion_newest_first(self, store: UserStore, clock: SetClock) -> None:
+        ids = fill(store._store, clock, 12)  # six are bob's
+        for criteria, numbers, limits in CRITERIA:
+            expected = [ids[number] for number in reversed(list(numbers)) if number < 6]
+            for limit in limits:
+                assert listed(store, SessionQuery(**criteria), limit) == expected, f"{criteria} at limit {limit}"
+
+
+class TestUserStore(OfOneUser):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path, clock: SetClock, opened: ExitStack) -> OpenStore:
+        def open_store(name: str) -> EventStore:
+            ids = CountedIds(sum(name.encode()) * 1000)
+            store = SqliteStore(tmp_path / f"{name}.db", clock=clock, ids=ids, synchronous="NORMAL")
+            return UserStore(opened.enter_context(closing(store)), "ada")
+
+        return open_store
+
+
+class TestUserStoreOverTwoTiers(OfOneUser):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path, clock: SetClock, opened: ExitStack, empty: Path) -> OpenStore:
+        def open_store(name: str) -> EventStore:
+            ids = CountedIds(sum(name.encode()) * 1000)
+            local = SqliteStore(tmp_path / f"{name}.db", clock=clock, ids=ids, synchronous="NORMAL")
+            return UserStore(opened.enter_context(closing(TwoTierStore(local, lambda: DuckDBWarehouse(empty)))), "ada")
+
+        return open_store
+
+
+class UserMachine(StoreMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.behind: SqliteStore | None = None
+
+    def open(self, clock: SetClock) -> EventStore:
+        if self.behind is None:
+            self.behind = SqliteStore(Path(self.folder.name) / "l.db", clock=clock, synchronous="NORMAL")
+        return UserStore(self.behind, "ada")
+
+    def teardown(self) -> None:
+        super().teardown()
+        if self.behind is not None:
+            self.behind.close()
+        self.folder.cleanup()
+
+
+TestUserMachine = UserMachine.TestCase
+TestUserMachine.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
