@@ -17,10 +17,12 @@ from ledger.sdk.access import Access
 from ledger.sdk.facets import Facets
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.sdk.messages import Messages
+from ledger.sdk.subscriptions import Subscriptions
+from ledger.sdk.timetravel import TimeTravel
 from ledger.stores.base import SessionQuery
 
 
-class SessionLedger(Messages, Facets, Lifecycle, Access):
+class SessionLedger(Messages, Facets, Lifecycle, Access, TimeTravel, Subscriptions):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call

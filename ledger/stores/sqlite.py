@@ -241,6 +241,11 @@ class SqliteStore:
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
+    def last_seq(self) -> int:
+        """The ``seq`` of the last row; see ``EventStore.last_seq``."""
+        with self._reader() as connection:
+            return read.last_seq(connection)
+
     def outbox(self, warehouse: str) -> SqliteOutbox:
         """The store as the outbox of a relay to a warehouse, which its URL names."""
         return SqliteOutbox(

@@ -135,6 +135,10 @@ class TwoTierStore:
         """Raw rows of the embedded store in the order of their commits; see ``EventStore.rows_after``."""
         return self._local.rows_after(seq, limit, max_bytes=max_bytes)
 
+    def last_seq(self) -> int:
+        """The ``seq`` of the embedded store's last row; see ``EventStore.last_seq``."""
+        return self._local.last_seq()
+
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the embedded store; see ``EventStore.backup``."""
         self._local.backup(path)

@@ -1,0 +1,159 @@
+"""What it takes to bring one session to a state of another, or back to a state of its own: as changes, in few events.
+
+Readers order some fields (messages, tool calls, queries, scores) by the version of their last write, and what one event
+wrote by key. So copies keep their order only where an event takes them in the order of their keys: where the next one
+has a lower key, the next event begins. Ids that are made for a caller count up, so that is rare.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ledger.model.events import ROW_BYTES, Change
+from ledger.model.fields import check_change
+from ledger.model.fold import State, Written
+from ledger.model.lifetime import CLOSED
+from ledger.model.values import canonical
+
+#: The status of a session whose copying has begun and is not finished.
+COPYING = "copying"
+#: Of one session and no other: who may see it, where it comes from, what came of it, how long it lives.
+OWN = frozenset({"grant", "lineage", "child", "expires_at"})
+#: Fields whose keys readers see in the order in which they were written.
+_ORDERED = ("message", "query", "score")
+
+Slot = tuple[str, str]
+
+
+class Sized(NamedTuple):
+    """A change, and the bytes that it takes in an event."""
+
+    change: Change
+    size: int
+
+
+class Plan(NamedTuple):
+    """Changes: those whose order is no matter, and sequences of which each must be written in its order."""
+
+    free: list[Sized]
+    ordered: list[list[Sized]]
+
+
+def sized(change: Change) -> Sized:
+    """A change that a caller made, with its bytes.
+
+    Raises:
+        InvalidInput: It cannot be recorded.
+    """
+    value = check_change(change.field, change.key, change.value, change.removed)
+    return _sized(change, None if change.removed else canonical(value, change.field))
+
+
+def to_copy(source: State) -> Plan:
+    """What a copy of a session's state holds.
+
+    Left out are status (see ``status_of_copy``), what is of the source alone (``OWN``), and erased values, which nobody
+    has any more.
+    """
+    sequences = _sequences(source)
+    in_order = {slot for sequence in sequences for slot in sequence}
+    free = [slot for slot in source if slot not in in_order and slot[0] not in OWN and slot[0] != "status"]
+    return Plan(_set_each(free, source), [_set_each(sequence, source) for sequence in sequences])
+
+
+def lacking(plan: Plan, have: State) -> Plan:
+    """The changes of a plan to slots that a state does not have."""
+    rest = [
+        [it for it in items if (it.change.field, it.change.key) not in have] for items in (plan.free, *plan.ordered)
+    ]
+    return Plan(rest[0], rest[1:])
+
+
+def status_of_copy(source: State) -> str | None:
+    """The status of a session that goes on from a state: an end that belonged to the source is not the copy's."""
+    written = source.get(("status", ""))
+    if written is None or written.text is None:
+        return None
+    status: str = written.value
+    return "active" if status in (*CLOSED, COPYING) else status
+
+
+def to_rewind(now: State, then: State) -> Plan:
+    """What brings a session back to an earlier state of its own.
+
+    What is of the session and not of its content stays: ``OWN``, and a status that closes it. Where something in an
+    order was removed or written anew since, it and all that came behind it are written again, in their order. A value
+    that was erased since cannot be brought back: its slot is taken away, unless it is as it was.
+    """
+    sequences = _sequences(then)
+    in_order = {slot for sequence in sequences for slot in sequence}
+    free = []
+    for slot in now:
+        held = then.get(slot)
+        lost = held is not None and held.text is None and now[slot].text is not None
+        if (held is None or lost) and slot[0] not in OWN:
+            free.append(_sized(Change(*slot, removed=True), None))
+    for slot, held in then.items():
+        stays = slot in in_order or slot[0] in OWN or (slot[0] == "status" and held.value in (*CLOSED, COPYING))
+        if not stays and held.text is not None and (slot not in now or now[slot].text != held.text):
+            free.append(_set(slot, held))
+    return Plan(free, [_from_first_moved(sequence, now, then) for sequence in sequences])
+
+
+def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Change]]:
+    """The changes of a plan as few events, none longer than both bounds; a change larger than that is alone."""
+    queues = [deque(plan.free), *map(deque, plan.ordered)]
+    while any(queues):
+        portion: list[Change] = []
+        size = 0
+        for number, queue in enumerate(queues):
+            last: str | None = None
+            while queue:
+                change, more = queue[0]
+                is_full = len(portion) >= max_changes or size + more > max_bytes
+                if (is_full and portion) or (number and last is not None and change.key <= last):
+                    break
+                last = change.key
+                portion.append(queue.popleft().change)
+                size += more
+        yield portion
+
+
+def _sequences(state: State) -> list[list[Slot]]:
+    """The slots of a state that readers see in an order, in that order; a tool call has the place of its definition."""
+    found: dict[str, dict[str, Slot]] = {}
+    for slot in state:
+        field, key = slot
+        if field in (*_ORDERED, "tool_call"):
+            found.setdefault(field, {})[key] = slot
+        elif field == "tool_call_status":
+            found.setdefault("tool_call", {}).setdefault(key, slot)
+    return [sorted(slots.values(), key=lambda slot: (state[slot].version, slot[1])) for slots in found.values()]
+
+
+def _from_first_moved(sequence: Sequence[Slot], now: Mapping[Slot, Written], then: State) -> list[Sized]:
+    """What of a sequence must be written so that it stands in its order again."""
+    place: tuple[int, str] | None = None
+    for index, slot in enumerate(sequence):
+        if then[slot].text is None:
+            continue
+        held = now.get(slot)
+        if held is None or held.text != then[slot].text or (place is not None and (held.version, slot[1]) <= place):
+            return _set_each(sequence[index:], then)
+        place = held.version, slot[1]
+    return []
+
+
+def _set_each(slots: Sequence[Slot], state: State) -> list[Sized]:
+    """What sets slots to what they are in a state, but for erased ones."""
+    return [_set(slot, state[slot]) for slot in slots if state[slot].text is not None]
+
+
+def _set(slot: Slot, written: Written) -> Sized:
+    return _sized(Change(*slot, written.value), written.text)
+
+
+def _sized(change: Change, text: str | None) -> Sized:
+    return Sized(change, len(f"{change.key}{text or ''}".encode()) + ROW_BYTES)
