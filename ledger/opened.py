@@ -13,6 +13,7 @@ from ledger.stores.base import EventStore
 from ledger.stores.urls import open_store
 
 if TYPE_CHECKING:
+    from ledger.profiles import Profile
     from ledger.relay.attached import AttachedWarehouse
 
 DEFAULT_URL = "sqlite:///ledger.db"
@@ -48,6 +49,8 @@ class OpenLedger:
         self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
         self._clock = clock
         self._ids = ids
+        self._profiles: dict[str | None, Profile] = {}  # by session_type
+        self._titled: set[str] = set()  # sessions that have a title, as far as is remembered
         relay = relay or os.environ.get("LEDGER_RELAY") or "off"
         if relay not in RELAYS:
             raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")

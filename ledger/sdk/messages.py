@@ -7,9 +7,16 @@ from typing import Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import Appended, Change, Envelope
+from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.session import Message
+from ledger.model.values import check_text
 from ledger.sdk.recorder import Recorder
+
+#: Characters of a title that is taken from a message.
+TITLE_CHARACTERS = 80
+#: Sessions of which this ledger remembers that they have a title.
+_TITLED = 4096
 
 
 class Messages(Recorder):
@@ -30,7 +37,7 @@ class Messages(Recorder):
         payload: Any = None,
         **envelope: Unpack[Envelope],
     ) -> Appended:
-        """Add a message at the end of the conversation.
+        """Add a message at the end of the conversation. A session without a title gets one from a user's message.
 
         Args:
             role: system, developer, user, assistant, tool or function.
@@ -50,7 +57,35 @@ class Messages(Recorder):
         value = {"role": role, "content": content, **{part: it for part, it in optional.items() if it is not None}}
         event_id = self._event_id(session_id, envelope)
         change = Change("message", event_id if message_id is None else message_id, value)
-        return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
+        title = _title_of(content) if role == "user" else None
+        # One that is sent again may have brought the title: that is worked out from the state there was then.
+        if title is None or (session_id in self._titled and "event_id" not in envelope):
+            return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
+
+        def changes(state: State) -> list[Change]:
+            return [change] if ("title", "") in state else [change, Change("title", "", title)]
+
+        appended = self._derive(session_id, "message.added", changes, envelope, event_id=event_id)
+        if len(self._titled) >= _TITLED:
+            self._titled.clear()
+        self._titled.add(session_id)
+        return appended
+
+    def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> Appended:
+        """Take a message out of the conversation; the history keeps it.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            InvalidInput: It has no such message.
+        """
+        check_text(message_id, "message_id")
+        resent = self._resent(session_id, "message.removed", envelope)
+        if resent is not None:
+            return resent
+        if ("message", message_id) not in self._state_at(session_id, None):
+            raise InvalidInput(f"Session {session_id} has no message {message_id}; nothing was written.")
+        change = Change("message", message_id, removed=True)
+        return self._append(session_id, "message.removed", [change], envelope)
 
     def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100
@@ -73,3 +108,16 @@ class Messages(Recorder):
         if not page:
             self._require(session_id)
         return page
+
+
+def _title_of(content: Any) -> str | None:
+    """The first line of a message's text, shortened; None where it has none."""
+    if isinstance(content, list | tuple):  # parts, as the chat APIs have them
+        content = next(
+            (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)), None
+        )
+    if not isinstance(content, str):
+        return None
+    line = next((line for line in content.splitlines() if line.strip()), "")
+    words = " ".join(line.split())
+    return (words if len(words) <= TITLE_CHARACTERS else words[: TITLE_CHARACTERS - 1].rstrip() + "…") or None

@@ -131,7 +131,7 @@ class Recorder(OpenLedger):
             raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
         event = NewEvent(
             event_type,
-            changes,
+            self._fit(session_id, changes) if self._profiles else changes,
             event_id or self._event_id(session_id, envelope, user_id),
             envelope.get("actor"),
             envelope.get("occurred_at"),
@@ -142,6 +142,23 @@ class Recorder(OpenLedger):
         )
         return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
 
+    def _fit(self, session_id: str, changes: Sequence[Change]) -> Sequence[Change]:
+        """The changes of an event, its attributes as the profile of the session's type has them."""
+        if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
+            return changes
+        named = [change.value for change in changes if (change.field, change.removed) == ("session_type", False)]
+        if not named and (session := self._get(session_id)) is not None:
+            named = [session.session_type]
+        profile = self._profiles.get(named[0]) if named else None
+        return changes if profile is None else [profile.fit(change) for change in changes]
+
+    def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Attributes to look for, as the profile of the type has them."""
+        profile = self._profiles.get(session_type)
+        return (
+            attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)
+        )
+
     def _derive(
         self,
         session_id: str,
@@ -149,10 +166,11 @@ class Recorder(OpenLedger):
         changes: Callable[[State], list[Change]],
         envelope: Envelope,
         *,
+        event_id: str | None = None,
         while_open: bool = True,
     ) -> Appended:
         """Append what ``changes`` makes of the session's state, on exactly that state."""
-        event_id = self._event_id(session_id, envelope)
+        event_id = event_id or self._event_id(session_id, envelope)
         recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
             before = self._state_at(session_id, recorded - 1)

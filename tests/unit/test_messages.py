@@ -1,0 +1,77 @@
+"""Messages: titles that come of them, and messages that are taken out."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger import InvalidInput, SessionLedger, SessionNotFound
+from ledger.testing import CountedIds, SetClock
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=SetClock(), ids=CountedIds(1)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sid(ledger):
+    return ledger.create_session("ada")
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("Find books by  Oxford\nplease", "Find books by Oxford"),
+        ("\n \n second line", "second line"),
+        ("x" * 200, "x" * 79 + "…"),
+        ([{"type": "image"}, {"type": "text", "text": "look"}], "look"),
+        ({"any": "json"}, None),
+        ("   ", None),
+    ],
+)
+def test_the_first_message_of_a_user_gives_the_session_a_title(ledger, sid, content, title):
+    ledger.add_message(sid, "assistant", "How can I help?")
+    ledger.add_message(sid, "user", content)
+    assert ledger.get_session(sid).title == title
+
+
+def test_a_title_is_replaced_by_hand_and_by_no_message(ledger, sid):
+    ledger.add_message(sid, "user", "first")
+    ledger.add_message(sid, "user", "second")
+    assert ledger.get_session(sid).title == "first"
+    ledger.update_session(sid, {"title": "Mine"})
+    ledger.add_message(sid, "user", "third")
+    assert ledger.get_session(sid).title == "Mine"
+    named = ledger.create_session("ada", fields={"title": "Given"})
+    ledger.add_message(named, "user", "hello")
+    assert ledger.get_session(named).title == "Given"
+
+
+def test_another_ledger_on_the_file_leaves_the_title_alone(ledger, sid):
+    ledger.add_message(sid, "user", "first")
+    with SessionLedger(ledger.url, clock=SetClock(), ids=CountedIds(9)) as other:
+        other.add_message(sid, "user", "second")
+    assert ledger.get_session(sid).title == "first"
+
+
+def test_a_first_message_that_is_sent_again_is_recorded_once(ledger, sid):
+    first = ledger.add_message(sid, "user", "hello", event_id="m1")
+    with SessionLedger(ledger.url, clock=SetClock(), ids=CountedIds(9)) as other:
+        again = other.add_message(sid, "user", "hello", event_id="m1")
+    assert (again.version, again.replayed) == (first.version, True)
+    assert ledger.get_session(sid).version == 2
+
+
+def test_a_message_that_is_taken_out_stays_in_the_history(ledger, sid):
+    for number in range(3):
+        ledger.add_message(sid, "user", f"{number}", message_id=f"m{number}")
+    ledger.remove_message(sid, "m1", event_id="out")
+    assert [it.message_id for it in ledger.get_messages(sid)] == ["m0", "m2"]
+    assert ledger.get_session(sid, version=3, messages=True).messages[1].content == "1"
+    assert ledger.remove_message(sid, "m1", event_id="out").replayed
+    for unknown in ("m1", "never"):
+        with pytest.raises(InvalidInput, match="no message"):
+            ledger.remove_message(sid, unknown)
+    with pytest.raises(SessionNotFound):
+        ledger.remove_message("nobody", "m0")
