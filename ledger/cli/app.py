@@ -23,6 +23,8 @@ COMMANDS = {
     "set": "ledger.cli.writing",
     "message": "ledger.cli.writing",
     "tool": "ledger.cli.writing",
+    "grant": "ledger.cli.sharing",
+    "revoke": "ledger.cli.sharing",
     "show": "ledger.cli.reading",
     "list": "ledger.cli.reading",
     "history": "ledger.cli.reading",

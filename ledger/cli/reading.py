@@ -76,9 +76,11 @@ def show(
     "ledger list",
     "ledger list --user user123 --status completed --limit 5",
     "ledger list --attribute reward:=1.0 --since 2026-11-01",
+    "ledger list --user user456 --shared",
     into=COMMANDS,
 )
 @click.option("--user", "user_id", help="Of this user.")
+@click.option("--shared", is_flag=True, help="Those that others share with this user instead.")
 @click.option("--status", help="With this status.")
 @click.option("--type", "session_type", help="Of this type.")
 @click.option("--tag", help="With this tag.")
@@ -107,6 +109,7 @@ def list_(
     created_until: datetime | None,
     limit: int,
     after: str | None,
+    shared: bool,
 ) -> None:
     """List sessions that meet every criterion, newest first."""
     with opened(url) as ledger:
@@ -118,6 +121,7 @@ def list_(
             attributes=parse_pairs(attributes, "--attribute"),
             created_from=created_from,
             created_until=created_until,
+            shared=shared,
             after=after,
             limit=limit,
         )

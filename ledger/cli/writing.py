@@ -34,7 +34,8 @@ with_file = click.option(
 )
 
 
-def _envelope(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
+def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
+    """What ``with_envelope`` takes, as the SDK does."""
     envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
     if expected_version is None:
         del envelope["expected_version"]
@@ -116,7 +117,7 @@ def new(
     if attributes:
         fields["attribute"] = parse_pairs(attributes, "--attribute")
     with opened(url, create=True) as ledger:
-        envelope = _envelope(None, event_id, None)
+        envelope = envelope_of(None, event_id, None)
         made = ledger.create_session(user or default_user(), question, fields=fields, session_id=session_id, **envelope)
     if as_json:
         print_json({"session_id": made})
@@ -168,7 +169,7 @@ def set_(
     else:
         change = parse_value(field, _text_of(value, source, "VALUE"), as_json=json_value)
     with opened(url) as ledger:
-        print_appended(_set(ledger, session_id, field, key, change, remove, _envelope(**envelope)), as_json)
+        print_appended(_set(ledger, session_id, field, key, change, remove, envelope_of(**envelope)), as_json)
 
 
 def _set(
@@ -237,7 +238,7 @@ def message(
             token_count=token_count,
             processing_time_ms=processing_time_ms,
             metadata=None if metadata is None else parse_json(metadata, "--metadata"),
-            **_envelope(expected_version, event_id, actor),
+            **envelope_of(expected_version, event_id, actor),
         )
     print_appended(appended, as_json)
 
@@ -280,5 +281,5 @@ def tool(
         text = text_of(result_from.read_bytes(), "the result") if result_from else str(result)
         extra["result"] = parse_json(text, "the result")
     with opened(url) as ledger:
-        appended = ledger.update_tool_call_status(session_id, name, status, **extra, **_envelope(**envelope))
+        appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope_of(**envelope))
     print_appended(appended, as_json)

@@ -17,6 +17,7 @@ from ledger.model.instants import from_text, to_text
 from ledger.model.values import check_text
 
 TOOL_STATUSES = ("pending", "running", "completed", "failed")
+ACCESS = ("read", "write")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 #: Columns of every row: they are set when the session begins and never change.
 FIXED = ("session_id", "user_id", "created_at", "updated_at", "version")
@@ -135,7 +136,7 @@ FIELDS: Mapping[str, Field] = _fields(
     Field("result", True, "any JSON", _any),
     Field("attribute", True, "any JSON", _any),
     Field("tag", True, "true", _true),
-    Field("grant", True, "read or write", _one_of("read", "write")),
+    Field("grant", True, "read or write", _one_of(*ACCESS)),
     Field("child", True, "{version, kind}", _object_with(version=_any, kind=_text)),
     Field("score", True, "{name, value, source, comment}", _object_with(name=_text, value=_any)),
 )
