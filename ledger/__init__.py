@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ledger.aio import AsyncSessionLedger
     from ledger.errors import (
         CapabilityMissing,
         ConfigurationError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "ledger.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
         *("CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict", "InvalidInput"),
         *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionEnded", "SessionNotFound"),
@@ -53,6 +55,7 @@ _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names
 __all__ = [
     "ANY_VERSION",
     "Appended",
+    "AsyncSessionLedger",
     "CapabilityMissing",
     "Change",
     "ConfigurationError",
