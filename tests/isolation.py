@@ -84,6 +84,8 @@ ODD: dict[str, list[Any]] = {
     "updates": [{"nope": 1}, {"status": "deleted"}],
     "user_id": ["", "ada"],
 }
+#: What is given to every call that takes it, or the call would wait for ever.
+ALWAYS: dict[str, Any] = {"timeout": 0}
 #: Of a connection and not of sessions.
 NOT_CALLED = {"open", "close"}
 #: Parameters that are the id of a session which the call begins: that an id is taken cannot be hidden, all else can.
@@ -158,9 +160,9 @@ def calls_of(kind: type[Any], method: str, envelopes: list[dict[str, Any]]) -> l
     for reaches in sessions or [None]:
         rest = [it for it in parameters if it.name != reaches and it.kind is not inspect.Parameter.VAR_KEYWORD]
         needed = {
-            it.name: OWN if it.name in sessions else _argument(method, it)
+            it.name: OWN if it.name in sessions else ALWAYS[it.name] if it.name in ALWAYS else _argument(method, it)
             for it in rest
-            if it.default is it.empty or it.kind is inspect.Parameter.VAR_POSITIONAL
+            if it.default is it.empty or it.kind is inspect.Parameter.VAR_POSITIONAL or it.name in ALWAYS
         }
         variants = [needed]
         for it in rest:

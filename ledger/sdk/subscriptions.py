@@ -72,16 +72,18 @@ class Subscription(Iterator[Delivery]):
         self._wanted = wanted
         self._timeout = timeout
         self._upcast = Upcaster()
-        self._ready: deque[Delivery] = deque()
+        self._ready: deque[list[Row]] = deque()  # the rows of each event
         self._closed = threading.Event()
 
     def __next__(self) -> Delivery:
         begun, pause = time.monotonic(), _SOONEST
         while not self._closed.is_set():
             if self._ready or self._look():
-                delivery = self._ready.popleft()
-                self.position = delivery.seq
-                return delivery
+                rows = self._ready[0]  # it stays there where it cannot be read: nothing is passed over in silence
+                (event,) = events_of([row[1:] for row in rows], self._upcast)
+                self.position = rows[-1][0]
+                del self._ready[0]
+                return Delivery(self.position, event)
             left = _LATEST if self._timeout is None else begun + self._timeout - time.monotonic()
             if left <= 0:
                 break
@@ -108,17 +110,21 @@ class Subscription(Iterator[Delivery]):
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
             # Where none are shown, as to a user who may see no others, all up to there were looked at.
             self._read = rows[-1][0] if rows else upto
-            self._ready.extend(self._deliveries(rows))
+            for _, of_event in groupby(rows, key=lambda row: (row[1], row[3])):
+                if self._wanted.has((event := list(of_event))[0]):
+                    self._ready.append(event)
         if not self._ready:
             self.position = self._read
         return bool(self._ready)
 
-    def _deliveries(self, rows: Sequence[Row]) -> Iterator[Delivery]:
-        for _, of_event in groupby(rows, key=lambda row: (row[1], row[3])):
-            found = list(of_event)
-            if self._wanted.has(found[0]):
-                (event,) = events_of([row[1:] for row in found], self._upcast)
-                yield Delivery(found[-1][0], event)
+    def _begin_with(self, last: int) -> bool:
+        """Read on to the end, and leave only the newest so many; whether they are so many."""
+        newest: deque[list[Row]] = deque(maxlen=last)
+        while self._look():
+            newest.extend(self._ready)
+            self._ready.clear()
+        self._ready = newest
+        return len(newest) == last
 
 
 class Subscriptions(Recorder):
@@ -198,12 +204,8 @@ class Subscriptions(Recorder):
         reach = last
         while True:
             start = self._end_of_event(max(0, end - reach))
-            found: deque[Delivery] = deque(maxlen=last)
-            subscription = Subscription(self.store, start, wanted, 0)
-            found.extend(subscription)
-            if len(found) == last or start == 0:
-                subscription._ready = found
-                subscription._timeout = timeout
+            subscription = Subscription(self.store, start, wanted, timeout)
+            if subscription._begin_with(last) or start == 0:
                 subscription.position = start
                 return subscription
             reach *= 4

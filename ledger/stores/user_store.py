@@ -71,7 +71,7 @@ class UserStore:
     @property
     def capabilities(self) -> Capabilities:
         """What the store can do, but for copying out everybody's sessions."""
-        return replace(self._store.capabilities, backup=False, commit_order=False)
+        return replace(self._store.capabilities, backup=False)
 
     @property
     def store_id(self) -> str:
@@ -169,12 +169,22 @@ class UserStore:
         return new
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Not offered: the rows of a store are everybody's.
+        """Raw rows of the sessions that the user sees now; see ``EventStore.rows_after``.
 
-        Raises:
-            PermissionDenied: Always.
+        ``seq`` counts everybody's rows: its gaps tell how much others write, and nothing else.
         """
-        raise self._everybodys("rows_after")
+        self._check_open()
+        while rows := self._store.rows_after(seq, limit, max_bytes=max_bytes):
+            sees = {session_id: self._sees(session_id, owner) for session_id, owner in {(it[1], it[9]) for it in rows}}
+            if visible := [row for row in rows if sees[row[1]]]:
+                return visible
+            seq = rows[-1][0]
+        return []
+
+    def last_seq(self) -> int:
+        """The ``seq`` of the store's last row, whosever that is; see ``EventStore.last_seq``."""
+        self._check_open()
+        return self._store.last_seq()
 
     def backup(self, path: Path) -> None:
         """Not offered: a copy of a store holds everybody's sessions.
@@ -262,6 +272,13 @@ class UserStore:
         granted = state.get(("grant", self.user_id))
         value = None if granted is None else granted.value
         return value if value in (READ, WRITE) else None
+
+    def _sees(self, session_id: str, owner: str) -> bool:
+        """Whether the user may see a session whose rows name this owner."""
+        if owner == self.user_id:
+            return True
+        found = self._store.state(session_id)
+        return found is not None and self._right(*found) is not None
 
     def _look(self, session_id: str) -> tuple[Head, State] | None:
         """The latest state of a session that the user may see."""

@@ -1,4 +1,4 @@
-"""The contract of rows_after: a relay reads the rows in the order of their commits. Declared by ``commit_order``."""
+"""The contract of rows_after and last_seq: rows in the order of their commits. Declared by ``commit_order``."""
 
 from __future__ import annotations
 
@@ -54,3 +54,11 @@ class CommitOrderContract(Harness):
             return
         bad: list[Any] = [-1, "0", 2**63, None]
         refusals(InvalidInput, bad, lambda it: store.rows_after(it, 10), "seq")
+
+    def test_the_last_seq_is_that_of_the_last_row(self, store: EventStore) -> None:
+        if self.lacks("commit_order", store.last_seq):
+            return
+        assert store.last_seq() == 0
+        begin(store, "a")
+        begin(store, "b", Change("title", value="x"), Change("tag", "t", True))
+        assert store.last_seq() == store.rows_after(0, 10)[-1][0]

@@ -46,6 +46,7 @@ class OpeningContract(Harness):
         }
         if self.capabilities.commit_order:
             uses["rows_after"] = lambda: store.rows_after(0, 1)
+            uses["last_seq"] = store.last_seq
         if self.capabilities.backup:
             uses["backup"] = lambda: store.backup(tmp_path / "copy")
         refusals(StoreRejected, uses, lambda name: uses[name](), "closed")

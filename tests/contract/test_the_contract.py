@@ -56,6 +56,9 @@ class PlainStore(SqliteStore):
     def rows_after(self, seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
         raise CapabilityMissing("This store has no order of commits.")
 
+    def last_seq(self) -> int:
+        raise CapabilityMissing("This store has no order of commits.")
+
     def backup(self, path: Path) -> None:
         raise CapabilityMissing("This store makes no backups.")
 

@@ -38,7 +38,7 @@ class OfOneUser(StoreContract):
         gapless_versions=True,
         hash_chain=True,
         backup=False,
-        commit_order=False,
+        commit_order=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

@@ -329,7 +329,6 @@ def test_a_view_ships_nothing_and_closing_it_leaves_the_warehouse_attached(tmp_p
 def test_what_shows_everybodys_rows_is_denied(ada: SessionLedger, sid: str, tmp_path: Path) -> None:
     store = ada.store
     for use in (
-        lambda: store.rows_after(0, 10),
         lambda: store.backup(tmp_path / "copy"),
         lambda: store.outbox("duckdb:///x"),
         lambda: store.path,
