@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ledger.errors import ConfigurationError, StoreError, StoreUnavailable
+from ledger.stores import forking  # noqa: F401 - registered first, it comes last: who writes here may yet commit
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +33,11 @@ _CONNECTING = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
 _FINDING = threading.Lock()
+_FORKING: list[DuckDBFile] = []
+#: Seconds that a fork waits for those who read or write.
+_FORK_PATIENCE = 5.0
+#: What was open when the process forked: a child never touches its parent's.
+_ABANDONED: list[object] = []
 
 
 class DuckDBFile:
@@ -48,6 +54,8 @@ class DuckDBFile:
         self._held: duckdb.DuckDBPyConnection | None = None
         self._depth = 0
         self._readers = 0  # connections that are open for reading only
+        self._lent = 0  # cursors of the held one, which are closed where that is
+        self._writers = 0  # threads that wait to hold it
 
     def hold(self, patience: float, pause: Callable[[float], None]) -> None:
         """Keep the file open for writing, until ``let_go`` was called as often.
@@ -58,18 +66,21 @@ class DuckDBFile:
         """
         with self._changed:
             # One process has a file open in one way: writing waits until no thread reads.
-            self._changed.wait_for(lambda: self._held is not None or not self._readers)
-            if self._held is None:
-                self._held = self._connect(patience, pause, read_only=False)
-            self._depth += 1
+            self._writers += 1
+            try:
+                self._changed.wait_for(lambda: self._held is not None or not self._readers)
+                if self._held is None:
+                    self._held = self._connect(patience, pause, read_only=False)
+                self._depth += 1
+            finally:
+                self._writers -= 1
+                self._changed.notify_all()
 
     def let_go(self) -> None:
         """Take back one ``hold``."""
         with self._changed:
             self._depth -= 1
-            if self._depth == 0 and self._held is not None:
-                self._held.close()
-                self._held = None
+            self._close_unused()
 
     @contextmanager
     def looking(self, patience: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -77,22 +88,49 @@ class DuckDBFile:
         import duckdb
 
         with self._changed:
+            # Else readers who relieve one another would keep a writer out for ever, or other processes. A thread that
+            # reads already has to be let in all the same.
+            self._changed.wait_for(lambda: self._depth or (self._held is None and not self._writers), patience)
             own = self._held is None
             if self._held is None:
                 connection = self._connect(patience, pause, read_only=True)
                 self._readers += 1
             else:
                 connection = self._held.cursor()
+                self._lent += 1
         try:
             yield connection
         except duckdb.Error as error:  # of which nobody else said more
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
         finally:
             connection.close()
-            if own:
-                with self._changed:
+            with self._changed:
+                if own:
                     self._readers -= 1
-                    self._changed.notify_all()
+                else:
+                    self._lent -= 1
+                self._close_unused()
+                self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        """Wait until nothing is open, for some seconds at most: what is, a child has for good and cannot use."""
+        self._changed.acquire()
+        self._changed.wait_for(lambda: self._held is None and not self._readers, _FORK_PATIENCE)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
+        self._changed.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave what is open to the parent."""
+        _ABANDONED.append(self._held)
+        self.__init__(self._path)  # type: ignore[misc]
+
+    def _close_unused(self) -> None:
+        if self._held is not None and not self._depth and not self._lent:
+            self._held.close()
+            self._held = None
+            self._changed.notify_all()
 
     def _connect(
         self, patience: float, pause: Callable[[float], None], *, read_only: bool
@@ -138,12 +176,23 @@ def _unreadable(error: Exception, path: Path) -> ConfigurationError:
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")
 
 
+def _before_fork() -> None:
+    _FORKING[:] = list(_FILES.values())
+    for file in _FORKING:
+        file.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
-    """Leave what the parent has open to it; whoever opens a warehouse in a child has connections of its own."""
     global _FINDING, _CONNECTING
     _FINDING, _CONNECTING = threading.Lock(), threading.Lock()
-    _FILES.clear()
+    while _FORKING:
+        _FORKING.pop().after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

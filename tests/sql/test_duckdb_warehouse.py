@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -148,6 +151,79 @@ def test_whoever_reads_a_file_that_this_process_is_writing_need_not_wait(tmp_pat
         connection.execute("INSERT INTO relay_batches VALUES ('store', 1, 'digest')")
     with DuckDBWarehouse(path, patience=0).reading() as reader:
         assert reader.execute("SELECT seq FROM relay_batches").fetchall() == [(1,)]
+
+
+def test_readers_who_relieve_one_another_keep_no_writer_out(tmp_path):
+    path, over = tmp_path / "ledger.duckdb", threading.Event()
+    DuckDBWarehouse(path).create()
+
+    def read():
+        while not over.is_set():
+            DuckDBWarehouse(path).query("SELECT COUNT(*) AS n FROM sessions")
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    written = threading.Thread(target=DuckDBWarehouse(path).create)
+    for thread in (*threads, written):
+        thread.start()
+    written.join(20)
+    held_up = written.is_alive()
+    over.set()
+    for thread in (*threads, written):
+        thread.join()
+    assert not held_up
+
+
+def test_whoever_reads_while_it_reads_and_a_writer_waits_is_let_in(tmp_path):
+    warehouse = DuckDBWarehouse(tmp_path / "ledger.duckdb", patience=0.1)
+    with warehouse.reading():
+        writing = threading.Thread(target=warehouse.create)
+        writing.start()
+        writing.join(0.1)
+        assert warehouse.query("SELECT 1 AS n").rows == [(1,)]
+    writing.join(20)
+    assert not writing.is_alive()
+
+
+def test_whoever_still_reads_when_the_writer_is_done_reads_on(tmp_path):
+    warehouse = DuckDBWarehouse(tmp_path / "ledger.duckdb")
+    warehouse.create()
+    with contextlib.ExitStack() as stack:
+        with warehouse:
+            connection = stack.enter_context(warehouse.reading())
+        assert connection.execute("SELECT COUNT(*) FROM sessions").fetchall() == [(0,)]
+    with duckdb.connect(str(warehouse.path)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM sessions").fetchall() == [(0,)], "nothing holds the file"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_is_forked_while_others_write_reads_and_writes(tmp_path):
+    program = f"""
+import os, threading, time
+from ledger.warehouse.duckdb import DuckDBWarehouse
+
+warehouse = DuckDBWarehouse({str(tmp_path / "ledger.duckdb")!r})
+warehouse.create()
+writes = threading.Event()
+
+def write():
+    with warehouse:
+        writes.set()
+        time.sleep(0.3)
+
+thread = threading.Thread(target=write)
+thread.start()
+writes.wait()
+child = os.fork()
+if not child:
+    assert warehouse.query("SELECT COUNT(*) AS n FROM sessions").rows == [(0,)]
+    DuckDBWarehouse(warehouse.path).create()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+assert warehouse.query("SELECT COUNT(*) AS n FROM sessions").rows == [(0,)]
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_file_that_is_no_warehouse_is_left_alone(tmp_path):
