@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -149,6 +149,7 @@ def _run(ledger: SessionLedger, place: AttachedWarehouse, warehouse: str | None,
     """Ship until told to stop, then what waits."""
     from ledger.relay.background import drain as ship_the_rest
     from ledger.relay.background import run
+    from ledger.relay.base import LeaseHeld
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -157,7 +158,8 @@ def _run(ledger: SessionLedger, place: AttachedWarehouse, warehouse: str | None,
         logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, place.url)
         run(making, stop, age=age)
         if drain:
-            ship_the_rest(making, drain)
+            with suppress(LeaseHeld):  # it was ready to take over, and another ships what is left
+                ship_the_rest(making, drain)
     finally:
         making.close()
         for number, handler in before.items():

@@ -109,6 +109,8 @@ class Relay:
             self._sent_before = self._sent
             try:
                 if self._waits():
+                    if self._position is None:  # first of all: whoever ships may keep the sink from being entered
+                        self._taken = self._outbox.take(self._holder, self._lease_seconds)
                     with self._sink:
                         self._ship(progress, stop)
             except LeaseHeld:

@@ -125,6 +125,20 @@ def test_a_relay_ships_what_others_append_and_drains_when_it_is_told_to_end(shel
     assert shell.json("status")["holder"] is None
 
 
+def test_a_relay_that_stood_by_ends_in_order(shell: Shell, tmp_path: Path) -> None:
+    shell.ok("new", "first")
+    with SessionLedger.open(shell.url) as ledger:
+        ledger.store.outbox(f"duckdb:///{tmp_path / 'ledger.duckdb'}").take("elsewhere/1/x", 60)
+    command = [str(Path(sys.executable).with_name("ledger")), "--url", shell.url, "relay", "--json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 0
+    assert json.loads(said[-1])["message"] == "Stopped: 2 rows left."
+
+
 @pytest.mark.parametrize("closes", [True, False])
 def test_a_program_that_ends_without_closing_ends_in_order(tmp_path: Path, closes: bool) -> None:
     url, place = f"sqlite:///{tmp_path / 'ledger.db'}", f"duckdb:///{tmp_path / 'shipped.duckdb'}"

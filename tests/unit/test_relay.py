@@ -8,6 +8,7 @@ import logging
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -287,6 +288,27 @@ def test_a_lease_is_free_when_it_is_given_back_or_its_process_has_died(store):
     append(store, 3)
     assert relay(store, StreamsSink(streams), "there/1/y").sync() == 1
     assert streams.rows == rows_of(store)
+
+
+def test_a_lease_that_was_taken_by_a_clock_that_was_ahead_holds_nobody_off(store, clock):
+    append(store, 1)
+    clock.now += timedelta(days=400)
+    store.outbox(URL).take("elsewhere/1/x", 60)
+    clock.now -= timedelta(days=400)
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 1
+
+
+def test_whoever_ships_is_told_before_the_warehouse_is_entered(store):
+    class Shut(StreamsSink):
+        def __enter__(self):
+            raise StoreUnavailable("in use")
+
+    append(store, 1)
+    store.outbox(URL).take("elsewhere/1/x", 60)
+    with pytest.raises(LeaseHeld):
+        relay(store, Shut(Streams())).sync()
+    assert store.outbox(URL).status().last_error is None
 
 
 def test_a_relay_that_slept_past_its_lease_sends_nothing_more(store, clock):
