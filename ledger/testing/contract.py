@@ -9,6 +9,7 @@ from ledger.testing.concurrency import ConcurrencyContract
 from ledger.testing.exchange import ExchangeContract
 from ledger.testing.idempotency import IdempotencyContract
 from ledger.testing.integrity import IntegrityContract
+from ledger.testing.lifetimes import LifetimesContract
 from ledger.testing.opening import OpeningContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
@@ -24,6 +25,7 @@ class StoreContract(
     ReadingContract,
     PagesContract,
     SessionsContract,
+    LifetimesContract,
     ExchangeContract,
     CommitOrderContract,
     IntegrityContract,

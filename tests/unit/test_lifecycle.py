@@ -9,24 +9,14 @@ import pytest
 
 from ledger import Change, ConfigurationError, InvalidInput, SessionEnded, SessionLedger, SessionNotFound
 from ledger.model.lifetime import status_at
-from ledger.testing import START, CountedIds
+from ledger.testing import START, CountedIds, SetClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-class StillClock:
-    """A clock that only tests move."""
-
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return StillClock()
+    return SetClock()
 
 
 @pytest.fixture

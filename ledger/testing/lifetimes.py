@@ -1,0 +1,86 @@
+"""The contract of a session's end: who is told that it has come, and which lists say so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ledger import Change, SessionEnded
+from ledger.model.instants import to_text
+from ledger.stores.base import EventStore, SessionQuery
+from ledger.testing.harness import Harness, Refused, begin, events_of, listed
+from ledger.testing.streams import START, SetClock, event
+
+HOUR = timedelta(hours=1)
+NOW = START + HOUR
+#: Status and end of sessions, and what they are an hour after the start.
+LIVES = {
+    "s:0": ("active", None, "active"),
+    "s:1": ("active", START + 2 * HOUR, "active"),
+    "s:2": ("active", NOW, "expired"),
+    "s:3": ("waiting", START, "expired"),
+    "s:4": ("completed", START, "completed"),
+    "s:5": ("expired", START, "expired"),
+    "s:6": ("deleted", START, "deleted"),
+    "s:7": ("archived", None, "archived"),
+}
+
+
+def fill(store: EventStore) -> None:
+    """Begin the sessions of ``LIVES``."""
+    for session_id, (status, end, _) in LIVES.items():
+        ends = Change("expires_at", value=None if end is None else to_text(end))
+        begin(store, session_id, Change("status", value=status), ends)
+
+
+class LifetimesContract(Harness):
+    """An event for open sessions is refused where the session has ended, and lists know the end before it is swept."""
+
+    def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(
+        self, store: EventStore, clock: SetClock, refused: Refused
+    ) -> None:
+        fill(store)
+        clock.now = NOW
+        closed = [session_id for session_id, life in LIVES.items() if life[2] in ("expired", "deleted", "archived")]
+        said = event(50, Change("title", value="t"), while_open=True)
+        errors = refused.each(SessionEnded, closed, lambda session_id: store.append(session_id, said))
+        assert [(error.session_id, error.status) for error in errors] == [(it, LIVES[it][2]) for it in closed]
+        for session_id in LIVES.keys() - closed:
+            assert store.append(session_id, said).version == 2
+        for session_id in closed:  # and any other event is not
+            assert store.append(session_id, event(51, Change("title", value="t"))).version == 2
+
+    def test_what_an_append_says_of_the_end_holds_for_the_next(
+        self, store: EventStore, clock: SetClock, refused: Refused
+    ) -> None:
+        begin(store)
+        store.append("s", event(1, Change("title", value="t"), while_open=True))
+        store.append("s", event(2, Change("status", value="expired"), while_open=True))
+        refused(SessionEnded, lambda: store.append("s", event(3, Change("title", value="u"), while_open=True)))
+        store.append("s", event(4, Change("status", value="active"), Change("expires_at", value=to_text(NOW))))
+        store.append("s", event(5, Change("title", value="v"), while_open=True))
+        clock.now = NOW
+        refused(SessionEnded, lambda: store.append("s", event(6, Change("title", value="w"), while_open=True)))
+        assert len(events_of(store)) == 5
+
+    def test_an_event_that_is_there_is_replayed_after_the_end(self, store: EventStore) -> None:
+        begin(store)
+        said = event(1, Change("title", value="t"), while_open=True)
+        store.append("s", said)
+        store.append("s", event(2, Change("status", value="expired")))
+        assert store.append("s", said).replayed
+
+    def test_lists_ask_for_the_status_of_a_time(self, store: EventStore, clock: SetClock) -> None:
+        fill(store)
+        for status in sorted({life[2] for life in LIVES.values()} | {"waiting"}):
+            now = [it for it, life in reversed(LIVES.items()) if life[2] == status]
+            assert listed(store, SessionQuery(status=status, at=NOW)) == now, status
+            recorded = [it for it, life in reversed(LIVES.items()) if life[0] == status]
+            assert listed(store, SessionQuery(status=status)) == recorded, status
+            others = [it for it, life in reversed(LIVES.items()) if life[2] != status]
+            assert listed(store, SessionQuery(without=(status,), at=NOW), 3) == others, status
+        assert listed(store, SessionQuery(at=NOW, unswept=True)) == ["s:3", "s:2"]
+        clock.move(100)
+        store.append("s:1", event(50, Change("title", value="t")))
+        assert listed(store, SessionQuery(updated_before=clock.now, without=("deleted", "expired"))) == [
+            *("s:7", "s:4", "s:3", "s:2", "s:0")
+        ]
