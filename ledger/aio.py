@@ -67,10 +67,10 @@ class _Delegate:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _submit(self, name: str, *args: Any, **named: Any) -> asyncio.Future[Any]:
+    def _submit(self, name: str, /, *args: Any, **named: Any) -> asyncio.Future[Any]:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
-    def _view(self, name: str, *args: Any, **named: Any) -> Any:
+    def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
         """What a method gives that returns another of its kind."""
         made = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:

@@ -15,8 +15,17 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from pydantic import BaseModel
+
 from ledger import Change, LedgerError, Session, SessionLedger
 from ledger.testing import START
+
+
+class Chat(BaseModel):
+    """A profile of a type of session."""
+
+    topic: str = ""
+
 
 #: What to hand in, by the name of the parameter. What a foreign session holds is among it, as if it had been guessed.
 BY_NAME: dict[str, Any] = {
@@ -26,6 +35,7 @@ BY_NAME: dict[str, Any] = {
     "at_version": 1,
     "attributes": {"topic": "orders"},
     "before": 1,
+    "by": "topic",
     "changes": [Change("title", value="mine")],
     "constraints": {"kpi": ["orders"], "tool_calls": ["count"]},
     "content": "hello",
@@ -39,6 +49,7 @@ BY_NAME: dict[str, Any] = {
     "max_age": timedelta(0),
     "message_id": "m1",
     "messages": True,
+    "model": Chat,
     "name": "helpfulness",
     "query_type": "price",
     "response_plan": {"insights": []},
@@ -46,10 +57,12 @@ BY_NAME: dict[str, Any] = {
     "results": {"rows": 1},
     "role": "user",
     "shared": True,
+    "session_type": "chat",
     "status": "completed",
     "strategy": "mine",
     "summary": "mine",
     "tags": "weekly",
+    "to_version": 1,
     "tool_name": "count",
     "ttl": timedelta(hours=1),
     "updates": {"title": "mine", "tag": {"weekly": True}, "grant": {"mallory": "write"}},
@@ -76,6 +89,10 @@ ODD: dict[str, list[Any]] = {
     "at_version": [0, 99, "1"],
     "after": [-1, "nonsense"],
     "before": [0, 99, -1],
+    "by": ["status", "user_id", "day", ""],
+    "to_version": [0, 99],
+    "from_version": [0, 99],
+    "other_version": [99],
     "limit": [0],
     "status": ["No Status"],
     "role": ["nobody"],

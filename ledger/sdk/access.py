@@ -49,6 +49,9 @@ class Access(Recorder):
         view.user_id = user_id
         view.store = UserStore(self.store, user_id)
         view._warehouse = None
+        # What this ledger remembers of sessions would show which there are; what a view registers is for that view.
+        view._titled = set()
+        view._profiles = dict(self._profiles)
         return view
 
     @property

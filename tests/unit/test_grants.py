@@ -158,6 +158,22 @@ def test_a_grant_that_is_revoked_or_lowered_counts_no_more(ada: SessionLedger, b
     assert ada.get_grants(sid) == {}
 
 
+def test_a_guest_who_may_write_forks_a_session_into_one_of_their_own(
+    ledger: SessionLedger, ada: SessionLedger, bob: SessionLedger, sid: str
+) -> None:
+    ada.grant_access(sid, "bob", "read")
+    with pytest.raises(PermissionDenied):  # the fork is noted in the session
+        bob.fork_session(sid)
+    ada.grant_access(sid, "bob", "write")
+    fork = bob.fork_session(sid)
+    with pytest.raises(PermissionDenied):
+        bob.fork_session(sid, user_id="ada")
+    assert (ledger.get_session(fork).user_id, bob.get_session(fork).question) == ("bob", "How many orders?")
+    assert ada.get_session(fork) is None
+    assert list(ada.get_session(sid).children) == [fork]
+    assert ledger.get_session(ledger.fork_session(sid)).user_id == "ada"
+
+
 def test_a_session_that_has_ended_is_shared_and_shared_no_more(
     ada: SessionLedger, bob: SessionLedger, sid: str, clock: SetClock
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,18 @@ def everything(ledger: SessionLedger, *, but: str = "") -> dict[str, Any]:
 # Every method
 
 
-def secret_session(ledger: SessionLedger, session_id: str) -> None:
+def secret_session(call: Callable[..., Any], ledger: Any, session_id: str) -> None:
     """A session of seven events that holds something of everything."""
-    ledger.create_session(ADA, SECRET, session_id=session_id, fields={"title": SECRET, "tag": {SECRET: True}})
-    ledger.add_message(session_id, "user", SECRET, message_id="m1", event_id="job-1")
-    ledger.update_constraints(session_id, {"kpi": [SECRET], "tool_calls": [{"name": "count", "about": SECRET}]})
-    ledger.update_tool_call_status(session_id, "count", "running", {"rows": SECRET}, event_id=event_id(7))
+    fields = {"title": SECRET, "tag": {SECRET: True}, "session_type": "chat"}
+    call(ledger.create_session, ADA, SECRET, session_id=session_id, fields=fields)
+    call(ledger.add_message, session_id, "user", SECRET, message_id="m1", event_id="job-1")
+    plan = {"kpi": [SECRET], "tool_calls": [{"name": "count", "about": SECRET}]}
+    call(ledger.update_constraints, session_id, plan)
+    call(ledger.update_tool_call_status, session_id, "count", "running", {"rows": SECRET}, event_id=event_id(7))
     changes = [Change("context", SECRET, SECRET), Change("attribute", "topic", SECRET), Change("x_note", value=SECRET)]
-    ledger.append(session_id, "plan.approved", [*changes, Change("result", "rows", SECRET)], actor=SECRET)
-    ledger.append(session_id, "plan.approved", [Change("title", value="mine")], event_id=event_id(8))
-    ledger.append(session_id, "access.granted", [Change("grant", f"carol-{SECRET}", "write")])
+    call(ledger.append, session_id, "plan.approved", [*changes, Change("result", "rows", SECRET)], actor=SECRET)
+    call(ledger.append, session_id, "plan.approved", [Change("title", value="mine")], event_id=event_id(8))
+    call(ledger.append, session_id, "access.granted", [Change("grant", f"carol-{SECRET}", "write")])
 
 
 class Attack:
@@ -95,10 +97,13 @@ class Attack:
         self.url = f"sqlite:///{path}/l.db"
         self.theirs, self.nobodys = ids
         clock = SetClock()
-        self.plain = SessionLedger.open(self.url, clock=clock, ids=CountedIds())
-        secret_session(self.plain, self.theirs)
+        self.opened = self.caller.wait(kind.open(self.url, clock=clock, ids=CountedIds()))
+        self.plain = SessionLedger.open(self.url, clock=clock, ids=CountedIds(5_000))
+        # By the ledger that the view is of: what it remembers must not show either.
+        secret_session(
+            lambda method, *args, **named: self.caller.wait(method(*args, **named)), self.opened, self.theirs
+        )
         self.own = self.plain.create_session("mallory", "mine")
-        self.opened = self.caller.wait(kind.open(self.url, clock=clock, ids=CountedIds(5_000)))
         self.view = self.caller.wait(self.opened.for_user("mallory"))
         self.before = everything(self.plain, but="mallory")
         self.ids = {it.event_id for events in self.before.values() for it in events}
@@ -163,6 +168,12 @@ def test_what_a_view_has_beside_its_methods_shows_nobody_else(kind: type[Any], t
             _ = attack.view.warehouse
         if kind is SessionLedger:
             assert isinstance(attack.view.store, UserStore)
+
+
+def test_a_view_remembers_nothing_together_with_its_ledger(ledger: SessionLedger, ada: SessionLedger) -> None:
+    memory = {name: it for name, it in vars(ledger).items() if isinstance(it, dict | list | set)}
+    assert memory
+    assert [name for name, it in memory.items() if vars(ada)[name] is it] == []
 
 
 def test_a_method_that_gives_something_away_is_found(tmp_path: Path) -> None:
