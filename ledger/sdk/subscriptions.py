@@ -143,7 +143,8 @@ class Subscriptions(Recorder):
         """Follow every event of the ledger, of all sessions, in the order of the commits, whoever appends.
 
         ``for seq, event in ledger.subscribe(): ...`` hands out each event once, and waits for the next. On a user's
-        view these are the events of the sessions that the user sees. What is brought in (``ledger import``) comes too.
+        view these are the events of the sessions that the user sees. What is brought in (``ledger import``) comes too;
+        what was archived is not in the file, and does not come.
 
         Args:
             after: The ``seq`` of an earlier delivery, or a subscription's ``position``: go on behind it. 0 begins with
