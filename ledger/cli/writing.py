@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
 from ledger.errors import InvalidInput
 from ledger.model.events import ANY_VERSION, Appended, Change, Envelope
 from ledger.model.fields import ROLES, TOOL_STATUSES
+from ledger.opened import UNSET
 from ledger.sessions import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
@@ -31,6 +33,26 @@ with_file = click.option(
     "source",
     type=click.File("rb"),
     help="Read the value from a file instead; - is standard input.",
+)
+
+
+def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
+    """A lifetime as it is typed; ``UNSET`` where it was not."""
+    if text is None:
+        return UNSET  # type: ignore[no-any-return]
+    if text.lower() == "none":
+        return None
+    try:
+        return timedelta(hours=float(text))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is neither a number of hours nor none.") from None
+
+
+with_ttl = click.option(
+    "--ttl-hours",
+    metavar="HOURS|none",
+    callback=_ttl_of,
+    help="How long it lives from now on.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else 24]",
 )
 
 
@@ -98,6 +120,7 @@ def init(as_json: bool, url: str | None) -> None:
     "--attribute", "attributes", multiple=True, metavar="NAME=TEXT|NAME:=JSON", help="An attribute; may be repeated."
 )
 @click.option("--expires-at", metavar="TIME", help="When it ends by itself: 2026-12-01T00:00:00Z.")
+@with_ttl
 @click.option("--event-id", help="The identity of this call: sending it again makes one session.")
 def new(
     as_json: bool,
@@ -107,6 +130,7 @@ def new(
     session_id: str | None,
     tags: tuple[str, ...],
     attributes: tuple[str, ...],
+    ttl_hours: timedelta | None,
     event_id: str | None,
     **single: str | None,
 ) -> None:
@@ -118,7 +142,9 @@ def new(
         fields["attribute"] = parse_pairs(attributes, "--attribute")
     with opened(url, create=True) as ledger:
         envelope = envelope_of(None, event_id, None)
-        made = ledger.create_session(user or default_user(), question, fields=fields, session_id=session_id, **envelope)
+        made = ledger.create_session(
+            user or default_user(), question, fields=fields, session_id=session_id, ttl=ttl_hours, **envelope
+        )
     if as_json:
         print_json({"session_id": made})
     else:

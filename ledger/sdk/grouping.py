@@ -83,7 +83,7 @@ class Grouping(Recorder):
             counts.update(_kind(Session(*found, now=now), by) for found in page)
             after = page.next
             if after is None:
-                return dict(counts.most_common())
+                return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0] is None, str(kind[0]))))
 
 
 def _kind(session: Session, by: str) -> Any:
