@@ -1,0 +1,174 @@
+"""A record of ``session_states`` and the session behind it: which column is kept where, for Python and for SQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from ledger.compat import read_only
+from ledger.errors import InvalidInput
+from ledger.model.session import Session
+from ledger.model.values import canonical, check_text, check_whole
+
+#: The columns of ``session_states``, in the documented order.
+COLUMNS = (
+    *("id", "created_at", "updated_at", "thread_id", "run_id", "user_prompt", "topic", "difficulty"),
+    *("problem_description", "problem_tests", "code", "tests_passed", "code_attempts", "problem_attempts"),
+    "workflow_status",
+)
+#: Columns that are attributes, by which sessions are listed and counted; the last is the record's own id.
+ATTRIBUTES = ("run_id", "topic", "difficulty", "tests_passed", "code_attempts", "problem_attempts", "record_id")
+#: Columns that are context, as is what a state holds beside the documented columns.
+CONTEXT = ("problem_description", "problem_tests", "code")
+STATUSES = ("running", "completed", "failed")
+CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")
+#: What tells these sessions from others of the same ledger.
+TAG = "session_state"
+#: Namespace of the records' ids.
+_RECORDS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d66")
+_TEXTS = ("run_id", "user_prompt", "topic", "difficulty", "problem_description", "code", "workflow_status")
+#: Columns that count.
+ATTEMPTS = ("code_attempts", "problem_attempts")
+
+_SELECT = f"""
+SELECT
+  {read_only.slot("attribute", "record_id")} AS id,
+  {read_only.instant("heads.created_at")} AS created_at,
+  {read_only.instant("heads.updated_at")} AS updated_at,
+  heads.session_id AS thread_id,
+  {read_only.slot("attribute", "run_id")} AS run_id,
+  {read_only.slot("question")} AS user_prompt,
+  {read_only.slot("attribute", "topic")} AS topic,
+  {read_only.slot("attribute", "difficulty")} AS difficulty,
+  {read_only.slot("context", "problem_description")} AS problem_description,
+  {read_only.slot("context", "problem_tests")} AS problem_tests,
+  {read_only.slot("context", "code")} AS code,
+  {read_only.slot("attribute", "tests_passed")} AS tests_passed,
+  {read_only.slot("attribute", "code_attempts")} AS code_attempts,
+  {read_only.slot("attribute", "problem_attempts")} AS problem_attempts,
+  CASE {read_only.slot("status")} WHEN 'active' THEN 'running' ELSE {read_only.slot("status")} END AS workflow_status
+FROM session_heads AS heads
+WHERE EXISTS (
+  SELECT 1 FROM session_state WHERE session_id = heads.session_id AND field = 'tag' AND key = '{TAG}'
+) AND {read_only.slot("status")} IS NOT 'deleted'
+"""  # noqa: S608 - names of this module only
+_SUMMARY = """
+SELECT
+  id, thread_id, run_id, topic, difficulty, tests_passed, code_attempts, problem_attempts, workflow_status,
+  json_array_length(problem_tests) AS test_count, created_at, updated_at
+FROM session_states
+"""
+#: The view in place of the table, and the summary over it: one row a session.
+VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
+
+
+def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Columns and whatever else a state holds, as slots of a session; checked, None for what is to be taken away.
+
+    Raises:
+        InvalidInput: A column has the wrong type.
+    """
+    slots: dict[tuple[str, str], Any] = {}
+    for name, value in values.items():
+        if name in ("id", "created_at", "updated_at", "thread_id"):
+            continue  # the ledger's own, in a record that was read before
+        if name in COLUMNS and value is not None:
+            value = checked(name, value)
+        if name == "user_prompt":
+            slots["question", ""] = value
+        elif name == "workflow_status":
+            if value is not None:
+                slots["status", ""] = status_of(value)
+        else:
+            kept = "attribute" if name in ATTRIBUTES and name in COLUMNS else "context"
+            slots[kept, check_text(name, "A name in the state")] = value
+    return slots
+
+
+def record_id_of(thread_id: str) -> str:
+    """The id of a thread's record, where it was not brought in with one."""
+    return str(uuid.uuid5(_RECORDS, thread_id))
+
+
+def standing_of(session: Session) -> dict[tuple[str, str], str]:
+    """What this module writes of a session, as it stands there: JSON text, since 1 and True are equal to Python."""
+    found: dict[tuple[str, str], Any] = {("attribute", name): value for name, value in session.attributes.items()}
+    found |= {("context", name): value for name, value in session.context.items()}
+    found |= {("tag", tag): True for tag in session.tags}
+    single = {"question": session.question, "status": session.recorded_status, "error": session.error}
+    found |= {(name, ""): value for name, value in single.items() if value is not None}
+    return {slot: canonical(value) for slot, value in found.items()}
+
+
+def record_of(session: Session) -> dict[str, Any]:
+    """The documented columns of a session, with None for what was not saved."""
+    values = {name: session.attributes.get(name) for name in ATTRIBUTES}
+    values |= {name: session.context.get(name) for name in CONTEXT}
+    status = session.status
+    values |= {
+        "id": values["record_id"],
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "thread_id": session.session_id,
+        "user_prompt": session.question,
+        "workflow_status": "running" if status == "active" else status,
+    }
+    return {column: values[column] for column in COLUMNS}
+
+
+def is_state(session: Session) -> bool:
+    """Whether a session is a record, and not deleted."""
+    return TAG in session.tags and session.recorded_status != "deleted"
+
+
+def as_object(state: Any) -> dict[str, Any]:
+    """A state as JSON: models, dataclasses, dates, enums and sets become what JSON has for them.
+
+    Raises:
+        InvalidInput: It is no object, or holds what JSON cannot.
+    """
+    if isinstance(state, Mapping):
+        return {name: _jsonable(value, str(name)[:70]) for name, value in state.items()}
+    found = _jsonable(state, "The state")
+    if not isinstance(found, dict):
+        raise InvalidInput(f"The state must be an object of name to value, not {type(state).__name__}.")
+    return found
+
+
+def _jsonable(value: Any, where: str) -> Any:
+    try:
+        return to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(
+            f"{where} holds something that JSON cannot ({type(value).__name__}); nothing was written. Leave it out of "
+            "the state, or convert it."
+        ) from error
+
+
+def checked(name: str, value: Any) -> Any:
+    """A column's value, once it is known to have the column's type.
+
+    Raises:
+        InvalidInput: It has not.
+    """
+    if name in ATTEMPTS:
+        return check_whole(value, name)
+    expected: type = str if name in _TEXTS else bool if name == "tests_passed" else list
+    if name in COLUMNS and not isinstance(value, expected):
+        words = {str: "text", bool: "true or false", list: "an array"}
+        raise InvalidInput(f"{name} must be {words[expected]}, not {type(value).__name__}.")
+    return value
+
+
+def status_of(word: Any) -> str:
+    """The session's status for a ``workflow_status``.
+
+    Raises:
+        InvalidInput: It is none of the three.
+    """
+    if word not in STATUSES:
+        raise InvalidInput(f"workflow_status must be one of {', '.join(STATUSES)}, not {str(word)[:70]!r}.")
+    return "active" if word == "running" else str(word)
