@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -10,7 +10,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.shapes import difference_object, event_object, json_text, print_appended, print_json, session_object
 from ledger.cli.text import one_line, plain, safe
-from ledger.cli.writing import envelope_of, with_envelope
+from ledger.cli.writing import envelope_of, with_envelope, with_ttl
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference
 from ledger.model.session import Session
@@ -35,6 +35,7 @@ _WRITTEN = 100
     "--template", is_flag=True, help="Take over only constraints, response plan, strategy and context; plan calls anew."
 )
 @click.option("--question", help="With --template: what the new session was asked.")
+@with_ttl
 @with_envelope
 def fork(
     as_json: bool,
@@ -45,6 +46,7 @@ def fork(
     new_session_id: str | None,
     template: bool,
     question: str | None,
+    ttl_hours: timedelta | None,
     **envelope: Any,
 ) -> None:
     """Begin a session with the state of another one, messages included; prints its id.
@@ -63,11 +65,12 @@ def fork(
                 question,
                 at_version=version,
                 new_session_id=new_session_id,
+                ttl=ttl_hours,
                 **about,
             )
         else:
             made = ledger.fork_session(
-                session_id, at_version=version, user_id=user, new_session_id=new_session_id, **about
+                session_id, at_version=version, user_id=user, new_session_id=new_session_id, ttl=ttl_hours, **about
             )
     if as_json:
         print_json({"session_id": made, "source": session_id})

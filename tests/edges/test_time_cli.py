@@ -37,6 +37,11 @@ def test_a_fork_is_made_and_its_id_printed(shell: Shell, sid: str) -> None:
     named = shell.json("fork", sid, "--id", "mine", "--event-id", "k")
     assert named == {"session_id": "mine", "source": sid}
     assert shell.json("fork", sid, "--event-id", "k") == named
+    short = shell.json("show", shell.ok("fork", sid, "--ttl-hours", "2").strip())
+    assert (session["expires_at"], short["expires_at"]) == (
+        "2026-03-06T09:30:00.000000Z",
+        "2026-03-05T11:30:00.000000Z",
+    )
 
 
 def test_a_session_begins_from_a_template(shell: Shell, sid: str) -> None:
