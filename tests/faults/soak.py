@@ -48,6 +48,8 @@ DECK: Mapping[str, int] = {
 }
 #: Seconds for which a relay is stopped at most: a store gives up on a process that keeps its turn for ten.
 STOPPED = 4.0
+#: Seconds in which a repair is done: it asks for each session that lost events by itself.
+REPAIRED = 900.0
 #: How a command ends that could not reach the warehouse, or found another at work.
 UNAVAILABLE = 21
 
@@ -305,7 +307,7 @@ class Soak(Stage):
                 for relay in [*self.relays]:
                     self.kill("relay", relay)
                 continue
-            code = worker.wait()
+            code = worker.wait(REPAIRED)
             self.note(f"{worker.name} ended with {code}")
             if code == 0:
                 return

@@ -6,7 +6,7 @@ import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from ledger.stores.sqlite_schema import ROW
 Event = tuple[str, str]
 #: The columns of a row that tell it from every other.
 _SLOT = [ROW.index(name) for name in ("session_id", "event_id", "field", "key")]
-_VERSION, _VALUE = ROW.index("version"), ROW.index("value")
+_VERSION = ROW.index("version")
 #: Rows that are read at once.
 _AT_ONCE = 5_000
 
@@ -163,36 +163,44 @@ class Sides:
                 yield _row(values | times | {"value": text})
 
     def compare(self, told: Told) -> dict[str, int]:
-        """Check that both sides have the same rows, each once, and all that was acknowledged; how much that is.
-
-        Raises:
-            AssertionError: Of what is missing, doubled, unknown or different.
-        """
-        here, there = list(self.rows_here()), list(self.rows_there())
-        by_slot = {_slot(row): row for row in here}
-        assert len(by_slot) == len(here), "the store has a slot twice"
-        copies = Counter(_slot(row) for row in there)
-        _nothing("rows that the warehouse lacks", by_slot.keys() - copies.keys())
-        _nothing("rows that the store does not know", copies.keys() - by_slot.keys())
-        _nothing("rows that are there more than once", [slot for slot, times in copies.items() if times != 1])
-        different = [(row, by_slot[_slot(row)]) for row in there if row != by_slot[_slot(row)]]
-        _nothing("rows that differ, there and here", different)
-        versions: dict[str, set[int]] = {}
-        for row in here:
-            versions.setdefault(row[_SLOT[0]], set()).add(row[_VERSION])
-        _nothing("sessions with a gap", [name for name, of in versions.items() if of != set(range(1, max(of) + 1))])
-        found = {(row[_SLOT[0]], row[_SLOT[1]]): row[_VERSION] for row in here}
-        at_version = {(row[_SLOT[0]], row[_VERSION]) for row in here}
-        assert len(at_version) == len(found), "two events have one version"
-        wrong = {event: version for event, version in told.acknowledged.items() if found.get(event) != version}
-        _nothing("events that were acknowledged", wrong.items())
-        return {"rows": len(here), "events": len(found), "acknowledged": len(told.acknowledged), "lost": len(told.lost)}
+        """Check that both sides have the same rows, each once, and all that was acknowledged; see ``compared``."""
+        return compared(list(self.rows_here()), list(self.rows_there()), told)
 
     def _table(self, name: str) -> str:
         return f"{self.emulator.project}.{self.dataset}.{name}"
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row.values()) for row in self.emulator.client.query_and_wait(sql)]
+
+
+def compared(here: Sequence[tuple[Any, ...]], there: Sequence[tuple[Any, ...]], told: Told) -> dict[str, int]:
+    """Check that rows are the same here and there, each once, and that all is there that was acknowledged.
+
+    Args:
+        here, there: Rows in the order of ``ROW``.
+
+    Returns:
+        How much that is.
+
+    Raises:
+        AssertionError: Of what is missing, doubled, unknown or different.
+    """
+    by_slot = {_slot(row): row for row in here}
+    assert len(by_slot) == len(here), "the store has a slot twice"
+    copies = Counter(_slot(row) for row in there)
+    _nothing("rows that the warehouse lacks", by_slot.keys() - copies.keys())
+    _nothing("rows that the store does not know", copies.keys() - by_slot.keys())
+    _nothing("rows that are there more than once", [slot for slot, times in copies.items() if times != 1])
+    _nothing("rows that differ", [(row, by_slot[_slot(row)]) for row in there if row != by_slot[_slot(row)]])
+    versions: dict[str, set[int]] = {}
+    for row in here:
+        versions.setdefault(row[_SLOT[0]], set()).add(row[_VERSION])
+    _nothing("sessions with a gap", [name for name, of in versions.items() if of != set(range(1, max(of) + 1))])
+    found = {(row[_SLOT[0]], row[_SLOT[1]]): row[_VERSION] for row in here}
+    at_version = {(session_id, version) for (session_id, _), version in found.items()}
+    assert len(at_version) == len(found), "two events have one version"
+    _nothing("acknowledged events", [event for event, at in told.acknowledged.items() if found.get(event) != at])
+    return {"rows": len(here), "events": len(found), "acknowledged": len(told.acknowledged), "lost": len(told.lost)}
 
 
 def _row(values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -222,4 +230,4 @@ def _parts(sizes: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
 
 def _nothing(what: str, found: Any) -> None:
     some = list(found)
-    assert not some, f"{len(some)} {what}: {some[:3]}"
+    assert not some, f"{len(some)} {what}, such as {some[:3]}"

@@ -106,7 +106,7 @@ class Appender:
             envelope["actor"] = f"agent {chance.randrange(9)}"
         append = chance.choices(
             [self._title, self._fields, self._rows, self._message, self._tool_call, self._large, self._alone],
-            [20, 15, 10, 20, 10, 1, 4],
+            [20, 15, 10, 20, 10, 1, 1],
         )[0]
         self._told(token, lambda: append(session_id, token, random.Random(f"{token} content"), envelope))
         if given is not None and chance.random() < 0.05:  # as callers do whose answer was lost
