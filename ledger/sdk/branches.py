@@ -166,6 +166,8 @@ class Branches(Recorder):
         if question is not None:
             updates["question"] = question
         own = changes_of(updates)
+        if any(change.field == "session_type" for change in own):
+            own = list(self._fit(template_session_id, own))
         if own:  # refused before anything is written
             check = NewEvent("session.created", own, self._ids(self._clock()))
             prepare(check, max_bytes=self.store.capabilities.max_event_bytes)
@@ -301,6 +303,7 @@ class Branches(Recorder):
                         user_id=branch.user_id if version == 0 else None,
                         event_id=event_id,
                         while_open=False,
+                        as_recorded=True,
                     ).version
                 return
             except (WrongExpectedVersion, IdempotencyConflict):  # somebody else finishes it, or wrote to it

@@ -114,6 +114,12 @@ class Recorder(OpenLedger):
             return self._ids(self._clock())
         return event_id_for(given, user_id or self._require(session_id).user_id)
 
+    @staticmethod
+    def _check_envelope(envelope: Envelope) -> None:
+        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
+            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
+            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
+
     def _append(
         self,
         session_id: str,
@@ -125,13 +131,13 @@ class Recorder(OpenLedger):
         event_id: str | None = None,
         begins: bool = False,
         while_open: bool = True,
+        as_recorded: bool = False,
     ) -> Appended:
-        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
-            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
-            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
+        """Append one event; ``as_recorded`` where its values stand in the ledger already, whatever a profile says."""
+        self._check_envelope(envelope)
         event = NewEvent(
             event_type,
-            self._fit(session_id, changes) if self._profiles else changes,
+            self._fit(session_id, changes) if self._profiles and not as_recorded else changes,
             event_id or self._event_id(session_id, envelope, user_id),
             envelope.get("actor"),
             envelope.get("occurred_at"),

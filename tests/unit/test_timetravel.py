@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from ledger import (
     Appended,
@@ -770,6 +771,24 @@ def test_a_large_template_takes_several_events(ledger):
     assert (made.context, made.status) == ({str(n): n for n in range(20)}, "active")
     assert made.version > 5
     assert ledger.create_from_template(template, "bob", "q", event_id="k") == made.session_id
+
+
+def test_a_profile_checks_what_callers_say_and_not_what_is_recorded(ledger):
+    class Chat(BaseModel):
+        stars: int = 0
+
+    old = ledger.create_session("ada", "q", fields={"session_type": "chat", "attribute": {"topic": "orders"}})
+    ledger.append(old, "a.b", [Change("attribute", "topic", removed=True)])
+    ledger.register_profile("chat", Chat)
+    assert ledger.get_session(ledger.fork_session(old, at_version=1)).attributes == {"topic": "orders"}
+    ledger.rewind(old, 1)
+    assert ledger.get_session(old).attributes == {"topic": "orders"}
+    fields = {"session_type": "chat", "attribute": {"stars": "5"}}
+    assert ledger.get_session(ledger.create_from_template(old, "bob", fields=fields)).attributes == {"stars": 5}
+    rows = everything(ledger)
+    with pytest.raises(InvalidInput, match="topic"):
+        ledger.create_from_template(old, "bob", fields={**fields, "attribute": {"topic": "x"}})
+    assert everything(ledger) == rows
 
 
 # Comparing
