@@ -6,7 +6,7 @@
     ├── InvalidInput           what was handed in cannot be recorded; nothing was written
     ├── SessionNotFound        no session has this id (or none that this caller may see)
     ├── SessionEnded           the session is expired, archived or deleted; nothing was written
-    ├── PermissionDenied       a read grant where a write is needed
+    ├── PermissionDenied       a read grant where a write is needed, or what is not one user's to ask for
     ├── WrongExpectedVersion   somebody else appended first; nothing was written
     ├── IdempotencyConflict    this event_id was recorded before with other content
     ├── ValueTooLarge          an event is over the store's limit; nothing was written
@@ -89,7 +89,7 @@ class SessionEnded(LedgerError):
 
 
 class PermissionDenied(LedgerError):
-    """The caller may see the session but not change it."""
+    """The caller may see the session but not change it, or asks a user's view for what is not that user's."""
 
     code = "permission_denied"
 

@@ -38,6 +38,7 @@ def test_exit_codes_are_stable_and_tell_the_classes_apart() -> None:
         "CapabilityMissing": 11,
         "ConfigurationError": 12,
         "MissingExtra": 13,
+        "SessionEnded": 14,
         "StoreError": 20,
         "StoreUnavailable": 21,
         "OutcomeUnknown": 22,
