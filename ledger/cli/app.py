@@ -52,6 +52,10 @@ COMMANDS = {
     "export": "ledger.cli.moving",
     "import": "ledger.cli.moving",
     "backup": "ledger.cli.moving",
+    "chat-init": "ledger.cli.chat",
+    "query": "ledger.cli.chat",
+    "chat-history": "ledger.cli.chat",
+    "chat-cleanup": "ledger.cli.chat",
     "demo": "ledger.cli.demo",
     "doctor": "ledger.cli.doctor",
 }

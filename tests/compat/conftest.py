@@ -9,6 +9,7 @@ import pytest
 
 from ledger import SessionLedger
 from ledger.testing import SetClock
+from shell import Shell
 
 
 @pytest.fixture
@@ -25,3 +26,9 @@ def url(tmp_path: Path) -> str:
 def ledger(url: str, clock: SetClock) -> Iterator[SessionLedger]:
     with SessionLedger(url, clock=clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A command line whose ledger does not exist yet."""
+    return Shell(tmp_path / "chats.db")

@@ -1,0 +1,548 @@
+"""Session Management Usage Guide (the second seed), sentence by sentence."""
+
+from __future__ import annotations
+
+import runpy
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from ledger import (
+    ConfigurationError,
+    IdempotencyConflict,
+    InvalidInput,
+    PermissionDenied,
+    SessionEnded,
+    SessionLedger,
+    SessionNotFound,
+)
+from ledger.compat.chat_store import ChatResponse, Message, SessionStore
+from ledger.testing import SetClock
+from shell import Shell
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Candidate(BaseModel):
+    title: str
+    year: int
+
+
+class CandidateSet(BaseModel):
+    candidates: list[Candidate]
+    found_at: datetime
+
+
+class QueryPlan(BaseModel):
+    filters: dict[str, str]
+
+
+CANDIDATES = CandidateSet(candidates=[Candidate(title="Atlas", year=1999)], found_at=datetime(2026, 3, 5, tzinfo=UTC))
+PLAN = QueryPlan(filters={"publisher": "Oxford"})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "chat" / "sessions.db"
+
+
+@pytest.fixture
+def store(path: Path, clock: SetClock) -> Iterator[SessionStore]:
+    with SessionStore(path, clock=clock) as opened:
+        yield opened
+
+
+def selected(store: SessionStore, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with closing(store.get_db_connection()) as connection:
+        return [tuple(row) for row in connection.execute(sql, parameters)]
+
+
+def said(store: SessionStore, session_id: str, count: int) -> None:
+    for number in range(count):
+        store.add_message(session_id, Message(role="user", content=f"message {number}"))
+
+
+# Overview, Data Storage
+
+
+def test_overview_a_chat_is_there_when_the_file_is_opened_again(path: Path) -> None:
+    with SessionStore(path) as store:
+        session = store.create_session(user_id="user123")
+        store.add_message(session.session_id, Message(role="user", content="Find books by Oxford"))
+        store.update_context(session.session_id, {"last_publisher": "Oxford"})
+    with SessionStore(str(path)) as store:
+        found = store.get_session(session.session_id)
+        assert found is not None
+        assert [message.content for message in found.messages] == ["Find books by Oxford"]
+        assert found.context == {"last_publisher": "Oxford"}
+
+
+def test_data_storage_the_sessions_are_in_the_file_named(path: Path, store: SessionStore) -> None:
+    store.create_session()
+    assert path.read_bytes().startswith(b"SQLite format 3")
+
+
+def test_table_chat_sessions_has_id_user_timestamps_and_context(store: SessionStore, clock: SetClock) -> None:
+    chat, nobodys = store.create_session("user123"), store.create_session()
+    clock.move(1.5)
+    store.update_context(chat.session_id, {"last_publisher": "Oxford", "none": None})
+    clock.move(1)
+    store.expire_session(nobodys.session_id)
+    assert selected(
+        store,
+        "SELECT session_id, user_id, created_at, updated_at, expired_at, context FROM chat_sessions "
+        "ORDER BY user_id DESC",
+    ) == [
+        (
+            *(chat.session_id, "user123", "2026-03-05 09:30:00.000000", "2026-03-05 09:30:01.500000", None),
+            '{"last_publisher":"Oxford","none":null}',
+        ),
+        (
+            *(nobodys.session_id, None, "2026-03-05 09:30:00.000000", "2026-03-05 09:30:02.500000"),
+            *("2026-03-05T09:30:02.500000Z", "{}"),
+        ),
+    ]
+
+
+def test_table_chat_messages_has_the_history_with_query_plan_and_candidate_set(store: SessionStore) -> None:
+    chat = store.create_session()
+    at = datetime(2026, 3, 5, 9, 31, tzinfo=UTC)
+    store.add_message(
+        chat.session_id,
+        Message(role="assistant", content="Found 1", query_plan=PLAN, candidate_set={"n": 1}, timestamp=at),
+    )
+    ((session_id, role, content, plan, candidates, timestamp),) = selected(
+        store, "SELECT session_id, role, content, query_plan, candidate_set, timestamp FROM chat_messages"
+    )
+    assert (session_id, role, content) == (chat.session_id, "assistant", "Found 1")
+    assert (plan, candidates) == ('{"filters":{"publisher":"Oxford"}}', '{"n":1}')
+    assert timestamp == "2026-03-05T09:31:00.000000Z"
+
+
+# CLI Usage
+
+
+def test_cli_chat_init_begins_an_anonymous_session(shell: Shell) -> None:
+    lines = shell.ok("chat-init").splitlines()
+    assert lines[1:] == ["User: anonymous", f"Database: {shell.path}"]
+    assert shell.json("chat-init")["user_id"] is None
+
+
+def test_cli_chat_init_begins_a_user_associated_session_and_prints_the_three_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(tmp_path / "unused.db")
+    shell.url = "sqlite:///data/chat/sessions.db"
+    first, *rest = shell.ok("chat-init", "--user-id", "user123").splitlines()
+    with SessionStore(Path("data/chat/sessions.db")) as store:
+        (chat,) = store.list_user_sessions("user123")
+    assert first == f"Created session: {chat.session_id}"
+    assert rest == ["User: user123", "Database: data/chat/sessions.db"]
+
+
+def test_cli_query_records_the_question_and_shows_what_the_session_holds(shell: Shell) -> None:
+    session_id = shell.json("chat-init")["session_id"]
+    with SessionStore(shell.url) as store:
+        store.update_context(session_id, {"last_publisher": "Oxford"})
+    shown = shell.ok("query", "books by Oxford", "--session-id", session_id)
+    assert shown == 'context: {"last_publisher":"Oxford"}\n[user] books by Oxford\n'
+    found = shell.json("query", "and by Cambridge", "--session-id", session_id)
+    assert [message["content"] for message in found["messages"]] == ["books by Oxford", "and by Cambridge"]
+    assert found["messages"][-1]["message_id"] == found["message_id"]
+    assert found["context"] == {"last_publisher": "Oxford"}
+
+
+def test_cli_chat_history_shows_the_messages_in_order(shell: Shell) -> None:
+    session_id = shell.json("chat-init")["session_id"]
+    shell.ok("query", "books by Oxford", "--session-id", session_id)
+    shell.ok("message", session_id, "assistant", "Found 15\x1b[2J")
+    assert shell.ok("chat-history", session_id) == "[user] books by Oxford\n[assistant] Found 15\\u001b[2J\n"
+    assert shell.ok("chat-history", session_id, "--last", "1") == "[assistant] Found 15\\u001b[2J\n"
+    assert [message["role"] for message in shell.json("chat-history", session_id)["messages"]] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("args", [("chat-history", "nobody"), ("query", "q", "--session-id", "nobody")])
+def test_cli_a_chat_that_does_not_exist_is_one_line(shell: Shell, args: tuple[str, ...]) -> None:
+    shell.ok("init")
+    code, line = shell.fails(*args)
+    assert (code, line.split(";")[0]) == (4, "The chat nobody has expired or does not exist")
+
+
+def test_cli_chat_cleanup_expires_sessions_inactive_for_so_many_hours(
+    shell: Shell, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = shell.json("chat-init")["session_id"]
+    assert shell.ok("chat-cleanup", "--max-age-hours", "24") == "Expired 0 sessions.\n"
+    assert shell.json("chat-cleanup", "--max-age-hours", "0") == {"expired": 1}
+    assert shell.ok("chat-cleanup") == "Expired 0 sessions.\n"
+    assert shell.fails("chat-history", session_id)[0] == 4
+
+
+# Python API Usage
+
+
+def test_python_api_create_session_gives_an_object_with_its_id_user_messages_context_and_times(
+    store: SessionStore, clock: SetClock
+) -> None:
+    session = store.create_session(user_id="user123")
+    assert (session.user_id, session.messages, session.context) == ("user123", [], {})
+    assert (session.created_at, session.updated_at, session.expired_at) == (clock.now, clock.now, None)
+    assert store.get_session(session.session_id).user_id == "user123"  # type: ignore[union-attr]
+    assert repr(session) == f"ChatSession({session.session_id!r}, user_id='user123')"
+
+
+def test_python_api_a_session_without_a_user_is_the_anonymous_users(store: SessionStore) -> None:
+    session = store.create_session()
+    assert session.user_id is None
+    assert [found.session_id for found in store.list_user_sessions(None)] == [session.session_id]
+    assert store.list_user_sessions("user123") == []
+
+
+def test_python_api_messages_of_user_and_assistant_come_back_in_order(store: SessionStore) -> None:
+    session = store.create_session(user_id="user123")
+    store.add_message(session.session_id, Message(role="user", content="Find books by Oxford"))
+    store.add_message(
+        session.session_id,
+        Message(role="assistant", content="Found 15 books by Oxford University Press", candidate_set=CANDIDATES),
+    )
+    found = store.get_session(session.session_id)
+    assert found is not None
+    assert [f"[{msg.role}] {msg.content}" for msg in found.messages] == [
+        "[user] Find books by Oxford",
+        "[assistant] Found 15 books by Oxford University Press",
+    ]
+    assert found.messages[1].candidate_set == CANDIDATES.model_dump(mode="json")
+    assert found.messages[0].candidate_set is None
+
+
+def test_python_api_query_plan_and_candidate_set_come_back_as_models_where_these_are_named(path: Path) -> None:
+    with SessionStore(path, query_plan_type=QueryPlan, candidate_set_type=CandidateSet) as store:
+        session = store.create_session()
+        message = Message(role="assistant", content="c", query_plan=PLAN, candidate_set=CANDIDATES, metadata={"ms": 3})
+        store.add_message(session.session_id, message)
+        assert session.messages == [message]
+        store.add_message(session.session_id, Message(role="assistant", content="c", query_plan={"other": 1}))
+        with pytest.raises(InvalidInput, match="no QueryPlan"):
+            session.get_recent_messages(1)
+
+
+def test_python_api_a_message_added_again_is_recorded_once(store: SessionStore) -> None:
+    session = store.create_session()
+    message = Message(role="user", content="once")
+    assert store.add_message(session.session_id, message) == store.add_message(session.session_id, message)
+    assert len(session.messages) == 1
+    with pytest.raises(IdempotencyConflict):
+        store.add_message(session.session_id, message.model_copy(update={"content": "twice"}))
+
+
+@pytest.mark.parametrize("wrong", [{"role": "robot"}, {"content": 3}, {"candidates": []}])
+def test_python_api_a_message_is_checked_when_it_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Message(**{"role": "user", "content": "c", **wrong})
+
+
+def test_python_api_what_json_cannot_hold_is_a_typed_error(store: SessionStore) -> None:
+    session = store.create_session()
+    with pytest.raises(InvalidInput, match="candidate_set holds something that JSON cannot"):
+        store.add_message(session.session_id, Message(role="user", content="c", candidate_set=threading.Lock()))
+    naive = Message(role="user", content="c", timestamp=datetime(2026, 3, 5))  # noqa: DTZ001 - what is refused
+    with pytest.raises(InvalidInput, match="timestamp"):
+        store.add_message(session.session_id, naive)
+    assert session.messages == []
+
+
+def test_python_api_update_context_carries_state_forward_and_keeps_other_names(store: SessionStore) -> None:
+    session = store.create_session()
+    store.update_context(session.session_id, {"last_publisher": "Oxford", "last_result_count": 15})
+    store.update_context(session.session_id, {"last_result_count": 3})
+    store.update_context(session.session_id, {})
+    assert store.get_session(session.session_id).context == {  # type: ignore[union-attr]
+        "last_publisher": "Oxford",
+        "last_result_count": 3,
+    }
+
+
+def test_session_lifecycle_list_user_sessions_shows_those_of_one_user_newest_first(
+    store: SessionStore, clock: SetClock
+) -> None:
+    first = store.create_session("user123")
+    clock.move(1)
+    second = store.create_session("user123")
+    store.create_session("another")
+    assert [each.session_id for each in store.list_user_sessions("user123")] == [second.session_id, first.session_id]
+    store.expire_session(first.session_id)
+    assert [each.session_id for each in store.list_user_sessions("user123")] == [second.session_id]
+    assert len(store.list_user_sessions("user123", include_expired=True)) == 2
+
+
+def test_session_lifecycle_a_list_is_never_cut(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.compat.chat_store._PAGE", 2)
+    chats = [store.create_session("user123") for _ in range(5)]
+    said(store, chats[0].session_id, 5)
+    assert len(store.list_user_sessions("user123")) == 5
+    assert len(chats[0].messages) == 5
+    assert store.expire_old_sessions(0) == 0, "nothing has happened after now"
+
+
+def test_session_lifecycle_an_expired_session_takes_no_more_messages(store: SessionStore) -> None:
+    session = store.create_session()
+    assert store.expire_session(session.session_id) is True
+    assert store.expire_session(session.session_id) is False
+    assert store.get_session(session.session_id) is None
+    with pytest.raises(SessionEnded):
+        store.add_message(session.session_id, Message(role="user", content="late"))
+    with pytest.raises(SessionEnded):
+        store.update_context(session.session_id, {"late": True})
+
+
+def test_session_lifecycle_expire_old_sessions_ends_those_inactive_for_so_long_and_counts_them(
+    store: SessionStore, clock: SetClock
+) -> None:
+    idle, used, done = (store.create_session() for _ in range(3))
+    other = store.ledger.create_session("ada", "no chat", ttl=None)
+    store.ledger.complete_session(done.session_id)
+    clock.move(23 * 3600)
+    assert store.expire_old_sessions(max_age_hours=24) == 0
+    store.add_message(used.session_id, Message(role="user", content="still here"))
+    clock.move(2 * 3600)
+    assert store.expire_old_sessions(max_age_hours=24) == 1
+    assert store.expire_old_sessions() == 0
+    assert store.get_session(idle.session_id) is None
+    assert store.get_session(used.session_id) is not None
+    assert store.ledger.get_session(other)["status"] == "active"  # type: ignore[index]
+
+
+def test_session_lifecycle_a_session_lives_until_somebody_expires_it(store: SessionStore, clock: SetClock) -> None:
+    session = store.create_session()
+    clock.move(400 * 24 * 3600)
+    assert store.get_session(session.session_id) is not None
+
+
+@pytest.mark.parametrize("hours", [-1, float("nan"), "24", True])
+def test_session_lifecycle_hours_that_cannot_be_are_a_typed_error(store: SessionStore, hours: Any) -> None:
+    with pytest.raises(InvalidInput, match="max_age_hours"):
+        store.expire_old_sessions(hours)
+    assert store.expire_old_sessions(1e9) == 0
+
+
+# FastAPI Integration
+
+
+def test_fastapi_integration_the_body_of_the_endpoint_runs_as_written(store: SessionStore) -> None:
+    def chat(session_id: str, message: str) -> ChatResponse:
+        session = store.get_session(session_id)
+        if not session:
+            session = store.create_session()
+        store.add_message(session.session_id, Message(role="user", content=message))
+        store.add_message(session.session_id, Message(role="assistant", content="...", candidate_set=CANDIDATES))
+        return ChatResponse(message="...", candidate_set=CANDIDATES, session_id=session.session_id)
+
+    first = chat("not yet", "Find books")
+    again = chat(first.session_id, "More")
+    assert again.session_id == first.session_id
+    assert len(store.get_session(first.session_id).messages) == 4  # type: ignore[union-attr]
+
+
+# Performance Considerations
+
+
+def test_performance_a_session_of_99_messages_is_read_within_100_ms(store: SessionStore) -> None:
+    session = store.create_session()
+    said(store, session.session_id, 99)
+    times = []
+    for _ in range(5):  # the machine may be busy with something else
+        begun = time.perf_counter()
+        found = store.get_session(session.session_id)
+        assert found is not None
+        assert len(found.messages) == 99
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.1
+
+
+def test_performance_a_hundred_users_read_at_the_same_time(store: SessionStore) -> None:
+    session = store.create_session()
+    said(store, session.session_id, 3)
+    ready = threading.Barrier(100)
+
+    def read(_: int) -> int:
+        ready.wait()
+        found = store.get_session(session.session_id)
+        return len(found.messages) if found else 0
+
+    with ThreadPoolExecutor(100) as pool:
+        assert list(pool.map(read, range(100))) == [3] * 100
+
+
+def test_performance_a_session_takes_about_10_kb_and_a_message_about_2_kb(path: Path) -> None:
+    def size(sessions: int, messages: int, name: str) -> int:
+        file = path.with_name(name)
+        with SessionStore(file) as store:
+            for _ in range(sessions):
+                said(store, store.create_session("user123").session_id, messages)
+        return file.stat().st_size
+
+    empty, sessions, messages = size(0, 0, "0.db"), size(50, 0, "50.db"), size(1, 100, "100.db")
+    assert (sessions - empty) / 50 < 10_000
+    assert (messages - empty - 10_000) / 100 < 2_000
+
+
+def test_performance_sessions_are_found_by_id_and_by_user_without_a_scan(store: SessionStore) -> None:
+    plans = [
+        selected(store, f"EXPLAIN QUERY PLAN SELECT context FROM chat_sessions WHERE {condition}")[0][-1]
+        for condition in ("session_id = 'x'",)
+    ]
+    assert plans == ["SEARCH heads USING PRIMARY KEY (session_id=?)"]
+    by_user = selected(store, "EXPLAIN QUERY PLAN SELECT session_id FROM session_heads WHERE user_id = 'x'")
+    assert "session_heads_by_user" in by_user[0][-1]
+
+
+# Maintenance
+
+
+def test_backup_is_ledger_backup_and_opens_as_a_store(shell: Shell, tmp_path: Path) -> None:
+    session_id = shell.json("chat-init", "--user-id", "user123")["session_id"]
+    copy = tmp_path / "sessions_backup_20261121.db"
+    shell.ok("backup", str(copy))
+    with SessionStore(copy) as store:
+        assert [each.session_id for each in store.list_user_sessions("user123")] == [session_id]
+
+
+def test_monitoring_the_active_session_count_runs_as_written(store: SessionStore) -> None:
+    for _ in range(3):
+        store.create_session()
+    store.expire_session(store.create_session().session_id)
+    store.ledger.delete_session(store.create_session().session_id)
+    store.ledger.create_session("ada", "no chat")
+    assert selected(store, "SELECT COUNT(*) FROM chat_sessions WHERE expired_at IS NULL;") == [(3,)]
+
+
+def test_monitoring_the_total_messages_run_as_written(store: SessionStore) -> None:
+    one, two = store.create_session(), store.create_session()
+    said(store, one.session_id, 3)
+    said(store, two.session_id, 2)
+    store.expire_session(two.session_id)
+    assert selected(store, "SELECT COUNT(*) FROM chat_messages;") == [(5,)]
+
+
+def test_monitoring_reads_and_never_writes(store: SessionStore) -> None:
+    store.create_session()
+    with closing(store.get_db_connection()) as connection:
+        for statement in ("DELETE FROM chat_sessions", "DELETE FROM main.session_events"):
+            with pytest.raises(sqlite3.OperationalError):
+                connection.execute(statement)
+
+
+# Security
+
+
+def test_security_over_the_view_of_a_user_the_sessions_of_others_are_not_there(ledger: SessionLedger) -> None:
+    everybody, bens = SessionStore(ledger=ledger), SessionStore(ledger=ledger.for_user("ben"))
+    adas = everybody.create_session("ada")
+    mine = bens.create_session()
+    assert mine.user_id == "ben"
+    assert bens.get_session(adas.session_id) is None
+    assert bens.list_user_sessions("ada") == []
+    with pytest.raises(SessionNotFound):
+        bens.add_message(adas.session_id, Message(role="user", content="c"))
+    with pytest.raises(SessionNotFound):
+        bens.expire_session(adas.session_id)
+    with pytest.raises(PermissionDenied):
+        bens.get_db_connection()
+    bens.close()
+    assert everybody.get_session(adas.session_id) is not None, "a ledger that was handed in stays open"
+
+
+def test_security_expired_sessions_remain_in_the_database(store: SessionStore) -> None:
+    session = store.create_session()
+    said(store, session.session_id, 2)
+    store.expire_session(session.session_id)
+    assert len(store.ledger.get_messages(session.session_id)) == 2
+    (found,) = store.list_user_sessions(None, include_expired=True)
+    assert found.expired_at is not None
+    assert len(found.messages) == 2
+
+
+# Troubleshooting
+
+
+def test_session_not_found_is_none_whether_expired_unknown_or_no_chat(store: SessionStore) -> None:
+    expired = store.create_session()
+    store.expire_session(expired.session_id)
+    other = store.ledger.create_session("ada", "no chat")
+    for session_id in (expired.session_id, "nobody", other):
+        assert store.get_session(session_id) is None
+    for session_id in ("nobody", other):
+        with pytest.raises(SessionNotFound):
+            store.add_message(session_id, Message(role="user", content="c"))
+
+
+def test_database_locked_does_not_happen_to_writers_at_once(path: Path) -> None:
+    with SessionStore(path) as one, SessionStore(path) as two:
+        session = one.create_session()
+
+        def write(number: int) -> None:
+            said((one, two)[number % 2], session.session_id, 5)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
+        assert len(session.messages) == 40
+
+
+def test_large_message_history_get_recent_messages_reads_only_those(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.create_session()
+    said(store, session.session_id, 30)
+    read: list[int] = []
+    get_messages = store.ledger.get_messages
+
+    def counting(*args: Any, **settings: Any) -> Any:
+        page = get_messages(*args, **settings)
+        read.append(len(page))
+        return page
+
+    monkeypatch.setattr(store.ledger, "get_messages", counting)
+    found = store.get_session(session.session_id)
+    assert found is not None
+    assert read == []
+    recent = found.get_recent_messages(n=10)
+    assert [message.content for message in recent] == [f"message {number}" for number in range(20, 30)]
+    assert len(found.get_recent_messages()) == 10
+    assert read == [10, 10]
+
+
+# Settings
+
+
+def test_a_store_is_on_a_path_or_over_a_ledger(ledger: SessionLedger, path: Path) -> None:
+    for settings in ({}, {"path": path, "ledger": ledger}):
+        with pytest.raises(ConfigurationError, match="one of the two"):
+            SessionStore(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="question mark"):
+        SessionStore("what?.db")
+
+
+def test_a_file_of_the_older_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("CREATE TABLE chat_sessions (session_id TEXT)")
+    before = old.read_bytes()
+    with pytest.raises(ConfigurationError, match="another program"):
+        SessionStore(old)
+    assert old.read_bytes() == before
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "seed2_chat_store.py"), run_name="__main__")
+    assert (tmp_path / "data" / "chat" / "sessions.db").exists()
