@@ -274,13 +274,21 @@ def test_columns_that_are_missing_are_added_before_the_first_row(emulator, own, 
         ) == [(store.session, None, None)]
 
 
-def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store):
+def test_where_whoever_made_the_tables_was_cut_off_the_rest_is_made(emulator, own, store):
+    with contextlib.closing(sink_of(emulator, own)) as sink:
+        sink._warehouse.create()
+        run(emulator, own, "DELETE FROM `${project}.${dataset}.session_locks` WHERE TRUE")
+        run(emulator, own, "DROP VIEW `${project}.${dataset}.sessions`")
+        assert store.begin(sink) == Begun(store.position.place)
+        assert sink._warehouse.query("SELECT COUNT(*) AS n FROM sessions").rows == [(0,)]
+
+
+def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store, monkeypatch):
     run(emulator, place, "DELETE FROM `${project}.${dataset}.session_locks` WHERE TRUE")
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(sink._warehouse, "create", lambda: None)
         with pytest.raises(ConfigurationError, match=r"session_locks .* create_sessions_table\.py"):
             store.begin(sink)
-    finally:
-        sink._warehouse.create()
     assert store.begin(sink) == Begun(store.position.place)
 
 

@@ -198,7 +198,15 @@ class BigQuerySink:
     def _take_fence(self, store_id: str) -> tuple[int, str]:
         """The fence that is this relay's now, and the stream of the one before."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
-        ((outcome, fence, stream),) = self._warehouse.ask("take_fence", catalog.query("take_fence"), parameters).rows
+
+        def take() -> tuple[Any, ...]:
+            return self._warehouse.ask("take_fence", catalog.query("take_fence"), parameters).rows[0]
+
+        found = take()
+        if found[0] == "unlocked":  # the row comes last: whoever made the tables was cut off
+            self._warehouse.create()
+            found = take()
+        outcome, fence, stream = found
         locked(outcome)
         return int(fence), str(stream)
 
