@@ -12,10 +12,10 @@ from ledger.model.copying import Plan, portions, to_rewind
 from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
-from ledger.model.replaying import Replayed
 from ledger.model.session import Head, Session
 from ledger.model.values import check_whole
 from ledger.sdk.branches import ATTEMPTS, Branches, moved_on, to_be_finished
+from ledger.sdk.replaying import Replayed
 
 #: Versions that a replay reads at once.
 _PAGE = 200
