@@ -1,0 +1,270 @@
+"""What analysis sessions amount to: metrics of each that is over, and statistics over many."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from ledger.compat.analysis_sessions.models import Session, SessionType
+from ledger.compat.analysis_sessions.slots import METRICS, is_analysis
+from ledger.compat.given import user_id_of
+from ledger.errors import InvalidInput, SessionNotFound
+from ledger.model.events import Change
+from ledger.model.session import Session as Recorded
+from ledger.model.values import canonical
+
+if TYPE_CHECKING:
+    from ledger.compat.analysis_sessions.store import SessionStore
+
+FORMATS = ("json", "jsonl", "csv")
+#: Assets that are listed as the most analysed.
+TOP = 10
+
+
+class SessionMetrics(BaseModel):
+    """What one session amounts to.
+
+    Attributes:
+        ended_at: When something was last recorded in it, or its time was over.
+        duration_seconds: From its beginning to its last query or change; waiting to expire does not count.
+        status: As it was when this was worked out.
+        abandoned: Whether it expired, and nobody had said that it was completed or had failed.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    session_id: str
+    user_id: str
+    session_type: str
+    assets: list[str]
+    created_at: AwareDatetime
+    ended_at: AwareDatetime
+    duration_seconds: float
+    total_queries: int
+    cache_hits: int
+    cache_hit_rate: float
+    query_types: dict[str, int]
+    average_execution_time_ms: float | None
+    status: str
+    abandoned: bool
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> Self:
+        """The metrics of a session; of one that is over, those that were recorded then."""
+        kept = recorded.attributes.get(METRICS)
+        statistics = recorded.query_statistics
+        if kept is not None and kept["status"] != "active":
+            same = (kept["status"], kept["total_queries"]) == (recorded.status, statistics.total_queries)
+            if same or recorded.status == "archived":
+                return cls.model_validate(kept)
+        ended = _last_activity(recorded)
+        return cls(
+            session_id=recorded.session_id,
+            user_id=recorded.user_id,
+            session_type=recorded.session_type or "",
+            assets=recorded.attributes.get("assets") or [],
+            created_at=recorded.created_at,
+            ended_at=ended,
+            duration_seconds=(ended - recorded.created_at).total_seconds(),
+            total_queries=statistics.total_queries,
+            cache_hits=statistics.cache_hits,
+            cache_hit_rate=statistics.cache_hit_rate,
+            query_types=statistics.by_type,
+            average_execution_time_ms=statistics.average_execution_time_ms,
+            status=recorded.status or "",
+            abandoned=recorded.status == "expired",
+        )
+
+
+class SessionAnalytics:
+    """Metrics and statistics.
+
+    Args:
+        store: Of the sessions; that of the program where None.
+    """
+
+    def __init__(self, store: SessionStore | None = None) -> None:
+        if store is None:
+            from ledger.compat.analysis_sessions.single import get_session_store
+
+            store = get_session_store()
+        self.store: SessionStore = store
+
+    async def record_session_metrics(self, session: Session | str) -> SessionMetrics | None:
+        """Work out a session's metrics and keep them with it; they outlast its queries in this file.
+
+        Args:
+            session: It, or its id; what is recorded of it counts, not what was changed since.
+
+        Returns:
+            None where ``session_enable_analytics`` is off.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        if not self.store.settings.session_enable_analytics:
+            return None
+        session_id = session.id if isinstance(session, Session) else session
+        found = await self.store.ledger.get_session(session_id)
+        if not is_analysis(found):
+            raise SessionNotFound(f"There is no analysis session {session_id}.", session_id=session_id)
+        metrics = SessionMetrics.of(found)
+        value = metrics.model_dump(mode="json")
+        kept = found.attributes.get(METRICS)
+        # What is archived takes nothing more: an append would open it again.
+        if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
+            await self.store.note(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
+        return metrics
+
+    async def get_session_stats(
+        self,
+        user_id: Any = None,
+        session_type: SessionType | str | None = None,
+        days: float | None = None,
+        *,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Statistics over sessions; deleted ones do not count.
+
+        Args:
+            user_id: Of this user.
+            session_type: Of this type.
+            days: Begun within so many days; for other times ``created_from`` and ``created_until``, half open.
+
+        Returns:
+            total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
+            average_duration_seconds, average_queries_per_session, abandonment_rate, cache_hit_rate, top_assets,
+            query_type_distribution and session_type_distribution. Rates are 0 to 1, and 0 where there are no sessions.
+        """
+        tally = _Tally()
+        async for found in self._sessions(user_id, session_type, days, created_from, created_until):
+            tally.add(found)
+        return tally.result()
+
+    async def get_user_session_summary(self, user_id: Any) -> dict[str, Any]:
+        """The statistics of one user, with ``user_id``, ``first_session_at``, ``last_session_at`` (begun then)."""
+        tally = _Tally()
+        begun: list[datetime] = []
+        async for found in self._sessions(user_id, None, None, None, None):
+            tally.add(found)
+            begun.append(found.created_at)
+        return {
+            "user_id": user_id_of(user_id),
+            "first_session_at": min(begun, default=None),
+            "last_session_at": max(begun, default=None),
+            **tally.result(),
+        }
+
+    async def export_session_metrics(
+        self,
+        format: str = "json",  # noqa: A002 - the service that this replaces calls it so
+        user_id: Any = None,
+        session_type: SessionType | str | None = None,
+        days: float | None = None,
+        *,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> str:
+        """The metrics of each session as text, newest first.
+
+        Args:
+            format: ``json``: an array. ``jsonl``: an object in each line. ``csv``: with a header; lists and objects as
+                JSON.
+            user_id, session_type, days, created_from, created_until: As for ``get_session_stats``.
+
+        Raises:
+            InvalidInput: There is no such format.
+        """
+        if format not in FORMATS:
+            raise InvalidInput(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
+        sessions = self._sessions(user_id, session_type, days, created_from, created_until)
+        rows = [SessionMetrics.of(found).model_dump(mode="json") async for found in sessions]
+        if format == "json":
+            return canonical(rows)
+        if format == "jsonl":
+            return "".join(f"{canonical(row)}\n" for row in rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(SessionMetrics.model_fields), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: canonical(it) if isinstance(it, list | dict) else it for name, it in row.items()})
+        return text.getvalue()
+
+    def _sessions(
+        self,
+        user_id: Any,
+        session_type: SessionType | str | None,
+        days: float | None,
+        created_from: datetime | None,
+        created_until: datetime | None,
+    ) -> AsyncIterator[Recorded]:
+        if days is not None:
+            if created_from is not None:
+                raise InvalidInput("Give days or created_from, not both.")
+            created_from = self.store.now() - timedelta(days=days)
+        return self.store.all_sessions(
+            user_id=None if user_id is None else user_id_of(user_id),
+            session_type=None if session_type is None else str(session_type),
+            created_from=created_from,
+            created_until=created_until,
+        )
+
+
+class _Tally:
+    """Statistics as sessions come by."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._seconds = 0.0
+        self._assets: Counter[str] = Counter()
+        self._queries: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
+
+    def add(self, recorded: Recorded) -> None:
+        """One more session."""
+        metrics = SessionMetrics.of(recorded)
+        self._counts["sessions"] += 1
+        self._counts[f"status {recorded.status}"] += 1
+        self._counts["abandoned"] += metrics.abandoned
+        self._counts["queries"] += metrics.total_queries
+        self._counts["hits"] += metrics.cache_hits
+        self._seconds += metrics.duration_seconds
+        self._assets.update(set(metrics.assets))
+        self._queries.update(metrics.query_types)
+        self._kinds[metrics.session_type] += 1
+
+    def result(self) -> dict[str, Any]:
+        """What they amount to."""
+        counts = self._counts
+        sessions, queries = counts["sessions"], counts["queries"]
+        return {
+            "total_sessions": sessions,
+            "active_sessions": counts["status active"],
+            "completed_sessions": counts["status completed"],
+            "archived_sessions": counts["status archived"],
+            "abandoned_sessions": counts["abandoned"],
+            "total_queries": queries,
+            "average_duration_seconds": self._seconds / sessions if sessions else 0.0,
+            "average_queries_per_session": queries / sessions if sessions else 0.0,
+            "abandonment_rate": counts["abandoned"] / sessions if sessions else 0.0,
+            "cache_hit_rate": counts["hits"] / queries if queries else 0.0,
+            "top_assets": [{"asset": asset, "sessions": number} for asset, number in self._assets.most_common(TOP)],
+            "query_type_distribution": dict(self._queries.most_common()),
+            "session_type_distribution": dict(self._kinds.most_common()),
+        }
+
+
+def _last_activity(recorded: Recorded) -> datetime:
+    """When something was last done in a session; that its time was over is no doing."""
+    if recorded.status != "expired":
+        return recorded.updated_at
+    times = [value.get("timestamp") for value in recorded.queries.values() if value]
+    told = [datetime.fromisoformat(time) for time in times if isinstance(time, str)]
+    return max([*told, recorded.created_at])

@@ -1,0 +1,61 @@
+"""The settings of analysis sessions: the six of the service that this replaces, with its defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ledger.errors import ConfigurationError
+
+
+class SessionSettings(BaseModel):
+    """How long analysis sessions live, how many queries they take, and what becomes of them.
+
+    Each is read from the environment by its name in capitals, ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` before
+    ``SESSION_DEFAULT_TTL_HOURS``; see ``from_environment``.
+
+    Attributes:
+        session_default_ttl_hours: Lifetime of a session where nobody says otherwise.
+        session_max_ttl_hours: The longest that may be asked for: seven days.
+        session_cleanup_interval_minutes: Between two runs of the cleanup; see ``beat_schedule``.
+        session_retention_days: For how long sessions that are over are kept.
+        session_max_queries_per_session: Queries of one session.
+        session_enable_analytics: Whether metrics of sessions are recorded.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session_default_ttl_hours: float = Field(24, gt=0)
+    session_max_ttl_hours: float = Field(168, gt=0)
+    session_cleanup_interval_minutes: float = Field(60, gt=0)
+    session_retention_days: float = Field(30, ge=0)
+    session_max_queries_per_session: int = Field(1000, ge=1)
+    session_enable_analytics: bool = True
+
+    @model_validator(mode="after")
+    def _default_within_max(self) -> SessionSettings:
+        if self.session_default_ttl_hours > self.session_max_ttl_hours:
+            raise ValueError("session_default_ttl_hours is more than session_max_ttl_hours")
+        return self
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> SessionSettings:
+        """The settings that the environment names, with the defaults for the rest.
+
+        Raises:
+            ConfigurationError: One of them cannot be; the message names it.
+        """
+        given = os.environ if environment is None else environment
+        values = {}
+        for name in cls.model_fields:
+            text = given.get(f"LEDGER_{name.upper()}") or given.get(name.upper())
+            if text:
+                values[name] = text
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the settings of sessions"
+            raise ConfigurationError(f"{where}: {first['msg']}. Check {where.upper()} in the environment.") from error

@@ -1,0 +1,71 @@
+"""The one store of a program, and what tools do with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ledger.aio import AsyncSessionLedger
+from ledger.compat.analysis_sessions.models import QueryRecord
+from ledger.compat.analysis_sessions.store import SessionStore
+from ledger.sessions import SessionLedger
+
+_lock = threading.Lock()
+_only: SessionStore | None = None
+
+
+def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None) -> SessionStore:
+    """The one store of this program, made by the first call; it may be awaited, and is open then.
+
+    Args:
+        db: For the first call: where the sessions are; the ledger that the environment names where None.
+    """
+    global _only
+    with _lock:
+        if _only is None:
+            _only = SessionStore(db)
+        return _only
+
+
+async def close_session_store() -> None:
+    """Close the one store of this program; the next ``get_session_store`` makes another."""
+    global _only
+    with _lock:
+        store, _only = _only, None
+    if store is not None:
+        await store.close()
+
+
+async def track_query_in_session(
+    session_id: str | None,
+    query_type: str,
+    parameters: Mapping[str, Any] | None = None,
+    result_summary: Any = None,
+    cache_hit: bool = False,
+    execution_time_ms: float | None = None,
+    *,
+    store: SessionStore | None = None,
+) -> QueryRecord | None:
+    """Record a query in its session, where there is one: for tools that take an optional ``session_id``.
+
+    Args:
+        store: That of the program where None.
+
+    Returns:
+        What was recorded; None where ``session_id`` is.
+
+    Raises:
+        SessionNotFound, SessionEnded, TooManyQueries: Nothing was written.
+    """
+    if session_id is None:
+        return None
+    query = QueryRecord(
+        query_type=query_type,
+        parameters=dict(parameters or {}),
+        result_summary=result_summary,
+        cache_hit=cache_hit,
+        execution_time_ms=execution_time_ms,
+    )
+    await (store or get_session_store()).track_query(session_id, query)
+    return query

@@ -1,0 +1,787 @@
+"""Seed 4, analysis sessions: one test for each sentence of its description that says what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ledger import (
+    AsyncSessionLedger,
+    ConfigurationError,
+    InvalidInput,
+    SessionEnded,
+    SessionLedger,
+    SessionNotFound,
+    WrongExpectedVersion,
+)
+from ledger.compat.analysis_sessions import (
+    AnalysisHistory,
+    QueryRecord,
+    Session,
+    SessionAnalytics,
+    SessionMetrics,
+    SessionSettings,
+    SessionState,
+    SessionStore,
+    SessionSummary,
+    SessionType,
+    TooManyQueries,
+    close_session_store,
+    get_session_store,
+    track_query_in_session,
+)
+from ledger.compat.analysis_sessions.tasks import (
+    CELERY_BEAT_SCHEDULE,
+    beat_schedule,
+    cleanup_expired_sessions,
+    delete_old_archived_sessions,
+    generate_session_metrics,
+)
+from ledger.testing import START, CountedIds, SetClock
+
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/l.db"
+
+
+@pytest.fixture
+def ledger(url: str, clock: SetClock) -> Iterator[SessionLedger]:
+    with SessionLedger(url, clock=clock, ids=CountedIds()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session_store(ledger: SessionLedger, clock: SetClock) -> SessionStore:
+    return store_over(ledger, clock)
+
+
+def store_over(ledger: SessionLedger, clock: SetClock, **settings: Any) -> SessionStore:
+    chosen = SessionSettings.model_validate(settings)
+    return SessionStore(ledger, settings=chosen, clock=clock, ids=CountedIds(50_000))
+
+
+def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
+    async def whole() -> Any:
+        return await scenario()
+
+    return asyncio.run(whole())
+
+
+def price(symbol: str = "AAPL", *, at: float = 0, **more: Any) -> QueryRecord:
+    return QueryRecord(
+        query_type="price", parameters={"symbol": symbol}, timestamp=START + timedelta(seconds=at), **more
+    )
+
+
+# Core models
+
+
+def test_session_type_has_equity_crypto_portfolio_comparative_and_macro() -> None:
+    assert {kind.name: kind.value for kind in SessionType} == {
+        "EQUITY": "equity",
+        "CRYPTO": "crypto",
+        "PORTFOLIO": "portfolio",
+        "COMPARATIVE": "comparative",
+        "MACRO": "macro",
+    }
+
+
+def test_query_record_tracks_a_query_with_parameters_results_and_timing() -> None:
+    query = QueryRecord(
+        query_type="price",
+        parameters={"symbol": "AAPL"},
+        result_summary="AAPL: $175.43 (+2.3%)",
+        cache_hit=True,
+        execution_time_ms=12.5,
+    )
+    assert (query.query_type, query.parameters) == ("price", {"symbol": "AAPL"})
+    assert (query.result_summary, query.cache_hit, query.execution_time_ms) == ("AAPL: $175.43 (+2.3%)", True, 12.5)
+    assert query.timestamp.tzinfo is not None
+    assert query.query_id != QueryRecord(query_type="price").query_id
+
+
+def test_analysis_history_tracks_the_cache_hit_rate_and_running_statistics() -> None:
+    history = AnalysisHistory()
+    assert (history.total_queries, history.cache_hit_rate, history.last_query) == (0, 0.0, None)
+    for number in range(4):
+        history.add_query(price(cache_hit=number == 0, execution_time_ms=number))
+    history.add_query(QueryRecord(query_type="news"))
+    assert (history.total_queries, history.cache_hits, history.cache_hit_rate) == (5, 1, 0.2)
+    assert history.query_types == {"price": 4, "news": 1}
+    assert history.average_execution_time_ms == 1.5
+
+
+def test_session_state_stores_context_preferences_and_intermediate_results() -> None:
+    state = SessionState()
+    state.update_context("preference", "detailed")
+    state.set_preference("currency", "EUR")
+    state.store_intermediate_result("correlation", [[1, 0.8]])
+    assert state.get_context("preference") == "detailed"
+    assert state.get_preference("currency") == "EUR"
+    assert state.get_intermediate_result("correlation") == [[1, 0.8]]
+    assert (state.get_context("no"), state.get_preference("no", 1), state.get_intermediate_result("no")) == (
+        *(None, 1, None),
+    )
+
+
+def test_automatic_timestamp_tracking() -> None:
+    session = Session(assets=["AAPL"])
+    before = session.last_accessed_at
+    session.add_query(QueryRecord(query_type="price"))
+    assert session.last_accessed_at >= before >= session.created_at
+    assert session.duration >= timedelta(0)
+
+
+def test_expiration_and_ttl_management() -> None:
+    session = Session(expires_at=START)
+    assert session.is_expired
+    assert session.time_remaining == timedelta(0)
+    assert not session.is_expired_at(START - timedelta(seconds=1))
+    assert not Session().is_expired
+    assert Session().time_remaining is None
+
+
+def test_serialization_support_to_and_from_dict() -> None:
+    session = Session(user_id="ada", type=SessionType.CRYPTO, assets=["BTC"], tags=["weekly"], expires_at=START)
+    session.add_query(price(cache_hit=True))
+    session.state.update_context("topic", "volatility")
+    data = session.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert data["state"]["history"]["total_queries"] == 1
+    assert data["state"]["history"]["cache_hit_rate"] == 1.0
+    assert Session.from_dict(data) == session
+    with pytest.raises(ValidationError):
+        Session.from_dict({"nonsense": 1})
+
+
+def test_session_summary_is_a_lightweight_summary_for_listing() -> None:
+    session = Session(user_id="ada", assets=["AAPL"], tags=["x"])
+    session.add_query(price(cache_hit=True))
+    summary = SessionSummary.from_session(session)
+    assert (summary.id, summary.user_id, summary.assets, summary.tags) == (session.id, "ada", ["AAPL"], ["x"])
+    assert (summary.total_queries, summary.cache_hit_rate, summary.is_archived) == (1, 1.0, False)
+
+
+# The store
+
+
+def test_the_usage_example_does_what_it_says(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(
+            assets=["AAPL", "GOOGL"],
+            session_type=SessionType.COMPARATIVE,
+            user_id="analyst_001",
+            ttl_hours=24,
+        )
+        query = QueryRecord(
+            query_type="price",
+            parameters={"symbol": "AAPL"},
+            result_summary="AAPL: $175.43 (+2.3%)",
+        )
+        session.add_query(query)
+        session.state.update_context("preference", "detailed")
+        await session_store.update_session(session.id, session)
+        retrieved = await session_store.get_session(session.id)
+        assert retrieved is not None
+        assert retrieved.state.history.total_queries == 1
+        assert retrieved.state.history.queries == [query]
+        assert retrieved.state.context == {"preference": "detailed"}
+        assert (retrieved.type, retrieved.assets) == (SessionType.COMPARATIVE, ["AAPL", "GOOGL"])
+        assert (retrieved.user_id, retrieved.expires_at) == ("analyst_001", START + timedelta(days=1))
+
+    run(scenario)
+
+
+def test_sessions_create_and_persist_and_their_state_survives_restarts(url: str) -> None:
+    async def first() -> str:
+        async with SessionStore(url) as store:
+            return (await store.create_session(["AAPL"], tags=["weekly"], context={"a": 1})).id
+
+    async def after_the_restart(session_id: str) -> None:
+        async with SessionStore(url) as store:
+            session = await store.get_session(session_id)
+            assert session is not None
+            assert (session.tags, session.state.context, session.user_id) == (["weekly"], {"a": 1}, "anonymous")
+
+    session_id = run(first)
+    run(lambda: after_the_restart(session_id))
+
+
+def test_get_session_gives_none_where_there_is_none(session_store: SessionStore, ledger: SessionLedger) -> None:
+    assert run(lambda: session_store.get_session("nowhere")) is None
+    chat = ledger.create_session("ada", "no analysis")
+    assert run(lambda: session_store.get_session(chat)) is None
+
+
+def test_all_of_a_session_comes_back_as_it_was_saved(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"], user_id="ada")
+        session.add_query(price(at=2, result_summary={"last": 1.5}, execution_time_ms=4.5))
+        session.add_query(price(at=1, cache_hit=True))
+        session.state.set_preference("currency", "EUR")
+        session.state.store_intermediate_result("mean", 3)
+        session.tags.append("x")
+        session.assets.append("MSFT")
+        session.type = SessionType.PORTFOLIO
+        await session_store.update_session(session.id, session)
+        found = await session_store.get_session(session.id)
+        assert found is not None
+        assert [it.timestamp for it in found.state.history.queries] == [
+            START + timedelta(seconds=1),
+            START + timedelta(seconds=2),
+        ]
+        session.state.history.queries.sort(key=lambda query: query.timestamp)
+        changed = {"last_accessed_at"}
+        assert found.model_dump(exclude=changed) == session.model_dump(exclude=changed)
+
+    run(scenario)
+
+
+def test_update_session_appends_only_what_changed(session_store: SessionStore, ledger: SessionLedger) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"], context={"a": 1, "b": 2})
+        await session_store.update_session(session.id, session)
+        assert len(ledger.history(session.id)) == 1
+        session.state.update_context("a", 10)
+        del session.state.context["b"]
+        await session_store.update_session(session.id, session)
+        _, updated = ledger.history(session.id)
+        assert {(it.field, it.key, it.value, it.removed) for it in updated.changes} == {
+            ("context", "a", 10, False),
+            ("context", "b", None, True),
+        }
+
+    run(scenario)
+
+
+def test_two_programs_that_change_different_things_both_succeed(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        one = await session_store.create_session(["AAPL"], context={"a": 1})
+        other = await session_store.get_session(one.id)
+        assert other is not None
+        one.add_query(price())
+        other.add_query(price("MSFT", at=1))
+        other.state.update_context("b", 2)
+        await asyncio.gather(session_store.update_session(one.id, one), session_store.update_session(one.id, other))
+        found = await session_store.get_session(one.id)
+        assert found is not None
+        assert found.state.history.total_queries == 2
+        assert found.state.context == {"a": 1, "b": 2}
+
+    run(scenario)
+
+
+def test_a_session_that_no_store_gave_adds_and_takes_nothing_away(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"], context={"a": 1})
+        copy = Session.from_dict(session.to_dict())
+        session.state.update_context("b", 2)
+        await session_store.update_session(session.id, session)
+        copy.state.update_context("c", 3)
+        await session_store.update_session(session.id, copy)
+        found = await session_store.get_session(session.id)
+        assert found is not None
+        assert found.state.context == {"a": 1, "b": 2, "c": 3}
+
+    run(scenario)
+
+
+def test_update_session_refuses_what_cannot_be(session_store: SessionStore, ledger: SessionLedger) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"])
+        with pytest.raises(InvalidInput, match="not other"):
+            await session_store.update_session("other", session)
+        with pytest.raises(SessionNotFound):
+            await session_store.update_session("nowhere", Session(id="nowhere"))
+        session.state.update_context("bad", object())
+        with pytest.raises(InvalidInput):
+            await session_store.update_session(session.id, session)
+        session.state.context.clear()
+        session.expires_at = START + timedelta(days=8)
+        with pytest.raises(InvalidInput, match="168"):
+            await session_store.update_session(session.id, session)
+        assert len(ledger.history(session.id)) == 1
+
+    run(scenario)
+
+
+def test_more_than_a_thousand_changes_are_saved_as_well(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"])
+        session.state.context = {f"name {number}": number for number in range(1500)}
+        await session_store.update_session(session.id, session)
+        found = await session_store.get_session(session.id)
+        assert found is not None
+        assert found.state.context == session.state.context
+
+    run(scenario)
+
+
+def test_delete_session_removes_a_session(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"], user_id="ada")
+        assert await session_store.delete_session(session.id) is True
+        assert await session_store.delete_session(session.id) is False
+        assert await session_store.get_session(session.id) is None
+        assert list(await session_store.list_user_sessions("ada", include_archived=True)) == []
+        with pytest.raises(SessionNotFound):
+            await session_store.update_session(session.id, session)
+
+    run(scenario)
+
+
+def test_list_user_sessions_lists_with_filtering_and_pagination(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        made = []
+        for kind in (SessionType.EQUITY, SessionType.CRYPTO, SessionType.EQUITY, SessionType.EQUITY):
+            made.append((await session_store.create_session(["AAPL"], kind, "ada")).id)
+            clock.move(1)
+        await session_store.create_session(["AAPL"], user_id="bob")
+        await session_store.archive_session(made[2])
+        listed = await session_store.list_user_sessions("ada")
+        assert [it.id for it in listed] == [made[3], made[1], made[0]]
+        everything = await session_store.list_user_sessions("ada", include_archived=True)
+        assert [(it.id, it.is_archived) for it in everything] == [
+            *((made[3], False), (made[2], True), (made[1], False), (made[0], False)),
+        ]
+        equity = await session_store.list_user_sessions("ada", session_type=SessionType.EQUITY)
+        assert [it.id for it in equity] == [made[3], made[0]]
+        first = await session_store.list_user_sessions("ada", limit=2)
+        second = await session_store.list_user_sessions("ada", limit=2, after=first.next)
+        assert [it.id for it in (*first, *second)] == [made[3], made[1], made[0]]
+        assert [it.id for it in await session_store.list_user_sessions("ada", limit=1, offset=1)] == [made[1]]
+        with pytest.raises(InvalidInput):
+            await session_store.list_user_sessions("ada", session_type="nonsense")
+
+    run(scenario)
+
+
+def test_extend_session_extends_the_ttl(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"], ttl_hours=2)
+        clock.move(HOUR)
+        extended = await session_store.extend_session(session.id, 3)
+        assert extended.expires_at == START + timedelta(hours=5)
+        with pytest.raises(InvalidInput, match="session_max_ttl_hours"):
+            await session_store.extend_session(session.id, 168)
+        with pytest.raises(InvalidInput):
+            await session_store.extend_session(session.id, 0)
+        with pytest.raises(SessionNotFound):
+            await session_store.extend_session("nowhere", 1)
+        clock.move(DAY)
+        with pytest.raises(SessionEnded):
+            await session_store.extend_session(session.id, 1)
+
+    run(scenario)
+
+
+def test_archive_session_keeps_a_session_that_takes_no_more(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        session = await session_store.create_session(["AAPL"])
+        session.add_query(price())
+        await session_store.update_session(session.id, session)
+        assert await session_store.archive_session(session.id) is True
+        assert await session_store.archive_session(session.id) is False
+        assert await session_store.archive_session("nowhere") is False
+        found = await session_store.get_session(session.id)
+        assert found is not None
+        assert found.is_archived
+        assert found.state.history.total_queries == 1
+        session.state.update_context("late", True)
+        with pytest.raises(SessionEnded):
+            await session_store.update_session(session.id, session)
+
+    run(scenario)
+
+
+def test_sessions_expire_correctly_and_cleanup_archives_them(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        short = await session_store.create_session(["AAPL"], ttl_hours=1)
+        long = await session_store.create_session(["AAPL"], ttl_hours=48)
+        clock.move(2 * HOUR)
+        with pytest.raises(SessionEnded):
+            await session_store.track_query(short.id, price())
+        assert await session_store.cleanup_expired_sessions() == 1
+        assert await session_store.cleanup_expired_sessions() == 0
+        archived, still = await session_store.get_session(short.id), await session_store.get_session(long.id)
+        assert archived is not None
+        assert still is not None
+        assert (archived.is_archived, still.is_archived) == (True, False)
+
+    run(scenario)
+
+
+def test_sessions_of_other_kinds_are_left_alone(
+    session_store: SessionStore, ledger: SessionLedger, clock: SetClock
+) -> None:
+    chat = ledger.create_session("ada", "a chat", ttl=timedelta(hours=1))
+    clock.move(60 * DAY)
+    assert cleanup_expired_sessions(session_store)["archived_sessions"] == 0
+    assert delete_old_archived_sessions(session_store)["deleted_sessions"] == 0
+    found = ledger.get_session(chat)
+    assert found is not None
+    assert found.status == "expired"
+
+
+def test_the_store_is_a_singleton_that_initializes_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER_URL", url)
+
+    async def scenario() -> None:
+        store = get_session_store()
+        assert get_session_store() is store
+        assert await get_session_store() is store
+        session = await store.create_session(["AAPL"])
+        await close_session_store()
+        again = get_session_store()
+        assert again is not store
+        assert await again.get_session(session.id) is not None
+        await close_session_store()
+
+    run(scenario)
+
+
+def test_a_users_view_of_the_store_holds_their_sessions_alone(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        ada, bob = session_store.for_user("ada"), session_store.for_user("bob")
+        session = await ada.create_session(["AAPL"])
+        assert session.user_id == "ada"
+        assert await bob.get_session(session.id) is None
+        assert await ada.get_session(session.id) is not None
+
+    run(scenario)
+
+
+def test_an_id_of_your_own_is_taken_once(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        assert (await session_store.create_session(["AAPL"], session_id="mine")).id == "mine"
+        with pytest.raises(WrongExpectedVersion):
+            await session_store.create_session(["AAPL"], session_id="mine")
+
+    run(scenario)
+
+
+def test_the_store_works_over_an_async_ledger(url: str) -> None:
+    async def scenario() -> None:
+        async with AsyncSessionLedger(url) as ledger:
+            store = SessionStore(ledger)
+            session = await store.create_session(["AAPL"])
+            await store.close()
+            assert await ledger.get_session(session.id) is not None
+
+    run(scenario)
+
+
+# Settings
+
+
+def test_the_six_settings_have_the_documented_defaults() -> None:
+    assert SessionSettings.from_environment({}).model_dump() == {
+        "session_default_ttl_hours": 24,
+        "session_max_ttl_hours": 168,
+        "session_cleanup_interval_minutes": 60,
+        "session_retention_days": 30,
+        "session_max_queries_per_session": 1000,
+        "session_enable_analytics": True,
+    }
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    read = SessionSettings.from_environment(
+        {
+            "SESSION_DEFAULT_TTL_HOURS": "2",
+            "LEDGER_SESSION_MAX_TTL_HOURS": "12",
+            "SESSION_MAX_TTL_HOURS": "99",
+            "SESSION_ENABLE_ANALYTICS": "false",
+        }
+    )
+    assert (read.session_default_ttl_hours, read.session_max_ttl_hours, read.session_enable_analytics) == (
+        *(2, 12, False),
+    )
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"SESSION_RETENTION_DAYS": "soon"}, {"SESSION_DEFAULT_TTL_HOURS": "200"}, {"SESSION_MAX_TTL_HOURS": "-1"}],
+)
+def test_a_setting_that_cannot_be_is_named(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"(?i)session_"):
+        SessionSettings.from_environment(environment)
+
+
+def test_the_default_ttl_holds_where_nobody_says_otherwise(ledger: SessionLedger, clock: SetClock) -> None:
+    store = store_over(ledger, clock, session_default_ttl_hours=6)
+    assert run(lambda: store.create_session(["AAPL"])).expires_at == START + timedelta(hours=6)
+
+
+@pytest.mark.parametrize("hours", [169, 0, -1, True, "24"])
+def test_no_session_lives_longer_than_the_maximum(session_store: SessionStore, hours: Any) -> None:
+    with pytest.raises(InvalidInput, match="session_max_ttl_hours"):
+        run(lambda: session_store.create_session(["AAPL"], ttl_hours=hours))
+
+
+def test_session_max_queries_per_session_is_enforced(ledger: SessionLedger, clock: SetClock) -> None:
+    store = store_over(ledger, clock, session_max_queries_per_session=2)
+
+    async def scenario() -> None:
+        session = await store.create_session(["AAPL"])
+        session.add_query(price())
+        session.add_query(price(at=1))
+        with pytest.raises(TooManyQueries) as refused:
+            session.add_query(price(at=2))
+        assert (refused.value.session_id, refused.value.limit) == (session.id, 2)
+        await store.update_session(session.id, session)
+        session.state.history.add_query(price(at=3))  # past the model's check
+        with pytest.raises(TooManyQueries):
+            await store.update_session(session.id, session)
+        with pytest.raises(TooManyQueries):
+            await store.track_query(session.id, price(at=4))
+
+    run(scenario)
+
+
+def test_writers_at_once_do_not_go_beyond_the_maximum_of_queries(ledger: SessionLedger, clock: SetClock) -> None:
+    store = store_over(ledger, clock, session_max_queries_per_session=3)
+
+    async def scenario() -> None:
+        session = await store.create_session(["AAPL"])
+        tries = [store.track_query(session.id, price(at=number)) for number in range(8)]
+        outcomes = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(outcome is None for outcome in outcomes) == 3
+        assert sum(isinstance(outcome, TooManyQueries) for outcome in outcomes) == 5
+        found = await store.get_session(session.id)
+        assert found is not None
+        assert found.state.history.total_queries == 3
+
+    run(scenario)
+
+
+# Analytics
+
+
+async def some_sessions(store: SessionStore, clock: SetClock) -> tuple[str, str, str]:
+    """One that is completed after ten minutes, one that is abandoned, one that goes on."""
+    completed = await store.create_session(["AAPL", "MSFT"], SessionType.COMPARATIVE, "ada")
+    abandoned = await store.create_session(["AAPL"], SessionType.EQUITY, "ada", ttl_hours=1)
+    for number in range(3):
+        await store.track_query(completed.id, price(at=number, cache_hit=number == 0))
+    await store.track_query(abandoned.id, QueryRecord(query_type="news", timestamp=START + timedelta(seconds=120)))
+    clock.move(600)
+    await store.complete_session(completed.id)
+    clock.move(2 * HOUR)
+    going_on = await store.create_session(["BTC"], SessionType.CRYPTO, "bob")
+    return completed.id, abandoned.id, going_on.id
+
+
+def test_get_session_stats_gives_aggregated_statistics(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        await some_sessions(session_store, clock)
+        stats = await SessionAnalytics(session_store).get_session_stats()
+        assert stats == {
+            "total_sessions": 3,
+            "active_sessions": 1,
+            "completed_sessions": 1,
+            "archived_sessions": 0,
+            "abandoned_sessions": 1,
+            "total_queries": 4,
+            "average_duration_seconds": (600 + 120 + 0) / 3,
+            "average_queries_per_session": 4 / 3,
+            "abandonment_rate": 1 / 3,
+            "cache_hit_rate": 0.25,
+            "top_assets": [
+                {"asset": "AAPL", "sessions": 2},
+                *sorted(
+                    [{"asset": "MSFT", "sessions": 1}, {"asset": "BTC", "sessions": 1}],
+                    key=lambda it: [top["asset"] for top in stats["top_assets"]].index(it["asset"]),
+                ),
+            ],
+            "query_type_distribution": {"price": 3, "news": 1},
+            "session_type_distribution": {"crypto": 1, "equity": 1, "comparative": 1},
+        }
+
+    run(scenario)
+
+
+def test_the_abandonment_rate_outlasts_the_archiving(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        await some_sessions(session_store, clock)
+        analytics = SessionAnalytics(session_store)
+        before = await analytics.get_session_stats()
+        assert await session_store.cleanup_expired_sessions() == 1
+        after = await analytics.get_session_stats()
+        changed = {"archived_sessions": 1}
+        assert after == before | changed
+
+    run(scenario)
+
+
+def test_stats_are_filtered_by_user_type_and_time_range(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        await some_sessions(session_store, clock)
+        analytics = SessionAnalytics(session_store)
+        assert (await analytics.get_session_stats(user_id="ada"))["total_sessions"] == 2
+        assert (await analytics.get_session_stats(session_type=SessionType.CRYPTO))["total_sessions"] == 1
+        assert (await analytics.get_session_stats(days=0.01))["total_sessions"] == 1
+        until = START + timedelta(hours=1)
+        assert (await analytics.get_session_stats(created_until=until))["total_sessions"] == 2
+        empty = await analytics.get_session_stats(user_id="nobody")
+        assert (empty["total_sessions"], empty["abandonment_rate"], empty["cache_hit_rate"]) == (0, 0.0, 0.0)
+
+    run(scenario)
+
+
+def test_get_user_session_summary_is_specific_to_the_user(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        await some_sessions(session_store, clock)
+        summary = await SessionAnalytics(session_store).get_user_session_summary("ada")
+        assert (summary["user_id"], summary["total_sessions"], summary["total_queries"]) == ("ada", 2, 4)
+        assert summary["first_session_at"] == summary["last_session_at"] == START
+
+    run(scenario)
+
+
+def test_record_session_metrics_records_completed_session_metrics(
+    session_store: SessionStore, clock: SetClock, ledger: SessionLedger
+) -> None:
+    async def scenario() -> None:
+        completed, *_ = await some_sessions(session_store, clock)
+        analytics = SessionAnalytics(session_store)
+        metrics = await analytics.record_session_metrics(completed)
+        assert isinstance(metrics, SessionMetrics)
+        assert (metrics.total_queries, metrics.duration_seconds, metrics.abandoned) == (3, 600.0, False)
+        assert (metrics.cache_hit_rate, metrics.query_types) == (1 / 3, {"price": 3})
+        before = len(ledger.history(completed))
+        session = await session_store.get_session(completed)
+        assert session is not None
+        assert await analytics.record_session_metrics(session) == metrics
+        assert len(ledger.history(completed)) == before
+        with pytest.raises(SessionNotFound):
+            await analytics.record_session_metrics("nowhere")
+
+    run(scenario)
+
+
+def test_session_enable_analytics_turns_the_recording_off(ledger: SessionLedger, clock: SetClock) -> None:
+    store = store_over(ledger, clock, session_enable_analytics=False)
+
+    async def scenario() -> None:
+        session = await store.create_session(["AAPL"])
+        assert await SessionAnalytics(store).record_session_metrics(session) is None
+        await store.archive_session(session.id)
+        assert [event.event_type for event in ledger.history(session.id)] == ["session.created", "session.archived"]
+
+    run(scenario)
+
+
+def test_export_session_metrics_exports_in_various_formats(session_store: SessionStore, clock: SetClock) -> None:
+    async def scenario() -> None:
+        made = await some_sessions(session_store, clock)
+        analytics = SessionAnalytics(session_store)
+        rows = json.loads(await analytics.export_session_metrics("json"))
+        assert {row["session_id"] for row in rows} == set(made)
+        lines = await analytics.export_session_metrics("jsonl")
+        assert [json.loads(line) for line in lines.splitlines()] == rows
+        table = list(csv.DictReader(io.StringIO(await analytics.export_session_metrics("csv", user_id="ada"))))
+        assert {row["session_id"] for row in table} == set(made[:2])
+        assert list(table[0]) == list(SessionMetrics.model_fields)
+        assert {row["total_queries"] for row in table} == {"1", "3"}
+        with pytest.raises(InvalidInput, match="json, jsonl, csv"):
+            await analytics.export_session_metrics("xml")
+
+    run(scenario)
+
+
+# Background tasks
+
+
+def test_the_cleanup_task_archives_and_returns_statistics(session_store: SessionStore, clock: SetClock) -> None:
+    run(lambda: session_store.create_session(["AAPL"], ttl_hours=1))
+    clock.move(2 * HOUR)
+    done = cleanup_expired_sessions(session_store)
+    assert done["archived_sessions"] == 1
+    assert done["duration_seconds"] >= 0
+
+
+def test_old_archived_sessions_are_deleted_after_the_retention(
+    session_store: SessionStore, clock: SetClock, ledger: SessionLedger
+) -> None:
+    old = run(lambda: session_store.create_session(["AAPL"], ttl_hours=1))
+    clock.move(2 * HOUR)
+    cleanup_expired_sessions(session_store)
+    clock.move(29 * DAY)
+    assert delete_old_archived_sessions(session_store)["deleted_sessions"] == 0
+    clock.move(2 * DAY)
+    done = delete_old_archived_sessions(session_store)
+    assert (done["deleted_sessions"], done["retention_days"]) == (1, 30)
+    assert run(lambda: session_store.get_session(old.id)) is None
+    assert delete_old_archived_sessions(session_store)["deleted_sessions"] == 0
+
+
+def test_the_metrics_task_processes_recent_sessions(session_store: SessionStore, clock: SetClock) -> None:
+    run(lambda: some_sessions(session_store, clock))
+    done = generate_session_metrics(session_store)
+    assert done["recorded_sessions"] == 2
+    assert (done["total_sessions"], done["total_queries"]) == (3, 4)
+    assert generate_session_metrics(session_store)["recorded_sessions"] == 0
+
+
+def test_celery_beat_schedule_names_the_tasks_hourly_and_daily() -> None:
+    place = "ledger.compat.analysis_sessions.tasks"
+    assert dict(CELERY_BEAT_SCHEDULE) == {
+        "cleanup-expired-sessions": {"task": f"{place}.cleanup_expired_sessions", "schedule": 3600.0},
+        "delete-old-archived-sessions": {"task": f"{place}.delete_old_archived_sessions", "schedule": 86400.0},
+        "generate-session-metrics": {"task": f"{place}.generate_session_metrics", "schedule": 86400.0},
+    }
+    often = beat_schedule(SessionSettings.model_validate({"session_cleanup_interval_minutes": 5}))
+    assert often["cleanup-expired-sessions"]["schedule"] == 300.0
+
+
+def test_tasks_need_no_celery() -> None:
+    program = "import ledger.compat.analysis_sessions.tasks, sys; print('celery' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# Automatic tracking
+
+
+def test_track_query_in_session_tracks_where_a_session_id_is_given(session_store: SessionStore) -> None:
+    async def scenario() -> None:
+        assert await track_query_in_session(None, "price", store=session_store) is None
+        session = await session_store.create_session(["AAPL"])
+        query = await track_query_in_session(
+            session.id, "price", {"symbol": "AAPL"}, "AAPL: $175.43", True, 12.5, store=session_store
+        )
+        found = await session_store.get_session(session.id)
+        assert found is not None
+        assert found.state.history.queries == [query]
+        assert found.state.history.last_query == query  # "remember previous query"
+
+    run(scenario)
+
+
+def test_an_erased_or_foreign_query_still_counts(session_store: SessionStore, ledger: SessionLedger) -> None:
+    session = run(lambda: session_store.create_session(["AAPL"]))
+    ledger.add_query(session.id, "price", cache_hit=True)
+    found = run(lambda: session_store.get_session(session.id))
+    assert found.state.history.total_queries == 1
+    assert found.state.history.cache_hit_rate == 1.0
