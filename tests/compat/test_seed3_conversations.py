@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -26,6 +27,7 @@ from ledger.compat.conversations import ConversationMessage, ConversationService
 from ledger.compat.persistent_agent import ChatResponse, PersistentAgent, Reply
 from ledger.testing import START, CountedIds, SetClock
 
+ROOT = Path(__file__).resolve().parents[2]
 DAY = 24 * 3600
 
 
@@ -576,3 +578,12 @@ def test_the_history_of_a_chat_is_the_ledgers(service: ConversationService, ada:
     ledger.append(session_id, "plan.approved", [Change("context", "city", "Rome")])
     session = run(lambda: service.get_session(session_id, ada))
     assert session.context_data == {"city": "Rome"}
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/example.db")
+    runpy.run_path(str(ROOT / "examples" / "seed3_conversations.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert "user: Hello!" in shown
+    assert "assistant: RuntimeError: the model is overloaded" in shown
+    assert "1 chat(s) of Ada, the newest: Hello!" in shown

@@ -6,6 +6,8 @@ import asyncio
 import csv
 import io
 import json
+import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -50,6 +52,7 @@ from ledger.compat.analysis_sessions.tasks import (
 )
 from ledger.testing import START, CountedIds, SetClock
 
+ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600
 DAY = 24 * HOUR
 
@@ -785,3 +788,63 @@ def test_an_erased_or_foreign_query_still_counts(session_store: SessionStore, le
     found = run(lambda: session_store.get_session(session.id))
     assert found.state.history.total_queries == 1
     assert found.state.history.cache_hit_rate == 1.0
+
+
+# Set-up and demonstration
+
+
+def setup_db(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "scripts" / "setup_session_db.py"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
+    return subprocess.run(
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, cwd=folder, env=environment
+    )
+
+
+def test_the_set_up_script_creates_and_verifies_what_sessions_are_kept_in(tmp_path: Path) -> None:
+    missing = setup_db("verify", folder=tmp_path)
+    assert missing.returncode == 12
+    assert missing.stderr.startswith("error: There is no ledger")
+    made = json.loads(setup_db("create", "--json", folder=tmp_path).stdout)
+    assert made["url"] == "sqlite:///ledger.db"
+    again = setup_db("create", folder=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+
+    async def fill() -> None:
+        async with SessionStore(f"sqlite:///{tmp_path}/ledger.db") as store:
+            session = await store.create_session(["AAPL"])
+            await store.track_query(session.id, QueryRecord(query_type="price"))
+
+    run(fill)
+    found = json.loads(setup_db("verify", "--json", folder=tmp_path).stdout)
+    assert (found["sessions"], found["queries"], found["unreadable"]) == (1, 1, {})
+    assert "1 analysis sessions, 1 queries" in setup_db("verify", folder=tmp_path).stdout
+
+
+def test_verify_names_a_session_that_cannot_be_read(tmp_path: Path) -> None:
+    setup_db("create", folder=tmp_path)
+    with SessionLedger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        fields = {"session_type": "no such type", "attribute": {"analysis_session": True}}
+        ledger.create_session("ada", fields=fields, session_id="odd")
+    done = setup_db("verify", folder=tmp_path)
+    assert done.returncode == 1
+    assert "odd cannot be read" in done.stdout
+
+
+def test_the_set_up_script_drops_only_when_it_is_told_so_twice(tmp_path: Path) -> None:
+    setup_db("create", folder=tmp_path)
+    refused = setup_db("drop", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert (tmp_path / "ledger.db").exists()
+    assert setup_db("drop", "--yes", folder=tmp_path).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/example.db")
+    runpy.run_path(str(ROOT / "examples" / "seed4_session_demo.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert "Total queries: 2, cache hit rate: 50%" in shown
+    assert "Previous query: GOOGL: $141.80" in shown
+    assert "Queries per session: 2" in shown
