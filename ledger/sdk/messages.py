@@ -37,7 +37,8 @@ class Messages(Recorder):
         payload: Any = None,
         **envelope: Unpack[Envelope],
     ) -> Appended:
-        """Add a message at the end of the conversation. A session without a title gets one from a user's message.
+        """Add a message at the end of the conversation. A session without title or question gets a title from
+        a user's message.
 
         Args:
             role: system, developer, user, assistant, tool or function.
@@ -63,7 +64,8 @@ class Messages(Recorder):
             return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
 
         def changes(state: State) -> list[Change]:
-            return [change] if ("title", "") in state else [change, Change("title", "", title)]
+            has_one = ("title", "") in state or ("question", "") in state  # what was asked says what it is about
+            return [change] if has_one else [change, Change("title", "", title)]
 
         appended = self._derive(session_id, "message.added", changes, envelope, event_id=event_id)
         if len(self._titled) >= _TITLED:

@@ -48,6 +48,12 @@ def test_a_title_is_replaced_by_hand_and_by_no_message(ledger, sid):
     assert ledger.get_session(named).title == "Given"
 
 
+def test_a_session_that_began_with_a_question_has_no_need_of_a_title(ledger):
+    asked = ledger.create_session("ada", "How many orders?")
+    ledger.add_message(asked, "user", "And last week?")
+    assert ledger.get_session(asked).title is None
+
+
 def test_another_ledger_on_the_file_leaves_the_title_alone(ledger, sid):
     ledger.add_message(sid, "user", "first")
     with SessionLedger(ledger.url, clock=SetClock(), ids=CountedIds(9)) as other:
