@@ -170,11 +170,10 @@ class Lifecycle(Recorder):
         check_text(key, "key")
         for number in count():
             session_id = session_id_for(f"{number}:{key}", owner)
-            session = self._get(session_id)
-            if session is None:
-                with suppress(WrongExpectedVersion):  # somebody else was first: it is there now
-                    self._begin(owner, question, fields, session_id, ttl, Envelope(expected_version=0))
-                session = self._require(session_id)
+            # Begun first and looked at then: about a session that is not here the warehouse would be asked.
+            with suppress(WrongExpectedVersion):  # it is there
+                self._begin(owner, question, fields, session_id, ttl, Envelope(expected_version=0))
+            session = self._require(session_id)
             if session.status not in CLOSED:
                 return session
         raise AssertionError("unreachable")
