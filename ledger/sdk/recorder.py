@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
+from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
@@ -48,25 +48,29 @@ class Recorder(OpenLedger):
         begins = session_id is None and given is None
         if session_id is None:
             session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
-        if ttl is not UNSET or "expires_at" not in updates:
-            updates["expires_at"] = self._end_of_new(session_id, ttl, envelope, user_id)
-        if updates["expires_at"] is None:
-            del updates["expires_at"]
-        changes = changes_of(updates)
-        changes += planned_calls(updates.get("constraints"), {}, changes)
         envelope.setdefault("expected_version", 0)
-        self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
-        return session_id
 
-    def _end_of_new(
-        self, session_id: str, ttl: timedelta | None, envelope: Envelope, user_id: str
-    ) -> str | datetime | None:
-        """When a new session ends: where the call is sent again, what was worked out the first time."""
-        if "event_id" in envelope:
-            event_id = self._event_id(session_id, envelope, user_id)
-            if self.store.version_of(session_id, event_id) == 1:
-                return self._require(session_id, 1).expires_at
-        return self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
+        def append() -> None:
+            given = {field: value for field, value in updates.items() if (field, value) != ("expires_at", None)}
+            changes = changes_of(given)
+            changes += planned_calls(given.get("constraints"), {}, changes)
+            self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
+
+        ends_by_clock = ttl is not UNSET or "expires_at" not in updates
+        if ends_by_clock:
+            updates["expires_at"] = (
+                self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
+            )
+        try:
+            append()
+        except IdempotencyConflict:
+            if not ends_by_clock:
+                raise
+            # Sent again, perhaps: then it ends when it was to end the first time. Not looked up beforehand: about a
+            # session that is not here the warehouse would be asked, and an append waits for no network.
+            updates["expires_at"] = self._require(session_id, 1).expires_at
+            append()
+        return session_id
 
     def _expiry(self, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
         return expiry(self._clock(), ttl, longest)

@@ -390,6 +390,26 @@ def test_a_key_of_the_creation_is_a_conflict(ledger, change):
         change(ledger, "s", event_id="key")
 
 
+def test_a_creation_sent_again_later_ends_when_the_first_one_said(ledger, clock):
+    for _ in range(2):
+        assert ledger.create_session("ada", "q", session_id="s", event_id="key", ttl=timedelta(hours=1)) == "s"
+        clock.move(60)
+    assert ledger.get_session("s").expires_at == START + timedelta(hours=1)
+    assert ledger.get_session("s").version == 1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_no_change_waits_for_a_warehouse_that_is_away(tmp_path, monkeypatch, change):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "127.0.0.1:9")  # nobody is there
+    away = "bigquery://project/dataset?patience=0.01"
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", warehouse=away) as ledger:
+        ledger.create_session("ada", "q", event_id="first")
+        for _ in range(2):
+            sid = ledger.create_session("ada", "q", session_id="s", event_id="begin")
+            change(ledger, sid, event_id="key")
+        assert ledger.get_session(sid).version == 2
+
+
 def test_a_creation_sent_again_with_its_id_is_recorded_once(ledger):
     for _ in range(2):
         assert ledger.create_session("ada", "q", session_id="s", event_id="key") == "s"
