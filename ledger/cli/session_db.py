@@ -126,4 +126,4 @@ def _verified(ledger: SessionLedger) -> dict[str, Any]:
 
 def _files(path: Path) -> list[Path]:
     """A SQLite ledger's file and those that stand beside it while it is open."""
-    return [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", ".lock", "-lock")]
+    return [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-turn", "-turn-queue")]

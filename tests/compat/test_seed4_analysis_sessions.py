@@ -833,6 +833,8 @@ def test_verify_names_a_session_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_the_set_up_script_drops_only_when_it_is_told_so_twice(tmp_path: Path) -> None:
     setup_db("create", folder=tmp_path)
+    with SessionLedger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_session("ada")
     refused = setup_db("drop", folder=tmp_path)
     assert refused.returncode == 2
     assert "--yes" in refused.stderr

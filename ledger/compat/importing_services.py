@@ -1,0 +1,268 @@
+"""What the conversation service and the analysis sessions kept in their databases, brought into a ledger.
+
+Ids and times stay what they were, and importing again adds nothing: see ``ledger.compat.importing``, of which this is
+the part for ``ledger.compat.conversations`` and ``ledger.compat.analysis_sessions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger.clock import Clock, utc_now
+from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
+from ledger.compat.analysis_sessions.slots import MARK, PREFERENCE
+from ledger.compat.conversations import CONVERSATION
+from ledger.compat.importing import _Bad, _content, _import, _others, _session, _Step
+from ledger.compat.importing_sources import first_of, instant, json_value, open_source
+from ledger.errors import ConfigurationError, InvalidInput, LedgerError
+from ledger.exchange import Imported
+from ledger.model.events import MAX_CHANGES, Change, NewEvent, prepare
+from ledger.model.instants import to_text
+from ledger.model.values import check_text
+from ledger.recording import SessionEvents
+from ledger.sessions import SessionLedger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_OF_CONVERSATION = {
+    *("id", "session_id", "user_id", "title", "description", "context_data", "session_metadata", "is_active"),
+    *("created_at", "last_activity_at"),
+}
+_OF_MESSAGE = {
+    *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
+    *("error_message", "message_metadata", "created_at"),
+}
+#: Columns of analysis sessions, each under the names that it is known by.
+_ID, _KIND = ("id", "session_id"), ("type", "session_type")
+_STATE = ("state", "session_state", "state_data")
+_USED = ("last_accessed_at", "updated_at", "last_accessed")
+_ARCHIVED, _ARCHIVED_AT = ("is_archived", "archived"), ("archived_at",)
+_OF_ANALYSIS = {
+    *(*_ID, *_KIND, *_STATE, *_USED, *_ARCHIVED, *_ARCHIVED_AT, "user_id", "assets", "tags", "created_at"),
+    "expires_at",
+}
+#: The attribute that keeps a row of the older store's metrics, as it was.
+OLDER_METRICS = "older_metrics"
+
+
+def import_conversations(
+    engine_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now
+) -> Imported:
+    """Bring in ``conversation_sessions`` and ``conversation_messages``, as ``ConversationService`` keeps its chats.
+
+    A chat began at ``created_at``; each message was added at its time; the rest was what it is at
+    ``last_activity_at``. A chat that is not active comes in as expired. Columns beside the documented ones are kept: of
+    a chat as attributes, of a message as metadata.
+
+    Args:
+        engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
+        clock: By which a row may be too old for a warehouse: ten years.
+
+    Raises:
+        InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
+            was written.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
+            nothing of it was written. Those before it may be recorded; importing again goes on.
+        ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
+    """
+    with open_source(engine_or_url) as source:
+        chats = source.table("conversation_sessions", "session_id", "user_id", "created_at")
+        messages = source.table("conversation_messages", "id", "session_id", "role", "content", "created_at")
+
+        def read(bad: _Bad) -> Iterator[SessionEvents]:
+            for row in source.strays(messages, chats, "session_id"):
+                bad.found(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
+            for row in source.rows(chats, "created_at", "session_id"):
+                where = f"session {row['session_id']}"
+                said = source.rows(messages, "created_at", "id", session_id=row["session_id"])
+                with bad.row(where):
+                    steps = [*_beginning(row), *map(_message_step, said), *_conversation_steps(row)]
+                    steps.sort(key=lambda step: (step.event_type != "session.created", step.at))
+                    yield bad.once(_session(str(row["session_id"]), _user(row), where, steps, ledger, clock))
+
+        return _import(read, "conversation_sessions and conversation_messages", ledger)
+
+
+def import_analysis_sessions(
+    engine_or_url: Engine | str | Path,
+    ledger: SessionLedger,
+    *,
+    table: str = "sessions",
+    metrics_table: str = "session_metrics",
+    clock: Clock = utc_now,
+) -> Imported:
+    """Bring in the archived sessions of a PostgreSQL database, as ``SessionStore`` keeps its own.
+
+    A session began at ``created_at``; each query of its history was added at its ``timestamp``; context, preferences
+    and results were what they are when it was last accessed; and it was archived where it is. What was in Redis alone
+    is not there: archive it first. The row of the metrics table, where there is one, is kept as the attribute
+    ``older_metrics``, and columns that nobody documented as attributes of their names.
+
+    Args:
+        engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
+        table, metrics_table: What the tables are called; the second need not be there.
+        clock: By which a row may be too old for a warehouse: ten years.
+
+    Raises:
+        InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
+            nothing of it was written. Those before it may be recorded; importing again goes on.
+        ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
+    """
+    with open_source(engine_or_url) as source:
+        sessions = source.table(table, "created_at")
+        id_column = first_of(sessions.c.keys(), *_ID)
+        if id_column is None:
+            raise ConfigurationError(f"The table {table} needs a column id or session_id.")
+        try:
+            metrics = source.table(metrics_table, "session_id")
+        except ConfigurationError:  # analytics were off, or never ran
+            metrics = None
+
+        def read(bad: _Bad) -> Iterator[SessionEvents]:
+            for row in source.rows(sessions, "created_at", id_column):
+                where = f"session {row[id_column]}"
+                measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
+                with bad.row(where):
+                    steps = _analysis_steps(row, [_others(each, {"id"}) for each in measured])
+                    yield bad.once(_session(str(row[id_column]), _user(row, ANONYMOUS), where, steps, ledger, clock))
+
+        return _import(read, table, ledger)
+
+
+def _user(row: Mapping[str, Any], otherwise: str | None = None) -> str:
+    user = row.get("user_id")
+    if user is None and otherwise is None:
+        raise InvalidInput("user_id is NULL")
+    return check_text(str(otherwise if user is None else user), "user_id")
+
+
+def _beginning(row: Mapping[str, Any]) -> Iterator[_Step]:
+    changes = [Change("status", "", "active"), Change("session_type", "", CONVERSATION)]
+    yield _Step("session.created", instant(row["created_at"], "created_at"), changes, "created")
+
+
+def _conversation_steps(row: Mapping[str, Any]) -> Iterator[_Step]:
+    """What a chat is beside its messages."""
+    began = instant(row["created_at"], "created_at")
+    at = began if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
+    attributes = _others(row, _OF_CONVERSATION) | {"description": row.get("description")}
+    attributes["session_metadata"] = _object(row, "session_metadata")
+    changes = [Change("context", name, value) for name, value in (_object(row, "context_data") or {}).items()]
+    changes += [Change("attribute", name, value) for name, value in attributes.items() if value is not None]
+    if row.get("title") is not None:
+        changes.append(Change("title", "", row["title"]))
+    # Said also where there is nothing else to say: it is when the chat was last used.
+    yield from _in_portions("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
+    if row.get("is_active") in (False, 0):
+        end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
+        yield _Step("session.expired", at, end, _content(at, end))
+
+
+def _message_step(row: Mapping[str, Any]) -> _Step:
+    message_id = str(row["id"])
+    try:
+        at = instant(row["created_at"], "created_at")
+        failed = row.get("has_error") in (True, 1) or row.get("error_message") is not None
+        metadata = {name: value for name, value in _others(row, _OF_MESSAGE).items() if value is not None}
+        metadata |= _object(row, "message_metadata") or {}
+        if not isinstance(row["content"], str):
+            raise InvalidInput("content must be text")
+        value = {
+            "role": row["role"],
+            "content": row["content"],
+            "tools_used": json_value(row.get("tools_used"), "tools_used"),
+            "processing_time_ms": row.get("processing_time_ms"),
+            "token_count": row.get("token_count"),
+            "error": {"type": "error", "message": row.get("error_message") or ""} if failed else None,
+            "metadata": metadata or None,
+        }
+        changes = [Change("message", message_id, {name: it for name, it in value.items() if it is not None})]
+        prepare(NewEvent("message.added", changes, message_id))
+    except LedgerError as error:
+        raise InvalidInput(f"message {message_id}: {error}") from error
+    return _Step("message.added", at, changes, f"message {message_id}")
+
+
+def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[_Step]:
+    began = instant(row["created_at"], "created_at")
+    used = _time(row, _USED) or began
+    state = _object(row, first_of(row, *_STATE) or "state") or {}
+    history = state.get("history") or {}
+    if not isinstance(history, dict) or not isinstance(history.get("queries", []), list):
+        raise InvalidInput("state.history must be an object with a list of queries")
+    beginning = [Change("status", "", "active"), Change("attribute", MARK, True)]
+    steps = [_query_step(query, index, began) for index, query in enumerate(history.get("queries", []), 1)]
+    steps.sort(key=lambda step: step.at)
+    steps += _in_portions("session.updated", max([used, *(step.at for step in steps)]), _kept(row, state, metrics))
+    if first_of(row, *_ARCHIVED) and row[first_of(row, *_ARCHIVED) or ""] in (True, 1):
+        at = max(_time(row, _ARCHIVED_AT) or used, used)
+        end = [Change("status", "", "archived")]
+        steps.append(_Step("session.archived", at, end, _content(at, end)))
+    return [_Step("session.created", began, beginning, "created"), *steps]
+
+
+def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
+    """What a session is by now, beside its queries."""
+    changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _list(row, "assets"))]
+    changes += [Change("tag", tag, True) for tag in dict.fromkeys(_list(row, "tags"))]
+    ends = row.get("expires_at")
+    changes.append(Change("expires_at", "", None if ends is None else to_text(instant(ends, "expires_at"))))
+    for field, name in (("context", "context"), (PREFERENCE, "preferences"), ("result", "intermediate_results")):
+        values = state.get(name) or {}
+        if not isinstance(values, dict):
+            raise InvalidInput(f"state.{name} must be an object of name to value")
+        changes += [Change(field, key, value) for key, value in values.items()]
+    known = {"context", "preferences", "intermediate_results", "history"}
+    changes += [Change("x_state", name, value) for name, value in state.items() if name not in known]
+    others = {name: value for name, value in _others(row, _OF_ANALYSIS).items() if value is not None}
+    if metrics:
+        others[OLDER_METRICS] = metrics[-1]
+    return changes + [Change("attribute", name, value) for name, value in others.items()]
+
+
+def _query_step(query: Any, index: int, began: datetime) -> _Step:
+    if not isinstance(query, dict):
+        raise InvalidInput(f"query {index} must be an object, not {type(query).__name__}")
+    query_id = str(query.get("query_id") or query.get("id") or f"query-{index:04}")
+    at = began if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
+    value = {name: it for name, it in query.items() if name not in ("query_id", "id")} | {"timestamp": to_text(at)}
+    changes = [Change("query", query_id, value)]
+    return _Step("query.added", max(at, began), changes, f"query {query_id}")
+
+
+def _in_portions(event_type: str, at: datetime, changes: list[Change]) -> Iterator[_Step]:
+    for start in range(0, len(changes), MAX_CHANGES):
+        portion = changes[start : start + MAX_CHANGES]
+        yield _Step(event_type, at, portion, _content(at, portion))
+
+
+def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = json_value(row.get(name), name)
+    if value is not None and not isinstance(value, dict):
+        raise InvalidInput(f"{name} must be an object of name to value")
+    return value
+
+
+def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+    value = json_value(row.get(name), name)
+    if value is not None and not isinstance(value, list | tuple):
+        raise InvalidInput(f"{name} must be a list")
+    return list(value or ())
+
+
+def _time(row: Mapping[str, Any], names: tuple[str, ...]) -> datetime | None:
+    name = first_of(row, *names)
+    return None if name is None or row[name] is None else instant(row[name], name)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    word = row.get(first_of(row, *_KIND) or "")
+    try:
+        return str(SessionType(str(word).lower()))
+    except ValueError as error:
+        raise InvalidInput(f"the type {word!r} is none of {', '.join(SessionType)}") from error
