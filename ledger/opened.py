@@ -135,8 +135,15 @@ class OpenLedger:
         from ledger.stores.two_tier import TwoTierStore
         from ledger.warehouse.urls import open_warehouse
 
-        self._warehouse = AttachedWarehouse(self.store, place, background=background)
-        self.store = TwoTierStore(self.store, lambda: open_warehouse(place))
+        attached = AttachedWarehouse(self.store, place, background=background)
+        self._warehouse = attached
+        self.store = TwoTierStore(
+            self.store,
+            lambda: open_warehouse(place),
+            name=lambda: attached.outbox.warehouse,
+            clock=self._clock,
+            ids=self._ids,
+        )
 
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:

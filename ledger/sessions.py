@@ -14,15 +14,16 @@ from ledger.model.updates import call_id_of, changes_with_plan
 from ledger.model.values import check_text
 from ledger.opened import UNSET
 from ledger.sdk.access import Access
+from ledger.sdk.archive import Archive
 from ledger.sdk.facets import Facets
-from ledger.sdk.lifecycle import Lifecycle
+from ledger.sdk.grouping import Grouping
 from ledger.sdk.messages import Messages
 from ledger.sdk.subscriptions import Subscriptions
 from ledger.sdk.timetravel import TimeTravel
 from ledger.stores.base import SessionQuery
 
 
-class SessionLedger(Messages, Facets, Lifecycle, Access, TimeTravel, Subscriptions):
+class SessionLedger(Messages, Facets, Grouping, Archive, Access, TimeTravel, Subscriptions):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
@@ -237,7 +238,7 @@ class SessionLedger(Messages, Facets, Lifecycle, Access, TimeTravel, Subscriptio
             status=status,
             session_type=session_type,
             tag=tag,
-            attributes=attributes or {},
+            attributes=self._criteria(session_type, attributes),
             created_from=created_from,
             created_until=created_until,
             without=() if status == "deleted" else ("deleted",),

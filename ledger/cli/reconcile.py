@@ -173,6 +173,7 @@ def _difference_object(difference: Difference) -> dict[str, Any]:
         "diverged": difference.diverged,
         "changed_rows": difference.changed,
         "doubled_rows": difference.doubled,
+        "gone_rows": difference.gone,
     }
 
 
@@ -201,6 +202,7 @@ def _lines(differences: Sequence[Difference]) -> Iterator[str]:
             (each.unknown, f"{unknown}, where the session went on as well" if each.diverged else unknown),
             (each.changed, "changed in the warehouse"),
             (each.doubled, "there more than once, which views show once"),
+            (each.gone, "of an archived session gone from the warehouse"),
         )
         counts = "; ".join(f"{_count(number, 'row')} {what}" for number, what in parts if number)
         yield f"{each.session_id}: {counts} (version {each.version_here} here, {each.version_there} there)"

@@ -6,25 +6,34 @@ they differ. Relays may ship and sessions go on meanwhile: what is on its way is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from datetime import datetime
+from typing import Protocol
 
-from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion
+from ledger.errors import (
+    CorruptEvent,
+    IdempotencyConflict,
+    InvalidInput,
+    SessionEnded,
+    UpcastMissing,
+    WrongExpectedVersion,
+)
 from ledger.model.events import RecordedEvent
 from ledger.projection import Projection
 from ledger.relay.base import LeaseHeld, Outbox, Position
 from ledger.relay.shipping import LEASE_SECONDS
-from ledger.relay.traces import NOTHING, Fingerprint, SessionKey, Trace
+from ledger.relay.sides import Found, parts, rows_of
+from ledger.relay.traces import NOTHING, Fingerprint, Remains, SessionKey, Trace, fingerprint
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 
-#: Sessions in one question about rows, and about how many rows they have: their ids are parameters, and the rows of
-#: both sides are in memory together.
-SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 #: Why rows are sent again, for people who look at what is put aside.
 REASON = "reconcile: the warehouse lacks it"
+#: What keeps a session from being brought back, and no other. An archived one is hydrated instead.
+_NOT_BROUGHT_BACK = (
+    *(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),
+)
 
 
 class ComparableOutbox(Outbox, Protocol):
@@ -33,11 +42,22 @@ class ComparableOutbox(Outbox, Protocol):
     def fingerprints(
         self, created_from: datetime, created_until: datetime, *, upto: int
     ) -> Iterable[tuple[SessionKey, Fingerprint]]:
-        """Of every session created in the span: its rows up to a ``seq``, without those put aside."""
+        """Of every session created in the span: its rows up to a ``seq``, without those put aside.
+
+        Of an archived one whose rows were dropped: all that it had.
+        """
         ...
 
     def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
         """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
+        ...
+
+    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Remains]:
+        """What is left of those of some sessions that are archived, and whose rows were dropped."""
+        ...
+
+    def deleting(self) -> Collection[SessionKey]:
+        """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
         ...
 
     def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
@@ -72,6 +92,8 @@ class Difference:
         diverged: Whether some of them are at versions that the store has as well: the session went on here and there.
         changed: Rows whose version or hashes are not the store's; nothing mends that.
         doubled: Rows that the raw table has more than once; every view shows them once, and nothing mends it.
+        gone: Rows of an archived session that the warehouse lacks, and that the store has dropped; only a backup of one
+            of the two has them.
     """
 
     session_id: str
@@ -83,11 +105,12 @@ class Difference:
     diverged: bool = False
     changed: int = 0
     doubled: int = 0
+    gone: int = 0
 
     @property
     def lost(self) -> bool:
         """Whether the unknown rows simply follow the store's, so that it can take them back."""
-        return self.unknown > 0 and not self.diverged and not self.changed
+        return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +152,6 @@ class Repaired:
     left: Mapping[str, str]
 
 
-class _Found(NamedTuple):
-    """Rows of the warehouse that are the same in every word that is compared."""
-
-    trace: Trace
-    store_id: str
-    copies: int
-
-
 def reconcile(
     outbox: ComparableOutbox, warehouse: Warehouse, created_from: datetime, created_until: datetime
 ) -> Reconciliation:
@@ -147,6 +162,9 @@ def reconcile(
         warehouse: With the ledger's tables.
         created_from, created_until: Half-open span of the sessions' creation, aware; what it costs.
 
+    An archived session is compared by what is left of it here: a digest of the rows that it had, then its events. One
+    that is being deleted for good is left out.
+
     Raises:
         InvalidInput: A time is naive.
         StoreUnavailable: The store or the warehouse cannot be read now.
@@ -155,11 +173,15 @@ def reconcile(
     """
     # The store is asked first: whatever was there by then, and settled, the warehouse must have when it is asked.
     settled = _Settled(outbox)
+    deleting = set(outbox.deleting())
     here = dict(outbox.fingerprints(created_from, created_until, upto=settled.upto))
     span = {"created_from": created_from, "created_until": created_until, "store_id": outbox.store_id}
     answer = warehouse.query(catalog.query("reconcile_sessions"), span, operation="reconcile_sessions")
+    deleting.update(outbox.deleting())
     there = {
-        SessionKey(*row[:2]): Fingerprint(*row[2:6]) for row in answer.rows if row[6] or SessionKey(*row[:2]) in here
+        SessionKey(*row[:2]): Fingerprint(*row[2:6])
+        for row in answer.rows
+        if (row[6] or SessionKey(*row[:2]) in here) and SessionKey(*row[:2]) not in deleting
     }
     sessions = here.keys() | there.keys()
     sizes = {
@@ -169,16 +191,26 @@ def reconcile(
     }
     differences: list[Difference] = []
     elsewhere: list[SessionKey] = []
-    for part in _parts(sizes):
-        found = _rows_of(warehouse, part)
+    for part in parts(sizes):
+        found = rows_of(warehouse, part)
+        archived = dict(outbox.archived(part))  # before its rows and after: it may be dropped or come back meanwhile
         kept = outbox.traces(part)  # after the warehouse: what is there by now and not here was never here
+        archived.update(outbox.archived(part))
         settled.look_again()
         for session in part:
-            difference = _compare(session, kept[session], found.get(session, ()), settled)
-            if difference.unknown and _is_elsewhere(difference, kept[session], found[session], outbox.store_id):
+            there_now = found.get(session, ())
+            if session in archived:
+                events = archived[session].events
+                own = {each.trace.slot for each in there_now if each.trace.event_id in events}
+                difference = _compare_archived(session, archived[session], there_now)
+            else:
+                own = {trace.slot for _, trace in kept[session]}
+                difference = _compare(session, kept[session], there_now, settled)
+            if difference.unknown and _is_elsewhere(difference, own, there_now, outbox.store_id):
                 elsewhere.append(session)
                 difference = replace(difference, unknown=0)
-            if difference.missing or difference.unknown or difference.changed or difference.doubled:
+            found_any = difference.missing or difference.unknown or difference.changed or difference.doubled
+            if found_any or difference.gone:
                 differences.append(difference)
     status = outbox.status()
     return Reconciliation(
@@ -231,7 +263,7 @@ def repair(
         for each in lost:
             try:
                 brought, position = outbox.bring_back(position, _lost_events(each, warehouse))
-            except (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion) as error:
+            except _NOT_BROUGHT_BACK as error:
                 left[each.session_id] = str(error)
                 outbox.save(position)  # the lease is good for as long again
             else:
@@ -273,40 +305,12 @@ class _Settled:
         return seq <= self.upto and seq not in self._aside
 
 
-def _parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
-    """Sessions in parts of so few rows that both sides' can be compared in memory; at least one in each."""
-    part: list[SessionKey] = []
-    rows = 0
-    for session, size in sizes.items():
-        if part and (len(part) == SESSIONS_AT_ONCE or rows + size > ROWS_AT_ONCE):
-            yield part
-            part, rows = [], 0
-        part.append(session)
-        rows += size
-    if part:
-        yield part
-
-
-def _rows_of(warehouse: Warehouse, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[_Found]]:
-    """What the warehouse has of some sessions, which are in the order of their creation."""
-    parameters = {
-        "session_ids": sorted({session.session_id for session in sessions}),
-        "created_from": sessions[0].created_at,
-        "created_until": sessions[-1].created_at + timedelta(microseconds=1),
-    }
-    found: dict[SessionKey, list[_Found]] = {}
-    answer = warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
-    for session_id, created_at, *trace, store_id, copies in answer.rows:
-        found.setdefault(SessionKey(session_id, created_at), []).append(_Found(Trace(*trace), store_id, copies))
-    return found
-
-
 def _compare(
-    session: SessionKey, kept: Sequence[tuple[int, Trace]], found: Sequence[_Found], settled: _Settled
+    session: SessionKey, kept: Sequence[tuple[int, Trace]], found: Sequence[Found], settled: _Settled
 ) -> Difference:
     """How the rows of a session differ; what is not settled yet may be there, and need not."""
     here = {trace.slot: trace for _, trace in kept}
-    there: dict[tuple[str, str, str], list[_Found]] = {}
+    there: dict[tuple[str, str, str], list[Found]] = {}
     for each in found:
         there.setdefault(each.trace.slot, []).append(each)
     version_here = max((trace.version for trace in here.values()), default=0)
@@ -323,13 +327,36 @@ def _compare(
     )
 
 
+def _compare_archived(session: SessionKey, remains: Remains, found: Sequence[Found]) -> Difference:
+    """How what the warehouse has of an archived session differs from what it had here."""
+    own = {each.trace for each in found if each.trace.event_id in remains.events}
+    own_slots = {trace.slot for trace in own}
+    unknown = [each.trace for each in found if each.trace.event_id not in remains.events]
+    copies: dict[tuple[str, str, str], int] = {}
+    for each in found:
+        copies[each.trace.slot] = copies.get(each.trace.slot, 0) + each.copies
+    version_here = remains.amount.version
+    gone = max(0, remains.amount.slots - len(own_slots))
+    return Difference(
+        *session,
+        version_here=version_here,
+        version_there=max((each.trace.version for each in found), default=0),
+        unknown=len({trace.slot for trace in unknown}),
+        diverged=any(trace.version <= version_here for trace in unknown),
+        # One at least: which of them is not known here.
+        changed=int(not gone and fingerprint(own) != remains.amount),
+        doubled=sum(count > 1 for count in copies.values()),
+        gone=gone,
+    )
+
+
 def _is_elsewhere(
-    difference: Difference, kept: Sequence[tuple[int, Trace]], found: Sequence[_Found], store_id: str
+    difference: Difference, own: Collection[tuple[str, str, str]], found: Sequence[Found], store_id: str
 ) -> bool:
     """Whether what is unknown here was written by the store that owns the session now: the one that wrote last.
 
+    The slots in ``own`` are the store's.
     Where the session went on here as well, it has diverged.
     """
-    here = {trace.slot for _, trace in kept}
-    last = max((each for each in found if each.trace.slot not in here), key=lambda each: each.trace[:2])
+    last = max((each for each in found if each.trace.slot not in own), key=lambda each: each.trace[:2])
     return not difference.diverged and last.store_id != store_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
@@ -45,6 +45,18 @@ class Fingerprint(NamedTuple):
     slots: int
     version: int
     digest: str
+
+
+class Remains(NamedTuple):
+    """What is left of an archived session whose rows were dropped.
+
+    Attributes:
+        amount: What its rows amounted to.
+        events: The version of each of its events, by id.
+    """
+
+    amount: Fingerprint
+    events: Mapping[str, int]
 
 
 #: Of a session without a row.

@@ -28,6 +28,7 @@ class Capabilities:
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
         commit_order: ``rows_after`` and ``last_seq`` work: rows have a sequence, in which they were committed.
+        reopens: An event for open sessions brings an archived session back, where other stores refuse it.
         max_changes: Changes in one event.
         max_event_bytes: Bytes of one event: its keys, its values and its rows.
     """
@@ -37,6 +38,7 @@ class Capabilities:
     hash_chain: bool
     backup: bool
     commit_order: bool
+    reopens: bool = False
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
 
@@ -100,7 +102,8 @@ class EventStore(Protocol):
         Raises:
             SessionNotFound: There is no such session and the event names no owner.
             WrongExpectedVersion: Nothing was written; ``actual`` holds the version found.
-            SessionEnded: The event is one for open sessions, and this one is expired, archived or deleted.
+            SessionEnded: The event is one for open sessions, and this one is expired, archived or deleted; or it is
+                archived, and its rows are not here.
             IdempotencyConflict: This event_id was recorded with other content.
             InvalidInput, ValueTooLarge: The event cannot be recorded.
             OutcomeUnknown: The answer was lost; append again with the same event_id.

@@ -32,6 +32,7 @@ from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_write as write
 from ledger.stores.base import MAX_BYTES, Capabilities, SessionQuery
 from ledger.stores.commit import CommitGroup, let_go
+from ledger.stores.sqlite_archive import SqliteArchive
 from ledger.stores.sqlite_errors import translate
 from ledger.stores.sqlite_outbox import SqliteOutbox
 from ledger.stores.sqlite_schema import is_ready, migrate
@@ -46,7 +47,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore:
+class SqliteStore(SqliteArchive):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:

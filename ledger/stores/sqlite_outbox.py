@@ -18,7 +18,7 @@ from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
 from ledger.relay.base import Aside, Batch, LeaseHeld, LeaseLost, Position, RelayStatus, Row
-from ledger.relay.traces import Fingerprint, SessionKey, Trace
+from ledger.relay.traces import Fingerprint, Remains, SessionKey, Trace
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_traces
 from ledger.stores.sqlite_schema import ROW
@@ -270,7 +270,7 @@ class SqliteOutbox:
         """
         after = created_from, ""
         while True:
-            with self._reader() as connection:
+            with self._reader() as connection, read.snapshot(connection):
                 found = sqlite_traces.fingerprints(connection, self.warehouse, after, created_until, upto=upto)
             if not found:
                 return
@@ -282,6 +282,18 @@ class SqliteOutbox:
         """All rows of some sessions without their values, each after its ``seq``."""
         with self._reader() as connection, read.snapshot(connection):
             return sqlite_traces.traces(connection, sessions)
+
+    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Remains]:
+        """What is left of those of some sessions that are archived, and whose rows were dropped."""
+        with self._reader() as connection, read.snapshot(connection):
+            return sqlite_traces.archived(connection, sessions)
+
+    def deleting(self) -> Collection[SessionKey]:
+        """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
+        sql = "SELECT session_id, created_at FROM deleted_sessions WHERE warehouse = ?"
+        with self._reader() as connection:
+            rows = connection.execute(sql, (self.warehouse,)).fetchall()
+        return {SessionKey(session_id, from_micros(created_at)) for session_id, created_at in rows}
 
     def status(self) -> RelayStatus:
         """How the relay is doing."""

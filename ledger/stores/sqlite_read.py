@@ -19,6 +19,8 @@ from ledger.model.page import Page, check_limit, position_of
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
+from ledger.stores import sqlite_kept as kept
+from ledger.stores.archived import NOBODY, Archived
 from ledger.stores.base import SessionQuery
 from ledger.stores.sqlite_schema import ROW
 
@@ -66,14 +68,17 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
-    """The version of a recorded event; None where there is none."""
+    """The version of a recorded event, also of an archived session; None where there is none."""
     check_text(session_id, "session_id")
     check_text(event_id, "event_id")
     row = connection.execute(
         "SELECT version FROM session_events INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?",
         (session_id, event_id),
     ).fetchone()
-    return None if row is None else int(row[0])
+    if row is None:
+        left = kept.event(connection, session_id, event_id)
+        return None if left is None else left.version
+    return int(row[0])
 
 
 def head_of(session_id: str, row: tuple[Any, ...]) -> Head:
@@ -85,14 +90,27 @@ def head_of(session_id: str, row: tuple[Any, ...]) -> Head:
 def latest(
     connection: sqlite3.Connection, session_id: str, *, with_messages: bool
 ) -> tuple[tuple[Any, ...], State] | None:
-    """The row of a session's head and its folded slots; None where there is no such session."""
+    """The row of a session's head and its folded slots; None where there is no such session.
+
+    Raises:
+        Archived: Its rows are in a warehouse alone.
+    """
     statement = f"{_LATEST} UNION ALL {_MESSAGE_SLOTS}" if with_messages else _LATEST
     rows = connection.execute(statement, (session_id,)).fetchall()
     if not rows:
         return None
-    return rows[0], {
-        (field, key): Written(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
-    }
+    head = rows[0]
+    state = {(field, key): Written(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]}
+    if head[5] == NOBODY:
+        raise Archived(head_of(session_id, head), state, kept.warehouses(connection))
+    return head, state
+
+
+def _require_rows(connection: sqlite3.Connection, session_id: str) -> None:
+    """Raise Archived where a session's rows are in a warehouse alone."""
+    head = connection.execute(HEAD, (session_id,)).fetchone()
+    if head is not None and head[5] == NOBODY:
+        latest(connection, session_id, with_messages=False)
 
 
 def state_at(
@@ -107,6 +125,7 @@ def state_at(
 
     Raises:
         InvalidInput: Both were given, or the version is not one the session has had.
+        Archived: Its rows are in a warehouse alone.
     """
     if version is not None and at is not None:
         raise InvalidInput("Give a version or a time, not both.")
@@ -116,6 +135,8 @@ def state_at(
     head = connection.execute(HEAD, (session_id,)).fetchone()
     if head is None:
         return None
+    if head[5] == NOBODY:
+        latest(connection, session_id, with_messages=False)
     if moment is not None:
         version = connection.execute(
             "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?", (session_id, moment)
@@ -137,10 +158,18 @@ def state_at(
 def events(
     connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster | None
 ) -> Page[RecordedEvent]:
-    """The events of the next ``limit`` versions after ``after``."""
+    """The events of the next ``limit`` versions after ``after``.
+
+    Raises:
+        Archived: The session's rows are in a warehouse alone.
+    """
     check_limit(limit)
     check_whole(after, "after")
     rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
+    if not rows:
+        with snapshot(connection):  # they may be on their way back
+            _require_rows(connection, session_id)
+            rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
     found = events_of(rows, upcast)
     last = found[-1].version if found else after
     more = (
@@ -161,8 +190,23 @@ def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster
 def messages(
     connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
 ) -> Page[Message]:
-    """A page of messages in order, or the newest ones in order."""
+    """A page of messages in order, or the newest ones in order.
+
+    Raises:
+        Archived: The session's rows are in a warehouse alone.
+    """
     check_limit(limit)
+    page = _messages(connection, session_id, after, limit, newest)
+    if not page:
+        with snapshot(connection):  # they may be on their way back
+            _require_rows(connection, session_id)
+            page = _messages(connection, session_id, after, limit, newest)
+    return page
+
+
+def _messages(
+    connection: sqlite3.Connection, session_id: str, after: str | None, limit: int, newest: bool
+) -> Page[Message]:
     if newest:
         rows = connection.execute(
             _MESSAGES + "ORDER BY s.version DESC, s.key DESC LIMIT ?", (session_id, limit)
@@ -180,7 +224,10 @@ def messages(
 def sessions(
     connection: sqlite3.Connection, query: SessionQuery, *, after: str | None, limit: int
 ) -> Page[tuple[Head, State]]:
-    """A page of sessions that meet every criterion, newest first, with their states but not their messages."""
+    """A page of sessions that meet every criterion, newest first, with their states but not their messages.
+
+    Of a session whose rows are in a warehouse alone, the state has the fields of ``ledger.stores.archived.LISTED``.
+    """
     check_limit(limit)
     conditions, parameters = _conditions(query)
     if after is not None:

@@ -118,7 +118,41 @@ _GRANTS = """
 CREATE INDEX session_state_grants ON session_state (key) WHERE field = 'grant';
 """
 
-MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS, _GRANTS)
+# What is left of an archived session whose rows are in a warehouse alone: its head, owned by nobody (its store_id is
+# empty), the slots that lists show, and here what its rows amounted to and which events they were. The ``digest`` of an
+# event is that of its content under ``salt``; ``seq`` and ``rows`` are where its rows were, and will be again.
+_ARCHIVE = """
+CREATE TABLE archived_sessions (
+  session_id TEXT PRIMARY KEY,
+  rows INTEGER NOT NULL,
+  slots INTEGER NOT NULL,
+  digest TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE archived_events (
+  session_id TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  rows INTEGER NOT NULL,
+  salt TEXT,
+  digest TEXT,
+  PRIMARY KEY (session_id, event_id)
+) WITHOUT ROWID;
+CREATE INDEX session_state_archived ON session_state (session_id)
+WHERE field = 'status' AND value = '"archived"';
+
+-- Sessions that were deleted for good here, and are still in a warehouse.
+CREATE TABLE deleted_sessions (
+  session_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  warehouse TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  PRIMARY KEY (session_id, created_at, warehouse)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS, _GRANTS, _ARCHIVE)
 
 
 def migrate(

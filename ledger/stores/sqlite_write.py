@@ -17,20 +17,24 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
 from ledger.model.lifetime import check_open
 from ledger.model.upcast import Upcaster
+from ledger.stores import sqlite_kept as kept
 from ledger.stores import sqlite_read as read
+from ledger.stores.archived import NOBODY
 from ledger.stores.checks import Standing, by_session, check_expected, conflict, take_over
 from ledger.stores.sqlite_schema import ROW
 
-_INSERT_ROW = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"  # noqa: S608
-_PUT_HEAD = (
+_INSERT_ROW = f"INSERT INTO session_events (seq, {', '.join(ROW)}) VALUES (?{', ?' * len(ROW)})"  # noqa: S608
+#: A session's head, from its columns.
+PUT_HEAD = (
     "INSERT INTO session_heads (session_id, user_id, created_at, version, updated_at, event_hash, store_id) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _MOVE_HEAD = (
     "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
-    "WHERE session_id = ? AND version = ? AND event_hash IS ?"
+    "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
 )
 _SIZE = ("page_size", "page_count", "freelist_count")
+_ARCHIVED = '"archived"'
 #: Heads that a process remembers.
 KNOWN_HEADS = 1024
 _SET_SLOT = (
@@ -96,6 +100,10 @@ def append(
     if event.while_open and head is not None:
         lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
         check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
+    if head is None:
+        kept.check_not_deleted(connection, session_id)
+    elif head[5] == NOBODY:
+        check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
     recorded_at = to_micros(now)
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
@@ -109,10 +117,10 @@ def append(
     changes, hashed = seal(prev_hash, (*before, *after), event.changes, salts)
     if head is None:
         owned_by = store_id
-        connection.execute(_PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
+        connection.execute(PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
     else:
         owned_by = head[5]
-        move = (version, recorded_at, hashed, session_id, version - 1, prev_hash)
+        move = (version, recorded_at, hashed, session_id, version - 1, prev_hash, owned_by)
         if connection.execute(_MOVE_HEAD, move).rowcount == 0:  # out of date, and no longer in heads: look again
             return append(
                 *(connection, heads, session_id, event, salts),
@@ -135,7 +143,7 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
         IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
     """
     sessions = by_session(events)
-    with _all_or_none(connection):
+    with all_or_none(connection):
         return sum(
             _ingest_session(connection, session_id, of_session, now, upcast)
             for session_id, of_session in sessions.items()
@@ -144,14 +152,16 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
 
 def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
     """Fold every session anew from its events, after the shape of events has changed."""
-    with _all_or_none(connection):
-        for (session_id,) in connection.execute("SELECT session_id FROM session_heads").fetchall():
-            _refold_session(connection, session_id, upcast)
+    with all_or_none(connection):
+        # An archived session without rows keeps its few slots as they are.
+        here = "SELECT session_id FROM session_heads WHERE store_id <> ?"
+        for (session_id,) in connection.execute(here, (NOBODY,)).fetchall():
+            refold_session(connection, session_id, upcast)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
 
 
 @contextmanager
-def _all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
+def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
     """What is written within stays only if nothing is raised; the transaction around it goes on either way."""
     connection.execute("SAVEPOINT whole")
     try:
@@ -171,23 +181,32 @@ def _ingest_session(
     taken = take_over(events, standing, lambda event: _is_recorded(connection, event), now)
     if taken is None:
         return 0
+    if head is None:
+        kept.check_not_deleted(connection, session_id)
+    elif head[5] == NOBODY:
+        check_open(session_id, _ARCHIVED, None, now)
     for event in taken.events:
-        _write_recorded(connection, event)
+        write_recorded(connection, event)
     last, updated_at = taken.events[-1], to_micros(taken.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
         owner = read.meta(connection, "store_id")
-        connection.execute(_PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
+        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
     else:
-        move = (last.version, max(updated_at, head[3]), taken.event_hash, session_id, head[2], head[4])
+        move = (last.version, max(updated_at, head[3]), taken.event_hash, session_id, head[2], head[4], head[5])
         connection.execute(_MOVE_HEAD, move)
     if any(event.schema_version != upcast.current for event in taken.events):
-        _refold_session(connection, session_id, upcast)
+        refold_session(connection, session_id, upcast)
     return len(taken.events)
 
 
-def _write_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> None:
-    _write_rows(
+def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_seq: int | None = None) -> list[int]:
+    """Write a recorded event's rows and slots; return the ``seq`` of each row.
+
+    Args:
+        first_seq: Of its rows, where they were here before; new ones where None.
+    """
+    return _write_rows(
         connection,
         (event.session_id, event.version, event.event_id, event.event_type),
         [
@@ -199,6 +218,7 @@ def _write_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> Non
             *(to_micros(event.created_at), event.schema_version, event.store_id),
         ),
         (event.prev_hash, event.event_hash),
+        first_seq,
     )
 
 
@@ -208,20 +228,27 @@ def _write_rows(
     changes: Iterable[tuple[str, str, str | None, bool, str | None, str | None]],
     after: tuple[Any, ...],
     chain: tuple[str | None, str | None],
-) -> None:
+    first_seq: int | None = None,
+) -> list[int]:
     """Write an event's rows and slots; ``before`` and ``after`` are the columns around those of a change."""
     session_id, version, event_id, _ = before
+    written: list[int] = []
     for field, key, text, removed, digest, salt in changes:
-        row = (*before, field, key, text, removed, *after, digest, salt, *chain)
+        given = None if first_seq is None else first_seq + len(written)
+        row = (given, *before, field, key, text, removed, *after, digest, salt, *chain)
         seq = connection.execute(_INSERT_ROW, row).lastrowid
+        assert seq is not None  # noqa: S101 - of an INSERT
+        written.append(seq)
         if removed:
             connection.execute(_REMOVE_SLOT, (session_id, field, key))
         else:
             value = None if field == "message" else text  # a message's value stays in its event row
             connection.execute(_SET_SLOT, (session_id, field, key, version, event_id, seq, value))
+    return written
 
 
-def _refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> None:
+def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> None:
+    """Fold a session anew from its events."""
     events = read.all_events(connection, session_id, upcast)
     connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
     for (field, key), written in fold(events).items():
@@ -238,10 +265,13 @@ def _refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upc
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
     """The version at which this very event stands already; None where its id is new here."""
     rows = connection.execute(_FIND_EVENT, (session_id, event.event_id)).fetchall()
-    if not rows:
-        return None
-    here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
     there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
+    if not rows:
+        left = kept.event(connection, session_id, event.event_id)
+        if left is not None and not left.says(event.event_type, there):
+            raise conflict(session_id, event.event_id)
+        return None if left is None else left.version
+    here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
     if rows[0][1] != event.event_type or here != there:
         raise conflict(session_id, event.event_id)
     return int(rows[0][0])
@@ -249,8 +279,18 @@ def _recorded_version(connection: sqlite3.Connection, session_id: str, event: Pr
 
 def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
     rows = connection.execute(_FIND_EVENT, (event.session_id, event.event_id)).fetchall()
+    if not rows:
+        return _is_kept(connection, event)
     here = {(row[2], row[3], row[4], bool(row[5]), row[6]) for row in rows}
     there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
-    if rows and (rows[0][:2] != (event.version, event.event_type) or here != there):
+    if rows[0][:2] != (event.version, event.event_type) or here != there:
         raise conflict(event.session_id, event.event_id)
-    return bool(rows)
+    return True
+
+
+def _is_kept(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
+    left = kept.event(connection, event.session_id, event.event_id)
+    content = {(change.field, change.key, change.text, change.removed) for change in event.changes}
+    if left is not None and (left.version != event.version or not left.says(event.event_type, content)):
+        raise conflict(event.session_id, event.event_id)
+    return left is not None

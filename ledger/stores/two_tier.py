@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ledger.errors import SessionNotFound, StoreRejected, WrongExpectedVersion
+from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.errors import SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -16,12 +18,14 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.projection import Projection
 from ledger.stores import forking
+from ledger.stores.archived import Archived, status_change
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SessionQuery
 from ledger.stores.warehouse_reads import WarehouseReads
 from ledger.warehouse.base import Warehouse
 
 if TYPE_CHECKING:
     from ledger.stores.sqlite import SqliteStore
+    from ledger.stores.sqlite_archive import PendingDeletion
     from ledger.stores.sqlite_outbox import SqliteOutbox
 
 #: Warehouses that were open when the process forked: a child never touches its parent's.
@@ -32,24 +36,36 @@ class TwoTierStore:
     """The embedded store, whose reads of a session that it does not hold go on to a warehouse.
 
     All else is the embedded store's alone: lists show what it holds, and an append never waits for the network, so it
-    does not find out either whether an id is taken in the warehouse. A session that is read from the warehouse is as
-    old as the rows that have arrived there.
+    does not find out either whether an id is taken in the warehouse; but an append to a session that is archived brings
+    it back first. A session that is read from the warehouse is as old as the rows that have arrived there.
 
     Args:
         local: The embedded store, which is closed with this one.
         open_warehouse: Opens the warehouse; called at the first read that needs it, by one thread, and again after it
             failed. What it gives is closed with this store.
         upcaster: Brings events of older shapes up to the present one; the same as that of ``local``.
+        name: Says what the warehouse is called in ``local``, where its relay stands under that; where None, its URL.
+        clock, ids: Sources of times and ids, for events that bring sessions back.
     """
 
     def __init__(
-        self, local: EventStore, open_warehouse: Callable[[], Warehouse], *, upcaster: Upcaster | None = None
+        self,
+        local: EventStore,
+        open_warehouse: Callable[[], Warehouse],
+        *,
+        upcaster: Upcaster | None = None,
+        name: Callable[[], str] | None = None,
+        clock: Clock = utc_now,
+        ids: NewId = new_id,
     ) -> None:
         self._local = local
         # `path` and `outbox` are no part of EventStore: where the store has them not, this one has them not either.
         self._file = cast("SqliteStore", local)
         self._open_warehouse = open_warehouse
         self._upcast = upcaster or Upcaster()
+        self._name = name
+        self._clock = clock
+        self._ids = ids
         self._opening = threading.Lock()  # guards all below
         # Not `warehouse`: a store with an attribute of that name is itself in one.
         self._behind: Warehouse | None = None
@@ -58,8 +74,8 @@ class TwoTierStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the embedded store can do."""
-        return self._local.capabilities
+        """What the embedded store can do, and that archived sessions come back."""
+        return replace(self._local.capabilities, reopens=True)
 
     @property
     def store_id(self) -> str:
@@ -79,12 +95,22 @@ class TwoTierStore:
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
         """Record one event in the embedded store; see ``EventStore.append``.
 
+        A session that is archived is brought back first; one for which only open sessions take the event is open again
+        (``session.hydrated``), also where the event is refused then. ``expected_version`` is of before.
+
         Raises:
+            StoreUnavailable: It is archived, and the warehouse cannot be reached; nothing was written.
             SessionNotFound: The session is not in the embedded store, and the event does not begin it: also where it is
                 in the warehouse, and at the version that was expected.
         """
+        if isinstance(event.changes, Iterator):  # it may be appended twice
+            event = replace(event, changes=tuple(event.changes))
         try:
             return self._local.append(session_id, event, expected_version=expected_version)
+        except SessionEnded as ended:
+            if ended.status != "archived":
+                raise
+            return self._append_archived(session_id, event, expected_version)
         except SessionNotFound as error:
             raise _not_here(session_id) from error
         except WrongExpectedVersion as error:
@@ -97,21 +123,30 @@ class TwoTierStore:
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
         """Head and state of a session, now or then; see ``EventStore.state``."""
-        found = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
+        try:
+            found = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
+        except Archived:
+            found = None
         if found is not None or self._holds(session_id):
             return found
         return self._reads().state(session_id, version=version, at=at, with_messages=with_messages)
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Messages in order; see ``EventStore.messages``."""
-        page = self._local.messages(session_id, after=after, limit=limit, newest=newest)
+        try:
+            page = self._local.messages(session_id, after=after, limit=limit, newest=newest)
+        except Archived:
+            page = Page([])
         if page or self._holds(session_id):
             return page
         return self._reads().messages(session_id, after=after, limit=limit, newest=newest)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Events in order; see ``EventStore.events``."""
-        page = self._local.events(session_id, after=after, limit=limit, upcast=upcast)
+        try:
+            page = self._local.events(session_id, after=after, limit=limit, upcast=upcast)
+        except Archived:
+            page = Page([])
         if page or self._holds(session_id):
             return page
         return self._reads().events(session_id, after=after, limit=limit, upcast=upcast)
@@ -143,6 +178,60 @@ class TwoTierStore:
         """Write a consistent copy of the embedded store; see ``EventStore.backup``."""
         self._local.backup(path)
 
+    def check_shippable(self, session_id: str) -> None:
+        """Raise StoreRejected where a warehouse refused rows of a session; see ``SqliteArchive.check_shippable``."""
+        self._file.check_shippable(session_id)
+
+    def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
+        """Drop the rows of archived sessions that have arrived in the warehouse, of these or of all.
+
+        Returns:
+            How many sessions were dropped; what has not arrived yet is dropped another time.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+        """
+        from ledger.relay.archiving import drop_archived
+
+        return drop_archived(self._file, self._opened, self._called(), session_ids)
+
+    def bring_back(self, session_id: str) -> int:
+        """Have the embedded store take a session over from the warehouse, where it does not hold it; see
+        ``SqliteArchive.bring_back``.
+
+        Returns:
+            How many events were brought back; 0 where the session is here, or nowhere.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be reached; nothing was written.
+            CorruptEvent, StoreRejected: The warehouse has not the history that was archived here; nothing was written.
+        """
+        from ledger.relay.archiving import bring_back
+
+        if self._holds(session_id):
+            return 0
+        return bring_back(self._file, self._opened(), self._called(), session_id)
+
+    def forget(self, session_id: str, version: int) -> bool:
+        """Delete a session for good here, and remember to in the warehouses; see ``SqliteArchive.forget``."""
+        return self._file.forget(session_id, version)
+
+    def pending_deletions(self) -> list[PendingDeletion]:
+        """Sessions that were deleted for good here, and not yet in the warehouses."""
+        return self._file.pending_deletions()
+
+    def delete_there(self) -> int:
+        """Delete in the warehouse what was deleted for good here; returns how many sessions that is.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be reached; the next call goes on.
+        """
+        from ledger.relay.archiving import delete_there
+
+        if not self._file.pending_deletions():
+            return 0
+        return delete_there(self._file, self._opened(), self._called())
+
     def close(self) -> None:
         """Close the embedded store, and the warehouse where it was opened; calling it again does nothing."""
         forking.forget(self)
@@ -171,21 +260,58 @@ class TwoTierStore:
 
     def _holds(self, session_id: str) -> bool:
         """Whether a session is in the embedded store; it may be, and have had no state at a time or no messages."""
-        return self._local.state(session_id) is not None
+        try:
+            return self._local.state(session_id) is not None
+        except Archived:
+            return False
+
+    def _append_archived(self, session_id: str, event: NewEvent, expected_version: int) -> Appended:
+        """Append to a session that is archived: first it is brought back, and opened again where it must be open."""
+        self.bring_back(session_id)
+        if event.while_open:
+            opened = self._hydrate(session_id, event.actor)
+            if opened is not None and expected_version == opened.version - 1:
+                expected_version = opened.version
+        return self._local.append(session_id, event, expected_version=expected_version)
+
+    def _hydrate(self, session_id: str, actor: str | None) -> Appended | None:
+        """Record that an archived session whose rows are here is open again; None where somebody else did."""
+        found = self._local.state(session_id)
+        status = None if found is None else found[1].get(("status", ""))
+        if found is None or status is None or status.value != "archived":
+            return None
+        head, state = found
+        change = status_change(self._local, session_id, state)
+        event = NewEvent("session.hydrated", change, self._ids(self._clock()), actor, may_repeat=False)
+        try:
+            return self._local.append(session_id, event, expected_version=head.version)
+        except WrongExpectedVersion:
+            return None
+
+    def _called(self) -> str:
+        """What the warehouse is called in the embedded store."""
+        if self._name is not None:
+            return self._name()
+        from ledger.relay.opening import sink_of
+
+        return sink_of(self._opened()).url
 
     def _reads(self) -> WarehouseReads:
+        return WarehouseReads(Projection(self._opened(), self._upcast))
+
+    def _opened(self) -> Warehouse:
         """The warehouse, opened by whoever asks first."""
         with self._opening:
             if self._closed:  # since the embedded store answered
                 raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
             if self._behind is None:
                 self._behind = self._open_warehouse()
-            return WarehouseReads(Projection(self._behind, self._upcast))
+            return self._behind
 
 
 def _not_here(session_id: str) -> SessionNotFound:
     return SessionNotFound(
         f"There is no session {session_id} in this store; nothing was written. Begin it with create_session(). One "
-        "that is only in the warehouse can be read from here, but not changed.",
+        "that is only in the warehouse can be read from here, but not changed before hydrate_session().",
         session_id=session_id,
     )

@@ -11,7 +11,7 @@ that somebody has it, not who, nor what is in it. A made id (a UUIDv7) cannot be
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from ledger.model.ids import created_at_of
 from ledger.model.page import Page
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
+from ledger.stores.archived import Archived
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SessionQuery
 from ledger.stores.checks import check_expected
 
@@ -39,6 +40,8 @@ READ, WRITE = "read", "write"
 #: How often an append to a shared session is made anew because somebody else appended between check and append.
 ATTEMPTS = 50
 _DELETED = '"deleted"'
+#: Statuses that only a session's owner gives it.
+_OWNERS = ('"archived"', _DELETED)
 
 
 class UserStore:
@@ -102,7 +105,7 @@ class UserStore:
         """Head and state of a session, now or then; see ``EventStore.state``."""
         self._check_open()
         if version is None and at is None:
-            found = self._store.state(session_id, with_messages=with_messages)
+            found = self._latest(session_id, with_messages=with_messages)
             if found is None or self._right(*found) is not None:
                 return found
             asked = _nowhere(session_id)
@@ -161,7 +164,7 @@ class UserStore:
         distinct = {(event.session_id, event.event_id): event for event in batch if isinstance(event, RecordedEvent)}
         if new < len(distinct):  # refused, or recorded before: in whose session?
             for session_id in dict.fromkeys(session_id for session_id, _ in distinct):
-                found = self._store.state(session_id)
+                found = self._known(session_id)
                 if found is not None and found[0].user_id != self.user_id:
                     raise _taken(session_id)
         if error is not None:
@@ -194,6 +197,42 @@ class UserStore:
         """
         raise self._everybodys("backup")
 
+    def check_shippable(self, session_id: str) -> None:
+        """Raise StoreRejected where a warehouse refused rows of a session that the user may see."""
+        self._check_open()
+        check = getattr(self._store, "check_shippable", None)
+        if check is not None:
+            check(self._asked(session_id))
+
+    def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
+        """Drop the rows of archived sessions of the user's own that have arrived in the warehouse.
+
+        Raises:
+            PermissionDenied: It does not say of which.
+        """
+        self._check_open()
+        if session_ids is None:
+            raise self._everybodys("drop_archived")
+        drop = getattr(self._store, "drop_archived", None)
+        looked = {session_id: self._look(session_id) for session_id in session_ids}
+        own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
+        return 0 if drop is None or not own else int(drop(own))
+
+    def bring_back(self, session_id: str) -> int:
+        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.bring_back``.
+
+        Raises:
+            PermissionDenied: The user may only read it.
+        """
+        self._check_open()
+        found = self._look(session_id)
+        if found is None:
+            return 0
+        if self._right(*found) != WRITE:
+            raise _read_only(self.user_id, session_id)
+        bring_back = getattr(self._store, "bring_back", None)
+        return 0 if bring_back is None else int(bring_back(session_id))
+
     def close(self) -> None:
         """End the view; the store stays open. Calling it again does nothing."""
         self._closed = True
@@ -215,7 +254,7 @@ class UserStore:
         except LedgerError as raised:
             error = raised
         if not (isinstance(error, WrongExpectedVersion) and error.actual == 0):  # where it is 0, it is nobody's
-            found = self._store.state(session_id)
+            found = self._known(session_id)
             if found is not None and self._right(*found) is None:
                 raise _taken(session_id)
         if appended is None:
@@ -252,17 +291,14 @@ class UserStore:
     def _check_write(self, head: Head, state: State, event: PreparedEvent) -> None:
         """Raise PermissionDenied unless the user may append this to a session of somebody else."""
         if self._right(head, state) != WRITE:
-            raise PermissionDenied(
-                f"User {self.user_id} may read session {head.session_id}, not change it; nothing was written. Its "
-                "owner can grant write."
-            )
+            raise _read_only(self.user_id, head.session_id)
         status = state.get(("status", ""))
         deleted = status is not None and status.text == _DELETED
         for change in event.changes:
-            if change.field == "grant" or (change.field == "status" and (deleted or change.text == _DELETED)):
+            if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNERS)):
                 raise PermissionDenied(
-                    f"Only the owner of session {head.session_id} changes who may see it, deletes it and brings it "
-                    "back; nothing was written."
+                    f"Only the owner of session {head.session_id} changes who may see it, archives it, deletes it and "
+                    "restores it; nothing was written."
                 )
 
     def _right(self, head: Head, state: State) -> str | None:
@@ -277,17 +313,33 @@ class UserStore:
         """Whether the user may see a session whose rows name this owner."""
         if owner == self.user_id:
             return True
-        found = self._store.state(session_id)
+        found = self._known(session_id)
         return found is not None and self._right(*found) is not None
 
     def _look(self, session_id: str) -> tuple[Head, State] | None:
         """The latest state of a session that the user may see."""
-        found = self._store.state(session_id)
+        found = self._latest(session_id)
         if found is None or self._right(*found) is not None:
             return found
         # With a warehouse behind, an id that is nowhere is looked for there too, which may take long, or fail.
         self._store.state(_nowhere(session_id))
         return None
+
+    def _latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
+        """The latest state of any session; where it cannot be read, that is said to those who may see it."""
+        try:
+            return self._store.state(session_id, with_messages=with_messages)
+        except Archived as archived:
+            if self._right(archived.head, archived.state) is not None:
+                raise
+            return archived.head, archived.state
+
+    def _known(self, session_id: str) -> tuple[Head, State] | None:
+        """Whose any session is, and with whom it is shared, also where its state cannot be read."""
+        try:
+            return self._store.state(session_id)
+        except Archived as archived:
+            return archived.head, archived.state
 
     def _asked(self, session_id: str) -> str:
         """The id that the store is asked about: one that nobody has, for a session that the user may not see."""
@@ -326,6 +378,12 @@ def _nowhere(session_id: str) -> str:
     """An id that nobody has, of the same kind and day: a store takes as long to find nothing under it."""
     fresh = str(uuid.uuid4())
     return fresh if created_at_of(session_id) is None else session_id[:15] + fresh[15:]
+
+
+def _read_only(user_id: str, session_id: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"User {user_id} may read session {session_id}, not change it; nothing was written. Its owner can grant write."
+    )
 
 
 def _taken(session_id: str) -> SessionNotFound:

@@ -49,6 +49,18 @@ class Warehouse(Protocol):
         """
         ...
 
+    def change(self, name: str, parameters: Parameters) -> None:
+        """Carry out one of the ledger's own statements that change rows: all of its steps, or none.
+
+        Args:
+            name: Of the file in ``sql/statements/``; carried out twice it does what it does once.
+            parameters: Values of its ``@name`` parameters.
+
+        Raises:
+            StoreUnavailable: It may be carried out or not; do it again.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the warehouse; calling it again does nothing."""
         ...

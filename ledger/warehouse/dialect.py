@@ -84,6 +84,19 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
         raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {_first_line(error)}") from error
 
 
+def changes_to_duckdb(sql: str) -> list[str]:
+    """The steps of one of the ledger's own statements that change rows, but for those that begin and end a transaction.
+
+    Raises:
+        ConfigurationError: The statement is outside what is translated.
+    """
+    try:
+        trees = sqlglot.parse(catalog.bind(sql), dialect="bigquery")
+        return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML)]
+    except sqlglot.errors.SqlglotError as error:
+        raise ConfigurationError(f"A statement cannot be translated for DuckDB: {_first_line(error)}") from error
+
+
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
     """The tree in DuckDB's SQL; ``own`` for the ledger's objects, of which more is known than of users' statements."""
     fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()

@@ -93,6 +93,17 @@ class DuckDBWarehouse:
         with self.reading() as connection:
             return _answer(connection, translated, values)
 
+    def change(self, name: str, parameters: Parameters) -> None:
+        """Carry out one of the ledger's own statements that change rows; see ``Warehouse.change``."""
+        from ledger.warehouse.dialect import changes_to_duckdb
+
+        steps = changes_to_duckdb(catalog.query(name))
+        values = {key: _bindable(value) for key, value in parameters.items()}
+        self.create_once()
+        with self.writing() as connection:
+            for step in steps:
+                connection.execute(step, {key: value for key, value in values.items() if f"${key}" in step})
+
     def close(self) -> None:
         """Nothing stays open between calls; there is nothing to let go of."""
 

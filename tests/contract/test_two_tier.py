@@ -66,6 +66,7 @@ class TestTwoTierStore(StoreContract):
         hash_chain=True,
         backup=True,
         commit_order=True,
+        reopens=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

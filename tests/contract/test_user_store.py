@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ class TestUserStore(OfOneUser):
 
 
 class TestUserStoreOverTwoTiers(OfOneUser):
+    capabilities = replace(OfOneUser.capabilities, reopens=True)
+
     @pytest.fixture
     def open_store(self, tmp_path: Path, clock: SetClock, opened: ExitStack, empty: Path) -> OpenStore:
         def open_store(name: str) -> EventStore:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger.relay import reconcile as module
+from ledger.relay import sides
 from ledger.relay.reconcile import Difference, Reconciliation, Repaired, reconcile, repair
 from ledger.relay.traces import SessionKey
 from ledger.testing import START, CountedIds, SetClock
@@ -194,8 +194,8 @@ def test_sessions_are_compared_page_by_page_and_part_by_part(ledger, monkeypatch
     ledger.by_hand("DELETE FROM session_events WHERE field = 'title'")
     expected = {f"s{number}": (2 * number + 1,) for number in range(7)}
     for sessions, rows in ((500, 200_000), (2, 200_000), (500, 1), (500, 5)):
-        monkeypatch.setattr(module, "SESSIONS_AT_ONCE", sessions)
-        monkeypatch.setattr(module, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(sides, "SESSIONS_AT_ONCE", sessions)
+        monkeypatch.setattr(sides, "ROWS_AT_ONCE", rows)
         found = ledger.compare()
         assert found.sessions == 7
         assert {each.session_id: each.missing for each in found.differences} == expected

@@ -94,6 +94,10 @@ class BigQueryWarehouse:
         except OutcomeLost as error:  # what is asked here may be asked again, so nothing hangs on the lost answer
             raise StoreUnavailable(str(error)) from error
 
+    def change(self, name: str, parameters: Parameters) -> None:
+        """Carry out one of the ledger's own statements that change rows; see ``Warehouse.change``."""
+        self.ask(name, catalog.query(name), parameters)
+
     def retry(self, doing: str, call: Callable[[], T]) -> T:
         """What ``call`` returns, tried again while its errors are ``retryable``."""
         return retrying(doing, self.place.patience, self._sleep)(call)

@@ -1,0 +1,123 @@
+"""Archived sessions between a store and its warehouse: their rows dropped here, brought back, and deleted there.
+
+A row is dropped only after the warehouse has been asked whether it has it: a relay remembers what it sent, and not that
+the warehouse was restored, replaced or emptied since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import date
+from itertools import groupby
+
+from ledger.model.instants import to_micros
+from ledger.projection import Projection, span_of
+from ledger.relay.sides import SESSIONS_AT_ONCE, parts, rows_of
+from ledger.relay.traces import SessionKey
+from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite_archive import Droppable, PendingDeletion
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Warehouse
+
+
+def drop_archived(
+    store: SqliteStore, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
+) -> int:
+    """Drop the rows of archived sessions that the warehouse turns out to have, every one.
+
+    Args:
+        store: Where the rows are.
+        warehouse: Opens it; not called where nothing can be dropped.
+        name: What the warehouse is called in the store.
+        session_ids: Only these; all where None.
+
+    Returns:
+        How many sessions were dropped. The others are dropped another time.
+
+    Raises:
+        StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+    """
+    found = {each.key: each for each in store.droppable(name, session_ids)}
+    dropped = 0
+    for _, of_day in _by_day(found):
+        for part in parts({key: found[key].rows for key in of_day}):
+            sure = _arrived(store, warehouse(), name, [found[key] for key in part])
+            dropped += store.drop(sure, name)
+    return dropped
+
+
+def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
+    """Take a session over from a warehouse; see ``SqliteArchive.bring_back``.
+
+    Returns:
+        How many events were brought back; 0 where the warehouse has none.
+    """
+    events = Projection(warehouse).events(session_id, upcast=False)
+    if not events:
+        return 0
+    return store.bring_back(events, name)
+
+
+def delete_there(store: SqliteStore, warehouse: Warehouse, name: str) -> int:
+    """Delete in a warehouse what was deleted for good in a store; one may do it again at any time.
+
+    A session that went on in another store, which took it over, is that store's and stays.
+
+    Returns:
+        How many sessions were deleted there.
+
+    Raises:
+        StoreUnavailable: The warehouse cannot be asked; some may be deleted.
+    """
+    pending = {each.key: each for each in store.pending_deletions(name)}
+    deleted = 0
+    for _, of_day in _by_day(pending):
+        for keys in _cut(of_day):
+            asked = [pending[key] for key in keys]
+            ours = _not_gone_on(warehouse, asked)
+            if ours:
+                identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in ours]
+                span = span_of({each.key.session_id: each.key.created_at for each in ours})
+                warehouse.change("delete_sessions", {**span, "sessions": identities})
+            store.deleted(asked, name)
+            deleted += len(ours)
+    return deleted
+
+
+def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
+    """Those of some sessions whose every row is in the warehouse, in the same words."""
+    keys = [each.key for each in sessions]
+    there = rows_of(warehouse, keys)
+    here = store.outbox(name).traces(keys)
+    return [
+        each
+        for each in sessions
+        if {trace for _, trace in here[each.key]} <= {found.trace for found in there.get(each.key, ())}
+    ]
+
+
+def _not_gone_on(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
+    """Those of some sessions that have come no further in the warehouse than they had in the store."""
+    span = span_of({each.key.session_id: each.key.created_at for each in sessions})
+    parameters = {**span, "event_id": ""}
+    rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
+    versions = {SessionKey(row[0], row[2]): row[3] for row in rows}
+    return [each for each in sessions if versions.get(each.key, 0) <= each.version]
+
+
+def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
+    """Sessions, in the order of their creation, by its day: one partition each."""
+    for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
+        yield day, list(of_day)
+
+
+def _cut(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
+    """So many sessions at a time, and no id twice among them."""
+    part: dict[str, SessionKey] = {}
+    for key in keys:
+        if len(part) == SESSIONS_AT_ONCE or key.session_id in part:
+            yield list(part.values())
+            part = {}
+        part[key.session_id] = key
+    if part:
+        yield list(part.values())

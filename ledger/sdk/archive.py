@@ -1,0 +1,197 @@
+"""Sessions that are kept in the warehouse alone, come back from there, or are deleted for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Unpack
+
+from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
+from ledger.model.events import Appended, Change, Envelope
+from ledger.model.values import check_text
+from ledger.sdk.lifecycle import Lifecycle
+from ledger.stores.archived import status_change
+from ledger.stores.base import SessionQuery
+
+#: The statuses in which a session may be deleted for good.
+ENDED = ("expired", "archived", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What ``maintain`` did.
+
+    Attributes:
+        expired: Sessions whose end was recorded.
+        dropped: Archived sessions whose rows were dropped, being in the warehouse.
+        deleted: Sessions that were deleted for good.
+        waiting: Sessions that are still to be deleted in a warehouse: one that is not attached.
+    """
+
+    expired: int
+    dropped: int
+    deleted: int
+    waiting: int
+
+
+class Archive(Lifecycle):
+    """Archiving, hydrating and deleting for good. What is archived is still read, by way of the warehouse."""
+
+    def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+        """Close a session, and keep its rows in the warehouse alone as soon as they have all arrived there.
+
+        Rows are dropped here at once where nothing is left to ship, as when it is called again; else by
+        ``drop_archived`` or ``maintain``. Lists go on showing the session, with its status, title, question,
+        session_type, tags, attributes and grants. Whoever appends to it opens it again, as ``hydrate_session`` does.
+        Without a warehouse only the status changes.
+
+        Returns:
+            None where it is archived already.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            SessionEnded: It is deleted; restore it first.
+            StoreRejected: The warehouse refused some of its events; mend that and send them again.
+            PermissionDenied: This is the view of a user who does not own it.
+        """
+        appended = self._resent(session_id, "session.archived", envelope)
+        if appended is None and self._require(session_id).recorded_status != "archived":
+            check = getattr(self.store, "check_shippable", None)
+            if check is not None:
+                check(session_id)
+            appended = self._derive(session_id, "session.archived", _archived(session_id), envelope, while_open=False)
+        with suppress(StoreUnavailable):  # it is recorded; its rows are dropped another time
+            self._drop([session_id])
+        return appended
+
+    def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+        """Open an archived session again, with the status it had before; its events come back from the warehouse.
+
+        They are checked against the hash chain and what this ledger kept, and none is shipped twice. The session is
+        this ledger's from then on. So is one that only another ledger had, which then must not go on with it: archive
+        it there first. Its ``expires_at`` is what it was: where that is over, ``restore_session`` comes next.
+
+        Returns:
+            None where it is here, and not archived.
+
+        Raises:
+            SessionNotFound: It is neither here nor in the warehouse.
+            StoreUnavailable: The warehouse cannot be reached; nothing was written.
+            StoreRejected, CorruptEvent: The warehouse has not what was archived; nothing was written.
+            PermissionDenied: This is the view of a user who may not write to it.
+        """
+        resent = self._resent(session_id, "session.hydrated", envelope)
+        if resent is not None:
+            return resent
+        bring_back = getattr(self.store, "bring_back", None)
+        brought = 0 if bring_back is None else bring_back(session_id)
+        if not brought and self._require(session_id).recorded_status != "archived":
+            return None
+        return self._derive(
+            session_id,
+            "session.hydrated",
+            lambda state: status_change(self.store, session_id, state),
+            envelope,
+            while_open=False,
+        )
+
+    def drop_archived(self) -> int:
+        """Drop the rows of archived sessions that have arrived in the warehouse, which is asked for each of them.
+
+        Returns:
+            How many sessions were dropped; 0 without a warehouse.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+        """
+        return self._drop(None)
+
+    def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
+        """Delete for good, from the file and from the warehouse, every session that ended longer ago than this.
+
+        A session ended with its last event. One with rows that are still to be shipped, or were refused, stays for
+        another time. It may be interrupted anywhere and called again; until the warehouse is done with it, a session's
+        id cannot be used again.
+
+        Args:
+            older_than: Age of the last event.
+            statuses: Those that count as ended, as recorded: any of expired, archived, deleted, completed, failed.
+
+        Returns:
+            How many sessions were deleted.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be reached: what is deleted here is deleted there the next time.
+            CapabilityMissing: The ledger is in BigQuery, where partitions expire instead.
+            PermissionDenied: This is the view of one user.
+        """
+        _check_age(older_than, "older_than")
+        if isinstance(statuses, str) or not statuses:
+            raise InvalidInput("statuses must be a list of statuses, such as expired, archived, deleted.")
+        for word in statuses:
+            if check_text(word, "status") not in (*ENDED, "completed", "failed"):
+                raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
+        forget = self._of_file("forget")
+        before = self._clock() - older_than
+        deleted = 0
+        for word in dict.fromkeys(statuses):
+            for head, _ in list(self._all(SessionQuery(status=word, updated_before=before))):
+                deleted += forget(head.session_id, head.version)
+        delete_there = getattr(self.store, "delete_there", None)
+        if delete_there is not None:
+            delete_there()
+        return deleted
+
+    def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
+        """What is to be done from time to time: record what has expired, drop what is archived, delete what is old.
+
+        Args:
+            max_age: Also ends sessions to which nothing has happened for longer than this.
+            retention: Deletes sessions for good that ended longer ago than this; None deletes nothing.
+
+        Raises:
+            StoreUnavailable, StoreRejected: The rest is done the next time.
+        """
+        if retention is not None:
+            _check_age(retention, "retention")
+        expired = self.expire_old_sessions(max_age)
+        dropped = self.drop_archived()
+        deleted = 0 if retention is None else self.delete_old_sessions(retention)
+        waiting = getattr(self.store, "pending_deletions", None)
+        return Maintained(expired, dropped, deleted, 0 if waiting is None else len(waiting()))
+
+    def _drop(self, session_ids: Sequence[str] | None) -> int:
+        drop = getattr(self.store, "drop_archived", None)
+        return 0 if drop is None else drop(session_ids)
+
+    def _of_file(self, name: str) -> Callable[..., Any]:
+        """What only a ledger in a file does."""
+        found: Callable[..., Any] | None = getattr(self.store, name, None)
+        if found is None:
+            raise CapabilityMissing(
+                "A ledger in BigQuery deletes nothing by itself; give its tables a partition expiration: "
+                "create_sessions_table.py --help."
+            )
+        return found
+
+
+def _archived(session_id: str) -> Callable[[Any], list[Change]]:
+    def changes(state: Any) -> list[Change]:
+        status = state.get(("status", ""))
+        if status is not None and status.value == "deleted":
+            raise SessionEnded(
+                f"Session {session_id} is deleted and cannot be archived; nothing was written. restore_session() opens "
+                "it again.",
+                session_id=session_id,
+                status="deleted",
+            )
+        return [Change("status", "", "archived")]
+
+    return changes
+
+
+def _check_age(age: object, name: str) -> None:
+    if not isinstance(age, timedelta) or age < timedelta(0):
+        raise InvalidInput(f"{name} must be a timedelta of no time or more, not {age!r}.")
