@@ -14,7 +14,7 @@ import threading
 import types
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_origin, get_type_hints
 
@@ -34,19 +34,37 @@ class _Threads:
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
+        self._lock = threading.Lock()
+        self._under_way: set[Future[Any]] = set()
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Begin a call in a thread, with the context variables of here."""
-        if self._pool is None and not self._closed:
-            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-aio")
-        # Once closed, what is still called is refused by the ledger itself, in a thread of the loop's.
         run = contextvars.copy_context().run
-        return asyncio.get_running_loop().run_in_executor(self._pool, partial(run, call))
+        with self._lock:
+            if self._pool is None and not self._closed:
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-aio")
+            if self._pool is None:
+                # Once closed, what is still called is refused by the ledger itself, in a thread of the loop's.
+                return asyncio.get_running_loop().run_in_executor(None, run, call)
+            future = self._pool.submit(run, call)
+            self._under_way.add(future)
+        future.add_done_callback(self._done)
+        return asyncio.wrap_future(future)
+
+    def _done(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._under_way.discard(future)
+
+    def under_way(self) -> set[Future[Any]]:
+        """The calls that were begun and are not done."""
+        with self._lock:
+            return set(self._under_way)
 
     def close(self) -> None:
         """Let the threads go when they are done."""
-        self._closed = True
-        pool, self._pool = self._pool, None
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
 
@@ -355,9 +373,12 @@ class AsyncSessionLedger(_Delegate):
 
     @_signed_as("close")
     async def close(self, **named: Any) -> int:
-        """See ``SessionLedger.close``; also where the task is cancelled the ledger is closed."""
+        """Let the calls finish that were begun before, and close, also where the task is cancelled; views end at once."""
+
+        before = self._threads.under_way() if self._owner else set()
 
         def closing() -> int:
+            wait(before)
             ledger = self._target.give_up()
             return 0 if ledger is None else ledger.close(**named)
 

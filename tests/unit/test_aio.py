@@ -347,8 +347,12 @@ def test_closing_waits_for_what_is_under_way(plain: SessionLedger, held: HeldSto
         ledger = asynchronous(plain)
         append = asyncio.create_task(ledger.create_session("ada", session_id="s"))
         assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
+        closing = asyncio.create_task(ledger.close())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not closing.done()
         held.go.set()
-        await asyncio.gather(append, ledger.close())
+        await closing
         assert await append == "s"
 
     asyncio.run(use())
