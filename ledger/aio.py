@@ -373,7 +373,7 @@ class AsyncSessionLedger(_Delegate):
 
     @_signed_as("close")
     async def close(self, **named: Any) -> int:
-        """Let the calls finish that were begun before, and close, also where the task is cancelled; a view just ends."""
+        """Let the calls finish that were begun before, and close, also where the task is cancelled. A view ends."""
 
         before = self._threads.under_way() if self._owner else set()
 

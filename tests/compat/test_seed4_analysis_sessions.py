@@ -637,6 +637,27 @@ def test_the_abandonment_rate_outlasts_the_archiving(session_store: SessionStore
     run(scenario)
 
 
+def test_what_the_warehouse_alone_keeps_still_counts(url: str, tmp_path: Path, clock: SetClock) -> None:
+    async def scenario() -> None:
+        async with AsyncSessionLedger(url, warehouse=f"duckdb:///{tmp_path}/w.duckdb", clock=clock) as ledger:
+            store = SessionStore(ledger, settings=SessionSettings.from_environment({}), clock=clock)
+            session = await store.create_session(["AAPL"], user_id="ada")
+            await store.track_query(session.id, price(cache_hit=True))
+            await store.archive_session(session.id)
+            before = await SessionAnalytics(store).get_session_stats()
+            await ledger.warehouse.sync()
+            assert await ledger.drop_archived() == 1
+            assert await SessionAnalytics(store).get_session_stats() == before
+            assert before["total_queries"] == 1
+            (summary,) = await store.list_user_sessions("ada", include_archived=True)
+            assert (summary.total_queries, summary.cache_hit_rate) == (1, 1.0)
+            found = await store.get_session(session.id)
+            assert found is not None
+            assert found.state.history.total_queries == 1
+
+    run(scenario)
+
+
 def test_stats_are_filtered_by_user_type_and_time_range(session_store: SessionStore, clock: SetClock) -> None:
     async def scenario() -> None:
         await some_sessions(session_store, clock)

@@ -59,9 +59,9 @@ class SessionMetrics(BaseModel):
         """The metrics of a session; of one that is over, those that were recorded then."""
         kept = recorded.attributes.get(METRICS)
         statistics = recorded.query_statistics
-        if kept is not None and kept["status"] != "active":
+        if kept is not None:
             same = (kept["status"], kept["total_queries"]) == (recorded.status, statistics.total_queries)
-            if same or recorded.status == "archived":
+            if recorded.status == "archived" or (same and recorded.status != "active"):
                 return cls.model_validate(kept)
         ended = _last_activity(recorded)
         return cls(

@@ -266,10 +266,7 @@ class SessionStore:
         if not is_analysis(found) or found.status == "archived":
             return False
         await self._measure(session_id)
-        if hasattr(self.ledger, "archive_session"):
-            await self.ledger.archive_session(session_id)
-        else:
-            await self.note(session_id, "session.archived", [Change("status", "", "archived")])
+        await self.ledger.archive_session(session_id)
         return True
 
     async def cleanup_expired_sessions(self) -> int:
