@@ -47,7 +47,7 @@ def drop_archived(
 
 
 def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
-    """Take a session over from a warehouse; see ``SqliteArchive.bring_back``.
+    """Take a session over from a warehouse; see ``SqliteArchive.take_back``.
 
     Returns:
         How many events were brought back; 0 where the warehouse has none.
@@ -55,7 +55,7 @@ def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: 
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
         return 0
-    return store.bring_back(events, name)
+    return store.take_back(events, name)
 
 
 def delete_there(store: SqliteStore, warehouse: Warehouse, name: str) -> int:

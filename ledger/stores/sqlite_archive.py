@@ -124,7 +124,7 @@ class SqliteArchive:
         """
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
-    def bring_back(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
+    def take_back(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Take a session over from a warehouse, all of it or nothing; the store owns it from then on.
 
         Rows that were here before are again where they were, behind the relay's checkpoint, so that nobody takes them
@@ -143,7 +143,7 @@ class SqliteArchive:
             InvalidInput, IdempotencyConflict: The events are not of one session.
             StoreUnavailable: There is no room, or the session is being deleted for good.
         """
-        count: int = self._run(lambda connection: self._bring_back(connection, list(events), warehouse))
+        count: int = self._run(lambda connection: self._take_back(connection, list(events), warehouse))
         return count
 
     def forget(self, session_id: str, version: int) -> bool:
@@ -208,7 +208,7 @@ class SqliteArchive:
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (NOBODY, session_id))
         return True
 
-    def _bring_back(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
+    def _take_back(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
         write.check_room(connection, self._max_bytes, self.path)
         sessions = by_session(events)
         if len(sessions) != 1:

@@ -197,7 +197,7 @@ class TwoTierStore:
 
     def bring_back(self, session_id: str) -> int:
         """Have the embedded store take a session over from the warehouse, where it does not hold it; see
-        ``SqliteArchive.bring_back``.
+        ``SqliteArchive.take_back``.
 
         Returns:
             How many events were brought back; 0 where the session is here, or nowhere.
