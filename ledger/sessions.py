@@ -248,8 +248,15 @@ class SessionLedger(Messages, Facets, Grouping, Archive, Access, TimeTravel, Sub
         return Page([Session(head, state, now=now) for head, state in page], page.next)
 
 
-#: The name under which users of the BigQuery session manager know it.
-SessionManagerV2 = SessionLedger
+class SessionManagerV2(SessionLedger):
+    """The same under the name that users of the BigQuery session manager know; sessions have no end here unless
+    ``default_ttl_hours`` or ``create_session`` says so, as they had none there.
+    """
+
+    def __init__(self, url: str | None = None, **settings: Any) -> None:
+        if settings.get("default_ttl_hours", UNSET) is UNSET:
+            settings["default_ttl_hours"] = None
+        super().__init__(url, **settings)
 
 
 def _set(field: str, value: Any) -> Change:

@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger import Change, ConfigurationError, InvalidInput, SessionEnded, SessionLedger, SessionNotFound
+from ledger import (
+    Change,
+    ConfigurationError,
+    InvalidInput,
+    SessionEnded,
+    SessionLedger,
+    SessionManagerV2,
+    SessionNotFound,
+)
 from ledger.model.lifetime import status_at
 from ledger.testing import START, CountedIds, SetClock
 
@@ -35,6 +43,15 @@ def test_a_session_lives_for_a_day_unless_somebody_says_otherwise(ledger):
     assert ledger.get_session(ledger.create_session("ada", ttl=None)).expires_at is None
     given = ledger.create_session("ada", fields={"expires_at": START + 2 * HOUR})
     assert ledger.get_session(given).expires_at == START + 2 * HOUR
+
+
+def test_sessions_of_the_session_manager_have_no_end_unless_somebody_says_so(tmp_path, clock):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with SessionManagerV2(url, clock=clock) as manager:
+        assert manager.get_session(manager.create_session("ada", "q")).expires_at is None
+        assert manager.get_session(manager.create_session("ada", "q", ttl=HOUR)).expires_at == START + HOUR
+    with SessionManagerV2.open(url, clock=clock, default_ttl_hours=2) as manager:
+        assert manager.get_session(manager.create_session("ada", "q")).expires_at == START + 2 * HOUR
 
 
 @pytest.mark.parametrize(
