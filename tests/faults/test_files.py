@@ -120,6 +120,13 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
         assert [s.session_id for s in ledger.list_sessions(tag="t")] == ["s"]
         assert ledger.update_summary("s", "new").version == 3
         assert verify(ledger.history("s")) == 3
+    place = f"duckdb:///{tmp_path}/w.duckdb"
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", warehouse=place) as ledger:
+        ledger.archive_session("s")
+        ledger.warehouse.sync()
+        assert ledger.drop_archived() == 1
+        assert ledger.hydrate_session("s").version == 5
+        assert verify(ledger.history("s")) == 5
 
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path):
