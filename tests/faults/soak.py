@@ -210,14 +210,14 @@ class Soak(Stage):
         self._repair(self.chance.choice(["AppendRows", "POST query"]))
 
     def back_up(self) -> None:
-        """Make a backup while all goes on; the last few are kept."""
+        """Make a backup while all goes on; the last two are kept."""
         path = self.folder / f"backup-{len(self.log)}.db"
         with SessionLedger.open(self.sides.url) as ledger:
             ledger.store.backup(path)
         self.backups.append(path)
-        for old in self.backups[:-4]:
+        for old in self.backups[:-2]:
             old.unlink()
-        self.backups = self.backups[-4:]
+        self.backups = self.backups[-2:]
         self.note(f"backup {path.name}")
 
     def restore(self) -> None:
