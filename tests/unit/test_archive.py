@@ -19,8 +19,11 @@ from ledger import (
     StoreRejected,
     StoreUnavailable,
 )
+from ledger.model.upcast import Upcaster
 from ledger.relay.opening import outbox_of, relay_between, sink_of
 from ledger.stores.archived import LISTED, NOBODY
+from ledger.stores.base import SessionQuery
+from ledger.stores.sqlite import SqliteStore
 from ledger.testing import START, CountedIds, SetClock, event
 from ledger.warehouse.duckdb import DuckDBWarehouse
 from shipped import FROM, UNTIL
@@ -375,3 +378,41 @@ def test_a_store_that_deletes_nothing_by_itself_says_so(alone):
     with pytest.raises(CapabilityMissing, match="partition expiration"):
         alone.delete_old_sessions(DAY)
     alone.store.close = lambda: None
+
+
+# Others who have the file open
+
+
+def test_whoever_remembers_the_session_finds_out_that_its_rows_are_gone(ledger, tmp_path):
+    ledger.create_session("ada", session_id="s", fields={"summary": "S"})
+    with closing(SqliteStore(tmp_path / "ledger.db")) as other:
+        other.append("s", event(1, Change("title", value="t")))
+        assert other.state("s")[1]["summary", ""].value == "S"
+        ledger.archive_session("s")
+        other.append("s", event(2, Change("tag", "t", True)))
+        ledger.warehouse.sync()
+        assert ledger.drop_archived() == 1
+        with pytest.raises(SessionEnded):
+            other.append("s", event(3, Change("tag", "u", True)))
+        assert other.append("s", event(2, Change("tag", "t", True))).replayed
+        with pytest.raises(StoreRejected):
+            other.state("s")
+        ledger.hydrate_session("s")
+        assert other.append("s", event(3, Change("tag", "u", True))).version == 6
+
+
+def test_a_subscriber_is_not_told_again_of_events_that_come_back(ledger):
+    archived(ledger)
+    seen = ledger.store.last_seq()
+    ledger.hydrate_session("mine")
+    rows = ledger.store.rows_after(0, 100)
+    assert [row[4] for row in rows if row[0] > seen] == ["session.hydrated"]
+    assert len({row[0] for row in rows}) == len(rows) == seen + 1
+
+
+def test_an_archived_session_is_folded_in_the_new_shape_when_it_is_back(ledger, tmp_path):
+    archived(ledger)
+    with closing(SqliteStore(tmp_path / "ledger.db", upcaster=Upcaster(2, {1: lambda it: it}))) as store:
+        (found,) = store.sessions(SessionQuery(status="archived"))
+        assert found[1]["question", ""].value == "q?"
+    assert ledger.hydrate_session("mine") is not None
