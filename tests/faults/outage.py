@@ -73,7 +73,7 @@ def run(
 
     def heard(number: int) -> bool:
         assert not told.errors, told.errors
-        return len(told.milliseconds["alive"]) + len(told.milliseconds["dead"]) >= number
+        return told.appends >= number
 
     with contextlib.ExitStack() as running:
         serving = running.enter_context(contextlib.ExitStack())

@@ -46,7 +46,8 @@ DECK: Mapping[str, int] = {
     "back_up": 3,
     "restore": 2,
 }
-#: Seconds for which a relay is stopped at most: a store gives up on a process that keeps its turn for ten.
+#: Seconds for which a relay is stopped at most where nothing can be appended: a store gives up on a process that keeps
+#: its turn for ten.
 STOPPED = 4.0
 #: Seconds in which a repair is done: it asks for each session that lost events by itself.
 REPAIRED = 900.0
@@ -139,13 +140,20 @@ class Soak(Stage):
         self.figures.stops += 1
         before = self.sides.position()[0]
         second = self.new_relay()
-        deadline = time.monotonic() + STOPPED
+        appends, since = self.told.appends, time.monotonic()
 
         def is_taken() -> bool:
             now = self.sides.position()[0]
             return now.epoch > before.epoch and now.checkpoint > before.checkpoint
 
-        until(lambda: is_taken() or time.monotonic() > deadline, "a take-over or its deadline")
+        def is_stuck() -> bool:
+            """Whether it was stopped in its turn at the store, so that nobody else gets one."""
+            nonlocal appends, since
+            if self.told.appends != appends:
+                appends, since = self.told.appends, time.monotonic()
+            return time.monotonic() - since > STOPPED
+
+        until(lambda: is_taken() or is_stuck() or self.failed(), "a relay that takes over")
         taken = is_taken()
         self.figures.taken_over += taken
         self.let_go(trap)
@@ -279,6 +287,7 @@ class Soak(Stage):
         """No more faults; ship what waits, and compare."""
         self.note("no more faults")
         self.trouble.end()
+        self.workers.wanted = 0  # two are left, for two commands
         self.end_all()
         assert not self.failed(), self.failed()
         for name in ("sync", "reconcile"):

@@ -140,7 +140,7 @@ class Workers:
     Args:
         folder: For what they write to standard error.
         environment: Settings beside those of this process, without the ledger's own.
-        spare: How many are loaded ahead of need.
+        spare: How many are loaded ahead of need; ``wanted`` from then on.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str], *, spare: int = 2) -> None:
@@ -148,7 +148,7 @@ class Workers:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "BIGQUERY_"))}
         self._environment = kept | dict(environment)
         self._spare: deque[Worker] = deque()
-        self._wanted = spare
+        self.wanted = spare
         self.all: list[Worker] = []
 
     def __enter__(self) -> Workers:
@@ -170,7 +170,7 @@ class Workers:
         self._spare[0].warm()
 
     def _fill(self) -> None:
-        while len(self._spare) < self._wanted:
+        while len(self._spare) < self.wanted:
             number = len(self.all) + 1
             worker = Worker(number, self._folder / f"worker-{number}.log", self._environment)
             self.all.append(worker)

@@ -46,6 +46,11 @@ class Told:
     errors: list[str] = field(default_factory=list)
     shipping: bool = False
 
+    @property
+    def appends(self) -> int:
+        """How many were acknowledged, those of one event each for itself."""
+        return sum(len(times) for times in self.milliseconds.values())
+
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take note of what an appender says."""
         if "error" in line:

@@ -41,7 +41,7 @@ def test_a_relay_killed_stopped_cut_off_and_restored_over_ships_every_row_once(
     emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
     with datasets.emptied("relay") as place:
-        soak = Soak(emulator, place.dataset, tmp_path, seed=4, rate=0.2, pace=0.06)
+        soak = Soak(emulator, place.dataset, tmp_path, seed=4, rate=0.3, pace=0.06)
         figures = soak.run(kills=10, faults=25, deck=DECK)
     assert figures.kills.total() >= 10
     assert figures.faults.total() >= 25
