@@ -17,7 +17,7 @@ from ledger import Change, ConfigurationError, InvalidInput, LedgerError, Outcom
 from ledger.stores.bigquery import BigQueryStore
 from ledger.testing import START, SetClock, event, event_id, recorded
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

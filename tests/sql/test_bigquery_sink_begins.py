@@ -295,7 +295,7 @@ def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store,
 # All of it
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_whatever_fails_every_row_is_there_once(emulator, place, store, direct, seed):
     impatient = replace(place, patience=1e-6)
     rows = [row for version in range(1, 16) for row in store.row(version)]
