@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedChange, RecordedEvent
     from ledger.model.fold import Difference, Interval, Written
     from ledger.model.page import Page
+    from ledger.model.search import Match
     from ledger.model.session import Message, QueryStatistics, Session, ToolCall
     from ledger.sessions import SessionLedger, SessionManagerV2
 
@@ -47,6 +48,7 @@ _PLACES = {
     "ledger.model.events": ("ANY_VERSION", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
     "ledger.model.fold": ("Difference", "Interval", "Written"),
     "ledger.model.page": ("Page",),
+    "ledger.model.search": ("Match",),
     "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
     "ledger.sessions": ("SessionLedger", "SessionManagerV2"),
 }
@@ -65,6 +67,7 @@ __all__ = [
     "Interval",
     "InvalidInput",
     "LedgerError",
+    "Match",
     "Message",
     "MissingExtra",
     "NewEvent",

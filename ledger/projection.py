@@ -15,12 +15,13 @@ from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import Interval, State, Written, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
-from ledger.model.instants import to_micros, to_text
+from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
+from ledger.model.search import Match, Place
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
-from ledger.stores.base import SessionQuery
+from ledger.stores.base import SearchQuery, SessionQuery
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 
@@ -254,6 +255,43 @@ class Projection:
             "at_most": at_most,
         }
         return [(session_id, created_at) for session_id, created_at in self._ask("list_sessions", parameters)]
+
+    def search(
+        self,
+        created_from: datetime,
+        created_until: datetime,
+        *,
+        after: Place,
+        query: SearchQuery,
+        at_most: int,
+    ) -> list[Match]:
+        """Texts as they stand that have every term, in the order of their places; events count as they were recorded.
+
+        Args:
+            created_from, created_until: Half-open span; what it costs.
+            after: Only what has a later place.
+            query: What to look for; its span is not looked at.
+
+        Source: sql/statements/search_text.sql
+        """
+        parameters = {
+            "created_from": created_from,
+            "created_until": created_until,
+            "before": from_micros(after.created_at),
+            "before_id": after.session_id,
+            "after_version": after.version,
+            "after_field": after.field,
+            "after_key": after.key,
+            "user_id": query.user_id or "",
+            "session_id": query.session_id or "",
+            "visible_to": query.visible_to or "",
+            "terms": " ".join(f"`{term}`" if " " in term else term for term in query.terms.terms),
+            "at_most": at_most,
+        }
+        return [
+            Match(session_id, user_id, field, key, version, created_at, query.terms.snippet(text))
+            for created_at, session_id, version, field, key, user_id, text in self._ask("search_text", parameters)
+        ]
 
     def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         return self._warehouse.query(catalog.query(name), parameters, operation=name).rows

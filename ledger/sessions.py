@@ -18,12 +18,13 @@ from ledger.sdk.archive import Archive
 from ledger.sdk.facets import Facets
 from ledger.sdk.grouping import Grouping
 from ledger.sdk.messages import Messages
+from ledger.sdk.search import Search
 from ledger.sdk.subscriptions import Subscriptions
 from ledger.sdk.timetravel import TimeTravel
 from ledger.stores.base import SessionQuery
 
 
-class SessionLedger(Messages, Facets, Grouping, Archive, Access, TimeTravel, Subscriptions):
+class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTravel, Subscriptions):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call

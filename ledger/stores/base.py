@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.page import Page
+from ledger.model.search import Match, Terms
 from ledger.model.session import Head, Message
 
 #: Of values, in one answer of ``rows_after``.
@@ -29,6 +30,7 @@ class Capabilities:
         backup: ``backup`` works.
         commit_order: ``rows_after`` and ``last_seq`` work: rows have a sequence, in which they were committed.
         reopens: An event for open sessions brings an archived session back, where other stores refuse it.
+        search: ``search`` works.
         max_changes: Changes in one event.
         max_event_bytes: Bytes of one event: its keys, its values and its rows.
     """
@@ -39,6 +41,7 @@ class Capabilities:
     backup: bool
     commit_order: bool
     reopens: bool = False
+    search: bool = True
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
 
@@ -71,8 +74,28 @@ class SessionQuery:
     granted_to: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What to look for, and in which sessions; every criterion that is given must hold.
+
+    Attributes:
+        terms: What a text must have.
+        user_id: Whose sessions.
+        session_id: Only this one.
+        visible_to: Only sessions of this user, and those that are shared with this user, to read or to write.
+        created_from, created_until: Half-open interval of the session's created_at, aware.
+    """
+
+    terms: Terms
+    user_id: str | None = None
+    session_id: str | None = None
+    visible_to: str | None = None
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+
+
 class EventStore(Protocol):
-    """Append, five reads, one road in and one out for whole events, backup and close.
+    """Append, five reads, a search, one road in and one out for whole events, backup and close.
 
     Every method raises InvalidInput for arguments that cannot be (an id, a limit, a cursor, a naive time), and
     StoreUnavailable or StoreRejected where the store cannot be read or is closed.
@@ -169,6 +192,22 @@ class EventStore(Protocol):
             query: What each of them meets.
             after: The ``next`` of an earlier page; None for the first.
             limit: At most this many, 1 to 10,000.
+        """
+        ...
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts as they stand now in which every term occurs; deleted sessions are left out.
+
+        The newest session comes first, and within a session the text that was written first; of one version in the
+        order of fields and keys. What was appended before the call is found.
+
+        Args:
+            query: What to look for, and in which sessions; ``ledger.model.search`` says what a word is.
+            after: The ``next`` of an earlier page; None for the first.
+            limit: At most this many, 1 to 10,000.
+
+        Raises:
+            CapabilityMissing: The store cannot search.
         """
         ...
 

@@ -25,11 +25,12 @@ from ledger.model.fold import State
 from ledger.model.ids import check_session_id
 from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
+from ledger.model.search import Match, Place
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.projection import INSTANT, Projection
-from ledger.stores.base import MAX_BYTES, Capabilities, SessionQuery
+from ledger.stores.base import MAX_BYTES, Capabilities, SearchQuery, SessionQuery
 from ledger.stores.bigquery_append import Appender, KnownSessions
 from ledger.stores.bigquery_ingest import Ingestion
 from ledger.stores.checks import by_session
@@ -199,6 +200,37 @@ class BigQueryStore:
         # One that went meanwhile, as retention lets them, is left out.
         there = [states[session_id] for session_id, _ in shown if session_id in states]
         return Page(there, last)
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts as they stand in which every term occurs; see ``EventStore.search``.
+
+        It reads the days that the query names; without any it reads back until the page is full.
+        """
+        self._check_open()
+        check_limit(limit)
+        for name in ("user_id", "visible_to"):
+            if getattr(query, name) is not None:
+                check_text(getattr(query, name), name)
+        lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
+        upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
+        place = Place(to_micros(_LATEST), "", 0, "", "")
+        if after is not None:
+            place = Place.of(after)
+            place = place._replace(created_at=min(max(place.created_at, 0), to_micros(_LATEST)))
+        upper = min(upper, from_micros(place.created_at) + INSTANT)
+        if query.session_id is not None:
+            created_at = self._projection.creation_of(query.session_id)
+            if created_at is None:
+                return Page([])
+            lower, upper = max(lower, created_at), min(upper, created_at + INSTANT)
+        found: list[Match] = []
+        for created_from, created_until in spans(lower, upper, self._clock()):
+            found += self._projection.search(
+                created_from, created_until, after=place, query=query, at_most=limit + 1 - len(found)
+            )
+            if len(found) > limit:
+                break
+        return Page(found[:limit], Place.of_match(found[limit - 1]).to_text() if len(found) > limit else None)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Not offered: rows in BigQuery have no order in which they were committed.

@@ -36,6 +36,7 @@ from ledger.stores.sqlite_archive import SqliteArchive
 from ledger.stores.sqlite_errors import translate
 from ledger.stores.sqlite_outbox import SqliteOutbox
 from ledger.stores.sqlite_schema import is_ready, migrate
+from ledger.stores.sqlite_search import SqliteSearch
 from ledger.stores.turn import TurnFile
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore(SqliteArchive):
+class SqliteStore(SqliteArchive, SqliteSearch):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:

@@ -23,6 +23,7 @@ from ledger.model.upcast import Upcaster
 from ledger.relay.traces import SessionKey, Trace, fingerprint
 from ledger.stores import sqlite_kept as kept
 from ledger.stores import sqlite_read as read
+from ledger.stores import sqlite_words as index
 from ledger.stores import sqlite_write as write
 from ledger.stores.archived import LISTED, NOBODY
 from ledger.stores.checks import by_session, take_over
@@ -205,6 +206,7 @@ class SqliteArchive:
             f"DELETE FROM session_state WHERE session_id = ? AND field NOT IN ({fields})",  # noqa: S608
             (session_id, *LISTED),
         )
+        index.again(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (NOBODY, session_id))
         return True
 
@@ -237,6 +239,7 @@ class SqliteArchive:
                 ),
             )
             before, new = _write(connection, taken.events, places)
+            index.again(connection, session_id)  # rows that are where they were are no new ones
             if any(event.schema_version != self._upcast.current for event in taken.events):
                 write.refold_session(connection, session_id, self._upcast)
             _ask_about(connection, before, new, warehouse, now)
@@ -349,3 +352,4 @@ def _clear(connection: sqlite3.Connection, session_id: str) -> None:
     """Take away what is kept of a session beside its rows."""
     for table in ("session_heads", "session_state", "archived_sessions", "archived_events"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
+    index.leave(connection, session_id)

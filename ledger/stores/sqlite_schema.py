@@ -152,7 +152,27 @@ CREATE TABLE deleted_sessions (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS, _GRANTS, _ARCHIVE)
+# What the search has taken up, but for the words themselves: those are in a table of SQLite's FTS5, which the first
+# search makes, since SQLite may lack that (see ``ledger.stores.sqlite_words``). ``meta`` says up to which ``seq``.
+_SEARCH = """
+CREATE TABLE search_slots (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  session_id TEXT NOT NULL,
+  field TEXT NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  kept TEXT NOT NULL CHECK (kept IN ('text', 'words', 'nothing')),
+  UNIQUE (session_id, field, key)
+);
+CREATE INDEX search_slots_large ON search_slots (kept) WHERE kept <> 'text';
+
+-- Sessions to take up anew: their rows came back to where they were, or their state was folded anew.
+CREATE TABLE search_again (session_id TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO meta VALUES ('search_upto', '0'), ('search_turn', '0');
+"""
+
+MIGRATIONS = (_LEDGER, _LOOKUPS, _RELAYS, _GRANTS, _ARCHIVE, _SEARCH)
 
 
 def migrate(

@@ -19,6 +19,7 @@ from ledger.model.lifetime import check_open
 from ledger.model.upcast import Upcaster
 from ledger.stores import sqlite_kept as kept
 from ledger.stores import sqlite_read as read
+from ledger.stores import sqlite_words as index
 from ledger.stores.archived import NOBODY
 from ledger.stores.checks import Standing, by_session, check_expected, conflict, take_over
 from ledger.stores.sqlite_schema import ROW
@@ -260,6 +261,7 @@ def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upca
         # A message stays where it is unless an upcast changed it; then the slot holds the new text itself.
         value = None if field == "message" and row[1] == written.text else written.text
         connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, row[0], value))
+    index.again(connection, session_id)
 
 
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:

@@ -14,12 +14,13 @@ from ledger.errors import SessionEnded, SessionNotFound, StoreRejected, WrongExp
 from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.page import Page
+from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.projection import Projection
 from ledger.stores import forking
 from ledger.stores.archived import Archived, status_change
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SessionQuery
+from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SearchQuery, SessionQuery
 from ledger.stores.warehouse_reads import WarehouseReads
 from ledger.warehouse.base import Warehouse
 
@@ -35,9 +36,10 @@ _ABANDONED: list[Warehouse | None] = []
 class TwoTierStore:
     """The embedded store, whose reads of a session that it does not hold go on to a warehouse.
 
-    All else is the embedded store's alone: lists show what it holds, and an append never waits for the network, so it
-    does not find out either whether an id is taken in the warehouse; but an append to a session that is archived brings
-    it back first. A session that is read from the warehouse is as old as the rows that have arrived there.
+    All else is the embedded store's alone: lists and searches show what it holds, and an append never waits for the
+    network, so it does not find out either whether an id is taken in the warehouse; but an append to a session that is
+    archived brings it back first. A session that is read from the warehouse is as old as the rows that have arrived
+    there.
 
     Args:
         local: The embedded store, which is closed with this one.
@@ -161,6 +163,13 @@ class TwoTierStore:
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """The embedded store's sessions, newest first; see ``EventStore.sessions``."""
         return self._local.sessions(query, after=after, limit=limit)
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts of the embedded store's sessions alone; see ``EventStore.search``.
+
+        What only the warehouse has is not found: of an archived session without rows here its question and title are.
+        """
+        return self._local.search(query, after=after, limit=limit)
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events into the embedded store; see ``EventStore.ingest``."""

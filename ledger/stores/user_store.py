@@ -30,10 +30,11 @@ from ledger.model.events import ANY_VERSION, Appended, NewEvent, PreparedEvent, 
 from ledger.model.fold import State
 from ledger.model.ids import created_at_of
 from ledger.model.page import Page
+from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
 from ledger.stores.archived import Archived
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SessionQuery
+from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SearchQuery, SessionQuery
 from ledger.stores.checks import check_expected
 
 READ, WRITE = "read", "write"
@@ -142,6 +143,16 @@ class UserStore:
         """
         self._check_open()
         return self._store.sessions(self._visible(query), after=after, limit=limit)
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts of the user's own sessions and of those shared with them, and of no others; see ``EventStore.search``.
+
+        Args:
+            query: Whoever it says that it is visible to, it is this user.
+            after, limit: A page.
+        """
+        self._check_open()
+        return self._store.search(replace(query, visible_to=self.user_id), after=after, limit=limit)
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Take over whole events of the user's own sessions; see ``EventStore.ingest``.

@@ -13,6 +13,7 @@ from ledger.testing.lifetimes import LifetimesContract
 from ledger.testing.opening import OpeningContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
+from ledger.testing.search import SearchContract
 from ledger.testing.sessions import SessionsContract
 from ledger.testing.versions import VersionsContract
 
@@ -25,6 +26,7 @@ class StoreContract(
     ReadingContract,
     PagesContract,
     SessionsContract,
+    SearchContract,
     LifetimesContract,
     ExchangeContract,
     CommitOrderContract,

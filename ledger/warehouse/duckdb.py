@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT 
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
 #: Changes with the translation, so that files made by an older one are created again.
-_TRANSLATION = 3
+_TRANSLATION = 4
 
 
 class DuckDBWarehouse:

@@ -45,12 +45,42 @@ _PARTS = {
     "MICROSECOND": "EXTRACT(MICROSECOND FROM v) % 1000000",
 }
 
+#: What LOG_ANALYZER parts words at, but for bytes that are written with a percent sign.
+_PARTS_WORDS = r"\s\[\]<>(){}|!;,''\"*&?+/:=@.\-$%\\_`"
+_WORDS = "' ' || TRIM(REGEXP_REPLACE(LOWER(x), '[parts]+', ' ', 'g')) || ' '".replace("parts", _PARTS_WORDS)
+#: ``v`` stands for the text, ``?`` for the query.
+_SEARCH = (
+    f"COALESCE(LIST_BOOL_AND(LIST_TRANSFORM(REGEXP_EXTRACT_ALL(?, '`[^`]+`|[^{_PARTS_WORDS}]+'), "
+    f"lambda x: CONTAINS({_WORDS.replace('(x)', '(v)')}, {_WORDS}))), FALSE)"
+)
+
 
 def json_functions(tree: exp.Expr) -> None:
     """Readers of JSON give its value: SQLGlot knows no LAX_ ones, and would leave the quotes around a STRING."""
     for call in _innermost_first(tree, *_FUNCTIONS):
         if call.args.get("zone") is None:
             call.replace(_filled(_FUNCTIONS[type(call)], call.this))
+
+
+def json_arrays(tree: exp.Expr) -> None:
+    """``JSON_QUERY_ARRAY`` of what is no array is NULL; the cast that SQLGlot makes of it would fail."""
+    for call in _innermost_first(tree, exp.JSONExtractArray):
+        found = exp.JSONExtract(this=call.this, expression=call.expression) if call.expression else call.this
+        call.replace(_filled("TRY_CAST(v AS JSON[])", found))
+
+
+def text_search(tree: exp.Expr) -> None:
+    """``SEARCH(text, query)``: every word of the query, and what stands in backticks in a row, is in the text.
+
+    As LOG_ANALYZER parts words; SQLGlot knows no SEARCH. Of STRING alone, and without the function's other arguments.
+    """
+    for call in _innermost_first(tree, exp.Anonymous):
+        if call.name.upper() == "SEARCH" and len(call.expressions) == 2:
+            text, terms = call.expressions
+            found = _filled(_SEARCH, text)
+            for place in list(found.find_all(exp.Placeholder)):
+                place.replace(exp.paren(terms.copy()))
+            call.replace(found)
 
 
 def list_offsets(tree: exp.Expr) -> None:

@@ -19,16 +19,16 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import ledger.testing
-from ledger import Appended, CapabilityMissing, NewEvent, Page, RecordedEvent
+from ledger import Appended, CapabilityMissing, Match, NewEvent, Page, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.session import Head
-from ledger.stores.base import Capabilities, EventStore, SessionQuery
+from ledger.stores.base import Capabilities, EventStore, SearchQuery, SessionQuery
 from ledger.stores.sqlite import SqliteStore
 from ledger.testing import OpenStore, SetClock, StoreContract, StoreMachine
 from ledger.testing.harness import Harness, refusals
 
 NOTHING = Capabilities(
-    compare_and_append=False, gapless_versions=False, hash_chain=False, backup=False, commit_order=False
+    compare_and_append=False, gapless_versions=False, hash_chain=False, backup=False, commit_order=False, search=False
 )
 TESTS = sorted(name for name in dir(StoreContract) if name.startswith("test_"))
 
@@ -58,6 +58,9 @@ class PlainStore(SqliteStore):
 
     def last_seq(self) -> int:
         raise CapabilityMissing("This store has no order of commits.")
+
+    def search(self, query: SearchQuery, **where: Any) -> Page[Match]:
+        raise CapabilityMissing("This store cannot search.")
 
     def backup(self, path: Path) -> None:
         raise CapabilityMissing("This store makes no backups.")
@@ -125,6 +128,23 @@ class Overlooking(SqliteStore):
         return super().sessions(replace(query, attributes={}), **where)
 
 
+class Stale(SqliteStore):
+    """Finds what it was given, whatever became of it."""
+
+    def search(self, query: SearchQuery, **where: Any) -> Page[Match]:
+        page = super().search(query, **where)
+        kept: list[Match] = self.__dict__.setdefault("kept", [])
+        kept += [match for match in page if match not in kept]
+        return Page(list(kept), page.next)
+
+
+class Prying(SqliteStore):
+    """Takes no notice of who may see what."""
+
+    def search(self, query: SearchQuery, **where: Any) -> Page[Match]:
+        return super().search(replace(query, visible_to=None), **where)
+
+
 class Piecemeal(SqliteStore):
     """Takes over what it can."""
 
@@ -167,6 +187,8 @@ FOUND = [
     (Cutting, "test_pages_of_events_join_to_the_whole"),
     (Cutting, "test_sessions_are_listed_by_every_criterion_newest_first"),
     (Overlooking, "test_sessions_are_listed_by_every_criterion_newest_first"),
+    (Stale, "test_only_what_stands_now_is_found"),
+    (Prying, "test_a_user_finds_their_own_and_what_is_shared_with_them"),
     (Piecemeal, "test_of_several_sessions_all_are_taken_or_none"),
     (Trusting, "test_hashes_are_taken_over_by_a_store_that_makes_none_too"),
     (Trusting, "test_an_event_that_was_tampered_with_is_refused"),

@@ -21,6 +21,7 @@ from ledger.stores.two_tier import TwoTierStore
 from ledger.stores.user_store import UserStore
 from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract, StoreMachine, event, recorded, uuid7
 from ledger.testing.harness import Refused, begin, events_of, listed
+from ledger.testing.search import hits
 from ledger.testing.sessions import CRITERIA, fill
 from ledger.warehouse.duckdb import DuckDBWarehouse
 
@@ -79,6 +80,16 @@ class OfOneUser(StoreContract):
             expected = [ids[number] for number in reversed(list(numbers)) if number < 6]
             for limit in limits:
                 assert listed(store, SessionQuery(**criteria), limit) == expected, f"{criteria} at limit {limit}"
+
+    def test_a_user_finds_their_own_and_what_is_shared_with_them(self, store: UserStore) -> None:
+        begin(store, "own", Change("title", value="needle"))
+        for session_id, access in [("read", "read"), ("write", "write"), ("hers", None)]:
+            grants = [Change("grant", "ada", access)] if access else []
+            begin(store._store, session_id, Change("title", value="needle"), *grants, user_id="bob")
+        assert set(hits(store, "needle")) == set(hits(store, "needle", visible_to="bob")) == {"own", "read", "write"}
+        assert hits(store, "needle", user_id="bob", session_id="hers") == []
+        store._store.append("read", event(9, Change("grant", "ada", removed=True)))
+        assert set(hits(store, "needle", user_id="bob")) == {"write"}
 
 
 class TestUserStore(OfOneUser):

@@ -40,6 +40,17 @@ LISTED = {
     "at_time": "2026-03-05T00:00:00.000000Z",
     "unswept": False,
 }
+SEARCHED = {
+    **SPAN,
+    "before": THIRD,
+    "before_id": "",
+    "after_version": 0,
+    "after_field": "",
+    "after_key": "",
+    "visible_to": "bob",
+    "terms": "`daily orders` bavaria",
+    "at_most": 10,
+}
 BOTH = ("created_at", "session_id")
 #: Statements over session_events with their parameters, and the columns that are filtered at each of their scans.
 STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
@@ -52,6 +63,8 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),
     ("reconcile_rows", {**SPAN, "session_ids": ["s1", "s4"]}, BOTH),
     ("read_events", {**OF_DAY, "after_version": 1, "until_version": 3, "versions": 2}, BOTH),
+    ("search_text", {**SEARCHED, "user_id": "", "session_id": ""}, ("created_at",)),
+    ("search_text", {**SEARCHED, "user_id": "ann", "session_id": "s1"}, ("created_at",)),
     ("read_messages", {**OF_DAY, "after_version": 0, "after_key": "", "at_most": 10, "newest": False}, BOTH),
 ]
 

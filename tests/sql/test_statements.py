@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from googlesql import GoogleSql
+from googlesql import ALLOWED_CALLS, GoogleSql
 from histories import DAY, REMOVED, event, rows_of, shuffled
 from ledger.projection import Projection
 from ledger.warehouse import catalog
@@ -80,6 +80,13 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "read_states": {**SPAN, "session_ids": "ARRAY<STRING>", "at_version": "INT64", "with_messages": "BOOL"},
     "reconcile_rows": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "reconcile_sessions": {**SPAN, "store_id": "STRING"},
+    "search_text": {
+        **SPAN,
+        "before": "TIMESTAMP",
+        **dict.fromkeys(("before_id", "after_field", "after_key", "user_id", "session_id", "visible_to"), "STRING"),
+        "terms": "STRING",
+        **dict.fromkeys(("after_version", "at_most"), "INT64"),
+    },
     "take_fence": {"store_id": "STRING", "holder": "STRING"},
 }
 
@@ -158,7 +165,11 @@ def test_every_statement_is_tried_with_its_parameters():
 
 @pytest.mark.parametrize("name", sorted(SOURCES.keys() - SCRIPTS))
 def test_googles_analyzer_resolves_it(name, analyzer):
-    assert analyzer.analyze(catalog.bind(catalog.query(name)), PARAMETERS[name]) is not None
+    sql = catalog.bind(catalog.query(name))
+    for lacking, instead in ALLOWED_CALLS.get(name, {}).items():
+        assert lacking in sql
+        sql = sql.replace(lacking, instead)
+    assert analyzer.analyze(sql, PARAMETERS[name]) is not None
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

@@ -13,7 +13,7 @@ from ledger import Page
 NAMES = """
 ANY_VERSION Appended AsyncSessionLedger
 CapabilityMissing Change ConfigurationError CorruptEvent Difference IdempotencyConflict Interval
-InvalidInput LedgerError Message MissingExtra NewEvent OutcomeUnknown Page PermissionDenied RecordedChange
+InvalidInput LedgerError Match Message MissingExtra NewEvent OutcomeUnknown Page PermissionDenied RecordedChange
 QueryStatistics RecordedEvent Session SessionEnded SessionLedger SessionManagerV2 SessionNotFound StoreError
 StoreRejected StoreUnavailable ToolCall UpcastMissing ValueTooLarge Written WrongExpectedVersion __version__
 """

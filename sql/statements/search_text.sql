@@ -1,0 +1,118 @@
+-- search_text: the texts that stand in sessions and have some words, newest session first, a page of them.
+--
+-- Grain:  (session_id, created_at, field, key).
+-- Inputs: session_fields. Sessions created at @created_from or later and before @created_until are looked through, with
+--         @user_id or @session_id only those of one owner or the one of that id, with @visible_to only those of that user
+--         and those that are shared with them; each is empty for any. @terms are what SEARCH is to find: words in lower
+--         case, and in backticks those that must stand in a row. What follows (@before, @before_id, @after_version,
+--         @after_field, @after_key) in the order of the answer is given, @at_most of it.
+-- Cost:   the days between, which are constants, whole but for the columns that are not read.
+-- Twin:   ledger/model/search.py (words, text_of), ledger/stores/sqlite_search.py (search).
+-- Test:   tests/property/test_search.py, tests/contract/test_bigquery.py
+WITH
+  texts AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      version,
+      CASE
+        WHEN field != 'message' THEN JSON_VALUE(value)
+        WHEN JSON_TYPE(JSON_QUERY(value, '$.content')) = 'string' THEN JSON_VALUE(value, '$.content')
+        ELSE (
+          SELECT STRING_AGG(JSON_VALUE(part, '$.text'), '\n' ORDER BY place)
+          -- What is no array is NULL to BigQuery, and an error to its emulator.
+          FROM UNNEST(
+            JSON_QUERY_ARRAY(
+              IF(JSON_TYPE(JSON_QUERY(value, '$.content')) = 'array', JSON_QUERY(value, '$.content'), NULL)
+            )
+          ) AS part WITH OFFSET AS place
+          WHERE JSON_TYPE(JSON_QUERY(part, '$.text')) = 'string'
+        )
+      END AS text
+    FROM `${project}.${dataset}.session_fields`
+    WHERE created_at >= @created_from
+      AND created_at < @created_until
+      AND field IN ('message', 'question', 'summary', 'title')
+      AND (@user_id = '' OR user_id = @user_id)
+      AND (@session_id = '' OR session_id = @session_id)
+  ),
+  -- The words alone, with a blank between them: so SEARCH takes for a word what the ledger does. The last replacement is
+  -- of an i with a dot above it, which is what a capital one becomes.
+  split_texts AS (
+    SELECT
+      created_at,
+      session_id,
+      user_id,
+      field,
+      key,
+      version,
+      text,
+      ARRAY_TO_STRING(
+        REGEXP_EXTRACT_ALL(
+          REPLACE(REPLACE(LOWER(text), 'ς', 'σ'), 'i̇', 'i'),
+          r'[\p{L}\p{N}][\p{L}\p{M}\p{N}]*'
+        ),
+        ' '
+      ) AS words
+    FROM texts
+  ),
+  matches AS (
+    SELECT created_at, session_id, user_id, field, key, version, text
+    FROM split_texts
+    WHERE SEARCH(words, @terms)
+  ),
+  deletions AS (
+    SELECT created_at, session_id
+    FROM `${project}.${dataset}.session_fields`
+    WHERE created_at >= @created_from
+      AND created_at < @created_until
+      AND field = 'status'
+      AND JSON_VALUE(value) = 'deleted'
+  ),
+  grants AS (
+    SELECT created_at, session_id
+    FROM `${project}.${dataset}.session_fields`
+    WHERE created_at >= @created_from
+      AND created_at < @created_until
+      AND field = 'grant'
+      AND key = @visible_to
+      AND JSON_VALUE(value) IN ('read', 'write')
+  )
+SELECT
+  matches.created_at,
+  matches.session_id,
+  matches.version,
+  matches.field,
+  matches.key,
+  matches.user_id,
+  matches.text
+FROM matches
+LEFT JOIN deletions ON deletions.created_at = matches.created_at AND deletions.session_id = matches.session_id
+LEFT JOIN grants ON grants.created_at = matches.created_at AND grants.session_id = matches.session_id
+WHERE deletions.session_id IS NULL
+  AND (@visible_to = '' OR matches.user_id = @visible_to OR grants.session_id IS NOT NULL)
+  AND (
+    matches.created_at < @before
+    OR (matches.created_at = @before AND matches.session_id < @before_id)
+    OR (
+      matches.created_at = @before
+      AND matches.session_id = @before_id
+      AND (
+        matches.version > @after_version
+        OR (matches.version = @after_version AND matches.field > @after_field)
+        OR (matches.version = @after_version AND matches.field = @after_field AND matches.key > @after_key)
+      )
+    )
+  )
+QUALIFY ROW_NUMBER() OVER (
+  ORDER BY
+    matches.created_at DESC,
+    matches.session_id DESC,
+    matches.version,
+    matches.field,
+    matches.key
+) <= @at_most
+ORDER BY matches.created_at DESC, matches.session_id DESC, matches.version, matches.field, matches.key
