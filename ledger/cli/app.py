@@ -36,6 +36,7 @@ COMMANDS = {
     "revoke": "ledger.cli.sharing",
     "show": "ledger.cli.reading",
     "list": "ledger.cli.reading",
+    "search": "ledger.cli.searching",
     "count": "ledger.cli.lifetimes",
     "history": "ledger.cli.reading",
     "diff": "ledger.cli.reading",

@@ -19,6 +19,7 @@ from ledger.cli.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, Written
 from ledger.model.page import Page
+from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
 
 STYLES = {
@@ -120,6 +121,26 @@ def sessions_table(sessions: Iterable[Session]) -> Table:
             cut(plain(one_line(session.title or session.question or "", 200))),
         )
     return table
+
+
+def list_matches(page: Page[Match]) -> None:
+    """Texts that were found, and how to see more of them."""
+    if not page:
+        emit(plain("Nothing was found."))
+        return
+    table = table_of("session", "user", "where", ">v", "text")
+    for match in page:
+        where = match.field if not match.key else f"{match.field} {one_line(match.key, _KEY)}"
+        table.add_row(
+            plain(match.session_id, "bold"),
+            plain(one_line(match.user_id, 10)),
+            plain(where),
+            str(match.version),
+            cut(plain(one_line(match.snippet, 200))),
+        )
+    emit(table)
+    if page.next is not None:
+        click.echo(f"More: --after {page.next}")  # longer than a line, and of no use when it is broken
 
 
 def show_history(page: Page[RecordedEvent]) -> None:
