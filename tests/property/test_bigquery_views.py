@@ -13,7 +13,7 @@ from bigquery_stores import Datasets, environment
 from ledger import Change, SessionLedger
 from property.test_sql_agrees_with_the_fold import check_functions, check_views
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

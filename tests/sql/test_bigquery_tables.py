@@ -38,6 +38,9 @@ from ledger.warehouse.bigquery.tables import (
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.rows import record_batch
 
+#: Of these, those over the emulator are among the slow tests.
+pytestmark = pytest.mark.slow
+
 OBJECTS = {item.name: item for item in catalog.objects()}
 TABLES = [item.name for item in catalog.objects() if item.kind == "table"]
 KEY = "projects/p/locations/eu/keyRings/r/cryptoKeys/k"
