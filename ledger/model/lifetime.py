@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ledger.errors import InvalidInput, SessionEnded
-from ledger.model.instants import from_text, to_text
+from ledger.model.instants import from_text, to_micros, to_text
 from ledger.model.values import decode
 
 #: A session in one of these takes no more events of the conversation.
 CLOSED = ("expired", "archived", "deleted")
 #: A session in one of these came to its end by itself: that it lasted too long is nothing to say of it any more.
 DONE = ("completed", "failed")
+#: The fields that say whether a session is open.
+FIELDS = ("status", "expires_at")
+#: Later than every time, in microseconds since 1970.
+FOREVER = 2**62
 #: What brings a session back.
 _WAY_BACK = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
 
@@ -22,15 +26,19 @@ def status_at(status: str | None, expires_at: datetime | None, now: datetime) ->
     return "expired" if has_ended else status
 
 
-def check_open(session_id: str, status: str | None, expires_at: str | None, now: datetime) -> None:
-    """Raise SessionEnded where a session takes no more events.
+def check_open(session_id: str, status: str | None, expires_at: str | None, now: datetime) -> int:
+    """Until when a session takes events, in microseconds since 1970, unless one of them changes that.
 
     Args:
         status, expires_at: What stands in these fields, as JSON; None where nothing does.
         now: By the clock of the store.
+
+    Raises:
+        SessionEnded: It takes none by now.
     """
     end = None if expires_at is None else decode(expires_at)
-    word = status_at(None if status is None else decode(status), None if end is None else from_text(end), now)
+    recorded, ends_at = None if status is None else decode(status), None if end is None else from_text(end)
+    word = status_at(recorded, ends_at, now)
     if word in CLOSED:
         since = f" since {end}" if word == "expired" and end else ""
         raise SessionEnded(
@@ -38,6 +46,7 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
             session_id=session_id,
             status=word,
         )
+    return FOREVER if ends_at is None or word in DONE else to_micros(ends_at)
 
 
 def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None) -> str | None:

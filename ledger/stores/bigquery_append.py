@@ -15,7 +15,7 @@ from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEv
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
-from ledger.model.lifetime import check_open
+from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.session import Head
 from ledger.projection import Projection, span_of
 from ledger.stores.checks import check_expected, conflict
@@ -30,8 +30,6 @@ RACES = 50
 KNOWN_SESSIONS = 4096
 #: Events of one session that are kept to be sent again as they were; during an outage every append leaves one.
 UNSETTLED = 16
-#: The fields that say whether a session is open.
-LIFETIME = ("status", "expires_at")
 #: How long after an id was claimed its first event may still be on its way.
 STALE = timedelta(days=1)
 
@@ -182,7 +180,7 @@ class Appender:
         """Raise SessionEnded where the session takes no more events, as far as this process knows."""
         if known.lifetime is None:
             slots = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
-            known.lifetime = {field: slots[field, ""].text for field in LIFETIME if (field, "") in slots}
+            known.lifetime = {field: slots[field, ""].text for field in FIELDS if (field, "") in slots}
         check_open(head.session_id, known.lifetime.get("status"), known.lifetime.get("expires_at"), now)
 
     def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime, indexed: datetime | None) -> Head:
@@ -281,7 +279,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
     """What stands in a session's ``status`` and ``expires_at`` once an event follows; None where that is not known."""
     if before is None:
         return None
-    return before | {change.field: change.text for change in event.changes if change.field in LIFETIME}
+    return before | {change.field: change.text for change in event.changes if change.field in FIELDS}
 
 
 def locked(outcome: Any) -> str:

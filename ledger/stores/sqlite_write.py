@@ -15,7 +15,7 @@ from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
-from ledger.model.lifetime import check_open
+from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.upcast import Upcaster
 from ledger.stores import sqlite_kept as kept
 from ledger.stores import sqlite_read as read
@@ -80,8 +80,9 @@ def append(
     """Check an event against the session's head, then write its rows, its slots and the head.
 
     Args:
-        heads: What this process last knew of sessions' heads, rows of ``HEAD``. The head is moved only from exactly
-            what was known, so one that is out of date, or of a transaction rolled back since, is found out.
+        heads: What this process last knew of sessions' heads, rows of ``HEAD``, each with the time until which the
+            session is open (0: not known). The head is moved only from exactly what was known, so one that is out of
+            date, or of a transaction rolled back since, is found out.
         salts: One for each change, None for a removal.
         now: Time of recording; an earlier one than the session's last is moved up to that.
 
@@ -92,24 +93,26 @@ def append(
     head = heads.pop(session_id, None)
     if head is None or expected_version not in (ANY_VERSION, head[2]):
         head = connection.execute(read.HEAD, (session_id,)).fetchone()
+        head = head and (*head, 0)
     if head is not None and event.may_repeat:
         version = _recorded_version(connection, session_id, event)
         if version is not None:
             return Appended(session_id, version, event.event_id, replayed=True)
     version, owner = (0, None) if head is None else (head[2], head[0])
     user_id = check_expected(session_id, version, owner, event, expected_version)
-    if event.while_open and head is not None:
+    recorded_at = to_micros(now)
+    open_until = 0 if head is None else head[6]
+    if event.while_open and head is not None and recorded_at >= open_until:
         lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
-        check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
+        open_until = check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head[5] == NOBODY:
         check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
-    recorded_at = to_micros(now)
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
     else:
-        _, created_at, version, updated_at, prev_hash, _ = head
+        _, created_at, version, updated_at, prev_hash, _, _ = head
         version += 1
         recorded_at = max(recorded_at, updated_at)
     occurred_at = recorded_at if event.occurred_at is None else event.occurred_at
@@ -133,7 +136,9 @@ def append(
     _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
     if len(heads) >= KNOWN_HEADS:
         heads.clear()
-    heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by)
+    if any(change.field in FIELDS for change in event.changes):
+        open_until = 0
+    heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by, open_until)
     return Appended(session_id, version, event.event_id)
 
 

@@ -146,6 +146,20 @@ def test_a_session_that_has_ended_takes_no_more_of_its_conversation(ledger, cloc
     assert types(ledger, session_id) == before
 
 
+def test_an_end_that_another_process_records_holds_at_once_and_so_does_the_way_back(ledger, clock):
+    session_id = ledger.create_session("ada")
+    ledger.add_message(session_id, "user", "one")
+    with SessionLedger(ledger.url, clock=clock, ids=CountedIds(100)) as other:
+        other.expire_session(session_id)
+        with pytest.raises(SessionEnded):
+            ledger.add_message(session_id, "user", "two")
+        other.restore_session(session_id, HOUR)
+        ledger.add_message(session_id, "user", "three")
+    clock.now += HOUR
+    with pytest.raises(SessionEnded):
+        ledger.add_message(session_id, "user", "four")
+
+
 def test_what_was_recorded_before_the_end_can_be_sent_again_after_it(ledger, clock):
     session_id = ledger.create_session("ada", ttl=HOUR)
     first = ledger.add_message(session_id, "user", "hello", event_id="m1")
