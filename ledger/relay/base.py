@@ -38,7 +38,8 @@ def event_of(row: Row) -> tuple[str, str]:
 
 def digest_of(rows: Sequence[Row]) -> str:
     """What tells one batch of rows from another; the hash of an event speaks for its values."""
-    text = "\n".join(f"{row[0]} {row[_EVENT]} {row[_FIELD]} {row[_KEY]} {row[_HASH]}" for row in rows)
+    lines = [f"{row[0]} {row[_EVENT]} {row[_FIELD]} {row[_KEY]} {row[_HASH]}" for row in rows]
+    text = "\n".join(lines)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

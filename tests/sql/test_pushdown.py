@@ -47,7 +47,7 @@ SEARCHED = {
     "after_version": 0,
     "after_field": "",
     "after_key": "",
-    "visible_to": "bob",
+    "visible_to": "ann",
     "terms": "`daily orders` bavaria",
     "at_most": 10,
 }
