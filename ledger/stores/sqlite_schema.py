@@ -221,9 +221,11 @@ def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIO
     Raises:
         ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
     """
+    # Looked at first: whoever sets up the file meanwhile writes the tables and the id at once, so that tables which are
+    # there now are never found without their id.
+    empty = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    empty = application == 0 and connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
-    if application != APPLICATION_ID and not empty:
+    if application != APPLICATION_ID and not (empty and application == 0):
         raise ConfigurationError(f"{path} is a SQLite database of another program; give the ledger a file of its own.")
     if version > len(MIGRATIONS):
         raise ConfigurationError(
