@@ -8,21 +8,28 @@ from ledger import Change, SessionEnded
 from ledger.model.instants import to_text
 from ledger.stores.base import EventStore, SessionQuery
 from ledger.testing.harness import Harness, Refused, begin, events_of, listed
-from ledger.testing.streams import START, SetClock, event
+from ledger.testing.streams import START, SetClock, event, uuid7
 
 HOUR = timedelta(hours=1)
 NOW = START + HOUR
 #: Status and end of sessions, and what they are an hour after the start.
-LIVES = {
-    "s:0": ("active", None, "active"),
-    "s:1": ("active", START + 2 * HOUR, "active"),
-    "s:2": ("active", NOW, "expired"),
-    "s:3": ("waiting", START, "expired"),
-    "s:4": ("completed", START, "completed"),
-    "s:5": ("expired", START, "expired"),
-    "s:6": ("deleted", START, "deleted"),
-    "s:7": ("archived", None, "archived"),
-}
+IDS = [uuid7(START, number) for number in range(8)]
+LIVES = dict(
+    zip(
+        IDS,
+        [
+            ("active", None, "active"),
+            ("active", START + 2 * HOUR, "active"),
+            ("active", NOW, "expired"),
+            ("waiting", START, "expired"),
+            ("completed", START, "completed"),
+            ("expired", START, "expired"),
+            ("deleted", START, "deleted"),
+            ("archived", None, "archived"),
+        ],
+        strict=True,
+    )
+)
 
 
 def fill(store: EventStore) -> None:
@@ -73,16 +80,16 @@ class LifetimesContract(Harness):
 
     def test_lists_ask_for_the_status_of_a_time(self, store: EventStore, clock: SetClock) -> None:
         fill(store)
-        for status in sorted({life[2] for life in LIVES.values()} | {"waiting"}):
+        for status in ("active", "expired", "waiting"):  # few: a store may take long to list
             now = [it for it, life in reversed(LIVES.items()) if life[2] == status]
             assert listed(store, SessionQuery(status=status, at=NOW)) == now, status
             recorded = [it for it, life in reversed(LIVES.items()) if life[0] == status]
             assert listed(store, SessionQuery(status=status)) == recorded, status
-            others = [it for it, life in reversed(LIVES.items()) if life[2] != status]
-            assert listed(store, SessionQuery(without=(status,), at=NOW), 3) == others, status
-        assert listed(store, SessionQuery(at=NOW, unswept=True)) == ["s:3", "s:2"]
+        others = [it for it, life in reversed(LIVES.items()) if life[2] not in ("deleted", "expired")]
+        assert listed(store, SessionQuery(without=("deleted", "expired"), at=NOW), 3) == others
+        assert listed(store, SessionQuery(at=NOW, unswept=True)) == [IDS[3], IDS[2]]
         clock.move(100)
-        store.append("s:1", event(50, Change("title", value="t")))
+        store.append(IDS[1], event(50, Change("title", value="t")))
         assert listed(store, SessionQuery(updated_before=clock.now, without=("deleted", "expired"))) == [
-            *("s:7", "s:4", "s:3", "s:2", "s:0")
+            *(IDS[number] for number in (7, 4, 3, 2, 0))
         ]
