@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, InvalidInput
 from ledger.stores.base import EventStore
 from ledger.stores.urls import open_store
 
@@ -115,7 +116,12 @@ class OpenLedger:
         Returns:
             How many rows still wait for the warehouse, where a relay in the background ships them. They are in the
             file, and the next one ships them.
+
+        Raises:
+            InvalidInput: ``drain`` is no time; the ledger stays open.
         """
+        if not 0 <= drain <= threading.TIMEOUT_MAX:  # nor is that so of what is no number
+            raise InvalidInput(f"drain is {drain!r}; it must be seconds, 0 or more.")
         attached, self._warehouse = self._warehouse, None
         try:
             return attached.close(drain) if attached is not None else 0

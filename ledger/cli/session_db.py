@@ -12,6 +12,7 @@ from ledger.cli.exits import OneLineErrors
 from ledger.cli.scripts import with_json, with_url
 from ledger.cli.shapes import print_json
 from ledger.cli.text import safe
+from ledger.cli.writing import make_ledger
 from ledger.errors import ConfigurationError, LedgerError
 
 if TYPE_CHECKING:
@@ -41,21 +42,7 @@ def create(as_json: bool, url: str | None) -> None:
 
     Example: python scripts/setup_session_db.py create --url sqlite:///sessions.db
     """
-    from ledger.cli.warehouse import own_warehouse
-
-    with opened(url, create=True) as ledger:
-        own = own_warehouse(ledger)
-        if own is not None:
-            from ledger.cli.dataset import create as create_dataset
-            from ledger.cli.dataset import report
-
-            report(create_dataset(own), ledger, as_json=as_json)
-            return
-        found = {"url": ledger.url, "store_id": ledger.store.store_id}
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(f"The ledger {safe(found['url'])} is ready for analysis sessions.")
+    make_ledger(url, " for analysis sessions.", as_json=as_json)
 
 
 @setup_session_db.command("verify", cls=OneLineErrors)

@@ -75,18 +75,11 @@ def _text_of(value: str | None, source: Any, name: str) -> str:
     return text_of(source.read(), name) if value is None else value
 
 
-@command(
-    "init",
-    "ledger init",
-    "ledger --url sqlite:////var/lib/agents/ledger.db init",
-    "ledger --url bigquery://PROJECT/DATASET init",
-    into=COMMANDS,
-)
-def init(as_json: bool, url: str | None) -> None:
-    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is.
+def make_ledger(url: str | None, purpose: str, *, as_json: bool) -> None:
+    """Make a ledger, or bring an old one up to this release, and say that it is ready.
 
-    In BigQuery that is a dataset with the ledger's tables, views and functions; create_sessions_table.py does the same
-    and takes a location, an expiration, a key and labels.
+    Args:
+        purpose: What follows "is ready", for people.
     """
     from ledger.cli.warehouse import own_warehouse
 
@@ -101,7 +94,23 @@ def init(as_json: bool, url: str | None) -> None:
     if as_json:
         print_json(found)
     else:
-        click.echo(f'The ledger {safe(found["url"])} is ready. Begin a session: ledger new "QUESTION"')
+        click.echo(f"The ledger {safe(found['url'])} is ready{purpose}")
+
+
+@command(
+    "init",
+    "ledger init",
+    "ledger --url sqlite:////var/lib/agents/ledger.db init",
+    "ledger --url bigquery://PROJECT/DATASET init",
+    into=COMMANDS,
+)
+def init(as_json: bool, url: str | None) -> None:
+    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is.
+
+    In BigQuery that is a dataset with the ledger's tables, views and functions; create_sessions_table.py does the same
+    and takes a location, an expiration, a key and labels.
+    """
+    make_ledger(url, '. Begin a session: ledger new "QUESTION"', as_json=as_json)
 
 
 @command(

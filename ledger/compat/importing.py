@@ -42,7 +42,7 @@ _OF_MESSAGE = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """An event to be. ``key`` is what it says apart from others of its session, and for good."""
 
     event_type: str
@@ -78,15 +78,15 @@ def import_session_states(
     with open_source(engine_or_url) as source:
         table = source.table("session_states", "thread_id", "created_at")
 
-        def read(bad: _Bad) -> Iterator[SessionEvents]:
+        def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.rows(table, "created_at", "thread_id"):
                 where = f"row {row.get('id', row['thread_id'])}"
                 with bad.row(where):
                     steps = _state_steps(row)
                     owner = user_id if row.get("user_id") is None else row["user_id"]
-                    yield bad.once(_session(row["thread_id"], owner, where, steps, ledger, clock))
+                    yield bad.once(session_of(row["thread_id"], owner, where, steps, ledger, clock))
 
-        return _import(read, "session_states", ledger)
+        return bring_in(read, "session_states", ledger)
 
 
 def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now) -> Imported:
@@ -117,7 +117,7 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
                 f"{', '.join(columns)}."
             )
 
-        def read(bad: _Bad) -> Iterator[SessionEvents]:
+        def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.strays(messages, chats, "session_id"):
                 bad.found(f"message {row[id_column]}", f"belongs to no chat (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
@@ -126,21 +126,21 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
                 with bad.row(where):
                     steps = _chat_steps(row, (_message_step(each, id_column, time_column) for each in said))
                     owner = chat_store.ANONYMOUS if row.get("user_id") is None else row["user_id"]
-                    yield bad.once(_session(row["session_id"], owner, where, steps, ledger, clock))
+                    yield bad.once(session_of(row["session_id"], owner, where, steps, ledger, clock))
 
-        return _import(read, "chat_sessions and chat_messages", ledger)
+        return bring_in(read, "chat_sessions and chat_messages", ledger)
 
 
-def _import(read: Callable[[_Bad], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
+def bring_in(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
     """Read all once to find what is bad, then once more to record it: no more is held than a batch."""
-    bad = _Bad()
+    bad = BadRows()
     for _ in read(bad):
         pass
     bad.check(what)
-    return record(ledger.store, read(_Bad(strict=True)))
+    return record(ledger.store, read(BadRows(strict=True)))
 
 
-class _Bad:
+class BadRows:
     """The rows that cannot be recorded, and why."""
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -176,7 +176,7 @@ class _Bad:
 class _Row:
     """A row that is being read; what is wrong with it is kept, and the next one follows."""
 
-    def __init__(self, bad: _Bad, where: str) -> None:
+    def __init__(self, bad: BadRows, where: str) -> None:
         self._bad = bad
         self._where = where
 
@@ -190,7 +190,7 @@ class _Row:
         return True
 
 
-def _state_steps(row: Mapping[str, Any]) -> list[_Step]:
+def _state_steps(row: Mapping[str, Any]) -> list[Step]:
     began = instant(row["created_at"], "created_at")
     changed = began if row.get("updated_at") is None else instant(row["updated_at"], "updated_at")
     thread_id = check_text(row["thread_id"], "thread_id")
@@ -199,7 +199,7 @@ def _state_steps(row: Mapping[str, Any]) -> list[_Step]:
     values["problem_tests"] = json_value(values.get("problem_tests"), "problem_tests")
     if values.get("tests_passed") in (0, 1):  # SQLite has no other truth
         values["tests_passed"] = bool(values["tests_passed"])
-    values |= _others(row, _OF_STATE)
+    values |= other_columns(row, _OF_STATE)
     slots = session_records.slots_of(values)
     slots.setdefault(("status", ""), "active")
     # What is NULL is said to be gone: a row that is brought in again may have lost what it had.
@@ -210,12 +210,12 @@ def _state_steps(row: Mapping[str, Any]) -> list[_Step]:
         Change("attribute", "record_id", record_id),
     ]
     return [
-        _Step("session.created", began, beginning, "created"),
-        _Step("session.updated", changed, changes, _content(changed, changes)),
+        Step("session.created", began, beginning, "created"),
+        Step("session.updated", changed, changes, content_of(changed, changes)),
     ]
 
 
-def _chat_steps(row: Mapping[str, Any], messages: Iterator[_Step]) -> list[_Step]:
+def _chat_steps(row: Mapping[str, Any], messages: Iterator[Step]) -> list[Step]:
     began = instant(row["created_at"], "created_at")
     changed_column = first_of(row, "updated_at", "last_activity")
     changed = began if changed_column is None or row[changed_column] is None else instant(row[changed_column], "time")
@@ -224,26 +224,28 @@ def _chat_steps(row: Mapping[str, Any], messages: Iterator[_Step]) -> list[_Step
     if context is not None and not isinstance(context, dict):
         raise InvalidInput("context must be an object of name to value")
     changes = [Change("context", name, value) for name, value in (context or {}).items()]
-    changes += [Change("attribute", name, value) for name, value in _others(row, _OF_CHAT).items() if value is not None]
-    steps = [_Step("session.created", began, beginning, "created"), *messages]
+    changes += [
+        Change("attribute", name, value) for name, value in other_columns(row, _OF_CHAT).items() if value is not None
+    ]
+    steps = [Step("session.created", began, beginning, "created"), *messages]
     if changes:
-        steps.append(_Step("context.updated", changed, changes, _content(changed, changes)))
+        steps.append(Step("context.updated", changed, changes, content_of(changed, changes)))
     elif changed > max(step.at for step in steps):  # nothing else says when it was used last
-        steps.append(_Step("session.updated", changed, beginning[:1], _content(changed, beginning[:1])))
+        steps.append(Step("session.updated", changed, beginning[:1], content_of(changed, beginning[:1])))
     if row.get("expired_at") is not None:
         ended = instant(row["expired_at"], "expired_at")
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(ended))]
-        steps.append(_Step("session.expired", ended, end, _content(ended, end)))
+        steps.append(Step("session.expired", ended, end, content_of(ended, end)))
     return steps
 
 
-def _message_step(row: Mapping[str, Any], id_column: str, time_column: str) -> _Step:
+def _message_step(row: Mapping[str, Any], id_column: str, time_column: str) -> Step:
     try:
         at = instant(row[time_column], time_column)
         message_id = check_text(str(row[id_column]), id_column)
         payload = {name: json_value(row.get(name), name) for name in ("query_plan", "candidate_set")}
         payload = {name: value for name, value in payload.items() if value is not None}
-        metadata = {name: other for name, other in _others(row, _OF_MESSAGE).items() if other is not None}
+        metadata = {name: other for name, other in other_columns(row, _OF_MESSAGE).items() if other is not None}
         if not isinstance(row["content"], str):
             raise InvalidInput("content must be text")
         value = {"role": row["role"], "content": row["content"], "metadata": {**metadata, "timestamp": to_text(at)}}
@@ -253,21 +255,21 @@ def _message_step(row: Mapping[str, Any], id_column: str, time_column: str) -> _
         prepare(NewEvent("message.added", changes, message_id))
     except LedgerError as error:
         raise InvalidInput(f"message {row[id_column]}: {error}") from error
-    return _Step("message.added", at, changes, f"message {message_id}")
+    return Step("message.added", at, changes, f"message {message_id}")
 
 
-def _others(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def other_columns(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     """The columns that nobody documented, as JSON."""
     return session_records.as_object({name: value for name, value in row.items() if name not in known})
 
 
-def _content(at: datetime, changes: list[Change]) -> str:
+def content_of(at: datetime, changes: list[Change]) -> str:
     """What an event says that may be said again, otherwise, when the older store has gone on."""
     return canonical([to_text(at), [[change.field, change.key, change.value] for change in changes]])
 
 
-def _session(
-    session_id: Any, user_id: Any, where: str, steps: list[_Step], ledger: SessionLedger, clock: Clock
+def session_of(
+    session_id: Any, user_id: Any, where: str, steps: list[Step], ledger: SessionLedger, clock: Clock
 ) -> SessionEvents:
     """Steps as the events of a session, recorded when they happened."""
     check_session_id(session_id)

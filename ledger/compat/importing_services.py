@@ -15,7 +15,7 @@ from ledger.clock import Clock, utc_now
 from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
 from ledger.compat.analysis_sessions.slots import MARK, PREFERENCE
 from ledger.compat.conversations import CONVERSATION
-from ledger.compat.importing import _Bad, _content, _import, _others, _session, _Step
+from ledger.compat.importing import BadRows, Step, bring_in, content_of, other_columns, session_of
 from ledger.compat.importing_sources import first_of, instant, json_value, open_source
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
 from ledger.exchange import Imported
@@ -73,7 +73,7 @@ def import_conversations(
         chats = source.table("conversation_sessions", "session_id", "user_id", "created_at")
         messages = source.table("conversation_messages", "id", "session_id", "role", "content", "created_at")
 
-        def read(bad: _Bad) -> Iterator[SessionEvents]:
+        def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.strays(messages, chats, "session_id"):
                 bad.found(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
@@ -82,9 +82,9 @@ def import_conversations(
                 with bad.row(where):
                     steps = [*_beginning(row), *map(_message_step, said), *_conversation_steps(row)]
                     steps.sort(key=lambda step: (step.event_type != "session.created", step.at))
-                    yield bad.once(_session(str(row["session_id"]), _user(row), where, steps, ledger, clock))
+                    yield bad.once(session_of(str(row["session_id"]), _user(row), where, steps, ledger, clock))
 
-        return _import(read, "conversation_sessions and conversation_messages", ledger)
+        return bring_in(read, "conversation_sessions and conversation_messages", ledger)
 
 
 def import_analysis_sessions(
@@ -123,15 +123,15 @@ def import_analysis_sessions(
         except ConfigurationError:  # analytics were off, or never ran
             metrics = None
 
-        def read(bad: _Bad) -> Iterator[SessionEvents]:
+        def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.rows(sessions, "created_at", id_column):
                 where = f"session {row[id_column]}"
                 measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
-                    steps = _analysis_steps(row, [_others(each, {"id"}) for each in measured])
-                    yield bad.once(_session(str(row[id_column]), _user(row, ANONYMOUS), where, steps, ledger, clock))
+                    steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in measured])
+                    yield bad.once(session_of(str(row[id_column]), _user(row, ANONYMOUS), where, steps, ledger, clock))
 
-        return _import(read, table, ledger)
+        return bring_in(read, table, ledger)
 
 
 def _user(row: Mapping[str, Any], otherwise: str | None = None) -> str:
@@ -141,16 +141,16 @@ def _user(row: Mapping[str, Any], otherwise: str | None = None) -> str:
     return check_text(str(otherwise if user is None else user), "user_id")
 
 
-def _beginning(row: Mapping[str, Any]) -> Iterator[_Step]:
+def _beginning(row: Mapping[str, Any]) -> Iterator[Step]:
     changes = [Change("status", "", "active"), Change("session_type", "", CONVERSATION)]
-    yield _Step("session.created", instant(row["created_at"], "created_at"), changes, "created")
+    yield Step("session.created", instant(row["created_at"], "created_at"), changes, "created")
 
 
-def _conversation_steps(row: Mapping[str, Any]) -> Iterator[_Step]:
+def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
     """What a chat is beside its messages."""
     began = instant(row["created_at"], "created_at")
     at = began if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
-    attributes = _others(row, _OF_CONVERSATION) | {"description": row.get("description")}
+    attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}
     attributes["session_metadata"] = _object(row, "session_metadata")
     changes = [Change("context", name, value) for name, value in (_object(row, "context_data") or {}).items()]
     changes += [Change("attribute", name, value) for name, value in attributes.items() if value is not None]
@@ -160,15 +160,15 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[_Step]:
     yield from _in_portions("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
     if row.get("is_active") in (False, 0):
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
-        yield _Step("session.expired", at, end, _content(at, end))
+        yield Step("session.expired", at, end, content_of(at, end))
 
 
-def _message_step(row: Mapping[str, Any]) -> _Step:
+def _message_step(row: Mapping[str, Any]) -> Step:
     message_id = str(row["id"])
     try:
         at = instant(row["created_at"], "created_at")
         failed = row.get("has_error") in (True, 1) or row.get("error_message") is not None
-        metadata = {name: value for name, value in _others(row, _OF_MESSAGE).items() if value is not None}
+        metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}
         metadata |= _object(row, "message_metadata") or {}
         if not isinstance(row["content"], str):
             raise InvalidInput("content must be text")
@@ -185,10 +185,10 @@ def _message_step(row: Mapping[str, Any]) -> _Step:
         prepare(NewEvent("message.added", changes, message_id))
     except LedgerError as error:
         raise InvalidInput(f"message {message_id}: {error}") from error
-    return _Step("message.added", at, changes, f"message {message_id}")
+    return Step("message.added", at, changes, f"message {message_id}")
 
 
-def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[_Step]:
+def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Step]:
     began = instant(row["created_at"], "created_at")
     used = _time(row, _USED) or began
     state = _object(row, first_of(row, *_STATE) or "state") or {}
@@ -202,8 +202,8 @@ def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> li
     if first_of(row, *_ARCHIVED) and row[first_of(row, *_ARCHIVED) or ""] in (True, 1):
         at = max(_time(row, _ARCHIVED_AT) or used, used)
         end = [Change("status", "", "archived")]
-        steps.append(_Step("session.archived", at, end, _content(at, end)))
-    return [_Step("session.created", began, beginning, "created"), *steps]
+        steps.append(Step("session.archived", at, end, content_of(at, end)))
+    return [Step("session.created", began, beginning, "created"), *steps]
 
 
 def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
@@ -219,26 +219,26 @@ def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[s
         changes += [Change(field, key, value) for key, value in values.items()]
     known = {"context", "preferences", "intermediate_results", "history"}
     changes += [Change("x_state", name, value) for name, value in state.items() if name not in known]
-    others = {name: value for name, value in _others(row, _OF_ANALYSIS).items() if value is not None}
+    others = {name: value for name, value in other_columns(row, _OF_ANALYSIS).items() if value is not None}
     if metrics:
         others[OLDER_METRICS] = metrics[-1]
     return changes + [Change("attribute", name, value) for name, value in others.items()]
 
 
-def _query_step(query: Any, index: int, began: datetime) -> _Step:
+def _query_step(query: Any, index: int, began: datetime) -> Step:
     if not isinstance(query, dict):
         raise InvalidInput(f"query {index} must be an object, not {type(query).__name__}")
     query_id = str(query.get("query_id") or query.get("id") or f"query-{index:04}")
     at = began if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
     value = {name: it for name, it in query.items() if name not in ("query_id", "id")} | {"timestamp": to_text(at)}
     changes = [Change("query", query_id, value)]
-    return _Step("query.added", max(at, began), changes, f"query {query_id}")
+    return Step("query.added", max(at, began), changes, f"query {query_id}")
 
 
-def _in_portions(event_type: str, at: datetime, changes: list[Change]) -> Iterator[_Step]:
+def _in_portions(event_type: str, at: datetime, changes: list[Change]) -> Iterator[Step]:
     for start in range(0, len(changes), MAX_CHANGES):
         portion = changes[start : start + MAX_CHANGES]
-        yield _Step(event_type, at, portion, _content(at, portion))
+        yield Step(event_type, at, portion, content_of(at, portion))
 
 
 def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:

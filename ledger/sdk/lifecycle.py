@@ -108,8 +108,8 @@ class Lifecycle(Recorder):
         for query in queries:
             for head, state in self._all(query):
                 try:
-                    event = self._envelope_at(head)
-                    self._append(head.session_id, "session.expired", self._expired(state), event, while_open=False)
+                    on_this = Envelope(expected_version=head.version)
+                    self._append(head.session_id, "session.expired", self._expired(state), on_this, while_open=False)
                     ended += 1
                 except (WrongExpectedVersion, SessionNotFound):
                     continue  # somebody goes on with it, or has deleted it for good
@@ -200,10 +200,6 @@ class Lifecycle(Recorder):
             after = page.next
             if after is None:
                 return
-
-    @staticmethod
-    def _envelope_at(head: Head) -> Envelope:
-        return Envelope(expected_version=head.version)
 
 
 def _status_of(state: State) -> str | None:

@@ -517,6 +517,13 @@ def test_without_a_url_the_environments_is_used_else_a_file_here(tmp_path, monke
     assert (tmp_path / "deep" / "er" / "own.db").exists()
 
 
+@pytest.mark.parametrize("drain", [float("nan"), float("inf"), -1])
+def test_what_is_no_time_to_drain_is_refused_and_the_ledger_stays_open(ledger, sid, drain):
+    with pytest.raises(InvalidInput, match="drain"):
+        ledger.close(drain=drain)
+    assert ledger.get_session(sid).version == 1
+
+
 def test_a_file_that_must_be_there_is_not_made(tmp_path):
     with pytest.raises(ConfigurationError, match="There is no ledger at"):
         SessionLedger.open(f"sqlite:///{tmp_path}/none/l.db", create=False)
