@@ -6,8 +6,11 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
+
+import orjson
 
 from ledger.errors import StoreRejected, StoreUnavailable
 
@@ -15,6 +18,7 @@ from ledger.errors import StoreRejected, StoreUnavailable
 #: ``sql/tables/session_events.sql``, times in microseconds since 1970, values as JSON text.
 Row = tuple[Any, ...]
 _SESSION, _EVENT, _FIELD, _KEY, _HASH = 1, 3, 5, 6, 19
+_SPEAKING = itemgetter(0, _EVENT, _FIELD, _KEY, _HASH)
 
 
 class Slot(NamedTuple):
@@ -38,9 +42,7 @@ def event_of(row: Row) -> tuple[str, str]:
 
 def digest_of(rows: Sequence[Row]) -> str:
     """What tells one batch of rows from another; the hash of an event speaks for its values."""
-    lines = [f"{row[0]} {row[_EVENT]} {row[_FIELD]} {row[_KEY]} {row[_HASH]}" for row in rows]
-    text = "\n".join(lines)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(list(map(_SPEAKING, rows)))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
