@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from ledger.errors import InvalidInput, SessionEnded
+from ledger.model.events import Change
+from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
 from ledger.model.values import decode
 
@@ -67,6 +70,18 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None) -> s
             "LEDGER_SESSION_MAX_TTL_HOURS)."
         )
     return to_text(now + ttl)
+
+
+def check_ends(changes: Iterable[Change], now: Callable[[], datetime], longest: timedelta) -> None:
+    """Raise InvalidInput where a change has a session live for longer than ``longest`` from now."""
+    for change in changes:
+        if isinstance(change, Change) and change.field == "expires_at" and change.value is not None:
+            end = check_change("expires_at", "", change.value, removed=False)
+            if from_text(end) - now() > longest:
+                raise InvalidInput(
+                    f"expires_at is {end}, later than {_hours(longest)} from now, the longest that this ledger allows "
+                    "(max_ttl_hours, or LEDGER_SESSION_MAX_TTL_HOURS); nothing was written."
+                )
 
 
 def _hours(span: timedelta) -> str:

@@ -172,6 +172,7 @@ class Branches(Recorder):
             check = NewEvent("session.created", own, self._ids(self._clock()))
             prepare(check, max_bytes=self.store.capabilities.max_event_bytes)
         ends = [Change("expires_at", "", (fields or {})["expires_at"])] if "expires_at" in (fields or {}) else None
+        self._check_ends(ends or [])
 
         def content(state: State) -> tuple[Plan, str | None]:
             slots = {

@@ -17,7 +17,7 @@ from ledger.model.lifetime import CLOSED, DONE, status_at
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
 from ledger.opened import UNSET
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import Recorder, remember
 from ledger.stores.base import SessionQuery
 
 #: Sessions that the sweep looks at together.
@@ -170,10 +170,13 @@ class Lifecycle(Recorder):
         check_text(key, "key")
         for number in count():
             session_id = session_id_for(f"{number}:{key}", owner)
-            # Begun first and looked at then: about a session that is not here the warehouse would be asked.
-            with suppress(WrongExpectedVersion):  # it is there
-                self._begin(owner, question, fields, session_id, ttl, Envelope(expected_version=0))
-            session = self._require(session_id)
+            session = self._get(session_id) if session_id in self._begun else None
+            if session is None:
+                # Begun first and looked at then: about a session that is not here the warehouse would be asked.
+                with suppress(WrongExpectedVersion):  # it is there
+                    self._begin(owner, question, fields, session_id, ttl, Envelope(expected_version=0))
+                session = self._require(session_id)
+                remember(self._begun, session_id)
             if session.status not in CLOSED:
                 return session
         raise AssertionError("unreachable")

@@ -11,12 +11,10 @@ from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.session import Message
 from ledger.model.values import check_text
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import Recorder, remember
 
 #: Characters of a title that is taken from a message.
 TITLE_CHARACTERS = 80
-#: Sessions of which this ledger remembers that they have a title.
-_TITLED = 4096
 
 
 class Messages(Recorder):
@@ -68,9 +66,7 @@ class Messages(Recorder):
             return [change] if has_one else [change, Change("title", "", title)]
 
         appended = self._derive(session_id, "message.added", changes, envelope, event_id=event_id)
-        if len(self._titled) >= _TITLED:
-            self._titled.clear()
-        self._titled.add(session_id)
+        remember(self._titled, session_id)
         return appended
 
     def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> Appended:

@@ -10,7 +10,7 @@ from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, Wr
 from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
-from ledger.model.lifetime import expiry
+from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
@@ -18,6 +18,8 @@ from ledger.opened import UNSET, OpenLedger
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
 _ATTEMPTS = 50
+#: Sessions of which a ledger remembers something at most.
+_REMEMBERED = 4096
 
 
 class Recorder(OpenLedger):
@@ -74,6 +76,11 @@ class Recorder(OpenLedger):
 
     def _expiry(self, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
         return expiry(self._clock(), ttl, longest)
+
+    def _check_ends(self, changes: Sequence[Change]) -> None:
+        """Raise InvalidInput where changes have a session live for longer than the ledger allows."""
+        if self._max_ttl is not None and isinstance(changes, Sequence):
+            check_ends(changes, self._clock, self._max_ttl)
 
     def _get(self, session_id: str, version: int | None = None) -> Session | None:
         """The state of a session without its messages; None where there is none."""
@@ -139,6 +146,8 @@ class Recorder(OpenLedger):
     ) -> Appended:
         """Append one event; ``as_recorded`` where its values stand in the ledger already, whatever a profile says."""
         self._check_envelope(envelope)
+        if not as_recorded:
+            self._check_ends(changes)
         event = NewEvent(
             event_type,
             self._fit(session_id, changes) if self._profiles and not as_recorded else changes,
@@ -199,3 +208,10 @@ class Recorder(OpenLedger):
                 if checked or attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+
+def remember(sessions: set[str], session_id: str) -> None:
+    """Add a session to those of which a ledger remembers something; where they are too many, begin anew."""
+    if len(sessions) >= _REMEMBERED:
+        sessions.clear()
+    sessions.add(session_id)

@@ -158,7 +158,7 @@ def test_several_fields_are_set_in_one_event(ledger, sid):
 
 
 def test_none_takes_a_field_away(ledger, sid):
-    ledger.update_session(sid, {"title": "T", "summary": "S", "expires_at": START + timedelta(days=9)})
+    ledger.update_session(sid, {"title": "T", "summary": "S", "expires_at": START + timedelta(days=6)})
     ledger.update_session(sid, {"title": None, "expires_at": None})
     ledger.update_summary(sid, None)
     session = ledger.get_session(sid)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -103,6 +105,24 @@ def test_a_lifetime_that_cannot_be_is_refused_and_nothing_is_written(ledger, ttl
     with pytest.raises(InvalidInput, match="ttl"):
         ledger.extend_session(kept, ttl)
     assert ledger.get_session(kept).version == 1
+
+
+@pytest.mark.parametrize("late", [START + timedelta(hours=169), "2999-01-01T00:00:00Z"])
+def test_no_way_of_setting_the_end_passes_the_bound(ledger, late):
+    session_id = ledger.create_session("ada")
+    for attempt in (
+        lambda: ledger.update_session(session_id, {"expires_at": late}),
+        lambda: ledger.append(session_id, "session.extended", [Change("expires_at", "", late)]),
+        lambda: ledger.create_session("ada", session_id="mine", fields={"expires_at": late}),
+        lambda: ledger.create_from_template(session_id, "ada", fields={"expires_at": late}),
+    ):
+        with pytest.raises(InvalidInput, match="max_ttl_hours"):
+            attempt()
+    assert ledger.get_session("mine") is None
+    assert (ledger.get_session(session_id).version, len(ledger.list_sessions())) == (1, 1)
+    ledger.update_session(session_id, {"expires_at": START + timedelta(hours=168)})
+    ledger.update_session(session_id, {"expires_at": None})
+    assert ledger.get_session(session_id).expires_at is None
 
 
 def test_whoever_looks_after_the_end_sees_it_before_the_sweep_has_recorded_it(ledger, clock):
@@ -327,6 +347,13 @@ def test_a_key_is_its_users_own_and_stands_for_a_new_session_after_the_end(ledge
     assert second.status == "active"
     ledger.complete_session(second.session_id)
     assert ledger.get_or_create_session("ada", "chat").session_id == second.session_id
+
+
+def test_a_key_that_is_asked_for_again_waits_for_no_writer(ledger):
+    first = ledger.get_or_create_session("ada", "chat")
+    with closing(sqlite3.connect(ledger.store.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert ledger.get_or_create_session("ada", "chat").session_id == first.session_id
 
 
 def test_queries_run_up_statistics(ledger):
