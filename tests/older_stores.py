@@ -51,6 +51,63 @@ CREATE TABLE chat_messages (
 )
 """,
 )
+CONVERSATIONS = (
+    """
+CREATE TABLE conversation_sessions (
+    id {serial},
+    session_id VARCHAR(36) UNIQUE NOT NULL,
+    user_id INTEGER NOT NULL,
+    title VARCHAR(255),
+    description TEXT,
+    context_data {json},
+    session_metadata {json},
+    is_active BOOLEAN DEFAULT TRUE,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    last_activity_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+)
+""",
+    """
+CREATE TABLE conversation_messages (
+    id {serial},
+    session_id VARCHAR(36) NOT NULL,
+    role VARCHAR(20) NOT NULL,
+    content TEXT NOT NULL,
+    tools_used {json},
+    processing_time_ms INTEGER,
+    token_count INTEGER,
+    has_error BOOLEAN DEFAULT FALSE,
+    error_message TEXT,
+    message_metadata {json},
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+)
+""",
+)
+ANALYSES = (
+    """
+CREATE TABLE sessions (
+    id {uuid} PRIMARY KEY,
+    user_id VARCHAR(255),
+    type VARCHAR(50) NOT NULL,
+    assets {json} NOT NULL,
+    state {json} NOT NULL,
+    tags {json},
+    created_at TIMESTAMP NOT NULL,
+    expires_at TIMESTAMP,
+    last_accessed_at TIMESTAMP,
+    is_archived BOOLEAN,
+    archived_at TIMESTAMP,
+    desk VARCHAR(20)
+)
+""",
+    """
+CREATE TABLE session_metrics (
+    id {serial},
+    session_id {uuid} NOT NULL,
+    total_queries INTEGER,
+    duration_seconds FLOAT
+)
+""",
+)
 _TYPES = {
     "sqlite": {"uuid": "TEXT", "json": "TEXT", "serial": "INTEGER PRIMARY KEY"},
     "postgresql": {"uuid": "UUID", "json": "JSONB", "serial": "SERIAL PRIMARY KEY"},

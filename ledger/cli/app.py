@@ -55,6 +55,7 @@ COMMANDS = {
     "maintain": "ledger.cli.maintaining",
     "export": "ledger.cli.moving",
     "import": "ledger.cli.moving",
+    "import-store": "ledger.cli.older_stores",
     "backup": "ledger.cli.moving",
     "chat-init": "ledger.cli.chat",
     "query": "ledger.cli.chat",

@@ -12,7 +12,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.progress import progress
-from ledger.cli.shapes import print_json, to_terminal
+from ledger.cli.shapes import print_imported, print_json, to_terminal
 from ledger.cli.text import safe
 
 if TYPE_CHECKING:
@@ -93,14 +93,7 @@ def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: 
     size = path.stat().st_size if path.is_file() else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
         done = _imported(ledger.store, source, form, user, lambda line: advance(len(line)))
-    if as_json:
-        print_json({"sessions": done.sessions, "events": done.events, "new_events": done.new})
-    else:
-        known = done.events - done.new
-        click.echo(
-            f"{done.sessions:,} sessions, {done.events:,} events: {done.new:,} new"
-            + (f", {known:,} were here already." if known else ".")
-        )
+    print_imported(done, as_json)
 
 
 def _imported(

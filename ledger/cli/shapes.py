@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
@@ -15,6 +15,9 @@ from ledger.model.events import Appended, RecordedEvent
 from ledger.model.fold import Difference, Written
 from ledger.model.instants import to_text
 from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
+
+if TYPE_CHECKING:
+    from ledger.exchange import Imported
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
@@ -119,6 +122,18 @@ def print_appended(appended: Appended, as_json: bool) -> None:
     else:
         again = ", recorded before" if appended.replayed else ""
         click.echo(f"{safe(appended.session_id)} is at version {appended.version}{again}.")
+
+
+def print_imported(done: Imported, as_json: bool) -> None:
+    """Say what an import brought in."""
+    if as_json:
+        print_json({"sessions": done.sessions, "events": done.events, "new_events": done.new})
+    else:
+        known = done.events - done.new
+        click.echo(
+            f"{done.sessions:,} sessions, {done.events:,} events: {done.new:,} new"
+            + (f", {known:,} were here already." if known else ".")
+        )
 
 
 def to_terminal() -> bool:

@@ -20,13 +20,22 @@ PAGES: dict[str, tuple[list[str], list[str]]] = {
     "seed1.md": (
         ["tests/compat/test_seed1_session_states.py"],
         [
-            *("tests/compat/test_importing.py", "tests/unit/test_lifecycle.py"),
-            *("tests/unit/test_subscriptions.py", "tests/edges/test_exchange.py"),
+            *("tests/compat/test_importing.py", "tests/compat/test_importing_cli.py"),
+            *("tests/unit/test_lifecycle.py", "tests/unit/test_subscriptions.py", "tests/edges/test_exchange.py"),
         ],
     ),
-    "seed2.md": (["tests/compat/test_seed2_chat_store.py"], ["tests/compat/test_importing.py"]),
-    "seed3.md": (["tests/compat/test_seed3_conversations.py"], ["tests/compat/test_importing_services.py"]),
-    "seed4.md": (["tests/compat/test_seed4_analysis_sessions.py"], ["tests/compat/test_importing_services.py"]),
+    "seed2.md": (
+        ["tests/compat/test_seed2_chat_store.py"],
+        ["tests/compat/test_importing.py", "tests/compat/test_importing_cli.py"],
+    ),
+    "seed3.md": (
+        ["tests/compat/test_seed3_conversations.py"],
+        ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
+    ),
+    "seed4.md": (
+        ["tests/compat/test_seed4_analysis_sessions.py"],
+        ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
+    ),
 }
 
 

@@ -16,69 +16,12 @@ from ledger import ConfigurationError, InvalidInput, SessionLedger
 from ledger.compat.analysis_sessions import Session, SessionStore, SessionType
 from ledger.compat.conversations import ConversationService
 from ledger.compat.importing_services import import_analysis_sessions, import_conversations
-from older_stores import engine_of, make, postgres, put
+from older_stores import ANALYSES, CONVERSATIONS, engine_of, make, postgres, put
 
 T = TypeVar("T")
 BEGAN, CHANGED = datetime(2025, 3, 11, 10, 0, 0, 123456), datetime(2025, 3, 11, 10, 5)  # noqa: DTZ001 - as they stand
 AT = BEGAN.replace(tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-CONVERSATIONS = (
-    """
-CREATE TABLE conversation_sessions (
-    id {serial},
-    session_id VARCHAR(36) UNIQUE NOT NULL,
-    user_id INTEGER NOT NULL,
-    title VARCHAR(255),
-    description TEXT,
-    context_data {json},
-    session_metadata {json},
-    is_active BOOLEAN DEFAULT TRUE,
-    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
-    last_activity_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-)
-""",
-    """
-CREATE TABLE conversation_messages (
-    id {serial},
-    session_id VARCHAR(36) NOT NULL,
-    role VARCHAR(20) NOT NULL,
-    content TEXT NOT NULL,
-    tools_used {json},
-    processing_time_ms INTEGER,
-    token_count INTEGER,
-    has_error BOOLEAN DEFAULT FALSE,
-    error_message TEXT,
-    message_metadata {json},
-    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
-)
-""",
-)
-ANALYSES = (
-    """
-CREATE TABLE sessions (
-    id {uuid} PRIMARY KEY,
-    user_id VARCHAR(255),
-    type VARCHAR(50) NOT NULL,
-    assets {json} NOT NULL,
-    state {json} NOT NULL,
-    tags {json},
-    created_at TIMESTAMP NOT NULL,
-    expires_at TIMESTAMP,
-    last_accessed_at TIMESTAMP,
-    is_archived BOOLEAN,
-    archived_at TIMESTAMP,
-    desk VARCHAR(20)
-)
-""",
-    """
-CREATE TABLE session_metrics (
-    id {serial},
-    session_id {uuid} NOT NULL,
-    total_queries INTEGER,
-    duration_seconds FLOAT
-)
-""",
-)
 SID = "5f0f8a52-6c6b-4a55-9d5e-6a0a8d1f0003"
 
 
