@@ -37,6 +37,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in out]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Leave the emulator to the next test without the answers that this one was given."""
+    yield
+    if item.get_closest_marker("emulator"):
+        import emulator as module
+
+        module.forget_answers()
+
+
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """BigQuery's REST and gRPC interfaces in this process; one for each xdist worker."""

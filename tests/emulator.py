@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +71,18 @@ def emulator(folder: Path) -> Iterator[Emulator]:
 
     with serve(folder) as (rest, address), connect(rest, address) as running:
         yield running
+
+
+def forget_answers() -> None:
+    """Drop the answers that an emulator of our own has given.
+
+    It keeps each as a table, and looks through all tables for every name: after some thousand answers it takes several
+    times as long for the next.
+    """
+    if "local_bigquery" not in sys.modules or os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        return
+    from local_bigquery.engine import database
+
+    for (table,) in database.fetch("SELECT table_name FROM duckdb_tables() WHERE schema_name = '_results'"):
+        database.execute(f"DROP TABLE IF EXISTS emulator._results.{database.quote(table)}")
+    database.execute("DELETE FROM emulator.jobs")
