@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ class Floor:
             )
         execute("COMMIT")
 
+    def create(self) -> str:
+        """Begin a session as the ledger does: its question, its status, and when it ends."""
+        session_id, event_id = fresh(), fresh()
+        ends = (datetime.now(UTC) + timedelta(hours=24)).isoformat()
+        content = (("question", "q"), ("status", "active"), ("expires_at", ends))
+        self.append([self.row(session_id, 1, event_id, field, "", value) for field, value in content], create=True)
+        return session_id
+
     def state(self, session_id: str) -> dict[tuple[str, str], Any]:
         head = self.db.execute("SELECT * FROM session_heads WHERE session_id = ?", (session_id,)).fetchone()
         slots = self.db.execute(
@@ -127,7 +136,7 @@ def report(line: str, ratio: float, target: float, *, at_least: bool = False) ->
 def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
     """The same session of an agent's run, with 200 events of which 180 are messages, in both."""
     ours = ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
-    theirs = fresh()
+    theirs = floor.create()
     contents = [("constraints", "", VALUE), ("strategy", "", "## Plan\n" * 20), ("response_plan", "", VALUE)]
     contents += [("tool_call", f"call-{n}", {"name": f"Orders {n}"}) for n in range(4)]
     contents += [("tool_call_status", f"call-{n}", "completed") for n in range(4)]
@@ -135,7 +144,6 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
     contents += [("summary", "", "Orders peaked in the week of February 16."), ("title", "", "Orders")]
     contents += [("session_type", "", "analysis"), ("attribute", "topic", "orders")]
     contents += [("message", f"m{n:03d}", MESSAGE) for n in range(199 - len(contents))]
-    floor.append([floor.row(theirs, 1, fresh(), "question", "", "What?")], create=True)
     for version, (field, key, value) in enumerate(contents, 2):
         ledger.append(ours, "field.updated", [Change(field, key, value)])
         floor.append([floor.row(theirs, version, fresh(), field, key, value)])
@@ -144,8 +152,7 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
 
 def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
     """A session of so many messages, in both."""
-    ours, theirs = ledger.create_session("user123", "q"), fresh()
-    floor.append([floor.row(theirs, 1, fresh(), "question", "", "q")], create=True)
+    ours, theirs = ledger.create_session("user123", "q"), floor.create()
     for number in range(count):
         ledger.append(ours, "message.added", [Change("message", f"m{number:03d}", MESSAGE)])
         floor.append([floor.row(theirs, number + 2, fresh(), "message", f"m{number:03d}", MESSAGE)])
@@ -153,15 +160,8 @@ def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
 
 
 def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
-    ours = ledger.create_session("user123", "q")
-    theirs = fresh()
-    floor.append([floor.row(theirs, 1, fresh(), "status", "", "active")], create=True)
+    ours, theirs = ledger.create_session("user123", "q"), floor.create()
     version = iter(range(2, 1_000_000))
-
-    def floor_create(_: int) -> None:
-        session_id, event_id = fresh(), fresh()
-        rows = [floor.row(session_id, 1, event_id, "question", "", "q")]
-        floor.append([*rows, floor.row(session_id, 1, event_id, "status", "", "active")], create=True)
 
     return [
         compare(
@@ -170,7 +170,7 @@ def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
             lambda _: floor.append([floor.row(theirs, next(version), fresh(), "strategy", "", VALUE)]),
             1.3,
         ),
-        compare("create", lambda _: ledger.create_session("user123", "q"), floor_create, 1.5),
+        compare("create", lambda _: ledger.create_session("user123", "q"), lambda _: floor.create(), 1.5),
     ]
 
 
@@ -187,9 +187,7 @@ def threads(ledger: SessionLedger, floor: Floor) -> bool:
     def one_by_one() -> float:
         begun = time.perf_counter()
         for _ in range(3):
-            sessions = [fresh() for _ in range(8)]
-            for session_id in sessions:
-                floor.append([floor.row(session_id, 1, fresh(), "question", "", "q")], create=True)
+            sessions = [floor.create() for _ in range(8)]
             for version in range(2, 51):
                 for session_id in sessions:
                     floor.append([floor.row(session_id, version, fresh(), "strategy", "", VALUE)])
