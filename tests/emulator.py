@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
 PROJECT = "ledger"
+#: The one that runs in this process.
+_OURS: list[Emulator] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ def emulator(folder: Path) -> Iterator[Emulator]:
     from ledger.cli.emulator import serve
 
     with serve(folder) as (rest, address), connect(rest, address) as running:
+        _OURS.append(running)
         yield running
+        _OURS.clear()
 
 
 def forget_answers() -> None:
@@ -79,7 +82,7 @@ def forget_answers() -> None:
     It keeps each as a table, and looks through all tables for every name: after some thousand answers it takes several
     times as long for the next.
     """
-    if "local_bigquery" not in sys.modules or os.environ.get("BIGQUERY_EMULATOR_HOST"):
+    if not _OURS:
         return
     from local_bigquery.engine import database
 

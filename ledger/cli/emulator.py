@@ -130,7 +130,11 @@ class _OfflineDuckDB:
         import duckdb
 
         self._duckdb: Any = duckdb
-        self._config = {"extension_directory": str(extensions), "autoinstall_known_extensions": "false"}
+        self._config = {
+            "extension_directory": str(extensions),
+            "autoinstall_known_extensions": "false",
+            "threads": "1",  # for its few rows a second thread costs more than it brings
+        }
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._duckdb, name)
