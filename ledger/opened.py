@@ -52,7 +52,7 @@ class OpenLedger:
         self._ids = ids
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # sessions that have a title, as far as is remembered
-        self._begun: set[str] = set()  # sessions that are there, likewise
+        self._begun: dict[tuple[str, str], str] = {}  # owner and key to the session that was last begun under it
         relay = relay or os.environ.get("LEDGER_RELAY") or "off"
         if relay not in RELAYS:
             raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")

@@ -10,7 +10,7 @@ from ledger.model.events import Appended, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.page import Page
 from ledger.model.session import Session
-from ledger.model.updates import call_id_of, changes_with_plan
+from ledger.model.updates import call_id_of, changes_of, changes_with_plan
 from ledger.model.values import check_text
 from ledger.opened import UNSET
 from ledger.sdk.access import Access
@@ -107,6 +107,8 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
             SessionNotFound: There is no such session.
             InvalidInput: A field does not exist (the message lists those that do), is fixed, or has the wrong shape.
         """
+        if isinstance(updates, Mapping) and "expires_at" in updates:
+            self._check_end(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
         return self._derive(session_id, "session.updated", lambda state: changes_with_plan(updates, state), envelope)
 
     def update_constraints(
@@ -178,6 +180,7 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
                 was written.
             OutcomeUnknown: Append again with the error's ``event_id``.
         """
+        self._check_end(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
     def history(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ledger.model.events import ROW_BYTES, Change
-from ledger.model.fields import check_change
+from ledger.model.fields import SESSION_KEY, check_change
 from ledger.model.fold import State, Written
 from ledger.model.lifetime import CLOSED
 from ledger.model.values import canonical
 
 #: The status of a session whose copying has begun and is not finished.
 COPYING = "copying"
-#: Of one session and no other: who may see it, where it comes from, what came of it, how long it lives.
-OWN = frozenset({"grant", "lineage", "child", "expires_at"})
+#: Of one session and no other: who may see it, where it comes from, what came of it, how long it lives, under which key
+#: its owner asks for it.
+OWN = frozenset({"grant", "lineage", "child", "expires_at", SESSION_KEY})
 #: Fields whose keys readers see in the order in which they were written.
 _ORDERED = ("message", "query", "score")
 

@@ -22,6 +22,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 #: Columns of every row: they are set when the session begins and never change.
 FIXED = ("session_id", "user_id", "created_at", "updated_at", "version")
 _STATUS = re.compile(r"[a-z][a-z0-9_]{0,62}")
+#: The one that the ledger itself uses: under which key a session was begun.
+SESSION_KEY = "x_session_key"
 _FREE = re.compile(r"x_[a-z0-9_]{1,60}")
 
 

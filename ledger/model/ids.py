@@ -72,11 +72,16 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
     """The event_id of a caller's idempotency key: a UUID stands for itself, other text maps to a UUIDv5 per user."""
     if isinstance(idempotency_key, str) and _UUID.fullmatch(idempotency_key):
         return idempotency_key.lower()
-    check_text(idempotency_key, "event_id", at_most=1024)
-    return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{idempotency_key}"))
+    key = check_text(idempotency_key, "event_id", at_most=1024)
+    return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{key}"))
 
 
 def session_id_for(idempotency_key: str, user_id: str) -> str:
     """The id of the session that a caller begins by naming only the event: the same at every retry."""
     event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))
+
+
+def session_id_of_key(key: str, user_id: str, number: int) -> str:
+    """The id of the ``number``-th session that a user has under a key of their own."""
+    return str(uuid.uuid5(_FOREIGN_KEYS, f"key:{number}:{len(user_id)}:{user_id}:{key}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from ledger.errors import InvalidInput, SessionEnded
@@ -69,19 +69,29 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None) -> s
             f"ttl is {_hours(ttl)}, more than the {_hours(longest)} that this ledger allows (max_ttl_hours, or "
             "LEDGER_SESSION_MAX_TTL_HOURS)."
         )
-    return to_text(now + ttl)
+    try:
+        return to_text(now + ttl)
+    except OverflowError:
+        raise InvalidInput(f"ttl is {_hours(ttl)}, later than all times; give None for no end.") from None
 
 
-def check_ends(changes: Iterable[Change], now: Callable[[], datetime], longest: timedelta) -> None:
-    """Raise InvalidInput where a change has a session live for longer than ``longest`` from now."""
-    for change in changes:
-        if isinstance(change, Change) and change.field == "expires_at" and change.value is not None:
-            end = check_change("expires_at", "", change.value, removed=False)
-            if from_text(end) - now() > longest:
-                raise InvalidInput(
-                    f"expires_at is {end}, later than {_hours(longest)} from now, the longest that this ledger allows "
-                    "(max_ttl_hours, or LEDGER_SESSION_MAX_TTL_HOURS); nothing was written."
-                )
+def latest_end(changes: Iterable[Change]) -> datetime | None:
+    """The end that changes give a session; None where they give it none."""
+    ends = [
+        check_change("expires_at", "", change.value, removed=False)
+        for change in changes
+        if isinstance(change, Change) and change.field == "expires_at" and change.value is not None
+    ]
+    return max(map(from_text, ends), default=None)
+
+
+def check_end(end: datetime, now: datetime, longest: timedelta) -> None:
+    """Raise InvalidInput where a session that ends then lives for longer than ``longest`` from now."""
+    if end - now > longest:
+        raise InvalidInput(
+            f"expires_at is {to_text(end)}, later than {_hours(longest)} from now, the longest that this ledger allows "
+            "(max_ttl_hours, or LEDGER_SESSION_MAX_TTL_HOURS); nothing was written."
+        )
 
 
 def _hours(span: timedelta) -> str:

@@ -50,7 +50,7 @@ class Access(Recorder):
         view.store = UserStore(self.store, user_id)
         view._warehouse = None
         # What this ledger remembers of sessions would show which there are; what a view registers is for that view.
-        view._titled, view._begun = set(), set()
+        view._titled, view._begun = set(), {}
         view._profiles = dict(self._profiles)
         return view
 

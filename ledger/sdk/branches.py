@@ -172,7 +172,7 @@ class Branches(Recorder):
             check = NewEvent("session.created", own, self._ids(self._clock()))
             prepare(check, max_bytes=self.store.capabilities.max_event_bytes)
         ends = [Change("expires_at", "", (fields or {})["expires_at"])] if "expires_at" in (fields or {}) else None
-        self._check_ends(ends or [])
+        self._check_end(template_session_id, ends or [], envelope)
 
         def content(state: State) -> tuple[Plan, str | None]:
             slots = {
@@ -225,47 +225,62 @@ class Branches(Recorder):
             check_whole(at_version, "at_version", at_least=1)
         if new_session_id is not None:
             check_session_id(new_session_id)
-        session = self._require(source)
-        if session.recorded_status == "deleted":
+        event_id = self._event_id(source, envelope)
+        noted = self._noted(source, made, event_id) if "event_id" in envelope else None
+        if noted is None and self._require(source).recorded_status == "deleted":
             raise SessionEnded(
                 f"Session {source} is deleted; nothing was written. restore_session() opens it again.",
                 session_id=source,
                 status="deleted",
             )
-        event_id = self._event_id(source, envelope)
-        noted = self._noted(source, made, event_id) if "event_id" in envelope else None
         if noted is None and new_session_id is not None and (there := self._get(new_session_id)) is not None:
             raise _taken(new_session_id, there.version)
-        at_version = at_version or (noted and noted[1])
-        found = self.store.state(source, version=at_version, with_messages=made[0] == "fork")
+        of_version = at_version or (noted and noted[1])
+        found = self.store.state(source, version=of_version, with_messages=made[0] == "fork")
         if found is None:  # it was there a moment ago
             raise SessionNotFound(f"Session {source} is gone; nothing was written.", session_id=source)
         head, state = found
-        if at_version is None and envelope.get("expected_version", ANY_VERSION) not in (ANY_VERSION, head.version):
+        if of_version is None and envelope.get("expected_version", ANY_VERSION) not in (ANY_VERSION, head.version):
             raise moved_on(source, envelope["expected_version"], head.version)
-        if noted is not None and new_session_id is None:
-            new_session_id = noted[0]
-        elif new_session_id is None:
-            fresh = "event_id" not in envelope
-            of_call = f"{made[0]}:{source}:{event_id}"
-            new_session_id = self._ids(self._clock()) if fresh else session_id_for(of_call, owner)
-        branch = _Branch(source, head.version, made[0], new_session_id, owner, event_id)
+        of_call = f"{made[0]}:{source}:{event_id}"
+        fresh = self._ids(self._clock()) if "event_id" not in envelope else session_id_for(of_call, owner)
+        child = new_session_id or (noted[0] if noted is not None else fresh)
+        branch = _Branch(source, head.version, made[0], child, owner, event_id)
         plan, status = content(state)
-        with to_be_finished(source, event_id, begun=False):
-            self._append(source, made[1], [branch.child], envelope, event_id=event_id, while_open=False)
-        with to_be_finished(source, event_id, begun=True):
-            self._write(branch, plan, status, ends, envelope, is_new=noted is None)
-        return new_session_id
+        try:
+            with to_be_finished(source, event_id, begun=False):
+                self._append(source, made[1], [branch.child], envelope, event_id=event_id, while_open=False)
+        except IdempotencyConflict:
+            if noted is not None or "event_id" not in envelope or self._noted(source, made, event_id) is None:
+                raise
+            # The same call, made twice at once: the other noted it a moment ago, and that is what to go on with.
+            return self._branch(
+                *(source, made, content),
+                owner=owner,
+                at_version=at_version,
+                new_session_id=new_session_id,
+                ends=ends,
+                envelope=envelope,
+            )
+        try:
+            with to_be_finished(source, event_id, begun=True):
+                self._write(branch, plan, status, ends, envelope, is_new=noted is None)
+        except (SessionNotFound, WrongExpectedVersion):
+            if noted is None:  # the id turned out to be somebody else's
+                withdrawn = Change("child", child, removed=True)
+                self._append(source, "child.withdrawn", [withdrawn], Envelope(), while_open=False)
+            raise
+        return child
 
     def _noted(self, source: str, made: tuple[str, str], event_id: str) -> tuple[str, int] | None:
         """The id and version that an earlier call under this event_id noted; None where it is no such event."""
         recorded = self.store.version_of(source, event_id)
         events = [] if recorded is None else self.store.events(source, after=recorded - 1, limit=1)
         for event in events:
-            if (event.event_id, event.event_type) == (event_id, made[1]):
-                (child,) = event.changes
-                version: int = child.value["version"]
-                return child.key, version
+            child = event.changes[0]
+            is_note = (event.event_id, event.event_type, child.field) == (event_id, made[1], "child")
+            if is_note and isinstance(child.value, Mapping):
+                return child.key, child.value["version"]
         return None
 
     def _write(

@@ -10,14 +10,15 @@ from typing import Any, Unpack
 
 from ledger.errors import InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Appended, Change, Envelope
+from ledger.model.fields import SESSION_KEY
 from ledger.model.fold import State
-from ledger.model.ids import session_id_for
+from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE, status_at
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
 from ledger.opened import UNSET
-from ledger.sdk.recorder import Recorder, remember
+from ledger.sdk.recorder import Recorder, make_room
 from ledger.stores.base import SessionQuery
 
 #: Sessions that the sweep looks at together.
@@ -49,14 +50,16 @@ class Lifecycle(Recorder):
             InvalidInput: It would live for longer than the ledger allows, or end before it does now.
             SessionEnded: It has ended; see ``restore_session``.
         """
-        ends = self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
+        self._end_after(ttl)  # refused before anything is read
 
         def changes(state: State) -> list[Change]:
-            before = _end_of(state)
-            if ends is not None and before is not None and from_text(ends) < before:
+            # From the time of this very try on: another may have extended it a moment ago.
+            ends, before = self._end_after(ttl), _end_of(state)
+            if ends is not None and (before is None or from_text(ends) < before):
+                until = "for good" if before is None else f"until {before.isoformat()}"
                 raise InvalidInput(
-                    f"Session {session_id} lives until {before.isoformat()} already, longer than {ends}; nothing was "
-                    "written. expire_session() ends it at once."
+                    f"Session {session_id} lives {until} already, longer than {ends}; nothing was written. "
+                    "expire_session() ends it at once."
                 )
             return [Change("expires_at", "", ends)]
 
@@ -68,7 +71,7 @@ class Lifecycle(Recorder):
         """End a session now.
 
         Returns:
-            None where that is recorded already.
+            None where that is recorded already; of the ``event_id`` nothing is known then.
 
         Raises:
             SessionEnded: It is archived or deleted.
@@ -76,16 +79,20 @@ class Lifecycle(Recorder):
         resent = self._resent(session_id, "session.expired", envelope)
         if resent is not None:
             return resent
-        session = self._require(session_id)
-        if session.recorded_status in CLOSED:
-            if session.recorded_status == "expired":
-                return None
-            raise SessionEnded(
-                f"Session {session_id} is {session.recorded_status} and cannot expire; nothing was written.",
-                session_id=session_id,
-                status=session.recorded_status,
-            )
-        return self._derive(session_id, "session.expired", self._expired, envelope, while_open=False)
+        if self._require(session_id).recorded_status == "expired":
+            return None
+
+        def changes(state: State) -> list[Change]:
+            word = _status_of(state)
+            if word in CLOSED:  # also where somebody else has closed it a moment ago
+                raise SessionEnded(
+                    f"Session {session_id} is {word} and cannot expire; nothing was written.",
+                    session_id=session_id,
+                    status=word,
+                )
+            return self._expired(state)
+
+        return self._derive(session_id, "session.expired", changes, envelope, while_open=False)
 
     def expire_old_sessions(self, max_age: timedelta | None = None) -> int:
         """Record the end of every session that has expired by now, one after the other.
@@ -103,7 +110,8 @@ class Lifecycle(Recorder):
         now = self._clock()
         queries = [SessionQuery(at=now, unswept=True)]
         if max_age is not None:
-            queries.append(SessionQuery(at=now, without=(*CLOSED, *DONE), updated_before=now - max_age))
+            with suppress(OverflowError):  # longer ago than all times: nothing is that old
+                queries.append(SessionQuery(at=now, without=(*CLOSED, *DONE), updated_before=now - max_age))
         ended = 0
         for query in queries:
             for head, state in self._all(query):
@@ -135,8 +143,7 @@ class Lifecycle(Recorder):
         Raises:
             InvalidInput: It is neither expired nor deleted.
         """
-        ends = self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
-        now = self._clock()
+        ends, now = self._end_after(ttl), self._clock()
 
         def changes(state: State) -> list[Change]:
             word = status_at(_status_of(state), _end_of(state), now)
@@ -163,23 +170,49 @@ class Lifecycle(Recorder):
         Args:
             user_id: Its owner.
             key: Whatever tells the user's sessions apart: a chat, a channel, a document. Once a session has expired or
-                was deleted, the key stands for a new one.
+                was deleted, the key stands for a new one. The session holds it in the field ``x_session_key``.
             question, fields, ttl: As for ``create_session``; where the session is there they are not looked at.
         """
-        owner = self._owner(user_id)
-        check_text(key, "key")
+        owner, key = self._owner(user_id), check_text(key, "key")
+        begun = self._begun.get((owner, key))
+        session = None if begun is None else self._get(begun)
+        if session is None or session.status in CLOSED:
+            session = self._under_key(owner, key) or self._begin_under_key(owner, key, question, fields, ttl)
+            make_room(self._begun)
+            self._begun[owner, key] = session.session_id
+        return session
+
+    def _under_key(self, owner: str, key: str) -> Session | None:
+        """The open session that a user has under a key, of those that are in this store."""
+        now = self._clock()
+        for head, state in self._all(SessionQuery(user_id=owner, without=CLOSED, at=now)):
+            written = state.get((SESSION_KEY, ""))
+            if written is not None and written.value == key:
+                return Session(head, state, now=now)
+        return None
+
+    def _begin_under_key(
+        self, owner: str, key: str, question: str | None, fields: Mapping[str, Any] | None, ttl: timedelta | None
+    ) -> Session:
+        """Begin the first session of a key whose id is free; of several callers one does, and the others find it."""
+        updates = {**(fields or {}), SESSION_KEY: key} if fields is None or isinstance(fields, Mapping) else fields
         for number in count():
-            session_id = session_id_for(f"{number}:{key}", owner)
-            session = self._get(session_id) if session_id in self._begun else None
-            if session is None:
-                # Begun first and looked at then: about a session that is not here the warehouse would be asked.
-                with suppress(WrongExpectedVersion):  # it is there
-                    self._begin(owner, question, fields, session_id, ttl, Envelope(expected_version=0))
-                session = self._require(session_id)
-                remember(self._begun, session_id)
-            if session.status not in CLOSED:
+            session_id = session_id_of_key(key, owner, number)
+            # Begun first and looked at then: about a session that is not here the warehouse would be asked.
+            try:
+                self._begin(owner, question, updates, session_id, ttl, Envelope())
+                return self._require(session_id)
+            except WrongExpectedVersion:  # it is there
+                session = self._get(session_id)
+            except SessionNotFound:  # so it is, and another user's, who has guessed the id
+                continue
+            if session is not None and session.user_id == owner and session.status not in CLOSED:
                 return session
         raise AssertionError("unreachable")
+
+    def _end_after(self, ttl: timedelta | None) -> str | None:
+        """When a session ends that lives for so long from now; the ledger's default where it is not given."""
+        return self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
 
     def _expired(self, state: State) -> list[Change]:
         """What the end of a session changes; where it comes early, ``expires_at`` says when it came."""
@@ -218,7 +251,11 @@ def _end_of(state: State) -> datetime | None:
 
 def _described(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
     if isinstance(error, BaseException):
-        return {"type": type(error).__name__, "message": str(error)}
+        try:
+            message = str(error)
+        except Exception as unsaid:  # noqa: BLE001 - what failed must be recorded all the same
+            message = f"It cannot say what it is: {type(unsaid).__name__}."
+        return {"type": type(error).__name__, "message": message}
     if isinstance(error, str):
         return {"type": "error", "message": error}
     if isinstance(error, Mapping):

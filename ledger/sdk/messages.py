@@ -8,10 +8,11 @@ from typing import Any, Unpack
 from ledger.errors import InvalidInput
 from ledger.model.events import Appended, Change, Envelope
 from ledger.model.fold import State
+from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Message
 from ledger.model.values import check_text
-from ledger.sdk.recorder import Recorder, remember
+from ledger.sdk.recorder import Recorder, make_room
 
 #: Characters of a title that is taken from a message.
 TITLE_CHARACTERS = 80
@@ -53,20 +54,25 @@ class Messages(Recorder):
             "metadata": metadata,
             "payload": payload,
         }
+        check_session_id(session_id)
         value = {"role": role, "content": content, **{part: it for part, it in optional.items() if it is not None}}
         event_id = self._event_id(session_id, envelope)
         change = Change("message", event_id if message_id is None else message_id, value)
-        title = _title_of(content) if role == "user" else None
-        # One that is sent again may have brought the title: that is worked out from the state there was then.
-        if title is None or (session_id in self._titled and "event_id" not in envelope):
+        named = [Change("title", "", title)] if role == "user" and (title := _title_of(content)) is not None else []
+        if named and (recorded := self._recorded(session_id, event_id, envelope)) is not None:
+            # Whether it brought the title was decided then.
+            named = named if any(part.field == "title" for part in recorded.changes) else []
+            return self._append(session_id, "message.added", [change, *named], envelope, event_id=event_id)
+        if not named or session_id in self._titled:
             return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
 
-        def changes(state: State) -> list[Change]:
+        def with_title(state: State) -> list[Change]:
             has_one = ("title", "") in state or ("question", "") in state  # what was asked says what it is about
-            return [change] if has_one else [change, Change("title", "", title)]
+            return [change] if has_one else [change, *named]
 
-        appended = self._derive(session_id, "message.added", changes, envelope, event_id=event_id)
-        remember(self._titled, session_id)
+        appended = self._derive(session_id, "message.added", with_title, envelope, event_id=event_id)
+        make_room(self._titled)
+        self._titled.add(session_id)
         return appended
 
     def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> Appended:
@@ -77,13 +83,12 @@ class Messages(Recorder):
             InvalidInput: It has no such message.
         """
         check_text(message_id, "message_id")
-        resent = self._resent(session_id, "message.removed", envelope)
-        if resent is not None:
-            return resent
-        if ("message", message_id) not in self._state_at(session_id, None):
+        event_id = self._event_id(session_id, envelope)
+        is_new = self._recorded(session_id, event_id, envelope) is None
+        if is_new and ("message", message_id) not in self._state_at(session_id, None):
             raise InvalidInput(f"Session {session_id} has no message {message_id}; nothing was written.")
         change = Change("message", message_id, removed=True)
-        return self._append(session_id, "message.removed", [change], envelope)
+        return self._append(session_id, "message.removed", [change], envelope, event_id=event_id)
 
     def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100

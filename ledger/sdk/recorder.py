@@ -7,17 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent
+from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
-from ledger.model.lifetime import check_ends, expiry
+from ledger.model.lifetime import check_end, expiry, latest_end
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
 from ledger.opened import UNSET, OpenLedger
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
-_ATTEMPTS = 50
+_ATTEMPTS = 1000
+#: What says what a session is about.
+_TITLES = ("title", "question")
 #: Sessions of which a ledger remembers something at most.
 _REMEMBERED = 4096
 
@@ -50,12 +52,14 @@ class Recorder(OpenLedger):
         begins = session_id is None and given is None
         if session_id is None:
             session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
-        envelope.setdefault("expected_version", 0)
+        envelope["expected_version"] = 0  # whatever else is there is not begun
 
         def append() -> None:
             given = {field: value for field, value in updates.items() if (field, value) != ("expires_at", None)}
             changes = changes_of(given)
             changes += planned_calls(given.get("constraints"), {}, changes)
+            if not ends_by_clock:
+                self._check_end(session_id, changes, envelope)
             self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
 
         ends_by_clock = ttl is not UNSET or "expires_at" not in updates
@@ -77,10 +81,19 @@ class Recorder(OpenLedger):
     def _expiry(self, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
         return expiry(self._clock(), ttl, longest)
 
-    def _check_ends(self, changes: Sequence[Change]) -> None:
-        """Raise InvalidInput where changes have a session live for longer than the ledger allows."""
-        if self._max_ttl is not None and isinstance(changes, Sequence):
-            check_ends(changes, self._clock, self._max_ttl)
+    def _check_end(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
+        """Raise InvalidInput where changes have a session live for longer than the ledger allows.
+
+        What was sent before is not measured again: the clock of another host may be behind.
+        """
+        if self._max_ttl is None or not isinstance(changes, Sequence) or (end := latest_end(changes)) is None:
+            return
+        try:
+            check_end(end, self._clock(), self._max_ttl)
+        except InvalidInput:
+            sent = "event_id" in envelope and self._get(session_id) is not None
+            if not sent or self.store.version_of(session_id, self._event_id(session_id, envelope)) is None:
+                raise
 
     def _get(self, session_id: str, version: int | None = None) -> Session | None:
         """The state of a session without its messages; None where there is none."""
@@ -95,13 +108,18 @@ class Recorder(OpenLedger):
         if "event_id" not in envelope:
             return None
         event_id = self._event_id(session_id, envelope)
-        version = self.store.version_of(session_id, event_id)
+        event = self._recorded(session_id, event_id, envelope)
+        if event is None or event.event_type != event_type:
+            return None
+        return Appended(session_id, event.version, event_id, replayed=True)
+
+    def _recorded(self, session_id: str, event_id: str, envelope: Envelope) -> RecordedEvent | None:
+        """The event that an earlier call under the caller's event_id recorded; None where this is the first."""
+        version = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
         if version is None:
             return None
         events = self.store.events(session_id, after=version - 1, limit=1)
-        if any((event.event_id, event.event_type) == (event_id, event_type) for event in events):
-            return Appended(session_id, version, event_id, replayed=True)
-        return None
+        return next((event for event in events if event.event_id == event_id), None)
 
     def _require(self, session_id: str, version: int | None = None) -> Session:
         session = self._get(session_id, version)
@@ -146,12 +164,14 @@ class Recorder(OpenLedger):
     ) -> Appended:
         """Append one event; ``as_recorded`` where its values stand in the ledger already, whatever a profile says."""
         self._check_envelope(envelope)
-        if not as_recorded:
-            self._check_ends(changes)
+        event_id = event_id or self._event_id(session_id, envelope, user_id)
+        if self._profiles and not as_recorded:
+            sent = self._recorded(session_id, event_id, envelope)
+            changes = self._fit(session_id, changes, None if sent is None else sent.version - 1)
         event = NewEvent(
             event_type,
-            self._fit(session_id, changes) if self._profiles and not as_recorded else changes,
-            event_id or self._event_id(session_id, envelope, user_id),
+            changes,
+            event_id,
             envelope.get("actor"),
             envelope.get("occurred_at"),
             user_id,
@@ -159,21 +179,24 @@ class Recorder(OpenLedger):
             begins,
             while_open,
         )
-        return self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
+        appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
+        if session_id in self._titled and any(it.removed and it.field in _TITLES for it in event.changes):
+            self._titled.discard(session_id)
+        return appended
 
-    def _fit(self, session_id: str, changes: Sequence[Change]) -> Sequence[Change]:
-        """The changes of an event, its attributes as the profile of the session's type has them."""
+    def _fit(self, session_id: str, changes: Sequence[Change], version: int | None = None) -> Sequence[Change]:
+        """The changes of an event, its attributes as the profile of the session's type, now or then, has them."""
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
             return changes
         named = [change.value for change in changes if (change.field, change.removed) == ("session_type", False)]
-        if not named and (session := self._get(session_id)) is not None:
+        if not named and version != 0 and (session := self._get(session_id, version)) is not None:
             named = [session.session_type]
-        profile = self._profiles.get(named[0]) if named else None
+        profile = self._profiles.get(named[0]) if named and isinstance(named[0], str) else None
         return changes if profile is None else [profile.fit(change) for change in changes]
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Attributes to look for, as the profile of the type has them."""
-        profile = self._profiles.get(session_type)
+        profile = None if session_type is None else self._profiles.get(check_text(session_type, "session_type"))
         return (
             attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)
         )
@@ -210,8 +233,7 @@ class Recorder(OpenLedger):
         raise AssertionError("unreachable")
 
 
-def remember(sessions: set[str], session_id: str) -> None:
-    """Add a session to those of which a ledger remembers something; where they are too many, begin anew."""
-    if len(sessions) >= _REMEMBERED:
-        sessions.clear()
-    sessions.add(session_id)
+def make_room(memory: set[str] | dict[Any, Any]) -> None:
+    """Where a ledger remembers something of too many sessions, begin anew."""
+    if len(memory) >= _REMEMBERED:
+        memory.clear()

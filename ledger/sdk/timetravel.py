@@ -41,7 +41,8 @@ class TimeTravel(Branches):
                 as well.
 
         Returns:
-            The last event; None where the session is as it was already, and nothing was written.
+            The last event; None where the session is as it was already, and nothing was written. Then nothing is known
+            of the ``event_id`` either: sent again later, the call takes back what has come since.
 
         Raises:
             SessionNotFound: There is no such session.

@@ -18,7 +18,7 @@ from ledger.model.integrity import Sealed, seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.session import Head
 from ledger.projection import Projection, span_of
-from ledger.stores.checks import check_expected, conflict
+from ledger.stores.checks import check_expected, check_owner, conflict
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -129,6 +129,8 @@ class Appender:
             version = self._look(session_id, known, event, expected)
             if version is not None:
                 self._check_same(session_id, event, version)
+                if known.head is not None:
+                    check_owner(session_id, known.head.user_id, event)
                 return Appended(session_id, version, event.event_id, replayed=True)
             head = known.head
             at, owner = (0, None) if head is None else (head.version, head.user_id)

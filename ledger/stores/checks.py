@@ -64,6 +64,12 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
     return named
 
 
+def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
+    """Raise IdempotencyConflict where an event that is recorded already was to begin somebody else's session."""
+    if event.user_id not in (None, owner):
+        raise conflict(session_id, event.event_id)
+
+
 def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]]:
     """Events by session, each once, in order.
 

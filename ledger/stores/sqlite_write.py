@@ -21,7 +21,7 @@ from ledger.stores import sqlite_kept as kept
 from ledger.stores import sqlite_read as read
 from ledger.stores import sqlite_words as index
 from ledger.stores.archived import NOBODY
-from ledger.stores.checks import Standing, by_session, check_expected, conflict, take_over
+from ledger.stores.checks import Standing, by_session, check_expected, check_owner, conflict, take_over
 from ledger.stores.sqlite_schema import ROW
 
 _INSERT_ROW = f"INSERT INTO session_events (seq, {', '.join(ROW)}) VALUES (?{', ?' * len(ROW)})"  # noqa: S608
@@ -97,6 +97,7 @@ def append(
     if head is not None and event.may_repeat:
         version = _recorded_version(connection, session_id, event)
         if version is not None:
+            check_owner(session_id, head[0], event)
             return Appended(session_id, version, event.event_id, replayed=True)
     version, owner = (0, None) if head is None else (head[2], head[0])
     user_id = check_expected(session_id, version, owner, event, expected_version)

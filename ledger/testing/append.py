@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from ledger import Change, InvalidInput, NewEvent, SessionNotFound, ValueTooLarge
+from ledger import Change, InvalidInput, LedgerError, NewEvent, SessionNotFound, ValueTooLarge
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, Refused, begin, events_of, refusals, state_of, values
 from ledger.testing.streams import START, SetClock, event, event_id, uuid7
@@ -138,3 +138,13 @@ class AppendContract(Harness):
         refusals(InvalidInput, bad, lambda it: store.events(it), "session_id")
         refusals(InvalidInput, bad, lambda it: store.messages(it, after=None, limit=5), "session_id")
         refusals(InvalidInput, bad, lambda it: store.version_of(it, event_id(1)), "session_id")
+
+    def test_an_event_that_begins_a_session_is_no_second_one_of_another_owner(
+        self, store: EventStore, refused: Refused
+    ) -> None:
+        first = event(1, Change("question", value="q"), user_id="ada")
+        store.append("s", first, expected_version=0)
+        assert store.append("s", first, expected_version=0).replayed
+        theirs = event(1, Change("question", value="q"), user_id="eve")
+        # A view of one user has an error of its own for sessions that others begin.
+        refused(LedgerError, lambda: store.append("s", theirs, expected_version=0))

@@ -112,10 +112,10 @@ def test_who_may_write_meets_the_checks_of_a_version(ada: SessionLedger, bob: Se
     for expected in (True, "2", -2):
         with pytest.raises(InvalidInput, match="expected_version"):
             bob.store.append(sid, event(1), expected_version=expected)
-    with pytest.raises(InvalidInput):
-        bob.store.append(sid, NewEvent("a.b", 5, event_id(1)))
-    made = bob.store.append(sid, NewEvent("a.b", (Change("title", value=it) for it in ("x",)), event_id(1)))
-    assert made.version == 3
+    for changes in (5, (Change("title", value=it) for it in ("x",))):
+        with pytest.raises(InvalidInput, match="sequence of Change"):
+            bob.store.append(sid, NewEvent("a.b", changes, event_id(1)))
+    assert bob.store.append(sid, NewEvent("a.b", [Change("title", value="x")], event_id(1))).version == 3
     assert bob.store.append(sid, event(1, Change("title", value="x"), event_type="a.b"), expected_version=77).replayed
 
 
@@ -364,3 +364,17 @@ def test_what_a_view_lists_is_what_it_can_get(
                 with suppress(PermissionDenied):
                     changed.add(view.update_summary(sid, f"by {user}").session_id)
             assert changed == {sid for sid, users in rights.items() if users.get(user) in ("own", "write")}
+
+
+def test_what_was_recorded_by_right_is_recorded_when_it_is_sent_again(
+    ada: SessionLedger, bob: SessionLedger, sid: str
+) -> None:
+    ada.grant_access(sid, "bob", "write")
+    sent = bob.complete_session(sid, event_id="k")
+    ada.delete_session(sid)
+    assert bob.complete_session(sid, event_id="k").event_id == sent.event_id
+    ada.restore_session(sid)
+    ada.grant_access(sid, "bob", "read")
+    assert bob.complete_session(sid, event_id="k").replayed
+    with pytest.raises(PermissionDenied):
+        bob.complete_session(sid, event_id="another")

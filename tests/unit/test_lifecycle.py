@@ -6,18 +6,22 @@ import sqlite3
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 import pytest
 
 from ledger import (
     Change,
     ConfigurationError,
+    IdempotencyConflict,
     InvalidInput,
     SessionEnded,
     SessionLedger,
     SessionManagerV2,
     SessionNotFound,
+    WrongExpectedVersion,
 )
+from ledger.model.ids import event_id_for, session_id_for, session_id_of_key
 from ledger.model.lifetime import status_at
 from ledger.testing import START, CountedIds, SetClock
 
@@ -393,3 +397,155 @@ def test_only_an_open_status_gives_way_to_the_end(word):
     assert status_at(word, now, now) == ("expired" if gives_way else word)
     assert status_at(word, now + HOUR, now) == word
     assert status_at(word, None, now) == word
+
+
+def test_an_id_that_somebody_else_has_guessed_is_nobodys_way_into_a_session(ledger):
+    eve, ada = ledger.for_user("eve"), ledger.for_user("ada")
+    for number in range(2):
+        eve.create_session(session_id=session_id_of_key("chat", "ada", number))
+    session = ledger.get_or_create_session("ada", "chat")
+    assert session.user_id == "ada"
+    assert eve.get_session(session.session_id) is None
+    assert ada.get_or_create_session(key="chat").session_id == session.session_id
+
+
+def test_a_session_of_somebody_else_is_not_taken_for_one_that_was_begun_before(ledger):
+    key = event_id_for("order 17", "ada")
+    ledger.for_user("eve").create_session(session_id=session_id_for("order 17", "ada"), question="q", event_id=key)
+    with pytest.raises(IdempotencyConflict):
+        ledger.create_session("ada", "q", event_id="order 17")
+    with pytest.raises(SessionNotFound):
+        ledger.for_user("ada").create_session(question="q", event_id="order 17")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"fields": {"expires_at": "2020-01-01T00:00:00Z"}},
+        {"fields": {"status": "archived"}},
+        {"ttl": timedelta(microseconds=1)},
+    ],
+)
+def test_a_session_that_begins_closed_is_begun_once_at_each_call(ledger, given):
+    for number in range(1, 4):
+        ledger.get_or_create_session("ada", "chat", **given)
+        assert len(ledger.list_sessions()) <= number
+
+
+def test_the_open_session_of_a_key_is_found_when_those_before_it_are_deleted_for_good(ledger, clock, tmp_path):
+    first = ledger.get_or_create_session("ada", "chat")
+    ledger.delete_session(first.session_id)
+    second = ledger.get_or_create_session("ada", "chat", ttl=None)
+    clock.now += 31 * DAY
+    ledger.add_message(second.session_id, "user", "still here")
+    fork = ledger.fork_session(second.session_id)
+    assert ledger.delete_old_sessions(30 * DAY) == 1
+    with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock) as other:
+        assert other.get_or_create_session("ada", "chat").session_id == second.session_id != fork
+
+
+def test_an_end_that_comes_while_a_session_is_deleted_does_not_bring_it_back(ledger, monkeypatch):
+    session_id = ledger.create_session("ada")
+    derive = ledger._derive
+
+    def deleted_first(*args, **named):
+        monkeypatch.setattr(ledger, "_derive", derive)
+        ledger.delete_session(session_id)
+        return derive(*args, **named)
+
+    monkeypatch.setattr(ledger, "_derive", deleted_first)
+    with pytest.raises(SessionEnded, match="deleted"):
+        ledger.expire_session(session_id)
+    assert ledger.get_session(session_id).recorded_status == "deleted"
+
+
+def test_a_session_without_an_end_is_given_none_by_extending_it(ledger):
+    session_id = ledger.create_session("ada", ttl=None)
+    with pytest.raises(InvalidInput, match="for good"):
+        ledger.extend_session(session_id)
+    ledger.extend_session(session_id, None)
+    assert ledger.get_session(session_id).expires_at is None
+
+
+def test_of_two_who_extend_a_session_at_once_neither_comes_too_late(ledger, clock, monkeypatch):
+    session_id = ledger.create_session("ada")
+    derive = ledger._derive
+
+    def another_first(*args, **named):
+        monkeypatch.setattr(ledger, "_derive", derive)
+        clock.now += HOUR
+        ledger.extend_session(session_id)
+        return derive(*args, **named)
+
+    monkeypatch.setattr(ledger, "_derive", another_first)
+    ledger.extend_session(session_id)
+    assert ledger.get_session(session_id).expires_at == START + HOUR + DAY
+
+
+def test_what_is_sent_again_is_not_measured_by_a_clock_that_is_behind(tmp_path, clock):
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", clock=clock, max_ttl_hours=24) as ledger:
+        session_id = ledger.create_session("ada", "q", event_id="k")
+        end = {"expires_at": START + DAY}
+        ledger.update_session(session_id, end, event_id="end")
+        clock.now -= HOUR
+        assert ledger.create_session("ada", "q", event_id="k") == session_id
+        assert ledger.update_session(session_id, end, event_id="end").replayed
+        with pytest.raises(InvalidInput, match="max_ttl_hours"):
+            ledger.update_session(session_id, end, event_id="another")
+
+
+def test_spans_beyond_all_times_are_refused_or_reach_nothing(tmp_path, clock):
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'l.db'}", clock=clock, max_ttl_hours=None) as ledger:
+        session_id = ledger.create_session("ada")
+        with pytest.raises(InvalidInput, match="ttl"):
+            ledger.create_session("ada", ttl=timedelta.max)
+        with pytest.raises(InvalidInput, match="ttl"):
+            ledger.extend_session(session_id, timedelta.max)
+        assert ledger.expire_old_sessions(timedelta.max) == 0
+
+
+def test_a_session_fails_with_an_error_that_cannot_say_what_it_is(ledger):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    session_id = ledger.create_session("ada")
+    ledger.fail_session(session_id, Mute())
+    assert ledger.get_session(session_id).error["type"] == "Mute"
+
+
+def test_a_session_begins_once_whatever_version_is_expected(ledger):
+    session_id = ledger.create_session("ada", "q")
+    for expected in (-1, 1):
+        with pytest.raises(WrongExpectedVersion):
+            ledger.create_session("ada", "again", session_id=session_id, expected_version=expected)
+    assert ledger.get_session(session_id).question == "q"
+
+
+def test_a_key_is_the_same_whatever_kind_of_text_it_is(ledger):
+    class Key(str, Enum):  # noqa: UP042 - whose text in a text is not its value
+        CHAT = "chat"
+
+    first = ledger.get_or_create_session("ada", Key.CHAT)
+    assert ledger.get_or_create_session("ada", "chat").session_id == first.session_id
+    sent = ledger.add_message(first.session_id, "user", "hi", event_id=Key.CHAT)
+    assert ledger.add_message(first.session_id, "user", "hi", event_id="chat").event_id == sent.event_id
+
+
+def test_any_number_of_threads_change_one_session(ledger):
+    session_id = ledger.create_session("ada")
+    failed = []
+
+    def work(number):
+        try:
+            ledger.update_session(session_id, {"context": {f"k{number}": number}})
+        except Exception as error:  # noqa: BLE001 - shown below
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(120)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(ledger.get_session(session_id).context) == 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger import InvalidInput, SessionLedger, SessionNotFound
+from ledger import IdempotencyConflict, InvalidInput, SessionLedger, SessionNotFound
 from ledger.testing import CountedIds, SetClock
 
 
@@ -81,3 +81,36 @@ def test_a_message_that_is_taken_out_stays_in_the_history(ledger, sid):
             ledger.remove_message(sid, unknown)
     with pytest.raises(SessionNotFound):
         ledger.remove_message("nobody", "m0")
+
+
+def test_a_title_that_was_taken_back_is_given_again_and_each_message_is_recorded_once(ledger, sid):
+    ledger.add_message(sid, "user", "first")
+    ledger.rewind(sid, 1)
+    sent = ledger.add_message(sid, "user", "second")
+    assert ledger.get_session(sid).title == "second"
+    assert ledger.add_message(sid, "user", "second", event_id=sent.event_id).replayed
+    ledger.update_session(sid, {"title": None})
+    assert ledger.add_message(sid, "user", "second", event_id=sent.event_id).replayed
+
+
+def test_a_message_without_its_title_is_recorded_once_too(tmp_path, ledger, sid):
+    ledger.add_message(sid, "user", "first")
+    with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=SetClock()) as other:
+        other.update_session(sid, {"title": None})
+    sent = ledger.add_message(sid, "user", "second")
+    assert ledger.add_message(sid, "user", "second", event_id=sent.event_id).replayed
+
+
+def test_a_key_that_took_one_message_out_takes_out_no_other(ledger, sid):
+    for message_id in ("m1", "m2"):
+        ledger.add_message(sid, "assistant", "hi", message_id=message_id)
+    ledger.remove_message(sid, "m1", event_id="k")
+    assert ledger.remove_message(sid, "m1", event_id="k").replayed
+    with pytest.raises(IdempotencyConflict):
+        ledger.remove_message(sid, "m2", event_id="k")
+    assert [message.message_id for message in ledger.get_messages(sid)] == ["m2"]
+
+
+def test_an_id_that_is_no_text_is_refused(ledger):
+    with pytest.raises(InvalidInput, match="session_id"):
+        ledger.add_message(["x"], "user", "hi")

@@ -818,3 +818,49 @@ def test_a_users_view_forks_what_is_shared_for_the_user(ledger, sid):
     assert ledger.history(sid)[-1].actor == "bob"
     with pytest.raises(SessionNotFound):
         ledger.for_user("eve").fork_session(sid)
+
+
+def test_a_fork_that_is_asked_for_again_is_there_also_when_its_source_is_deleted(ledger, sid):
+    fork = ledger.fork_session(sid, event_id="k")
+    made = ledger.create_from_template(sid, "ada", event_id="t")
+    ledger.delete_session(sid)
+    assert ledger.fork_session(sid, event_id="k") == fork
+    assert ledger.create_from_template(sid, "ada", event_id="t") == made
+
+
+def test_a_fork_that_another_call_notes_meanwhile_is_that_one(ledger, sid, monkeypatch):
+    noted, made = ledger._noted, []
+
+    def another_first(*args):
+        found = noted(*args)
+        monkeypatch.setattr(ledger, "_noted", noted)
+        made.append(ledger.fork_session(sid, event_id="k"))
+        return found
+
+    monkeypatch.setattr(ledger, "_noted", another_first)
+    assert ledger.fork_session(sid, event_id="k") == made[0]
+    assert list(ledger.get_session(sid).children) == made
+
+
+def test_a_fork_into_an_id_that_somebody_else_has_leaves_no_child(ledger):
+    ledger.for_user("eve").create_session(session_id="taken")
+    ada = ledger.for_user("ada")
+    sid = ada.create_session()
+    with pytest.raises(SessionNotFound):
+        ada.fork_session(sid, new_session_id="taken")
+    assert not ada.get_session(sid).children
+    assert ada.get_session("taken") is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [Change("question", "", "x")],
+        [Change("child", "c", removed=True)],
+        [Change("child", "c", {"version": 1, "kind": "fork"}), Change("title", "", "x")],
+    ],
+)
+def test_an_event_that_is_no_fork_and_calls_itself_one_is_a_conflict(ledger, sid, changes):
+    ledger.append(sid, "session.forked", changes, event_id="k")
+    with pytest.raises(IdempotencyConflict):
+        ledger.fork_session(sid, event_id="k")
