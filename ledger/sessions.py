@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -180,6 +180,8 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
                 was written.
             OutcomeUnknown: Append again with the error's ``event_id``.
         """
+        if isinstance(changes, Iterable):  # looked at here and in the store
+            changes = tuple(changes)
         self._check_end(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 

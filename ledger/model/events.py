@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
@@ -217,8 +217,8 @@ def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = 
         )
 
 
-def _prepare_changes(changes: Sequence[Change]) -> tuple[PreparedChange, ...]:
-    if not isinstance(changes, Sequence):
+def _prepare_changes(changes: Iterable[Change]) -> tuple[PreparedChange, ...]:
+    if not isinstance(changes, Iterable):
         raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
     prepared: dict[tuple[str, str], PreparedChange] = {}
     for change in changes:

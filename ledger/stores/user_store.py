@@ -277,6 +277,8 @@ class UserStore:
         self, session_id: str, event: NewEvent, expected_version: int, found: tuple[Head, State]
     ) -> Appended:
         """Append to a session of somebody else exactly on the state in which the right to do so was seen."""
+        if isinstance(event.changes, Iterable):  # looked at here and in the store
+            event = replace(event, changes=tuple(event.changes))
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)

@@ -117,6 +117,7 @@ def test_no_way_of_setting_the_end_passes_the_bound(ledger, late):
     for attempt in (
         lambda: ledger.update_session(session_id, {"expires_at": late}),
         lambda: ledger.append(session_id, "session.extended", [Change("expires_at", "", late)]),
+        lambda: ledger.append(session_id, "session.extended", (Change("expires_at", "", it) for it in [late])),
         lambda: ledger.create_session("ada", session_id="mine", fields={"expires_at": late}),
         lambda: ledger.create_from_template(session_id, "ada", fields={"expires_at": late}),
     ):
