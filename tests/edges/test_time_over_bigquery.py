@@ -67,3 +67,14 @@ def test_a_session_in_bigquery_is_forked_rewound_and_replayed(ledger: SessionLed
     assert (made.strategy, made.question, made.user_id) == ("s", "again?", "bob")
     with pytest.raises(CapabilityMissing, match="history"):
         ledger.subscribe()
+
+
+@pytest.mark.emulator
+def test_a_session_in_bigquery_is_found_under_its_key_by_every_ledger(ledger: SessionLedger) -> None:
+    first = ledger.get_or_create_session("ada", "chat", question="q")
+    ledger.create_session("ada")
+    with SessionLedger.open(ledger.url) as other:
+        assert other.get_or_create_session("ada", "chat").session_id == first.session_id
+        assert other.get_or_create_session("ben", "chat").session_id != first.session_id
+    ledger.expire_session(first.session_id)
+    assert ledger.get_or_create_session("ada", "chat").session_id != first.session_id
