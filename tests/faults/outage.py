@@ -29,6 +29,9 @@ from ledger.clock import new_id, utc_now
 
 #: Threads of the process that append.
 THREADS = 2
+#: Of a session before the outage. An update reads the state that it changes: were it a few sessions that grow all the
+#: while, the second half would be slower than the first without any outage.
+EVENTS = 12
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def run(
         first = serving.enter_context(proxy(emulator.rest, emulator.grpc, trouble))
         addresses = {"BIGQUERY_EMULATOR_HOST": first.rest, "BIGQUERY_EMULATOR_GRPC_HOST": first.grpc}
         worker = running.enter_context(Workers(folder, addresses, spare=1)).take()
-        sessions = [f"session {number}" for number in range(4)] + [new_id(utc_now()) for _ in range(4)]
+        half = max(4, events // EVENTS // 2)
+        sessions = [f"session {number}" for number in range(half)] + [new_id(utc_now()) for _ in range(half)]
         told.shipping = True
         worker.obey(
             "appender",
