@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from ledger import CorruptEvent, SessionLedger, SessionNotFound, StoreRejected, StoreUnavailable
+from ledger import (
+    CorruptEvent,
+    SessionEnded,
+    SessionLedger,
+    SessionNotFound,
+    StoreRejected,
+    StoreUnavailable,
+    WrongExpectedVersion,
+)
 from ledger.model.integrity import verify
 from ledger.relay import archiving
 from ledger.relay.reconcile import Reconciliation, reconcile
@@ -271,6 +279,62 @@ class ArchiveSuite:
             ledger.add_message(made, "user", "x")
         assert rows_here(ledger) == 0
 
+    def test_an_archived_session_that_the_warehouse_lost_is_told_whoever_asks(self, world):
+        ledger = world.open()
+        made = world.archived(ledger)
+        self.delete_rows(world)
+        for ask in (
+            lambda: ledger.get_session(made),
+            lambda: ledger.get_session(made, version=1),
+            lambda: ledger.get_session(made, at=START),
+            lambda: ledger.get_messages(made),
+            lambda: ledger.history(made),
+            lambda: ledger.store.version_of(made, "nothing"),
+            lambda: ledger.hydrate_session(made),
+            lambda: ledger.add_message(made, "user", "x"),
+            lambda: ledger.for_user("ada").get_session(made),
+        ):
+            with pytest.raises(StoreRejected, match=f"{made} is archived, and {world.place.partition(':')[0]}:.* none"):
+                ask()
+        assert ledger.for_user("ben").get_session(made) is None
+        assert [each.status for each in ledger.list_sessions()] == ["archived"]
+        assert ledger.get_session("nobody") is None
+
+    def test_an_archived_session_that_is_there_has_no_messages_without_being_lost(self, world):
+        ledger = world.open()
+        made = ledger.create_session("ada")
+        world.archive(ledger, made)
+        assert [*ledger.get_messages(made), *ledger.history(made, after=2)] == []
+        assert ledger.get_session(made, at=START - DAY) is None
+
+    @pytest.mark.parametrize("end", ["comes", "came"])
+    def test_an_append_past_the_end_of_an_archived_session_writes_nothing(self, world, end):
+        ledger = world.open()
+        made = ledger.create_session("ada", ttl=timedelta(hours=1))
+        if end == "came":
+            ledger.expire_session(made)
+        world.archive(ledger, made)
+        world.clock.now = START + DAY
+        version = ledger.get_session(made).version
+        with pytest.raises(
+            SessionEnded, match=r"nothing was written\. hydrate_session\(\), then restore_session"
+        ) as ended:
+            ledger.add_message(made, "user", "too late")
+        assert ended.value.status == "archived"
+        assert (ledger.get_session(made).status, ledger.get_session(made).version) == ("archived", version)
+        ledger.hydrate_session(made)
+        ledger.restore_session(made)
+        assert ledger.add_message(made, "user", "now").version == version + 3
+
+    def test_an_append_at_a_version_that_went_on_elsewhere_leaves_the_session_archived(self, world):
+        first, second = world.open("first"), world.open("second")
+        world.archived(first)
+        second.hydrate_session(OWN)
+        world.archive(second, OWN)
+        with pytest.raises(WrongExpectedVersion) as wrong:
+            first.add_message(OWN, "user", "x", expected_version=3)
+        assert (wrong.value.actual, first.get_session(OWN).status) == (5, "archived")
+
     def test_what_is_deleted_for_good_is_nowhere_and_its_id_can_be_used_again(self, world):
         ledger = world.open()
         kept = ledger.create_session("ada", session_id="kept")
@@ -310,6 +374,34 @@ class ArchiveSuite:
         assert ledger.maintain(retention=DAY).waiting == 0
         assert ledger.get_session(made) is None
         world.check(ledger)
+
+    @pytest.mark.parametrize("session_id", [OWN, None])
+    def test_what_a_process_without_the_warehouse_deleted_for_good_is_read_no_more(self, world, session_id):
+        made = world.archived(world.open(), session_id)
+        world.clock.now = START + 10 * DAY
+        assert world.open(behind=False).delete_old_sessions(DAY) == 1
+        ledger = world.open()
+        assert ledger.get_session(made, messages=True) is None
+        assert ledger.get_session(made, version=1) is None
+        assert ledger.get_session(made, at=START + DAY) is None
+        assert list(ledger.store.messages(made, after=None, limit=9)) == []
+        assert list(ledger.store.events(made)) == []
+        assert ledger.store.version_of(made, "m1") is None
+        with pytest.raises(SessionNotFound):
+            ledger.get_messages(made)
+        assert ledger.store.delete_there() == 1
+        assert ledger.get_session(made) is None
+
+    def test_a_session_that_another_ledger_went_on_with_is_read_before_and_after_it_is_deleted_here(self, world):
+        first, second = world.open("first"), world.open("second")
+        world.archived(first)
+        second.hydrate_session(OWN)
+        second.warehouse.sync()
+        world.clock.now = START + 10 * DAY
+        assert world.open("first", behind=False).delete_old_sessions(DAY) == 1
+        assert first.get_session(OWN).version == 4
+        assert first.store.delete_there() == 0
+        assert first.get_session(OWN).version == 4
 
     def test_a_session_that_went_on_in_another_ledger_is_not_deleted_there(self, world):
         first, second = world.open("first"), world.open("second")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.numbers import NumberRange
 from ledger.cli.shapes import print_json
-from ledger.cli.text import safe, shown
+from ledger.cli.text import one_line, safe, shown
 from ledger.errors import SessionNotFound
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def query(as_json: bool, url: str | None, text: str, session_id: str) -> None:
         print_json({"message_id": message_id, **_chat_object(chat, messages)})
         return
     if chat.context:
-        click.echo(f"context: {safe(shown(chat.context))}")
+        click.echo(f"context: {_within(chat.context)}")
     _echo(messages)
 
 
@@ -100,7 +101,7 @@ def chat_history(as_json: bool, url: str | None, session_id: str, last: int | No
 )
 @click.option(
     "--max-age-hours",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     default=24,
     show_default=True,
     help="Expire chats to which nothing has happened for this long.",
@@ -147,4 +148,9 @@ def _chat_object(chat: ChatSession, messages: list[Message]) -> dict[str, Any]:
 
 def _echo(messages: list[Message]) -> None:
     for message in messages:
-        click.echo(f"[{safe(message.role)}] {safe(shown(message.content))}")
+        click.echo(f"[{one_line(message.role)}] {_within(message.content)}")
+
+
+def _within(value: Any) -> str:
+    """A value whose further lines are indented: what somebody said cannot pass for what another one did."""
+    return safe(shown(value)).replace("\n", "\n  ")

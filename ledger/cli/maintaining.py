@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.numbers import NumberRange
 from ledger.cli.relaying import with_warehouse
 from ledger.cli.shapes import print_appended, print_json
 from ledger.cli.text import safe
@@ -67,12 +68,12 @@ def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 )
 @click.option(
     "--max-age-hours",
-    type=click.FloatRange(0, _HOURS),
+    type=NumberRange(0, _HOURS),
     help="Also end sessions to which nothing has happened for so long.",
 )
 @click.option(
     "--retention-days",
-    type=click.FloatRange(0, _DAYS),
+    type=NumberRange(0, _DAYS),
     help="Delete for good, here and in the warehouse, expired, archived and deleted sessions that ended so long ago.",
 )
 @with_warehouse

@@ -20,6 +20,13 @@ _ONLY = {
     "table": ("--table", "analysis-sessions"),
     "metrics_table": ("--metrics-table", "analysis-sessions"),
 }
+#: The tables of each kind of store; that of sessions may have another name.
+_TABLES = {
+    "session-states": ("session_states",),
+    "chat-store": ("chat_sessions", "chat_messages"),
+    "conversations": ("conversation_sessions", "conversation_messages"),
+    "analysis-sessions": ("sessions",),
+}
 
 
 @command(
@@ -48,9 +55,19 @@ def import_store(as_json: bool, url: str | None, kind: str, source: str | None, 
             raise click.UsageError(f"{option} is for {only}.", context)
     if source is None and kind != "session-states":
         raise click.UsageError("Name the database, here or by LEDGER_IMPORT_FROM.", context)
+    _check_source(kind, source, given)
     with opened(url, create=True) as ledger:
         done = _imported(kind, source, ledger, given)
     print_imported(done, as_json)
+
+
+def _check_source(kind: str, source: str | None, given: dict[str, Any]) -> None:
+    """Raise what the import would where the store cannot be read: a ledger that is new is not made then."""
+    from ledger.compat.importing_sources import open_source
+
+    with open_source(source) as older:
+        for table in _TABLES[kind] if "table" not in given else (given["table"],):
+            older.table(table)
 
 
 def _imported(kind: str, source: str | None, ledger: SessionLedger, given: dict[str, Any]) -> Imported:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened, together
+from ledger.cli.numbers import NumberRange
 from ledger.cli.progress import progress
 from ledger.cli.shapes import print_json
 from ledger.cli.text import one_line, safe
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: What the codes of ``sync``, ``relay`` and ``status`` say beside success and errors: an event was refused.
 REFUSED = 1
-
-
-class _Seconds(click.FloatRange):
-    """Seconds within a range, in which ``nan`` is not."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found: float = super().convert(value, param, ctx)
-        if found != found:
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return found
 
 
 with_warehouse = together(
@@ -103,11 +94,11 @@ def sync(as_json: bool, url: str | None, warehouse: str | None) -> None:
 @click.argument("event_id", required=False)
 @with_warehouse
 @click.option(
-    "--age", type=_Seconds(0.01, 3600), default=1.0, show_default=True, help="Seconds that a row waits for others."
+    "--age", type=NumberRange(0.01, 3600), default=1.0, show_default=True, help="Seconds that a row waits for others."
 )
 @click.option(
     "--drain",
-    type=_Seconds(0, 3600),
+    type=NumberRange(0, 3600),
     default=30.0,
     show_default=True,
     help="Seconds to go on shipping after SIGTERM.",

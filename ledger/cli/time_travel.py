@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.numbers import NumberRange
 from ledger.cli.shapes import difference_object, event_object, json_text, print_appended, print_json, session_object
 from ledger.cli.text import one_line, plain, safe
 from ledger.cli.writing import envelope_of, with_envelope, with_ttl
@@ -61,7 +62,7 @@ def fork(
         if template:
             made = ledger.create_from_template(
                 session_id,
-                user or _owner(ledger.get_session(session_id)),
+                _owner(ledger.get_session(session_id)) if user is None else user,
                 question,
                 at_version=version,
                 new_session_id=new_session_id,
@@ -198,7 +199,7 @@ def compare(
 @click.option("--session", "session_id", help="Of this session.")
 @click.option("--user", "user_id", help="Of this user's sessions.")
 @click.option("--type", "event_types", multiple=True, metavar="PREFIX", help="Types that begin so; may be repeated.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="With --follow: end when so many seconds bring nothing.")
+@click.option("--timeout", type=NumberRange(min=0), help="With --follow: end when so many seconds bring nothing.")
 def tail(
     as_json: bool,
     url: str | None,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, default_user, opened, together
+from ledger.cli.numbers import NumberRange
 from ledger.cli.shapes import print_appended, print_json
 from ledger.cli.text import safe
 from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
@@ -241,7 +242,7 @@ def _keyed(field: str) -> bool:
 @click.option("--id", "message_id", help="Your own message id; a message that has it is replaced.")
 @click.option("--tool", "tools_used", multiple=True, metavar="NAME", help="A tool that was used; may be repeated.")
 @click.option("--tokens", "token_count", type=click.IntRange(min=0), help="Tokens of the message.")
-@click.option("--ms", "processing_time_ms", type=click.FloatRange(min=0), help="Milliseconds it took.")
+@click.option("--ms", "processing_time_ms", type=NumberRange(min=0), help="Milliseconds it took.")
 @click.option("--metadata", metavar="JSON", help="An object that belongs to the message.")
 @with_envelope
 def message(

@@ -7,17 +7,38 @@ the warehouse was restored, replaced or emptied since.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from itertools import groupby
 
+from ledger.errors import SessionEnded, StoreRejected, WrongExpectedVersion
+from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent
+from ledger.model.fold import State
 from ledger.model.instants import to_micros
+from ledger.model.lifetime import check_open
+from ledger.model.values import canonical
 from ledger.projection import Projection, span_of
 from ledger.relay.sides import SESSIONS_AT_ONCE, parts, rows_of
 from ledger.relay.traces import SessionKey
+from ledger.stores.archived import Archived, status_change
+from ledger.stores.base import EventStore
 from ledger.stores.sqlite import SqliteStore
 from ledger.stores.sqlite_archive import Droppable, PendingDeletion
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
+
+
+class Lost(Archived):
+    """A session is archived, and the warehouse that was asked has nothing of it."""
+
+    def __init__(self, archived: Archived, warehouse: str) -> None:
+        StoreRejected.__init__(
+            self,
+            f"Session {archived.head.session_id} is archived, and {warehouse}, where its rows are to be, has none of "
+            "them; nothing was written. Open the ledger with the warehouse that it was shipped to, or restore that.",
+        )
+        self.head = archived.head
+        self.state = archived.state
 
 
 def drop_archived(
@@ -58,6 +79,36 @@ def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: 
     return store.take_back(events, name)
 
 
+def open_again(
+    store: EventStore, session_id: str, event: NewEvent, expected_version: int, now: datetime
+) -> Appended | None:
+    """Record that an archived session whose rows are in the store is open again, so that an append can follow.
+
+    Args:
+        event: ``session.hydrated``, without its changes.
+        expected_version: By that append.
+
+    Returns:
+        None where nothing was recorded: somebody else did, or the append will be refused as it expects other versions.
+
+    Raises:
+        SessionEnded: It would be over as soon as it is open; nothing was written.
+    """
+    found = store.state(session_id)
+    status = None if found is None else found[1].get(("status", ""))
+    if found is None or status is None or status.value != "archived":
+        return None
+    head, state = found
+    if expected_version not in (ANY_VERSION, head.version):
+        return None
+    changes = status_change(store, session_id, state)
+    _check_opens(session_id, changes, state, now)
+    try:
+        return store.append(session_id, replace(event, changes=changes), expected_version=head.version)
+    except WrongExpectedVersion:
+        return None
+
+
 def delete_there(store: SqliteStore, warehouse: Warehouse, name: str) -> int:
     """Delete in a warehouse what was deleted for good in a store; one may do it again at any time.
 
@@ -82,6 +133,35 @@ def delete_there(store: SqliteStore, warehouse: Warehouse, name: str) -> int:
             store.deleted(asked, name)
             deleted += len(ours)
     return deleted
+
+
+def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
+    """Whether what a warehouse has under the id of a session is the one that was deleted for good in its store.
+
+    It is not where another store took that over and went on with it, or began one of its own.
+    """
+    created_at = Projection(warehouse).creation_of(session.key.session_id)
+    return created_at == session.key.created_at and bool(_not_gone_on(warehouse, [session]))
+
+
+def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: datetime) -> None:
+    """Raise SessionEnded where a session is over that has again the status which it had before it was archived."""
+    (status,) = changes
+    ends = state.get(("expires_at", ""))
+    try:
+        check_open(
+            session_id,
+            None if status.removed else canonical(status.value),
+            None if ends is None else ends.text,
+            now,
+        )
+    except SessionEnded as ended:
+        raise SessionEnded(
+            f"Session {session_id} is archived, and would be {ended.status} once it is open again; nothing was "
+            "written. hydrate_session(), then restore_session() open it.",
+            session_id=session_id,
+            status="archived",
+        ) from ended
 
 
 def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:

@@ -167,6 +167,16 @@ class SqliteArchive:
             rows = connection.execute(sql.format(given[0]), given[1]).fetchall()
         return [PendingDeletion(SessionKey(row[0], from_micros(row[1])), row[2]) for row in rows]
 
+    def pending_deletion(self, session_id: str) -> PendingDeletion | None:
+        """The session of this id that was deleted here, where a warehouse is still to delete it.
+
+        There is one at most: until then its id cannot be used again.
+        """
+        sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
+        with self._reader() as connection:
+            row = connection.execute(sql, (session_id,)).fetchone()
+        return None if row is None else PendingDeletion(SessionKey(row[0], from_micros(row[1])), row[2])
+
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
         """Remember that sessions are in a warehouse no more."""
         keys = [(each.key.session_id, to_micros(each.key.created_at), warehouse) for each in sessions]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
@@ -19,7 +19,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.projection import Projection
 from ledger.stores import forking
-from ledger.stores.archived import Archived, status_change
+from ledger.stores.archived import Archived
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, SearchQuery, SessionQuery
 from ledger.stores.warehouse_reads import WarehouseReads
 from ledger.warehouse.base import Warehouse
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ledger.stores.sqlite_archive import PendingDeletion
     from ledger.stores.sqlite_outbox import SqliteOutbox
 
+T = TypeVar("T")
 #: Warehouses that were open when the process forked: a child never touches its parent's.
 _ABANDONED: list[Warehouse | None] = []
 
@@ -36,10 +37,10 @@ _ABANDONED: list[Warehouse | None] = []
 class TwoTierStore:
     """The embedded store, whose reads of a session that it does not hold go on to a warehouse.
 
-    All else is the embedded store's alone: lists and searches show what it holds, and an append never waits for the
-    network, so it does not find out either whether an id is taken in the warehouse; but an append to a session that is
-    archived brings it back first. A session that is read from the warehouse is as old as the rows that have arrived
-    there.
+    A session that was deleted for good here is read no more, also while the warehouse still has it. All else is the
+    embedded store's alone: lists and searches show what it holds, and an append never waits for the network, so it does
+    not find out either whether an id is taken in the warehouse; but an append to a session that is archived brings it
+    back first. A session that is read from the warehouse is as old as the rows that have arrived there.
 
     Args:
         local: The embedded store, which is closed with this one.
@@ -97,11 +98,13 @@ class TwoTierStore:
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
         """Record one event in the embedded store; see ``EventStore.append``.
 
-        A session that is archived is brought back first; one for which only open sessions take the event is open again
-        (``session.hydrated``), also where the event is refused then. ``expected_version`` is of before.
+        A session that is archived is brought back first, and where only open sessions take the event it is opened again
+        (``session.hydrated``), unless the event would be refused then. ``expected_version`` is of before.
 
         Raises:
             StoreUnavailable: It is archived, and the warehouse cannot be reached; nothing was written.
+            StoreRejected, CorruptEvent: It is archived, and the warehouse has it not as it was; nothing was written.
+            SessionEnded: It is archived, and would have ended if it were open; nothing was written.
             SessionNotFound: The session is not in the embedded store, and the event does not begin it: also where it is
                 in the warehouse, and at the version that was expected.
         """
@@ -131,7 +134,11 @@ class TwoTierStore:
             found = None
         if found is not None or self._holds(session_id):
             return found
-        return self._reads().state(session_id, version=version, at=at, with_messages=with_messages)
+        return self._read_behind(
+            session_id,
+            lambda reads: reads.state(session_id, version=version, at=at, with_messages=with_messages),
+            missing=None,
+        )
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Messages in order; see ``EventStore.messages``."""
@@ -141,7 +148,11 @@ class TwoTierStore:
             page = Page([])
         if page or self._holds(session_id):
             return page
-        return self._reads().messages(session_id, after=after, limit=limit, newest=newest)
+        return self._read_behind(
+            session_id,
+            lambda reads: reads.messages(session_id, after=after, limit=limit, newest=newest),
+            missing=page,
+        )
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Events in order; see ``EventStore.events``."""
@@ -151,14 +162,18 @@ class TwoTierStore:
             page = Page([])
         if page or self._holds(session_id):
             return page
-        return self._reads().events(session_id, after=after, limit=limit, upcast=upcast)
+        return self._read_behind(
+            session_id,
+            lambda reads: reads.events(session_id, after=after, limit=limit, upcast=upcast),
+            missing=page,
+        )
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
         """The version of a recorded event; see ``EventStore.version_of``."""
         version = self._local.version_of(session_id, event_id)
         if version is not None or self._holds(session_id):
             return version
-        return self._reads().version_of(session_id, event_id)
+        return self._read_behind(session_id, lambda reads: reads.version_of(session_id, event_id), missing=None)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """The embedded store's sessions, newest first; see ``EventStore.sessions``."""
@@ -219,7 +234,10 @@ class TwoTierStore:
 
         if self._holds(session_id):
             return 0
-        return bring_back(self._file, self._opened(), self._called(), session_id)
+        brought = bring_back(self._file, self._opened(), self._called(), session_id)
+        if not brought:
+            self._check_not_lost(session_id)
+        return brought
 
     def forget(self, session_id: str, version: int) -> bool:
         """Delete a session for good here, and remember to in the warehouses; see ``SqliteArchive.forget``."""
@@ -274,28 +292,26 @@ class TwoTierStore:
         except Archived:
             return False
 
+    def _archived(self, session_id: str) -> Archived | None:
+        """What says that a session is archived, and its rows are not in the embedded store; None where it is not so."""
+        try:
+            self._local.state(session_id)
+        except Archived as archived:
+            return archived
+        return None
+
     def _append_archived(self, session_id: str, event: NewEvent, expected_version: int) -> Appended:
         """Append to a session that is archived: first it is brought back, and opened again where it must be open."""
+        from ledger.relay.archiving import open_again
+
         self.bring_back(session_id)
         if event.while_open:
-            opened = self._hydrate(session_id, event.actor)
+            now = self._clock()
+            hydrated = NewEvent("session.hydrated", (), self._ids(now), event.actor, may_repeat=False)
+            opened = open_again(self._local, session_id, hydrated, expected_version, now)
             if opened is not None and expected_version == opened.version - 1:
                 expected_version = opened.version
         return self._local.append(session_id, event, expected_version=expected_version)
-
-    def _hydrate(self, session_id: str, actor: str | None) -> Appended | None:
-        """Record that an archived session whose rows are here is open again; None where somebody else did."""
-        found = self._local.state(session_id)
-        status = None if found is None else found[1].get(("status", ""))
-        if found is None or status is None or status.value != "archived":
-            return None
-        head, state = found
-        change = status_change(self._local, session_id, state)
-        event = NewEvent("session.hydrated", change, self._ids(self._clock()), actor, may_repeat=False)
-        try:
-            return self._local.append(session_id, event, expected_version=head.version)
-        except WrongExpectedVersion:
-            return None
 
     def _called(self) -> str:
         """What the warehouse is called in the embedded store."""
@@ -305,8 +321,30 @@ class TwoTierStore:
 
         return sink_of(self._opened()).url
 
-    def _reads(self) -> WarehouseReads:
-        return WarehouseReads(Projection(self._opened(), self._upcast))
+    def _read_behind(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
+        """What the warehouse answers about a session, or ``missing`` where it was deleted for good here.
+
+        Raises:
+            Lost: The session is archived, and the warehouse has nothing of it.
+        """
+        from ledger.relay.archiving import is_to_be_deleted
+
+        pending = self._file.pending_deletion(session_id)
+        if pending is not None and is_to_be_deleted(self._opened(), pending):
+            return missing
+        reads = WarehouseReads(Projection(self._opened(), self._upcast))
+        found = read(reads)
+        if not found and self._archived(session_id) is not None and reads.state(session_id) is None:
+            self._check_not_lost(session_id)
+        return found
+
+    def _check_not_lost(self, session_id: str) -> None:
+        """Raise Lost where a session is archived: the warehouse was asked, and has nothing of it."""
+        from ledger.relay.archiving import Lost
+
+        archived = self._archived(session_id)  # it may be gone, or here again, since the warehouse was asked
+        if archived is not None:
+            raise Lost(archived, self._called())
 
     def _opened(self) -> Warehouse:
         """The warehouse, opened by whoever asks first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger.clock import Clock, NewId
 from ledger.errors import ConfigurationError
 from ledger.stores.base import EventStore
+from ledger.warehouse.urls import of_postgres, without_secrets
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
@@ -34,8 +35,9 @@ def parse_url(url: str) -> SqliteFile | Dataset:
     path, _, options = rest.partition("?")
     if scheme != "sqlite" or not separator or not path.startswith("/") or path == "/":
         raise ConfigurationError(
-            f"The ledger's URL is {url!r}; it must look like sqlite:///ledger.db (a path from here), "
+            f"The ledger's URL is {without_secrets(url)!r}; it must look like sqlite:///ledger.db (a path from here), "
             "sqlite:////var/lib/ledger.db (a path from the root) or bigquery://PROJECT/DATASET."
+            + of_postgres(url, "ledger")
         )
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)
     synchronous = settings.pop("synchronous", "FULL").upper()

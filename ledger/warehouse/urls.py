@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,11 @@ from ledger.warehouse.base import Warehouse
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
+
+#: Where other programs' URLs hold secrets: in an option of such a name, and before the last @, for a password may hold
+#: another one, and slashes.
+_SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
+_USER = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
 
 
 def parse_warehouse_url(url: str) -> Path | Dataset:
@@ -22,7 +28,7 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
         ConfigurationError: No warehouse is behind such a URL.
     """
     if any("\ud800" <= character <= "\udfff" for character in url):
-        raise ConfigurationError(f"The warehouse's URL is {url!r}, which is no UTF-8 text.")
+        raise ConfigurationError(f"The warehouse's URL is {without_secrets(url)!r}, which is no UTF-8 text.")
     scheme, separator, rest = url.partition("://")
     if scheme == "bigquery" and separator:
         from ledger.warehouse.bigquery.settings import parse
@@ -30,10 +36,23 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
         return parse(rest)
     if scheme != "duckdb" or not rest.startswith("/") or rest == "/" or "?" in rest or "\0" in rest:
         raise ConfigurationError(
-            f"The warehouse's URL is {url!r}; it must look like bigquery://PROJECT/DATASET, duckdb:///ledger.duckdb (a "
-            "path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
+            f"The warehouse's URL is {without_secrets(url)!r}; it must look like bigquery://PROJECT/DATASET, "
+            "duckdb:///ledger.duckdb (a path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
+            + of_postgres(url, "warehouse")
         )
     return Path(rest[1:]).absolute()
+
+
+def without_secrets(url: str) -> str:
+    """A URL that was refused, as an error may show it."""
+    return _USER.sub(lambda match: f"{match[1] or ''}***@", _SECRET_OPTION.sub(r"\1***", url))
+
+
+def of_postgres(url: str, wanted: str) -> str:
+    """What is to be said besides to those who come from a store in Postgres; nothing where the URL is of no such."""
+    if not url.lower().startswith("postgres"):
+        return ""
+    return f" A {wanted} is no Postgres database; `ledger import-store` brings the sessions of one into a ledger."
 
 
 def duckdb_url(path: Path) -> str:

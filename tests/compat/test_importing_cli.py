@@ -94,6 +94,41 @@ def test_what_does_not_fit_the_kind_of_store_is_refused(shell: Shell, args: tupl
 def test_a_database_that_is_not_there_is_refused(shell: Shell, place: str) -> None:
     _, error = shell.fails("import-store", "chat-store", place)
     assert f"There is no file {place}" in error
+    assert not shell.path.exists()
+
+
+@pytest.mark.parametrize("kind", ["session-states", "chat-store", "conversations", "analysis-sessions"])
+@pytest.mark.parametrize("found", ["nothing", "another store", "no database", "a URL of nothing"])
+def test_no_ledger_is_made_where_there_is_nothing_to_bring_in(
+    shell: Shell, place: str, kind: str, found: str, older: Engine
+) -> None:
+    source = place
+    if found == "another store":
+        fill(older, "chat-store" if kind == "conversations" else "conversations")
+    elif found == "no database":
+        Path(place).write_text("chats, as text " * 100)
+    elif found == "a URL of nothing":
+        source = "postgresql://127.0.0.1:1/app"
+    shell.fails("import-store", kind, source)
+    assert not shell.path.exists()
+
+
+def test_what_cannot_be_brought_in_leaves_a_ledger_that_is_there_alone(shell: Shell, place: str) -> None:
+    shell.ok("new", "What?")
+    shell.fails("import-store", "conversations", place)
+    assert len(shell.json("list")["sessions"]) == 1
+
+
+def test_sessions_in_a_table_of_another_name_need_none_of_the_usual_one(
+    shell: Shell, older: Engine, place: str
+) -> None:
+    fill(older, "analysis-sessions")
+    with older.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE sessions RENAME TO archived_sessions")
+    shell.fails("import-store", "analysis-sessions", place, "--table", "no_such_table")
+    assert not shell.path.exists()
+    shell.ok("import-store", "analysis-sessions", place, "--table", "archived_sessions")
+    assert shell.json("show", SID)["session_type"] == "equity"
 
 
 def test_a_password_that_the_driver_does_not_reach_is_not_shown(shell: Shell) -> None:

@@ -6,6 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from ledger.cli.exits import USAGE
 from shell import Shell
 
 
@@ -53,3 +56,26 @@ def test_maintaining_promises_its_keys_and_deletes_what_is_old(shell: Shell, tmp
     done = shell.json("maintain", "--retention-days", "1", "--warehouse", warehouse)
     assert (done["deleted"], done["waiting"]) == (0, 0)
     assert shell.ok("new", "Again?", "--id", "mine") == "mine\n"
+
+
+@pytest.mark.parametrize("option", ["--max-age-hours", "--retention-days"])
+@pytest.mark.parametrize("number", ["nan", "-nan", "inf", "-1", "1e300"])
+def test_no_number_is_refused_and_nothing_is_done(shell: Shell, option: str, number: str) -> None:
+    shell.ok("delete", shell.ok("new", "What?").strip())
+    code, said = shell.fails("maintain", option, number)
+    assert (code, option in said) == (USAGE, True)
+    assert shell.json("list", "--status", "deleted")["sessions"] != []
+
+
+def test_a_session_that_the_warehouse_lost_is_told_and_not_said_never_to_have_been(
+    shell: Shell, tmp_path: Path
+) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    shell.ok("archive", session_id)
+    shell.ok("sync")
+    shell.ok("maintain")
+    assert rows(shell) == 0
+    warehouse = f"duckdb:///{tmp_path / 'another.duckdb'}"
+    code, said = shell.fails("hydrate", session_id, "--warehouse", warehouse)
+    assert (code, f"is archived, and {warehouse}, where its rows are to be, has none" in said) == (23, True)
+    assert shell.ok("hydrate", session_id) == f"{session_id} is at version 3.\n"
