@@ -51,6 +51,8 @@ CREATE TABLE chat_messages (
 )
 """,
 )
+#: Messages of a chat store that names them itself.
+NAMED_MESSAGES = CHATS[1].replace("  session_id TEXT", "  message_id TEXT,\n  session_id TEXT")
 CONVERSATIONS = (
     """
 CREATE TABLE conversation_sessions (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
+from ledger.compat.given import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
+from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.session import Message as Recorded
@@ -175,8 +178,11 @@ class SessionStore:
         return ChatSession(self, self._require(session_id))
 
     def get_session(self, session_id: str) -> ChatSession | None:
-        """A chat; None where it has expired or does not exist."""
-        session = self._find(session_id)
+        """A chat; None where it has expired or does not exist, also where no chat could have the id."""
+        try:
+            session = self._find(check_session_id(session_id))
+        except InvalidInput:
+            return None
         return None if session is None or session.status in CLOSED else ChatSession(self, session)
 
     def add_message(self, session_id: str, message: Message) -> str:
@@ -189,8 +195,12 @@ class SessionStore:
             SessionNotFound: There is no such chat.
             SessionEnded: It has expired.
             IdempotencyConflict: Another message has this id.
-            InvalidInput: What belongs to the message cannot be recorded as JSON.
+            InvalidInput: It is no message, or what belongs to it cannot be recorded as JSON.
         """
+        if not isinstance(message, Message):
+            raise InvalidInput(
+                f"message must be a Message(role=..., content=...), not {type(message).__name__}; nothing was written."
+            )
         self._require(session_id)
         parts = {name: getattr(message, name) for name in self._types}
         payload = {name: _jsonable(value, name) for name, value in parts.items() if value is not None}
@@ -216,10 +226,12 @@ class SessionStore:
         Raises:
             SessionNotFound: There is no such chat.
             SessionEnded: It has expired.
+            InvalidInput: The context is no object, or JSON cannot hold it.
         """
         self._require(session_id)
-        if context:
-            self.ledger.update_context(session_id, _jsonable(context, "context"))
+        names = object_of(context, "context")
+        if names:
+            self.ledger.update_context(session_id, _jsonable(names, "context"))
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
         """All chats of a user, newest first, without their messages; None for the anonymous user."""
@@ -324,15 +336,19 @@ class SessionStore:
         return [self._message(each) for each in self.ledger.get_messages(session_id, last=n)]
 
     def _message(self, recorded: Recorded) -> Message:
-        metadata = dict(recorded.metadata or {})
-        said = metadata.pop("timestamp", None)
-        payload = recorded.payload or {}
+        # Another program may have recorded any JSON in either.
+        metadata = dict(_object_in(recorded.metadata, "metadata"))
+        said = None
+        with suppress(InvalidInput, KeyError):
+            said = from_text(metadata["timestamp"])
+            del metadata["timestamp"]
+        payload = _object_in(recorded.payload, "payload")
         parts = {name: self._typed(name, payload.get(name), recorded) for name in self._types}
         # Not checked again: one that was erased has no role and no content, and one of the SDK's no timestamp.
         return Message.model_construct(
             role=recorded.role,
             content=recorded.content or "",
-            timestamp=None if said is None else from_text(said),
+            timestamp=said,
             metadata=metadata or None,
             message_id=recorded.message_id,
             **parts,
@@ -349,6 +365,11 @@ class SessionStore:
                 f"The {name} of message {recorded.message_id} is no {model.__name__}: {error.error_count()} parts do "
                 f"not fit it. Read it without {name}_type."
             ) from error
+
+
+def _object_in(value: Any, name: str) -> Mapping[str, Any]:
+    """An object as it is, and any other JSON under a name."""
+    return value if isinstance(value, Mapping) else {} if value is None else {name: value}
 
 
 def _jsonable(value: Any, name: str) -> Any:

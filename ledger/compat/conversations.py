@@ -15,8 +15,8 @@ from typing import Any, Self, Unpack
 
 from ledger.aio import AsyncSessionLedger
 from ledger.clock import Clock, utc_now
-from ledger.compat.given import ledger_of, user_id_of
-from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
+from ledger.compat.given import days_before, ledger_of, object_of, user_id_of
+from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
@@ -159,11 +159,12 @@ class ConversationService:
             WrongExpectedVersion: The user has a chat with this id.
             SessionNotFound: The id cannot be had.
         """
-        attributes = {"description": description, "session_metadata": session_metadata}
+        metadata = None if session_metadata is None else object_of(session_metadata, "session_metadata")
+        attributes = {"description": description, "session_metadata": metadata}
         fields: dict[str, Any] = {
             "session_type": CONVERSATION,
             "attribute": {name: value for name, value in attributes.items() if value is not None},
-            "context": dict(context_data or {}),
+            "context": object_of(context_data, "context_data"),
         }
         if title is not None:
             fields["title"] = title
@@ -190,12 +191,12 @@ class ConversationService:
         return ConversationSession.of(session, said)
 
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
-        """The chat of this id that the user can go on with, else a new one.
+        """The chat of this id that the user can go on with, else a new one; also where the id is empty.
 
         It is begun under the id that is given, where nobody has that; where the chat is over, or the id is somebody
         else's, under an id of its own: go on with the answer's ``session_id``.
         """
-        if session_id is None:
+        if not session_id:
             return await self.create_session(user)
         found = await self.get_session(session_id, user)
         if found is not None and found.is_active:
@@ -284,11 +285,12 @@ class ConversationService:
 
         Returns:
             How many there were.
+
+        Raises:
+            InvalidInput: There are no such days.
         """
-        if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
-            raise InvalidInput(f"days must be a number of days, 0 or more, not {days!r}.")
+        before = days_before(self._clock(), days)
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
-        before = self._clock() - timedelta(days=days)
         removed, after = 0, None
         while True:
             page = await ledger.list_sessions(session_type=CONVERSATION, created_until=before, after=after, limit=_PAGE)

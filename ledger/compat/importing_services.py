@@ -13,15 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.clock import Clock, utc_now
 from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
-from ledger.compat.analysis_sessions.slots import MARK, PREFERENCE
+from ledger.compat.analysis_sessions.slots import MARK, METRICS, PREFERENCE
 from ledger.compat.conversations import CONVERSATION
-from ledger.compat.importing import BadRows, Step, bring_in, content_of, other_columns, session_of
-from ledger.compat.importing_sources import first_of, instant, json_value, open_source
+from ledger.compat.given import names_of
+from ledger.compat.importing import other_columns
+from ledger.compat.importing_sources import (
+    first_of,
+    instant,
+    json_value,
+    number,
+    open_source,
+    text_of,
+    truth,
+    value_of,
+)
+from ledger.compat.importing_steps import BadRows, Step, bring_in, in_order, session_of, statement
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
 from ledger.exchange import Imported
-from ledger.model.events import MAX_CHANGES, Change, NewEvent, prepare
+from ledger.model.events import Change, NewEvent, prepare
 from ledger.model.instants import to_text
-from ledger.model.values import check_text
 from ledger.recording import SessionEvents
 from ledger.sessions import SessionLedger
 
@@ -47,6 +57,8 @@ _OF_ANALYSIS = {
 }
 #: The attribute that keeps a row of the older store's metrics, as it was.
 OLDER_METRICS = "older_metrics"
+#: Attributes that mean something to the store; a column of such a name is kept as ``column_`` and the name.
+_RESERVED = (MARK, METRICS, OLDER_METRICS)
 
 
 def import_conversations(
@@ -73,16 +85,19 @@ def import_conversations(
         chats = source.table("conversation_sessions", "session_id", "user_id", "created_at")
         messages = source.table("conversation_messages", "id", "session_id", "role", "content", "created_at")
 
+        inserted = source.inserted(messages, "id")
+
         def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.strays(messages, chats, "session_id"):
                 bad.found(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
                 where = f"session {row['session_id']}"
-                said = source.rows(messages, "created_at", "id", session_id=row["session_id"])
+                said = source.rows(messages, inserted, session_id=row["session_id"])
                 with bad.row(where):
-                    steps = [*_beginning(row), *map(_message_step, said), *_conversation_steps(row)]
-                    steps.sort(key=lambda step: (step.event_type != "session.created", step.at))
-                    yield bad.once(session_of(str(row["session_id"]), _user(row), where, steps, ledger, clock))
+                    session_id = text_of(row["session_id"], "session_id")
+                    steps = in_order([*_beginning(row), *map(_message_step, said), *_conversation_steps(row)])
+                    owner, steps = text_of(row["user_id"], "user_id"), bad.new(session_id, steps)
+                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
 
         return bring_in(read, "conversation_sessions and conversation_messages", ledger)
 
@@ -128,17 +143,13 @@ def import_analysis_sessions(
                 where = f"session {row[id_column]}"
                 measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
+                    session_id = text_of(row[id_column], id_column)
                     steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in measured])
-                    yield bad.once(session_of(str(row[id_column]), _user(row, ANONYMOUS), where, steps, ledger, clock))
+                    owner = text_of(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
+                    steps = bad.new(session_id, steps)
+                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
 
         return bring_in(read, table, ledger)
-
-
-def _user(row: Mapping[str, Any], otherwise: str | None = None) -> str:
-    user = row.get("user_id")
-    if user is None and otherwise is None:
-        raise InvalidInput("user_id is NULL")
-    return check_text(str(otherwise if user is None else user), "user_id")
 
 
 def _beginning(row: Mapping[str, Any]) -> Iterator[Step]:
@@ -157,17 +168,17 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
     if row.get("title") is not None:
         changes.append(Change("title", "", row["title"]))
     # Said also where there is nothing else to say: it is when the chat was last used.
-    yield from _in_portions("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
-    if row.get("is_active") in (False, 0):
+    yield from statement("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
+    if truth(row.get("is_active"), "is_active") is False:
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
-        yield Step("session.expired", at, end, content_of(at, end))
+        yield from statement("session.expired", at, end)
 
 
 def _message_step(row: Mapping[str, Any]) -> Step:
-    message_id = str(row["id"])
     try:
+        message_id = text_of(row["id"], "its id")
         at = instant(row["created_at"], "created_at")
-        failed = row.get("has_error") in (True, 1) or row.get("error_message") is not None
+        failed = truth(row.get("has_error"), "has_error") or row.get("error_message") is not None
         metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}
         metadata |= _object(row, "message_metadata") or {}
         if not isinstance(row["content"], str):
@@ -176,40 +187,39 @@ def _message_step(row: Mapping[str, Any]) -> Step:
             "role": row["role"],
             "content": row["content"],
             "tools_used": json_value(row.get("tools_used"), "tools_used"),
-            "processing_time_ms": row.get("processing_time_ms"),
-            "token_count": row.get("token_count"),
+            "processing_time_ms": number(row.get("processing_time_ms")),
+            "token_count": number(row.get("token_count")),
             "error": {"type": "error", "message": row.get("error_message") or ""} if failed else None,
             "metadata": metadata or None,
         }
         changes = [Change("message", message_id, {name: it for name, it in value.items() if it is not None})]
         prepare(NewEvent("message.added", changes, message_id))
     except LedgerError as error:
-        raise InvalidInput(f"message {message_id}: {error}") from error
+        raise InvalidInput(f"message {row['id']}: {error}") from error
     return Step("message.added", at, changes, f"message {message_id}")
 
 
 def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Step]:
     began = instant(row["created_at"], "created_at")
     used = _time(row, _USED) or began
-    state = _object(row, first_of(row, *_STATE) or "state") or {}
+    state = _object({"state": value_of(row, *_STATE)}, "state") or {}
     history = state.get("history") or {}
     if not isinstance(history, dict) or not isinstance(history.get("queries", []), list):
         raise InvalidInput("state.history must be an object with a list of queries")
     beginning = [Change("status", "", "active"), Change("attribute", MARK, True)]
     steps = [_query_step(query, index, began) for index, query in enumerate(history.get("queries", []), 1)]
     steps.sort(key=lambda step: step.at)
-    steps += _in_portions("session.updated", max([used, *(step.at for step in steps)]), _kept(row, state, metrics))
-    if first_of(row, *_ARCHIVED) and row[first_of(row, *_ARCHIVED) or ""] in (True, 1):
+    steps += statement("session.updated", max([used, *(step.at for step in steps)]), _kept(row, state, metrics))
+    if truth(value_of(row, *_ARCHIVED), "is_archived"):
         at = max(_time(row, _ARCHIVED_AT) or used, used)
-        end = [Change("status", "", "archived")]
-        steps.append(Step("session.archived", at, end, content_of(at, end)))
+        steps += statement("session.archived", at, [Change("status", "", "archived")])
     return [Step("session.created", began, beginning, "created"), *steps]
 
 
 def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
     """What a session is by now, beside its queries."""
-    changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _list(row, "assets"))]
-    changes += [Change("tag", tag, True) for tag in dict.fromkeys(_list(row, "tags"))]
+    changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _names(row, "assets"))]
+    changes += [Change("tag", tag, True) for tag in dict.fromkeys(_names(row, "tags"))]
     ends = row.get("expires_at")
     changes.append(Change("expires_at", "", None if ends is None else to_text(instant(ends, "expires_at"))))
     for field, name in (("context", "context"), (PREFERENCE, "preferences"), ("result", "intermediate_results")):
@@ -219,7 +229,8 @@ def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[s
         changes += [Change(field, key, value) for key, value in values.items()]
     known = {"context", "preferences", "intermediate_results", "history"}
     changes += [Change("x_state", name, value) for name, value in state.items() if name not in known]
-    others = {name: value for name, value in other_columns(row, _OF_ANALYSIS).items() if value is not None}
+    columns = other_columns(row, _OF_ANALYSIS).items()
+    others = {f"column_{it}" if it in _RESERVED else it: value for it, value in columns if value is not None}
     if metrics:
         others[OLDER_METRICS] = metrics[-1]
     return changes + [Change("attribute", name, value) for name, value in others.items()]
@@ -230,15 +241,14 @@ def _query_step(query: Any, index: int, began: datetime) -> Step:
         raise InvalidInput(f"query {index} must be an object, not {type(query).__name__}")
     query_id = str(query.get("query_id") or query.get("id") or f"query-{index:04}")
     at = began if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
+    took = query.get("execution_time_ms")
+    if took is not None and (isinstance(took, bool) or not isinstance(took, int | float)):
+        raise InvalidInput(f"query {index}: execution_time_ms must be a number, not {str(took)[:70]!r}")
+    if not isinstance(query.get("parameters") or {}, dict):
+        raise InvalidInput(f"query {index}: parameters must be an object of name to value")
     value = {name: it for name, it in query.items() if name not in ("query_id", "id")} | {"timestamp": to_text(at)}
     changes = [Change("query", query_id, value)]
     return Step("query.added", max(at, began), changes, f"query {query_id}")
-
-
-def _in_portions(event_type: str, at: datetime, changes: list[Change]) -> Iterator[Step]:
-    for start in range(0, len(changes), MAX_CHANGES):
-        portion = changes[start : start + MAX_CHANGES]
-        yield Step(event_type, at, portion, content_of(at, portion))
 
 
 def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -248,20 +258,18 @@ def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     return value
 
 
-def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+def _names(row: Mapping[str, Any], name: str) -> list[str]:
     value = json_value(row.get(name), name)
-    if value is not None and not isinstance(value, list | tuple):
-        raise InvalidInput(f"{name} must be a list")
-    return list(value or ())
+    return [] if value is None else names_of(value, name)
 
 
 def _time(row: Mapping[str, Any], names: tuple[str, ...]) -> datetime | None:
-    name = first_of(row, *names)
-    return None if name is None or row[name] is None else instant(row[name], name)
+    found = value_of(row, *names)
+    return None if found is None else instant(found, " or ".join(names))
 
 
 def _kind(row: Mapping[str, Any]) -> str:
-    word = row.get(first_of(row, *_KIND) or "")
+    word = value_of(row, *_KIND)
     try:
         return str(SessionType(str(word).lower()))
     except ValueError as error:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import ConfigurationError, InvalidInput, MissingExtra, StoreUnavailable
 from ledger.model.instants import from_micros, to_micros
+from ledger.model.values import check_text
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, TableClause
+    from sqlalchemy import ColumnElement, Connection, Engine, TableClause
 
 #: The older store's own settings, with what they are called in a URL.
 POSTGRES = {
@@ -26,6 +28,14 @@ POSTGRES = {
 }
 #: Rows that are fetched together.
 _FETCHED = 500
+#: Words for true and false in columns of text, as databases write them.
+_TRUE, _FALSE = ("1", "t", "true", "y", "yes", "on"), ("0", "f", "false", "n", "no", "off")
+
+
+class Decoded(str):
+    """A string out of a JSON column, which the driver has decoded: no JSON text to be decoded again."""
+
+    __slots__ = ()
 
 
 class Source:
@@ -33,6 +43,8 @@ class Source:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._dialect = connection.dialect.name
+        self._types: dict[str, dict[str, Any]] = {}
 
     def table(self, name: str, *required: str) -> TableClause:
         """A table with all columns that it has.
@@ -45,32 +57,96 @@ class Source:
         inspector = inspect(self._connection)
         if not inspector.has_table(name):
             raise ConfigurationError(f"The database has no table {name}; check that it is the older store's.")
-        names = [each["name"] for each in inspector.get_columns(name)]
+        self._types[name] = {each["name"]: each["type"] for each in inspector.get_columns(name)}
+        names = list(self._types[name])
         if missing := [each for each in required if each not in names]:
             raise ConfigurationError(f"The table {name} has no column {', '.join(missing)}; it has {', '.join(names)}.")
         return table(name, *(column(each) for each in names))
 
     def rows(self, table: TableClause, *order: str, **equal: Any) -> Iterator[dict[str, Any]]:
         """The rows whose columns equal what is given, in order, as the driver gives them."""
-        from sqlalchemy import select
+        from sqlalchemy import literal_column, select
 
-        statement = select(table).order_by(*(table.c[name] for name in order))
+        by = [table.c[name] if name in table.c else literal_column(name) for name in order]
+        statement = select(*self._columns(table)).order_by(*by)
         for name, value in equal.items():
-            statement = statement.where(table.c[name] == value)
-        yield from self._fetched(statement)
+            statement = statement.where(self._equals(table, name, value))
+        yield from self._fetched(statement, table)
+
+    def inserted(self, table: TableClause, *names: str) -> str:
+        """By what rows stand in the order of their insertion: the first of these columns that counts, else SQLite's
+        rowid, else the first column there is.
+        """
+        from sqlalchemy import Integer, text
+
+        types = self._types[table.name]
+        if numbered := [name for name in names if isinstance(types.get(name), Integer)]:
+            return numbered[0]
+        if self._dialect == "sqlite":
+            made = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+            sql = self._connection.execute(made, {"name": table.name}).scalar()
+            if sql is not None and "WITHOUT ROWID" not in sql.upper():
+                return "rowid"
+        return next(name for name in names if name in table.c)
 
     def strays(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
         """The rows of a table that belong to no row of another, by a column that both have."""
-        from sqlalchemy import exists, select
+        from sqlalchemy import String, Text, cast, exists, select
 
-        statement = select(table).where(~exists().where(within.c[by] == table.c[by]))
-        yield from self._fetched(statement)
+        outer, inner = table.c[by], within.c[by]
+        texts = {isinstance(self._types[each.name][by], String) for each in (table, within)}
+        # A cast keeps a database from its index: only for what could not be compared.
+        casts = self._dialect == "postgresql" and len(texts) > 1
+        same = cast(inner, Text) == cast(outer, Text) if casts else inner == outer
+        yield from self._fetched(select(*self._columns(table)).where(~exists().where(same)), table)
 
-    def _fetched(self, statement: Any) -> Iterator[dict[str, Any]]:
+    def _columns(self, table: TableClause) -> list[ColumnElement[Any]]:
+        """The columns as they are read: times of Postgres as text, since it has some that Python has not."""
+        from sqlalchemy import Text, cast
+
+        times = self._times(table)
+        return [cast(column, Text).label(column.name) if column.name in times else column for column in table.c]
+
+    def _times(self, table: TableClause) -> dict[str, type[date]]:
+        from sqlalchemy import Date, DateTime
+
+        if self._dialect != "postgresql":
+            return {}
+        kinds = self._types[table.name].items()
+        return {
+            name: datetime if isinstance(kind, DateTime) else date
+            for name, kind in kinds
+            if isinstance(kind, DateTime | Date)
+        }
+
+    def _equals(self, table: TableClause, name: str, value: Any) -> ColumnElement[bool]:
+        """A comparison that Postgres takes, whose tables may have a UUID here and text there."""
+        from sqlalchemy import String, Text, cast
+
+        column = table.c[name]
+        if isinstance(self._types[table.name][name], String):
+            return column == str(value)
+        return (
+            cast(column, Text) == value if self._dialect == "postgresql" and isinstance(value, str) else column == value
+        )
+
+    def _fetched(self, statement: Any, table: TableClause) -> Iterator[dict[str, Any]]:
+        from sqlalchemy import JSON
+
+        times = self._times(table)
+        kinds = self._types[table.name].items() if self._dialect == "postgresql" else ()
+        decoded = {name for name, kind in kinds if isinstance(kind, JSON)}
         options = {"stream_results": True, "yield_per": _FETCHED}
         with self._connection.execute(statement, execution_options=options) as result:
             for row in result.mappings():
-                yield dict(row)
+                found = dict(row)
+                for name, kind in times.items():
+                    with suppress(TypeError, ValueError):  # NULL, or what instant() refuses by name
+                        found[name] = kind.fromisoformat(found[name])
+                for name in decoded:
+                    if isinstance(found[name], str):
+                        found[name] = Decoded(found[name])
+                yield found
 
 
 @contextmanager
@@ -91,13 +167,15 @@ def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
         engine = place if isinstance(place, Engine) else create_engine(_url(place), poolclass=NullPool)
     except ImportError as error:
         raise _missing(f"the driver {error.name}") from error
-    except (exc.ArgumentError, ValueError) as error:  # what they say may quote a password
-        raise ConfigurationError("The URL of the older store is none that SQLAlchemy understands.") from error
-    where = engine.url.render_as_string(hide_password=True)
+    except (exc.ArgumentError, ValueError):
+        # Not chained: what they say may quote a password.
+        raise ConfigurationError("The URL of the older store is none that SQLAlchemy understands.") from None
+    where = engine.url.set(query={}).render_as_string(hide_password=True)
     try:
         with engine.connect() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
             elif engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")  # else each statement would see a moment of its own
             yield Source(connection)
@@ -131,12 +209,47 @@ def json_value(value: Any, name: str) -> Any:
     Raises:
         InvalidInput: The text is no JSON.
     """
+    if isinstance(value, Decoded):
+        return str(value)
     if not isinstance(value, str | bytes):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} is text that is no JSON: {error}") from error
+
+
+def text_of(value: Any, name: str) -> str:
+    """An id as text: numbers and UUIDs as people write them.
+
+    Raises:
+        InvalidInput: It is NULL, or none that the ledger takes.
+    """
+    return check_text(None if value is None else str(value), name)
+
+
+def truth(value: Any, name: str) -> bool | None:
+    """True or false as a driver gives it, or as a column of numbers or text has it; None for NULL.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
+    word = str(value).strip().lower()
+    if value is None or word in (*_TRUE, *_FALSE):
+        return None if value is None else word in _TRUE
+    raise InvalidInput(f"{name} must be true or false, not {str(value)[:70]!r}")
+
+
+def number(value: Any) -> Any:
+    """A number as JSON has it, of a NUMERIC column as well; what is none is left to whoever checks it."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def value_of(row: Mapping[str, Any], *names: str) -> Any:
+    """What a row has under the first of these names that is not NULL."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | None:

@@ -20,6 +20,7 @@ from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.compat.conversations import ConversationMessage, ConversationService
 from ledger.compat.given import user_id_of
 from ledger.errors import LedgerError, SessionEnded, SessionNotFound, StoreError
+from ledger.model.events import Change, NewEvent, prepare
 
 #: Chats that are remembered, beside those with unsaved messages: what a reply sees while the store is away.
 REMEMBERED = 256
@@ -102,16 +103,16 @@ class PersistentAgent:
         Where the store cannot be reached the answer comes all the same, and says what is not saved.
 
         Args:
-            session_id: The chat to go on with; a new one where None, and where it is over.
+            session_id: The chat to go on with; a new one where None or empty, and where it is over.
             user: Whose chat it is.
 
         Raises:
             InvalidInput, ValueTooLarge: The message cannot be kept; the agent was not asked.
         """
         user_id = user_id_of(user)
-        chat = self._chats.get((user_id, session_id)) if session_id is not None else None
+        chat = self._chats.get((user_id, session_id)) if session_id else None
         if chat is None:
-            chat = _Chat(self._ids(self._clock()) if session_id is None else session_id, user_id)
+            chat = _Chat(session_id or self._ids(self._clock()), user_id)
             chat = self._chats.setdefault((user_id, chat.session_id), chat)
         async with chat.turn:
             await self._remember(chat)
@@ -138,7 +139,7 @@ class PersistentAgent:
             given = await given if inspect.isawaitable(given) else given
             reply = given if isinstance(given, Reply) else Reply(given)
         except Exception as error:  # noqa: BLE001 - whatever it is, the user is told and it is kept
-            failure = f"{type(error).__name__}: {error}"
+            failure = _told(error)
         answer = self._message(chat, "assistant", "" if failure else reply.content)
         answer.processing_time_ms = round((time.perf_counter() - begun) * 1000)
         answer.has_error, answer.error_message = failure is not None, failure
@@ -173,6 +174,9 @@ class PersistentAgent:
 
     async def _say(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
         """Add a message to the chat and save it if that can be; returns why it never can."""
+        refused = _refusal(message)
+        if refused is not None:  # not left to the store, which may be away
+            return refused
         chat.said.append(message)
         chat.unsaved.append(message)
         refused = await self._save(chat)
@@ -243,3 +247,29 @@ class PersistentAgent:
             del self._chats[key]
 
     _why: str | None = None
+
+
+def _refusal(message: ConversationMessage) -> LedgerError | None:
+    """Why a message can never be kept; None where it can."""
+    parts = {
+        "tools_used": message.tools_used,
+        "processing_time_ms": message.processing_time_ms,
+        "token_count": message.token_count,
+        "error": message.error_message,
+        "metadata": message.message_metadata,
+    }
+    value = {"role": message.role, "content": message.content, **parts}
+    try:
+        prepare(NewEvent("message.added", [Change("message", message.message_id, value)], message.message_id))
+    except LedgerError as error:
+        return error
+    return None
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in characters that can be kept."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001 - the error of an error must not take its place
+        words = "(its message cannot be read)"
+    return f"{type(error).__name__}: {words}".encode(errors="backslashreplace").decode()

@@ -39,7 +39,7 @@ from ledger.compat.session_records import (
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
-from ledger.model.events import Change
+from ledger.model.events import Change, Envelope
 from ledger.model.page import Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
@@ -90,23 +90,18 @@ def save_session_state(
         The record's id, the same at every save.
 
     Raises:
-        InvalidInput: A column has the wrong type, or something in the state is nothing that JSON can hold.
+        InvalidInput: A column has the wrong type, something in the state is nothing that JSON can hold, or the id is
+            that of a session of another kind.
         ValueTooLarge, SessionEnded, StoreError: Nothing was written.
     """
     target = _ledger(ledger)
     wanted = _wanted(thread_id, state, run_id, workflow_status)
-    afresh = False
     for attempt in range(_TRIES):
         session = target.get_session(thread_id)
         try:
             if session is None:
                 return _begin(target, thread_id, wanted, user_id)
-            if session.recorded_status == "deleted":
-                # What was deleted must not come back with the id: the old values go in the event that follows.
-                target.restore_session(thread_id, ttl=None)
-                afresh = True
-                continue
-            return _update(target, session, wanted, afresh=afresh)
+            return _update(target, session, wanted)
         except WrongExpectedVersion:  # somebody else saved meanwhile
             if attempt == _TRIES - 1:
                 raise
@@ -324,14 +319,20 @@ def _begin(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str
     return record_id
 
 
-def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any], *, afresh: bool) -> str:
+def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any]) -> str:
     """Append what differs from the session as it stands, on exactly that state."""
+    if TAG not in session.tags:
+        raise InvalidInput(
+            f"{session.session_id} is a session of another kind, no session state; nothing was written. Save the "
+            "workflow under a thread_id of its own."
+        )
     slots = dict(wanted)
+    afresh = session.recorded_status == "deleted"
     record_id: str = session.attributes.get("record_id") or record_id_of(session.session_id)
     slots["attribute", "record_id"] = record_id
     slots["tag", TAG] = True
     standing = standing_of(session)
-    if afresh:
+    if afresh:  # what was deleted must not come back with the id
         slots = {slot: None for slot in standing if slot[0] != "status"} | {("status", ""): "active"} | slots
     if slots.get(("status", ""), "failed") != "failed":
         slots["error", ""] = None
@@ -340,8 +341,12 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
         for (name, key), value in slots.items()
         if ((name, key) in standing if value is None else standing.get((name, key)) != canonical(value, key or name))
     ]
+    if afresh:
+        changes.append(Change("expires_at", "", None))
     if changes:
-        target.append(session.session_id, "session.updated", changes, expected_version=session.version)
+        # Of a deleted session all goes into the one event that opens it: one that is refused leaves it deleted.
+        on_this = Envelope(expected_version=session.version)
+        target._append(session.session_id, "session.updated", changes, on_this, while_open=not afresh)
     _debug(
         "saved session state of thread %s: %s",
         session.session_id,

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ledger import ConfigurationError, InvalidInput, SessionLedger
-from ledger.compat.analysis_sessions import Session, SessionStore, SessionType
+from ledger.compat.analysis_sessions import Session, SessionAnalytics, SessionStore, SessionType
 from ledger.compat.conversations import ConversationService
 from ledger.compat.importing_services import import_analysis_sessions, import_conversations
 from older_stores import ANALYSES, CONVERSATIONS, engine_of, make, postgres, put
@@ -177,6 +177,62 @@ def test_a_conversation_that_is_not_active_is_over(sqlite: Engine, ledger: Sessi
     assert list(run(service.get_user_sessions(7))) == []
 
 
+def test_a_conversation_that_is_active_again_goes_on(older: Engine, ledger: SessionLedger) -> None:
+    make(older, *CONVERSATIONS)
+    put_conversation(older, is_active=False)
+    import_conversations(older, ledger)
+    with older.begin() as connection:
+        connection.exec_driver_sql("UPDATE conversation_sessions SET is_active = TRUE, title = NULL")
+    put_message(older, 9)
+    assert import_conversations(older, ledger).new == 2
+    assert import_conversations(older, ledger).new == 0
+    found = run(ConversationService(ledger).get_session(SID, 7, include_messages=True))
+    assert found is not None
+    assert (found.is_active, found.title) == (True, None)
+    assert [message.content for message in found.messages or ()] == ["at 9"]
+    run(ConversationService(ledger).add_message(SID, "user", "And on", user=7))
+
+
+@pytest.mark.parametrize(("word", "active"), [("f", False), ("false", False), ("0", False), ("t", True), (None, True)])
+def test_whether_a_conversation_is_active_may_be_a_word(
+    sqlite: Engine, ledger: SessionLedger, word: str | None, active: bool
+) -> None:
+    make(sqlite, CONVERSATIONS[0].replace("BOOLEAN DEFAULT TRUE", "TEXT"), CONVERSATIONS[1])
+    put_conversation(sqlite, is_active=word)
+    import_conversations(sqlite, ledger)
+    found = run(ConversationService(ledger).get_session(SID, 7))
+    assert found is not None
+    assert found.is_active is active
+
+
+@pytest.mark.parametrize("kind", ["json", "TEXT"])
+@pytest.mark.parametrize("tools", ["search", "123", ["search"], None])
+def test_json_comes_in_as_it_is_whatever_the_column(
+    older: Engine, ledger: SessionLedger, kind: str, tools: Any
+) -> None:
+    make(
+        older,
+        CONVERSATIONS[0],
+        CONVERSATIONS[1].replace(
+            "tools_used {json}", f"tools_used {{{kind}}}" if kind == "json" else "tools_used TEXT"
+        ),
+    )
+    put_conversation(older)
+    put_message(older, 1, tools_used=json.dumps(tools))
+    import_conversations(older, ledger)
+    (message,) = ledger.get_messages(SID)
+    assert message.tools_used == tools
+
+
+def test_numbers_may_be_numeric(older: Engine, ledger: SessionLedger) -> None:
+    make(older, CONVERSATIONS[0], CONVERSATIONS[1].replace("processing_time_ms INTEGER", "processing_time_ms NUMERIC"))
+    put_conversation(older)
+    put_message(older, 1, processing_time_ms=12.5)
+    put_message(older, 2, processing_time_ms=12)
+    import_conversations(older, ledger)
+    assert [message.processing_time_ms for message in ledger.get_messages(SID)] == [12.5, 12]
+
+
 def test_rows_of_conversations_that_cannot_be_recorded_are_named_and_nothing_is_written(
     sqlite: Engine, ledger: SessionLedger
 ) -> None:
@@ -254,6 +310,17 @@ def test_the_metrics_table_need_not_be_there(sqlite: Engine, ledger: SessionLedg
     [
         ({"type": "bonds"}, "equity"),
         ({"assets": '"AAPL"'}, "assets must be a list"),
+        ({"assets": '[{"symbol": "AAPL"}]'}, "assets must be a list"),
+        ({"tags": '[{"a": 1}]'}, "tags must be a list"),
+        ({"state": '{"history": {"queries": [{"query_type": "p", "parameters": [1]}]}}'}, "query 1: parameters"),
+        (
+            {"state": '{"history": {"queries": [{"query_type": "p", "execution_time_ms": "12ms"}]}}'},
+            "query 1: execution_time_ms",
+        ),
+        (
+            {"state": '{"history": {"queries": [{"query_type": "p", "id": 1}, {"query_type": "p", "id": "1"}]}}'},
+            "more than one query 1",
+        ),
         ({"state": '{"history": {"queries": [1]}}'}, "query 1 must be an object"),
         ({"state": "[1]"}, "state must be an object"),
         ({"expires_at": "soon"}, "expires_at"),
@@ -281,3 +348,41 @@ def test_a_session_that_was_extended_meanwhile_stays_what_it_is_and_ends_later(
     session = loaded(ledger)
     assert session.expires_at == datetime(2025, 3, 13, 10, tzinfo=UTC)
     assert session.is_archived
+
+
+def test_columns_that_the_store_has_a_meaning_for_keep_out_of_its_way(older: Engine, ledger: SessionLedger) -> None:
+    names = ("metrics", "older_metrics", "analysis_session")
+    make(older, ANALYSES[0].replace("    desk", "".join(f"    {name} TEXT,\n" for name in names) + "    desk"))
+    put_analysis(older, metrics="m", older_metrics="o", analysis_session="a")
+    import_analysis_sessions(older, ledger)
+    assert loaded(ledger).is_archived
+    attributes = ledger.get_session(SID).attributes  # type: ignore[union-attr]
+    assert [attributes[f"column_{name}"] for name in names] == ["m", "o", "a"]
+    assert attributes["analysis_session"] is True
+    assert run(SessionAnalytics(SessionStore(ledger)).get_session_stats())["total_sessions"] == 1
+
+
+def test_the_metrics_may_be_of_sessions_whose_ids_are_of_another_type(older: Engine, ledger: SessionLedger) -> None:
+    make(older, ANALYSES[0], ANALYSES[1].replace("session_id {uuid}", "session_id VARCHAR(36)"))
+    put_analysis(older)
+    put(older, "session_metrics", session_id=SID, total_queries=2, duration_seconds=300.0)
+    import_analysis_sessions(older, ledger)
+    assert ledger.get_session(SID).attributes["older_metrics"]["total_queries"] == 2  # type: ignore[union-attr]
+    make(older, ANALYSES[0].replace("id {uuid}", "id VARCHAR(36)"), ANALYSES[1])
+    put_analysis(older, "no uuid")
+    put(older, "session_metrics", session_id=SID, total_queries=2, duration_seconds=300.0)
+    assert import_analysis_sessions(older, ledger).new == 5
+
+
+def test_an_analysis_session_that_is_archived_no_more_goes_on(older: Engine, ledger: SessionLedger) -> None:
+    make(older, *ANALYSES)
+    put_analysis(older, expires_at=None)
+    import_analysis_sessions(older, ledger)
+    with older.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE sessions SET is_archived = FALSE, tags = '[]', last_accessed_at = '2025-04-01'"
+        )
+    assert import_analysis_sessions(older, ledger).new == 1
+    assert import_analysis_sessions(older, ledger).new == 0
+    session = loaded(ledger)
+    assert (session.is_archived, session.tags, session.assets) == (False, [], ["AAPL", "GOOGL"])

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ledger import CapabilityMissing, InvalidInput, PermissionDenied, SessionLedger
+from ledger import CapabilityMissing, InvalidInput, PermissionDenied, SessionLedger, ValueTooLarge
 from ledger.compat import session_states
 from ledger.compat.session_records import COLUMNS
 from ledger.compat.session_states import (
@@ -384,6 +384,38 @@ def test_a_deleted_session_state_that_is_saved_again_begins_empty() -> None:
         None,
         "running",
     )
+
+
+@pytest.mark.parametrize(
+    "refused", [{"code": "x" * 9_000_000}, {f"name {number}": 1 for number in range(1001)}], ids=["size", "changes"]
+)
+def test_a_save_that_is_refused_leaves_a_deleted_session_state_deleted(
+    ledger: SessionLedger, refused: dict[str, Any]
+) -> None:
+    saved(secret="s")
+    delete_session_state("t")
+    before = len(ledger.history("t"))
+    with pytest.raises((InvalidInput, ValueTooLarge)):
+        save_session_state("t", refused)
+    assert get_session_state("t") is None
+    assert len(ledger.history("t")) == before
+    save_session_state("t", {"topic": "graphs"})
+    assert len(ledger.history("t")) == before + 1
+    session = ledger.get_session("t")
+    assert session is not None
+    assert (session.status, session.expires_at, session.context) == ("active", None, {})
+    assert get_session_state("t")["code"] is None  # type: ignore[index]
+
+
+def test_a_session_of_another_kind_is_not_taken_over(ledger: SessionLedger) -> None:
+    ledger.create_session("ada", "my chat", session_id="chat")
+    with pytest.raises(InvalidInput, match="another kind"):
+        save_session_state("chat", STATE)
+    assert len(ledger.history("chat")) == 1
+    assert delete_session_state("chat") is False
+    ledger.delete_session("chat")
+    with pytest.raises(InvalidInput, match="another kind"):
+        save_session_state("chat", STATE)
 
 
 # Integration with Agent Workflow: "/problems/verified"

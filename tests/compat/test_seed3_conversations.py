@@ -178,6 +178,11 @@ def test_get_or_create_session_gets_the_existing_or_creates_a_new_session(
     run(scenario)
 
 
+def test_get_or_create_session_begins_a_new_one_where_the_id_is_empty(service: ConversationService, ada: Any) -> None:
+    made = run(lambda: service.get_or_create_session("", ada))
+    assert uuid.UUID(made.session_id)
+
+
 def test_automatic_session_creation_when_none_is_provided(service: ConversationService, ada: Any) -> None:
     async def scenario() -> None:
         response = await agent_over(service).chat("Hello!", user=ada)
@@ -306,6 +311,22 @@ def test_configurable_session_limits_and_cleanup(ledger: SessionLedger, ada: Any
             await service.cleanup_old_sessions(days=-1)
 
     run(scenario)
+
+
+@pytest.mark.parametrize("days", [float("nan"), float("inf"), 1e7, 1e10, "x", True])
+def test_days_that_cannot_be_are_a_typed_error(service: ConversationService, days: Any) -> None:
+    with pytest.raises(InvalidInput, match="days"):
+        run(lambda: service.cleanup_old_sessions(days))
+
+
+@pytest.mark.parametrize("name", ["context_data", "session_metadata"])
+@pytest.mark.parametrize("value", [[1], "ab", 5])
+def test_create_session_refuses_what_is_no_object(
+    service: ConversationService, ledger: SessionLedger, ada: Any, name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        run(lambda: service.create_session(ada, **{name: value}))
+    assert list(ledger.list_sessions()) == []
 
 
 def test_delete_removes_a_conversation_session(service: ConversationService, ada: Any) -> None:
@@ -545,6 +566,56 @@ def test_a_message_that_can_never_be_kept_is_refused_before_the_agent_is_asked(
             await agent.chat({"broken": float("nan")}, user=ada)
         assert asked == []
         assert agent.unsaved == ()
+
+    run(scenario)
+
+
+def test_a_message_that_can_never_be_kept_is_refused_also_while_the_store_is_away(
+    service: ConversationService, store: Lossy, ada: Any
+) -> None:
+    async def scenario() -> None:
+        asked = []
+        agent = agent_over(service, lambda message, before: asked.append(message) or object())
+        store.away = True
+        with pytest.raises(InvalidInput, match="content"):
+            await agent.chat(object(), user=ada)
+        assert asked == []
+        response = await agent.chat("Hello!", user=ada)
+        assert "content" in str(response.store_error)
+        assert [message.content for message in agent.unsaved] == ["Hello!"]
+        store.away = False
+        assert await agent.save_unsaved() == 0
+        session = await service.get_session(response.session_id, ada, include_messages=True)
+        assert said(session) == [("user", "Hello!")]
+
+    run(scenario)
+
+
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("half \ud83d"), "ValueError: half \\ud83d"),
+        (Untellable(), "Untellable: (its message cannot be read)"),
+    ],
+)
+def test_processing_failures_leave_their_message_whatever_it_is(
+    service: ConversationService, ada: Any, error: Exception, told: str
+) -> None:
+    def answer(message: Any, before: Any) -> str:
+        raise error
+
+    async def scenario() -> None:
+        response = await agent_over(service, answer).chat("Hello!", user=ada)
+        assert (response.error_message, response.unsaved) == (told, ())
+        session = await service.get_session(response.session_id, ada, include_messages=True)
+        assert session is not None
+        assert session.messages is not None
+        assert session.messages[1].error_message == told
 
     run(scenario)
 

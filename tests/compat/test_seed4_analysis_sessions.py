@@ -20,11 +20,14 @@ from pydantic import ValidationError
 
 from ledger import (
     AsyncSessionLedger,
+    Change,
     ConfigurationError,
     InvalidInput,
+    PermissionDenied,
     SessionEnded,
     SessionLedger,
     SessionNotFound,
+    StoreUnavailable,
     WrongExpectedVersion,
 )
 from ledger.compat.analysis_sessions import (
@@ -50,6 +53,7 @@ from ledger.compat.analysis_sessions.tasks import (
     delete_old_archived_sessions,
     generate_session_metrics,
 )
+from ledger.stores.two_tier import TwoTierStore
 from ledger.testing import START, CountedIds, SetClock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,6 +344,83 @@ def test_more_than_a_thousand_changes_are_saved_as_well(session_store: SessionSt
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"assets": [1]},
+        {"assets": [{"symbol": "AAPL"}]},
+        {"assets": None},
+        {"assets": 5},
+        {"assets": "AAPL"},
+        {"tags": [{}]},
+        {"tags": "ab"},
+        {"context": [1]},
+        {"context": "ab"},
+        {"context": 5},
+        {"context": {1: 1}},
+    ],
+)
+def test_create_session_refuses_what_no_analysis_session_can_hold(
+    session_store: SessionStore, ledger: SessionLedger, given: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(given))):
+        run(lambda: session_store.create_session(**{"assets": ["AAPL"], **given}))
+    assert list(ledger.list_sessions()) == []
+
+
+def test_update_session_refuses_what_no_analysis_session_can_hold(
+    session_store: SessionStore, ledger: SessionLedger
+) -> None:
+    async def scenario() -> None:
+        session_id = (await session_store.create_session(["AAPL"])).id
+        broken = [await session_store.get_session(session_id) for _ in range(3)]
+        broken[0].assets = [1]
+        broken[1].tags = None
+        broken[2].state.history.queries.append(price().model_copy(update={"parameters": [1]}))
+        for session in broken:
+            with pytest.raises(InvalidInput, match="Nothing was written"):
+                await session_store.update_session(session_id, session)
+        assert len(ledger.history(session_id)) == 1
+
+    run(scenario)
+
+
+def test_a_session_that_another_program_made_odd_breaks_no_list_and_no_statistics(
+    session_store: SessionStore, ledger: SessionLedger, clock: SetClock
+) -> None:
+    async def scenario() -> None:
+        good = await session_store.create_session(["AAPL"], user_id="ada")
+        odd = await session_store.create_session(["AAPL"], user_id="ada")
+        ledger.add_query(odd.id, "price", parameters=[1], execution_time_ms="12ms", query_id="q")  # type: ignore[arg-type]
+        ledger.append(odd.id, "odd.added", [Change("query", "r", {"query_type": "price", "timestamp": "soon"})])
+        odd_attributes = {"assets": [{"symbol": "X"}], "metrics": "m", "older_metrics": 1}
+        ledger.set_attributes(odd.id, odd_attributes)
+        strange = {"session_type": "no such type", "attribute": {"analysis_session": True, "assets": 5}}
+        ledger.create_session("ada", fields=strange, session_id="strange")
+        found = await session_store.get_session(odd.id)
+        assert found.assets == ['{"symbol":"X"}']
+        assert [(it.query_id, it.parameters, it.execution_time_ms) for it in found.state.history.queries] == [
+            ("q", {"parameters": [1]}, None),
+            ("r", {}, None),
+        ]
+        await session_store.track_query(odd.id, price())
+        assert ledger.get_session(odd.id).queries["q"]["parameters"] == [1]
+        listed = await session_store.list_user_sessions("ada")
+        assert {each.id for each in listed} == {good.id, odd.id}
+        with pytest.raises(InvalidInput, match="session_type"):
+            await session_store.get_session("strange")
+        analytics = SessionAnalytics(session_store)
+        assert (await analytics.get_session_stats())["total_sessions"] == 3
+        assert (await analytics.get_user_session_summary("ada"))["total_queries"] == 3
+        assert len(json.loads(await analytics.export_session_metrics())) == 3
+        clock.move(2 * DAY)
+        assert await session_store.cleanup_expired_sessions() == 3
+        assert (await analytics.get_session_stats())["abandoned_sessions"] == 3
+        assert len(await session_store.list_user_sessions("ada", include_archived=True)) == 2
+
+    run(scenario)
+
+
 def test_delete_session_removes_a_session(session_store: SessionStore) -> None:
     async def scenario() -> None:
         session = await session_store.create_session(["AAPL"], user_id="ada")
@@ -524,7 +605,17 @@ def test_settings_are_read_from_the_environment() -> None:
 
 @pytest.mark.parametrize(
     "environment",
-    [{"SESSION_RETENTION_DAYS": "soon"}, {"SESSION_DEFAULT_TTL_HOURS": "200"}, {"SESSION_MAX_TTL_HOURS": "-1"}],
+    [
+        {"SESSION_RETENTION_DAYS": "inf"},
+        {"SESSION_RETENTION_DAYS": "nan"},
+        {"SESSION_RETENTION_DAYS": "1e7"},
+        {"SESSION_DEFAULT_TTL_HOURS": "nan"},
+        {"SESSION_MAX_TTL_HOURS": "inf"},
+        {"SESSION_CLEANUP_INTERVAL_MINUTES": "inf"},
+        {"SESSION_RETENTION_DAYS": "soon"},
+        {"SESSION_DEFAULT_TTL_HOURS": "200"},
+        {"SESSION_MAX_TTL_HOURS": "-1"},
+    ],
 )
 def test_a_setting_that_cannot_be_is_named(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"(?i)session_"):
@@ -673,6 +764,22 @@ def test_stats_are_filtered_by_user_type_and_time_range(session_store: SessionSt
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"days": float("nan")},
+        {"days": float("inf")},
+        {"days": 1e10},
+        {"days": -1},
+        {"days": "x"},
+        {"session_type": "nonsense"},
+    ],
+)
+def test_stats_of_what_cannot_be_are_a_typed_error(session_store: SessionStore, criteria: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(criteria))):
+        run(lambda: SessionAnalytics(session_store).get_session_stats(**criteria))
+
+
 def test_get_user_session_summary_is_specific_to_the_user(session_store: SessionStore, clock: SetClock) -> None:
     async def scenario() -> None:
         await some_sessions(session_store, clock)
@@ -760,6 +867,52 @@ def test_old_archived_sessions_are_deleted_after_the_retention(
     assert delete_old_archived_sessions(session_store)["deleted_sessions"] == 0
 
 
+@pytest.mark.parametrize("end", ["complete_session", "fail_session", "delete_session"])
+def test_sessions_that_ended_otherwise_are_deleted_after_the_retention_as_well(
+    session_store: SessionStore, clock: SetClock, ledger: SessionLedger, end: str
+) -> None:
+    session_id = run(lambda: session_store.create_session(["AAPL"])).id
+    getattr(ledger, end)(session_id, *(["no data"] if end == "fail_session" else []))
+    clock.move(31 * DAY)
+    assert delete_old_archived_sessions(session_store)["deleted_sessions"] == 1
+    assert ledger.get_session(session_id) is None
+
+
+def test_the_retention_is_not_for_one_user(session_store: SessionStore, clock: SetClock) -> None:
+    kept = run(lambda: session_store.create_session(["AAPL"], user_id="ada"))
+    clock.move(40 * DAY)
+    cleanup_expired_sessions(session_store)
+    clock.move(40 * DAY)
+    with pytest.raises(PermissionDenied, match="ada"):
+        run(session_store.for_user("ada").delete_old_archived_sessions)
+    assert run(lambda: session_store.get_session(kept.id)).is_archived
+
+
+def test_what_could_not_be_deleted_in_the_warehouse_is_deleted_the_next_time(
+    url: str, tmp_path: Path, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with AsyncSessionLedger(url, warehouse=f"duckdb:///{tmp_path}/w.duckdb", clock=clock) as ledger:
+            store = SessionStore(ledger, settings=SessionSettings.from_environment({}), clock=clock)
+            session = await store.create_session(["AAPL"])
+            await store.archive_session(session.id)
+            await ledger.warehouse.sync()
+            clock.move(31 * DAY)
+            with monkeypatch.context() as away:
+                away.setattr(TwoTierStore, "delete_there", unreachable)
+                with pytest.raises(StoreUnavailable):
+                    await store.delete_old_archived_sessions()
+            assert len(await ledger.store.pending_deletions()) == 1
+            assert await store.delete_old_archived_sessions() == 0
+            assert await ledger.store.pending_deletions() == []
+
+    run(scenario)
+
+
+def unreachable(store: TwoTierStore) -> int:
+    raise StoreUnavailable("The warehouse is away.")
+
+
 def test_the_metrics_task_processes_recent_sessions(session_store: SessionStore, clock: SetClock) -> None:
     run(lambda: some_sessions(session_store, clock))
     done = generate_session_metrics(session_store)
@@ -801,6 +954,15 @@ def test_track_query_in_session_tracks_where_a_session_id_is_given(session_store
         assert found.state.history.last_query == query  # "remember previous query"
 
     run(scenario)
+
+
+def test_track_query_in_session_refuses_parameters_that_are_no_object(
+    session_store: SessionStore, ledger: SessionLedger
+) -> None:
+    session_id = run(lambda: session_store.create_session(["AAPL"])).id
+    with pytest.raises(InvalidInput, match="parameters"):
+        run(lambda: track_query_in_session(session_id, "price", [1], store=session_store))  # type: ignore[arg-type]
+    assert len(ledger.history(session_id)) == 1
 
 
 def test_an_erased_or_foreign_query_still_counts(session_store: SessionStore, ledger: SessionLedger) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ledger.compat.analysis_sessions.analytics import SessionAnalytics, SessionMetrics
+from ledger.compat.analysis_sessions.analytics import SessionAnalytics
+from ledger.compat.analysis_sessions.metrics import SessionMetrics
 from ledger.compat.analysis_sessions.models import (
     AnalysisHistory,
     QueryRecord,

@@ -6,14 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
-from ledger.compat.analysis_sessions.models import Session, SessionType
+from ledger.compat.analysis_sessions.metrics import SessionMetrics
+from ledger.compat.analysis_sessions.models import Session, SessionType, session_type_of
 from ledger.compat.analysis_sessions.slots import METRICS, is_analysis
-from ledger.compat.given import user_id_of
+from ledger.compat.given import days_before, user_id_of
 from ledger.errors import InvalidInput, SessionNotFound
 from ledger.model.events import Change
 from ledger.model.session import Session as Recorded
@@ -25,61 +24,6 @@ if TYPE_CHECKING:
 FORMATS = ("json", "jsonl", "csv")
 #: Assets that are listed as the most analysed.
 TOP = 10
-
-
-class SessionMetrics(BaseModel):
-    """What one session amounts to.
-
-    Attributes:
-        ended_at: When something was last recorded in it, or its time was over.
-        duration_seconds: From its beginning to its last query or change; waiting to expire does not count.
-        status: As it was when this was worked out.
-        abandoned: Whether it expired, and nobody had said that it was completed or had failed.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    session_id: str
-    user_id: str
-    session_type: str
-    assets: list[str]
-    created_at: AwareDatetime
-    ended_at: AwareDatetime
-    duration_seconds: float
-    total_queries: int
-    cache_hits: int
-    cache_hit_rate: float
-    query_types: dict[str, int]
-    average_execution_time_ms: float | None
-    status: str
-    abandoned: bool
-
-    @classmethod
-    def of(cls, recorded: Recorded) -> Self:
-        """The metrics of a session; of one that is over, those that were recorded then."""
-        kept = recorded.attributes.get(METRICS)
-        statistics = recorded.query_statistics
-        if kept is not None:
-            same = (kept["status"], kept["total_queries"]) == (recorded.status, statistics.total_queries)
-            if recorded.status == "archived" or (same and recorded.status != "active"):
-                return cls.model_validate(kept)
-        ended = _last_activity(recorded)
-        return cls(
-            session_id=recorded.session_id,
-            user_id=recorded.user_id,
-            session_type=recorded.session_type or "",
-            assets=recorded.attributes.get("assets") or [],
-            created_at=recorded.created_at,
-            ended_at=ended,
-            duration_seconds=(ended - recorded.created_at).total_seconds(),
-            total_queries=statistics.total_queries,
-            cache_hits=statistics.cache_hits,
-            cache_hit_rate=statistics.cache_hit_rate,
-            query_types=statistics.by_type,
-            average_execution_time_ms=statistics.average_execution_time_ms,
-            status=recorded.status or "",
-            abandoned=recorded.status == "expired",
-        )
 
 
 class SessionAnalytics:
@@ -137,6 +81,9 @@ class SessionAnalytics:
             user_id: Of this user.
             session_type: Of this type.
             days: Begun within so many days; for other times ``created_from`` and ``created_until``, half open.
+
+        Raises:
+            InvalidInput: There is no such type, or there are no such days.
 
         Returns:
             total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
@@ -208,10 +155,10 @@ class SessionAnalytics:
         if days is not None:
             if created_from is not None:
                 raise InvalidInput("Give days or created_from, not both.")
-            created_from = self.store.now() - timedelta(days=days)
+            created_from = days_before(self.store.now(), days)
         return self.store.all_sessions(
             user_id=None if user_id is None else user_id_of(user_id),
-            session_type=None if session_type is None else str(session_type),
+            session_type=None if session_type is None else str(session_type_of(session_type)),
             created_from=created_from,
             created_until=created_until,
         )
@@ -259,12 +206,3 @@ class _Tally:
             "query_type_distribution": dict(self._queries.most_common()),
             "session_type_distribution": dict(self._kinds.most_common()),
         }
-
-
-def _last_activity(recorded: Recorded) -> datetime:
-    """When something was last done in a session; that its time was over is no doing."""
-    if recorded.status != "expired":
-        return recorded.updated_at
-    times = [value.get("timestamp") for value in recorded.queries.values() if value]
-    told = [datetime.fromisoformat(time) for time in times if isinstance(time, str)]
-    return max([*told, recorded.created_at])

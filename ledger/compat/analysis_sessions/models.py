@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ledger.clock import new_id, utc_now
 from ledger.errors import InvalidInput
 from ledger.model.session import QueryStatistics
 
+M = TypeVar("M", bound=BaseModel)
 #: Owner of a session that names none.
 ANONYMOUS = "anonymous"
 
@@ -25,6 +26,35 @@ class SessionType(StrEnum):
     PORTFOLIO = "portfolio"
     COMPARATIVE = "comparative"
     MACRO = "macro"
+
+
+def session_type_of(word: Any) -> SessionType:
+    """The type of this name.
+
+    Raises:
+        InvalidInput: There is none.
+    """
+    try:
+        return SessionType(word)
+    except ValueError as error:
+        raise InvalidInput(f"session_type must be one of {', '.join(SessionType)}, not {str(word)[:70]!r}.") from error
+
+
+def made(model: type[M], values: Mapping[str, Any]) -> M:
+    """A model of these values, every part of them checked.
+
+    Raises:
+        InvalidInput: They are none; the message names the first part that does not fit.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(
+            f"{where} {first['input']!r:.70} is nothing that a {model.__name__} can hold: {first['msg']}. Nothing was "
+            "written."
+        ) from error
 
 
 class TooManyQueries(InvalidInput):

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ledger.errors import ConfigurationError
 
+#: A thousand years: what lies further off, a calendar may have no room for.
+_LONGEST_DAYS = 365_000
+
 
 class SessionSettings(BaseModel):
     """How long analysis sessions live, how many queries they take, and what becomes of them.
@@ -28,9 +31,9 @@ class SessionSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     session_default_ttl_hours: float = Field(24, gt=0)
-    session_max_ttl_hours: float = Field(168, gt=0)
-    session_cleanup_interval_minutes: float = Field(60, gt=0)
-    session_retention_days: float = Field(30, ge=0)
+    session_max_ttl_hours: float = Field(168, gt=0, le=24 * _LONGEST_DAYS)
+    session_cleanup_interval_minutes: float = Field(60, gt=0, allow_inf_nan=False)
+    session_retention_days: float = Field(30, ge=0, le=_LONGEST_DAYS)
     session_max_queries_per_session: int = Field(1000, ge=1)
     session_enable_analytics: bool = True
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ledger.aio import AsyncSessionLedger
-from ledger.compat.analysis_sessions.models import QueryRecord
+from ledger.compat.analysis_sessions.models import QueryRecord, made
 from ledger.compat.analysis_sessions.store import SessionStore
 from ledger.sessions import SessionLedger
 
@@ -56,16 +56,17 @@ async def track_query_in_session(
         What was recorded; None where ``session_id`` is.
 
     Raises:
-        SessionNotFound, SessionEnded, TooManyQueries: Nothing was written.
+        SessionNotFound, SessionEnded, TooManyQueries, InvalidInput: Nothing was written.
     """
     if session_id is None:
         return None
-    query = QueryRecord(
-        query_type=query_type,
-        parameters=dict(parameters or {}),
-        result_summary=result_summary,
-        cache_hit=cache_hit,
-        execution_time_ms=execution_time_ms,
-    )
+    values = {
+        "query_type": query_type,
+        "parameters": {} if parameters is None else parameters,
+        "result_summary": result_summary,
+        "cache_hit": cache_hit,
+        "execution_time_ms": execution_time_ms,
+    }
+    query = made(QueryRecord, values)
     await (store or get_session_store()).track_query(session_id, query)
     return query

@@ -14,9 +14,11 @@ from ledger.compat.analysis_sessions.models import (
     QueryRecord,
     Session,
     SessionState,
-    SessionSummary,
     SessionType,
+    made,
+    session_type_of,
 )
+from ledger.errors import InvalidInput
 from ledger.model.events import Change
 from ledger.model.instants import EPOCH, from_text, to_text
 from ledger.model.session import Session as Recorded
@@ -70,15 +72,47 @@ def is_analysis(recorded: Recorded | None) -> bool:
     return recorded is not None and recorded.attributes.get(MARK) is True and recorded.status != "deleted"
 
 
+def checked(session: Session) -> Session:
+    """A copy of a session, every part of it checked: what programs set in one is theirs, and unchecked.
+
+    Raises:
+        InvalidInput: Something in it is nothing that an analysis session can hold.
+    """
+    state = session.state
+    values = {name: getattr(session, name) for name in ("id", "user_id", "type", "assets", "tags", "expires_at")}
+    return made(
+        Session,
+        values
+        | {
+            "state": {
+                "context": state.context,
+                "preferences": state.preferences,
+                "intermediate_results": state.intermediate_results,
+                "history": {"queries": [dict(query) for query in state.history.queries]},
+            }
+        },
+    )
+
+
+def assets_of(recorded: Recorded) -> list[str]:
+    """The assets of a session; one that is no text, as another program may record it, as its JSON."""
+    found = recorded.attributes.get("assets") or []
+    return [it if isinstance(it, str) else canonical(it) for it in (found if isinstance(found, list) else [found])]
+
+
 def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
-    """The analysis session that a ledger's session holds."""
+    """The analysis session that a ledger's session holds.
+
+    Raises:
+        InvalidInput: It has no type that an analysis session can have.
+    """
     queries = [_query(query_id, value or {}, recorded.created_at) for query_id, value in recorded.queries.items()]
     queries.sort(key=lambda query: (query.timestamp, query.query_id))
     session = Session(
         id=recorded.session_id,
         user_id=recorded.user_id,
-        type=SessionType(recorded.session_type or SessionType.EQUITY),
-        assets=recorded.attributes.get("assets") or [],
+        type=session_type_of(recorded.session_type or SessionType.EQUITY),
+        assets=assets_of(recorded),
         state=SessionState(
             context=recorded.context,
             preferences={key: value for (field, key), value in recorded.free.items() if field == PREFERENCE},
@@ -96,25 +130,23 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
     return session
 
 
-def summary_of(recorded: Recorded) -> SessionSummary:
-    """What a list shows of a session; of one that is in the warehouse alone, metrics say how many queries it had."""
-    summary = SessionSummary.from_session(session_of(recorded))
-    metrics = recorded.attributes.get(METRICS)
-    if summary.is_archived and not recorded.queries and metrics:
-        summary.total_queries = metrics["total_queries"]
-        summary.cache_hit_rate = metrics["cache_hit_rate"]
-    return summary
+def asked_at(value: dict[str, Any], otherwise: datetime) -> datetime:
+    """When a recorded query was made; where it does not say, as one that another program added may not, otherwise."""
+    try:
+        return from_text(value["timestamp"])
+    except (KeyError, InvalidInput):
+        return max(otherwise, EPOCH)
 
 
 def _query(query_id: str, value: dict[str, Any], otherwise: datetime) -> QueryRecord:
-    """A recorded query, also one that another program added through the ledger, without a time, or that was erased."""
-    time = value.get("timestamp")
+    """A recorded query, also one that was erased, or that another program added with whatever it had."""
+    parameters, took = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(
         query_id=query_id,
         query_type=value.get("query_type", "erased"),
-        parameters=value.get("parameters") or {},
+        parameters=parameters if isinstance(parameters, dict) else {"parameters": parameters},
         result_summary=value.get("result_summary"),
         cache_hit=bool(value.get("cache_hit")),
-        execution_time_ms=value.get("execution_time_ms"),
-        timestamp=from_text(time) if isinstance(time, str) else max(otherwise, EPOCH),
+        execution_time_ms=took if isinstance(took, int | float) else None,
+        timestamp=asked_at(value, otherwise),
     )

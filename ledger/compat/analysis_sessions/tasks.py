@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ledger.compat.analysis_sessions.analytics import SessionAnalytics
+from ledger.compat.analysis_sessions.metrics import SessionMetrics
 from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.single import get_session_store
-from ledger.compat.analysis_sessions.slots import METRICS
 from ledger.compat.analysis_sessions.store import SessionStore
 
 #: Days that the daily metrics look back.
@@ -65,7 +65,7 @@ def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any
         recorded = 0
         for status in ("completed", "failed", "expired"):
             async for found in chosen.all_sessions(status=status):
-                if METRICS in found.attributes:
+                if SessionMetrics.kept(found) is not None:
                     continue
                 recorded += await analytics.record_session_metrics(found.session_id) is not None
         return {"recorded_sessions": recorded, **await analytics.get_session_stats(days=RECENT_DAYS)}
