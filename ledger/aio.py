@@ -19,6 +19,7 @@ from functools import cache, cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_origin, get_type_hints
 
 from ledger.errors import StoreRejected
+from ledger.opened import DRAIN_SECONDS, check_drain
 from ledger.sessions import SessionLedger
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class AsyncIteration(AsyncIterator[Any]):
 
     It is opened by the call that gives it, in that thread; ``await`` it, or use ``async with``, to know that it is
     open (from where on a subscription follows) and that nothing was refused. A step that was cancelled is not lost: the
-    next one hands out what it brought.
+    next one hands out what it brought. Tasks may share an iteration: each step's result is handed to one of them.
 
     Attributes:
         position: That of the iterator after what was handed out last, where it has one; see ``Subscription``.
@@ -124,9 +125,10 @@ class AsyncIteration(AsyncIterator[Any]):
     def __init__(self, opening: Callable[[], Iterator[Any]]) -> None:
         self.position: int | None = None
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._next: Future[Any] | None = None
+        self._next: Future[Future[Any]] | None = None
         self._end = object()
         self._closed = False
+        self._lock = threading.Lock()  # of the step under way: tasks may be in several loops
         context = contextvars.copy_context()
         # A daemon: a subscription that waits for good must not keep the program from ending.
         thread = threading.Thread(target=_work, args=(self._work,), name="ledger-aio-iteration", daemon=True)
@@ -146,27 +148,44 @@ class AsyncIteration(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         await self._opened()
-        if self._next is None:
-            if self._closed:
-                raise StopAsyncIteration
-            iterator, end, context = self._iterator.result(), self._end, self._context
-            self._next = self._begin(lambda: (context.run(next, iterator, end), getattr(iterator, "position", None)))
-        under_way = self._next
-        try:
-            item, position = await asyncio.shield(asyncio.wrap_future(under_way))
-        finally:
-            if under_way.done():
-                self._next = None
-        self.position = position
-        if item is self._end:
-            raise StopAsyncIteration
-        return item
+        while True:
+            step = self._step()
+            # Who is cancelled here leaves what the step brings to the next one, even where the step is done by then.
+            outcome = await asyncio.shield(asyncio.wrap_future(step))
+            if self._take(step):
+                item, self.position = outcome.result()
+                if item is self._end:
+                    raise StopAsyncIteration
+                return item
+
+    def _step(self) -> Future[Future[Any]]:
+        """The step under way, begun where none is; what it gives is its outcome, for whoever takes it."""
+        with self._lock:
+            if self._next is None:
+                if self._closed:
+                    raise StopAsyncIteration
+                iterator, end, run = self._iterator.result(), self._end, self._context.run
+
+                def take() -> tuple[Any, int | None]:
+                    return run(next, iterator, end), getattr(iterator, "position", None)
+
+                self._next = self._begin(partial(_tried, take))
+            return self._next
+
+    def _take(self, step: Future[Future[Any]]) -> bool:
+        """Whether what a step brought is the caller's: it is that of the first who asks."""
+        with self._lock:
+            if self._next is not step:
+                return False
+            self._next = None
+            return True
 
     async def aclose(self) -> None:
         """End the iteration, also a step that waits; calling it again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         closing = self._begin(self._close)
         # A generator can be closed by its own thread only; what waits in a step must be told from outside.
         if self._iterator.done() and self._iterator.exception() is None:
@@ -211,6 +230,13 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _tried(call: Callable[[], T]) -> Future[T]:
+    """What became of a call, as a future that is done: whoever waits for it need not be who gets it."""
+    future: Future[T] = Future()
+    _fulfil(future, call)
+    return future
 
 
 class _Once(Generic[T]):
@@ -371,16 +397,19 @@ class AsyncSessionLedger(_Delegate):
         """Where the ledger is."""
         return str(self._read("url"))
 
-    @_signed_as("close")
-    async def close(self, **named: Any) -> int:
-        """Let the calls finish that were begun before, and close, also where the task is cancelled. A view ends."""
+    async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
+        """Let the calls finish that were begun before, and close, also where the task is cancelled. A view ends.
 
+        Raises:
+            InvalidInput: ``drain`` is no time; the ledger stays open.
+        """
+        check_drain(drain)
         before = self._threads.under_way() if self._owner else set()
 
         def closing() -> int:
             wait(before)
             ledger = self._target.give_up()
-            return 0 if ledger is None else ledger.close(**named)
+            return 0 if ledger is None else ledger.close(drain=drain)
 
         try:
             return await asyncio.shield(self._threads.submit(closing))

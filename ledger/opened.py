@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -121,8 +123,7 @@ class OpenLedger:
         Raises:
             InvalidInput: ``drain`` is no time; the ledger stays open.
         """
-        if not 0 <= drain <= threading.TIMEOUT_MAX:  # nor is that so of what is no number
-            raise InvalidInput(f"drain is {drain!r}; it must be seconds, 0 or more.")
+        check_drain(drain)
         attached, self._warehouse = self._warehouse, None
         try:
             return attached.close(drain) if attached is not None else 0
@@ -151,6 +152,23 @@ class OpenLedger:
             clock=self._clock,
             ids=self._ids,
         )
+
+
+def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
+    """Raise InvalidInput unless these are seconds, 0 or more; the message names ``name``."""
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        with suppress(OverflowError):  # of an integer that no clock can count to
+            if 0 <= float(seconds) <= at_most:
+                return
+    vast = isinstance(seconds, int) and abs(seconds) >= 10**40  # Python writes no number of thousands of digits
+    given = "a number of more than 40 digits" if vast else repr(seconds)[:70]
+    bound = "" if at_most == math.inf else f" and at most {at_most:g}"
+    raise InvalidInput(f"{name} must be seconds, 0 or more{bound}, not {given}.")
+
+
+def check_drain(drain: object) -> None:
+    """Raise InvalidInput unless a thread can be waited for so many seconds."""
+    check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:

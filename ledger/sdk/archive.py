@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
-from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
+from ledger.errors import CapabilityMissing, InvalidInput, PermissionDenied, SessionEnded, StoreUnavailable
 from ledger.model.events import Appended, Change, Envelope
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
 from ledger.stores.base import SessionQuery
+from ledger.stores.user_store import UserStore
 
 #: The statuses in which a session may be deleted for good.
 ENDED = ("expired", "archived", "deleted")
@@ -116,7 +117,7 @@ class Archive(Lifecycle):
         id cannot be used again.
 
         Args:
-            older_than: Age of the last event.
+            older_than: Age of the last event; nothing is so old that it ended before the year 1.
             statuses: Those that count as ended, as recorded: any of expired, archived, deleted, completed, failed.
 
         Returns:
@@ -128,43 +129,63 @@ class Archive(Lifecycle):
             PermissionDenied: This is the view of one user.
         """
         _check_age(older_than, "older_than")
-        if isinstance(statuses, str) or not statuses:
+        words = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
+        if not words:
             raise InvalidInput("statuses must be a list of statuses, such as expired, archived, deleted.")
-        for word in statuses:
+        for word in words:
             if check_text(word, "status") not in (*ENDED, "completed", "failed"):
                 raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
         forget = self._of_file("forget")
-        before = self._clock() - older_than
+        try:
+            before = self._clock() - older_than
+        except OverflowError:  # nothing is that old; what a warehouse has still to delete is deleted all the same
+            before = datetime.min.replace(tzinfo=UTC)
         deleted = 0
-        for word in dict.fromkeys(statuses):
+        for word in dict.fromkeys(words):
             for head, _ in list(self._all(SessionQuery(status=word, updated_before=before))):
                 deleted += forget(head.session_id, head.version)
-        delete_there = getattr(self.store, "delete_there", None)
-        if delete_there is not None:
-            delete_there()
+        self._delete_there()
         return deleted
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """What is to be done from time to time: record what has expired, drop what is archived, delete what is old.
 
+        What was deleted for good while this warehouse was not attached is deleted there.
+
         Args:
             max_age: Also ends sessions to which nothing has happened for longer than this.
-            retention: Deletes sessions for good that ended longer ago than this; None deletes nothing.
+            retention: Deletes sessions for good that ended longer ago than this; None deletes nothing more.
 
         Raises:
             StoreUnavailable, StoreRejected: The rest is done the next time.
+            CapabilityMissing: There is a ``retention``, and the ledger is in BigQuery; nothing was done.
+            PermissionDenied: This is the view of one user; nothing was done.
         """
+        if isinstance(self.store, UserStore):
+            raise PermissionDenied(
+                f"maintain is about everybody's sessions, and this is the view of user {self.store.user_id} alone; use "
+                "the ledger that for_user() was called on."
+            )
         if retention is not None:
             _check_age(retention, "retention")
+            self._of_file("forget")
         expired = self.expire_old_sessions(max_age)
         dropped = self.drop_archived()
         deleted = 0 if retention is None else self.delete_old_sessions(retention)
+        if retention is None:  # what was deleted where the warehouse was not attached
+            self._delete_there()
         waiting = getattr(self.store, "pending_deletions", None)
         return Maintained(expired, dropped, deleted, 0 if waiting is None else len(waiting()))
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
         drop = getattr(self.store, "drop_archived", None)
         return 0 if drop is None else drop(session_ids)
+
+    def _delete_there(self) -> None:
+        """Delete in the warehouse, where one is attached, what was deleted for good here."""
+        delete_there = getattr(self.store, "delete_there", None)
+        if delete_there is not None:
+            delete_there()
 
     def _of_file(self, name: str) -> Callable[..., Any]:
         """What only a ledger in a file does."""

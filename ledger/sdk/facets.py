@@ -92,12 +92,12 @@ class Facets(Recorder):
 
     def add_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> Appended:
         """Tag a session, whether or not it has ended."""
-        changes = [Change("tag", tag, True) for tag in dict.fromkeys(tags)]
+        changes = [Change("tag", tag, True) for tag in _distinct(tags)]
         return self._append(session_id, "tags.updated", changes, envelope, while_open=False)
 
     def remove_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> Appended:
         """Take tags off a session, whether or not it has ended; one that it does not have is no mistake."""
-        changes = [Change("tag", tag, removed=True) for tag in dict.fromkeys(tags)]
+        changes = [Change("tag", tag, removed=True) for tag in _distinct(tags)]
         return self._append(session_id, "tags.updated", changes, envelope, while_open=False)
 
     def add_score(
@@ -127,11 +127,18 @@ class Facets(Recorder):
         return self._append(session_id, "score.added", [change], envelope, event_id=event_id, while_open=False)
 
 
+def _distinct(tags: Iterable[str]) -> Iterable[str]:
+    """Tags, each once; what is no tag, such as a list of them, is refused before it is looked for among the others."""
+    return dict.fromkeys(check_text(tag, "tag") for tag in tags)
+
+
 def _named(field: str, values: Mapping[str, Any], remove: Iterable[str]) -> list[Change]:
     if not isinstance(values, Mapping):
         raise InvalidInput(f"{field} must be an object of name to value, not {type(values).__name__}.")
     if isinstance(remove, str):
         raise InvalidInput(f"remove must be a list of names, not the text {remove[:70]!r}.")
+    if not isinstance(remove, Iterable):
+        raise InvalidInput(f"remove must be a list of names, not {type(remove).__name__}; nothing was written.")
     return [
         *(Change(field, name, value) for name, value in values.items()),
         *(Change(field, name, removed=True) for name in remove),

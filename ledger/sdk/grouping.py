@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ledger.model.fields import check_change
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
 from ledger.sdk.recorder import Recorder
@@ -26,15 +27,17 @@ class Grouping(Recorder):
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
         """Have the attributes of sessions of a type checked by a model, from now on and by this ledger alone.
 
-        Each attribute is checked by itself when it is set, and kept as the model's field has it; in lists and counts an
-        attribute that the model does not have is a mistake. What is recorded already stays as it is.
+        Each attribute is checked by itself when it is set, and kept as the model's field has it, its validators, its
+        serializers and the model's configuration included; ``model_validator``, which looks at several, is not asked.
+        In lists and counts an attribute that the model does not have is a mistake. What is recorded already stays as it
+        is.
 
         Args:
             session_type: Of the sessions.
             model: A pydantic model whose fields are the attributes.
 
         Raises:
-            ConfigurationError: It is no pydantic model.
+            ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
         """
         from ledger.profiles import Profile
 
@@ -58,17 +61,18 @@ class Grouping(Recorder):
             user_id, status, session_type, attributes, created_from, created_until: As for ``list_sessions``.
 
         Returns:
-            Value to number. Sessions without the value count under None; an attribute's object or list counts as JSON
-            text.
+            Value to number. Sessions without the value count under None. Of an attribute, text and numbers count as
+            they are (1 and 1.0 are one number); true and false, objects and lists count as JSON text, ``"true"`` or
+            ``'["a"]'``, along with text that reads so: among the keys of a dict ``True`` would be the number 1.
 
         Raises:
             InvalidInput: A criterion, or what is counted by, does not exist.
         """
+        if session_type is not None:
+            check_change("session_type", "", session_type, removed=False)
         profile = self._profiles.get(session_type)
-        if by not in GROUPS and profile is not None:
-            profile.adapter(check_text(by, "by"))
-        elif by not in GROUPS:
-            check_text(by, "by")
+        if check_text(by, "by") not in GROUPS and profile is not None:
+            profile.has(by)
         now = self._clock()
         query = SessionQuery(
             *(user_id, status, session_type, None, self._criteria(session_type, attributes)),
@@ -92,4 +96,5 @@ def _kind(session: Session, by: str) -> Any:
     if by in GROUPS:
         return getattr(session, by)
     value = session.attributes.get(by)
-    return value if value is None or isinstance(value, str | int | float) else canonical(value)
+    as_it_is = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return value if as_it_is else canonical(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
@@ -17,6 +18,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
+from ledger.opened import check_seconds
 from ledger.sdk.recorder import Recorder
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite_read import events_of
@@ -124,6 +126,8 @@ class Subscription(Iterator[Delivery]):
             newest.extend(self._ready)
             self._ready.clear()
         self._ready = newest
+        if newest:  # what came before is not handed out to whoever goes on from here, either
+            self.position = newest[0][0][0] - 1
         return len(newest) == last
 
 
@@ -171,11 +175,13 @@ class Subscriptions(Recorder):
             check_session_id(session_id)
         if user_id is not None:
             check_text(user_id, "user_id")
+        if not isinstance(event_types, Iterable):
+            raise InvalidInput(f"event_types must be a list of texts, () for all, not {type(event_types).__name__}.")
         types = (event_types,) if isinstance(event_types, str) else tuple(event_types)
         for event_type in types:
             check_text(event_type, "event_types")
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
-            raise InvalidInput(f"timeout must be seconds, 0 or more, or None, not {timeout!r}.")
+        if timeout is not None:
+            check_seconds(timeout, "timeout", at_most=math.inf)
         wanted = _Wanted(session_id, user_id, types)
         if last is not None:
             return self._newest(last, wanted, timeout)
@@ -207,6 +213,5 @@ class Subscriptions(Recorder):
             start = self._end_of_event(max(0, end - reach))
             subscription = Subscription(self.store, start, wanted, timeout)
             if subscription._begin_with(last) or start == 0:
-                subscription.position = start
                 return subscription
             reach *= 4

@@ -69,6 +69,15 @@ def held(plain: SessionLedger) -> Iterator[HeldStore]:
     store.go.set()
 
 
+async def under_way(events: AsyncIteration) -> Any:
+    """The step of an iteration that tasks wait for, as soon as it has begun."""
+    for _ in range(1000):
+        if events._next is not None:
+            return events._next
+        await asyncio.sleep(0)
+    raise AssertionError("no step has begun")
+
+
 def public(kind: type) -> set[str]:
     return {name for name in dir(kind) if not name.startswith("_")}
 
@@ -342,6 +351,20 @@ def test_a_closed_ledger_refuses_and_closing_again_does_nothing(url: str) -> Non
     asyncio.run(use())
 
 
+@pytest.mark.parametrize("drain", ["x", None, -1, float("nan"), 10**400, True], ids="{!s:.9}".format)
+def test_what_is_no_time_to_drain_is_refused_and_the_ledger_stays_open(url: str, drain: Any) -> None:
+    async def use() -> None:
+        ledger = AsyncSessionLedger(url)
+        for _ in range(2):  # not open yet, and then open
+            with pytest.raises(InvalidInput, match="drain"):
+                await ledger.close(drain=drain)
+            await ledger.create_session("ada")
+        assert len(await ledger.list_sessions()) == 2
+        assert await ledger.close(drain=0) == 0
+
+    asyncio.run(use())
+
+
 def test_closing_waits_for_what_is_under_way(plain: SessionLedger, held: HeldStore) -> None:
     async def use() -> None:
         ledger = asynchronous(plain)
@@ -425,6 +448,71 @@ def test_a_step_that_was_cancelled_loses_no_event(url: str) -> None:
             await ledger.create_session("ada", session_id="s")
             assert events.position == begun
             assert (await asyncio.wait_for(anext(events), PATIENCE)).event.session_id == "s"
+
+    asyncio.run(use())
+
+
+def test_a_step_that_was_done_when_its_task_was_cancelled_loses_no_event(plain: SessionLedger) -> None:
+    async def use() -> None:
+        async with asynchronous(plain).subscribe() as events:
+            step = asyncio.create_task(anext(events))
+            brought = await under_way(events)
+            plain.create_session("ada", session_id="s")
+            brought.result(PATIENCE)  # the loop stands still, and does not hear of it before the task is cancelled
+            step.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await step
+            assert (await asyncio.wait_for(anext(events), PATIENCE)).event.session_id == "s"
+
+    asyncio.run(use())
+
+
+def test_tasks_that_share_a_subscription_are_handed_each_event_once(plain: SessionLedger) -> None:
+    async def use() -> None:
+        async with asynchronous(plain).subscribe() as events:
+            steps = [asyncio.create_task(anext(events)) for _ in range(3)]
+            await asyncio.sleep(0)
+            for name in "abc":
+                plain.create_session("ada", session_id=name)
+            came = await asyncio.wait_for(asyncio.gather(*steps), PATIENCE)
+            assert sorted(it.event.session_id for it in came) == ["a", "b", "c"]
+            assert events.position == plain.store.last_seq()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+def test_one_of_two_that_wait_may_be_cancelled_and_the_other_gets_the_event(plain: SessionLedger, leaving: int) -> None:
+    async def use() -> None:
+        async with asynchronous(plain).subscribe() as events:
+            steps = [asyncio.create_task(anext(events)) for _ in range(2)]
+            brought = await under_way(events)
+            plain.create_session("ada", session_id="s")
+            brought.result(PATIENCE)
+            steps[leaving].cancel()
+            assert (await asyncio.wait_for(steps[1 - leaving], PATIENCE)).event.session_id == "s"
+            with pytest.raises(asyncio.CancelledError):
+                await steps[leaving]
+
+    asyncio.run(use())
+
+
+def test_a_step_that_fails_fails_for_one_task_and_the_iteration_goes_on() -> None:
+    class Failing(Iterator[int]):
+        def __init__(self) -> None:
+            self.steps = 0
+
+        def __next__(self) -> int:
+            self.steps += 1
+            if self.steps == 1:
+                raise StoreUnavailable("out")
+            return self.steps
+
+    async def use() -> None:
+        async with AsyncIteration(Failing) as events:
+            came = await asyncio.gather(anext(events), anext(events), return_exceptions=True)
+            assert [type(it) for it in came] == [StoreUnavailable, int]
+            assert await anext(events) == 3
 
     asyncio.run(use())
 

@@ -319,6 +319,34 @@ def test_without_the_warehouse_a_stranger_learns_nothing_of_an_archived_session(
             plain.for_user("ada").get_session("mine")
 
 
+def test_in_a_view_maintaining_is_refused_before_anything_is_done(alone, ledger, clock):
+    for each in (alone, ledger):
+        each.create_session("ada", session_id="s", ttl=DAY)
+    clock.now = START + 10 * DAY
+    for each in (alone, ledger):
+        with pytest.raises(PermissionDenied, match="everybody"):
+            each.for_user("ada").maintain()
+        assert types(each, "s") == ["session.created"]
+        assert each.maintain().expired == 1
+
+
+def test_a_retention_that_a_store_cannot_keep_is_refused_before_anything_is_done(alone, clock):
+    class Remote:
+        def __getattr__(self, name):
+            if name in ("forget", "drop_archived", "delete_there", "pending_deletions"):
+                raise AttributeError(name)
+            return getattr(store, name)
+
+    store = alone.store
+    alone.create_session("ada", session_id="s", ttl=DAY)
+    clock.now = START + 10 * DAY
+    alone.store = Remote()
+    with pytest.raises(CapabilityMissing):
+        alone.maintain(retention=DAY)
+    assert types(alone, "s") == ["session.created"]
+    assert alone.maintain().expired == 1
+
+
 # Deleting for good
 
 
@@ -346,7 +374,24 @@ def test_what_still_has_to_be_shipped_is_deleted_another_time(ledger, clock):
     assert ledger.delete_old_sessions(DAY) == 1
 
 
-@pytest.mark.parametrize("statuses", [(), "expired", ("active",), ("",), (1,)])
+def test_nothing_is_older_than_all_time(ledger, clock):
+    ledger.create_session("ada", session_id="s")
+    ledger.delete_session("s")
+    ledger.warehouse.sync()
+    clock.now = START + 10 * DAY
+    assert ledger.delete_old_sessions(timedelta.max) == 0
+    assert ledger.maintain(retention=timedelta.max).deleted == 0
+    assert ledger.get_session("s").status == "deleted"
+
+
+def test_statuses_may_come_from_a_generator(alone, clock):
+    alone.create_session("ada", session_id="s")
+    alone.delete_session("s")
+    clock.now = START + 10 * DAY
+    assert alone.delete_old_sessions(DAY, statuses=(it for it in ("expired", "deleted"))) == 1
+
+
+@pytest.mark.parametrize("statuses", [(), "expired", ("active",), ("",), (1,), 5, None, (["expired"],)])
 def test_statuses_in_which_nothing_has_ended_are_refused(alone, statuses):
     with pytest.raises(InvalidInput):
         alone.delete_old_sessions(DAY, statuses=statuses)

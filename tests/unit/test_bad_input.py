@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -151,6 +151,26 @@ BAD: list[tuple[str, type[LedgerError], str, Use]] = [
         "event_id",
         lambda it: it.update_summary("s", "x", event_id=5),
     ),
+    ("a list of tags", InvalidInput, "tag must be text, not list", lambda it: it.add_tags("s", ["a", "b"])),
+    ("a list of tags to take off", InvalidInput, "tag must be text", lambda it: it.remove_tags("s", "a", ["b"])),
+    (
+        "context to remove that is none",
+        InvalidInput,
+        "remove must be a list of names",
+        lambda it: it.update_context("s", {"a": 1}, remove=None),
+    ),
+    ("results to remove that are 5", InvalidInput, "list of names", lambda it: it.set_results("s", {"a": 1}, remove=5)),
+    (
+        "counts of a list of types",
+        InvalidInput,
+        "session_type",
+        lambda it: it.count_sessions("day", session_type=["a"]),
+    ),
+    ("counts by a list", InvalidInput, "by must be text", lambda it: it.count_sessions(["status"])),
+    ("statuses that are 5", InvalidInput, "list of statuses", lambda it: it.delete_old_sessions(timedelta(1), 5)),
+    ("a drain that is text", InvalidInput, "drain must be seconds", lambda it: it.close(drain="x")),
+    ("a drain that is none", InvalidInput, "drain must be seconds", lambda it: it.close(drain=None)),
+    ("a vast drain", InvalidInput, "more than 40 digits", lambda it: it.close(drain=10**5000)),
     ("an event_id that is empty", InvalidInput, "event_id", lambda it: it.update_summary("s", "x", event_id="")),
     (
         "an event_type",

@@ -119,6 +119,35 @@ def test_the_newest_events_come_first_and_then_the_next(ledger, last):
     assert told(ledger.subscribe(subscription.position, timeout=0)) == []
 
 
+@pytest.mark.parametrize("last", [1, 2, 5, 8, 9])
+@pytest.mark.parametrize("criteria", [{}, {"session_id": "b"}, {"event_types": "message"}, {"user_id": "eve"}], ids=str)
+def test_who_goes_on_from_the_position_gets_the_newest_events_and_what_comes_after(ledger, last, criteria):
+    two_sessions(ledger)
+    subscription = ledger.subscribe(last=last, timeout=0, **criteria)
+    begun = subscription.position
+    newest = told(subscription)
+    ledger.add_message("b", "user", "new", event_id="new")
+    after = told(subscription)
+    assert told(ledger.subscribe(begun, timeout=0, **criteria)) == newest + after
+    if not newest:
+        assert begun == subscription.position - 1  # one row came since
+
+
+def test_a_user_who_goes_on_from_the_position_gets_the_newest_events(ledger):
+    two_sessions(ledger)
+    ada = ledger.for_user("ada")
+    subscription = ada.subscribe(last=2, timeout=0)
+    begun = subscription.position
+    newest = told(subscription)
+    assert newest == [("a", 3, "message.added"), ("a", 4, "message.added")]
+    assert told(ada.subscribe(begun, timeout=0)) == newest
+
+
+def test_a_timeout_without_end_is_none(ledger):
+    two_sessions(ledger)
+    assert told([next(ledger.subscribe(0, timeout=float("inf")))]) == EVENTS[:1]
+
+
 def test_the_newest_of_an_empty_ledger_are_none(ledger):
     assert list(ledger.subscribe(last=5, timeout=0)) == []
     assert list(ledger.subscribe(0, timeout=0)) == []
@@ -130,15 +159,17 @@ def test_the_newest_of_an_empty_ledger_are_none(ledger):
         *({"after": it} for it in (-1, 1, 4, 99, "7", True, 1.5, 2**63)),
         *({"last": it} for it in (0, -1, 10_001, "3", True)),
         {"after": 0, "last": 1},
-        *({"timeout": it} for it in (-1, "1", True)),
+        *({"timeout": it} for it in (-1, "1", True, float("nan"), 10**400, 10**5000)),
         *(
             {name: it}
             for name in ("session_id", "user_id", "event_types")
             for it in ("", 7 if name != "event_types" else [7])
         ),
         {"event_types": ["message", ""]},
+        {"event_types": None},
+        {"event_types": 5},
     ],
-    ids=str,
+    ids=lambda given: f"{given!s:.60}" if given != {"timeout": 10**5000} else "a vast timeout",
 )
 def test_what_is_no_place_and_no_filter_is_refused(ledger, given):
     two_sessions(ledger)
