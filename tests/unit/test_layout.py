@@ -20,7 +20,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("ledger.model",),
     ("ledger.clock", "ledger.stores.base", "ledger.warehouse.base"),
     ("ledger.stores", "ledger.warehouse", "ledger.projection", "ledger.relay"),
-    ("ledger.opened", "ledger.profiles", "ledger.sdk", "ledger.sessions", "ledger.aio"),
+    ("ledger.opened", "ledger.profiles", "ledger.sdk", "ledger.sessions", "ledger.aio", "ledger.aio_iteration"),
     (
         "ledger.exchange",
         "ledger.recording",
