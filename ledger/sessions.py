@@ -182,7 +182,7 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
         """
         if isinstance(changes, Iterable):  # looked at here and in the store
             changes = tuple(changes)
-        self._check_end(session_id, changes, envelope)
+            self._check_end(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
     def history(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
-from ledger.errors import CapabilityMissing, InvalidInput, PermissionDenied, SessionEnded, StoreUnavailable
+from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
 from ledger.model.events import Appended, Change, Envelope
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
@@ -162,10 +162,7 @@ class Archive(Lifecycle):
             PermissionDenied: This is the view of one user; nothing was done.
         """
         if isinstance(self.store, UserStore):
-            raise PermissionDenied(
-                f"maintain is about everybody's sessions, and this is the view of user {self.store.user_id} alone; use "
-                "the ledger that for_user() was called on."
-            )
+            raise self.store.everybodys("maintain")
         if retention is not None:
             _check_age(retention, "retention")
             self._of_file("forget")

@@ -165,9 +165,7 @@ class Branches(Recorder):
         updates = {name: value for name, value in (fields or {}).items() if name not in ("lineage", "expires_at")}
         if question is not None:
             updates["question"] = question
-        own = changes_of(updates)
-        if any(change.field == "session_type" for change in own):
-            own = list(self._fit(template_session_id, own))
+        own = list(self._fit(changes_of(updates), lambda: None))
         if own:  # refused before anything is written
             check = NewEvent("session.created", own, self._ids(self._clock()))
             prepare(check, max_bytes=self.store.capabilities.max_event_bytes)

@@ -70,7 +70,7 @@ class Messages(Recorder):
             has_one = ("title", "") in state or ("question", "") in state  # what was asked says what it is about
             return [change] if has_one else [change, *named]
 
-        appended = self._derive(session_id, "message.added", with_title, envelope, event_id=event_id)
+        appended = self._derive(session_id, "message.added", with_title, envelope, event_id=event_id, is_new=True)
         make_room(self._titled)
         self._titled.add(session_id)
         return appended

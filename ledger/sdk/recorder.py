@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
@@ -86,7 +87,7 @@ class Recorder(OpenLedger):
 
         What was sent before is not measured again: the clock of another host may be behind.
         """
-        if self._max_ttl is None or not isinstance(changes, Sequence) or (end := latest_end(changes)) is None:
+        if self._max_ttl is None or (end := latest_end(changes)) is None:
             return
         try:
             check_end(end, self._clock(), self._max_ttl)
@@ -166,8 +167,7 @@ class Recorder(OpenLedger):
         self._check_envelope(envelope)
         event_id = event_id or self._event_id(session_id, envelope, user_id)
         if self._profiles and not as_recorded:
-            sent = self._recorded(session_id, event_id, envelope)
-            changes = self._fit(session_id, changes, None if sent is None else sent.version - 1)
+            changes = self._fit(changes, partial(self._type_before, session_id, event_id, envelope))
         event = NewEvent(
             event_type,
             changes,
@@ -184,15 +184,25 @@ class Recorder(OpenLedger):
             self._titled.discard(session_id)
         return appended
 
-    def _fit(self, session_id: str, changes: Sequence[Change], version: int | None = None) -> Sequence[Change]:
-        """The changes of an event, its attributes as the profile of the session's type, now or then, has them."""
+    def _fit(self, changes: Sequence[Change], type_before: Callable[[], str | None]) -> Sequence[Change]:
+        """The changes of an event, its attributes as the profile of the session's type has them.
+
+        Args:
+            type_before: Gives the type that the session has without this event.
+        """
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
             return changes
         named = [change.value for change in changes if (change.field, change.removed) == ("session_type", False)]
-        if not named and version != 0 and (session := self._get(session_id, version)) is not None:
-            named = [session.session_type]
-        profile = self._profiles.get(named[0]) if named and isinstance(named[0], str) else None
+        session_type = named[0] if named else type_before()
+        profile = self._profiles.get(session_type) if isinstance(session_type, str) else None
         return changes if profile is None else [profile.fit(change) for change in changes]
+
+    def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
+        """The type of a session; where the event is recorded already, that of the session before it."""
+        sent = self._recorded(session_id, event_id, envelope)
+        version = None if sent is None else sent.version - 1
+        session = None if version == 0 else self._get(session_id, version)
+        return None if session is None else session.session_type
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Attributes to look for, as the profile of the type has them."""
@@ -210,10 +220,14 @@ class Recorder(OpenLedger):
         *,
         event_id: str | None = None,
         while_open: bool = True,
+        is_new: bool = False,
     ) -> Appended:
-        """Append what ``changes`` makes of the session's state, on exactly that state."""
+        """Append what ``changes`` makes of the session's state, on exactly that state; ``is_new`` where the caller has
+        looked for the event already.
+        """
         event_id = event_id or self._event_id(session_id, envelope)
-        recorded = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
+        looks = "event_id" in envelope and not is_new
+        recorded = self.store.version_of(session_id, event_id) if looks else None
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
             before = self._state_at(session_id, recorded - 1)
             return self._append(

@@ -70,7 +70,7 @@ class UserStore:
         """What a store has beside the protocol (its file, its outbox, its warehouse) is everybody's."""
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise self._everybodys(name)
+        raise self.everybodys(name)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -206,7 +206,7 @@ class UserStore:
         Raises:
             PermissionDenied: Always.
         """
-        raise self._everybodys("backup")
+        raise self.everybodys("backup")
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected where a warehouse refused rows of a session that the user may see."""
@@ -223,7 +223,7 @@ class UserStore:
         """
         self._check_open()
         if session_ids is None:
-            raise self._everybodys("drop_archived")
+            raise self.everybodys("drop_archived")
         drop = getattr(self._store, "drop_archived", None)
         looked = {session_id: self._look(session_id) for session_id in session_ids}
         own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
@@ -282,12 +282,15 @@ class UserStore:
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        if event.may_repeat and self._store.version_of(session_id, event.event_id) is not None:
-            # Recorded when the right was there; the store writes nothing, and says whether it is the same.
-            return self._store.append(session_id, event, expected_version=expected_version)
         for _ in range(ATTEMPTS):
             head, state = found
-            self._check_write(head, state, prepared)
+            try:
+                self._check_write(head, state, prepared)
+            except PermissionDenied:
+                if not event.may_repeat or self._store.version_of(session_id, event.event_id) is None:
+                    raise
+                # Recorded when the right was there; the store writes nothing, and says whether it is the same.
+                return self._store.append(session_id, event, expected_version=expected_version)
             # 0 is never the version of a session: the store then replays the event, or says where the session stands.
             at = head.version if expected_version in (ANY_VERSION, head.version) else 0
             try:
@@ -377,7 +380,8 @@ class UserStore:
     def _prepared(self, event: NewEvent) -> PreparedEvent:
         return prepare(event, max_bytes=self._store.capabilities.max_event_bytes)
 
-    def _everybodys(self, name: str) -> PermissionDenied:
+    def everybodys(self, name: str) -> PermissionDenied:
+        """The refusal of what is about everybody's sessions."""
         return PermissionDenied(
             f"{name} is about everybody's sessions, and this is the view of user {self.user_id} alone; use the ledger "
             "that for_user() was called on."

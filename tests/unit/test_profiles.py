@@ -375,3 +375,15 @@ def test_a_model_may_be_built_late_and_have_no_fields(ledger):
     ledger.register_profile("none", create_model("Nothing"))
     with pytest.raises(InvalidInput, match="they have none"):
         begun(ledger, "none", size=7)
+
+
+def test_an_event_that_is_sent_again_is_measured_by_the_profile_of_its_time(ledger):
+    class Counted(BaseModel):
+        n: int
+
+    ledger.register_profile("counted", Counted)
+    session_id = ledger.create_session("ada", fields={"session_type": "counted"})
+    ledger.set_attributes(session_id, {"n": "5"}, event_id="k")
+    ledger.update_session(session_id, {"session_type": "other"})
+    assert ledger.set_attributes(session_id, {"n": "5"}, event_id="k").replayed
+    assert ledger.get_session(session_id).attributes == {"n": 5}
