@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis import store_over
 from ledger import SessionLedger
+from ledger.compat.analysis_sessions import SessionStore
 from ledger.testing import SetClock
 from shell import Shell
 
@@ -32,3 +34,8 @@ def ledger(url: str, clock: SetClock) -> Iterator[SessionLedger]:
 def shell(tmp_path: Path) -> Shell:
     """A command line whose ledger does not exist yet."""
     return Shell(tmp_path / "chats.db")
+
+
+@pytest.fixture
+def session_store(ledger: SessionLedger, clock: SetClock) -> SessionStore:
+    return store_over(ledger, clock)

@@ -33,7 +33,7 @@ PAGES: dict[str, tuple[list[str], list[str]]] = {
         ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
     ),
     "seed4.md": (
-        ["tests/compat/test_seed4_analysis_sessions.py"],
+        ["tests/compat/test_seed4_analysis_sessions.py", "tests/compat/test_seed4_analytics.py"],
         ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
     ),
 }
