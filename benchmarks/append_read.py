@@ -27,7 +27,7 @@ import orjson
 
 from ledger import Change, SessionLedger
 from ledger.clock import new_id, utc_now
-from ledger.stores.sqlite_schema import ROW, migrate
+from ledger.stores.sqlite.schema import ROW, migrate
 
 ROUNDS, CALLS = 9, 300
 VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_date": "2025-03-11"}, "cfc": ["CFC-1"]}

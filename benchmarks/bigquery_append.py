@@ -22,14 +22,14 @@ from typing import Any
 
 from ledger import Change, NewEvent
 from ledger.clock import new_id, utc_now
-from ledger.stores.bigquery import BigQueryStore
+from ledger.stores.bigquery.store import BigQueryStore
+from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.settings import Dataset
-from ledger.warehouse.rows import record_batch
 
 SERVE = """
 import sys, tempfile
 from pathlib import Path
-from ledger.cli import emulator
+from ledger.cli.demo import emulator
 with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as addresses:
     print(*addresses, flush=True)
     sys.stdin.read()

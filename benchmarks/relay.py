@@ -30,18 +30,18 @@ from typing import Any
 import views
 
 from ledger import SessionLedger
-from ledger.cli import emulator
+from ledger.cli.demo import emulator
+from ledger.outbox.contract import Batch, Begun, Position, Row, Slot
 from ledger.relay.background import BackgroundRelay
-from ledger.relay.base import Batch, Begun, Position, Row, Slot
-from ledger.relay.opening import relay_between
-from ledger.relay.shipping import Relay
-from ledger.stores.sqlite import SqliteStore
+from ledger.relay.loop import Relay
+from ledger.stores.sqlite.store import SqliteStore
+from ledger.tiers.opening import relay_between
+from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.appends import requests_of
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.rows import record_batch
 
 ROUNDS = 5
 SESSIONS = 1_000  # of 100 events

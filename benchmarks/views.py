@@ -23,11 +23,11 @@ from typing import Any
 import duckdb
 import orjson
 
-from ledger.relay.opening import relay_between
-from ledger.stores.sqlite import SqliteStore
-from ledger.stores.sqlite_schema import ROW
-from ledger.warehouse.dialect import query_to_duckdb
-from ledger.warehouse.duckdb import DuckDBWarehouse
+from ledger.stores.sqlite.schema import ROW
+from ledger.stores.sqlite.store import SqliteStore
+from ledger.tiers.opening import relay_between
+from ledger.warehouse.duckdb.dialect import query_to_duckdb
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 # ruff: noqa: S608 - the statements are made of this file's own constants
 

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ledger.aio import AsyncSessionLedger
     from ledger.errors import (
         CapabilityMissing,
         ConfigurationError,
@@ -34,12 +33,13 @@ if TYPE_CHECKING:
     from ledger.model.page import Page
     from ledger.model.search import Match
     from ledger.model.session import Message, QueryStatistics, Session, ToolCall
-    from ledger.sessions import SessionLedger, SessionManagerV2
+    from ledger.sdk.aio import AsyncSessionLedger
+    from ledger.sdk.ledger import SessionLedger, SessionManagerV2
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "ledger.aio": ("AsyncSessionLedger",),
+    "ledger.sdk.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
         *("CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict", "InvalidInput"),
         *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionEnded", "SessionNotFound"),
@@ -50,7 +50,7 @@ _PLACES = {
     "ledger.model.page": ("Page",),
     "ledger.model.search": ("Match",),
     "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
-    "ledger.sessions": ("SessionLedger", "SessionManagerV2"),
+    "ledger.sdk.ledger": ("SessionLedger", "SessionManagerV2"),
 }
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 

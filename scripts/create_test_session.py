@@ -1,6 +1,6 @@
 """Begin a session with a question; see --help."""
 
-from ledger.cli.scripts import create_test_session
+from ledger.cli.scripts.commands import create_test_session
 
 if __name__ == "__main__":
     create_test_session()

@@ -1,5 +1,5 @@
 """The session manager under the name that its users import: ``from session_manager_v2 import SessionManagerV2``."""
 
-from ledger.sessions import SessionManagerV2
+from ledger.sdk.ledger import SessionManagerV2
 
 __all__ = ["SessionManagerV2"]

@@ -1,6 +1,6 @@
 """Make, verify or drop the ledger of analysis sessions; see --help."""
 
-from ledger.cli.session_db import setup_session_db
+from ledger.cli.scripts.session_db import setup_session_db
 
 if __name__ == "__main__":
     setup_session_db()

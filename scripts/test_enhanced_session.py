@@ -2,8 +2,8 @@
 
 from session_manager_v2 import SessionManagerV2
 
-from ledger.cli import scenario
-from ledger.cli.checks import Checks, script
+from ledger.cli.demo import scenario
+from ledger.cli.doctor.checks import Checks, script
 
 
 def test_enhanced_session(manager: SessionManagerV2, checks: Checks) -> None:

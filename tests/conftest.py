@@ -6,12 +6,15 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.shell import Shell
+
 if TYPE_CHECKING:
-    from emulator import Emulator
+    from support.emulator import Emulator
 
 EMULATOR_PYTHON = (3, 13)
 
@@ -42,7 +45,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Leave the emulator to the next test without the answers that this one was given."""
     yield
     if item.get_closest_marker("emulator"):
-        import emulator as module
+        from support import emulator as module
 
         module.forget_answers()
 
@@ -50,7 +53,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """BigQuery's REST and gRPC interfaces in this process; one for each xdist worker."""
-    import emulator as module
+    from support import emulator as module
 
     with module.emulator(tmp_path_factory.mktemp("bigquery")) as running:
         yield running
@@ -63,3 +66,9 @@ def bigquery_dataset(emulator: Emulator) -> Iterator[str]:
     emulator.client.create_dataset(name)
     yield name
     emulator.client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A command line whose ledger does not exist yet."""
+    return Shell(tmp_path / "ledger.db")

@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from ledger import errors
-from ledger.cli.text import one_line
+from ledger.cli.output.text import one_line
 
 #: 0 is success; 1 is a check that found something (doctor, demo) and any error not listed here.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {

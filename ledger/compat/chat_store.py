@@ -25,10 +25,10 @@ from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, Sessio
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
-from ledger.sessions import SessionLedger
-from ledger.stores.base import SessionQuery
+from ledger.sdk.ledger import SessionLedger
 
 #: Owner of the sessions of nobody in particular.
 ANONYMOUS = "anonymous"

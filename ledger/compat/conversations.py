@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
-from ledger.aio import AsyncSessionLedger
 from ledger.clock import Clock, utc_now
 from ledger.compat.given import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
-from ledger.sessions import SessionLedger
+from ledger.sdk.aio import AsyncSessionLedger
+from ledger.sdk.ledger import SessionLedger
 
 #: What kind of session a chat is.
 CONVERSATION = "conversation"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from ledger.aio import AsyncSessionLedger, asynchronous
 from ledger.errors import InvalidInput
-from ledger.sessions import SessionLedger
+from ledger.sdk.aio import AsyncSessionLedger, asynchronous
+from ledger.sdk.ledger import SessionLedger
 
 
 def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: Any) -> tuple[AsyncSessionLedger, bool]:

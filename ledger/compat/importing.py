@@ -26,11 +26,11 @@ from ledger.compat.importing_sources import (
 )
 from ledger.compat.importing_steps import BadRows, Step, bring_in, in_order, session_of, statement
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
-from ledger.exchange import Imported
+from ledger.formats.events import Imported
+from ledger.formats.recording import SessionEvents
 from ledger.model.events import Change, NewEvent, prepare
 from ledger.model.instants import to_text
-from ledger.recording import SessionEvents
-from ledger.sessions import SessionLedger
+from ledger.sdk.ledger import SessionLedger
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

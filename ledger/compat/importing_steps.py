@@ -16,13 +16,13 @@ from datetime import datetime
 
 from ledger.clock import Clock
 from ledger.errors import InvalidInput, ValueTooLarge
-from ledger.exchange import Imported
+from ledger.formats.events import Imported
+from ledger.formats.recording import SessionEvents, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
 from ledger.model.ids import check_created_at, check_session_id, created_at_of
 from ledger.model.instants import to_text
 from ledger.model.values import canonical, check_text, decode
-from ledger.recording import SessionEvents, record
-from ledger.sessions import SessionLedger
+from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
 
 #: Bad rows that an error names; of the others it says how many there are.

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import CapabilityMissing, PermissionDenied
-from ledger.stores.sqlite_errors import translate
+from ledger.stores.sqlite.errors import translate
 
 if TYPE_CHECKING:
-    from ledger.sessions import SessionLedger
+    from ledger.sdk.ledger import SessionLedger
 
 
 def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connection:

@@ -43,8 +43,8 @@ from ledger.model.events import Change, Envelope
 from ledger.model.page import Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
-from ledger.opened import DEFAULT_URL
-from ledger.sessions import SessionLedger
+from ledger.sdk.ledger import SessionLedger
+from ledger.sdk.opening import DEFAULT_URL
 
 #: Owner of the sessions for which nobody names one.
 OWNER = "session-states"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import tenacity
 
-from ledger.relay.base import LeaseHeld, Outbox
-from ledger.relay.shipping import Relay
+from ledger.outbox.contract import LeaseHeld, Outbox
+from ledger.relay.loop import Relay
 
 log = logging.getLogger("ledger.relay")
 #: Seconds that a row waits for others to go with it.

@@ -6,10 +6,9 @@ they differ. Relays may ship and sessions go on meanwhile: what is on its way is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from ledger.errors import (
     CorruptEvent,
@@ -19,14 +18,10 @@ from ledger.errors import (
     UpcastMissing,
     WrongExpectedVersion,
 )
-from ledger.model.events import RecordedEvent
-from ledger.projection import Projection
-from ledger.relay.base import LeaseHeld, Outbox, Position
-from ledger.relay.shipping import LEASE_SECONDS
-from ledger.relay.sides import Found, parts, rows_of
-from ledger.relay.traces import NOTHING, Fingerprint, Remains, SessionKey, Trace, fingerprint
-from ledger.warehouse import catalog
-from ledger.warehouse.base import Warehouse
+from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, Found, parts
+from ledger.outbox.contract import LeaseHeld, Outbox
+from ledger.outbox.row_digests import NOTHING, Remains, SessionKey, Trace, fingerprint
+from ledger.relay.loop import LEASE_SECONDS
 
 #: Why rows are sent again, for people who look at what is put aside.
 REASON = "reconcile: the warehouse lacks it"
@@ -34,49 +29,6 @@ REASON = "reconcile: the warehouse lacks it"
 _NOT_BROUGHT_BACK = (
     *(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),
 )
-
-
-class ComparableOutbox(Outbox, Protocol):
-    """A store's rows without their values, besides what a relay needs of it."""
-
-    def fingerprints(
-        self, created_from: datetime, created_until: datetime, *, upto: int
-    ) -> Iterable[tuple[SessionKey, Fingerprint]]:
-        """Of every session created in the span: its rows up to a ``seq``, without those put aside.
-
-        Of an archived one whose rows were dropped: all that it had.
-        """
-        ...
-
-    def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
-        """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
-        ...
-
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Remains]:
-        """What is left of those of some sessions that are archived, and whose rows were dropped."""
-        ...
-
-    def deleting(self) -> Collection[SessionKey]:
-        """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
-        ...
-
-    def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
-        """Have the store take over events that the warehouse has, as rows that a relay asks about before it ships.
-
-        All of it or nothing, so that no relay, whenever it takes the lease, finds these rows and takes them for new.
-
-        Args:
-            position: With the epoch of ``take``; saved as it is but for ``unsure_upto``.
-
-        Returns:
-            How many events were new, and the position as saved.
-
-        Raises:
-            LeaseLost: Somebody else took over.
-            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; the position stays.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +105,7 @@ class Repaired:
 
 
 def reconcile(
-    outbox: ComparableOutbox, warehouse: Warehouse, created_from: datetime, created_until: datetime
+    outbox: ComparableOutbox, warehouse: ComparableWarehouse, created_from: datetime, created_until: datetime
 ) -> Reconciliation:
     """Compare a store with the warehouse that it is shipped to; nothing is changed.
 
@@ -175,14 +127,9 @@ def reconcile(
     settled = _Settled(outbox)
     deleting = set(outbox.deleting())
     here = dict(outbox.fingerprints(created_from, created_until, upto=settled.upto))
-    span = {"created_from": created_from, "created_until": created_until, "store_id": outbox.store_id}
-    answer = warehouse.query(catalog.query("reconcile_sessions"), span, operation="reconcile_sessions")
+    answer = warehouse.session_digests(created_from, created_until, store_id=outbox.store_id)
     deleting.update(outbox.deleting())
-    there = {
-        SessionKey(*row[:2]): Fingerprint(*row[2:6])
-        for row in answer.rows
-        if (row[6] or SessionKey(*row[:2]) in here) and SessionKey(*row[:2]) not in deleting
-    }
+    there = {session: amount for session, amount, own in answer if (own or session in here) and session not in deleting}
     sessions = here.keys() | there.keys()
     sizes = {
         session: max(here.get(session, NOTHING).rows, there.get(session, NOTHING).rows)
@@ -192,7 +139,7 @@ def reconcile(
     differences: list[Difference] = []
     elsewhere: list[SessionKey] = []
     for part in parts(sizes):
-        found = rows_of(warehouse, part)
+        found = warehouse.rows_of(part)
         archived = dict(outbox.archived(part))  # before its rows and after: it may be dropped or come back meanwhile
         kept = outbox.traces(part)  # after the warehouse: what is there by now and not here was never here
         archived.update(outbox.archived(part))
@@ -228,7 +175,7 @@ def reconcile(
 def repair(
     found: Reconciliation,
     outbox: ComparableOutbox,
-    warehouse: Warehouse,
+    warehouse: ComparableWarehouse,
     *,
     holder: str,
     lease_seconds: float = LEASE_SECONDS,
@@ -262,7 +209,9 @@ def repair(
     try:
         for each in lost:
             try:
-                brought, position = outbox.bring_back(position, _lost_events(each, warehouse))
+                brought, position = outbox.bring_back(
+                    position, warehouse.events(SessionKey(each.session_id, each.created_at), after=each.version_here)
+                )
             except _NOT_BROUGHT_BACK as error:
                 left[each.session_id] = str(error)
                 outbox.save(position)  # the lease is good for as long again
@@ -271,18 +220,6 @@ def repair(
     finally:
         outbox.give_back(position)
     return Repaired(len(asked), events, left)
-
-
-def _lost_events(lost: Difference, warehouse: Warehouse) -> list[RecordedEvent]:
-    """What follows the store's own events of a session."""
-    found = Projection(warehouse).events(lost.session_id, after=lost.version_here, upcast=False)
-    events = [event for event in found if event.created_at == lost.created_at]
-    if not events:  # by an id of a caller's own, which two stores used on different days
-        raise InvalidInput(
-            f"The warehouse finds another session {lost.session_id} by this id than the one created at "
-            f"{lost.created_at.isoformat()}."
-        )
-    return events
 
 
 class _Settled:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ledger.clock import Clock, utc_now
 from ledger.errors import LedgerError
-from ledger.relay.base import Outbox, RelayStatus
+from ledger.outbox.contract import Outbox, RelayStatus
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation

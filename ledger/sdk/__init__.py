@@ -1,1 +1,1 @@
-"""The parts of the SDK, which ``ledger.sessions`` puts together."""
+"""The parts of the SDK, which ``ledger.sdk.ledger`` puts together."""

@@ -11,10 +11,10 @@ from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
 from ledger.sdk.recorder import Recorder
-from ledger.stores.user_store import UserStore
+from ledger.stores.user_view import UserStore
 
 if TYPE_CHECKING:
-    from ledger.relay.attached import AttachedWarehouse
+    from ledger.tiers.attached import AttachedWarehouse
 
 
 class Access(Recorder):

@@ -10,11 +10,11 @@ from typing import Any, Unpack
 
 from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
 from ledger.model.events import Appended, Change, Envelope
+from ledger.model.queries import SessionQuery
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
-from ledger.stores.base import SessionQuery
-from ledger.stores.user_store import UserStore
+from ledger.stores.user_view import UserStore
 
 #: The statuses in which a session may be deleted for good.
 ENDED = ("expired", "archived", "deleted")

@@ -23,7 +23,7 @@ from ledger.model.fold import State
 from ledger.model.ids import check_session_id, event_id_for, session_id_for
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import canonical, check_whole
-from ledger.opened import UNSET
+from ledger.sdk.opening import UNSET
 from ledger.sdk.recorder import Recorder
 from ledger.stores.base import Capabilities
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger.model.fields import check_change
+from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
 from ledger.sdk.recorder import Recorder
-from ledger.stores.base import SessionQuery
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -39,7 +39,7 @@ class Grouping(Recorder):
         Raises:
             ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
         """
-        from ledger.profiles import Profile
+        from ledger.model.profiles import Profile
 
         self._profiles[check_text(session_type, "session_type")] = Profile(session_type, model)
 

@@ -15,11 +15,11 @@ from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE, status_at
+from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
-from ledger.opened import UNSET
+from ledger.sdk.opening import UNSET
 from ledger.sdk.recorder import Recorder, make_room
-from ledger.stores.base import SessionQuery
 
 #: Sessions that the sweep looks at together.
 _SWEPT = 200

@@ -15,7 +15,7 @@ from ledger.model.lifetime import check_end, expiry, latest_end
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
-from ledger.opened import UNSET, OpenLedger
+from ledger.sdk.opening import UNSET, OpenLedger
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
 _ATTEMPTS = 1000

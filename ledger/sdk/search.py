@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from ledger.model.page import Page
+from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Terms
 from ledger.sdk.recorder import Recorder
-from ledger.stores.base import SearchQuery
 
 
 class Search(Recorder):

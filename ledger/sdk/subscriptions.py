@@ -18,10 +18,10 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
-from ledger.opened import check_seconds
+from ledger.sdk.opening import check_seconds
 from ledger.sdk.recorder import Recorder
 from ledger.stores.base import EventStore
-from ledger.stores.sqlite_read import events_of
+from ledger.stores.sqlite.read import events_of
 
 #: Rows, and bytes of their values, that are read at once.
 _ROWS, _BYTES = 500, 4_000_000

@@ -60,10 +60,10 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
     """
     file = parse_url(url)
     if not isinstance(file, SqliteFile):
-        from ledger.stores.bigquery import BigQueryStore
+        from ledger.stores.bigquery.store import BigQueryStore
 
         return BigQueryStore(file, clock=clock)
-    from ledger.stores.sqlite import SqliteStore
+    from ledger.stores.sqlite.store import SqliteStore
 
     return SqliteStore(
         file.path, create=create, synchronous=file.synchronous, max_bytes=file.max_bytes, clock=clock, ids=ids

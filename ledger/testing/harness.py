@@ -10,8 +10,9 @@ import pytest
 
 from ledger import CapabilityMissing, Change, LedgerError, RecordedEvent
 from ledger.model.fold import State
+from ledger.model.queries import SessionQuery
 from ledger.model.session import Head
-from ledger.stores.base import Capabilities, EventStore, SessionQuery
+from ledger.stores.base import Capabilities, EventStore
 from ledger.testing.streams import SetClock, event
 
 E = TypeVar("E", bound=LedgerError)

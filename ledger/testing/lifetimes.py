@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from ledger import Change, SessionEnded
 from ledger.model.instants import to_text
-from ledger.stores.base import EventStore, SessionQuery
+from ledger.model.queries import SessionQuery
+from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, Refused, begin, events_of, listed
 from ledger.testing.streams import START, SetClock, event, uuid7
 

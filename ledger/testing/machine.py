@@ -20,7 +20,8 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.model.fold import fold, version_at
-from ledger.stores.base import EventStore, SessionQuery
+from ledger.model.queries import SessionQuery
+from ledger.stores.base import EventStore
 from ledger.testing.harness import events_of, listed, state_of
 from ledger.testing.streams import START, SetClock, changes, event
 

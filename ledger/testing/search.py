@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import Change, InvalidInput, Match
+from ledger.model.queries import SearchQuery
 from ledger.model.search import Terms
-from ledger.stores.base import EventStore, SearchQuery
+from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, begin, refusals
 from ledger.testing.streams import START, SetClock, event, recorded
 

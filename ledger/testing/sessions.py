@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger import Change, InvalidInput
-from ledger.stores.base import EventStore, SessionQuery
+from ledger.model.queries import SessionQuery
+from ledger.stores.base import EventStore
 from ledger.testing.harness import ALL, Harness, begin, listed, refusals, state_of
 from ledger.testing.streams import START, SetClock, event, uuid7
 

@@ -1,4 +1,4 @@
-"""What every warehouse does. ``ledger.warehouse.duckdb`` is the one on a laptop."""
+"""What every warehouse does. ``ledger.warehouse.duckdb.warehouse`` is the one on a laptop."""
 
 from __future__ import annotations
 

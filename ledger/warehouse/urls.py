@@ -68,7 +68,7 @@ def open_warehouse(url: str) -> Warehouse:
     """
     place = parse_warehouse_url(url)
     if isinstance(place, Path):
-        from ledger.warehouse.duckdb import DuckDBWarehouse
+        from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
         return DuckDBWarehouse(place)
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse

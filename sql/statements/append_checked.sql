@@ -6,7 +6,7 @@
 -- Answer: outcome is 'appended'; 'recorded', where the event is there already; 'moved', where the head is another than
 --         was thought; or 'unlocked', where session_locks has lost its row. Only the first writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
--- Twin:   ledger/stores/sqlite_write.py (append).
+-- Twin:   ledger/stores/sqlite/write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_writers.py
 --
 -- The update comes first and is the lock: of two transactions that update one table BigQuery aborts one, and it is made

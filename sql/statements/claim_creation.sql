@@ -4,7 +4,7 @@
 --         creation without an event is what retention or a crash left behind.
 -- Answer: outcome is the time that counts, as text, or 'unlocked' where session_locks has lost its row.
 -- Cost:   the rows of this id, and the one row of session_locks.
--- Twin:   ledger/stores/sqlite_write.py (append).
+-- Twin:   ledger/stores/sqlite/write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_races.py
 --
 -- An append alone could not do it: two writers would both find nothing, and the later row could hide the other's events.

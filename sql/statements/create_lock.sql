@@ -1,7 +1,7 @@
 -- create_lock: put the one row into session_locks, where there is none.
 --
 -- Twin:   none.
--- Test:   tests/sql/test_bigquery_tables.py
+-- Test:   tests/warehouse/test_bigquery_tables.py
 INSERT INTO `${project}.${dataset}.session_locks` (name, moved_at)
 SELECT 'appends', CURRENT_TIMESTAMP()
 FROM UNNEST([1])

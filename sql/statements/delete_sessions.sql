@@ -4,8 +4,8 @@
 --         their ids, created at @created_from or later and before @created_until.
 -- Answer: none; sessions that are not there, or no more, are no matter.
 -- Cost:   the blocks of these ids in the days between, which are constants, and in session_index.
--- Twin:   ledger/stores/sqlite_archive.py (forget).
--- Test:   tests/sql/test_archive_duckdb.py, tests/sql/test_archive_bigquery.py
+-- Twin:   ledger/stores/sqlite/archive.py (forget).
+-- Test:   tests/tiers/test_archive_duckdb.py, tests/tiers/test_archive_bigquery.py
 BEGIN TRANSACTION;
 DELETE FROM `${project}.${dataset}.session_events`
 WHERE session_id IN UNNEST(@session_ids)

@@ -3,7 +3,7 @@
 -- Grain:  (session_id); ids that nobody used have no row.
 -- Inputs: session_index. @session_ids are the ids.
 -- Cost:   the blocks of these ids; there are no partitions.
--- Twin:   ledger/stores/sqlite_read.py (HEAD).
+-- Twin:   ledger/stores/sqlite/read.py (HEAD).
 -- Test:   tests/contract/test_bigquery.py
 SELECT session_id, MIN(created_at) AS created_at
 FROM `${project}.${dataset}.session_index`

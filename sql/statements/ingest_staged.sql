@@ -9,7 +9,7 @@
 -- Answer: outcome is 'ingested'; 'moved', where one of the sessions went on in between; or 'unlocked', where
 --         session_locks has lost its row. Only the first writes.
 -- Cost:   the blocks of these days, without values, and the staging table.
--- Twin:   ledger/stores/sqlite_write.py (ingest).
+-- Twin:   ledger/stores/sqlite/write.py (ingest).
 -- Test:   tests/contract/test_bigquery.py
 DECLARE moved INT64 DEFAULT 0;
 DECLARE outcome STRING DEFAULT 'moved';

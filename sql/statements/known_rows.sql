@@ -4,8 +4,8 @@
 -- Inputs: session_events. @session_ids and @event_ids are those of the events; the sessions were created at
 --         @created_from or later and before @created_until.
 -- Cost:   the blocks of these sessions in the days between, which are constants; no values.
--- Twin:   ledger/relay/base.py (slot_of).
--- Test:   tests/sql/test_bigquery_sink.py
+-- Twin:   ledger/outbox/contract.py (slot_of).
+-- Test:   tests/warehouse/test_bigquery_sink.py
 SELECT DISTINCT session_id, event_id, field, key
 FROM `${project}.${dataset}.session_events`
 WHERE session_id IN UNNEST(@session_ids)

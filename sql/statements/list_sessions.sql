@@ -8,7 +8,7 @@
 --         empty for any, as it is in the field or as an expires_at that has come says; @unwanted are those that none
 --         has; with @unswept only sessions are given whose field does not say yet that they are expired.
 -- Cost:   the days between, which are constants.
--- Twin:   ledger/stores/sqlite_read.py (sessions).
+-- Twin:   ledger/stores/sqlite/read.py (sessions).
 -- Test:   tests/contract/test_bigquery.py
 WITH
   heads AS (

@@ -4,7 +4,7 @@
 -- Inputs: session_events, session_heads. @session_ids are the ids, created at @created_from or later and before
 --         @created_until; @event_id is the event to look for.
 -- Cost:   the blocks of these ids in the days between, which are constants; no values.
--- Twin:   ledger/stores/sqlite_read.py (HEAD).
+-- Twin:   ledger/stores/sqlite/read.py (HEAD).
 -- Test:   tests/contract/test_bigquery.py
 WITH
   recorded AS (

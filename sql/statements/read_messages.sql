@@ -4,7 +4,7 @@
 -- Inputs: session_state. @session_id is the id; @first_day and @next_day name the day of its creation; messages after
 --         (@after_version, @after_key) are given, @at_most of them: the first, or with @newest the last.
 -- Cost:   the session's blocks in the one partition that the day names.
--- Twin:   ledger/stores/sqlite_read.py (messages).
+-- Twin:   ledger/stores/sqlite/read.py (messages).
 -- Test:   tests/contract/test_bigquery.py
 SELECT
   key,

@@ -4,8 +4,8 @@
 -- Inputs: session_events. @session_ids are the ids, of sessions created at @created_from or later and before
 --         @created_until.
 -- Cost:   the blocks of these ids in the days between, which are constants; no values.
--- Twin:   ledger/stores/sqlite_traces.py (traces).
--- Test:   tests/sql/test_reconcile.py
+-- Twin:   ledger/stores/sqlite/row_digests.py (traces).
+-- Test:   tests/relay/test_reconcile.py
 SELECT
   session_id,
   created_at,

@@ -4,8 +4,8 @@
 -- Inputs: session_events. The sessions were created at @created_from or later and before @created_until; own says whether
 --         any of a session's rows was written by the store @store_id.
 -- Cost:   the days between, which are constants; no values.
--- Twin:   ledger/relay/traces.py (fingerprint).
--- Test:   tests/sql/test_reconcile_sides.py
+-- Twin:   ledger/outbox/row_digests.py (fingerprint).
+-- Test:   tests/relay/test_reconcile_sides.py
 --
 -- Rows are digested one by one and put in the order of their digests, so nothing depends on how texts or NULLs sort, and
 -- a session takes 64 bytes a row while they are joined.

@@ -7,7 +7,7 @@
 --         case, and in backticks those that must stand in a row. What follows (@before, @before_id, @after_version,
 --         @after_field, @after_key) in the order of the answer is given, @at_most of it.
 -- Cost:   the days between, which are constants, whole but for the columns that are not read.
--- Twin:   ledger/model/search.py (words, text_of), ledger/stores/sqlite_search.py (search).
+-- Twin:   ledger/model/search.py (words, text_of), ledger/stores/sqlite/search.py (search).
 -- Test:   tests/property/test_search.py, tests/contract/test_bigquery.py
 WITH
   texts AS (

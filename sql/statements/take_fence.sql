@@ -4,8 +4,8 @@
 -- Answer: outcome is 'taken' or, where session_locks has lost its row, 'unlocked', and nothing was written; fence is
 --         what the relay now holds, and stream the one that rows went into before, or empty.
 -- Cost:   the one row of session_locks, and the rows of relay_leases.
--- Twin:   ledger/stores/sqlite_outbox.py (take).
--- Test:   tests/sql/test_bigquery_sink_begins.py
+-- Twin:   ledger/stores/sqlite/outbox.py (take).
+-- Test:   tests/warehouse/test_bigquery_sink_begins.py
 --
 -- The update of session_locks is the lock, as in append_checked.sql: two relays that both found no row would both
 -- insert one. Where the store's row names this holder, the request was carried out before and its answer lost.

@@ -4,8 +4,8 @@
 -- Inputs: moved by each relay that begins (sql/statements/take_fence.sql), which then names its write stream
 --         (sql/statements/name_stream.sql).
 -- Cost:   next to nothing: a row for each store.
--- Twin:   ledger/stores/sqlite_outbox.py, which remembers where the relay stands.
--- Test:   tests/sql/test_bigquery_sink_begins.py
+-- Twin:   ledger/stores/sqlite/outbox.py, which remembers where the relay stands.
+-- Test:   tests/warehouse/test_bigquery_sink_begins.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.relay_leases` (
   store_id STRING NOT NULL OPTIONS (description = 'The store whose rows are shipped'),
   fence INT64 NOT NULL OPTIONS (description = 'Counts the relays that began; the last of them may ship'),

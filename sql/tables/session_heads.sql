@@ -5,7 +5,7 @@
 --         relay brings have no row here: their heads are in the store that owns them.
 -- Cost:   a range of created_at reads those days; session_id reads one block within them.
 -- Twin:   ledger/model/session.py (Head).
--- Test:   tests/sql/test_duckdb_warehouse.py
+-- Test:   tests/warehouse/test_duckdb_warehouse.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_heads` (
   session_id STRING NOT NULL OPTIONS (description = 'The session'),
   user_id STRING NOT NULL OPTIONS (description = 'Its owner'),

@@ -3,8 +3,8 @@
 -- Grain:  (session_id, created_at). Of several rows for one id the earliest created_at wins.
 -- Inputs: one row from whoever records a session's first event.
 -- Cost:   session_id reads one block; there are no partitions, since the day is what a look-up here wants to know.
--- Twin:   ledger/projection.py (creation_of).
--- Test:   tests/sql/test_duckdb_warehouse.py
+-- Twin:   ledger/warehouse/projection.py (creation_of).
+-- Test:   tests/warehouse/test_duckdb_warehouse.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_index` (
   session_id STRING NOT NULL OPTIONS (description = 'The session'),
   created_at TIMESTAMP NOT NULL OPTIONS (description = 'When it was created: the partition that holds its rows'),

@@ -4,7 +4,7 @@
 -- Inputs: filled by whoever creates the tables; updated by sql/statements/append_checked.sql and ingest_staged.sql.
 -- Cost:   next to nothing. Its purpose is a conflict: INSERT and a MERGE that only inserts never conflict in BigQuery,
 --         so two writers who both find no session would both begin it; UPDATEs of one table do.
--- Twin:   ledger/stores/turn.py, for processes on one SQLite file.
+-- Twin:   ledger/stores/sqlite/writer_lock.py, for processes on one SQLite file.
 -- Test:   tests/faults/test_bigquery_writers.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_locks` (
   name STRING NOT NULL OPTIONS (description = 'What is locked: appends'),

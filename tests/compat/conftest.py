@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis import store_over
 from ledger import SessionLedger
 from ledger.compat.analysis_sessions import SessionStore
 from ledger.testing import SetClock
-from shell import Shell
+from support.analysis import store_over
 
 
 @pytest.fixture
@@ -28,12 +27,6 @@ def url(tmp_path: Path) -> str:
 def ledger(url: str, clock: SetClock) -> Iterator[SessionLedger]:
     with SessionLedger(url, clock=clock) as opened:
         yield opened
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """A command line whose ledger does not exist yet."""
-    return Shell(tmp_path / "chats.db")
 
 
 @pytest.fixture

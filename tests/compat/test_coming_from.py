@@ -13,15 +13,15 @@ PAGES: dict[str, tuple[list[str], list[str]]] = {
     "seed0.md": (
         [],
         [
-            *("tests/unit/test_ledger.py", "tests/edges/test_scripts.py", "tests/edges/test_wide_table.py"),
-            *("tests/sql/test_bigquery_tables.py", "tests/edges/test_bigquery_cli.py"),
+            *("tests/sdk/test_ledger.py", "tests/cli/test_scripts.py", "tests/formats/test_sessions_table.py"),
+            *("tests/warehouse/test_bigquery_tables.py", "tests/cli/test_bigquery.py"),
         ],
     ),
     "seed1.md": (
         ["tests/compat/test_seed1_session_states.py"],
         [
             *("tests/compat/test_importing.py", "tests/compat/test_importing_cli.py"),
-            *("tests/unit/test_lifecycle.py", "tests/unit/test_subscriptions.py", "tests/edges/test_exchange.py"),
+            *("tests/sdk/test_lifecycle.py", "tests/sdk/test_subscriptions.py", "tests/formats/test_events.py"),
         ],
     ),
     "seed2.md": (

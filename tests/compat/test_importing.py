@@ -33,7 +33,7 @@ from ledger.compat.session_states import (
     get_session_states_by_criteria,
     save_session_state,
 )
-from older_stores import CHATS, NAMED_MESSAGES, SESSION_STATES, engine_of, make, postgres, put
+from support.older_stores import CHATS, NAMED_MESSAGES, SESSION_STATES, engine_of, make, postgres, put
 
 ROW_ID = "5f0f8a52-6c6b-4a55-9d5e-6a0a8d1f0001"
 BEGAN, CHANGED = datetime(2025, 3, 11, 10, 0, 0, 123456), datetime(2025, 3, 11, 10, 5)  # noqa: DTZ001 - as they stand

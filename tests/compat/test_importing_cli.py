@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from older_stores import ANALYSES, CHATS, CONVERSATIONS, SESSION_STATES, engine_of, make, put
-from shell import Shell
+from support.older_stores import ANALYSES, CHATS, CONVERSATIONS, SESSION_STATES, engine_of, make, put
+from support.shell import Shell
 
 AT = "2025-03-11 10:00:00"
 SID = "5f0f8a52-6c6b-4a55-9d5e-6a0a8d1f0003"

@@ -16,7 +16,7 @@ from ledger import ConfigurationError, InvalidInput, SessionLedger
 from ledger.compat.analysis_sessions import Session, SessionAnalytics, SessionStore, SessionType
 from ledger.compat.conversations import ConversationService
 from ledger.compat.importing_services import import_analysis_sessions, import_conversations
-from older_stores import ANALYSES, CONVERSATIONS, engine_of, make, postgres, put
+from support.older_stores import ANALYSES, CONVERSATIONS, engine_of, make, postgres, put
 
 T = TypeVar("T")
 BEGAN, CHANGED = datetime(2025, 3, 11, 10, 0, 0, 123456), datetime(2025, 3, 11, 10, 5)  # noqa: DTZ001 - as they stand

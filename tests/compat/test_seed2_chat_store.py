@@ -27,7 +27,7 @@ from ledger import (
 )
 from ledger.compat.chat_store import ChatResponse, Message, SessionStore
 from ledger.testing import SetClock
-from shell import Shell
+from support.shell import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from analysis import DAY, HOUR, price, run
 from ledger import (
     AsyncSessionLedger,
     Change,
@@ -37,6 +36,7 @@ from ledger.compat.analysis_sessions.tasks import (
     delete_old_archived_sessions,
 )
 from ledger.testing import START, SetClock
+from support.analysis import DAY, HOUR, price, run
 
 # Core models
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from analysis import DAY, HOUR, price, run, store_over
 from ledger import (
     AsyncSessionLedger,
     ConfigurationError,
@@ -43,8 +42,9 @@ from ledger.compat.analysis_sessions.tasks import (
     delete_old_archived_sessions,
     generate_session_metrics,
 )
-from ledger.stores.two_tier import TwoTierStore
 from ledger.testing import START, SetClock
+from ledger.tiers.store import TwoTierStore
+from support.analysis import DAY, HOUR, price, run, store_over
 
 ROOT = Path(__file__).resolve().parents[2]
 

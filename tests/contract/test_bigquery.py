@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from bigquery_stores import Datasets
 from ledger.stores.base import Capabilities, EventStore
 from ledger.testing import OpenStore, SetClock, StoreContract, StoreMachine
+from support.bigquery_stores import Datasets
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 

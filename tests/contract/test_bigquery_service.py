@@ -20,12 +20,12 @@ from contract.test_bigquery import TestStrictStore as StrictContract
 from ledger import Change, NewEvent, WrongExpectedVersion
 from ledger.clock import new_id, utc_now
 from ledger.model.values import canonical
-from ledger.projection import Projection
-from ledger.stores.bigquery import BigQueryStore
+from ledger.stores.bigquery.store import BigQueryStore
 from ledger.testing import OpenStore, SetClock
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.projection import Projection
 
 pytestmark = [pytest.mark.remote, pytest.mark.slow]
 

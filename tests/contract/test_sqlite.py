@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from ledger.stores.base import Capabilities, EventStore
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, OpenStore, SetClock, StoreContract, StoreMachine
 
 

@@ -21,9 +21,10 @@ from hypothesis.stateful import run_state_machine_as_test
 import ledger.testing
 from ledger import Appended, CapabilityMissing, Match, NewEvent, Page, RecordedEvent
 from ledger.model.fold import State
+from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.session import Head
-from ledger.stores.base import Capabilities, EventStore, SearchQuery, SessionQuery
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.base import Capabilities, EventStore
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import OpenStore, SetClock, StoreContract, StoreMachine
 from ledger.testing.harness import Harness, refusals
 

@@ -26,7 +26,7 @@ from faults.proxy import Plan, proxy
 from ledger import Change, InvalidInput, NewEvent, OutcomeUnknown, StoreUnavailable, ValueTooLarge
 from ledger.clock import new_id, utc_now
 from ledger.stores.base import EventStore
-from ledger.stores.bigquery import BigQueryStore
+from ledger.stores.bigquery.store import BigQueryStore
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
-    from ledger.cli import emulator
+    from ledger.cli.demo import emulator
 
     with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as (rest, grpc):
         place = Dataset("ledger", "faults")

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulator import Emulator, connect
 from faults.proxy import proxy
 from faults.soak import prepare
 from faults.soak_figures import percentile, spread
@@ -26,6 +25,7 @@ from faults.soak_processes import Workers, until
 from faults.soak_sides import Sides, Told
 from faults.trouble import Trouble
 from ledger.clock import new_id, utc_now
+from support.emulator import Emulator, connect
 
 #: Threads of the process that append.
 THREADS = 2
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--events", type=int, default=5_000, help="before the outage, and as many during it")
     parser.add_argument("--seconds", type=float, default=60.0, help="in which they are appended")
     wanted = parser.parse_args(arguments)
-    from ledger.cli import emulator
+    from ledger.cli.demo import emulator
 
     folder = Path(tempfile.mkdtemp(prefix="ledger-outage-"))
     with emulator.running() as found, connect(found.rest, found.grpc) as direct:

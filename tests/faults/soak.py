@@ -18,7 +18,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from emulator import Emulator, connect
 from faults.proxy import proxy
 from faults.soak_figures import Figures
 from faults.soak_processes import Worker, Workers, until
@@ -27,6 +26,7 @@ from faults.trouble import Trap
 from ledger import SessionLedger
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from support.emulator import Emulator, connect
 
 #: What is done and how often, in an order that the seed makes; then again.
 DECK: Mapping[str, int] = {
@@ -350,7 +350,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=0.18, help="share of requests that a fault strikes")
     parser.add_argument("--quiet", action="store_true", help="say only the figures")
     wanted = parser.parse_args(arguments)
-    from ledger.cli import emulator
+    from ledger.cli.demo import emulator
 
     folder = Path(tempfile.mkdtemp(prefix="ledger-soak-"))
     with emulator.running() as found, connect(found.rest, found.grpc) as direct:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emulator import Emulator
 from ledger import SessionLedger
 from ledger.model.instants import to_micros
-from ledger.relay.base import Position
-from ledger.stores.sqlite_schema import ROW
+from ledger.outbox.contract import Position
+from ledger.stores.sqlite.schema import ROW
+from support.emulator import Emulator
 
 #: An event: its session's id and its own.
 Event = tuple[str, str]

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emulator import Emulator
 from faults.soak_figures import Figures
 from faults.soak_processes import Worker, Workers, until
 from faults.soak_sides import Sides, Told
 from faults.trouble import Trap, Trouble
 from ledger.clock import new_id, utc_now
+from support.emulator import Emulator
 
 #: Seconds for which a relay that says nothing keeps others off.
 LEASE = 1.0

@@ -26,11 +26,16 @@ from typing import Any
 from ledger import Change, SessionLedger
 from ledger.model.ids import event_id_for
 from ledger.relay.background import run
-from ledger.relay.opening import open_relay
+from ledger.tiers.opening import open_relay
 from ledger.warehouse.bigquery.sink import BigQuerySink
 
 #: What takes long to load, now, so that orders are followed at once.
-for _name in ("google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "ledger.cli.reconcile", "ledger.cli.moving"):
+for _name in (
+    "google.cloud.bigquery",
+    "google.cloud.bigquery_storage_v1",
+    "ledger.cli.commands.reconcile",
+    "ledger.cli.commands.transfer",
+):
     import_module(_name)
 
 USER = "ada"

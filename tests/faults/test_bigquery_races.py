@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bigquery_stores import Datasets, environment
 from faults.proxy import Script, proxy
 from ledger import Change, ConfigurationError, InvalidInput, LedgerError, OutcomeUnknown
-from ledger.stores.bigquery import BigQueryStore
+from ledger.stores.bigquery.store import BigQueryStore
 from ledger.testing import START, SetClock, event, event_id, recorded
+from support.bigquery_stores import Datasets, environment
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
@@ -167,6 +167,6 @@ def test_an_ingested_session_does_not_take_over_one_that_begins_here(emulator: A
 
 
 def _all() -> Any:
-    from ledger.stores.base import SessionQuery
+    from ledger.model.queries import SessionQuery
 
     return SessionQuery()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from bigquery_stores import Datasets, environment
 from faults import bigquery_faults
 from ledger import Change, NewEvent
 from ledger.clock import new_id, utc_now
-from ledger.stores.bigquery import BigQueryStore
+from ledger.stores.bigquery.store import BigQueryStore
+from support.bigquery_stores import Datasets, environment
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 

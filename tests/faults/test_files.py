@@ -16,8 +16,8 @@ import pytest
 from ledger import Change, ConfigurationError, LedgerError, SessionLedger, StoreError, StoreRejected
 from ledger.model.fold import fold
 from ledger.model.integrity import verify
-from ledger.stores.sqlite import SqliteStore
-from ledger.stores.sqlite_schema import MIGRATIONS, migrate
+from ledger.stores.sqlite.schema import MIGRATIONS, migrate
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock, event
 
 
@@ -231,7 +231,7 @@ NOBODY = 65534
 AS_NOBODY = """
 import os, sys
 from ledger import LedgerError, SessionLedger
-import ledger.stores.sqlite
+import ledger.stores.sqlite.store
 if os.geteuid() == 0:  # only now, as the installation may not be for everybody to read
     os.setgid({nobody}); os.setuid({nobody})
 try:

@@ -16,7 +16,7 @@ from faults import kill
 from ledger import Change, NewEvent, SessionLedger, StoreUnavailable
 from ledger.clock import new_id, utc_now
 from ledger.model.integrity import verify
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork")
 
@@ -101,7 +101,7 @@ HOLD = """
 import sys
 from datetime import UTC, datetime
 from ledger import Change, NewEvent
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 
 def clock():
     if armed:

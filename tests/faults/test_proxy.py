@@ -18,9 +18,9 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
-from emulator import Emulator, connect
 from faults.proxy import KINDS, Faults, Injected, Plan, Proxy, Script, proxy
 from faults.proxy_rest import name
+from support.emulator import Emulator, connect
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bigquery_stores import Datasets
 from faults import outage
 from faults.soak import Soak
+from support.bigquery_stores import Datasets
 
 pytestmark = [pytest.mark.emulator, pytest.mark.skipif(sys.platform == "win32", reason="signals")]
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from google.api_core import exceptions as api
 
-from bigquery_stores import environment
-from emulator import connect
 from faults.proxy import proxy
 from faults.soak_sides import Sides, Told, compared
 from faults.trouble import Trouble
 from ledger import Change, SessionLedger
-from ledger.stores.sqlite_schema import ROW
+from ledger.stores.sqlite.schema import ROW
+from support.bigquery_stores import environment
+from support.emulator import connect
 
 
 def test_both_sides_are_read_as_the_same_rows(

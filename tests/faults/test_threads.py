@@ -15,7 +15,7 @@ import pytest
 from ledger import Change, InvalidInput, LedgerError, NewEvent, SessionLedger, StoreRejected, StoreUnavailable
 from ledger.clock import new_id, utc_now
 from ledger.model.integrity import verify
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 
 
@@ -181,7 +181,7 @@ INTERRUPTED = """
 import signal, sys, threading
 from ledger import Change, NewEvent, StoreError
 from ledger.clock import new_id, utc_now
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 
 store = SqliteStore(sys.argv[1], synchronous="NORMAL")
 acknowledged, enough = [], threading.Event()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-import histories as h
-from bigquery_stores import Datasets, environment
 from ledger import Change, SessionLedger
 from property.test_sql_agrees_with_the_fold import check_functions, check_views
+from support import histories as h
+from support.bigquery_stores import Datasets, environment
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger import Interval, RecordedEvent, Written
 from ledger.model.fold import diff, fold, history, version_at
 from ledger.testing import START
-from streams import histories
+from support.streams import histories
 
 
 def in_force(intervals: list[Interval], version: int) -> dict[tuple[str, str], Written]:

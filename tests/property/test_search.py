@@ -13,19 +13,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import histories as h
 from ledger import Change
 from ledger.model.fold import State, fold
 from ledger.model.ids import creation_day
 from ledger.model.instants import to_micros
+from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Place, Terms
-from ledger.projection import Projection
-from ledger.stores.base import SearchQuery
-from ledger.stores.sqlite import SqliteStore
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import SetClock, event
 from ledger.testing.harness import ALL
 from ledger.testing.search import found
-from sql_targets import OnDuckDB, OnEmulator, Target
+from ledger.warehouse.projection import Projection
+from support import histories as h
+from support.sql_targets import OnDuckDB, OnEmulator, Target
 
 WORDS = [
     "ab",

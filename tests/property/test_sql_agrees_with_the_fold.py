@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-import histories as h
 from ledger.model.fold import fold, history, version_at
 from ledger.model.session import COLUMNS
-from ledger.projection import Projection
-from sql_targets import OnDuckDB, OnEmulator, Target, comparable
+from ledger.warehouse.projection import Projection
+from support import histories as h
+from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
 
 WIDE = ", ".join(COLUMNS)
 VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {

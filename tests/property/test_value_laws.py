@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledger import InvalidInput
 from ledger.model.values import canonical, decode
-from streams import json_values, scalars
+from support.streams import json_values, scalars
 
 
 def same(one: object, other: object) -> bool:

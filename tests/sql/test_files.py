@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from googlesql import ALLOWED, GoogleSql
 from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
+from support.googlesql import ALLOWED, GoogleSql
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = {item.name: item for item in catalog.objects()}

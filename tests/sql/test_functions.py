@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from histories import DAY, REMOVED, event
+from support.histories import DAY, REMOVED, event
 
 EVENTS = [
     event(1, ("title", "", "first"), ("status", "", "active")),

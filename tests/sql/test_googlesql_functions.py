@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from histories import event
 from ledger.errors import InvalidInput
+from support.histories import event
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from histories import DAY, event, rows_of
-from ledger.projection import LAST_VERSION
 from ledger.warehouse import catalog
-from ledger.warehouse.dialect import query_to_duckdb
-from sql_targets import OnDuckDB
+from ledger.warehouse.duckdb.dialect import query_to_duckdb
+from ledger.warehouse.projection import LAST_VERSION
+from support.histories import DAY, event, rows_of
+from support.sql_targets import OnDuckDB
 
 VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"

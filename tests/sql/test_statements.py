@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from googlesql import ALLOWED_CALLS, GoogleSql
-from histories import DAY, REMOVED, event, rows_of, shuffled
-from ledger.projection import Projection
 from ledger.warehouse import catalog
-from sql_targets import OnDuckDB
+from ledger.warehouse.projection import Projection
+from support.googlesql import ALLOWED_CALLS, GoogleSql
+from support.histories import DAY, REMOVED, event, rows_of, shuffled
+from support.sql_targets import OnDuckDB
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {

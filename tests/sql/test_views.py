@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from histories import DAY, REMOVED, event
+from support.histories import DAY, REMOVED, event
 
 RUN = [
     event(1, ("question", "", "How many orders?"), ("status", "", "active")),

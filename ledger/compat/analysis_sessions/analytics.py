@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.compat.analysis_sessions.metrics import SessionMetrics
 from ledger.compat.analysis_sessions.models import Session, SessionType, session_type_of
-from ledger.compat.analysis_sessions.slots import METRICS, is_analysis
 from ledger.compat.given import days_before, user_id_of
-from ledger.errors import InvalidInput, SessionNotFound
-from ledger.model.events import Change
+from ledger.errors import InvalidInput
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical
 
@@ -52,19 +50,7 @@ class SessionAnalytics:
         Raises:
             SessionNotFound: There is no such session.
         """
-        if not self.store.settings.session_enable_analytics:
-            return None
-        session_id = session.id if isinstance(session, Session) else session
-        found = await self.store.ledger.get_session(session_id)
-        if not is_analysis(found):
-            raise SessionNotFound(f"There is no analysis session {session_id}.", session_id=session_id)
-        metrics = SessionMetrics.of(found)
-        value = metrics.model_dump(mode="json")
-        kept = found.attributes.get(METRICS)
-        # What is archived takes nothing more: an append would open it again.
-        if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
-            await self.store.note(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
-        return metrics
+        return await self.store.record_metrics(session.id if isinstance(session, Session) else session)
 
     async def get_session_stats(
         self,

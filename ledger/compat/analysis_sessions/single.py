@@ -6,10 +6,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ledger.aio import AsyncSessionLedger
 from ledger.compat.analysis_sessions.models import QueryRecord, made
 from ledger.compat.analysis_sessions.store import SessionStore
-from ledger.sessions import SessionLedger
+from ledger.sdk.aio import AsyncSessionLedger
+from ledger.sdk.ledger import SessionLedger
 
 _lock = threading.Lock()
 _only: SessionStore | None = None

@@ -7,9 +7,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
-from ledger.aio import AsyncSessionLedger
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.compat.analysis_sessions.metrics import summary_of
+from ledger.compat.analysis_sessions.metrics import SessionMetrics, summary_of
 from ledger.compat.analysis_sessions.models import (
     ANONYMOUS,
     QueryRecord,
@@ -24,6 +23,7 @@ from ledger.compat.analysis_sessions.models import (
 from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.slots import (
     MARK,
+    METRICS,
     OVER,
     changes_between,
     checked,
@@ -37,8 +37,9 @@ from ledger.model.events import ANY_VERSION, MAX_CHANGES, Change, Envelope, NewE
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import Page, check_limit
 from ledger.model.session import Session as Recorded
-from ledger.model.values import check_whole
-from ledger.sessions import SessionLedger
+from ledger.model.values import canonical, check_whole
+from ledger.sdk.aio import AsyncSessionLedger
+from ledger.sdk.ledger import SessionLedger
 
 #: How often queries are added again because somebody else appended meanwhile.
 _ATTEMPTS = 50
@@ -272,7 +273,7 @@ class SessionStore:
         found = await self.ledger.get_session(session_id)
         if not is_analysis(found) or found.status == "archived":
             return False
-        await self._measure(session_id)
+        await self.record_metrics(session_id)
         await self.ledger.archive_session(session_id)
         return True
 
@@ -335,15 +336,25 @@ class SessionStore:
         """The time by the store's clock."""
         return self._clock()
 
-    async def note(self, session_id: str, event_type: str, changes: list[Change]) -> None:
+    async def record_metrics(self, session_id: str) -> SessionMetrics | None:
+        """Work out a session's metrics and keep them with it; see ``SessionAnalytics.record_session_metrics``."""
+        if not self.settings.session_enable_analytics:
+            return None
+        found = await self.ledger.get_session(session_id)
+        if not is_analysis(found):
+            raise SessionNotFound(f"There is no analysis session {session_id}.", session_id=session_id)
+        metrics = SessionMetrics.of(found)
+        value = metrics.model_dump(mode="json")
+        kept = found.attributes.get(METRICS)
+        # What is archived takes nothing more: an append would open it again.
+        if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
+            await self._note(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
+        return metrics
+
+    async def _note(self, session_id: str, event_type: str, changes: list[Change]) -> None:
         """Record something about a session, whether or not it is over."""
         await self.ledger
         await self.ledger.store.append(session_id, NewEvent(event_type, changes, self._ids(self._clock())))
-
-    async def _measure(self, session_id: str) -> None:
-        from ledger.compat.analysis_sessions.analytics import SessionAnalytics
-
-        await SessionAnalytics(self).record_session_metrics(session_id)
 
     async def _required(self, session_id: str) -> Recorded:
         found = await self.ledger.get_session(session_id)

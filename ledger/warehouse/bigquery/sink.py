@@ -14,16 +14,16 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, CorruptEvent, StoreUnavailable, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.relay.base import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
-from ledger.relay.known import known_rows
-from ledger.stores.bigquery_append import locked
+from ledger.outbox.contract import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
 from ledger.warehouse import catalog
+from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.appends import REQUEST_BYTES, requests_of
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.rows import record_batch
+from ledger.warehouse.existing_rows import known_rows
 
 #: The tables that a relay writes to, or locks.
 _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
@@ -207,7 +207,7 @@ class BigQuerySink:
             self._warehouse.create()
             found = take()
         outcome, fence, stream = found
-        locked(outcome)
+        require_lock(outcome)
         return int(fence), str(stream)
 
     def _holds(self, fence: int, stream: str) -> bool:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 import pyarrow as pa
 from google.api_core import exceptions as api
 
 from ledger.errors import LedgerError, StoreUnavailable, ValueTooLarge
-from ledger.relay.base import RowsRefused, StreamEnded
+from ledger.outbox.contract import RowsRefused, StreamEnded
 from ledger.warehouse.bigquery.appends import ACK_SECONDS, Connection
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.bigquery.jobs import Jobs
 
 T = TypeVar("T")
 _Code = grpc.StatusCode
@@ -35,7 +32,7 @@ class RequestRefused(StreamEnded):
     """A request was refused, and it was not said for which row; that may be about the stream, or about the rows."""
 
 
-def create(warehouse: BigQueryWarehouse, table: str, *, is_new: bool = False) -> str:
+def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     """The name of a new stream, whose rows can be read as soon as they are acknowledged.
 
     Args:
@@ -69,7 +66,7 @@ def create(warehouse: BigQueryWarehouse, table: str, *, is_new: bool = False) ->
     return asked(warehouse, "Making a stream", once)
 
 
-def finalize(warehouse: BigQueryWarehouse, name: str) -> int | None:
+def finalize(warehouse: Jobs, name: str) -> int | None:
     """How many rows a stream has taken in all, now that it takes no more; None where it is known no longer.
 
     Raises:
@@ -96,7 +93,7 @@ class WriteStream:
         name: As ``create`` gave it.
     """
 
-    def __init__(self, warehouse: BigQueryWarehouse, name: str) -> None:
+    def __init__(self, warehouse: Jobs, name: str) -> None:
         self.name = name
         self._warehouse = warehouse
         self._connection: Connection | None = None
@@ -163,7 +160,7 @@ def _code_of(error: BaseException | None) -> grpc.StatusCode | None:
     return error.code() if isinstance(error, grpc.Call) else None
 
 
-def asked(warehouse: BigQueryWarehouse, doing: str, once: Callable[[], T]) -> T:
+def asked(warehouse: Jobs, doing: str, once: Callable[[], T]) -> T:
     """What a call returns that may be made any number of times, and is while its errors are ``retryable``.
 
     Raises:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -15,10 +15,8 @@ from ledger.errors import ConfigurationError, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
-
-if TYPE_CHECKING:
-    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 #: The longest that a session may live, in days; partitions must not go before their sessions.
 LONGEST_LIFETIME_DAYS = 7
@@ -71,7 +69,7 @@ class Change:
     detail: str = ""
 
 
-def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[Change]:
+def create(warehouse: Jobs, options: TableOptions | None = None) -> list[Change]:
     """Create what is missing, add columns that are missing, and bring views and functions up to date.
 
     It can be repeated, and goes on where an earlier run was interrupted. Everything is checked before anything is done.
@@ -138,7 +136,7 @@ def _table_settings(item: catalog.SqlObject, options: TableOptions) -> list[str]
 class _Creation:
     """One run over a dataset."""
 
-    def __init__(self, warehouse: BigQueryWarehouse, options: TableOptions) -> None:
+    def __init__(self, warehouse: Jobs, options: TableOptions) -> None:
         self._warehouse = warehouse
         self._options = options
         self._rest = warehouse.clients.rest

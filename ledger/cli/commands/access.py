@@ -1,0 +1,47 @@
+"""Commands that share a session with another user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.commands.write import envelope_of, with_envelope
+from ledger.cli.output.shapes import print_appended
+from ledger.model.fields import ACCESS
+
+COMMANDS: dict[str, click.Command] = {}
+
+
+@command(
+    "grant",
+    "ledger grant SESSION_ID user456 read",
+    "ledger grant SESSION_ID user456 write --actor admin",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("user_id", metavar="USER")
+@click.argument("access", metavar="ACCESS", type=click.Choice(ACCESS))
+@with_envelope
+def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: str, **envelope: Any) -> None:
+    """Share a session with another user, who then sees it in SessionLedger.for_user(USER).
+
+    ACCESS is read, or write: to append as well. A later grant replaces an earlier one.
+    """
+    with opened(url) as ledger:
+        print_appended(ledger.grant_access(session_id, user_id, access, **envelope_of(**envelope)), as_json)
+
+
+@command(
+    "revoke",
+    "ledger revoke SESSION_ID user456",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("user_id", metavar="USER")
+@with_envelope
+def revoke(as_json: bool, url: str | None, session_id: str, user_id: str, **envelope: Any) -> None:
+    """Share a session with a user no longer."""
+    with opened(url) as ledger:
+        print_appended(ledger.revoke_access(session_id, user_id, **envelope_of(**envelope)), as_json)

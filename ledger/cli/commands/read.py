@@ -1,0 +1,182 @@
+"""Commands that read sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.output.shapes import difference_object, event_object, message_object, print_json, session_object
+from ledger.cli.values import parse_pairs
+from ledger.errors import InvalidInput, SessionNotFound
+from ledger.model.instants import from_text
+
+COMMANDS: dict[str, click.Command] = {}
+
+
+def point_in_time(text: str) -> datetime:
+    """A point in time with its zone, or a day, which begins at midnight UTC."""
+    try:
+        return from_text(f"{text}T00:00:00Z" if len(text) == 10 else text, "the time")
+    except InvalidInput as error:
+        raise click.BadParameter(f"{error} A day alone, such as 2026-11-21, will do as well.") from error
+
+
+@command(
+    "show",
+    "ledger show SESSION_ID",
+    "ledger show SESSION_ID --version 3",
+    "ledger show SESSION_ID --at 2026-11-21T09:00:00Z --messages",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.option("--version", type=click.IntRange(min=1), help="As it was after this many events.")
+@click.option(
+    "--at", type=point_in_time, metavar="TIME", help="As it was at this time: 2026-11-21T09:00:00Z, or a day."
+)
+@click.option("--messages", is_flag=True, help="Its messages as well.")
+@click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many messages, of the latest state.")
+def show(
+    as_json: bool,
+    url: str | None,
+    session_id: str,
+    version: int | None,
+    at: datetime | None,
+    messages: bool,
+    last: int | None,
+) -> None:
+    """Show a session: its latest state, or what it was then."""
+    if last is not None and (version is not None or at is not None):
+        raise click.UsageError(
+            "--last reads the latest state; leave out --version and --at.", click.get_current_context()
+        )
+    with opened(url) as ledger:
+        session = ledger.get_session(session_id, version=version, at=at, messages=messages and last is None)
+        newest = ledger.get_messages(session_id, last=last) if last is not None and session is not None else None
+    if session is None:
+        when = "" if at is None else f" that had begun by {at.isoformat()}"
+        raise SessionNotFound(
+            f"There is no session {session_id}{when}. `ledger list` shows those there are.", session_id=session_id
+        )
+    shown = session.messages if newest is None else tuple(newest)
+    if as_json:
+        found = session_object(session)
+        if newest is not None:
+            found["messages"] = [message_object(message) for message in newest]
+        print_json(found)
+    else:
+        from ledger.cli.output.render import show_session
+
+        show_session(session, shown)
+
+
+@command(
+    "list",
+    "ledger list",
+    "ledger list --user user123 --status completed --limit 5",
+    "ledger list --attribute reward:=1.0 --since 2026-11-01",
+    "ledger list --user user456 --shared",
+    into=COMMANDS,
+)
+@click.option("--user", "user_id", help="Of this user.")
+@click.option("--shared", is_flag=True, help="Those that others share with this user instead.")
+@click.option("--status", help="With this status.")
+@click.option("--type", "session_type", help="Of this type.")
+@click.option("--tag", help="With this tag.")
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="NAME=TEXT|NAME:=JSON",
+    help="With this attribute, exactly so: 1 and 1.0 differ. May be repeated.",
+)
+@click.option(
+    "--since", "created_from", type=point_in_time, metavar="TIME", help="Created at this time or day, or later."
+)
+@click.option("--until", "created_until", type=point_in_time, metavar="TIME", help="Created before this time or day.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most this many.")
+@click.option("--after", metavar="CURSOR", help="Go on where a list ended.")
+def list_(
+    as_json: bool,
+    url: str | None,
+    user_id: str | None,
+    status: str | None,
+    session_type: str | None,
+    tag: str | None,
+    attributes: tuple[str, ...],
+    created_from: datetime | None,
+    created_until: datetime | None,
+    limit: int,
+    after: str | None,
+    shared: bool,
+) -> None:
+    """List sessions that meet every criterion, newest first."""
+    with opened(url) as ledger:
+        page = ledger.list_sessions(
+            user_id,
+            status=status,
+            session_type=session_type,
+            tag=tag,
+            attributes=parse_pairs(attributes, "--attribute"),
+            created_from=created_from,
+            created_until=created_until,
+            shared=shared,
+            after=after,
+            limit=limit,
+        )
+    if as_json:
+        print_json({"sessions": [session_object(session) for session in page], "next": page.next})
+    else:
+        from ledger.cli.output.render import list_sessions
+
+        list_sessions(page)
+
+
+@command(
+    "history",
+    "ledger history SESSION_ID",
+    "ledger history SESSION_ID --after 100 --limit 20 --json",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only what came after this version.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most this many.")
+def history(as_json: bool, url: str | None, session_id: str, after: int, limit: int) -> None:
+    """Show every event of a session in order: who changed what, and when."""
+    with opened(url) as ledger:
+        page = ledger.history(session_id, after=after, limit=limit)
+    if as_json:
+        print_json({"session_id": session_id, "events": [event_object(event) for event in page], "next": page.next})
+    else:
+        from ledger.cli.output.render import show_history
+
+        show_history(page)
+
+
+@command(
+    "diff",
+    "ledger diff SESSION_ID 3",
+    "ledger diff SESSION_ID 3 7 --json",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("before", type=click.IntRange(min=0))
+@click.argument("after", type=click.IntRange(min=1), required=False)
+def diff(as_json: bool, url: str | None, session_id: str, before: int, after: int | None) -> None:
+    """Show what changed between two versions. BEFORE may be 0, the beginning; without AFTER it is the latest."""
+    with opened(url) as ledger:
+        differences = ledger.diff(session_id, before, after)
+    if as_json:
+        print_json(
+            {
+                "session_id": session_id,
+                "before": before,
+                "after": after,
+                "differences": [difference_object(difference) for difference in differences],
+            }
+        )
+    else:
+        from ledger.cli.output.render import show_diff
+
+        show_diff(differences)

@@ -1,0 +1,62 @@
+"""The command that finds sessions by what is written in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.commands.read import point_in_time
+from ledger.cli.output.shapes import print_json
+
+COMMANDS: dict[str, click.Command] = {}
+
+
+@command(
+    "search",
+    "ledger search 'orders bavaria'",
+    "ledger search '\"week of February\"' --user user123 --limit 5 --json",
+    into=COMMANDS,
+)
+@click.argument("text")
+@click.option("--user", "user_id", help="Only sessions of this user.")
+@click.option("--session", "session_id", metavar="SESSION_ID", help="Only this session.")
+@click.option(
+    "--since", "created_from", type=point_in_time, metavar="TIME", help="Created at this time or day, or later."
+)
+@click.option("--until", "created_until", type=point_in_time, metavar="TIME", help="Created before this time or day.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most this many.")
+@click.option("--after", metavar="CURSOR", help="Go on where an answer ended.")
+def search(
+    as_json: bool,
+    url: str | None,
+    text: str,
+    user_id: str | None,
+    session_id: str | None,
+    created_from: datetime | None,
+    created_until: datetime | None,
+    limit: int,
+    after: str | None,
+) -> None:
+    """Find messages, questions, titles and summaries in which every word of TEXT occurs, as they stand now.
+
+    Words are whole words in any case; those in double quotes must stand in a row. The newest session comes first.
+    """
+    with opened(url) as ledger:
+        page = ledger.search(
+            text,
+            user_id=user_id,
+            session_id=session_id,
+            created_from=created_from,
+            created_until=created_until,
+            after=after,
+            limit=limit,
+        )
+    if as_json:
+        print_json({"matches": [asdict(match) for match in page], "next": page.next})
+    else:
+        from ledger.cli.output.render import list_matches
+
+        list_matches(page)

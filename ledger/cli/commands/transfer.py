@@ -1,0 +1,125 @@
+"""Commands that carry events out of a ledger and into one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.output.progress import progress
+from ledger.cli.output.shapes import print_imported, print_json, to_terminal
+from ledger.cli.output.text import safe
+
+if TYPE_CHECKING:
+    from ledger.formats.events import Imported
+    from ledger.stores.base import EventStore
+
+COMMANDS: dict[str, click.Command] = {}
+
+
+@command(
+    "export",
+    "ledger export --output ledger.jsonl",
+    "ledger export SESSION_ID | jq .event_type",
+    into=COMMANDS,
+)
+@click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file; stdout where left out."
+)
+def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
+    """Write events as JSON Lines: of the sessions named, else of all. `ledger import` brings back every byte.
+
+    With --json, and --output, a count follows on stdout.
+    """
+    from ledger.formats.events import export_lines
+
+    if as_json and output is None:
+        raise click.UsageError("The events themselves are JSON; --json needs --output.", click.get_current_context())
+    escaped = output is None and to_terminal()
+    count = 0
+    with opened(url) as ledger, _target(output) as file, progress("Exporting events") as advance:
+        for line in export_lines(ledger.store, session_ids or None):
+            file.write(safe(line.decode()).encode() if escaped else line)
+            count += 1
+            advance(1)
+        file.flush()
+    if as_json:
+        print_json({"events": count})
+    else:
+        click.echo(f"{count:,} events exported.", err=True)
+
+
+def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
+    """The file to write; stdout stays open."""
+    return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
+
+
+@command(
+    "import",
+    "ledger import ledger.jsonl",
+    "ledger import --format openai-chat runs.jsonl --user airline",
+    "cat sessions-*.json | ledger import --format sessions-table -",
+    "ssh host ledger export | ledger import -",
+    into=COMMANDS,
+)
+@click.argument("source", metavar="FILE", type=click.File("rb"))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["events", "openai-chat", "sessions-table"]),
+    default="events",
+    show_default=True,
+    help="events: as `ledger export` writes them. openai-chat: a recorded run in each line, which becomes a session. "
+    "sessions-table: BigQuery's export of a table with one full row per update; all its files at once, in any order.",
+)
+@click.option("--user", default=None, help="openai-chat: owner of the runs that name none.  [default: imported]")
+def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
+    """Bring in events, recorded runs or a table of sessions, from JSON Lines; - is stdin.
+
+    What is here already is passed over, so the same file can be imported again. A line that is refused is named by its
+    number, and nothing of its session's events was written.
+    """
+    if user is not None and form != "openai-chat":
+        raise click.UsageError(
+            "Events and rows have their owners; --user is for --format openai-chat.", click.get_current_context()
+        )
+    path = Path(str(getattr(source, "name", "-")))
+    size = path.stat().st_size if path.is_file() else None
+    with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
+        done = _imported(ledger.store, source, form, user, lambda line: advance(len(line)))
+    print_imported(done, as_json)
+
+
+def _imported(
+    store: EventStore, source: IO[bytes], form: str, user: str | None, seen: Callable[[bytes], object]
+) -> Imported:
+    if form == "events":
+        from ledger.formats.events import import_lines
+
+        return import_lines(store, source, seen=seen)
+    if form == "sessions-table":
+        from ledger.formats.sessions_table import import_rows, rows_of_lines
+
+        return import_rows(store, rows_of_lines(source, seen=seen))
+    from ledger.formats.openai_chat import DEFAULT_USER, import_runs
+
+    return import_runs(store, source, user_id=user or DEFAULT_USER, seen=seen)
+
+
+@command("backup", "ledger backup ledger-2026-11-21.db", into=COMMANDS)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+def backup(as_json: bool, url: str | None, path: Path) -> None:
+    """Write a consistent copy of the live ledger to a file that does not exist yet. A plain cp would miss rows."""
+    with opened(url) as ledger:
+        ledger.store.backup(path)
+    size = path.stat().st_size
+    if as_json:
+        print_json({"path": str(path), "bytes": size})
+    else:
+        click.echo(f"{safe(str(path))}: {size:,} bytes.")

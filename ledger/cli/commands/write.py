@@ -1,0 +1,321 @@
+"""Commands that begin and change sessions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ledger.cli.app import command, default_user, opened, together
+from ledger.cli.output.numbers import NumberRange
+from ledger.cli.output.shapes import print_appended, print_json
+from ledger.cli.output.text import safe
+from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
+from ledger.errors import InvalidInput
+from ledger.model.events import ANY_VERSION, Appended, Change, Envelope
+from ledger.model.fields import ROLES, TOOL_STATUSES
+from ledger.sdk.ledger import SessionLedger
+from ledger.sdk.opening import UNSET
+
+COMMANDS: dict[str, click.Command] = {}
+
+with_envelope = together(
+    click.option(
+        "--expected-version", type=click.IntRange(min=0), help="Append only if the session is at this version."
+    ),
+    click.option("--event-id", help="The change's identity: sending it again records it once. Any text."),
+    click.option("--actor", help="Who makes the change, where that is not the session's user."),
+)
+with_json_value = click.option("--json-value", is_flag=True, help="Read the value as JSON, also where text would do.")
+with_file = click.option(
+    "--from",
+    "source",
+    type=click.File("rb"),
+    help="Read the value from a file instead; - is standard input.",
+)
+
+
+def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
+    """A lifetime as it is typed; ``UNSET`` where it was not."""
+    if text is None:
+        return UNSET  # type: ignore[no-any-return]
+    if text.lower() == "none":
+        return None
+    try:
+        return timedelta(hours=float(text))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is neither a number of hours nor none.") from None
+
+
+with_ttl = click.option(
+    "--ttl-hours",
+    metavar="HOURS|none",
+    callback=_ttl_of,
+    help="How long it lives from now on.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else 24]",
+)
+
+
+def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
+    """What ``with_envelope`` takes, as the SDK does."""
+    envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
+    if expected_version is None:
+        del envelope["expected_version"]
+    if event_id is not None:
+        envelope["event_id"] = event_id
+    if actor is not None:
+        envelope["actor"] = actor
+    return envelope
+
+
+def _text_of(value: str | None, source: Any, name: str) -> str:
+    """What was typed, or stands in a file; one of the two must be given."""
+    if (value is None) == (source is None):
+        raise click.UsageError(f"Give {name} or --from FILE, one of the two.", click.get_current_context())
+    return text_of(source.read(), name) if value is None else value
+
+
+def make_ledger(url: str | None, purpose: str, *, as_json: bool) -> None:
+    """Make a ledger, or bring an old one up to this release, and say that it is ready.
+
+    Args:
+        purpose: What follows "is ready", for people.
+    """
+    from ledger.cli.commands.warehouse import own_warehouse
+
+    with opened(url, create=True) as ledger:
+        own = own_warehouse(ledger)
+        if own is not None:
+            from ledger.cli.commands.dataset import create, report
+
+            report(create(own), ledger, as_json=as_json)
+            return
+        found = {"url": ledger.url, "store_id": ledger.store.store_id}
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(f"The ledger {safe(found['url'])} is ready{purpose}")
+
+
+@command(
+    "init",
+    "ledger init",
+    "ledger --url sqlite:////var/lib/agents/ledger.db init",
+    "ledger --url bigquery://PROJECT/DATASET init",
+    into=COMMANDS,
+)
+def init(as_json: bool, url: str | None) -> None:
+    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is.
+
+    In BigQuery that is a dataset with the ledger's tables, views and functions; create_sessions_table.py does the same
+    and takes a location, an expiration, a key and labels.
+    """
+    make_ledger(url, '. Begin a session: ledger new "QUESTION"', as_json=as_json)
+
+
+@command(
+    "new",
+    'ledger new "What were the total orders for CFC1 in the last week?" --user user123',
+    'ledger new "Weekly report" --tag weekly --attribute topic=orders --attribute priority:=2',
+    into=COMMANDS,
+)
+@click.argument("question", required=False)
+@click.option("--user", help="Its owner, for good.  [default: LEDGER_USER, else your login]")
+@click.option("--id", "session_id", help="Your own session id; one is made where it is left out.")
+@click.option("--title", help="A title.")
+@click.option("--type", "session_type", help="The kind of session.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME=TEXT|NAME:=JSON", help="An attribute; may be repeated."
+)
+@click.option("--expires-at", metavar="TIME", help="When it ends by itself: 2026-12-01T00:00:00Z.")
+@with_ttl
+@click.option("--event-id", help="The identity of this call: sending it again makes one session.")
+def new(
+    as_json: bool,
+    url: str | None,
+    question: str | None,
+    user: str | None,
+    session_id: str | None,
+    tags: tuple[str, ...],
+    attributes: tuple[str, ...],
+    ttl_hours: timedelta | None,
+    event_id: str | None,
+    **single: str | None,
+) -> None:
+    """Begin a session, in a new ledger where there is none; prints its id."""
+    fields: dict[str, Any] = {name: value for name, value in single.items() if value is not None}
+    if tags:
+        fields["tag"] = dict.fromkeys(tags, True)
+    if attributes:
+        fields["attribute"] = parse_pairs(attributes, "--attribute")
+    with opened(url, create=True) as ledger:
+        envelope = envelope_of(None, event_id, None)
+        made = ledger.create_session(
+            user or default_user(), question, fields=fields, session_id=session_id, ttl=ttl_hours, **envelope
+        )
+    if as_json:
+        print_json({"session_id": made})
+    else:
+        click.echo(safe(made))
+
+
+@command(
+    "set",
+    'ledger set SESSION_ID summary "Orders peaked in February."',
+    'ledger set SESSION_ID constraints \'{"kpi": ["orders"]}\'',
+    "ledger set SESSION_ID attribute --key reward 1.0 --json-value",
+    "ledger set SESSION_ID strategy --from strategy.md",
+    "ledger set SESSION_ID tag --key weekly --remove",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("field")
+@click.argument("value", required=False)
+@click.option("--key", help="Which one, for the fields that have many: attribute, context, tag, score ...")
+@with_json_value
+@with_file
+@click.option("--remove", is_flag=True, help="Take the field away instead.")
+@with_envelope
+def set_(
+    as_json: bool,
+    url: str | None,
+    session_id: str,
+    field: str,
+    value: str | None,
+    key: str | None,
+    json_value: bool,
+    source: Any,
+    remove: bool,
+    **envelope: Any,
+) -> None:
+    """Set one field of a session, or remove it.
+
+    VALUE is text exactly as typed (1.0 is text). It is read as JSON with --json-value, and for fields that hold nothing
+    but JSON: constraints, response_plan, error, tag and the like. A field that does not exist is refused, and the error
+    lists those that do.
+    """
+    if remove:
+        if value is not None or source is not None or json_value:
+            raise click.UsageError("--remove takes no value.", click.get_current_context())
+        change: Any = None
+    elif value is None and source is None and field == "tag":
+        change = True
+    else:
+        change = parse_value(field, _text_of(value, source, "VALUE"), as_json=json_value)
+    with opened(url) as ledger:
+        print_appended(_set(ledger, session_id, field, key, change, remove, envelope_of(**envelope)), as_json)
+
+
+def _set(
+    ledger: SessionLedger, session_id: str, field: str, key: str | None, value: Any, remove: bool, envelope: Envelope
+) -> Appended:
+    """Through update_session, so that tool calls planned in constraints become pending; a removal plans none."""
+    if remove or value is None or (key is not None and not _keyed(field)):
+        change = Change(field, key or "", None if remove else value, remove)
+        return ledger.append(session_id, "session.updated", [change], **envelope)
+    if not _keyed(field):
+        return ledger.update_session(session_id, {field: value}, **envelope)
+    if key is None:
+        raise InvalidInput(f"There can be many of {field}: say which with --key.")
+    return ledger.update_session(session_id, {field: {key: value}}, **envelope)
+
+
+def _keyed(field: str) -> bool:
+    from ledger.model.fields import field_named
+
+    return field_named(field).keyed
+
+
+@command(
+    "message",
+    'ledger message SESSION_ID user "And the week before?"',
+    "ledger message SESSION_ID assistant --from answer.md --tool sql --tokens 312",
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("role", metavar="ROLE", type=click.Choice(ROLES))
+@click.argument("content", required=False)
+@with_json_value
+@with_file
+@click.option("--id", "message_id", help="Your own message id; a message that has it is replaced.")
+@click.option("--tool", "tools_used", multiple=True, metavar="NAME", help="A tool that was used; may be repeated.")
+@click.option("--tokens", "token_count", type=click.IntRange(min=0), help="Tokens of the message.")
+@click.option("--ms", "processing_time_ms", type=NumberRange(min=0), help="Milliseconds it took.")
+@click.option("--metadata", metavar="JSON", help="An object that belongs to the message.")
+@with_envelope
+def message(
+    as_json: bool,
+    url: str | None,
+    session_id: str,
+    role: str,
+    content: str | None,
+    json_value: bool,
+    source: Any,
+    message_id: str | None,
+    tools_used: tuple[str, ...],
+    token_count: int | None,
+    processing_time_ms: float | None,
+    metadata: str | None,
+    expected_version: int | None,
+    event_id: str | None,
+    actor: str | None,
+) -> None:
+    """Add a message to a session. ROLE is system, developer, user, assistant, tool or function."""
+    text = _text_of(content, source, "CONTENT")
+    with opened(url) as ledger:
+        appended = ledger.add_message(
+            session_id,
+            role,
+            parse_json(text, "CONTENT") if json_value else text,
+            message_id=message_id,
+            tools_used=list(tools_used) or None,
+            token_count=token_count,
+            processing_time_ms=processing_time_ms,
+            metadata=None if metadata is None else parse_json(metadata, "--metadata"),
+            **envelope_of(expected_version, event_id, actor),
+        )
+    print_appended(appended, as_json)
+
+
+@command(
+    "tool",
+    'ledger tool SESSION_ID "Orders Trend for CFC-1" running',
+    'ledger tool SESSION_ID "Orders Trend for CFC-1" completed --result \'{"rows": 3}\'',
+    into=COMMANDS,
+)
+@click.argument("session_id")
+@click.argument("name")
+@click.argument("status", metavar="STATUS", type=click.Choice(TOOL_STATUSES))
+@click.option("--result", metavar="JSON", help="The call's result; a later status leaves it alone.")
+@click.option("--result-text", metavar="TEXT", help="The result, where that is text.")
+@click.option("--result-from", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file of JSON.")
+@with_envelope
+def tool(
+    as_json: bool,
+    url: str | None,
+    session_id: str,
+    name: str,
+    status: str,
+    result: str | None,
+    result_text: str | None,
+    result_from: Path | None,
+    **envelope: Any,
+) -> None:
+    """Set the status of a tool call, and its result. NAME is the call's id, or its name where one call has it.
+
+    STATUS is pending, running, completed or failed. An unknown name begins a new call.
+    """
+    given = [it for it in (result, result_text, result_from) if it is not None]
+    if len(given) > 1:
+        raise click.UsageError("Give one result.", click.get_current_context())
+    extra: dict[str, Any] = {}
+    if result_text is not None:
+        extra["result"] = result_text
+    elif given:
+        text = text_of(result_from.read_bytes(), "the result") if result_from else str(result)
+        extra["result"] = parse_json(text, "the result")
+    with opened(url) as ledger:
+        appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope_of(**envelope))
+    print_appended(appended, as_json)

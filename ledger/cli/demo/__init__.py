@@ -1,0 +1,1 @@
+"""``ledger demo``: a recorded session, shown on every store."""

@@ -1,0 +1,146 @@
+"""``ledger demo``: one session recorded, looked at from every side, and the same answers from GoogleSQL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from ledger.cli.app import command, opened
+from ledger.cli.demo.queries import AT_VERSION, CALLS, LATEST, Check
+from ledger.cli.output.progress import progress
+from ledger.cli.output.shapes import difference_object, event_object, print_json, session_object
+from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from ledger.model.session import Session
+    from ledger.sdk.ledger import SessionLedger
+
+COMMANDS: dict[str, click.Command] = {}
+#: Seconds for which the demo tries to reach an emulator.
+PATIENCE = 10.0
+
+
+@command("demo", "ledger demo", "ledger --url sqlite:///demo.db demo", "ledger demo --emulator", into=COMMANDS)
+@click.option(
+    "--emulator",
+    is_flag=True,
+    help="In BigQuery's emulator: the one of BIGQUERY_EMULATOR_HOST, else one that runs for the demo.",
+)
+def demo(as_json: bool, url: str | None, emulator: bool) -> None:
+    """Record a session and look at it: now, then, what changed, and by SQL.
+
+    It works in a temporary ledger that is gone afterwards, whatever LEDGER_URL says; with --url the session is kept.
+    With --emulator all of it goes through Google's own client to an emulator, into a dataset that is dropped again.
+    """
+    with _somewhere(url, emulator) as ledger:
+        from ledger.cli.commands.warehouse import as_rows, warehouse_of
+        from ledger.cli.demo import scenario
+
+        session_id = scenario.record(ledger)
+        events = ledger.history(session_id)
+        states = [
+            state for event in events if (state := ledger.get_session(session_id, version=event.version)) is not None
+        ]
+        latest = states[-1]
+        changed = ledger.diff(session_id, 5)
+        with warehouse_of(ledger) as warehouse:
+            bound = {"id": session_id, "created_at": latest.created_at}
+            wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
+        checks = [
+            Check("the latest state, all columns", as_rows(wide) == [dict(latest)]),
+            Check("the state at each of its versions", _versions(states) == as_rows(versions)),
+            Check("the tool calls", _calls(latest) == as_rows(calls)),
+        ]
+        if as_json:
+            print_json(
+                {
+                    "session": session_object(latest),
+                    "events": [event_object(event) for event in events],
+                    "differences": [difference_object(difference) for difference in changed],
+                    "checks": [{"what": check.what, "same": check.same} for check in checks],
+                }
+            )
+        else:
+            from ledger.cli.demo.page import show
+
+            show(ledger, states, events, changed, (versions, calls), checks)
+    if not all(check.same for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _somewhere(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
+    """The ledger that was asked for, else a temporary one."""
+    here = click.get_current_context()
+    typed = [
+        each for each in (here, here.find_root()) if each.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    ]
+    if url is not None and typed:
+        if emulator:
+            raise click.UsageError("Give --emulator or --url, not both.", here)
+        with opened(url, create=True) as ledger:
+            yield ledger
+    elif emulator:
+        from ledger.cli.demo.emulator import named
+
+        with ExitStack() as stack:
+            with progress("Starting BigQuery's emulator"):
+                stack.enter_context(named())
+            yield stack.enter_context(_dataset())
+    else:
+        with tempfile.TemporaryDirectory(prefix="ledger-demo-") as folder:
+            path = Path(folder) / "demo.db"
+            with opened(f"sqlite:///{path}", create=True) as ledger:
+                yield ledger
+
+
+@contextmanager
+def _dataset() -> Iterator[SessionLedger]:
+    """A ledger in a dataset of the emulator that the environment names, dropped afterwards."""
+    from ledger.cli.commands.dataset import create, drop
+    from ledger.cli.demo.emulator import PROJECT
+    from ledger.warehouse.bigquery.settings import Dataset
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    place = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
+    with closing(BigQueryWarehouse(replace(place, patience=PATIENCE))) as warehouse:
+        try:
+            with progress("Creating tables and views"):
+                create(warehouse)
+            with opened(place.url) as ledger:
+                yield ledger
+        except BaseException:
+            with suppress(LedgerError):  # what went wrong first is what is told
+                drop(warehouse)
+            raise
+        drop(warehouse)
+
+
+def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
+    """What ``AT_VERSION`` must answer, from the SDK."""
+    return [
+        {
+            "version": state.version,
+            "status": state.status,
+            "has_summary": state.summary is not None,
+            "tool_call_status": state.tool_call_status,
+        }
+        for state in states
+    ]
+
+
+def _calls(session: Session) -> list[dict[str, Any]]:
+    """What ``CALLS`` must answer, from the SDK."""
+    return [
+        {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
+        for call in session.calls
+    ]

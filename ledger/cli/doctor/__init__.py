@@ -1,0 +1,1 @@
+"""``ledger doctor``: checks of the installation, the ledger and the warehouse."""

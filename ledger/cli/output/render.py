@@ -1,0 +1,339 @@
+"""Sessions, events and differences as people read them on a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ledger.cli.output.shapes import MAPS, in_order, json_text
+from ledger.cli.output.text import one_line, plain, safe, shown
+from ledger.model.events import RecordedEvent
+from ledger.model.fold import Difference, Written
+from ledger.model.page import Page
+from ledger.model.search import Match
+from ledger.model.session import Message, Session, ToolCall
+
+STYLES = {
+    "active": "cyan",
+    "pending": "yellow",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "expired": "dim",
+    "archived": "dim",
+    "deleted": "dim",
+}
+_ROLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta"}
+#: Width where the output is no terminal: lines of a file or pipe are cut as those of a wide one.
+_PIPED = 120
+#: Characters from which a line has room for less important columns.
+_WIDE = 110
+#: Characters for a column of a query's answer, below which each value gets a line of its own.
+_NARROWEST = 11
+#: Characters above which an object or array is laid out over several lines.
+_LONG = 60
+#: Characters of a key that a timeline shows.
+_KEY = 10
+
+
+def console() -> Console:
+    """A console on stdout that reads no markup and makes no guesses about what text means."""
+    made = Console(markup=False, highlight=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _PIPED
+    return made
+
+
+def emit(*parts: RenderableType) -> None:
+    """Print to stdout, and into files without blanks at the ends of lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(*parts, sep="\n")
+        return
+    with out.capture() as captured:
+        out.print(*parts, sep="\n")
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def show_session(session: Session, messages: Sequence[Message] | None) -> None:
+    """A session as a page: what it is, what it was asked, what came of it."""
+    emit(session_page(session, messages))
+
+
+def session_page(session: Session, messages: Sequence[Message] | None = None) -> Group:
+    """What ``show_session`` prints."""
+    head = facts(
+        ("session", session.session_id),
+        ("user", session.user_id),
+        ("status", Text(session.status or "-", STYLES.get(session.status or "", ""))),
+        ("version", f"{session.version}, {when(session.updated_at)}"),
+        ("created", when(session.created_at)),
+        ("title", session.title),
+        ("type", session.session_type),
+        ("expires", None if session.expires_at is None else when(session.expires_at)),
+        ("tags", ", ".join(session.tags) or None),
+        ("question", session.question),
+    )
+    parts: list[RenderableType] = [head]
+    for name in ("constraints", "strategy", "response_plan"):
+        parts += _section(name, getattr(session, name))
+    if session.calls:
+        parts += [_heading("tool calls"), indented(calls_table(session.calls))]
+    for name in ("summary", "error", "lineage"):
+        parts += _section(name, getattr(session, name))
+    for name in MAPS:
+        parts += _section(name, in_order(getattr(session, name)))
+    parts += _section("free", {"/".join(filter(None, slot)): value for slot, value in in_order(session.free).items()})
+    if messages is not None:
+        parts += [_heading("messages"), *(line for message in messages for line in _message(message))]
+    return Group(*parts)
+
+
+def list_sessions(page: Page[Session]) -> None:
+    """Sessions as a table, and how to see more of them."""
+    if not page:
+        emit(plain("No sessions."))
+        return
+    emit(sessions_table(page), *_more(page))
+
+
+def sessions_table(sessions: Iterable[Session]) -> Table:
+    """One line for each session."""
+    wide = console().width >= _WIDE
+    table = table_of("session", "user", "status", ">v", *(["created"] if wide else []), "question")
+    for session in sessions:
+        table.add_row(
+            plain(session.session_id, "bold"),
+            plain(one_line(session.user_id, 20 if wide else 10)),
+            plain(session.status or "-", STYLES.get(session.status or "", "")),
+            str(session.version),
+            *([session.created_at.strftime("%Y-%m-%d %H:%M")] if wide else []),
+            cut(plain(one_line(session.title or session.question or "", 200))),
+        )
+    return table
+
+
+def list_matches(page: Page[Match]) -> None:
+    """Texts that were found, and how to see more of them."""
+    if not page:
+        emit(plain("Nothing was found."))
+        return
+    table = table_of("session", "user", "where", ">v", "text")
+    for match in page:
+        where = match.field if not match.key else f"{match.field} {one_line(match.key, _KEY)}"
+        table.add_row(
+            plain(match.session_id, "bold"),
+            plain(one_line(match.user_id, 10)),
+            plain(where),
+            str(match.version),
+            cut(plain(one_line(match.snippet, 200))),
+        )
+    emit(table)
+    if page.next is not None:
+        click.echo(f"More: --after {page.next}")  # longer than a line, and of no use when it is broken
+
+
+def show_history(page: Page[RecordedEvent]) -> None:
+    """Events as a timeline, and how to see more of them."""
+    emit(timeline(page), *_more(page))
+
+
+def timeline(events: Iterable[RecordedEvent]) -> Table:
+    """One line for each change of each event."""
+    table = table_of(">v", "recorded", "event", "change")
+    events = list(events)
+    one_day = len({event.recorded_at.date() for event in events}) == 1
+    for event in events:
+        by = f" by {event.actor}" if event.actor else ""
+        head = (
+            str(event.version),
+            event.recorded_at.strftime("%H:%M:%S.%f" if one_day else "%m-%d %H:%M:%S.%f")[:-3],
+            plain(event.event_type + by),
+        )
+        for index, change in enumerate(event.changes):
+            # The id that a message got from its event says nothing here.
+            name = slot_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
+            if change.removed:
+                what = Text.assemble((safe(name), "cyan"), (" removed", "red"))
+            elif change.text is None:
+                what = Text.assemble((safe(name), "cyan"), (" erased", "red"))
+            else:
+                what = Text.assemble((safe(name), "cyan"), " = ", one_line(_brief(change.field, change.value), 300))
+            table.add_row(*(head if index == 0 else ("", "", "")), cut(what))
+    return table
+
+
+def show_diff(differences: Sequence[Difference]) -> None:
+    """Differences, one slot after the other: what was, what is."""
+    emit(*map(difference_lines, differences) if differences else [plain("No differences.")])
+
+
+def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
+    """A slot that differs, with each side that has it; ``brief`` cuts each to a line."""
+    name = plain(slot_name(difference.field, difference.key), "bold")
+    lines = []
+    for mark, style, written in (("-", "red", difference.before), ("+", "green", difference.after)):
+        if written is not None:
+            text = _written(written, pretty=not brief)
+            shown_text = cut(plain(one_line(text, 300))) if brief else plain(text.strip("\n"))
+            side = Table.grid(padding=(0, 1, 0, 0))
+            side.add_row(Text(mark), shown_text, style=style)
+            lines.append(indented(side))
+    return Group(name, *lines)
+
+
+def calls_table(calls: Sequence[ToolCall]) -> Table:
+    """Tool calls with status and result."""
+    table = table_of("call", "status", "result")
+    for call in calls:
+        name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
+        result = one_line(shown(call.result), 300) if call.has_result else ""
+        table.add_row(plain(one_line(name, 60)), plain(call.status, STYLES.get(call.status, "")), cut(plain(result)))
+    return table
+
+
+def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
+    """What the doctor found: name, status, detail and remedy of each."""
+    marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, status, detail, remedy in findings:
+        text = plain(detail)
+        if remedy:
+            text.append_text(plain(f"\n-> {remedy}", marks[status][1]))
+        table.add_row(Text(*marks[status]), plain(what), text)
+    emit(table)
+
+
+def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
+    """What was done to the objects of a dataset: kind, name, what was done, and how."""
+    styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
+    table = table_of("what", "name", "done", "detail")
+    for what, name, done, detail in changes:
+        table.add_row(plain(what), plain(name), plain(done, styles.get(done, "")), plain(detail))
+    return table
+
+
+def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
+    """Rows of a query: a table, or where the columns would get too narrow one line for each value."""
+    if console().width // max(len(columns), 1) < _NARROWEST:
+        records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
+        return Group(*(part for record in records for part in (Rule(style="dim"), record)))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(plain(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(cell(value)) for value in row))
+    return table
+
+
+def cell(value: Any) -> str:
+    """A value in a table or CSV: text as it is, times in RFC 3339, arrays and objects as JSON, NULL as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    text = json_text(value, indent=False)
+    return text if isinstance(value, dict | list | tuple) else text.strip('"')
+
+
+def slot_name(field: str, key: str) -> str:
+    """A slot as people write it: ``summary``, ``tool_call_status[orders]``."""
+    return f"{field}[{key}]" if key else field
+
+
+def when(instant: datetime) -> str:
+    """A time in UTC, to the second."""
+    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def table_of(*columns: str) -> Table:
+    """A table without borders whose last column alone gives way; one that begins with > is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column.startswith(">")
+        # Rich takes from the columns that may wrap; the cells of the last one are cut all the same.
+        last = column is columns[-1]
+        table.add_column(plain(column.removeprefix(">")), justify="right" if right else "left", no_wrap=not last)
+    return table
+
+
+def cut(text: Text) -> Text:
+    """The text on one line, cut where the column ends."""
+    text.no_wrap = True
+    text.overflow = "ellipsis"
+    return text
+
+
+def indented(part: RenderableType) -> Padding:
+    """The part, two characters to the right."""
+    return Padding(part, (0, 0, 0, 2), expand=False)
+
+
+def _more(page: Page[Any]) -> list[Text]:
+    """How to go on after a page."""
+    return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
+
+
+def facts(*pairs: tuple[str, str | Text | None]) -> Table:
+    """Names and values, one pair a line; what is None is left out."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            table.add_row(name, plain(value) if isinstance(value, str) else value)
+    return table
+
+
+def _heading(name: str) -> Rule:
+    return Rule(plain(name.replace("_", " "), "bold"), align="left", style="dim")
+
+
+def _section(name: str, value: Any) -> list[RenderableType]:
+    if value is None or value in ({}, ()):
+        return []
+    text = value if isinstance(value, str) else json_text(value)
+    return [_heading(name), indented(plain(text.strip("\n")))]
+
+
+def _message(message: Message) -> list[RenderableType]:
+    notes = [f"version {message.version}"]
+    if message.tools_used:
+        notes.append("tools: " + ", ".join(map(shown, message.tools_used)))
+    if message.token_count is not None:
+        notes.append(f"{message.token_count} tokens")
+    if message.processing_time_ms is not None:
+        notes.append(f"{message.processing_time_ms} ms")
+    if message.error is not None:
+        notes.append(f"error: {shown(message.error)}")
+    head = Text.assemble((message.role, _ROLES.get(message.role, "bold")), ("  " + one_line("; ".join(notes)), "dim"))
+    content = "" if message.content is None else shown(message.content)
+    return [head, indented(plain(content))] if content else [head]
+
+
+def _brief(field: str, value: Any) -> str:
+    """What a change says in a timeline: of a message who said what, of a tool call its name."""
+    if field == "message" and isinstance(value, dict):
+        content = value.get("content")
+        return f"{value.get('role')}: {'' if content is None else shown(content)}"
+    return shown(value)
+
+
+def _written(written: Written, *, pretty: bool) -> str:
+    if written.text is None:
+        return "erased"
+    value = written.value
+    return json_text(value) if pretty and isinstance(value, dict | list) and len(written.text) > _LONG else shown(value)

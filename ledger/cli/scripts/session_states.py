@@ -1,0 +1,91 @@
+"""The commands behind ``scripts/init_session_states.py`` and ``scripts/example_session_states.py``."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ledger.cli.app import opened
+from ledger.cli.exits import OneLineErrors
+from ledger.cli.output.shapes import print_json
+from ledger.cli.output.text import safe, shown
+from ledger.cli.scripts.commands import with_json, with_url
+
+
+@click.command("init_session_states", cls=OneLineErrors)
+@with_json
+@with_url
+def init_session_states(as_json: bool, url: str | None) -> None:
+    """Make the ledger, or bring it up to date, and say what session_states is there.
+
+    Table and summary are views over the ledger: get_db_connection() gives them. Indexes come with the ledger, and
+    updated_at needs no trigger, since it is when the last event was recorded. It can be repeated; records are kept.
+    """
+    from ledger.compat.session_records import VIEWS
+    from ledger.compat.session_states import get_db_connection
+
+    with opened(url, create=True) as ledger:
+        with closing(get_db_connection(ledger=ledger)) as connection:
+            counted = {name: _count(connection, name) for name in VIEWS}
+        found: dict[str, Any] = {"url": ledger.url, "views": list(counted), "records": counted["session_states"]}
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"The ledger {safe(found['url'])} is ready.")
+    for name, count in counted.items():
+        click.echo(f"{name}: {count:,} rows")
+
+
+def _count(connection: Any, view: str) -> int:
+    return int(connection.execute(f"SELECT COUNT(*) FROM {view}").fetchone()[0])  # noqa: S608 - names of VIEWS
+
+
+@click.command("example_session_states", cls=OneLineErrors)
+@with_json
+@with_url
+def example_session_states(as_json: bool, url: str | None) -> None:
+    """Save, read, list, count and delete session states, and print what each of these answers.
+
+    Without --url or LEDGER_URL the ledger is a temporary one, which is gone afterwards.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        steps = _example(url or f"sqlite:///{Path(folder) / 'example.db'}")
+    if as_json:
+        print_json(steps)
+        return
+    for name, answer in steps.items():
+        click.echo(f"{name}: {safe(shown(answer))}")
+
+
+def _example(url: str) -> dict[str, Any]:
+    from ledger.compat import session_states as states
+
+    with opened(url, create=True) as ledger:
+        problem = {
+            "user_prompt": "An easy problem about arrays",
+            "topic": "arrays",
+            "difficulty": "easy",
+            "problem_description": "Return the sum of an array of integers.",
+            "problem_tests": [{"input": [1, 2, 3], "expected": 6}],
+        }
+
+        def agent(thread_id: str) -> dict[str, Any]:
+            code = "def total(numbers):\n    return sum(numbers)"
+            return {**problem, "code": code, "tests_passed": True, "code_attempts": 1, "problem_attempts": 1}
+
+        done = states.run_verified(agent, state=problem, run_id="mlflow-run-id", ledger=ledger)
+        record = states.get_session_state(done.thread_id, ledger=ledger) or {}
+        listed = states.get_session_states_by_criteria("arrays", "easy", tests_passed=True, ledger=ledger)
+        analytics = states.get_session_analytics(ledger=ledger)
+        deleted = states.delete_session_state(done.thread_id, ledger=ledger)
+    return {
+        "save_session_state": done.record_id,
+        "get_session_state": {name: value for name, value in record.items() if not name.endswith("_at")},
+        "get_session_states_by_criteria": [found["thread_id"] for found in listed],
+        "get_session_analytics": analytics,
+        "delete_session_state": deleted,
+    }

@@ -1,0 +1,1 @@
+"""What sessions are exported to and imported from."""

@@ -1,0 +1,350 @@
+"""The relay's one loop, whatever the warehouse: take the lease, find out where one stands, send batch after batch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+
+from ledger.errors import CorruptEvent, LedgerError
+from ledger.outbox.contract import (
+    Batch,
+    LeaseHeld,
+    LeaseLost,
+    Outbox,
+    Position,
+    Row,
+    RowsRefused,
+    Sink,
+    StreamEnded,
+    digest_of,
+    event_of,
+    slot_of,
+)
+from ledger.relay.telemetry import Instruments, Telemetry
+
+log = logging.getLogger("ledger.relay")
+T = TypeVar("T")
+#: Seconds for which a relay that says nothing keeps others off.
+LEASE_SECONDS = 60.0
+#: How often to begin again in a row without a batch getting through.
+RESTARTS = 5
+#: The weight of the latest batch in the rate.
+_LATEST = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """Rows as the sink takes them; ``content`` is the error where they cannot be packed."""
+
+    upto: int
+    rows: Sequence[Row] = ()
+    content: Any = None
+
+
+class Relay:
+    """Ships a store's rows to a warehouse: in the order of their commits, every one, once.
+
+    Whatever interrupts it, and wherever, the next one goes on from what the store remembers and what the warehouse
+    says. Any number of them may be tried at once; one ships. Calls from several threads wait for one another.
+
+    Args:
+        outbox: The store's rows, and where it stands with this warehouse.
+        sink: The warehouse.
+        holder: Who ships, unique among all who ever do: ``host/process/token``.
+        lease_seconds: For how long others keep off after the last sign of life.
+        now: Seconds of a clock that does not jump, for rates and renewals.
+        instruments: Where metrics and spans go; by default, to OpenTelemetry's providers of the program.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        *,
+        holder: str,
+        lease_seconds: float = LEASE_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+        instruments: Instruments | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._sink = sink
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+        self._now = now
+        self._telemetry = Telemetry(sink.url, outbox, instruments)
+        self._busy = threading.Lock()
+        self._taken: Position | None = None  # while this relay holds the lease
+        self._position: Position | None = None  # once it knows where it stands
+        self._saved_at = 0.0
+        self._arrived_at = 0.0
+        self._recent_rows = self._recent_seconds = 0.0  # of a batch, the latest counting most
+        self._sent = self._sent_before = 0
+        self._doubts: list[RowsRefused] = []  # refusals that may not be about the rows
+
+    def sync(
+        self, *, progress: Callable[[int], None] = lambda rows: None, stop: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Ship what is recorded by now.
+
+        Args:
+            progress: Told of each batch how many rows are settled by it.
+            stop: Asked between two batches; what is then left waits for the next time.
+
+        Returns:
+            How many rows were sent. Rows that the warehouse refused were put aside.
+
+        Raises:
+            LeaseHeld: Another relay is at it.
+            StoreUnavailable: The warehouse takes nothing now. What was sent is there, the rest waits.
+            StoreRejected, ConfigurationError: Nor will it, before something is mended.
+        """
+        with self._busy:
+            self._sent_before = self._sent
+            try:
+                if self._waits():
+                    if self._position is None:  # first of all: whoever ships may keep the sink from being entered
+                        self._taken = self._outbox.take(self._holder, self._lease_seconds)
+                    with self._sink:
+                        self._ship(progress, stop)
+            except LeaseHeld:
+                self._taken = self._position = None
+                raise
+            except BaseException as error:
+                self._fail(error)
+                raise
+            return self._sent - self._sent_before
+
+    def close(self) -> None:
+        """Give the lease back and let go of the warehouse; calling it again does nothing."""
+        with self._busy:
+            self._telemetry.close()
+            try:
+                self._give_back()
+            except LedgerError as error:  # the store was closed before: the lease ends by itself
+                log.info("The relay to %s could not give its lease back: %s", self._sink.url, error)
+            finally:
+                self._sink.close()
+
+    def abandon(self) -> None:
+        """Let go of the warehouse while a ``sync`` is under way, which then fails; what it sent is found out later."""
+        self._sink.close()
+
+    def _waits(self) -> bool:
+        """Whether there may be something to do; where there is not, the lease is kept alive."""
+        position = self._position or self._outbox.position()
+        if self._outbox.last_seq() > position.checkpoint or self._outbox.asked(1, max_bytes=1):
+            return True
+        if self._position is None:
+            return position.batch is not None or not self._sink.agrees(self._outbox.store_id, position)
+        if self._now() - self._saved_at > self._lease_seconds / 3:
+            self._save(self._position)
+        return False
+
+    def _ship(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
+        restarts, sent = 0, self._sent
+        while True:
+            try:
+                self._arrived_at = self._now()
+                if self._position is None:
+                    self._begin()
+                self._arrived_at = self._now()
+                self._send_waiting(progress, stop)
+                self._send_asked(progress, stop)
+            except (StreamEnded, LeaseLost) as ended:
+                restarts = restarts + 1 if self._sent == sent else 1
+                if restarts > RESTARTS:
+                    raise
+                log.info("The relay to %s begins again: %s", self._sink.url, ended)
+                self._position, sent = None, self._sent
+            else:
+                return
+
+    def _begin(self) -> None:
+        """Take the lease, and settle what became of the batch that was under way."""
+        with self._telemetry.span("begin"):
+            position = self._taken = self._outbox.take(self._holder, self._lease_seconds)
+            begun = self._sink.begin(self._outbox.store_id, position)
+        batch, position = position.batch, replace(position, place=begun.place, batch=None)
+        if begun.unsure_after is not None:
+            log.warning(
+                "%s holds other rows than this store remembers sending; it is asked for each before it is sent.",
+                self._sink.url,
+            )
+            checkpoint = min(position.checkpoint, begun.unsure_after)
+            self._save(replace(position, checkpoint=checkpoint, unsure_upto=self._outbox.last_seq()), resent=False)
+        elif batch is not None and begun.arrived:
+            self._settle(position, batch)
+        else:
+            self._save(position, resent=False)
+
+    def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
+        """Send what lies beyond the checkpoint; the store reads a batch while the warehouse takes the one before."""
+        start, unsure_upto = self._held.checkpoint, self._held.unsure_upto
+        # What is appended meanwhile waits for others to go with it: a batch for every few rows would slow appends down,
+        # and whoever appends without a pause would keep this from ever ending.
+        until = self._outbox.last_seq()
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
+            ahead = _ahead(reader, self._cut, start, until, unsure_upto)
+            while not stop() and (parcel := ahead()) is not None:
+                ahead = _ahead(reader, self._cut, parcel.upto, until, unsure_upto)
+                settled = self._held.checkpoint
+                if parcel.rows:
+                    self._deliver(parcel)
+                if self._held.checkpoint < parcel.upto:
+                    self._save(replace(self._held, checkpoint=parcel.upto))
+                progress(self._held.checkpoint - settled)
+
+    def _send_asked(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
+        """Send again what was put aside, where somebody asked for it; what is there after all is crossed off."""
+        while not stop() and (rows := self._outbox.asked(self._sink.batch_rows, max_bytes=self._sink.batch_bytes)):
+            known = self._sink.known(rows)
+            left = [row for row in rows if slot_of(row) not in known]
+            if len(left) < len(rows):
+                self._save(self._held, settled=[row[0] for row in rows if slot_of(row) in known])
+            if left:
+                self._deliver(self._packed(left), again=True)
+            progress(len(rows))
+
+    def _cut(self, after: int, until: int, unsure_upto: int) -> _Parcel | None:
+        """The next rows to send; none, and yet a parcel, where all of them are settled already."""
+        if after >= until:
+            return None
+        rows = self._outbox.rows_after(after, self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
+        if not rows:
+            return None
+        left: Sequence[Row] = rows
+        if aside := self._outbox.aside_between(rows[0][0], rows[-1][0]):
+            left = [row for row in left if row[0] not in aside]
+        if left and left[0][0] <= unsure_upto:
+            known = self._sink.known([row for row in left if row[0] <= unsure_upto])
+            left = [row for row in left if slot_of(row) not in known]
+        if not left:
+            return _Parcel(rows[-1][0])
+        packed = self._packed(left)
+        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][0])
+
+    def _packed(self, rows: Sequence[Row]) -> _Parcel:
+        try:
+            count, content = self._sink.pack(rows)
+        except CorruptEvent as error:
+            count, content = len(rows), error
+        return _Parcel(rows[count - 1][0], rows[:count], content)
+
+    def _deliver(self, parcel: _Parcel, *, again: bool = False) -> None:
+        """Send a parcel, but for the events in it that the warehouse refuses.
+
+        Raises:
+            RowsRefused: It took not one row of late, and does not say that it is about the rows: so it is about the
+                table or the request. Nothing stays refused.
+        """
+        self._doubts.clear()
+        self._send(parcel, again)
+        if self._doubts and self._sent == self._sent_before:
+            self._outbox.ask_for({row[0]: str(self._doubts[0]) for row in parcel.rows})
+            raise self._doubts[0]
+
+    def _send(self, parcel: _Parcel, again: bool) -> None:
+        """Send a parcel; whole events that the warehouse refuses are put aside."""
+        rows = parcel.rows
+        batch = Batch(parcel.upto, len(rows), digest_of(rows), again)
+        try:
+            if isinstance(parcel.content, CorruptEvent):
+                raise RowsRefused(str(parcel.content)) from parcel.content
+            self._save(replace(self._held, batch=batch), sending=[row[0] for row in rows] if again else ())
+            with self._telemetry.span("send", rows=batch.rows):
+                place = self._sink.send(self._held.place, batch, parcel.content)
+        except RowsRefused as refused:
+            self._send_without(rows, refused, again)
+        else:
+            self._settle(replace(self._held, place=place), batch)
+
+    def _send_without(self, rows: Sequence[Row], refused: RowsRefused, again: bool) -> None:
+        """Send what is fit of rows that were refused together."""
+        events = [list(event) for _, event in groupby(rows, event_of)]
+        self._save(replace(self._held, batch=None), resent=False if again else None)
+        unfit = {event_of(rows[index]): reason for index, reason in refused.reasons.items()}
+        if len(events) == 1:
+            unfit = {event_of(rows[0]): next(iter(refused.reasons.values()), str(refused))}
+            self._doubts += [] if refused.certain else [refused]
+        if unfit:
+            self._put_aside({row[0]: unfit[event_of(row)] for row in rows if event_of(row) in unfit}, len(unfit))
+            parts = [[row for row in rows if event_of(row) not in unfit]]
+        else:
+            middle = len(events) // 2
+            parts = [[row for event in half for row in event] for half in (events[:middle], events[middle:])]
+        for part in parts:
+            left: Sequence[Row] = part
+            while left:
+                parcel = self._packed(left)
+                self._send(parcel, again)
+                left = left[len(parcel.rows) :]
+
+    def _put_aside(self, reasons: dict[int, str], events: int) -> None:
+        # The reasons may quote values, which no log is to have.
+        log.error("%s refused %d event(s), which were put aside; see `ledger relay refused`.", self._sink.url, events)
+        self._save(self._held, aside=reasons)
+
+    def _settle(self, position: Position, batch: Batch) -> None:
+        """Remember that a batch has arrived."""
+        now = self._now()
+        self._recent_rows += _LATEST * (batch.rows - self._recent_rows)
+        self._recent_seconds += _LATEST * (now - self._arrived_at - self._recent_seconds)
+        self._arrived_at = now
+        checkpoint = position.checkpoint if batch.again else max(position.checkpoint, batch.last)
+        self._save(
+            replace(position, checkpoint=checkpoint, batch=None),
+            shipped=batch.rows,
+            rate=self._recent_rows / max(self._recent_seconds, 1e-6),
+            resent=True if batch.again else None,
+        )
+        self._sent += batch.rows
+        self._telemetry.shipped(batch.rows)
+
+    @property
+    def _held(self) -> Position:
+        assert self._position is not None  # noqa: S101 - callers have begun
+        return self._position
+
+    def _save(self, position: Position, **more: Any) -> None:
+        self._outbox.save(position, **more)
+        self._position = position
+        self._saved_at = self._now()
+
+    def _fail(self, error: BaseException) -> None:
+        """Say why, where people look, and let others try."""
+        reason = None
+        if isinstance(error, LedgerError):
+            reason, code = str(error), error.code
+        elif isinstance(error, Exception):  # a mistake somewhere, whose words may quote anything
+            reason = code = type(error).__name__
+        if reason is not None:
+            said = "it takes no event; see `ledger status`." if isinstance(error, RowsRefused) else reason
+            log.warning("The relay to %s stopped: %s", self._sink.url, said, extra={"error_code": code})
+            self._telemetry.failed(code)
+        try:
+            if reason is not None:
+                self._outbox.failed(reason)
+            self._give_back()
+        except LedgerError as also:  # the store itself cannot be written: the lease ends by itself
+            log.warning("The relay to %s could not say so in the store: %s", self._sink.url, also)
+        self._taken = self._position = None
+
+    def _give_back(self) -> None:
+        if self._taken is not None:
+            self._outbox.give_back(self._taken)
+            self._taken = self._position = None
+
+
+def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:
+    """What gives the result of work that another thread is at meanwhile."""
+    try:
+        return reader.submit(work, *args).result
+    except RuntimeError:  # the interpreter is about to end, and lends no threads: it is done when it is asked for
+        return partial(work, *args)

@@ -1,0 +1,1 @@
+"""BigQuery as the event store, without a local file."""

@@ -1,0 +1,318 @@
+"""BigQuery as the event store, without a local disk: ``bigquery://project/dataset``.
+
+Sessions are of two kinds, and keep theirs. To a *lenient* one events are appended through the Storage Write API and
+nothing is compared: several writers may give one version to two events, which both count and which the ``conflicts``
+view lists. To a *strict* one each event is a transaction that compares and appends, at the rate of BigQuery's DML: 25
+statements in ten seconds, for all strict sessions of a dataset together. ``session_heads`` has a row for a strict one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ledger.clock import Clock, utc_now
+from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.fields import check_change
+from ledger.model.fold import State
+from ledger.model.ids import check_session_id
+from ledger.model.instants import EPOCH, from_micros, to_micros
+from ledger.model.page import Page, check_limit, position_of
+from ledger.model.queries import SearchQuery, SessionQuery
+from ledger.model.search import Match, Place
+from ledger.model.session import Head, Message
+from ledger.model.upcast import Upcaster
+from ledger.model.values import canonical, check_text, check_whole
+from ledger.stores.base import MAX_BYTES, Capabilities
+from ledger.stores.bigquery.append import Appender, KnownSessions
+from ledger.stores.bigquery.ingest import Ingestion
+from ledger.stores.checks import by_session
+from ledger.warehouse.bigquery.errors import OutcomeLost
+from ledger.warehouse.bigquery.settings import Dataset
+from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.projection import INSTANT, Projection
+from ledger.warehouse.reads import WarehouseReads
+
+#: As parameters of a statement (strict) or rows of insertAll an event travels as JSON in JSON, in a request of 10 MB.
+MAX_JSON_EVENT_BYTES = 2_000_000
+#: A list looks at the newest days first, and further back only while its page is not full.
+SPANS = (timedelta(days=7), timedelta(days=100))
+_STORES = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
+_LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
+
+
+class BigQueryStore:
+    """An event store in a BigQuery dataset, for any number of threads, processes and machines.
+
+    Opening asks nothing of BigQuery and creates nothing: ``create_sessions_table.py`` or ``ledger init`` does.
+
+    Args:
+        place: The dataset and how it is used.
+        clock, salt: Sources of times and salts.
+        upcaster: Brings events of older shapes up to the present one.
+        environment: Where an emulator's address is looked up.
+        sleep: Waits between tries.
+
+    Raises:
+        ConfigurationError: An emulator's address is malformed.
+    """
+
+    def __init__(
+        self,
+        place: Dataset,
+        *,
+        clock: Clock = utc_now,
+        salt: Callable[[], str] = lambda: os.urandom(16).hex(),
+        upcaster: Upcaster | None = None,
+        environment: Mapping[str, str] = os.environ,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.place = place
+        self.warehouse = BigQueryWarehouse(place, environment=environment, sleep=sleep)
+        as_json = place.strict or place.transport == "insertall"
+        self.capabilities = Capabilities(
+            compare_and_append=place.strict,
+            gapless_versions=place.strict,
+            hash_chain=place.strict,
+            backup=False,
+            commit_order=False,
+            max_event_bytes=MAX_JSON_EVENT_BYTES if as_json else MAX_EVENT_BYTES,
+        )
+        self._clock = clock
+        self._salt = salt
+        self._upcast = upcaster or Upcaster()
+        self._projection = Projection(self.warehouse, self._upcast)
+        self._reads = WarehouseReads(self._projection)
+        self._known = KnownSessions()
+        self._appender = Appender(
+            self.warehouse,
+            self._projection,
+            lambda: self.store_id,
+            strict=place.strict,
+            schema_version=self._upcast.current,
+        )
+        self._closed = False
+
+    @property
+    def store_id(self) -> str:
+        """The identity of the dataset, the same for everybody who opens it."""
+        return str(uuid.uuid5(_STORES, f"{self.warehouse.clients.project}/{self.place.dataset}"))
+
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+        """Record one event, whole or not at all; see ``EventStore.append``.
+
+        To a lenient session an ``expected_version`` is compared with the version that this process knows, or reads
+        where they differ: another process may append in between.
+        """
+        self._check_open()
+        check_session_id(session_id)
+        prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
+        check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
+        known = self._known[session_id]
+        with known.lock:
+            try:
+                return self._appender.append(session_id, known, prepared, self._salt, expected_version, self._clock())
+            except OutcomeLost as error:
+                known.head = None
+                raise OutcomeUnknown(
+                    f"{error} Whether event {event.event_id} of session {session_id} is recorded is not known: append "
+                    "it again with the same event_id.",
+                    session_id=session_id,
+                    event_id=event.event_id,
+                ) from error
+            except LedgerError:
+                raise
+            except BaseException:  # interrupted: whether it is recorded is not known, so neither is the version
+                known.head = None
+                raise
+
+    def ingest(self, events: Iterable[RecordedEvent]) -> int:
+        """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
+        self._check_open()
+        sessions = by_session(list(events))
+        if not sessions:
+            return 0
+        ingestion = Ingestion(self.warehouse, self._projection, self.store_id, strict=self.place.strict)
+        try:
+            return ingestion.ingest(sessions, self._clock)
+        except OutcomeLost as error:
+            raise OutcomeUnknown(f"{error} Whether the events are here is not known: bring them in again.") from error
+        finally:
+            self._known.forget(sessions)
+
+    def state(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
+    ) -> tuple[Head, State] | None:
+        """Head and state of a session, now or then; see ``EventStore.state``."""
+        self._check_open()
+        found = self._reads.state(session_id, version=version, at=at, with_messages=with_messages)
+        if version is None and at is None and found is not None:
+            self._remember(session_id, found[0])
+        return found
+
+    def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
+        """Messages in order; see ``EventStore.messages``."""
+        self._check_open()
+        return self._reads.messages(session_id, after=after, limit=limit, newest=newest)
+
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
+        """Events in order; see ``EventStore.events``."""
+        self._check_open()
+        return self._reads.events(session_id, after=after, limit=limit, upcast=upcast)
+
+    def version_of(self, session_id: str, event_id: str) -> int | None:
+        """The version of a recorded event; see ``EventStore.version_of``."""
+        self._check_open()
+        return self._reads.version_of(session_id, event_id)
+
+    def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
+        """Sessions, newest first; see ``EventStore.sessions``. It reads back only until the page is full."""
+        self._check_open()
+        check_limit(limit)
+        wanted = _wanted(query)
+        lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
+        upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
+        before = (_LATEST, "")
+        if after is not None:
+            micros, session_id = position_of(after)
+            before = (from_micros(min(micros, to_micros(_LATEST))), session_id)
+        found: list[tuple[str, datetime]] = []
+        for created_from, created_until in spans(lower, min(upper, before[0] + INSTANT), self._clock()):
+            found += self._projection.sessions(
+                created_from,
+                created_until,
+                before=before,
+                query=query,
+                wanted=wanted,
+                at_most=limit + 1 - len(found),
+            )
+            if len(found) > limit:
+                break
+        shown = found[:limit]
+        states = self._projection.states(dict(shown))
+        last = f"{to_micros(shown[-1][1])}:{shown[-1][0]}" if len(found) > limit else None
+        # One that went meanwhile, as retention lets them, is left out.
+        there = [states[session_id] for session_id, _ in shown if session_id in states]
+        return Page(there, last)
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts as they stand in which every term occurs; see ``EventStore.search``.
+
+        It reads the days that the query names; without any it reads back until the page is full.
+        """
+        self._check_open()
+        check_limit(limit)
+        for name in ("user_id", "visible_to"):
+            if getattr(query, name) is not None:
+                check_text(getattr(query, name), name)
+        lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
+        upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
+        place = Place(to_micros(_LATEST), "", 0, "", "")
+        if after is not None:
+            place = Place.of(after)
+            place = place._replace(created_at=min(max(place.created_at, 0), to_micros(_LATEST)))
+        upper = min(upper, from_micros(place.created_at) + INSTANT)
+        if query.session_id is not None:
+            created_at = self._projection.creation_of(query.session_id)
+            if created_at is None:
+                return Page([])
+            lower, upper = max(lower, created_at), min(upper, created_at + INSTANT)
+        found: list[Match] = []
+        for created_from, created_until in spans(lower, upper, self._clock()):
+            found += self._projection.search(
+                created_from, created_until, after=place, query=query, at_most=limit + 1 - len(found)
+            )
+            if len(found) > limit:
+                break
+        return Page(found[:limit], Place.of_match(found[limit - 1]).to_text() if len(found) > limit else None)
+
+    def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
+        """Not offered: rows in BigQuery have no order in which they were committed.
+
+        Raises:
+            CapabilityMissing: Always.
+        """
+        self._check_open()
+        raise CapabilityMissing(
+            "BigQuery keeps no order of commits; there is nothing to relay from it, it is where to."
+        )
+
+    def last_seq(self) -> int:
+        """Not offered; see ``rows_after``.
+
+        Raises:
+            CapabilityMissing: Always.
+        """
+        self._check_open()
+        raise CapabilityMissing("BigQuery keeps no order of commits, so there is no last one.")
+
+    def backup(self, path: Path) -> None:
+        """Not offered: BigQuery keeps snapshots and exports of its own.
+
+        Raises:
+            CapabilityMissing: Always.
+        """
+        self._check_open()
+        raise CapabilityMissing(
+            "A ledger in BigQuery is not copied to a file; use `ledger export`, or BigQuery's CREATE SNAPSHOT TABLE."
+        )
+
+    def close(self) -> None:
+        """Let go of connections; calling it again does nothing."""
+        self._closed = True
+        self.warehouse.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreRejected(f"{self.place.url} is closed; open it again.")
+
+    def _remember(self, session_id: str, head: Head) -> None:
+        """Take from a read that a session went on, where no append is under way that would know better."""
+        known = self._known[session_id]
+        if known.lock.acquire(blocking=False):
+            try:
+                if known.head is not None and known.head.version < head.version:
+                    known.head = replace(head, event_hash=head.event_hash if known.strict else None)
+                    known.lifetime = None
+            finally:
+                known.lock.release()
+
+
+def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Half-open spans from ``upper`` down to ``lower``, the newest first: some days, some weeks, and all the rest."""
+    end = max(upper, lower)
+    for length in SPANS:
+        start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
+        if start < end:
+            yield start, end
+            end = start
+    if lower < end:
+        yield lower, end
+
+
+def _wanted(query: SessionQuery) -> list[tuple[str, str, str]]:
+    """The values that must stand in a session, as (field, key, canonical JSON), which of a grant is left open."""
+    found = []
+    for name, text in (("user_id", query.user_id), ("status", query.status)):
+        if text is not None:
+            check_text(text, name)
+    if query.session_type is not None:
+        check_change("session_type", "", query.session_type, removed=False)
+        found.append(("session_type", "", canonical(query.session_type, "session_type")))
+    if query.tag is not None:
+        found.append(("tag", check_text(query.tag, "tag"), "true"))
+    if query.granted_to is not None:
+        found.append(("grant", check_text(query.granted_to, "granted_to"), ""))
+    if not isinstance(query.attributes, Mapping):
+        raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
+    for name, value in query.attributes.items():
+        check_text(name, "The name of an attribute")
+        found.append(("attribute", name, canonical(value, f"attribute {name}")))
+    return found

@@ -1,0 +1,385 @@
+"""What the embedded store reads: every answer is of one moment, by one statement or one snapshot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from ledger.errors import CorruptEvent, InvalidInput
+from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
+from ledger.model.fields import check_change
+from ledger.model.fold import State, Written, fold
+from ledger.model.instants import EPOCH, from_micros, to_micros, to_text
+from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.page import Page, check_limit, position_of
+from ledger.model.queries import SessionQuery
+from ledger.model.session import Head, Message
+from ledger.model.upcast import Upcaster
+from ledger.model.values import canonical, check_text, check_whole, decode
+from ledger.stores.archived import NOBODY, Archived
+from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.schema import ROW
+
+HEAD = "SELECT user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads WHERE session_id = ?"
+_COLUMNS = ", ".join(ROW)
+_SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
+#: The head comes first; the two ranges step over the messages, however many there are.
+_LATEST = f"{HEAD}1 UNION ALL {_SLOTS} AND field < 'message' UNION ALL {_SLOTS} AND field > 'message'"
+_MESSAGE_SLOTS = (
+    "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), NULL "
+    "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
+    "WHERE s.session_id = ?1 AND s.field = 'message'"
+)
+_MESSAGES = (
+    "SELECT s.key, s.version, COALESCE(s.value, e.value) "
+    "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
+    "WHERE s.session_id = ? AND s.field = 'message' "
+)
+_SLOT = "(SELECT value FROM session_state WHERE session_id = session_heads.session_id AND field = '{}' AND key = '')"
+_SHARED = (
+    "session_id IN (SELECT session_id FROM session_state WHERE field = 'grant' AND key = ? "
+    "AND value IN ('\"read\"', '\"write\"'))"
+)
+_EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
+_ROWS_AFTER = f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq"  # noqa: S608
+_EVENTS_PAGE = (
+    f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
+    "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, seq"
+)
+
+
+def meta(connection: sqlite3.Connection, name: str) -> str:
+    """A setting of the store itself."""
+    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One moment's view for the statements within."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
+    """The version of a recorded event, also of an archived session; None where there is none."""
+    check_text(session_id, "session_id")
+    check_text(event_id, "event_id")
+    row = connection.execute(
+        "SELECT version FROM session_events INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?",
+        (session_id, event_id),
+    ).fetchone()
+    if row is None:
+        left = kept.event(connection, session_id, event_id)
+        return None if left is None else left.version
+    return int(row[0])
+
+
+def head_of(session_id: str, row: tuple[Any, ...]) -> Head:
+    """The head from a row of ``HEAD``."""
+    user_id, created_at, version, updated_at, event_hash, store_id = row
+    return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
+
+
+def latest(
+    connection: sqlite3.Connection, session_id: str, *, with_messages: bool
+) -> tuple[tuple[Any, ...], State] | None:
+    """The row of a session's head and its folded slots; None where there is no such session.
+
+    Raises:
+        Archived: Its rows are in a warehouse alone.
+    """
+    statement = f"{_LATEST} UNION ALL {_MESSAGE_SLOTS}" if with_messages else _LATEST
+    rows = connection.execute(statement, (session_id,)).fetchall()
+    if not rows:
+        return None
+    head = rows[0]
+    state = {(field, key): Written(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]}
+    if head[5] == NOBODY:
+        raise Archived(head_of(session_id, head), state, kept.warehouses(connection))
+    return head, state
+
+
+def _require_rows(connection: sqlite3.Connection, session_id: str) -> None:
+    """Raise Archived where a session's rows are in a warehouse alone."""
+    head = connection.execute(HEAD, (session_id,)).fetchone()
+    if head is not None and head[5] == NOBODY:
+        latest(connection, session_id, with_messages=False)
+
+
+def state_at(
+    connection: sqlite3.Connection,
+    session_id: str,
+    version: int | None,
+    at: datetime | None,
+    with_messages: bool,
+    upcast: Upcaster,
+) -> tuple[Head, State] | None:
+    """Head and state at a version or a time, folded from the log; None where the session had not begun.
+
+    Raises:
+        InvalidInput: Both were given, or the version is not one the session has had.
+        Archived: Its rows are in a warehouse alone.
+    """
+    if version is not None and at is not None:
+        raise InvalidInput("Give a version or a time, not both.")
+    moment = None if at is None else to_micros(at, "at")
+    if version is not None:
+        check_whole(version, "version", at_least=1)
+    head = connection.execute(HEAD, (session_id,)).fetchone()
+    if head is None:
+        return None
+    if head[5] == NOBODY:
+        latest(connection, session_id, with_messages=False)
+    if moment is not None:
+        version = connection.execute(
+            "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?", (session_id, moment)
+        ).fetchone()[0]
+        if version is None:
+            return None
+    elif version is not None and version > head[2]:
+        raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version}.")
+    statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
+    rows = connection.execute(f"{statement} ORDER BY version, seq", (session_id, version)).fetchall()
+    at_version = connection.execute(
+        "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
+        (session_id, version),
+    ).fetchone()
+    then = (head[0], head[1], version, at_version[0], at_version[1], head[5])
+    return head_of(session_id, then), fold(events_of(rows, upcast))
+
+
+def events(
+    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster | None
+) -> Page[RecordedEvent]:
+    """The events of the next ``limit`` versions after ``after``.
+
+    Raises:
+        Archived: The session's rows are in a warehouse alone.
+    """
+    check_limit(limit)
+    check_whole(after, "after")
+    rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
+    if not rows:
+        with snapshot(connection):  # they may be on their way back
+            _require_rows(connection, session_id)
+            rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
+    found = events_of(rows, upcast)
+    last = found[-1].version if found else after
+    more = (
+        len(found) >= limit
+        and connection.execute(
+            "SELECT 1 FROM session_events WHERE session_id = ? AND version > ? LIMIT 1", (session_id, last)
+        ).fetchone()
+    )
+    return Page(found, str(last) if more else None)
+
+
+def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
+    """All events of a session, in order."""
+    rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
+    return events_of(rows, upcast)
+
+
+def messages(
+    connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
+) -> Page[Message]:
+    """A page of messages in order, or the newest ones in order.
+
+    Raises:
+        Archived: The session's rows are in a warehouse alone.
+    """
+    check_limit(limit)
+    page = _messages(connection, session_id, after, limit, newest)
+    if not page:
+        with snapshot(connection):  # they may be on their way back
+            _require_rows(connection, session_id)
+            page = _messages(connection, session_id, after, limit, newest)
+    return page
+
+
+def _messages(
+    connection: sqlite3.Connection, session_id: str, after: str | None, limit: int, newest: bool
+) -> Page[Message]:
+    if newest:
+        rows = connection.execute(
+            _MESSAGES + "ORDER BY s.version DESC, s.key DESC LIMIT ?", (session_id, limit)
+        ).fetchall()
+        return Page([_message(*row) for row in reversed(rows)])
+    version, key = (0, "") if after is None else position_of(after)
+    rows = connection.execute(
+        _MESSAGES + "AND (s.version, s.key) > (?, ?) ORDER BY s.version, s.key LIMIT ?",
+        (session_id, version, key, limit + 1),
+    ).fetchall()
+    found = [_message(*row) for row in rows[:limit]]
+    return Page(found, f"{found[-1].version}:{found[-1].message_id}" if len(rows) > limit else None)
+
+
+def sessions(
+    connection: sqlite3.Connection, query: SessionQuery, *, after: str | None, limit: int
+) -> Page[tuple[Head, State]]:
+    """A page of sessions that meet every criterion, newest first, with their states but not their messages.
+
+    Of a session whose rows are in a warehouse alone, the state has the fields of ``ledger.stores.archived.LISTED``.
+    """
+    check_limit(limit)
+    conditions, parameters = _conditions(query)
+    if after is not None:
+        conditions.append("(created_at, session_id) < (?, ?)")
+        parameters.extend(position_of(after))
+    heads = connection.execute(
+        "SELECT session_id, user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads "  # noqa: S608
+        f"{'WHERE ' if conditions else ''}{' AND '.join(conditions)} "
+        "ORDER BY created_at DESC, session_id DESC LIMIT ?",
+        (*parameters, limit + 1),
+    ).fetchall()
+    shown = heads[:limit]
+    states: dict[str, dict[tuple[str, str], Written]] = {row[0]: {} for row in shown}
+    slots = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
+    chosen = "(SELECT value FROM json_each(?1))"
+    for session_id, field, key, version, event_id, text in connection.execute(
+        f"{slots}{chosen} AND field < 'message' UNION ALL {slots}{chosen} AND field > 'message'",
+        (canonical(list(states)),),
+    ):
+        states[session_id][field, key] = Written(text, version, event_id)
+    found = [(head_of(row[0], row[1:]), states[row[0]]) for row in shown]
+    return Page(found, f"{shown[-1][2]}:{shown[-1][0]}" if len(heads) > limit else None)
+
+
+def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
+    """Raw rows beyond ``seq``, whole events: about ``limit`` rows and ``max_bytes`` at most, at least one event."""
+    with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
+        return whole_events(rows, limit, max_bytes)
+
+
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The highest ``seq`` that there was, also where its row has gone since; 0 where there was none."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
+    return int(found[0]) if found else 0
+
+
+def whole_events(rows: Iterable[tuple[Any, ...]], limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
+    """The leading events of raw rows ``(seq, *row)`` within both bounds; the first one in any case."""
+    found: list[tuple[Any, ...]] = []
+    event, begun, size = None, 0, 0
+    for row in rows:
+        if (row[1], row[3]) != event:
+            if len(found) >= limit or size >= max_bytes:
+                break
+            event, begun = (row[1], row[3]), len(found)
+        value = row[7] or ""
+        size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
+        if begun and (len(found) >= limit or size > max_bytes):
+            return found[:begun]
+        found.append(row)
+    return found
+
+
+def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+
+    def require(condition: str, *values: Any) -> None:
+        conditions.append(condition)
+        parameters.extend(values)
+
+    slot = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
+    of_this = "EXISTS (" + slot.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
+    # "+" keeps SQLite from walking the whole partial index in the wrong order: tags and attributes are looked up first.
+    looked_up = "session_id IN (" + slot.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
+    if query.user_id is not None:
+        require("user_id = ?", check_text(query.user_id, "user_id"))
+    if query.created_from is not None:
+        require("created_at >= ?", to_micros(query.created_from, "created_from"))
+    if query.created_until is not None:
+        require("created_at < ?", to_micros(query.created_until, "created_until"))
+    _require_status(query, require)
+    if query.session_type is not None:
+        check_change("session_type", "", query.session_type, removed=False)
+        require(of_this, "session_type", "", canonical(query.session_type, "session_type"))
+    if query.tag is not None:
+        require(looked_up.format(""), "tag", check_text(query.tag, "tag"))
+    if query.granted_to is not None:
+        require(_SHARED, check_text(query.granted_to, "granted_to"))
+    if not isinstance(query.attributes, Mapping):
+        raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
+    for name, value in query.attributes.items():
+        check_text(name, "The name of an attribute")
+        require(looked_up.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
+    return conditions, parameters
+
+
+def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
+    """What is asked of a session's status, which is that of ``status_at``."""
+    if query.updated_before is not None:
+        require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
+    status, given = _SLOT.format("status"), []
+    if query.at is not None:  # as JSON: what is null, for never, sorts behind every time
+        given = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
+        words = ", ".join("?" * (len(given) - 1))
+        is_over = f"{_SLOT.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"
+        if query.unswept:
+            require(is_over, *given)
+        status = f"CASE WHEN {is_over} THEN '\"expired\"' ELSE {status} END"
+    if query.status is not None:
+        require(f"{status} = ?", *given, canonical(check_text(query.status, "status")))
+    if query.without:
+        unwanted = [canonical(check_text(word, "status")) for word in query.without]
+        require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *given, *unwanted)
+
+
+def _message(key: str, version: int, text: str | None) -> Message:
+    return Message.from_value(key, version, None if text is None else decode(text))
+
+
+def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+    """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
+
+    Raises:
+        CorruptEvent: A row is not one that a store wrote.
+    """
+    found: list[RecordedEvent] = []
+    changes: list[RecordedChange] = []
+    created = EPOCH
+    row: tuple[Any, ...] | None = None
+    try:
+        for next_row in rows:
+            if row is not None and (next_row[1] != row[1] or next_row[2] != row[2]):
+                found.append(_event(row, changes, created, upcast))
+                changes = []
+            if row is None:
+                created = from_micros(next_row[12])  # one for all: it never changes within a session
+            row = next_row
+            changes.append(RecordedChange(row[4], row[5], row[6], row[7] != 0, row[15], row[16]))
+        if row is not None:
+            found.append(_event(row, changes, created, upcast))
+    except (TypeError, ValueError, OverflowError) as error:
+        session_id, version = row[:2] if row else ("", 0)
+        raise CorruptEvent(
+            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
+            session_id=session_id,
+            version=version,
+        ) from error
+    if any(one.version == next_one.version for one, next_one in pairwise(found)):
+        found.sort(key=lambda event: event.position)  # equal versions came in the order of their arrival
+    return found
+
+
+def _event(
+    row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
+) -> RecordedEvent:
+    session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at, *rest = row
+    _, schema_version, store_id, _, _, prev_hash, event_hash = rest
+    recorded = from_micros(recorded_at)
+    event = RecordedEvent(
+        *(session_id, version, event_id, event_type, tuple(changes), user_id, actor),
+        *(recorded if occurred_at == recorded_at else from_micros(occurred_at), recorded, created),
+        *(schema_version, store_id, prev_hash, event_hash),
+    )
+    return event if upcast is None or schema_version == upcast.current else upcast(event)

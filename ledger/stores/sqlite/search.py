@@ -1,0 +1,148 @@
+"""Search in the embedded store; ``ledger.stores.sqlite.search_index`` keeps the index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import CapabilityMissing
+from ledger.model.ids import check_session_id
+from ledger.model.instants import from_micros, to_micros
+from ledger.model.page import Page, check_limit
+from ledger.model.queries import SearchQuery
+from ledger.model.search import Match, Place, text_of
+from ledger.model.values import check_text, decode
+from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite import search_index as index
+
+# The joins stand in the order in which they are to be made: from what was found to whether it stands.
+_FOUND = (
+    "WITH found (id) AS ("
+    "SELECT rowid FROM search_words WHERE search_words MATCH ? "
+    "UNION SELECT id FROM search_slots WHERE kept = 'words' "
+    "AND id IN (SELECT rowid FROM search_words WHERE search_words MATCH ?) "
+    "UNION SELECT id FROM search_slots WHERE kept = 'nothing') "
+    "SELECT h.created_at, h.session_id, st.version, st.field, st.key, h.user_id, s.kept, st.event_seq "
+    "FROM found CROSS JOIN search_slots AS s ON s.id = found.id "
+    "CROSS JOIN session_state AS st ON st.session_id = s.session_id AND st.field = s.field AND st.key = s.key "
+    "AND st.version = s.version AND st.event_id = s.event_id "
+    "CROSS JOIN session_heads AS h ON h.session_id = s.session_id "
+    "WHERE NOT EXISTS (SELECT 1 FROM session_state AS o WHERE o.session_id = s.session_id AND o.field = 'status' "
+    "AND o.key = '' AND o.value = '\"deleted\"'){} "
+    "ORDER BY h.created_at DESC, h.session_id DESC, st.version, st.field, st.key"
+)
+_VISIBLE = (
+    "(h.user_id = ? OR EXISTS (SELECT 1 FROM session_state AS g WHERE g.session_id = s.session_id "
+    "AND g.field = 'grant' AND g.key = ? AND g.value IN ('\"read\"', '\"write\"')))"
+)
+_AFTER = (
+    "(h.created_at, h.session_id) <= (?, ?) "
+    "AND ((h.created_at, h.session_id) < (?, ?) OR (st.version, st.field, st.key) > (?, ?, ?))"
+)
+_TEXT = (
+    "SELECT COALESCE(st.value, e.value) FROM session_state AS st LEFT JOIN session_events AS e ON e.seq = ? "
+    "WHERE st.session_id = ? AND st.field = ? AND st.key = ?"
+)
+
+
+class SqliteSearch:
+    """The part of ``SqliteStore`` that searches."""
+
+    path: Path
+    _max_bytes: int | None
+    _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
+    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+    def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
+        """Texts that stand now and in which every term occurs; see ``EventStore.search``.
+
+        First it takes up what was appended since somebody searched last. Of an archived session whose rows are in a
+        warehouse alone, question and title are found, since they are here.
+
+        Raises:
+            CapabilityMissing: This Python's SQLite was built without FTS5.
+            StoreUnavailable: What was appended cannot be taken up, since the file is as large as it may be.
+        """
+        check_limit(limit)
+        conditions, parameters = _conditions(query, after)
+        if not index.has_fts5():
+            raise CapabilityMissing(
+                "This Python's SQLite was built without FTS5, so a ledger in a file cannot be searched."
+            )
+        self.take_up()
+        exact, single = (" ".join(f'"{it}"' for it in each) for each in (query.terms.terms, query.terms.single))
+        statement = _FOUND.format("".join(f" AND {condition}" for condition in conditions))
+        with (
+            self._reader() as connection,
+            read.snapshot(connection),
+            closing(connection.execute(statement, (exact, single, *parameters))) as rows,
+        ):
+            return _matches(connection, rows, query, limit)
+
+    def take_up(self) -> None:
+        """Bring the index up to date with what is committed by now; appends go on between its steps.
+
+        Raises:
+            StoreUnavailable: The file is as large as it may be.
+        """
+        with self._reader() as connection:
+            wanted, exists = read.last_seq(connection), index.exists(connection)
+        if not exists:
+            self._run(index.create)
+        while True:
+            with self._reader() as connection, read.snapshot(connection):
+                step = index.next_step(connection, wanted)
+            if step is None:
+                return
+            self._run(partial(self._take, step=step))
+
+    def _take(self, connection: sqlite3.Connection, step: index.Step) -> None:
+        write.check_room(connection, self._max_bytes, self.path)
+        index.take(connection, step)
+
+
+def _matches(
+    connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], query: SearchQuery, limit: int
+) -> Page[Match]:
+    """The first page of what was found; texts that the index has only in part are looked through."""
+    found: list[Match] = []
+    for *place, user_id, kept, event_seq in rows:
+        here = Place(*place)
+        (value,) = connection.execute(_TEXT, (event_seq, here.session_id, here.field, here.key)).fetchone()
+        text = text_of(here.field, None if value is None else decode(value))
+        if kept != "text" and not query.terms.in_text(text):
+            continue
+        if len(found) == limit:
+            return Page(found, Place.of_match(found[-1]).to_text())
+        created_at = from_micros(here.created_at)
+        snippet = query.terms.snippet(text)
+        found.append(Match(here.session_id, user_id, here.field, here.key, here.version, created_at, snippet))
+    return Page(found)
+
+
+def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+
+    def require(condition: str, *values: Any) -> None:
+        conditions.append(condition)
+        parameters.extend(values)
+
+    if query.session_id is not None:
+        require("h.session_id = ?", check_session_id(query.session_id))
+    if query.user_id is not None:
+        require("h.user_id = ?", check_text(query.user_id, "user_id"))
+    if query.visible_to is not None:
+        require(_VISIBLE, *[check_text(query.visible_to, "visible_to")] * 2)
+    if query.created_from is not None:
+        require("h.created_at >= ?", to_micros(query.created_from, "created_from"))
+    if query.created_until is not None:
+        require("h.created_at < ?", to_micros(query.created_until, "created_until"))
+    if after is not None:
+        place = Place.of(after)
+        require(_AFTER, *place[:2], *place)
+    return conditions, parameters

@@ -1,0 +1,409 @@
+"""The embedded event store and outbox: one SQLite file in WAL mode, through the standard library.
+
+Appends commit in groups (``group_commit.py``), reads never wait for them. Never open the live file with a second copy
+of SQLite in the same process, and never copy it with ``cp``: see ``backup``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from ledger import forking
+from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.fold import State
+from ledger.model.ids import check_session_id
+from ledger.model.page import Page
+from ledger.model.queries import SessionQuery
+from ledger.model.session import Head, Message
+from ledger.model.upcast import Upcaster
+from ledger.model.values import check_whole
+from ledger.stores.base import MAX_BYTES, Capabilities
+from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite.archive import SqliteArchive
+from ledger.stores.sqlite.errors import translate
+from ledger.stores.sqlite.group_commit import CommitGroup, let_go
+from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.stores.sqlite.schema import is_ready, migrate
+from ledger.stores.sqlite.search import SqliteSearch
+from ledger.stores.sqlite.writer_lock import TurnFile
+
+T = TypeVar("T")
+#: States kept in memory, oldest out first; a larger state than this many characters is not kept.
+CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
+#: Pages that the WAL gathers before they are moved into the file: fewer, longer sweeps.
+CHECKPOINT_PAGES = 4000
+#: Connections that were in use when the process forked: a child never touches its parent's.
+_ABANDONED: list[object] = []
+
+
+class SqliteStore(SqliteArchive, SqliteSearch):
+    """An event store in one SQLite file, for any number of threads and processes.
+
+    Args:
+        path: The file; made, with its folder, where it does not exist and ``create`` is True.
+        create: Whether a missing file is made or refused.
+        synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
+            power cut may take the last ones, never a part of one).
+        max_bytes: What the file may grow to; then appends are refused, and the relay still works. None for any size.
+        wait: Seconds to wait while other processes write.
+        clock, ids, salt: Sources of times, ids and salts.
+        upcaster: Brings events of older shapes up to the present one.
+
+    Raises:
+        ConfigurationError: The file is missing, is no ledger, or was written by newer code.
+        StoreRejected, StoreUnavailable: The file cannot be opened or read.
+    """
+
+    capabilities = Capabilities(
+        compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True, commit_order=True
+    )
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        synchronous: str = "FULL",
+        max_bytes: int | None = None,
+        wait: float = 10.0,
+        clock: Clock = utc_now,
+        ids: NewId = new_id,
+        salt: Callable[[], str] = lambda: os.urandom(16).hex(),
+        upcaster: Upcaster | None = None,
+    ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ConfigurationError(f"synchronous must be FULL or NORMAL, not {synchronous!r}.")
+        if "\0" in os.fspath(path):
+            raise ConfigurationError("The ledger's path holds a NUL character; check LEDGER_URL.")
+        self.path = Path(path).absolute()
+        if not create and not self.path.exists():
+            raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
+        self._path_text = str(self.path)
+        self._synchronous = synchronous
+        self._max_bytes = max_bytes
+        self._wait = wait
+        self._clock = clock
+        self._ids = ids
+        self._salt = salt
+        self._upcast = upcaster or Upcaster()
+        self._closed = threading.Event()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
+        self._open()
+        forking.watch(self)
+
+    def _open(self) -> None:
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._opened_readers = 0
+        self._opening = threading.RLock()
+        self._heads: dict[str, tuple[Any, ...]] = {}
+        self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
+        self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
+        with self._translated():
+            self._writer = self._connect()
+            try:
+                self._file = self._identity()
+                self._set_up_file()
+                self.store_id = read.meta(self._writer, "store_id")
+                self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error, self._check_file)
+                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                    self._run(lambda connection: write.refold(connection, self._upcast))
+            except BaseException:
+                self._writer.close()
+                self._turn.close()
+                raise
+
+    def _set_up_file(self) -> None:
+        """SQLite's busy handler does not wait for others who set up the same new file: try until they are done."""
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                self._set_up_writer()
+                state_schema = self._upcast.current
+                new_store_id = self._ids(self._clock())
+                migrate(self._writer, str(self.path), new_store_id=new_store_id, state_schema=state_schema)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.001)
+
+    def _set_up_writer(self) -> None:
+        self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+        """Record one event, whole or not at all; see ``EventStore.append``."""
+        check_session_id(session_id)
+        prepared = prepare(event)
+        salts = [None if change.removed else self._salt() for change in prepared.changes]
+
+        def work(connection: sqlite3.Connection) -> Appended:
+            write.check_room(connection, self._max_bytes, self.path)
+            return write.append(
+                connection,
+                self._heads,
+                session_id,
+                prepared,
+                salts,
+                expected_version=expected_version,
+                now=self._clock(),
+                schema_version=self._upcast.current,
+                store_id=self.store_id,
+            )
+
+        try:
+            return self._run(work)
+        except OutcomeUnknown as error:
+            error.session_id, error.event_id = session_id, event.event_id
+            raise
+
+    def ingest(self, events: Iterable[RecordedEvent]) -> int:
+        """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
+        batch = list(events)
+        return self._run(lambda connection: self._ingest(connection, batch))
+
+    def _ingest(self, connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> int:
+        write.check_room(connection, self._max_bytes, self.path)
+        return write.ingest(connection, events, now=self._clock(), upcast=self._upcast)
+
+    def state(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
+    ) -> tuple[Head, State] | None:
+        """Head and state of a session, now or then; see ``EventStore.state``."""
+        check_session_id(session_id)
+        if version is None and at is None and not with_messages:
+            return self._latest(session_id)
+        with self._reader() as connection:
+            if version is not None or at is not None:
+                with read.snapshot(connection):
+                    return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
+            found = read.latest(connection, session_id, with_messages=True)
+            return found and (read.head_of(session_id, found[0]), found[1])
+
+    def _latest(self, session_id: str) -> tuple[Head, State] | None:
+        """The latest state without messages, from memory where the head says that nothing changed since."""
+        cached = self._cache.get(session_id)
+        with self._reader() as connection:
+            if cached is not None and connection.execute(read.HEAD, (session_id,)).fetchone() == cached[0]:
+                return cached[1], cached[2]
+            found = read.latest(connection, session_id, with_messages=False)
+        if found is None:
+            self._cache.pop(session_id, None)
+            return None
+        head, state = read.head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
+        if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
+            self._cache[session_id] = (found[0], head, state)
+            for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:
+                self._cache.pop(stale, None)
+        return head, state
+
+    def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
+        """Messages in order; see ``EventStore.messages``."""
+        check_session_id(session_id)
+        with self._reader() as connection:
+            return read.messages(connection, session_id, after=after, limit=limit, newest=newest)
+
+    def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
+        """Events in order; see ``EventStore.events``."""
+        check_session_id(session_id)
+        with self._reader() as connection:
+            upcaster = self._upcast if upcast else None
+            return read.events(connection, session_id, after=after, limit=limit, upcast=upcaster)
+
+    def version_of(self, session_id: str, event_id: str) -> int | None:
+        """The version of a recorded event; see ``EventStore.version_of``."""
+        with self._reader() as connection:
+            return read.version_of(connection, session_id, event_id)
+
+    def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
+        """Sessions, newest first; see ``EventStore.sessions``."""
+        with self._reader() as connection, read.snapshot(connection):
+            return read.sessions(connection, query, after=after, limit=limit)
+
+    def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
+        """Raw rows in the order of their commits; see ``EventStore.rows_after``."""
+        check_whole(limit, "limit", at_least=1)
+        with self._reader() as connection:
+            return read.rows_after(connection, seq, limit, max_bytes)
+
+    def last_seq(self) -> int:
+        """The ``seq`` of the last row; see ``EventStore.last_seq``."""
+        with self._reader() as connection:
+            return read.last_seq(connection)
+
+    def outbox(self, warehouse: str) -> SqliteOutbox:
+        """The store as the outbox of a relay to a warehouse, which its URL names."""
+        return SqliteOutbox(
+            warehouse,
+            store_id=self.store_id,
+            run=self._run,
+            reader=self._reader,
+            ingest=self._ingest,
+            clock=self._clock,
+            path=self.path,
+        )
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
+
+        Raises:
+            StoreRejected: There is a file at ``path`` already, or it cannot be written.
+        """
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise StoreRejected(f"Cannot write a backup to {path}: {error.strerror}.") from error
+        try:
+            with self._reader() as source:
+                target = sqlite3.connect(path, isolation_level=None)
+                try:
+                    source.backup(target, pages=-1)
+                    target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+                finally:
+                    target.close()
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+    def close(self) -> None:
+        """Let appends under way finish, fold the WAL into the file and close it; calling it again does nothing."""
+        if self._closed.is_set():
+            return
+        self._commits.stop()
+        self._closed.set()
+        forking.forget(self)
+        self._close_readers()
+        # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
+        with self._opening:
+            self._writer.close()
+        self._turn.close()
+
+    def _close_readers(self) -> None:
+        with self._opening, suppress(IndexError):  # none left
+            self._close_each_reader()
+
+    def _close_each_reader(self) -> None:
+        while True:
+            self._readers.pop().close()
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed.is_set():
+            raise _closed(self.path)
+        return self._commits.run(work)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, timeout=self._wait, check_same_thread=False, cached_statements=64
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = OFF").close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open_reader(self) -> sqlite3.Connection:
+        try:
+            with self._opening:
+                connection = self._connect()
+                self._opened_readers += 1
+        except BaseException:
+            let_go(self._opening)
+            raise
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile; as many are opened as are used at once."""
+        if self._closed.is_set():
+            raise _closed(self.path)
+        connection = None
+        try:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._open_reader()
+            yield connection
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        finally:
+            if connection is not None:
+                self._readers.append(connection)
+                if self._closed.is_set():  # asked only now: close() may have looked for readers a moment ago
+                    self._close_readers()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> LedgerError:
+        return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
+
+    def _identity(self) -> tuple[int, int]:
+        found = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """Raise StoreRejected where the open file is no longer the one at its path: what is appended would be lost."""
+        try:
+            same = self._identity() == self._file
+        except OSError:
+            same = False
+        if not same:
+            raise StoreRejected(
+                f"The ledger {self.path} was deleted, moved or replaced while it was open; nothing was written. Put "
+                "the file back, or close this ledger and open it again."
+            )
+
+    def before_fork(self) -> None:
+        """Wait until no thread uses a connection, and close all; see ``ledger.forking``."""
+        self._commits.pause()
+        self._opening.acquire()
+        deadline = time.monotonic() + self._wait
+        while self._opened_readers and time.monotonic() < deadline:
+            try:
+                self._readers.pop().close()
+                self._opened_readers -= 1
+            except IndexError:
+                time.sleep(0.0001)  # another thread reads
+        self._writer.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Open the writer again and let the threads go on."""
+        try:
+            with self._translated():
+                self._writer = self._commits.connection = self._connect()
+                self._set_up_writer()
+        finally:
+            self._opening.release()
+            self._commits.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Open the file anew."""
+        _ABANDONED.extend((self._readers, self._turn))
+        self._open()
+
+
+def _closed(path: Path) -> StoreRejected:
+    return StoreRejected(f"The ledger {path} is closed; open it again with SessionLedger.open().")

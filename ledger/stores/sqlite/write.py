@@ -1,0 +1,304 @@
+"""What the embedded store writes, inside transactions that others begin and end."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import StoreUnavailable
+from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
+from ledger.model.fold import fold
+from ledger.model.ids import created_at_for
+from ledger.model.instants import from_micros, to_micros
+from ledger.model.integrity import seal
+from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.upcast import Upcaster
+from ledger.stores.archived import NOBODY
+from ledger.stores.checks import Standing, by_session, check_expected, check_owner, conflict, take_over
+from ledger.stores.sqlite import read
+from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.schema import ROW
+
+_INSERT_ROW = f"INSERT INTO session_events (seq, {', '.join(ROW)}) VALUES (?{', ?' * len(ROW)})"  # noqa: S608
+#: A session's head, from its columns.
+PUT_HEAD = (
+    "INSERT INTO session_heads (session_id, user_id, created_at, version, updated_at, event_hash, store_id) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_MOVE_HEAD = (
+    "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
+    "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
+)
+_SIZE = ("page_size", "page_count", "freelist_count")
+_ARCHIVED = '"archived"'
+#: Heads that a process remembers.
+KNOWN_HEADS = 1024
+_SET_SLOT = (
+    "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "version = excluded.version, event_id = excluded.event_id, event_seq = excluded.event_seq, value = excluded.value"
+)
+_LIFETIME = (
+    "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
+)
+_REMOVE_SLOT = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
+_FIND_EVENT = (
+    "SELECT version, event_type, field, key, value, removed, value_hash FROM session_events "
+    "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
+)
+
+
+def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path) -> None:
+    """Raise StoreUnavailable where the file is as large as it may be; what the relay keeps there is not asked."""
+    if max_bytes is None:
+        return
+    size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
+    if (pages - free) * size >= max_bytes:
+        raise StoreUnavailable(
+            f"The ledger {path} has reached its bound of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
+            "written. Raise the bound, or make room."
+        )
+
+
+def append(
+    connection: sqlite3.Connection,
+    heads: dict[str, tuple[Any, ...]],
+    session_id: str,
+    event: PreparedEvent,
+    salts: Sequence[str | None],
+    *,
+    expected_version: int,
+    now: datetime,
+    schema_version: int,
+    store_id: str,
+) -> Appended:
+    """Check an event against the session's head, then write its rows, its slots and the head.
+
+    Args:
+        heads: What this process last knew of sessions' heads, rows of ``HEAD``, each with the time until which the
+            session is open (0: not known). The head is moved only from exactly what was known, so one that is out of
+            date, or of a transaction rolled back since, is found out.
+        salts: One for each change, None for a removal.
+        now: Time of recording; an earlier one than the session's last is moved up to that.
+
+    Raises:
+        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Before anything was
+            written.
+    """
+    head = heads.pop(session_id, None)
+    if head is None or expected_version not in (ANY_VERSION, head[2]):
+        head = connection.execute(read.HEAD, (session_id,)).fetchone()
+        head = head and (*head, 0)
+    if head is not None and event.may_repeat:
+        version = _recorded_version(connection, session_id, event)
+        if version is not None:
+            check_owner(session_id, head[0], event)
+            return Appended(session_id, version, event.event_id, replayed=True)
+    version, owner = (0, None) if head is None else (head[2], head[0])
+    user_id = check_expected(session_id, version, owner, event, expected_version)
+    recorded_at = to_micros(now)
+    open_until = 0 if head is None else head[6]
+    if event.while_open and head is not None and recorded_at >= open_until:
+        lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
+        open_until = check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
+    if head is None:
+        kept.check_not_deleted(connection, session_id)
+    elif head[5] == NOBODY:
+        check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
+    if head is None:
+        created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
+    else:
+        _, created_at, version, updated_at, prev_hash, _, _ = head
+        version += 1
+        recorded_at = max(recorded_at, updated_at)
+    occurred_at = recorded_at if event.occurred_at is None else event.occurred_at
+    before = (session_id, version, event.event_id, event.event_type)
+    after = (user_id, event.actor, occurred_at, recorded_at, created_at, schema_version)
+    changes, hashed = seal(prev_hash, (*before, *after), event.changes, salts)
+    if head is None:
+        owned_by = store_id
+        connection.execute(PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
+    else:
+        owned_by = head[5]
+        move = (version, recorded_at, hashed, session_id, version - 1, prev_hash, owned_by)
+        if connection.execute(_MOVE_HEAD, move).rowcount == 0:  # out of date, and no longer in heads: look again
+            return append(
+                *(connection, heads, session_id, event, salts),
+                expected_version=expected_version,
+                now=now,
+                schema_version=schema_version,
+                store_id=store_id,
+            )
+    _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
+    if len(heads) >= KNOWN_HEADS:
+        heads.clear()
+    if any(change.field in FIELDS for change in event.changes):
+        open_until = 0
+    heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by, open_until)
+    return Appended(session_id, version, event.event_id)
+
+
+def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, now: datetime, upcast: Upcaster) -> int:
+    """Write events as they were recorded elsewhere, all or none; return how many were new.
+
+    Raises:
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
+    """
+    sessions = by_session(events)
+    with all_or_none(connection):
+        return sum(
+            _ingest_session(connection, session_id, of_session, now, upcast)
+            for session_id, of_session in sessions.items()
+        )
+
+
+def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
+    """Fold every session anew from its events, after the shape of events has changed."""
+    with all_or_none(connection):
+        # An archived session without rows keeps its few slots as they are.
+        here = "SELECT session_id FROM session_heads WHERE store_id <> ?"
+        for (session_id,) in connection.execute(here, (NOBODY,)).fetchall():
+            refold_session(connection, session_id, upcast)
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+
+
+@contextmanager
+def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is written within stays only if nothing is raised; the transaction around it goes on either way."""
+    connection.execute("SAVEPOINT whole")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO whole")
+        raise
+    finally:
+        connection.execute("RELEASE whole")
+
+
+def _ingest_session(
+    connection: sqlite3.Connection, session_id: str, events: Sequence[RecordedEvent], now: datetime, upcast: Upcaster
+) -> int:
+    head = connection.execute(read.HEAD, (session_id,)).fetchone()
+    standing = None if head is None else Standing(head[0], from_micros(head[1]), head[2], head[4])
+    taken = take_over(events, standing, lambda event: _is_recorded(connection, event), now)
+    if taken is None:
+        return 0
+    if head is None:
+        kept.check_not_deleted(connection, session_id)
+    elif head[5] == NOBODY:
+        check_open(session_id, _ARCHIVED, None, now)
+    for event in taken.events:
+        write_recorded(connection, event)
+    last, updated_at = taken.events[-1], to_micros(taken.updated_at)
+    if head is None:
+        fixed = (session_id, last.user_id, to_micros(last.created_at))
+        owner = read.meta(connection, "store_id")
+        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
+    else:
+        move = (last.version, max(updated_at, head[3]), taken.event_hash, session_id, head[2], head[4], head[5])
+        connection.execute(_MOVE_HEAD, move)
+    if any(event.schema_version != upcast.current for event in taken.events):
+        refold_session(connection, session_id, upcast)
+    return len(taken.events)
+
+
+def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_seq: int | None = None) -> list[int]:
+    """Write a recorded event's rows and slots; return the ``seq`` of each row.
+
+    Args:
+        first_seq: Of its rows, where they were here before; new ones where None.
+    """
+    return _write_rows(
+        connection,
+        (event.session_id, event.version, event.event_id, event.event_type),
+        [
+            (change.field, change.key, change.text, change.removed, change.value_hash, change.value_salt)
+            for change in event.changes
+        ],
+        (
+            *(event.user_id, event.actor, to_micros(event.occurred_at), to_micros(event.recorded_at)),
+            *(to_micros(event.created_at), event.schema_version, event.store_id),
+        ),
+        (event.prev_hash, event.event_hash),
+        first_seq,
+    )
+
+
+def _write_rows(
+    connection: sqlite3.Connection,
+    before: tuple[Any, ...],
+    changes: Iterable[tuple[str, str, str | None, bool, str | None, str | None]],
+    after: tuple[Any, ...],
+    chain: tuple[str | None, str | None],
+    first_seq: int | None = None,
+) -> list[int]:
+    """Write an event's rows and slots; ``before`` and ``after`` are the columns around those of a change."""
+    session_id, version, event_id, _ = before
+    written: list[int] = []
+    for field, key, text, removed, digest, salt in changes:
+        given = None if first_seq is None else first_seq + len(written)
+        row = (given, *before, field, key, text, removed, *after, digest, salt, *chain)
+        seq = connection.execute(_INSERT_ROW, row).lastrowid
+        assert seq is not None  # noqa: S101 - of an INSERT
+        written.append(seq)
+        if removed:
+            connection.execute(_REMOVE_SLOT, (session_id, field, key))
+        else:
+            value = None if field == "message" else text  # a message's value stays in its event row
+            connection.execute(_SET_SLOT, (session_id, field, key, version, event_id, seq, value))
+    return written
+
+
+def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> None:
+    """Fold a session anew from its events."""
+    events = read.all_events(connection, session_id, upcast)
+    connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
+    for (field, key), written in fold(events).items():
+        row = connection.execute(
+            "SELECT seq, value FROM session_events INDEXED BY session_events_by_id "
+            "WHERE session_id = ? AND event_id = ? ORDER BY field <> ?, key <> ?",
+            (session_id, written.event_id, field, key),
+        ).fetchone()
+        # A message stays where it is unless an upcast changed it; then the slot holds the new text itself.
+        value = None if field == "message" and row[1] == written.text else written.text
+        connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, row[0], value))
+    index.again(connection, session_id)
+
+
+def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
+    """The version at which this very event stands already; None where its id is new here."""
+    rows = connection.execute(_FIND_EVENT, (session_id, event.event_id)).fetchall()
+    there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
+    if not rows:
+        left = kept.event(connection, session_id, event.event_id)
+        if left is not None and not left.says(event.event_type, there):
+            raise conflict(session_id, event.event_id)
+        return None if left is None else left.version
+    here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
+    if rows[0][1] != event.event_type or here != there:
+        raise conflict(session_id, event.event_id)
+    return int(rows[0][0])
+
+
+def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
+    rows = connection.execute(_FIND_EVENT, (event.session_id, event.event_id)).fetchall()
+    if not rows:
+        return _is_kept(connection, event)
+    here = {(row[2], row[3], row[4], bool(row[5]), row[6]) for row in rows}
+    there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
+    if rows[0][:2] != (event.version, event.event_type) or here != there:
+        raise conflict(event.session_id, event.event_id)
+    return True
+
+
+def _is_kept(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
+    left = kept.event(connection, event.session_id, event.event_id)
+    content = {(change.field, change.key, change.text, change.removed) for change in event.changes}
+    if left is not None and (left.version != event.version or not left.says(event.event_type, content)):
+        raise conflict(event.session_id, event.event_id)
+    return left is not None

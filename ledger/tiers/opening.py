@@ -1,0 +1,87 @@
+"""A relay between a store and the warehouse behind a URL."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.outbox.contract import Sink
+from ledger.relay.loop import LEASE_SECONDS, Relay
+from ledger.stores.base import EventStore
+from ledger.warehouse.base import Warehouse
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+from ledger.warehouse.urls import duckdb_url, open_warehouse, parse_warehouse_url
+
+if TYPE_CHECKING:
+    from ledger.stores.sqlite.outbox import SqliteOutbox
+
+
+def open_relay(store: Any, url: str, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
+    """A relay from a store to a warehouse; nothing is asked of the warehouse before it ships.
+
+    Args:
+        store: An event store.
+        url: Of the warehouse.
+        lease_seconds: For how long others keep off after the last sign of life.
+
+    Raises:
+        CapabilityMissing: The store is no outbox.
+        ConfigurationError: No warehouse is behind the URL.
+    """
+    require_outbox(store)
+    check_apart(store, url)
+    return relay_between(store, open_warehouse(url), lease_seconds=lease_seconds)
+
+
+def relay_between(store: Any, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
+    """A relay from a store to a warehouse that is open already, and which the relay closes."""
+    from ledger.stores.sqlite.outbox import holder_name
+
+    sink = sink_of(warehouse)
+    return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
+
+
+def outbox_of(store: Any, url: str) -> SqliteOutbox:
+    """What a store remembers of its relay to a warehouse.
+
+    Raises:
+        CapabilityMissing: The store is no outbox.
+    """
+    require_outbox(store)
+    outbox: SqliteOutbox = store.outbox(url)
+    return outbox
+
+
+def require_outbox(store: EventStore) -> None:
+    """Raise CapabilityMissing where a store is no outbox."""
+    if not store.capabilities.commit_order:
+        raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
+
+
+def check_apart(store: Any, url: str) -> None:
+    """Raise ConfigurationError where a warehouse's URL is none, or names the ledger's own file.
+
+    DuckDB would open that, and let go of it: with it go the locks that SQLite has in this process, and then what is
+    appended is lost when another process closes the ledger.
+    """
+    place = parse_warehouse_url(url)
+    own = os.path.realpath(store.path)
+    if isinstance(place, Path) and os.path.realpath(place) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
+        raise ConfigurationError(f"{place} is the ledger itself; give the warehouse a file of its own.")
+
+
+def sink_of(warehouse: Warehouse) -> Sink:
+    """A warehouse as what a relay fills."""
+    if isinstance(warehouse, DuckDBWarehouse):
+        from ledger.warehouse.duckdb.sink import DuckDBSink
+
+        return DuckDBSink(warehouse, duckdb_url(warehouse.path))
+    from ledger.warehouse.bigquery.sink import BigQuerySink
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    if isinstance(warehouse, BigQueryWarehouse):
+        return BigQuerySink(warehouse, owns=True)
+    raise ConfigurationError(f"There is no relay to a {type(warehouse).__name__}.")

@@ -1,0 +1,111 @@
+"""The relay's way into a DuckDB file: a batch, and which batch it was, are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from types import TracebackType
+from typing import Any
+
+from ledger.errors import StoreRejected
+from ledger.outbox.contract import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+from ledger.warehouse.existing_rows import known_rows
+
+#: The rows themselves, then what is kept by session; ``batch`` is the Arrow table.
+_INGEST = (
+    "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
+    """
+    INSERT INTO session_index
+    SELECT session_id, created_at, ANY_VALUE(user_id) FROM batch
+    WHERE (session_id, created_at) NOT IN (SELECT (session_id, created_at) FROM session_index)
+    GROUP BY session_id, created_at
+    """,
+)
+_LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
+
+
+class DuckDBSink:
+    """A DuckDB file as what a relay fills. The place is the last batch: ``seq`` and digest.
+
+    Args:
+        warehouse: The file.
+        url: What it is called in the store.
+    """
+
+    batch_rows = 20_000
+    batch_bytes = 32_000_000
+
+    def __init__(self, warehouse: DuckDBWarehouse, url: str) -> None:
+        self.url = url
+        self._warehouse = warehouse
+        self._store_id = ""
+
+    def __enter__(self) -> DuckDBSink:
+        """Keep the file open for writing until the block ends."""
+        self._warehouse.create_once()
+        self._warehouse.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._warehouse.__exit__(kind, error, trace)
+
+    def agrees(self, store_id: str, position: Position) -> bool:
+        """Whether the file's last batch is the one that the store remembers."""
+        return self._place(store_id) == position.place
+
+    def begin(self, store_id: str, position: Position) -> Begun:
+        """Compare the file's last batch with what the store remembers; see ``Sink.begin``."""
+        self._store_id = store_id
+        self._warehouse.create()  # also where the file was replaced while it was in use
+        place = self._place(store_id)
+        batch = position.batch
+        if place == position.place:
+            emptied = not place and position.checkpoint > 0
+            return Begun(place, unsure_after=0 if emptied else None)
+        seq, _, digest = place.partition(":")
+        if batch is not None and digest == batch.digest:
+            return Begun(place, arrived=True)
+        return Begun(place, unsure_after=min(position.checkpoint, int(seq or 0)))
+
+    def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
+        """All rows as one Arrow table."""
+        from ledger.warehouse.arrow_rows import arrow_table
+
+        return len(rows), arrow_table(rows)
+
+    def send(self, place: str, batch: Batch, content: Any) -> str:
+        """Add a batch where the file stands at ``place``; see ``Sink.send``."""
+        import duckdb
+
+        before = int(place.partition(":")[0] or 0)
+        after = max(before, batch.last), batch.digest
+        try:
+            with self._warehouse.writing(content) as connection:
+                found = connection.execute(_LAST_BATCH, [self._store_id]).fetchall()
+                if _place_of(found) != place:
+                    raise StreamEnded(f"{self._warehouse.path} took rows of this store from another relay meanwhile.")
+                for statement in _INGEST:
+                    connection.execute(statement)
+                connection.execute("INSERT OR REPLACE INTO relay_batches VALUES (?, ?, ?)", [self._store_id, *after])
+        except StoreRejected as error:
+            if isinstance(error.__cause__, (duckdb.DataError, duckdb.IntegrityError)):
+                raise RowsRefused(str(error)) from error
+            raise
+        return _place_of([after])
+
+    def known(self, rows: Sequence[Row]) -> Collection[Slot]:
+        """Which of these rows are in the file."""
+        return known_rows(self._warehouse, rows)
+
+    def close(self) -> None:
+        """Nothing stays open between calls; there is nothing to let go of."""
+
+    def _place(self, store_id: str) -> str:
+        with self._warehouse.reading() as connection:
+            return _place_of(connection.execute(_LAST_BATCH, [store_id]).fetchall())
+
+
+def _place_of(rows: Sequence[tuple[Any, ...]]) -> str:
+    return f"{rows[0][0]}:{rows[0][1]}" if rows else ""

@@ -1,0 +1,62 @@
+"""A warehouse's side of a comparison with a store: its rows without their values, so many sessions at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ledger.errors import InvalidInput
+from ledger.model.events import RecordedEvent
+from ledger.outbox.comparison import Found
+from ledger.outbox.row_digests import Fingerprint, SessionKey, Trace
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Warehouse
+from ledger.warehouse.projection import Projection
+
+
+class ComparedRows:
+    """The ``ComparableWarehouse`` of any warehouse with the ledger's tables."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def session_digests(
+        self, created_from: datetime, created_until: datetime, *, store_id: str
+    ) -> list[tuple[SessionKey, Fingerprint, bool]]:
+        """Digests of the sessions created in a span; see ``ComparableWarehouse.session_digests``.
+
+        Source: sql/statements/reconcile_sessions.sql
+        """
+        parameters = {"created_from": created_from, "created_until": created_until, "store_id": store_id}
+        answer = self._warehouse.query(catalog.query("reconcile_sessions"), parameters, operation="reconcile_sessions")
+        return [
+            (SessionKey(session_id, created_at), Fingerprint(rows, slots, version, digest), own)
+            for session_id, created_at, rows, slots, version, digest, own in answer.rows
+        ]
+
+    def rows_of(self, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[Found]]:
+        """All rows of some sessions; see ``ComparableWarehouse.rows_of``.
+
+        Source: sql/statements/reconcile_rows.sql
+        """
+        parameters = {
+            "session_ids": sorted({session.session_id for session in sessions}),
+            "created_from": sessions[0].created_at,
+            "created_until": sessions[-1].created_at + timedelta(microseconds=1),
+        }
+        found: dict[SessionKey, list[Found]] = {}
+        answer = self._warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
+        for session_id, created_at, *trace, store_id, copies in answer.rows:
+            found.setdefault(SessionKey(session_id, created_at), []).append(Found(Trace(*trace), store_id, copies))
+        return found
+
+    def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
+        """The events of a session above a version; see ``ComparableWarehouse.events``."""
+        found = Projection(self._warehouse).events(session.session_id, after=after, upcast=False)
+        events = [event for event in found if event.created_at == session.created_at]
+        if not events:  # by an id of a caller's own, which two stores used on different days
+            raise InvalidInput(
+                f"The warehouse finds another session {session.session_id} by this id than the one created at "
+                f"{session.created_at.isoformat()}."
+            )
+        return events

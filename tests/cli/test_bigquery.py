@@ -1,0 +1,538 @@
+"""The command line on a ledger in BigQuery: the same commands, the same answers, errors of one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from ledger.cli.demo import emulator as own_emulator
+from ledger.cli.demo import scenario
+from ledger.cli.scripts.commands import create_sessions_table, create_test_session, query_sessions
+from ledger.errors import MissingExtra
+from ledger.sdk.ledger import SessionLedger
+from support.bigquery_stores import environment
+from support.shell import Shell
+
+if TYPE_CHECKING:
+    from support.emulator import Emulator
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+EMULATOR = ("BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST")
+
+
+class Place:
+    """A dataset with the ledger's tables, made by the script, and what the script said."""
+
+    def __init__(self, project: str, dataset: str) -> None:
+        self.project = project
+        self.dataset = dataset
+        self.url = f"bigquery://{project}/{dataset}"
+        self.options = ("--project", project, "--dataset", dataset)
+
+
+def script(command: click.Command, *args: str, **settings: str) -> Result:
+    result = CliRunner().invoke(command, list(args), env={"COLUMNS": "80", "LEDGER_USER": "ada", **settings})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def printed(command: click.Command, *args: str, **settings: str) -> str:
+    result = script(command, *args, **settings)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings(emulator: Emulator) -> Iterator[None]:
+    """The environment names the emulator."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(emulator).items():
+            patch.setenv(name, value)
+        for name in ("LEDGER_URL", "GOOGLE_CLOUD_PROJECT"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def created(emulator: Emulator, settings: None) -> Iterator[tuple[Place, str]]:
+    """A dataset made by the script, and what the script said."""
+    place = Place(emulator.project, f"cli_{uuid.uuid4().hex[:8]}")
+    yield place, printed(create_sessions_table, *place.options)
+    emulator.client.delete_dataset(place.dataset, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture
+def place(created: tuple[Place, str]) -> Place:
+    return created[0]
+
+
+@pytest.fixture
+def there(shell: Shell, place: Place) -> Shell:
+    """A command line whose ledger is the dataset."""
+    shell.url = place.url
+    return shell
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No emulator, no credentials, no machine of Google's; returns an empty home."""
+    for name in (*EMULATOR, "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_be_done(
+    created: tuple[Place, str], there: Shell
+) -> None:
+    place, said = created
+    lines = said.splitlines()
+    assert lines[0].split() == ["what", "name", "done", "detail"]
+    assert lines[1].split() == ["dataset", f"{place.project}.{place.dataset}", "created"]
+    assert {line.split()[0] for line in lines[2:-1]} == {"table", "view", "function"}
+    assert {line.split()[2] for line in lines[1:-1]} == {"created"}
+    assert lines[-1] == f"{len(lines) - 2} created, 0 updated."
+    again = printed(create_sessions_table, *place.options)
+    assert again.splitlines()[-1] == "Nothing to change."
+    assert there.ok("init") == again
+    assert max(map(len, again.splitlines())) <= 80
+
+
+def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
+    options = ("--label", "team=a", "--json")
+    days = ("--partition-expiration-days", "30")  # which the emulator passes over
+    found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
+    assert list(found) == ["url", "store_id", "changes", "created", "updated"]
+    assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
+    updated = {change["name"]: change["detail"] for change in found["changes"] if change["done"] == "updated"}
+    assert len({change["name"] for change in found["changes"]}) == len(found["changes"]), "one line for each object"
+    assert (found["created"], found["updated"]) == (0, len(updated))
+    assert "partition_expiration_days = 30" in updated["session_events"]
+    assert emulator.client.get_table(f"{place.project}.{place.dataset}.session_events").labels["team"] == "a"
+    assert json.loads(printed(create_sessions_table, "--url", place.url, *options))["updated"] == 0
+
+
+def test_what_something_else_drops_at_once_is_noticed(
+    emulator: Emulator, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.cloud import bigquery
+
+    monkeypatch.setattr(bigquery.Client, "list_routines", lambda *args, **options: [])
+    result = script(create_sessions_table, *place.options)
+    assert result.exit_code == 23
+    assert "session_state" in result.stderr
+
+
+def test_a_session_is_the_same_in_sqlite_and_in_bigquery_byte_for_byte(
+    there: Shell, tmp_path: Path, place: Place
+) -> None:
+    here = f"sqlite:///{tmp_path / 'here.db'}"
+    with SessionLedger(here) as ledger:
+        session_id = scenario.record(ledger)
+        numbers = {"z": 1.0, "a": 0.1, "m": 1e300, "big": 2**63, "neg": -0.0, "e": 1e-7, "int": 3, "least": 5e-324}
+        ledger.update_session(session_id, {"attribute": numbers, "tag": {"weekly": True, "daily": True}})
+        ledger.update_session(session_id, {"context": {"b": {"z": 1, "a": [1.5, None, True]}, "a": "é漢🙂\u2028"}})
+        ledger.update_session(session_id, {"x_note": {"k": {"b": 2, "a": 1e22}, "c": 0.30000000000000004}})
+        ledger.update_tool_call_status(session_id, "Another", "completed", {"z": 1, "a": 2})
+        ledger.add_message(session_id, "user", "And then?", token_count=3, processing_time_ms=1.5)
+    there.ok("export", "--url", here, "--output", str(tmp_path / "events.jsonl"))
+    there.ok("import", str(tmp_path / "events.jsonl"))
+    for form in (["--json"], ["--json", "--details"], ["--format", "csv"], ["--details"]):
+        in_sqlite, in_bigquery = (printed(query_sessions, session_id, *form, "--url", url) for url in (here, place.url))
+        assert in_sqlite == in_bigquery
+
+
+def story(shell: Shell) -> tuple[str, list[str]]:
+    """One of each command that changes or reads, and what they print."""
+    said = [shell.ok("new", "What?", "--user", "user123", "--tag", "weekly", "--attribute", "n:=2.50", "--title", "T")]
+    session_id = said[0].strip()
+    commands = (
+        ("set", session_id, "constraints", '{"tool_calls": [{"name": "Orders", "tables": ["orders"]}], "kpi": 1.0}'),
+        ("tool", session_id, "Orders", "completed", "--result", '{"rows": 3}'),
+        ("message", session_id, "user", "And the week before?", "--ms", "1.5"),
+        ("set", session_id, "title", "--remove"),
+        ("set", session_id, "summary", "Orders peaked.", "--event-id", "mine"),
+        ("set", session_id, "summary", "Orders peaked.", "--event-id", "mine"),
+        ("show", session_id, "--messages"),
+        ("show", session_id, "--messages", "--json"),
+        ("show", session_id, "--version", "2", "--json"),
+        ("show", session_id, "--last", "1", "--json"),
+        ("history", session_id, "--limit", "3", "--after", "3"),  # within an event BigQuery keeps no order
+        ("diff", session_id, "2"),
+        ("list", "--user", "user123", "--since", "2026-03-05", "--until", "2026-03-06"),
+        ("list", "--attribute", "n:=2.5", "--tag", "weekly", "--json"),
+    )
+    return session_id, said + [shell.ok(*args) for args in commands]
+
+
+def without_ids(said: list[str]) -> list[str]:
+    """What was said, with each id as the number of its first appearance."""
+    seen: dict[str, str] = {}
+    return [UUID.sub(lambda match: seen.setdefault(match[0], f"{len(seen):>36}"), text) for text in said]
+
+
+def test_every_command_says_the_same_in_sqlite_and_in_bigquery(
+    shell: Shell, place: Place, stand_still: Callable[[], object]
+) -> None:
+    told = []
+    for url in (shell.url, place.url):
+        stand_still()
+        shell.url = url
+        told.append(story(shell))
+    (_, in_sqlite), (session_id, in_bigquery) = told
+    assert without_ids(in_sqlite) == without_ids(in_bigquery)
+    assert shell.fails("show", "nobody")[0] == 4
+    assert shell.fails("set", session_id, "title", "T", "--expected-version", "2")[0] == 6
+    assert shell.fails("set", session_id, "summary", "Else.", "--event-id", "mine")[0] == 7
+    assert shell.fails("show", session_id, "--version", "99")[0] == 3
+
+
+def test_the_scripts_create_and_query_sessions(place: Place) -> None:
+    session_id = printed(create_test_session, "How many orders?", LEDGER_URL=place.url).strip()
+    listed = printed(query_sessions, "--limit", "1", LEDGER_URL=place.url)
+    assert session_id in listed
+    assert "How many orders?" in listed
+
+
+def test_sql_asks_bigquery_itself_as_table_json_and_csv(there: Shell, tmp_path: Path) -> None:
+    session_id = there.ok("new", "Asked by SQL?").strip()
+    statement = "SELECT question, version FROM sessions WHERE session_id = @id AND created_at >= TIMESTAMP(@day)"
+    args = ("sql", statement, "--param", f"id={session_id}", "--param", "day=2026-01-01")
+    answer = {"columns": ["question", "version"], "rows": [{"question": "Asked by SQL?", "version": 1}]}
+    assert there.json(*args) == answer
+    assert list(csv.reader(io.StringIO(there.ok(*args, "--format", "csv"))))[1] == ["Asked by SQL?", "1"]
+    assert there.ok(*args).splitlines()[-1] == "1 row"
+    assert not list(tmp_path.glob("*.duckdb"))
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELEC 1", "DELETE FROM session_events WHERE true", "SELECT * FROM nowhere", "SELECT nothing"]
+)
+def test_sql_that_cannot_be_answered_is_the_users_to_mend(there: Shell, statement: str) -> None:
+    assert there.fails("sql", statement)[0] == 3
+
+
+def test_a_backup_of_a_dataset_is_refused_in_one_line_and_writes_nothing(there: Shell, tmp_path: Path) -> None:
+    code, message = there.fails("backup", str(tmp_path / "copy.db"))
+    assert code == 11
+    assert "ledger export" in message
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_the_demo_compares_the_sdk_with_sql_in_the_emulator_and_drops_its_dataset(
+    shell: Shell, emulator: Emulator
+) -> None:
+    before = {item.dataset_id for item in emulator.client.list_datasets()}
+    shown = shell.ok("demo", "--emulator")
+    assert shown.count("✓ same") == 3
+    assert "the same, in BigQuery's SQL, from its emulator" in shown
+    assert f"All of it was in bigquery://{emulator.project}/ledger_demo_" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {item.dataset_id for item in emulator.client.list_datasets()} == before
+
+
+def test_the_demo_is_either_in_the_emulator_or_at_a_url(shell: Shell) -> None:
+    assert shell.fails("demo", "--emulator", "--url", shell.url)[0] == 2
+
+
+def test_where_no_emulator_is_named_one_runs_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(EMULATOR[0])
+    monkeypatch.setenv(EMULATOR[1], "elsewhere:1")
+    with own_emulator.named():
+        rest = os.environ[EMULATOR[0]]
+        assert os.environ[EMULATOR[1]] != "elsewhere:1"
+        listed = requests.get(f"{rest}/bigquery/v2/projects/ledger/datasets", timeout=5)
+        assert listed.json()["kind"] == "bigquery#datasetList"
+    assert EMULATOR[0] not in os.environ
+    assert os.environ[EMULATOR[1]] == "elsewhere:1"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(rest, timeout=5)
+
+
+def test_without_the_emulators_packages_the_demo_says_how_to_install_them(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(EMULATOR[0])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, message = shell.fails("demo", "--emulator")
+    assert code == 13
+    packages = "local-bigquery duckdb-extension-icu duckdb-extension-ducklake duckdb-extension-spatial"
+    assert f"pip install {packages}" in message
+    assert "Python 3.13" in message
+
+
+def test_extensions_of_another_duckdb_are_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    with pytest.raises(MissingExtra, match=r"pip install 'duckdb==1\.5\.5' 'duckdb-extension-icu==1\.5\.5'"):
+        own_emulator.extension_files()
+
+
+# What stands in the way of a command.
+
+
+@pytest.fixture(scope="module")
+def closed_port() -> int:
+    """A port at which nothing listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("args", [["list"], ["show", "x"], ["new", "q"], ["sql", "SELECT * FROM sessions"]], ids=str)
+def test_a_dataset_that_is_not_there_is_a_setting_to_mend(shell: Shell, emulator: Emulator, args: list[str]) -> None:
+    shell.url = f"bigquery://{emulator.project}/nowhere"
+    code, message = shell.fails(*args)
+    assert code == 12
+    assert "Not found" in message
+    assert "ledger init" in message
+
+
+def test_a_project_and_a_table_that_are_not_there_are_settings_to_mend(shell: Shell, bigquery_dataset: str) -> None:
+    for shell.url in ("bigquery://no-such-project/d", f"bigquery://ledger/{bigquery_dataset}"):
+        code, message = shell.fails("list")
+        assert code == 12
+        assert "Not found" in message
+
+
+def test_a_malformed_address_of_an_emulator_names_the_setting(there: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in EMULATOR:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "nonsense")
+            code, message = there.fails("list")
+            assert (code, f"{name} is 'nonsense'" in message) == (12, True)
+            assert script(create_sessions_table, "--url", there.url).exit_code == 12
+
+
+def test_a_project_that_is_named_nowhere_is_asked_for(shell: Shell, place: Place) -> None:
+    shell.url = f"bigquery:///{place.dataset}"
+    code, message = shell.fails("list")
+    assert code == 12
+    assert "GOOGLE_CLOUD_PROJECT" in message
+    assert shell("list", GOOGLE_CLOUD_PROJECT=place.project).exit_code == 0
+
+
+@pytest.mark.parametrize("named", [None, "/nowhere/key.json"])
+def test_missing_credentials_are_one_line_that_says_how_to_get_some(
+    there: Shell, nobody: Path, named: str | None
+) -> None:
+    extra = {} if named is None else {"GOOGLE_APPLICATION_CREDENTIALS": named}
+    code, message = there.fails("list", **extra)
+    assert code == 12
+    assert "gcloud auth application-default login" in message
+    assert named is None or named in message
+    assert script(create_sessions_table, "--url", there.url, **extra).exit_code == 12
+
+
+def test_a_dataset_in_another_location_is_refused_and_left_alone(emulator: Emulator) -> None:
+    from google.cloud import bigquery
+
+    made = bigquery.Dataset(f"{emulator.project}.cli_{uuid.uuid4().hex[:8]}")
+    made.location = "EU"
+    emulator.client.create_dataset(made)
+    try:
+        result = script(
+            create_sessions_table, "--project", made.project, "--dataset", made.dataset_id, "--location", "US"
+        )
+        assert (result.exit_code, result.stdout) == (12, "")
+        assert "is in EU, not in US" in result.stderr
+        assert not list(emulator.client.list_tables(made.dataset_id))
+    finally:
+        emulator.client.delete_dataset(made.dataset_id, delete_contents=True)
+
+
+def test_partitions_that_would_go_before_their_sessions_are_refused(place: Place) -> None:
+    result = script(create_sessions_table, *place.options, "--partition-expiration-days", "7")
+    assert (result.exit_code, result.stderr.count("\n")) == (12, 1)
+    assert "8 or more" in result.stderr
+
+
+@pytest.mark.parametrize("args", [["list"], ["init"], ["show", "x"], ["sql", "SELECT * FROM sessions"]], ids=str)
+def test_an_emulator_that_does_not_run_is_unavailable(
+    there: Shell, closed_port: int, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    monkeypatch.setenv(EMULATOR[0], f"127.0.0.1:{closed_port}")
+    code, message = there.fails(*args, "--url", f"{there.url}?patience=0.1")
+    assert code == 21
+    assert "cannot be reached" in message
+
+
+def test_an_append_whose_answer_does_not_come_is_unknown_and_says_how_to_repeat_it(
+    there: Shell, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATOR[1], f"127.0.0.1:{closed_port}")
+    code, message = there.fails("new", "q", "--url", f"{there.url}?patience=0.1")
+    assert code in (21, 22)
+    assert "append" in message
+
+
+# The doctor.
+
+
+def examined(shell: Shell, *args: str, **settings: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and findings by name."""
+    result = shell("doctor", "--json", *args, **settings)
+    found = json.loads(result.stdout)
+    return result.exit_code, {finding["what"]: finding for finding in found["findings"]}
+
+
+def problems(findings: Mapping[str, dict[str, Any]]) -> list[str]:
+    return [name for name, finding in findings.items() if finding["status"] == "problem"]
+
+
+def test_a_healthy_dataset_is_healthy_and_left_as_it_is(there: Shell, emulator: Emulator, place: Place) -> None:
+    printed(create_sessions_table, *place.options)
+    before = emulator.client.get_dataset(place.dataset).to_api_repr()
+    code, findings = examined(there)
+    assert (code, problems(findings)) == (0, [])
+    looked = ("url", "emulator", "credentials", "project", "api", "dataset", "tables", "views", "functions", "release")
+    assert [name for name in findings if name in looked] == list(looked)
+    assert {name: findings[name]["status"] for name in (*looked, "read", "write", "storage write")} == dict.fromkeys(
+        (*looked, "read", "write", "storage write"), "ok"
+    )
+    assert emulator.client.get_dataset(place.dataset).to_api_repr() == before
+
+
+def test_a_missing_dataset_is_a_problem_with_the_command_that_makes_it(shell: Shell, emulator: Emulator) -> None:
+    shell.url = f"bigquery://{emulator.project}/nowhere"
+    code, findings = examined(shell)
+    assert (code, problems(findings)) == (1, ["dataset"])
+    assert f"ledger --url bigquery://{emulator.project}/nowhere init" in findings["dataset"]["remedy"]
+    assert "nowhere" not in {item.dataset_id for item in emulator.client.list_datasets()}
+
+
+def test_missing_objects_are_problems_by_kind(shell: Shell, bigquery_dataset: str) -> None:
+    shell.url = f"bigquery://ledger/{bigquery_dataset}"
+    code, findings = examined(shell)
+    assert (code, problems(findings)) == (1, ["tables", "views", "functions"])
+    assert "session_events" in findings["tables"]["detail"]
+    assert findings["tables"]["remedy"] == f"ledger --url {shell.url} init"
+    assert findings["read"]["status"] == "note"
+
+
+def test_views_of_another_release_are_a_note(there: Shell, emulator: Emulator, place: Place) -> None:
+    def label(value: str) -> str:
+        dataset = emulator.client.get_dataset(place.dataset)
+        before: str = dataset.labels["session_ledger_catalog"]
+        dataset.labels = {**dataset.labels, "session_ledger_catalog": value}
+        emulator.client.update_dataset(dataset, ["labels"])
+        return before
+
+    present = label("older")
+    try:
+        code, findings = examined(there)
+        assert (code, findings["release"]["status"]) == (0, "note")
+        assert "init" in findings["release"]["remedy"]
+    finally:
+        label(present)
+
+
+def test_a_location_that_is_not_the_datasets_is_a_problem(
+    there: Shell, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.cloud import bigquery
+
+    monkeypatch.setattr(bigquery.Dataset, "location", property(lambda self: "EU"))
+    _, findings = examined(there, "--url", f"{place.url}?location=US")
+    assert findings["dataset"]["remedy"] == "write location=EU, or leave it out"
+
+
+def test_emulators_that_are_malformed_silent_or_half_named_are_found(there: Shell, closed_port: int) -> None:
+    silent = f"127.0.0.1:{closed_port}"
+    code, findings = examined(there, BIGQUERY_EMULATOR_HOST="nonsense")
+    assert (code, problems(findings)) == (1, ["emulator"])
+    code, findings = examined(there, BIGQUERY_EMULATOR_HOST=silent)
+    assert (code, problems(findings)) == (1, ["emulator"])
+    assert "BIGQUERY_EMULATOR_HOST" in findings["emulator"]["detail"]
+    code, findings = examined(there, BIGQUERY_EMULATOR_GRPC_HOST=silent)
+    assert (code, problems(findings)) == (1, ["emulator", "storage write"])
+    assert findings["storage write"]["remedy"] == "check BIGQUERY_EMULATOR_GRPC_HOST"
+
+
+def test_the_streams_are_not_looked_at_where_they_are_not_used(there: Shell, place: Place, closed_port: int) -> None:
+    settings = {"BIGQUERY_EMULATOR_GRPC_HOST": f"127.0.0.1:{closed_port}"}
+    _, findings = examined(there, "--url", f"{place.url}?transport=insertall", **settings)
+    assert findings["storage write"]["status"] == "ok"
+
+
+def test_credentials_are_named_and_never_shown(there: Shell, nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from google.api_core.exceptions import Forbidden
+    from google.cloud import bigquery
+
+    def forbidden(*args: Any, **options: Any) -> None:
+        raise Forbidden("Access Denied: Dataset my-project:d: Permission bigquery.datasets.get denied on dataset")
+
+    monkeypatch.setattr(bigquery.Client, "get_dataset", forbidden)
+    key = nobody / "key.json"
+    secret = {"type": "authorized_user", "client_id": "i", "client_secret": "s3cret", "refresh_token": "s3cret"}
+    key.write_text(json.dumps(secret))
+    code, findings = examined(
+        there, "--url", "bigquery://my-project/d", GOOGLE_APPLICATION_CREDENTIALS=str(key), LEDGER_TOKEN="s3cret"
+    )
+    assert (code, problems(findings)) == (1, ["api"])
+    assert findings["credentials"]["detail"] == f"a user's, from {key}"
+    assert "roles/bigquery" in findings["api"]["detail"]
+    assert "s3cret" not in json.dumps(findings)
+    key.write_text('{"type": "service_account", "private_key": "s3cret"}')
+    _, findings = examined(there, GOOGLE_APPLICATION_CREDENTIALS=str(key))
+    assert problems(findings) == ["credentials"]
+    assert "s3cret" not in json.dumps(findings)
+
+
+def test_missing_credentials_are_a_problem_and_nothing_further_is_asked(there: Shell, nobody: Path) -> None:
+    code, findings = examined(there)
+    assert (code, problems(findings)) == (1, ["credentials"])
+    assert "gcloud auth application-default login" in findings["credentials"]["remedy"]
+    _, findings = examined(there, GOOGLE_APPLICATION_CREDENTIALS="/nowhere/key.json")
+    assert "/nowhere/key.json" in findings["credentials"]["detail"]
+    assert "api" not in findings
+
+
+def test_a_project_that_is_named_nowhere_is_a_problem(shell: Shell, place: Place) -> None:
+    shell.url = f"bigquery:///{place.dataset}"
+    code, findings = examined(shell)
+    assert (code, problems(findings)) == (1, ["project"])
+    assert "GOOGLE_CLOUD_PROJECT" in findings["project"]["remedy"]
+
+
+def test_permissions_that_are_missing_come_with_the_role_to_grant(
+    there: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.api_core.exceptions import Forbidden, NotFound
+    from google.cloud import bigquery
+
+    def denied(*args: Any, **options: Any) -> None:
+        raise Forbidden("Access Denied: User does not have bigquery.jobs.create permission in project ledger.")
+
+    def unknown(*args: Any, **options: Any) -> None:
+        raise NotFound("no such method")
+
+    monkeypatch.setattr(bigquery.Client, "query", denied)
+    monkeypatch.setattr(bigquery.Client, "test_iam_permissions", lambda *args, **options: {"permissions": []})
+    code, findings = examined(there)
+    assert (code, problems(findings)) == (1, ["read", "write"])
+    assert "roles/bigquery.jobUser" in findings["read"]["detail"]
+    assert "roles/bigquery.dataEditor" in findings["write"]["remedy"]
+    monkeypatch.setattr(bigquery.Client, "test_iam_permissions", unknown)
+    assert examined(there)[1]["write"]["status"] == "note"
+
+
+def test_people_see_the_doctors_findings_within_eighty_columns(there: Shell) -> None:
+    assert max(map(len, there.ok("doctor").splitlines())) <= 80

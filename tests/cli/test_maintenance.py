@@ -1,0 +1,79 @@
+"""The commands archive, hydrate and maintain."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.cli.exits import USAGE
+from support.shell import Shell
+
+
+def rows(shell: Shell) -> int:
+    with closing(sqlite3.connect(shell.path)) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM session_events").fetchone()[0])
+
+
+def test_a_session_is_archived_dropped_and_hydrated(shell: Shell) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    assert shell.json("archive", session_id)["version"] == 2
+    assert shell.ok("maintain") == "0 expired, 0 dropped, 0 deleted.\n"
+    shell.ok("sync")
+    assert shell.ok("archive", session_id) == f"{session_id} is archived already.\n"
+    assert rows(shell) == 0
+    assert shell.json("list")["sessions"][0]["status"] == "archived"
+    code, said = shell.fails("show", session_id)
+    assert (code, "its rows are only in duckdb://" in said) == (23, True)
+    assert shell.ok("reconcile").endswith("nothing differs.\n")
+    assert shell.ok("hydrate", session_id, "--actor", "bob") == f"{session_id} is at version 3.\n"
+    assert shell.ok("hydrate", session_id) == f"{session_id} is here, and not archived.\n"
+    assert shell.json("hydrate", session_id) == {
+        "session_id": session_id,
+        "version": None,
+        "event_id": None,
+        "replayed": True,
+    }
+    assert shell.json("show", session_id)["status"] == "active"
+
+
+def test_maintaining_promises_its_keys_and_deletes_what_is_old(shell: Shell, tmp_path: Path) -> None:
+    session_id = shell.ok("new", "What?", "--id", "mine").strip()
+    shell.ok("archive", session_id)
+    warehouse = f"duckdb:///{tmp_path / 'elsewhere.duckdb'}"
+    shell.ok("sync", "--warehouse", warehouse)
+    assert shell.json("maintain", "--warehouse", warehouse) == {"expired": 0, "dropped": 1, "deleted": 0, "waiting": 0}
+    assert shell.ok("maintain", "--retention-days", "0").endswith(
+        "1 deleted; 1 still to be deleted in another warehouse.\n"
+    )
+    code, said = shell.fails("new", "Again?", "--id", "mine")
+    assert "is still to be deleted in duckdb://" in said
+    assert code != 0
+    done = shell.json("maintain", "--max-age-hours", "72", "--warehouse", warehouse)
+    assert done == {"expired": 0, "dropped": 0, "deleted": 0, "waiting": 0}
+    assert shell.ok("new", "Again?", "--id", "mine") == "mine\n"
+
+
+@pytest.mark.parametrize("option", ["--max-age-hours", "--retention-days"])
+@pytest.mark.parametrize("number", ["nan", "-nan", "inf", "-1", "1e300"])
+def test_no_number_is_refused_and_nothing_is_done(shell: Shell, option: str, number: str) -> None:
+    shell.ok("delete", shell.ok("new", "What?").strip())
+    code, said = shell.fails("maintain", option, number)
+    assert (code, option in said) == (USAGE, True)
+    assert shell.json("list", "--status", "deleted")["sessions"] != []
+
+
+def test_a_session_that_the_warehouse_lost_is_told_and_not_said_never_to_have_been(
+    shell: Shell, tmp_path: Path
+) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    shell.ok("archive", session_id)
+    shell.ok("sync")
+    shell.ok("maintain")
+    assert rows(shell) == 0
+    warehouse = f"duckdb:///{tmp_path / 'another.duckdb'}"
+    code, said = shell.fails("hydrate", session_id, "--warehouse", warehouse)
+    assert (code, f"is archived, and {warehouse}, where its rows are to be, has none" in said) == (23, True)
+    assert shell.ok("hydrate", session_id) == f"{session_id} is at version 3.\n"

@@ -1,0 +1,7 @@
+"""Fixtures of the relay's tests."""
+
+from __future__ import annotations
+
+from support.warehouse_fixtures import ask, direct, place, sink, sinks, warehouse
+
+__all__ = ["ask", "direct", "place", "sink", "sinks", "warehouse"]

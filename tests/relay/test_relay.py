@@ -1,0 +1,501 @@
+"""The relay's loop: order, exactly once through crashes at every step, refusals, leases, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import Change, StoreUnavailable
+from ledger.errors import StoreRejected
+from ledger.outbox.contract import LeaseHeld, RowsRefused, slot_of
+from ledger.relay.background import BackgroundRelay, drain, sync_now
+from ledger.relay.loop import Relay
+from ledger.stores.sqlite.store import SqliteStore
+from ledger.testing import CountedIds, SetClock, event
+from support.relays import Streams, StreamsSink
+
+URL = StreamsSink.url
+
+
+class Killed(BaseException):
+    """A process dies: nobody catches it."""
+
+
+@pytest.fixture
+def clock():
+    return SetClock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
+    yield opened
+    opened.close()
+
+
+def append(store, *numbers, session="s", changes=1):
+    for number in numbers:
+        made = [Change("context", f"{number}.{index}", number) for index in range(changes)]
+        store.append(session, event(number, *made, user_id="ada"))
+
+
+def relay(store, sink, holder="here/x/1", **more):
+    return Relay(store.outbox(URL), sink, holder=holder, **more)
+
+
+def rows_of(store):
+    return list(store.rows_after(0, 10_000))
+
+
+def test_rows_arrive_in_the_order_of_their_commits_each_once(store):
+    append(store, *range(1, 8), changes=2)
+    sink = StreamsSink(Streams())
+    settled = []
+    assert relay(store, sink).sync(progress=settled.append) == 14
+    assert sink.streams.rows == rows_of(store)
+    assert [len(batch) for batch in sink.sent] == settled == [4, 4, 4, 2]
+
+
+def test_what_came_since_is_sent_by_the_next_one(store):
+    sink = StreamsSink(Streams())
+    for numbers in ((1, 2), (), (3,)):
+        append(store, *numbers)
+        again = relay(store, sink)
+        assert again.sync() == len(numbers)
+        again.close()
+    assert sink.streams.rows == rows_of(store)
+    assert sink.asked == 0
+
+
+def test_an_event_is_never_split(store):
+    append(store, 1, changes=3)
+    append(store, 2, changes=7)
+    append(store, 3, 4)
+    sink = StreamsSink(Streams())
+    relay(store, sink).sync()
+    assert [[row[2] for row in batch] for batch in sink.sent] == [[1] * 3, [2] * 7, [3, 4]]
+
+
+def test_what_is_appended_while_it_ships_waits_for_the_next_time(store):
+    append(store, *range(1, 10))
+    numbers = itertools.count(10)
+    shipper = relay(
+        store, StreamsSink(streams := Streams(), lambda name: name == "send" and append(store, next(numbers)))
+    )
+    assert 9 <= shipper.sync() <= 12
+    assert shipper.sync() > 0
+    assert streams.rows == rows_of(store)[: len(streams.rows)]
+
+
+STEPS = ("begin", "begun", "send", "sent")
+
+
+@pytest.mark.parametrize(("step", "at"), [*itertools.product(STEPS, (1, 2, 3))])
+@pytest.mark.parametrize("error", [Killed, StoreUnavailable], ids=["killed", "away"])
+def test_every_row_arrives_once_wherever_it_was_cut_off(store, step, at, error):
+    append(store, *range(1, 12))
+    seen = []
+
+    def fail(name):
+        seen.append(name)
+        if name == step and seen.count(step) == at:
+            raise error("at a step")
+
+    streams = Streams()
+    for attempt in range(3):
+        try:
+            relay(store, StreamsSink(streams, fail), f"here/x/{attempt}", lease_seconds=0.0).sync()
+        except error:
+            append(store, 20 + attempt)
+    assert streams.rows == rows_of(store)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_happens_between_store_and_warehouse_each_row_is_there_once(tmp_path_factory, data):
+    """Relays of two holders that die or lose the warehouse anywhere, appends in between, older copies restored."""
+    folder, clock = tmp_path_factory.mktemp("relay"), SetClock()
+    path, streams, numbers, backup = folder / "ledger.db", Streams(), itertools.count(1), None
+
+    def opened():
+        return contextlib.closing(SqliteStore(path, clock=clock, ids=CountedIds(next(numbers))))
+
+    def step(name):
+        kind = data.draw(st.sampled_from(["on", "on", "on", "killed", "away"]), label=name)
+        if kind == "killed":
+            raise Killed
+        if kind == "away":
+            raise StoreUnavailable("away")
+
+    def ship(store, steps):
+        sink = StreamsSink(streams, steps, batch_rows=data.draw(st.integers(1, 4)))
+        with contextlib.suppress(Killed, StoreUnavailable):
+            relay(store, sink, f"here/x/{next(numbers)}", lease_seconds=0.0).sync()
+
+    for _ in range(data.draw(st.integers(1, 8))):
+        action = data.draw(st.sampled_from(["append", "append", "ship", "ship", "back up", "restore"]))
+        if action == "restore" and backup is not None:
+            for file in folder.glob("ledger.db*"):
+                file.unlink()
+            shutil.copy(backup, path)
+        with opened() as store:
+            if action == "append":
+                append(store, next(numbers), session=f"s{next(numbers)}", changes=data.draw(st.integers(1, 3)))
+            elif action == "ship":
+                ship(store, step)
+            elif action == "back up":
+                backup = folder / f"backup-{next(numbers)}.db"
+                store.backup(backup)
+    with opened() as store:
+        ship(store, lambda name: None)
+        arrived = [slot_of(row) for row in streams.rows]
+        assert len(arrived) == len(set(arrived))
+        assert {slot_of(row) for row in rows_of(store)} <= set(arrived)
+        if backup is None:
+            assert streams.rows == rows_of(store)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "sent again"])
+def test_an_event_that_is_refused_is_put_aside_whole_and_the_rest_goes_on(store, named, again):
+    append(store, *range(1, 10), changes=2)
+    unfit = {(3, "context", "3.1"), (8, "context", "8.0")}
+    sink = StreamsSink(Streams(), unfit=lambda row: (row[2], row[5], row[6]) in unfit, named=named, batch_rows=8)
+    one = relay(store, sink)
+    assert one.sync() == 14
+    outbox = store.outbox(URL)
+    if again:
+        assert outbox.ask_again() == 4
+        assert one.sync() == 0
+    assert sink.streams.rows == [row for row in rows_of(store) if row[2] not in (3, 8)]
+    assert [(it.version, it.rows, it.reason, it.asked) for it in outbox.refused()] == [
+        (3, 2, "unfit" if named else "Rows are unfit.", False),
+        (8, 2, "unfit" if named else "Rows are unfit.", False),
+    ]
+    status = outbox.status()
+    assert (status.refused_events, status.waiting_rows, status.shipped_rows) == (2, 0, 14)
+
+
+def test_refused_events_are_sent_again_when_asked_for_one_or_all(store):
+    append(store, *range(1, 7))
+    bad = [2, 4, 5]
+    sink = StreamsSink(Streams(), unfit=lambda row: row[2] in bad)
+    one, outbox = relay(store, sink), store.outbox(URL)
+    one.sync()
+    assert one.sync() == 0, "nobody asked"
+    bad.clear()
+    assert outbox.ask_again(outbox.refused()[1].event_id) == 1
+    assert outbox.status().waiting_rows == 1
+    assert one.sync() == 1
+    assert outbox.ask_again() == 2
+    append(store, 7)
+    assert one.sync() == 3
+    assert sorted(sink.streams.rows) == rows_of(store)
+    assert outbox.refused() == []
+
+
+@pytest.mark.parametrize("step", ["send", "sent"])
+def test_sending_again_is_cut_off_and_goes_on(store, step):
+    append(store, 1, 2, 3)
+    bad, armed = [2], []
+    sink = StreamsSink(Streams(), unfit=lambda row: row[2] in bad)
+    relay(store, sink, lease_seconds=0.0).sync()
+    bad.clear()
+    store.outbox(URL).ask_again()
+
+    def fail(name):
+        if name == step and not armed:
+            armed.append(name)
+            raise Killed
+
+    with pytest.raises(Killed):
+        relay(store, StreamsSink(sink.streams, fail), "here/x/2", lease_seconds=0.0).sync()
+    relay(store, StreamsSink(sink.streams), "here/x/3").sync()
+    assert sorted(sink.streams.rows) == rows_of(store)
+    assert store.outbox(URL).refused() == []
+
+
+def test_a_refusal_of_everything_that_names_nothing_stops_the_relay_and_refuses_no_event(store):
+    append(store, *range(1, 6))
+    broken = [True]
+    sink = StreamsSink(Streams(), unfit=lambda row: bool(broken), named=False, certain=False)
+    one, outbox = relay(store, sink), store.outbox(URL)
+    with pytest.raises(StoreRejected, match="unfit"):
+        one.sync()
+    assert outbox.status().refused_events == 0
+    assert outbox.status().last_error == "Rows are unfit."
+    broken.clear()
+    one.sync()
+    assert sorted(sink.streams.rows) == rows_of(store)
+    assert outbox.status().waiting_rows == 0
+
+
+def test_a_row_that_was_damaged_in_the_store_is_put_aside_and_the_rest_goes_on(store):
+    from ledger.errors import CorruptEvent
+
+    append(store, *range(1, 6))
+
+    class Packing(StreamsSink):
+        def pack(self, rows):
+            if any(row[2] == 3 for row in rows):
+                raise CorruptEvent("Row 3 is not as recorded.")
+            return super().pack(rows)
+
+    sink = Packing(Streams())
+    assert relay(store, sink).sync() == 4
+    assert [(it.version, it.reason) for it in store.outbox(URL).refused()] == [(3, "Row 3 is not as recorded.")]
+
+
+def test_one_relay_ships_and_others_are_told_who_it_is(store, clock):
+    append(store, 1)
+    streams = Streams()
+    first, second = (relay(store, StreamsSink(streams), f"there/7/{name}") for name in "ab")
+    first.sync()
+    append(store, 2)
+    with pytest.raises(LeaseHeld, match="there/7 ships this ledger"):
+        second.sync()
+    assert store.outbox(URL).status().holder == "there/7"
+    clock.move(61)
+    assert second.sync() == 1
+    append(store, 3)
+    with pytest.raises(LeaseHeld):
+        first.sync()
+
+
+def test_a_lease_is_free_when_it_is_given_back_or_its_process_has_died(store):
+    import os
+    import socket
+    import subprocess
+    import sys
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    streams = Streams()
+    for number, process in enumerate((gone.pid, os.getpid()), 1):
+        append(store, number)
+        one = relay(store, StreamsSink(streams), f"{socket.gethostname()}/{process}/x")
+        assert one.sync() == 1
+    one.close()
+    append(store, 3)
+    assert relay(store, StreamsSink(streams), "there/1/y").sync() == 1
+    assert streams.rows == rows_of(store)
+
+
+def test_a_lease_that_was_taken_by_a_clock_that_was_ahead_holds_nobody_off(store, clock):
+    append(store, 1)
+    clock.now += timedelta(days=400)
+    store.outbox(URL).take("elsewhere/1/x", 60)
+    clock.now -= timedelta(days=400)
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 1
+
+
+def test_whoever_ships_is_told_before_the_warehouse_is_entered(store):
+    class Shut(StreamsSink):
+        def __enter__(self):
+            raise StoreUnavailable("in use")
+
+    append(store, 1)
+    store.outbox(URL).take("elsewhere/1/x", 60)
+    with pytest.raises(LeaseHeld):
+        relay(store, Shut(Streams())).sync()
+    assert store.outbox(URL).status().last_error is None
+
+
+def test_a_relay_that_slept_past_its_lease_sends_nothing_more(store, clock):
+    append(store, 1, 2)
+    streams, woken = Streams(), []
+
+    def sleep(name):
+        if name == "send" and not woken:
+            woken.append(name)
+            clock.move(120)
+            assert relay(store, StreamsSink(streams), "there/2/b").sync() == 2
+
+    with pytest.raises(LeaseHeld):
+        relay(store, StreamsSink(streams, sleep), "there/1/a").sync()
+    assert streams.rows == rows_of(store)
+
+
+def test_a_lease_is_kept_alive_while_nothing_happens(store, clock):
+    append(store, 1)
+    seconds = [0.0]
+    one = relay(store, StreamsSink(Streams()), "there/1/a", now=lambda: seconds[0])
+    one.sync()
+    for _ in range(5):
+        clock.move(30)
+        seconds[0] += 30
+        assert one.sync() == 0
+    append(store, 2)
+    with pytest.raises(LeaseHeld):
+        relay(store, StreamsSink(Streams()), "there/2/b").sync()
+
+
+def test_whoever_waits_for_another_relay_is_done_when_that_one_is(store):
+    append(store, 1, 2, 3)
+    streams = Streams()
+    first = relay(store, StreamsSink(streams), "there/1/a")
+    first.sync()
+    append(store, 4)
+    second, outbox = relay(store, StreamsSink(streams), "there/2/b"), store.outbox(URL)
+    slept = []
+
+    def wait(seconds):
+        slept.append(seconds)
+        first.sync()
+
+    assert sync_now(second, outbox, patience=60, sleep=wait) == 0
+    assert len(slept) == 1
+    append(store, 5)
+    with pytest.raises(LeaseHeld):
+        sync_now(second, outbox, patience=0)
+    assert streams.rows == rows_of(store)[:4]
+
+
+def test_a_failure_is_kept_for_people_and_the_log(store, caplog):
+    append(store, 1)
+
+    def away(name):
+        raise StoreUnavailable("BigQuery cannot be reached.")
+
+    with caplog.at_level(logging.WARNING, "ledger.relay"), pytest.raises(StoreUnavailable):
+        relay(store, StreamsSink(Streams(), away)).sync()
+    status = store.outbox(URL).status()
+    assert (status.last_error, status.waiting_rows, status.holder) == ("BigQuery cannot be reached.", 1, None)
+    assert [record.error_code for record in caplog.records] == ["store_unavailable"]
+
+
+def test_the_status_of_a_ledger_that_never_shipped_counts_what_waits(store, clock):
+    append(store, 1, 2)
+    status = store.outbox(URL).status()
+    assert (status.waiting_rows, status.waiting_since, status.shipped_rows) == (2, clock.now, 0)
+    assert status.disk_bytes > 0
+
+
+def test_an_emptied_warehouse_gets_everything_again(store):
+    append(store, 1, 2, 3)
+    relay(store, StreamsSink(Streams()), lease_seconds=0.0).sync()
+    sink = StreamsSink(Streams())
+    append(store, 4)
+    relay(store, sink).sync()
+    assert sink.streams.rows == rows_of(store)
+
+
+def test_draining_ends_in_time_with_a_whole_batch(store):
+    append(store, *range(1, 13))
+    seconds = [0.0]
+
+    def slow(name):
+        seconds[0] += 0.4 * (name == "sent")
+
+    sink = StreamsSink(Streams(), slow)
+    drain(relay(store, sink), 0.7, now=lambda: seconds[0])
+    assert sink.streams.rows == rows_of(store)[:8]
+
+
+def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store):
+    streams, failing, shipped = Streams(), [True], threading.Event()
+
+    def step(name):
+        if failing and name == "begin":
+            failing.clear()
+            raise StoreUnavailable("away")
+        if name == "sent" and len(streams.rows) == 3:
+            shipped.set()
+
+    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    append(store, 1, 2, 3)
+    assert shipped.wait(20)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+    assert store.outbox(URL).status().holder is None
+
+
+def test_closing_the_background_ships_what_waits(store):
+    streams = Streams()
+    background = BackgroundRelay(relay(store, StreamsSink(streams)), age=60)
+    append(store, 1, 2, 3)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+
+
+def test_closing_the_background_does_not_wait_for_ever(store):
+    stuck, closed = threading.Event(), threading.Event()
+
+    def step(name):
+        if name == "send":
+            stuck.set()
+            assert closed.wait(20)
+            raise StoreUnavailable("closed")
+        if name == "close":
+            closed.set()
+
+    append(store, 1)
+    background = BackgroundRelay(relay(store, StreamsSink(Streams(), step)), age=0.01)
+    assert stuck.wait(20)
+    assert background.close(0.05)
+    assert store.outbox(URL).status().waiting_rows == 1
+
+
+def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(store, caplog):
+    streams, failing, shipped = Streams(), [True], threading.Event()
+
+    def step(name):
+        if failing and name == "begin":
+            failing.clear()
+            raise KeyError("secret")
+        if name == "sent":
+            shipped.set()
+
+    append(store, 1)
+    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    assert shipped.wait(20)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+    assert store.outbox(URL).status().last_error == "KeyError"
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_what_a_warehouse_says_of_values_is_kept_in_the_store_and_not_in_the_log(store, caplog, certain):
+    append(store, 1)
+    sink = StreamsSink(Streams(), unfit=lambda row: True, named=certain, certain=certain)
+    with contextlib.nullcontext() if certain else pytest.raises(RowsRefused):
+        relay(store, sink).sync()
+    assert [found.reason for found in store.outbox(URL).refused()] == ["unfit" if certain else "Rows are unfit."]
+    assert "refused" in caplog.text or not certain
+    assert "unfit" not in caplog.text
+
+
+def test_the_rate_after_a_batch_that_had_arrived_is_of_the_time_that_it_took(store):
+    append(store, 1, 2)
+    streams, seconds = Streams(), itertools.count(1_000_000)
+
+    def step(name):
+        if name == "sent":
+            raise Killed
+
+    with pytest.raises(Killed):
+        relay(store, StreamsSink(streams, step)).sync()
+    assert relay(store, StreamsSink(streams), now=lambda: float(next(seconds))).sync() == 2
+    assert store.outbox(URL).status().rows_per_second >= 0.5
+
+
+def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_other(store, monkeypatch):
+    def none_left(*_):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", none_left)
+    append(store, *range(1, 10))
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 9
+    assert sink.streams.rows == rows_of(store)

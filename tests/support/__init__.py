@@ -1,0 +1,1 @@
+"""What tests share beyond fixtures: warehouses, stores, histories, and the emulator in this process."""

@@ -1,0 +1,91 @@
+"""BigQuery in this process: REST and gRPC on random ports, served by local-bigquery over DuckDB as for `ledger demo`.
+
+Nothing here is imported before a test asks for the emulator: it loads FastAPI, DuckDB and the Google clients.
+
+Where BIGQUERY_EMULATOR_HOST is set (and BIGQUERY_EMULATOR_GRPC_HOST for the Storage API), that one is used instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
+
+PROJECT = "ledger"
+#: The one that runs in this process.
+_OURS: list[Emulator] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A running emulator; the clients live as long as it does."""
+
+    rest: str  # http://host:port
+    grpc: str  # host:port
+    project: str
+    client: bigquery.Client
+    write: BigQueryWriteClient
+    read: BigQueryReadClient
+
+
+@contextlib.contextmanager
+def connect(rest: str, grpc_address: str, project: str = PROJECT) -> Iterator[Emulator]:
+    """Clients without credentials for an emulator that runs."""
+    import grpc
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import bigquery
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
+    from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+    from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
+        BigQueryWriteGrpcTransport,
+    )
+
+    client = bigquery.Client(project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": rest})
+    with contextlib.closing(client), grpc.insecure_channel(grpc_address) as channel:
+        yield Emulator(
+            rest=rest,
+            grpc=grpc_address,
+            project=project,
+            client=client,
+            write=BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel)),
+            read=BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel)),
+        )
+
+
+@contextlib.contextmanager
+def emulator(folder: Path) -> Iterator[Emulator]:
+    """The emulator the environment names, else one of our own in `folder`."""
+    if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        rest = host if "://" in host else f"http://{host}"
+        address = os.environ.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{rest.split('://')[1].split(':')[0]}:9060"
+        with connect(rest, address) as running:
+            yield running
+        return
+    from ledger.cli.demo.emulator import serve
+
+    with serve(folder) as (rest, address), connect(rest, address) as running:
+        _OURS.append(running)
+        yield running
+        _OURS.clear()
+
+
+def forget_answers() -> None:
+    """Drop the answers that an emulator of our own has given.
+
+    It keeps each as a table, and looks through all tables for every name: after some thousand answers it takes several
+    times as long for the next.
+    """
+    if not _OURS:
+        return
+    from local_bigquery.engine import database
+
+    for (table,) in database.fetch("SELECT table_name FROM duckdb_tables() WHERE schema_name = '_results'"):
+        database.execute(f"DROP TABLE IF EXISTS emulator._results.{database.quote(table)}")
+    database.execute("DELETE FROM emulator.jobs")

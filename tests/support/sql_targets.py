@@ -1,0 +1,92 @@
+"""Where the ledger's SQL runs in tests: on DuckDB by way of SQLGlot, and in the BigQuery emulator as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ledger.model.values import canonical
+from ledger.outbox.contract import Batch, Position, digest_of
+from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.duckdb.sink import DuckDBSink
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+if TYPE_CHECKING:
+    from support.emulator import Emulator
+
+ROW = (
+    *("session_id", "version", "event_id", "event_type", "field", "key", "value", "removed", "user_id", "actor"),
+    *("occurred_at", "recorded_at", "created_at", "schema_version", "store_id"),
+    *("value_hash", "value_salt", "prev_hash", "event_hash"),
+)
+
+
+class Target(Protocol):
+    """A warehouse whose rows a test can set."""
+
+    def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Replace all rows by these: ``(seq, *row)``."""
+        ...
+
+    def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer: ...
+
+
+def fill(warehouse: DuckDBWarehouse, rows: Sequence[tuple[Any, ...]], store_id: str = "store") -> None:
+    """Add rows, ``(seq, *row)``, to a DuckDB file as one batch of a store."""
+    sink = DuckDBSink(warehouse, "duckdb:///test")
+    place = sink.begin(store_id, Position(1)).place
+    with sink:
+        sink.send(place, Batch(rows[-1][0], len(rows), digest_of(rows)), sink.pack(rows)[1])
+
+
+class OnDuckDB(DuckDBWarehouse):
+    """A DuckDB file that is emptied before each load."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "warehouse.duckdb")
+        self.create()
+
+    def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        import duckdb
+
+        with duckdb.connect(str(self.path)) as connection:
+            for table in ("session_events", "session_index", "relay_batches"):
+                connection.execute(f"DELETE FROM {table}")
+        fill(self, rows)
+
+
+class OnEmulator:
+    """A dataset of the emulator, created, written and queried by the ledger's own warehouse."""
+
+    def __init__(self, emulator: Emulator, dataset: str) -> None:
+        from ledger.warehouse.bigquery.settings import Dataset
+        from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+        from support.bigquery_stores import environment
+
+        self.warehouse = BigQueryWarehouse(Dataset(emulator.project, dataset), environment=environment(emulator))
+        self.warehouse.create()
+        self.query = self.warehouse.query
+
+    def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+
+        from ledger.warehouse.arrow_rows import record_batch
+
+        for table in ("session_events", "session_index"):
+            self.warehouse.run("empty", f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
+        batch = record_batch([row[1:] for row in rows])
+        self.warehouse.append("session_events", batch)
+        created = {row["session_id"]: row for row in batch.select(["session_id", "created_at", "user_id"]).to_pylist()}
+        self.warehouse.append("session_index", pa.RecordBatch.from_pylist(list(created.values())))
+
+    def close(self) -> None:
+        self.warehouse.close()
+
+
+def comparable(rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, ...]]:
+    """Rows as a sorted list of texts that are equal only where type and value are."""
+    return sorted(
+        tuple(value.isoformat() if isinstance(value, datetime) else canonical(value) for value in row) for row in rows
+    )

@@ -1,0 +1,34 @@
+"""Archiving, hydrating and deleting for good, with BigQuery as the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.archives import ArchiveSuite, World
+from support.bigquery_stores import Datasets, environment
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def datasets(emulator: Any) -> Iterator[Datasets]:
+    made = Datasets(emulator, "archive")
+    yield made
+    made.drop()
+
+
+class TestArchiveInBigQuery(ArchiveSuite):
+    @pytest.fixture
+    def place(self, emulator: Any, datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        for name, value in environment(emulator).items():
+            monkeypatch.setenv(name, value)
+        self.emulator = emulator
+        with datasets.emptied("main") as place:
+            yield f"bigquery://{place.project}/{place.dataset}"
+
+    def delete_rows(self, world: World, where: str = "TRUE") -> None:
+        project, dataset = world.place.removeprefix("bigquery://").split("/")
+        self.emulator.client.query_and_wait(f"DELETE FROM `{project}.{dataset}.session_events` WHERE {where}")

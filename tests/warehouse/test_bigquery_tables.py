@@ -1,0 +1,571 @@
+"""The ledger's objects in a dataset: made from nothing, brought up to date, and never taken from anybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from faults.proxy import Proxy, Script, proxy
+from ledger.errors import ConfigurationError, InvalidInput, StoreRejected, StoreUnavailable
+from ledger.model.events import Change as FieldChange
+from ledger.model.queries import SessionQuery
+from ledger.stores.bigquery.store import BigQueryStore
+from ledger.testing import CountedIds, SetClock
+from ledger.testing import event as new_event
+from ledger.warehouse import catalog
+from ledger.warehouse.arrow_rows import record_batch
+from ledger.warehouse.bigquery.settings import Dataset
+from ledger.warehouse.bigquery.tables import (
+    CATALOG_LABEL,
+    LONGEST_LIFETIME_DAYS,
+    Change,
+    TableOptions,
+    columns_of,
+    create,
+    digest,
+    statements,
+)
+from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from support.bigquery_stores import environment
+from support.emulator import Emulator
+from support.googlesql import GoogleSql
+from support.histories import DAY, event, rows_of
+
+#: Of these, those over the emulator are among the slow tests.
+pytestmark = pytest.mark.slow
+
+OBJECTS = {item.name: item for item in catalog.objects()}
+TABLES = [item.name for item in catalog.objects() if item.kind == "table"]
+KEY = "projects/p/locations/eu/keyRings/r/cryptoKeys/k"
+
+
+class Datasets:
+    """Datasets of a module; all of them are dropped at its end."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.names: list[str] = []
+        self.open = contextlib.ExitStack()
+
+    def new(self, *, made: bool = False) -> Dataset:
+        """A dataset that is not there yet, or that is empty."""
+        self.names.append(f"tables_{uuid.uuid4().hex}")
+        if made:
+            self.emulator.client.create_dataset(self.names[-1])
+        return Dataset(self.emulator.project, self.names[-1], patience=20)
+
+    def warehouse(self, place: Dataset, settings: dict[str, str] | None = None) -> BigQueryWarehouse:
+        it = BigQueryWarehouse(place, environment=settings or environment(self.emulator), sleep=lambda _: None)
+        return self.open.enter_context(contextlib.closing(it))
+
+    def run(self, place: Dataset, sql: str) -> list[tuple[Any, ...]]:
+        """Anything, as the owner of the dataset may."""
+        bound = catalog.bind(sql, place.project, place.dataset)
+        return [tuple(row.values()) for row in self.emulator.client.query_and_wait(bound)]
+
+    def kinds(self, place: Dataset) -> dict[str, str]:
+        """What stands in a dataset."""
+        client = self.emulator.client
+        found = {table.table_id: table.table_type.lower() for table in client.list_tables(place.dataset)}
+        return found | {routine.reference.routine_id: "function" for routine in client.list_routines(place.dataset)}
+
+
+@pytest.fixture(scope="module")
+def datasets(emulator: Emulator) -> Iterator[Datasets]:
+    found = Datasets(emulator)
+    with found.open:
+        yield found
+    for name in found.names:
+        emulator.client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture(scope="module")
+def kept(datasets: Datasets) -> tuple[Dataset, BigQueryWarehouse, list[Change]]:
+    """A dataset with all objects and some rows, as it was made; tests leave it as they find it."""
+    place = datasets.new()
+    it = datasets.warehouse(place)
+    changes = create(it)
+    it.append("session_events", record_batch(rows_of([event(1, ("title", "", "kept"), ("summary", "", "s"))])))
+    return place, it, changes
+
+
+@contextlib.contextmanager
+def through(datasets: Datasets, place: Dataset, script: dict[str, dict[int, str]]) -> Iterator[tuple[Proxy, Any]]:
+    emulator = datasets.emulator
+    with proxy(emulator.rest, emulator.grpc, Script(script)) as running:
+        settings = {"BIGQUERY_EMULATOR_HOST": running.rest, "BIGQUERY_EMULATOR_GRPC_HOST": running.grpc}
+        yield running, datasets.warehouse(place, settings)
+
+
+def done(changes: list[Change]) -> dict[str, str]:
+    """What was done to objects to which something was done."""
+    return {change.name: change.done for change in changes if change.done != "unchanged"}
+
+
+# From nothing
+
+
+def test_everything_is_made_from_nothing_in_an_order_that_works(datasets, kept):
+    place, _, changes = kept
+    assert changes[0] == Change("dataset", f"{place.project}.{place.dataset}", "created")
+    assert [(change.what, change.name, change.done) for change in changes[1:]] == [
+        (item.kind, item.name, "created") for item in catalog.objects()
+    ]
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+    labels = datasets.emulator.client.get_dataset(place.dataset).labels
+    assert labels == {CATALOG_LABEL: digest()}
+
+
+def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(datasets, kept):
+    place, _, _ = kept
+    for name in TABLES:
+        table = datasets.emulator.client.get_table(f"{place.dataset}.{name}")
+        partition = table.time_partitioning.field if table.time_partitioning else None
+        assert partition == ("created_at" if name in ("session_events", "session_heads") else None)
+        assert table.clustering_fields == (None if name in ("relay_leases", "session_locks") else ["session_id"])
+        assert [(column.name, bool(column.description)) for column in table.schema] == [
+            (column.name, True) for column in columns_of(OBJECTS[name])
+        ]
+
+
+def test_made_again_everything_is_unchanged_and_no_object_is_touched(datasets, kept):
+    place, _, _ = kept
+    with through(datasets, place, {}) as (running, it):
+        assert done(create(it)) == {}
+        counts = running.counts
+        assert counts["POST query"] == 1  # the lock, where it is missing
+        assert {name for name in counts if name.split()[0] != "GET"} == {"POST query"}
+    assert datasets.run(place, "SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`") == [(1,)]
+
+
+def test_a_new_dataset_is_where_and_encrypted_as_the_options_say(datasets):
+    place = datasets.new()
+    it = datasets.warehouse(place)
+    sent: list[dict[str, Any]] = []
+
+    def note(answer: Any, *_: Any, **__: Any) -> None:
+        if answer.request.method == "POST" and answer.request.url.split("?")[0].endswith("/datasets"):
+            sent.append(json.loads(answer.request.body))
+
+    it.clients.rest._http.hooks["response"].append(note)
+    changes = create(it, TableOptions(location="europe-west3", kms_key_name=KEY))
+    assert changes[0] == Change("dataset", f"{place.project}.{place.dataset}", "created", "europe-west3")
+    (body,) = sent
+    assert (body["location"], body["defaultEncryptionConfiguration"]) == ("europe-west3", {"kmsKeyName": KEY})
+    assert [change.detail for change in changes if change.what == "table"] == [f"kms_key_name = '{KEY}'"] * len(TABLES)
+    with pytest.raises(ConfigurationError, match="is in europe-west3, not in US"):
+        create(it, TableOptions(location="US"))
+    elsewhere = datasets.warehouse(replace(place, location="EU"))
+    with pytest.raises(ConfigurationError, match="is in europe-west3, not in EU"):
+        create(elsewhere)
+    assert create(it, TableOptions(location="EUROPE-WEST3"))[0].done == "unchanged"
+
+
+# Brought up to date
+
+
+@pytest.mark.parametrize("name", ["sessions", "session_state", "session_locks"])
+def test_an_object_that_was_dropped_is_made_again_and_no_other(datasets, kept, name):
+    place, it, _ = kept
+    kind = {"function": "TABLE FUNCTION"}.get(OBJECTS[name].kind, OBJECTS[name].kind.upper())
+    datasets.run(place, f"DROP {kind} `${{project}}.${{dataset}}.{name}`")
+    assert done(create(it)) == {name: "created"}
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+
+
+def test_a_column_that_is_missing_is_added_and_the_rows_are_kept(datasets, kept):
+    place, it, _ = kept
+    head = "('s1', 'ann', TIMESTAMP '2026-03-04', 1, TIMESTAMP '2026-03-04', 'store')"
+    columns = "session_id, user_id, created_at, version, updated_at, store_id"
+    datasets.run(place, "ALTER TABLE `${project}.${dataset}.session_heads` DROP COLUMN event_hash")
+    datasets.run(place, f"INSERT INTO `${{project}}.${{dataset}}.session_heads` ({columns}) VALUES {head}")
+    assert [change for change in create(it) if change.done != "unchanged"] == [
+        Change("table", "session_heads", "updated", "added event_hash")
+    ]
+    assert it.query("SELECT session_id, version, event_hash FROM session_heads").rows == [("s1", 1, None)]
+    column = datasets.emulator.client.get_table(f"{place.dataset}.session_heads").schema[-1]
+    assert (column.name, column.field_type, column.mode) == ("event_hash", "STRING", "NULLABLE")
+    assert column.description.startswith("The hash of its last event")
+
+
+def test_the_tables_of_an_older_release_are_brought_up_to_this_one(datasets):
+    place = datasets.new(made=True)
+    table = "`${project}.${dataset}.session_events`"
+    datasets.run(
+        place,
+        f"""
+        CREATE TABLE {table} (
+          session_id STRING NOT NULL, version INT64 NOT NULL, event_id STRING NOT NULL, event_type STRING NOT NULL,
+          field STRING NOT NULL, key STRING NOT NULL, value JSON, removed BOOL NOT NULL, user_id STRING NOT NULL,
+          recorded_at TIMESTAMP NOT NULL, created_at TIMESTAMP NOT NULL
+        ) PARTITION BY DATE(created_at) CLUSTER BY session_id
+        """,
+    )
+    at = "TIMESTAMP '2026-03-04'"
+    datasets.run(
+        place,
+        f"INSERT INTO {table} VALUES ('s1', 1, 'e', 'x.y', 'title', '', JSON '\"old\"', FALSE, 'ann', {at}, {at})",
+    )
+    it = datasets.warehouse(place)
+    missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash"
+    changes = {change.name: change for change in create(it)}
+    assert changes["session_events"] == Change("table", "session_events", "updated", f"added {missing}")
+    assert changes["sessions"].done == "created"
+    assert it.query("SELECT title, version FROM sessions WHERE created_at >= @day", {"day": DAY}).rows == [("old", 1)]
+    assert it.query("SELECT store_id, actor FROM session_events").rows == [(None, None)]
+    it.append("session_events", record_batch(rows_of([event(2, ("title", "", "new"))])))
+    assert it.query("SELECT title, version FROM sessions").rows == [("new", 2)]
+    assert done(create(it)) == {}
+
+
+def test_a_column_of_the_users_own_is_kept(datasets, kept):
+    place, it, _ = kept
+    datasets.run(place, "ALTER TABLE `${project}.${dataset}.session_events` ADD COLUMN cost_center STRING")
+    assert done(create(it)) == {}
+    it.append("session_events", record_batch(rows_of([event(1, ("title", "", "t"), session="own")])))
+    sql = "SELECT title FROM sessions WHERE session_id = 'own' AND created_at >= @day"
+    assert it.query(sql, {"day": DAY}).rows == [("t",)]
+    assert it.query("SELECT DISTINCT cost_center FROM session_events").rows == [(None,)]
+
+
+def test_another_releases_views_and_functions_are_made_anew_and_its_tables_stay(datasets, kept):
+    place, it, _ = kept
+    datasets.run(place, "CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS SELECT 1 AS older")
+    dataset = datasets.emulator.client.get_dataset(place.dataset)
+    dataset.labels = {**dataset.labels, CATALOG_LABEL: "0123456789abcdef", "team": "analytics"}
+    datasets.emulator.client.update_dataset(dataset, ["labels"])
+    assert done(create(it)) == {item.name: "updated" for item in catalog.objects() if item.kind != "table"}
+    assert it.query("SELECT COUNT(title) AS n FROM sessions WHERE session_id = 's1'").rows == [(1,)]
+    labels = datasets.emulator.client.get_dataset(place.dataset).labels
+    assert labels == {CATALOG_LABEL: digest(), "team": "analytics"}
+    assert done(create(it)) == {}
+
+
+# What others made
+
+
+FOREIGN = {
+    "type": (
+        "CREATE TABLE {session_events} (version STRING, created_at TIMESTAMP) PARTITION BY DATE(created_at)",
+        "version is STRING, not INT64",
+    ),
+    "list": (
+        "CREATE TABLE {session_index} (session_id STRING, user_id ARRAY<STRING>) CLUSTER BY session_id",
+        "user_id is a list",
+    ),
+    "required": (
+        "CREATE TABLE {session_index} (session_id STRING, mine INT64 NOT NULL) CLUSTER BY session_id",
+        "mine is required, and the ledger does not know it",
+    ),
+    "no partitions": (
+        "CREATE TABLE {session_events} (session_id STRING, created_at TIMESTAMP) CLUSTER BY session_id",
+        "partitioned by nothing",
+    ),
+    "partitions of another column": (
+        "CREATE TABLE {session_heads} (updated_at TIMESTAMP) PARTITION BY DATE(updated_at)",
+        "partitioned by the DAY of updated_at",
+    ),
+    "partitions of a month": (
+        "CREATE TABLE {session_events} (created_at TIMESTAMP) PARTITION BY TIMESTAMP_TRUNC(created_at, MONTH)",
+        "partitioned by the MONTH of created_at",
+    ),
+    "partitions by the time of ingestion": (
+        "CREATE TABLE {session_index} (session_id STRING) PARTITION BY _PARTITIONDATE CLUSTER BY session_id",
+        "partitioned by the DAY of its ingestion",
+    ),
+    "no clusters": (
+        "CREATE TABLE {session_events} (session_id STRING, created_at TIMESTAMP) PARTITION BY DATE(created_at)",
+        "clustered by nothing",
+    ),
+    "other clusters": (
+        "CREATE TABLE {session_index} (session_id STRING, user_id STRING) CLUSTER BY user_id, session_id",
+        "clustered by user_id, session_id",
+    ),
+    "a view for a table": ("CREATE VIEW {session_index} AS SELECT 's' AS session_id", "is a VIEW"),
+    "a table for a view": ("CREATE TABLE {sessions} (title STRING)", "is a TABLE"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_table_that_is_not_the_ledgers_is_refused_and_nothing_is_changed(datasets, what):
+    ddl, said = FOREIGN[what]
+    place = datasets.new(made=True)
+    names = {name: f"`${{project}}.${{dataset}}.{name}`" for name in OBJECTS}
+    datasets.run(place, ddl.format_map(names))
+    client = datasets.emulator.client
+    before = datasets.kinds(place)
+    (name,) = before
+    schema = client.get_table(f"{place.dataset}.{name}").schema
+    with through(datasets, place, {}) as (running, it):
+        with pytest.raises(ConfigurationError, match=rf"\.{name} .*{said}.*Nothing was changed"):
+            create(it, TableOptions(labels={"team": "x"}))
+        assert {request for request in running.counts if not request.startswith("GET ")} == set()
+    assert datasets.kinds(place) == before
+    assert client.get_table(f"{place.dataset}.{name}").schema == schema
+    assert client.get_dataset(place.dataset).labels == {}
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"partition_expiration_days": LONGEST_LIFETIME_DAYS}, "partition_expiration_days"),
+        ({"partition_expiration_days": 0}, "partition_expiration_days"),
+        ({"partition_expiration_days": -30}, "partition_expiration_days"),
+        ({"location": "the moon"}, "location"),
+        ({"location": ""}, "location"),
+        ({"kms_key_name": "k"}, "key"),
+        ({"kms_key_name": "projects/p/locations/l/keyRings/r"}, "key"),
+        ({"kms_key_name": f"{KEY}'); DROP SCHEMA d; --"}, "key"),
+        ({"labels": {"Team": "x"}}, "label"),
+        ({"labels": {"team": "x'), ('y"}}, "label"),
+        ({"labels": {"": "x"}}, "label"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_and_named(options, named):
+    with pytest.raises(ConfigurationError, match=named):
+        TableOptions(**options)
+
+
+def test_partitions_may_go_as_soon_as_their_sessions_have():
+    assert TableOptions(partition_expiration_days=LONGEST_LIFETIME_DAYS + 1).partition_expiration_days == 8
+
+
+def test_labels_are_put_on_dataset_and_tables_and_others_stay(datasets, kept):
+    place, it, _ = kept
+    client = datasets.emulator.client
+    table = client.get_table(f"{place.dataset}.session_events")
+    table.labels = {"owner": "ann"}
+    client.update_table(table, ["labels"])
+    options = TableOptions(labels={"team": "analytics", "env": "test"})
+    changes = create(it, options)
+    assert set(done(changes)) == {changes[0].name, *TABLES}
+    assert client.get_dataset(place.dataset).labels.items() >= options.labels.items()
+    for name in TABLES:
+        assert client.get_table(f"{place.dataset}.{name}").labels.items() >= options.labels.items()
+    assert done(create(it, options)) == {}
+    assert client.get_dataset(place.dataset).labels[CATALOG_LABEL] == digest()
+
+
+def test_the_statements_carry_every_option():
+    options = TableOptions("EU", 30, KEY, require_partition_filter=True, labels={"team": "analytics", "env": "test"})
+    schema, *rest = statements("my-project", "my_dataset", options)
+    assert schema == (
+        f"CREATE SCHEMA IF NOT EXISTS `my-project.my_dataset` "
+        f"OPTIONS (location = 'EU', default_kms_key_name = '{KEY}');\n"
+    )
+    altered = {
+        name: [it for it in rest if it.startswith(f"ALTER TABLE `my-project.my_dataset.{name}`")] for name in TABLES
+    }
+    labels = "labels = [('env', 'test'), ('team', 'analytics')]"
+    for name in ("session_events", "session_heads"):
+        assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [
+            "(require_partition_filter = FALSE);\n",
+            f"(partition_expiration_days = 30, require_partition_filter = TRUE, kms_key_name = '{KEY}', {labels});\n",
+        ]
+    for name in ("relay_leases", "session_index", "session_locks"):
+        assert [it.split(" SET OPTIONS ")[1] for it in altered[name]] == [f"(kms_key_name = '{KEY}', {labels});\n"]
+    assert sum(it.startswith("ALTER ") for it in rest) == 7
+
+
+ALL_OPTIONS = TableOptions("EU", 30, KEY, require_partition_filter=True, labels={"team": "analytics"})
+
+
+@pytest.mark.parametrize("options", [TableOptions(), ALL_OPTIONS], ids=["none", "all"])
+def test_googles_analyzer_resolves_every_statement_in_its_order(options):
+    google, bare = GoogleSql(), list(statements(None, None, options))
+    objects = iter(catalog.objects())
+    for sql in bare:
+        if sql.startswith(("CREATE TABLE ", "CREATE OR REPLACE ")):
+            item = next(objects)
+            assert sql == catalog.bind(catalog.statement(item))
+            google.create(item)
+        else:
+            assert google.analyze(sql) is not None
+    assert next(objects, None) is None
+    schema, *named = statements("my-project", "my_dataset", options)
+    assert google.analyze(schema) is not None
+    assert [sql.replace("`my-project.my_dataset.", "`") for sql in named] == bare
+
+
+def test_the_statements_make_by_hand_what_creating_makes(datasets):
+    place = datasets.new()
+    for sql in statements(place.project, place.dataset, TableOptions()):
+        assert sql.rstrip().endswith(";")
+        datasets.emulator.client.query_and_wait(sql)
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+    changes = create(datasets.warehouse(place))
+    assert {change.done for change in changes if change.what == "table"} == {"unchanged"}
+
+
+# Tables that must be filtered
+
+
+@pytest.fixture(scope="module")
+def filtered(datasets: Datasets) -> Dataset:
+    """A dataset whose tables are not read without a range of created_at."""
+    place = datasets.new()
+    create(datasets.warehouse(place), TableOptions(require_partition_filter=True))
+    return place
+
+
+def requirements(datasets: Datasets, place: Dataset) -> set[str]:
+    client = datasets.emulator.client
+    return {name for name in TABLES if client.get_table(f"{place.dataset}.{name}").require_partition_filter}
+
+
+def test_a_filter_is_required_and_the_views_pass_one_on(datasets, filtered):
+    it = datasets.warehouse(filtered)
+    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    with pytest.raises(InvalidInput, match="without a filter"):
+        it.query("SELECT COUNT(*) AS n FROM session_events")
+    for view in ("session_events", "sessions", "session_versions", "messages", "tool_calls", "conflicts"):
+        assert it.query(f"SELECT * FROM {view} WHERE created_at >= @day", {"day": DAY}) is not None
+
+
+def test_views_are_made_again_over_tables_that_require_a_filter(datasets, filtered):
+    it = datasets.warehouse(filtered)
+    datasets.run(filtered, "DROP VIEW `${project}.${dataset}.sessions`")
+    assert done(create(it)) == {"sessions": "created"}
+    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    assert done(create(it, TableOptions(require_partition_filter=True))) == {}
+
+
+def test_where_making_a_view_fails_the_filter_is_required_as_before(datasets, filtered):
+    datasets.run(filtered, "DROP VIEW `${project}.${dataset}.tool_calls`")
+    # Two statements lift the requirement, the third makes the view.
+    impatient = replace(filtered, patience=1e-6)
+    faults = {"POST query": {3: "unavailable"}}
+    with through(datasets, impatient, faults) as (_, it), pytest.raises(StoreUnavailable):
+        create(it)
+    assert requirements(datasets, filtered) == {"session_events", "session_heads"}
+    assert done(create(datasets.warehouse(filtered))) == {"tool_calls": "created"}
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+def test_the_store_works_where_a_filter_is_required(datasets, filtered, strict):
+    clock = SetClock()
+    settings = environment(datasets.emulator)
+    place = replace(filtered, strict=strict)
+    with contextlib.closing(BigQueryStore(place, clock=clock, environment=settings)) as store:
+        by_id, own = CountedIds(10 + strict)(clock()), f"own-{strict}"
+        begun = new_event(0, FieldChange("title", value="t"), user_id=f"ada-{strict}")
+        said = FieldChange("message", "m1", {"role": "user", "content": "hello"})
+        tagged = new_event(1, said, FieldChange("tag", "x", True))
+        for session_id in (by_id, own):
+            assert store.append(session_id, begun, expected_version=0).version == 1
+            assert store.append(session_id, tagged).version == 2
+            head, state = store.state(session_id, with_messages=True)
+            assert (head.version, state["title", ""].value) == (2, "t")
+        assert store.append(own, tagged).replayed
+        assert store.state(own, version=1)[0].version == 1
+        assert store.state(own, at=clock.now)[0].version == 2
+        assert [it.version for it in store.events(own)] == [1, 2]
+        assert [it.content for it in store.messages(own, after=None, limit=10)] == ["hello"]
+        assert [it.content for it in store.messages(own, after=None, limit=10, newest=True)] == ["hello"]
+        assert store.version_of(own, tagged.event_id) == 2
+        found = store.sessions(SessionQuery(user_id=f"ada-{strict}", tag="x"))
+        assert {head.session_id for head, _ in found} == {by_id, own}
+        copied = [
+            replace(it, session_id=f"copied-{strict}", prev_hash=None, event_hash=None) for it in store.events(own)
+        ]
+        assert store.ingest(copied) == 2
+        assert store.ingest(copied) == 0
+        assert store.state(f"copied-{strict}")[0].version == 2
+
+
+# Interrupted, and at once
+
+
+@pytest.mark.parametrize("nth", [2, 9])
+def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets, nth):
+    place = datasets.new()
+    faults = {"POST query": dict.fromkeys(range(nth, 99), "unavailable")}
+    with through(datasets, replace(place, patience=1e-6), faults) as (running, it):
+        with pytest.raises(StoreUnavailable):
+            create(it)
+        assert len(datasets.kinds(place)) == nth - 1
+        running.plan.off()
+        changes = create(it)
+        assert [change.done for change in changes].count("created") == len(OBJECTS) - nth + 1
+        assert done(create(it)) == {}
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+
+
+def test_requests_that_fail_on_the_way_and_answers_that_are_lost_are_made_good(datasets):
+    place = datasets.new()
+    kinds = ["unavailable", "lost_answer", "reset_before", "quota", "cut_answer"]
+    faults = {
+        "POST query": {number: kinds[number % 5] for number in range(1, 40, 2)},
+        "POST datasets": {1: "lost_answer"},
+        "GET dataset": {1: "quota_403", 3: "reset_before"},
+        "GET table": {1: "rate_403", 4: "unavailable"},
+        "GET routines": {1: "unavailable"},
+        "PATCH dataset": {1: "lost_answer"},
+    }
+    with through(datasets, place, faults) as (_, it):
+        assert len(create(it)) == len(OBJECTS) + 1
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+    assert done(create(datasets.warehouse(place))) == {}
+
+
+def create_beside_another(it: BigQueryWarehouse) -> list[Change]:
+    """Create; again where the emulator noted a table twice, which it does outside of the transaction that makes it."""
+    for _ in range(len(OBJECTS)):
+        try:
+            return create(it)
+        except StoreRejected as error:
+            if "primary key" not in str(error).lower():
+                raise
+    pytest.fail("the emulator refuses every time")
+
+
+@pytest.mark.parametrize("warehouses", [1, 2])
+def test_two_who_create_at_once_make_everything_once(datasets, warehouses):
+    # The emulator answers nothing to the second of two who make a dataset at once; BigQuery says that it is there.
+    place = datasets.new(made=True)
+    creators = [datasets.warehouse(place) for _ in range(warehouses)] * (2 // warehouses)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(create_beside_another, creators))
+    assert [len(changes) for changes in found] == [len(OBJECTS) + 1] * 2
+    assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
+    assert datasets.run(place, "SELECT DISTINCT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
+    assert done(create(creators[0])) == {}
+
+
+def test_a_dataset_that_is_labelled_meanwhile_is_no_obstacle(datasets, kept):
+    place, it, _ = kept
+    client = datasets.emulator.client
+    labels = client.get_dataset(place.dataset)
+    labels.labels = {**labels.labels, CATALOG_LABEL: "0123456789abcdef"}
+    client.update_dataset(labels, ["labels"])
+
+    def label(answer: Any, *_: Any, **__: Any) -> None:
+        """Somebody else labels the dataset after it was looked up."""
+        if answer.request.method == "GET" and answer.request.url.split("?")[0].endswith(f"/datasets/{place.dataset}"):
+            dataset = client.get_dataset(place.dataset)
+            dataset.labels = {**dataset.labels, "seen": uuid.uuid4().hex}
+            client.update_dataset(dataset, ["labels"])
+
+    it.clients.rest._http.hooks["response"].append(label)
+    try:
+        create(it)
+    finally:
+        it.clients.rest._http.hooks["response"].remove(label)
+    labels = client.get_dataset(place.dataset).labels
+    assert labels[CATALOG_LABEL] == digest()
+    assert "seen" in labels
