@@ -49,8 +49,8 @@ class Bare:
         from google.cloud.bigquery_storage_v1 import types
 
         self._types = types
-        place = store.place
-        self._path = f"projects/{place.project}/datasets/{place.dataset}/tables/session_events/streams/_default"
+        place = store.dataset
+        self._path = f"projects/{place.project}/datasets/{place.name}/tables/session_events/streams/_default"
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._append_rows: Any = store.warehouse.clients.write.transport.append_rows
         self._call: Any = None
@@ -115,7 +115,7 @@ def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
     def one_event(rows: list[tuple[Any, ...]]) -> None:
         change = Change("message", rows[0][5], {"role": "user", "content": VALUE})
         stores[2].append(
-            session_id, NewEvent("message.added", [change], new_id(utc_now()), user_id="ada", may_repeat=False)
+            session_id, NewEvent("message.added", [change], new_id(utc_now()), user_id="ada", check_duplicate=False)
         )
 
     def append(rows: list[tuple[Any, ...]]) -> None:

@@ -31,7 +31,7 @@ import views
 
 from ledger import SessionLedger
 from ledger.cli.demo import emulator
-from ledger.outbox.contract import Batch, Begun, Position, Row, Slot
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, Slot
 from ledger.relay.background import BackgroundRelay
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.store import SqliteStore
@@ -143,11 +143,11 @@ class Acknowledging:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def agrees(self, store_id: str, position: Position) -> bool:
+    def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         return True
 
-    def begin(self, store_id: str, position: Position) -> Begun:
-        return Begun("begun")
+    def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
+        return Recovery("begun")
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
         batch = next(requests_of(record_batch([row[1:] for row in rows])))
@@ -159,7 +159,7 @@ class Acknowledging:
         assert self._connection.recv(1) == b"+"
         return place
 
-    def known(self, rows: Sequence[Row]) -> set[Slot]:
+    def existing(self, rows: Sequence[Row]) -> set[Slot]:
         return set()
 
     def close(self) -> None:

@@ -10,26 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ledger.errors import (
+        ArchiveLost,
         CapabilityMissing,
         ConfigurationError,
         CorruptEvent,
         IdempotencyConflict,
         InvalidInput,
+        LeaseHeld,
+        LeaseLost,
         LedgerError,
         MissingExtra,
         OutcomeUnknown,
         PermissionDenied,
+        RowsRefused,
+        SessionArchived,
         SessionEnded,
         SessionNotFound,
         StoreError,
         StoreRejected,
         StoreUnavailable,
+        StreamEnded,
         UpcastMissing,
         ValueTooLarge,
         WrongExpectedVersion,
     )
-    from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent, RecordedChange, RecordedEvent
-    from ledger.model.fold import Difference, Interval, Written
+    from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
     from ledger.model.search import Match
     from ledger.model.session import Message, QueryStatistics, Session, ToolCall
@@ -41,12 +47,16 @@ __version__ = "0.1.0"
 _PLACES = {
     "ledger.sdk.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
-        *("CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict", "InvalidInput"),
-        *("LedgerError", "MissingExtra", "OutcomeUnknown", "PermissionDenied", "SessionEnded", "SessionNotFound"),
-        *("StoreError", "StoreRejected", "StoreUnavailable", "UpcastMissing", "ValueTooLarge", "WrongExpectedVersion"),
+        *("ArchiveLost", "CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict"),
+        *("InvalidInput", "LeaseHeld", "LeaseLost", "LedgerError", "MissingExtra", "OutcomeUnknown"),
+        *("PermissionDenied", "RowsRefused", "SessionArchived", "SessionEnded", "SessionNotFound", "StoreError"),
+        *("StoreRejected", "StoreUnavailable", "StreamEnded", "UpcastMissing", "ValueTooLarge"),
+        "WrongExpectedVersion",
     ),
-    "ledger.model.events": ("ANY_VERSION", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
-    "ledger.model.fold": ("Difference", "Interval", "Written"),
+    "ledger.model.events": (
+        *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
+    ),
+    "ledger.model.fold": ("Difference", "Interval", "RegisterValue", "Written"),
     "ledger.model.page": ("Page",),
     "ledger.model.search": ("Match",),
     "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
@@ -56,7 +66,9 @@ _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names
 
 __all__ = [
     "ANY_VERSION",
+    "AppendResult",
     "Appended",
+    "ArchiveLost",
     "AsyncSessionLedger",
     "CapabilityMissing",
     "Change",
@@ -66,6 +78,8 @@ __all__ = [
     "IdempotencyConflict",
     "Interval",
     "InvalidInput",
+    "LeaseHeld",
+    "LeaseLost",
     "LedgerError",
     "Match",
     "Message",
@@ -77,7 +91,10 @@ __all__ = [
     "QueryStatistics",
     "RecordedChange",
     "RecordedEvent",
+    "RegisterValue",
+    "RowsRefused",
     "Session",
+    "SessionArchived",
     "SessionEnded",
     "SessionLedger",
     "SessionManagerV2",
@@ -85,6 +102,7 @@ __all__ = [
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",
+    "StreamEnded",
     "ToolCall",
     "UpcastMissing",
     "ValueTooLarge",

@@ -17,8 +17,14 @@
     │   └── MissingExtra       an optional package is not installed (also an ImportError)
     └── StoreError
         ├── StoreUnavailable   nothing was written; the same call may succeed later
+        │   ├── LeaseHeld      another relay ships these rows now
+        │   ├── LeaseLost      another relay took over; nothing was saved
+        │   └── StreamEnded    a write stream takes no more rows; the relay recovers and goes on
         ├── OutcomeUnknown     the answer was lost; append again with the same event_id
         └── StoreRejected      the store refuses for good until something is mended
+            ├── SessionArchived    the session's rows are only in a warehouse that is not attached
+            │   └── ArchiveLost    the warehouse that should have an archived session does not
+            └── RowsRefused    the warehouse will never take these rows as they are
 
 Every class has a stable ``code`` for programs and a ``retryable`` flag: True means that the same call, made again
 with the same ``event_id``, may succeed without anybody changing anything.
@@ -26,23 +32,30 @@ with the same ``event_id``, may succeed without anybody changing anything.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 __all__ = [
+    "ArchiveLost",
     "CapabilityMissing",
     "ConfigurationError",
     "CorruptEvent",
     "IdempotencyConflict",
     "InvalidInput",
+    "LeaseHeld",
+    "LeaseLost",
     "LedgerError",
     "MissingExtra",
     "OutcomeUnknown",
     "PermissionDenied",
+    "RowsRefused",
+    "SessionArchived",
     "SessionEnded",
     "SessionNotFound",
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",
+    "StreamEnded",
     "UpcastMissing",
     "ValueTooLarge",
     "WrongExpectedVersion",
@@ -207,3 +220,59 @@ class StoreRejected(StoreError):
     """The store refuses, and will until somebody changes something; nothing was written."""
 
     code = "store_rejected"
+
+
+class LeaseHeld(StoreUnavailable):
+    """Another relay ships these rows now; nothing was sent."""
+
+    code = "lease_held"
+
+
+class LeaseLost(StoreUnavailable):
+    """Another relay took over; nothing was saved."""
+
+    code = "lease_lost"
+
+
+class StreamEnded(StoreUnavailable):
+    """A write stream takes no more rows. Whether it took the batch under way is known once the relay has recovered."""
+
+    code = "stream_ended"
+
+
+class SessionArchived(StoreRejected):
+    """The session is archived: its rows are only in a warehouse, which this store does not reach.
+
+    Attributes:
+        head: The session's head when its rows were dropped; no store owns it.
+        state: The fields that the store kept.
+    """
+
+    code = "session_archived"
+
+    def __init__(self, message: str, *, head: Any = None, state: Any = None) -> None:
+        super().__init__(message)
+        self.head = head
+        self.state = state
+
+
+class ArchiveLost(SessionArchived):
+    """The session is archived, and the warehouse that should have its rows has none of them."""
+
+    code = "archive_lost"
+
+
+class RowsRefused(StoreRejected):
+    """The warehouse will never take these rows as they are; it took none of the batch.
+
+    Attributes:
+        reasons: Index of a row within the batch to what is wrong with it; empty if the warehouse named no row.
+        certain: Whether the refusal is about the rows, and not about the table or the request as a whole.
+    """
+
+    code = "rows_refused"
+
+    def __init__(self, message: str, reasons: Mapping[int, str] | None = None, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})
+        self.certain = certain

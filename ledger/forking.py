@@ -29,12 +29,12 @@ _OPEN: weakref.WeakSet[Forks] = weakref.WeakSet()
 _FORKING: list[Forks] = []
 
 
-def watch(store: Forks) -> None:
-    """Tell a store of forks, for as long as it lives or until ``forget``."""
+def register(store: Forks) -> None:
+    """Tell a store of forks, for as long as it lives or until ``unregister``."""
     _OPEN.add(store)
 
 
-def forget(store: Forks) -> None:
+def unregister(store: Forks) -> None:
     """Tell a store of forks no more."""
     _OPEN.discard(store)
 

@@ -29,9 +29,9 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.MissingExtra: 13,
     errors.SessionEnded: 14,
     errors.StoreError: 20,
-    errors.StoreUnavailable: 21,
+    **dict.fromkeys((errors.StoreUnavailable, errors.LeaseHeld, errors.LeaseLost, errors.StreamEnded), 21),
     errors.OutcomeUnknown: 22,
-    errors.StoreRejected: 23,
+    **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
 USAGE, FILES, INTERRUPTED = 2, 30, 130
 

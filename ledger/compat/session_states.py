@@ -346,7 +346,7 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
     if changes:
         # Of a deleted session all goes into the one event that opens it: one that is refused leaves it deleted.
         on_this = Envelope(expected_version=session.version)
-        target._append(session.session_id, "session.updated", changes, on_this, while_open=not afresh)
+        target._append(session.session_id, "session.updated", changes, on_this, require_open=not afresh)
     _debug(
         "saved session state of thread %s: %s",
         session.session_id,

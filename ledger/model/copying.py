@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ledger.model.events import ROW_BYTES, Change
 from ledger.model.fields import SESSION_KEY, check_change
-from ledger.model.fold import State, Written
+from ledger.model.fold import RegisterValue, State
 from ledger.model.lifetime import CLOSED
 from ledger.model.values import canonical
 
@@ -25,7 +25,7 @@ OWN = frozenset({"grant", "lineage", "child", "expires_at", SESSION_KEY})
 #: Fields whose keys readers see in the order in which they were written.
 _ORDERED = ("message", "query", "score")
 
-Slot = tuple[str, str]
+Register = tuple[str, str]
 
 
 class Sized(NamedTuple):
@@ -122,9 +122,9 @@ def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Chan
         yield portion
 
 
-def _sequences(state: State) -> list[list[Slot]]:
+def _sequences(state: State) -> list[list[Register]]:
     """The slots of a state that readers see in an order, in that order; a tool call has the place of its definition."""
-    found: dict[str, dict[str, Slot]] = {}
+    found: dict[str, dict[str, Register]] = {}
     for slot in state:
         field, key = slot
         if field in (*_ORDERED, "tool_call"):
@@ -134,7 +134,7 @@ def _sequences(state: State) -> list[list[Slot]]:
     return [sorted(slots.values(), key=lambda slot: (state[slot].version, slot[1])) for slots in found.values()]
 
 
-def _from_first_moved(sequence: Sequence[Slot], now: Mapping[Slot, Written], then: State) -> list[Sized]:
+def _from_first_moved(sequence: Sequence[Register], now: Mapping[Register, RegisterValue], then: State) -> list[Sized]:
     """What of a sequence must be written so that it stands in its order again."""
     place: tuple[int, str] | None = None
     for index, slot in enumerate(sequence):
@@ -147,12 +147,12 @@ def _from_first_moved(sequence: Sequence[Slot], now: Mapping[Slot, Written], the
     return []
 
 
-def _set_each(slots: Sequence[Slot], state: State) -> list[Sized]:
+def _set_each(slots: Sequence[Register], state: State) -> list[Sized]:
     """What sets slots to what they are in a state, but for erased ones."""
     return [_set(slot, state[slot]) for slot in slots if state[slot].text is not None]
 
 
-def _set(slot: Slot, written: Written) -> Sized:
+def _set(slot: Register, written: RegisterValue) -> Sized:
     return _sized(Change(*slot, written.value), written.text)
 
 

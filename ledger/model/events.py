@@ -71,9 +71,9 @@ class NewEvent:
         actor: Who did it, where that is not the session's owner.
         occurred_at: When it happened by the caller's clock; the store's time of recording where None.
         user_id: The owner; needed by the event that begins a session, and only there.
-        may_repeat: False where the event_id was made for this very append, so that no store need look for it.
+        check_duplicate: False where the event_id was made for this very append, so that no store need look for it.
         begins: True where the session's id was, so that no store need look for the session.
-        while_open: Whether it is refused where the session is expired, archived or deleted; see ``check_open``.
+        require_open: Whether it is refused where the session is expired, archived or deleted; see ``check_open``.
     """
 
     event_type: str
@@ -82,19 +82,23 @@ class NewEvent:
     actor: str | None = None
     occurred_at: datetime | None = None
     user_id: str | None = None
-    may_repeat: bool = True
-    begins: bool = False
-    while_open: bool = False
+    check_duplicate: bool = True
+    creates_stream: bool = False
+    require_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class AppendResult:
     """What an append did: the version given, and whether this event had been recorded before."""
 
     session_id: str
     version: int
     event_id: str
     replayed: bool = False
+
+
+#: The name of ``AppendResult`` before 0.2; it stays.
+Appended = AppendResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +172,9 @@ class PreparedEvent(NamedTuple):
     actor: str | None
     occurred_at: int | None
     user_id: str | None
-    may_repeat: bool
-    begins: bool
-    while_open: bool
+    check_duplicate: bool
+    creates_stream: bool
+    require_open: bool
 
 
 def check_event_type(event_type: object) -> None:
@@ -189,7 +193,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
         ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
     """
     check_event_type(event.event_type)
-    if event.may_repeat:
+    if event.check_duplicate:
         check_text(event.event_id, "event_id")
     if event.actor is not None:
         check_text(event.actor, "actor")
@@ -202,7 +206,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
         check_size(changes, max_bytes)
     envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
-    return PreparedEvent(*envelope, event.may_repeat, event.begins, event.while_open)
+    return PreparedEvent(*envelope, event.check_duplicate, event.creates_stream, event.require_open)
 
 
 def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:

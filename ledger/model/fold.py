@@ -16,7 +16,7 @@ from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.values import decode
 
 
-class Written(NamedTuple):
+class RegisterValue(NamedTuple):
     """What stands in a slot, and the event that wrote it; ``text`` is canonical JSON, None for an erased value."""
 
     text: str | None
@@ -29,8 +29,10 @@ class Written(NamedTuple):
         return None if self.text is None else decode(self.text)
 
 
+#: The name of ``RegisterValue`` before 0.2; it stays.
+Written = RegisterValue
 #: A state: what stands in each (field, key). Slots whose last write removed them are not in it.
-State = Mapping[tuple[str, str], Written]
+State = Mapping[tuple[str, str], RegisterValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ class Difference:
 
     field: str
     key: str
-    before: Written | None
-    after: Written | None
+    before: RegisterValue | None
+    after: RegisterValue | None
 
 
-def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[tuple[str, str], Written]:
+def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[tuple[str, str], RegisterValue]:
     """The state after ``events``, in whatever order and however often they come.
 
     Args:
@@ -79,7 +81,7 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
             if held is None or held[0] < position:
                 last[slot] = (position, change)
     return {
-        slot: Written(change.text, version, event_id)
+        slot: RegisterValue(change.text, version, event_id)
         for slot, ((version, event_id), change) in last.items()
         if not change.removed
     }

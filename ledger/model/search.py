@@ -54,7 +54,7 @@ class Match:
     snippet: str
 
 
-class Place(NamedTuple):
+class SearchCursor(NamedTuple):
     """Where a match stands in the order of matches: the newest session first, in it the lowest version first."""
 
     created_at: int  # microseconds
@@ -68,12 +68,12 @@ class Place(NamedTuple):
         return base64.urlsafe_b64encode(canonical(list(self)).encode()).decode().rstrip("=")
 
     @classmethod
-    def of_match(cls, match: Match) -> Place:
+    def of_match(cls, match: Match) -> SearchCursor:
         """The place of a match."""
         return cls(to_micros(match.created_at), match.session_id, match.version, match.field, match.key)
 
     @classmethod
-    def of(cls, after: str) -> Place:
+    def of(cls, after: str) -> SearchCursor:
         """The place that a page's ``next`` names.
 
         Raises:
@@ -90,7 +90,7 @@ class Place(NamedTuple):
         return place
 
 
-def _fits(place: Place) -> bool:
+def _fits(place: SearchCursor) -> bool:
     return abs(place.created_at) < 2**60 and abs(place.version) < 2**63
 
 

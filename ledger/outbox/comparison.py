@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from ledger.model.events import RecordedEvent
-from ledger.outbox.contract import Outbox, Position
-from ledger.outbox.row_digests import Fingerprint, Remains, SessionKey, Trace
+from ledger.outbox.contract import Outbox, RelayCheckpoint
+from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 
 #: Sessions in one question about rows, and about how many rows they have: their ids are parameters, and the rows of
 #: both sides are in memory together.
 SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 
 
-class Found(NamedTuple):
+class WarehouseRow(NamedTuple):
     """Rows of the warehouse that are the same in every word that is compared."""
 
-    trace: Trace
+    trace: RowDigest
     store_id: str
     copies: int
 
@@ -40,20 +40,20 @@ def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
 class ComparableOutbox(Outbox, Protocol):
     """A store's rows without their values, besides what a relay needs of it."""
 
-    def fingerprints(
+    def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
-    ) -> Iterable[tuple[SessionKey, Fingerprint]]:
+    ) -> Iterable[tuple[SessionKey, SessionDigest]]:
         """Of every session created in the span: its rows up to a ``seq``, without those put aside.
 
         Of an archived one whose rows were dropped: all that it had.
         """
         ...
 
-    def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
+    def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
         """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
         ...
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Remains]:
+    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """What is left of those of some sessions that are archived, and whose rows were dropped."""
         ...
 
@@ -61,21 +61,21 @@ class ComparableOutbox(Outbox, Protocol):
         """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
         ...
 
-    def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
+    def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
         """Have the store take over events that the warehouse has, as rows that a relay asks about before it ships.
 
         All of it or nothing, so that no relay, whenever it takes the lease, finds these rows and takes them for new.
 
         Args:
-            position: With the epoch of ``take``; saved as it is but for ``unsure_upto``.
+            checkpoint: With the epoch of ``acquire``; saved as it is but for ``in_doubt_upto``.
 
         Returns:
-            How many events were new, and the position as saved.
+            How many events were new, and the checkpoint as saved.
 
         Raises:
             LeaseLost: Somebody else took over.
             CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; the position stays.
+                ``EventStore.ingest``; the checkpoint stays.
         """
         ...
 
@@ -85,7 +85,7 @@ class ComparableWarehouse(Protocol):
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
-    ) -> Sequence[tuple[SessionKey, Fingerprint, bool]]:
+    ) -> Sequence[tuple[SessionKey, SessionDigest, bool]]:
         """The digest of every session created in the span, and whether the store wrote any of its rows.
 
         Args:
@@ -94,7 +94,7 @@ class ComparableWarehouse(Protocol):
         """
         ...
 
-    def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[Found]]:
+    def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[WarehouseRow]]:
         """All rows of some sessions, which are in the order of their creation; sessions without rows are left out."""
         ...
 

@@ -1,4 +1,8 @@
-"""What a relay remembers, and what it needs of the store that it reads and of the warehouse that it fills."""
+"""The contract of a transactional outbox: what a relay needs of the store it reads and of the warehouse it fills.
+
+``Outbox`` is the store's side, ``Sink`` the warehouse's. Between them travel rows in batches; a ``RelayCheckpoint``
+says how far a relay has come. ``ledger/relay/loop.py`` is the only consumer.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,15 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ledger.errors import StoreRejected, StoreUnavailable
-
-#: A row of a store with its place in the order of commits: ``(seq, *row)``, where ``row`` has the columns of
+#: A row of a store with its sequence number: ``(seq, *row)``, where ``row`` has the columns of
 #: ``sql/tables/session_events.sql``, times in microseconds since 1970, values as JSON text.
 Row = tuple[Any, ...]
 _SESSION, _EVENT, _FIELD, _KEY, _HASH = 1, 3, 5, 6, 19
-_SPEAKING = itemgetter(0, _EVENT, _FIELD, _KEY, _HASH)
+_IDENTITY = itemgetter(0, _EVENT, _FIELD, _KEY, _HASH)
 
 
-class Slot(NamedTuple):
-    """What tells a row from every other of the same store."""
+class RowKey(NamedTuple):
+    """Primary key of a row."""
 
     session_id: str
     event_id: str
@@ -30,118 +32,92 @@ class Slot(NamedTuple):
     key: str
 
 
-def slot_of(row: Row) -> Slot:
-    """The identity of a row."""
-    return Slot(row[_SESSION], row[_EVENT], row[_FIELD], row[_KEY])
+def row_key(row: Row) -> RowKey:
+    """Return the primary key of a row."""
+    return RowKey(row[_SESSION], row[_EVENT], row[_FIELD], row[_KEY])
 
 
-def event_of(row: Row) -> tuple[str, str]:
-    """The event that a row belongs to: its session's id and its own."""
+def event_key(row: Row) -> tuple[str, str]:
+    """Return the event that a row belongs to: ``(session_id, event_id)``."""
     return row[_SESSION], row[_EVENT]
 
 
-def digest_of(rows: Sequence[Row]) -> str:
-    """What tells one batch of rows from another; the hash of an event speaks for its values."""
-    return hashlib.sha256(orjson.dumps(list(map(_SPEAKING, rows)))).hexdigest()
+def batch_digest(rows: Sequence[Row]) -> str:
+    """Return a digest that differs between any two batches; an event's hash stands for its values."""
+    return hashlib.sha256(orjson.dumps(list(map(_IDENTITY, rows)))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The identity of rows that are sent in one request; the store keeps it before they go out.
+    """The identity of the rows sent in one request. The store records it before the request goes out.
 
     Attributes:
-        last: The ``seq`` up to which everything is settled once they have arrived.
-        rows: How many they are.
-        digest: Of the rows; see ``digest_of``.
-        again: Whether they had been put aside and are sent again: then the checkpoint does not move.
+        last: Every row up to this ``seq`` is acknowledged once the batch has arrived.
+        rows: Number of rows.
+        digest: See ``batch_digest``.
+        redrive: The rows are dead letters that are sent again, so the checkpoint does not move.
     """
 
     last: int
     rows: int
     digest: str
-    again: bool = False
+    redrive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where the relay from a store to a warehouse stands, as the store remembers it.
+class RelayCheckpoint:
+    """How far the relay from a store to a warehouse has come, as the store records it.
 
     Attributes:
-        epoch: Counts those who held the relay; whoever saves a position must hold the last.
-        checkpoint: Every row up to this ``seq`` is in the warehouse, or put aside.
-        unsure_upto: Rows between the checkpoint and this ``seq`` may be in the warehouse all the same.
-        place: What the sink wants to be told again: its stream, and how many rows that has acknowledged.
-        batch: Rows that were being sent.
+        epoch: Fencing epoch: it grows with each lease, and only the latest holder can save.
+        seq: Every row up to this one is in the warehouse or dead-lettered.
+        in_doubt_upto: Rows above ``seq`` up to this one may be in the warehouse already; the relay asks first.
+        sink_state: Opaque sink state (BigQuery: fence, stream name, acknowledged offset).
+        batch: The batch in flight, or None.
     """
 
     epoch: int
-    checkpoint: int = 0
-    unsure_upto: int = 0
-    place: str = ""
+    seq: int = 0
+    in_doubt_upto: int = 0
+    sink_state: str = ""
     batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """What a sink found out when a relay began.
+class Recovery:
+    """What a sink found out when a relay started.
 
     Attributes:
-        place: To be remembered, before anything is sent.
-        arrived: Whether the batch that was being sent has arrived; it can arrive no more where it has not.
-        unsure_after: Where what the store remembers and what the warehouse says do not fit (the store was restored or
-            copied, or the warehouse emptied): rows beyond this ``seq`` may be there or not. Else None.
+        sink_state: To be saved before anything is sent.
+        arrived: Whether the batch in flight has arrived. If it has not, it cannot arrive any more.
+        in_doubt_after: Rows above this ``seq`` may be in the warehouse, because store and warehouse disagree: the store
+            was restored or copied, or the warehouse was emptied. None if they agree.
     """
 
-    place: str
+    sink_state: str
     arrived: bool = False
-    unsure_after: int | None = None
-
-
-class StreamEnded(StoreUnavailable):
-    """The sink takes no more rows where it stood; nothing is known of this batch until the relay begins again."""
-
-
-class LeaseHeld(StoreUnavailable):
-    """Another relay ships these rows now."""
-
-
-class LeaseLost(StoreUnavailable):
-    """Another relay took over; nothing was saved."""
-
-
-class RowsRefused(StoreRejected):
-    """The warehouse will never take these rows as they are; it took none of the batch.
-
-    Attributes:
-        reasons: Index within the batch to what is wrong with the row; empty where the warehouse did not say which.
-        certain: Whether it is about the rows, and not about the table or the request as a whole.
-    """
-
-    def __init__(self, message: str, reasons: Mapping[int, str] | None = None, *, certain: bool = True) -> None:
-        super().__init__(message)
-        self.reasons = dict(reasons or {})
-        self.certain = certain
+    in_doubt_after: int | None = None
 
 
 class Sink(Protocol):
-    """What a relay needs of a warehouse; a context manager that keeps what it has open while rows are sent.
+    """The warehouse's side of a relay; entering it keeps connections and files open while batches are sent.
 
-    Calls come one at a time, but for ``pack`` and ``known``, which another thread may make meanwhile.
+    Calls come one at a time, except ``pack`` and ``existing``, which another thread may call at the same time.
     """
 
     @property
     def url(self) -> str:
-        """What the warehouse is called in the store: the same for everybody who means the same warehouse."""
+        """The warehouse's name in the store: equal for all URLs that mean the same warehouse."""
         ...
 
     @property
     def batch_rows(self) -> int:
-        """The most rows to hand over at once."""
+        """Maximum number of rows in a batch."""
         ...
 
     @property
     def batch_bytes(self) -> int:
-        """About how many bytes of values to hand over at once; ``pack`` counts exactly."""
+        """Approximate maximum of value bytes in a batch; ``pack`` counts exactly."""
         ...
 
     def __enter__(self) -> object: ...
@@ -150,70 +126,74 @@ class Sink(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def agrees(self, store_id: str, position: Position) -> bool:
-        """Whether nothing that is cheap to see speaks against a position in which nothing waits."""
+    def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
+        """Cheap check when no rows are pending; returns False if the warehouse visibly contradicts the checkpoint."""
         ...
 
-    def begin(self, store_id: str, position: Position) -> Begun:
-        """Make sure that nobody else goes on for this store, and find out what became of the batch under way.
+    def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
+        """Fence off every other relay of this store and find out whether the batch in flight has arrived.
 
-        Tables and columns that the rows need are there afterwards.
+        Tables and columns that the rows need exist afterwards.
 
         Args:
-            position: As saved last; its epoch belongs to the caller alone.
+            store_id: The store whose rows are shipped.
+            checkpoint: As last saved; its epoch belongs to the caller alone.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be reached; beginning again later finds out.
-            StoreRejected, ConfigurationError: The warehouse is not as it must be.
+            StoreUnavailable: The warehouse cannot be reached; call again later.
+            StoreRejected, ConfigurationError: The warehouse must be repaired or configured first.
         """
         ...
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
-        """The leading rows that fit a request, whole events and at least one, and what ``send`` takes of them.
+        """Encode the leading rows that fit one request: whole events, at least one.
+
+        Returns:
+            The number of rows packed, and the content for ``send``.
 
         Raises:
-            CorruptEvent: A row does not have the columns and types it must.
+            CorruptEvent: A row has wrong columns or types.
         """
         ...
 
-    def send(self, place: str, batch: Batch, content: Any) -> str:
-        """Add a batch, all or nothing; on return it is there, once.
+    def send(self, sink_state: str, batch: Batch, content: Any) -> str:
+        """Add a batch, all or nothing; on return its rows are in the warehouse exactly once.
 
         Args:
-            place: As remembered last.
+            sink_state: As last saved.
             batch: As saved.
             content: As packed.
 
         Returns:
-            The place to remember.
+            The sink state to save.
 
         Raises:
-            StreamEnded: Another relay began, or the stream is no more: begin again.
-            StoreUnavailable: It may be there or not: begin again, or send the very same later.
-            RowsRefused: Nothing of it is there.
-            StoreRejected, ConfigurationError: Nothing of it is there, until something is mended.
+            StreamEnded: Another relay took over, or the stream is gone: recover.
+            StoreUnavailable: The batch may have arrived: recover, or send the same batch later.
+            RowsRefused: No row of the batch was taken.
+            StoreRejected, ConfigurationError: No row was taken, and none will be until something is repaired.
         """
         ...
 
-    def known(self, rows: Sequence[Row]) -> Collection[Slot]:
-        """Which of these rows are in the warehouse."""
+    def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
+        """Return the keys of those rows that the warehouse has."""
         ...
 
     def close(self) -> None:
-        """Let go of what is held; calling it again does nothing."""
+        """Release all resources; a second call does nothing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class DeadLetter:
     """An event that a warehouse refused.
 
     Attributes:
-        session_id, version, event_id: Of the event.
-        rows: How many of its rows were put aside: all of them, but where single ones were missing.
-        reason: What the warehouse said.
-        put_at: When, in UTC.
-        asked: Whether it will be sent again.
+        session_id, version, event_id: The event.
+        rows: Number of its rows that are dead-lettered: all of them, unless single rows were missing.
+        reason: The warehouse's message.
+        dead_lettered_at: Time of the refusal, in UTC.
+        redriving: Whether it is going to be sent again.
     """
 
     session_id: str
@@ -221,26 +201,26 @@ class Aside:
     event_id: str
     rows: int
     reason: str
-    put_at: datetime
-    asked: bool
+    dead_lettered_at: datetime
+    redriving: bool
 
 
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
-    """How the relay from a store to a warehouse is doing.
+    """Progress of the relay from a store to a warehouse.
 
     Attributes:
         warehouse: Its URL.
-        waiting_rows: Rows that are not in the warehouse yet, without those that it refused.
+        waiting_rows: Rows not yet in the warehouse, without those it refused.
         waiting_since: When the oldest of them was recorded, in UTC.
         shipped_rows: Rows sent so far.
-        shipped_at: When the last of them arrived, in UTC.
-        rows_per_second: Of late, while rows were being sent.
-        refused_events: Events that the warehouse refused, and that nobody asked to send again.
-        last_error: Why the last failure was one.
-        failed_at: When that was, in UTC.
-        holder: Who ships now, as ``host/process``; None where nobody does.
-        disk_bytes: What the store takes on the disk.
+        shipped_at: Arrival of the latest batch, in UTC.
+        rows_per_second: Recent rate while rows were being sent.
+        refused_events: Dead letters that nobody has redriven.
+        last_error: Message of the latest failure.
+        failed_at: Time of the latest failure, in UTC.
+        holder: Lease holder as ``host/process``; None if no relay is active.
+        disk_bytes: Size of the store on disk.
     """
 
     warehouse: str
@@ -257,7 +237,7 @@ class RelayStatus:
 
 
 class Outbox(Protocol):
-    """What a relay needs of a store: its rows, and a place to remember where it stands with one warehouse."""
+    """The store's side of the relay to one warehouse: rows in commit order, a lease, a checkpoint, dead letters."""
 
     @property
     def store_id(self) -> str:
@@ -265,72 +245,72 @@ class Outbox(Protocol):
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Rows beyond ``seq`` in order; at least one whole event, and never a part of one."""
+        """Return rows above ``seq`` in commit order: whole events, at least one."""
         ...
 
-    def aside_between(self, first: int, last: int) -> Collection[int]:
-        """The ``seq`` of rows that were put aside, among those from ``first`` to ``last``."""
+    def dead_letters_between(self, first: int, last: int) -> Collection[int]:
+        """Return the ``seq`` of dead-lettered rows from ``first`` to ``last``, both included."""
         ...
 
-    def asked(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Rows put aside that are to be sent again, in order; at least one, where there are any."""
+    def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
+        """Return dead-lettered rows that are to be sent again, in order; at least one event if there is any."""
         ...
 
     def last_seq(self) -> int:
-        """The ``seq`` of the last row; 0 where there is none."""
+        """Return the ``seq`` of the last row; 0 if there is none."""
         ...
 
-    def position(self) -> Position:
-        """Where the relay stands; nothing is taken."""
+    def checkpoint(self) -> RelayCheckpoint:
+        """Return the checkpoint without acquiring the lease."""
         ...
 
-    def take(self, holder: str, seconds: float) -> Position:
-        """Become the one who ships, for some seconds from each ``save``.
+    def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
+        """Acquire the lease; each ``save`` renews it for ``seconds``.
 
         Raises:
-            LeaseHeld: Somebody else is, and has not let go.
+            LeaseHeld: Another relay holds it.
         """
         ...
 
     def save(
         self,
-        position: Position,
+        checkpoint: RelayCheckpoint,
         *,
         shipped: int = 0,
         rate: float | None = None,
-        aside: Mapping[int, str] | None = None,
-        sending: Collection[int] = (),
-        settled: Collection[int] = (),
-        resent: bool | None = None,
+        dead_letters: Mapping[int, str] | None = None,
+        redriving: Collection[int] = (),
+        acknowledged: Collection[int] = (),
+        redriven: bool | None = None,
     ) -> None:
-        """Remember a position, all of this or nothing; the lease is good for as long again.
+        """Save a checkpoint and all of this in one transaction, and renew the lease.
 
         Args:
-            position: With the epoch of ``take``.
-            shipped: Rows that arrived since the last time.
-            rate: Rows a second, of late.
-            aside: ``seq`` of rows to put aside, and why.
-            sending: ``seq`` of rows put aside that ``position.batch`` sends again.
-            settled: ``seq`` of rows put aside that turned out to be in the warehouse.
-            resent: Whether the rows that were being sent again have arrived; None where none were.
+            checkpoint: With the epoch of ``acquire``.
+            shipped: Rows that arrived since the last call.
+            rate: Recent rows per second.
+            dead_letters: ``seq`` of rows to dead-letter, and the reason.
+            redriving: ``seq`` of dead letters that ``checkpoint.batch`` sends again.
+            acknowledged: ``seq`` of dead letters that turned out to be in the warehouse.
+            redriven: Whether the dead letters in flight have arrived; None if none were in flight.
 
         Raises:
-            LeaseLost: Somebody else took over.
+            LeaseLost: Another relay has taken the lease; nothing was saved.
         """
         ...
 
-    def give_back(self, position: Position) -> None:
-        """Let others ship; does nothing where somebody else took over already."""
+    def release(self, checkpoint: RelayCheckpoint) -> None:
+        """Release the lease; does nothing if another relay has taken it."""
         ...
 
     def failed(self, reason: str) -> None:
-        """Remember why rows could not be shipped, for people."""
+        """Record the latest failure for ``status``."""
         ...
 
     def status(self) -> RelayStatus:
-        """How the relay is doing."""
+        """Return the relay's progress."""
         ...
 
-    def ask_for(self, rows: Mapping[int, str]) -> None:
-        """Have rows sent again, whether or not they were put aside: ``seq`` to the reason."""
+    def redrive(self, rows: Mapping[int, str]) -> None:
+        """Requeue rows, dead-lettered or not: ``seq`` to the reason."""
         ...

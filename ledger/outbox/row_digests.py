@@ -15,7 +15,7 @@ class SessionKey(NamedTuple):
     created_at: datetime
 
 
-class Trace(NamedTuple):
+class RowDigest(NamedTuple):
     """A row without its value. Erasing the value leaves it as it is."""
 
     version: int
@@ -31,7 +31,7 @@ class Trace(NamedTuple):
         return self.event_id, self.field, self.key
 
 
-class Fingerprint(NamedTuple):
+class SessionDigest(NamedTuple):
     """What the rows of a session amount to.
 
     Attributes:
@@ -47,7 +47,7 @@ class Fingerprint(NamedTuple):
     digest: str
 
 
-class Remains(NamedTuple):
+class Tombstone(NamedTuple):
     """What is left of an archived session whose rows were dropped.
 
     Attributes:
@@ -55,15 +55,15 @@ class Remains(NamedTuple):
         events: The version of each of its events, by id.
     """
 
-    amount: Fingerprint
+    amount: SessionDigest
     events: Mapping[str, int]
 
 
 #: Of a session without a row.
-NOTHING = Fingerprint(0, 0, 0, "")
+NOTHING = SessionDigest(0, 0, 0, "")
 
 
-def fingerprint(rows: Iterable[Trace]) -> Fingerprint:
+def session_digest(rows: Iterable[RowDigest]) -> SessionDigest:
     """What the rows of one session amount to.
 
     Source: sql/statements/reconcile_sessions.sql
@@ -81,4 +81,4 @@ def fingerprint(rows: Iterable[Trace]) -> Fingerprint:
     if not digests:
         return NOTHING
     digests.sort()
-    return Fingerprint(len(digests), len(slots), last, sha256("".join(digests).encode()).hexdigest())
+    return SessionDigest(len(digests), len(slots), last, sha256("".join(digests).encode()).hexdigest())

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import tenacity
 
-from ledger.outbox.contract import LeaseHeld, Outbox
+from ledger.errors import LeaseHeld
+from ledger.outbox.contract import Outbox
 from ledger.relay.loop import Relay
 
 log = logging.getLogger("ledger.relay")
@@ -49,7 +50,7 @@ def sync_now(
     relay: Relay,
     outbox: Outbox,
     *,
-    patience: float,
+    timeout: float,
     progress: Callable[[int], None] = lambda rows: None,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -58,7 +59,7 @@ def sync_now(
 
     Args:
         relay, outbox: Of one store and warehouse.
-        patience: Seconds to wait for another relay.
+        timeout: Seconds to wait for another relay.
         progress: Told how many rows are settled.
 
     Returns:
@@ -68,12 +69,12 @@ def sync_now(
         LeaseHeld: Another relay is at it, and did not get there in time.
         LedgerError: As for ``Relay.sync``.
     """
-    until, deadline = outbox.last_seq(), now() + patience
+    until, deadline = outbox.last_seq(), now() + timeout
     while True:
         try:
             return relay.sync(progress=progress)
         except LeaseHeld:
-            if outbox.position().checkpoint >= until and not outbox.asked(1, max_bytes=1):
+            if outbox.checkpoint().seq >= until and not outbox.rows_to_redrive(1, max_bytes=1):
                 return 0
             if now() >= deadline:
                 raise

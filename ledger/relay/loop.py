@@ -12,21 +12,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
-from ledger.errors import CorruptEvent, LedgerError
-from ledger.outbox.contract import (
-    Batch,
-    LeaseHeld,
-    LeaseLost,
-    Outbox,
-    Position,
-    Row,
-    RowsRefused,
-    Sink,
-    StreamEnded,
-    digest_of,
-    event_of,
-    slot_of,
-)
+from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
+from ledger.outbox.contract import Batch, Outbox, RelayCheckpoint, Row, Sink, batch_digest, event_key, row_key
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
@@ -40,7 +27,7 @@ _LATEST = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
+class _Packed:
     """Rows as the sink takes them; ``content`` is the error where they cannot be packed."""
 
     upto: int
@@ -80,8 +67,8 @@ class Relay:
         self._now = now
         self._telemetry = Telemetry(sink.url, outbox, instruments)
         self._busy = threading.Lock()
-        self._taken: Position | None = None  # while this relay holds the lease
-        self._position: Position | None = None  # once it knows where it stands
+        self._taken: RelayCheckpoint | None = None  # while this relay holds the lease
+        self._checkpoint: RelayCheckpoint | None = None  # once it knows where it stands
         self._saved_at = 0.0
         self._arrived_at = 0.0
         self._recent_rows = self._recent_seconds = 0.0  # of a batch, the latest counting most
@@ -109,12 +96,12 @@ class Relay:
             self._sent_before = self._sent
             try:
                 if self._waits():
-                    if self._position is None:  # first of all: whoever ships may keep the sink from being entered
-                        self._taken = self._outbox.take(self._holder, self._lease_seconds)
+                    if self._checkpoint is None:  # first of all: whoever ships may keep the sink from being entered
+                        self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
                     with self._sink:
                         self._ship(progress, stop)
             except LeaseHeld:
-                self._taken = self._position = None
+                self._taken = self._checkpoint = None
                 raise
             except BaseException as error:
                 self._fail(error)
@@ -126,7 +113,7 @@ class Relay:
         with self._busy:
             self._telemetry.close()
             try:
-                self._give_back()
+                self._release()
             except LedgerError as error:  # the store was closed before: the lease ends by itself
                 log.info("The relay to %s could not give its lease back: %s", self._sink.url, error)
             finally:
@@ -138,13 +125,13 @@ class Relay:
 
     def _waits(self) -> bool:
         """Whether there may be something to do; where there is not, the lease is kept alive."""
-        position = self._position or self._outbox.position()
-        if self._outbox.last_seq() > position.checkpoint or self._outbox.asked(1, max_bytes=1):
+        checkpoint = self._checkpoint or self._outbox.checkpoint()
+        if self._outbox.last_seq() > checkpoint.seq or self._outbox.rows_to_redrive(1, max_bytes=1):
             return True
-        if self._position is None:
-            return position.batch is not None or not self._sink.agrees(self._outbox.store_id, position)
+        if self._checkpoint is None:
+            return checkpoint.batch is not None or not self._sink.is_consistent(self._outbox.store_id, checkpoint)
         if self._now() - self._saved_at > self._lease_seconds / 3:
-            self._save(self._position)
+            self._save(self._checkpoint)
         return False
 
     def _ship(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
@@ -152,169 +139,171 @@ class Relay:
         while True:
             try:
                 self._arrived_at = self._now()
-                if self._position is None:
-                    self._begin()
+                if self._checkpoint is None:
+                    self._recover()
                 self._arrived_at = self._now()
                 self._send_waiting(progress, stop)
-                self._send_asked(progress, stop)
+                self._redrive(progress, stop)
             except (StreamEnded, LeaseLost) as ended:
                 restarts = restarts + 1 if self._sent == sent else 1
                 if restarts > RESTARTS:
                     raise
                 log.info("The relay to %s begins again: %s", self._sink.url, ended)
-                self._position, sent = None, self._sent
+                self._checkpoint, sent = None, self._sent
             else:
                 return
 
-    def _begin(self) -> None:
+    def _recover(self) -> None:
         """Take the lease, and settle what became of the batch that was under way."""
         with self._telemetry.span("begin"):
-            position = self._taken = self._outbox.take(self._holder, self._lease_seconds)
-            begun = self._sink.begin(self._outbox.store_id, position)
-        batch, position = position.batch, replace(position, place=begun.place, batch=None)
-        if begun.unsure_after is not None:
+            checkpoint = self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
+            recovery = self._sink.recover(self._outbox.store_id, checkpoint)
+        batch, checkpoint = checkpoint.batch, replace(checkpoint, sink_state=recovery.sink_state, batch=None)
+        if recovery.in_doubt_after is not None:
             log.warning(
                 "%s holds other rows than this store remembers sending; it is asked for each before it is sent.",
                 self._sink.url,
             )
-            checkpoint = min(position.checkpoint, begun.unsure_after)
-            self._save(replace(position, checkpoint=checkpoint, unsure_upto=self._outbox.last_seq()), resent=False)
-        elif batch is not None and begun.arrived:
-            self._settle(position, batch)
+            seq = min(checkpoint.seq, recovery.in_doubt_after)
+            self._save(replace(checkpoint, seq=seq, in_doubt_upto=self._outbox.last_seq()), redriven=False)
+        elif batch is not None and recovery.arrived:
+            self._acknowledge(checkpoint, batch)
         else:
-            self._save(position, resent=False)
+            self._save(checkpoint, redriven=False)
 
     def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Send what lies beyond the checkpoint; the store reads a batch while the warehouse takes the one before."""
-        start, unsure_upto = self._held.checkpoint, self._held.unsure_upto
+        start, in_doubt_upto = self._held.seq, self._held.in_doubt_upto
         # What is appended meanwhile waits for others to go with it: a batch for every few rows would slow appends down,
         # and whoever appends without a pause would keep this from ever ending.
         until = self._outbox.last_seq()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
-            ahead = _ahead(reader, self._cut, start, until, unsure_upto)
-            while not stop() and (parcel := ahead()) is not None:
-                ahead = _ahead(reader, self._cut, parcel.upto, until, unsure_upto)
-                settled = self._held.checkpoint
-                if parcel.rows:
-                    self._deliver(parcel)
-                if self._held.checkpoint < parcel.upto:
-                    self._save(replace(self._held, checkpoint=parcel.upto))
-                progress(self._held.checkpoint - settled)
+            ahead = _ahead(reader, self._next_batch, start, until, in_doubt_upto)
+            while not stop() and (packed := ahead()) is not None:
+                ahead = _ahead(reader, self._next_batch, packed.upto, until, in_doubt_upto)
+                acknowledged = self._held.seq
+                if packed.rows:
+                    self._deliver(packed)
+                if self._held.seq < packed.upto:
+                    self._save(replace(self._held, seq=packed.upto))
+                progress(self._held.seq - acknowledged)
 
-    def _send_asked(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
+    def _redrive(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Send again what was put aside, where somebody asked for it; what is there after all is crossed off."""
-        while not stop() and (rows := self._outbox.asked(self._sink.batch_rows, max_bytes=self._sink.batch_bytes)):
-            known = self._sink.known(rows)
-            left = [row for row in rows if slot_of(row) not in known]
+        while not stop() and (
+            rows := self._outbox.rows_to_redrive(self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
+        ):
+            known = self._sink.existing(rows)
+            left = [row for row in rows if row_key(row) not in known]
             if len(left) < len(rows):
-                self._save(self._held, settled=[row[0] for row in rows if slot_of(row) in known])
+                self._save(self._held, acknowledged=[row[0] for row in rows if row_key(row) in known])
             if left:
-                self._deliver(self._packed(left), again=True)
+                self._deliver(self._pack(left), redrive=True)
             progress(len(rows))
 
-    def _cut(self, after: int, until: int, unsure_upto: int) -> _Parcel | None:
-        """The next rows to send; none, and yet a parcel, where all of them are settled already."""
+    def _next_batch(self, after: int, until: int, in_doubt_upto: int) -> _Packed | None:
+        """The next rows to send; none, and yet a packed, where all of them are settled already."""
         if after >= until:
             return None
         rows = self._outbox.rows_after(after, self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
         if not rows:
             return None
         left: Sequence[Row] = rows
-        if aside := self._outbox.aside_between(rows[0][0], rows[-1][0]):
-            left = [row for row in left if row[0] not in aside]
-        if left and left[0][0] <= unsure_upto:
-            known = self._sink.known([row for row in left if row[0] <= unsure_upto])
-            left = [row for row in left if slot_of(row) not in known]
+        if dead_letters := self._outbox.dead_letters_between(rows[0][0], rows[-1][0]):
+            left = [row for row in left if row[0] not in dead_letters]
+        if left and left[0][0] <= in_doubt_upto:
+            known = self._sink.existing([row for row in left if row[0] <= in_doubt_upto])
+            left = [row for row in left if row_key(row) not in known]
         if not left:
-            return _Parcel(rows[-1][0])
-        packed = self._packed(left)
+            return _Packed(rows[-1][0])
+        packed = self._pack(left)
         return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][0])
 
-    def _packed(self, rows: Sequence[Row]) -> _Parcel:
+    def _pack(self, rows: Sequence[Row]) -> _Packed:
         try:
             count, content = self._sink.pack(rows)
         except CorruptEvent as error:
             count, content = len(rows), error
-        return _Parcel(rows[count - 1][0], rows[:count], content)
+        return _Packed(rows[count - 1][0], rows[:count], content)
 
-    def _deliver(self, parcel: _Parcel, *, again: bool = False) -> None:
-        """Send a parcel, but for the events in it that the warehouse refuses.
+    def _deliver(self, packed: _Packed, *, redrive: bool = False) -> None:
+        """Send a packed, but for the events in it that the warehouse refuses.
 
         Raises:
             RowsRefused: It took not one row of late, and does not say that it is about the rows: so it is about the
                 table or the request. Nothing stays refused.
         """
         self._doubts.clear()
-        self._send(parcel, again)
+        self._send(packed, redrive)
         if self._doubts and self._sent == self._sent_before:
-            self._outbox.ask_for({row[0]: str(self._doubts[0]) for row in parcel.rows})
+            self._outbox.redrive({row[0]: str(self._doubts[0]) for row in packed.rows})
             raise self._doubts[0]
 
-    def _send(self, parcel: _Parcel, again: bool) -> None:
-        """Send a parcel; whole events that the warehouse refuses are put aside."""
-        rows = parcel.rows
-        batch = Batch(parcel.upto, len(rows), digest_of(rows), again)
+    def _send(self, packed: _Packed, redrive: bool) -> None:
+        """Send a packed; whole events that the warehouse refuses are put aside."""
+        rows = packed.rows
+        batch = Batch(packed.upto, len(rows), batch_digest(rows), redrive)
         try:
-            if isinstance(parcel.content, CorruptEvent):
-                raise RowsRefused(str(parcel.content)) from parcel.content
-            self._save(replace(self._held, batch=batch), sending=[row[0] for row in rows] if again else ())
+            if isinstance(packed.content, CorruptEvent):
+                raise RowsRefused(str(packed.content)) from packed.content
+            self._save(replace(self._held, batch=batch), redriving=[row[0] for row in rows] if redrive else ())
             with self._telemetry.span("send", rows=batch.rows):
-                place = self._sink.send(self._held.place, batch, parcel.content)
+                sink_state = self._sink.send(self._held.sink_state, batch, packed.content)
         except RowsRefused as refused:
-            self._send_without(rows, refused, again)
+            self._send_without(rows, refused, redrive)
         else:
-            self._settle(replace(self._held, place=place), batch)
+            self._acknowledge(replace(self._held, sink_state=sink_state), batch)
 
-    def _send_without(self, rows: Sequence[Row], refused: RowsRefused, again: bool) -> None:
+    def _send_without(self, rows: Sequence[Row], refused: RowsRefused, redrive: bool) -> None:
         """Send what is fit of rows that were refused together."""
-        events = [list(event) for _, event in groupby(rows, event_of)]
-        self._save(replace(self._held, batch=None), resent=False if again else None)
-        unfit = {event_of(rows[index]): reason for index, reason in refused.reasons.items()}
+        events = [list(event) for _, event in groupby(rows, event_key)]
+        self._save(replace(self._held, batch=None), redriven=False if redrive else None)
+        unfit = {event_key(rows[index]): reason for index, reason in refused.reasons.items()}
         if len(events) == 1:
-            unfit = {event_of(rows[0]): next(iter(refused.reasons.values()), str(refused))}
+            unfit = {event_key(rows[0]): next(iter(refused.reasons.values()), str(refused))}
             self._doubts += [] if refused.certain else [refused]
         if unfit:
-            self._put_aside({row[0]: unfit[event_of(row)] for row in rows if event_of(row) in unfit}, len(unfit))
-            parts = [[row for row in rows if event_of(row) not in unfit]]
+            self._dead_letter({row[0]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
+            parts = [[row for row in rows if event_key(row) not in unfit]]
         else:
             middle = len(events) // 2
             parts = [[row for event in half for row in event] for half in (events[:middle], events[middle:])]
         for part in parts:
             left: Sequence[Row] = part
             while left:
-                parcel = self._packed(left)
-                self._send(parcel, again)
-                left = left[len(parcel.rows) :]
+                packed = self._pack(left)
+                self._send(packed, redrive)
+                left = left[len(packed.rows) :]
 
-    def _put_aside(self, reasons: dict[int, str], events: int) -> None:
+    def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
         # The reasons may quote values, which no log is to have.
         log.error("%s refused %d event(s), which were put aside; see `ledger relay refused`.", self._sink.url, events)
-        self._save(self._held, aside=reasons)
+        self._save(self._held, dead_letters=reasons)
 
-    def _settle(self, position: Position, batch: Batch) -> None:
+    def _acknowledge(self, checkpoint: RelayCheckpoint, batch: Batch) -> None:
         """Remember that a batch has arrived."""
         now = self._now()
         self._recent_rows += _LATEST * (batch.rows - self._recent_rows)
         self._recent_seconds += _LATEST * (now - self._arrived_at - self._recent_seconds)
         self._arrived_at = now
-        checkpoint = position.checkpoint if batch.again else max(position.checkpoint, batch.last)
+        seq = checkpoint.seq if batch.redrive else max(checkpoint.seq, batch.last)
         self._save(
-            replace(position, checkpoint=checkpoint, batch=None),
+            replace(checkpoint, seq=seq, batch=None),
             shipped=batch.rows,
             rate=self._recent_rows / max(self._recent_seconds, 1e-6),
-            resent=True if batch.again else None,
+            redriven=True if batch.redrive else None,
         )
         self._sent += batch.rows
         self._telemetry.shipped(batch.rows)
 
     @property
-    def _held(self) -> Position:
-        assert self._position is not None  # noqa: S101 - callers have begun
-        return self._position
+    def _held(self) -> RelayCheckpoint:
+        assert self._checkpoint is not None  # noqa: S101 - callers have begun
+        return self._checkpoint
 
-    def _save(self, position: Position, **more: Any) -> None:
-        self._outbox.save(position, **more)
-        self._position = position
+    def _save(self, checkpoint: RelayCheckpoint, **more: Any) -> None:
+        self._outbox.save(checkpoint, **more)
+        self._checkpoint = checkpoint
         self._saved_at = self._now()
 
     def _fail(self, error: BaseException) -> None:
@@ -331,15 +320,15 @@ class Relay:
         try:
             if reason is not None:
                 self._outbox.failed(reason)
-            self._give_back()
+            self._release()
         except LedgerError as also:  # the store itself cannot be written: the lease ends by itself
             log.warning("The relay to %s could not say so in the store: %s", self._sink.url, also)
-        self._taken = self._position = None
+        self._taken = self._checkpoint = None
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         if self._taken is not None:
-            self._outbox.give_back(self._taken)
-            self._taken = self._position = None
+            self._outbox.release(self._taken)
+            self._taken = self._checkpoint = None
 
 
 def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:

@@ -14,13 +14,14 @@ from ledger.errors import (
     CorruptEvent,
     IdempotencyConflict,
     InvalidInput,
+    LeaseHeld,
     SessionEnded,
     UpcastMissing,
     WrongExpectedVersion,
 )
-from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, Found, parts
-from ledger.outbox.contract import LeaseHeld, Outbox
-from ledger.outbox.row_digests import NOTHING, Remains, SessionKey, Trace, fingerprint
+from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, WarehouseRow, parts
+from ledger.outbox.contract import Outbox
+from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
 from ledger.relay.loop import LEASE_SECONDS
 
 #: Why rows are sent again, for people who look at what is put aside.
@@ -32,7 +33,7 @@ _NOT_BROUGHT_BACK = (
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SessionDifference:
     """How a session in the warehouse differs from the store's.
 
     Attributes:
@@ -83,7 +84,7 @@ class Reconciliation:
     created_until: datetime
     sessions: int
     rows: int
-    differences: tuple[Difference, ...]
+    differences: tuple[SessionDifference, ...]
     elsewhere: tuple[SessionKey, ...]
     waiting_rows: int
     refused_events: int
@@ -126,7 +127,7 @@ def reconcile(
     # The store is asked first: whatever was there by then, and settled, the warehouse must have when it is asked.
     settled = _Settled(outbox)
     deleting = set(outbox.deleting())
-    here = dict(outbox.fingerprints(created_from, created_until, upto=settled.upto))
+    here = dict(outbox.session_digests(created_from, created_until, upto=settled.upto))
     answer = warehouse.session_digests(created_from, created_until, store_id=outbox.store_id)
     deleting.update(outbox.deleting())
     there = {session: amount for session, amount, own in answer if (own or session in here) and session not in deleting}
@@ -136,12 +137,12 @@ def reconcile(
         for session in sorted(sessions, key=lambda session: (session.created_at, session.session_id))
         if here.get(session, NOTHING) != there.get(session, NOTHING)
     }
-    differences: list[Difference] = []
+    differences: list[SessionDifference] = []
     elsewhere: list[SessionKey] = []
     for part in parts(sizes):
         found = warehouse.rows_of(part)
         archived = dict(outbox.archived(part))  # before its rows and after: it may be dropped or come back meanwhile
-        kept = outbox.traces(part)  # after the warehouse: what is there by now and not here was never here
+        kept = outbox.row_digests(part)  # after the warehouse: what is there by now and not here was never here
         archived.update(outbox.archived(part))
         settled.look_again()
         for session in part:
@@ -197,28 +198,28 @@ def repair(
     """
     asked = {seq: REASON for each in found.differences for seq in each.missing}
     if asked:
-        outbox.ask_for(asked)
+        outbox.redrive(asked)
     lost = [each for each in found.differences if each.lost]
     if not lost:
         return Repaired(len(asked), 0, {})
     try:
-        position = outbox.take(holder, lease_seconds)
+        checkpoint = outbox.acquire(holder, lease_seconds)
     except LeaseHeld as held:
         raise LeaseHeld(f"{held} Events can be brought back when it has stopped; then repair again.") from held
     events, left = 0, {}
     try:
         for each in lost:
             try:
-                brought, position = outbox.bring_back(
-                    position, warehouse.events(SessionKey(each.session_id, each.created_at), after=each.version_here)
+                brought, checkpoint = outbox.restore(
+                    checkpoint, warehouse.events(SessionKey(each.session_id, each.created_at), after=each.version_here)
                 )
             except _NOT_BROUGHT_BACK as error:
                 left[each.session_id] = str(error)
-                outbox.save(position)  # the lease is good for as long again
+                outbox.save(checkpoint)  # the lease is good for as long again
             else:
                 events += brought
     finally:
-        outbox.give_back(position)
+        outbox.release(checkpoint)
     return Repaired(len(asked), events, left)
 
 
@@ -231,28 +232,28 @@ class _Settled:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self.upto = outbox.position().checkpoint
-        self._aside = set(outbox.aside_between(1, self.upto))
+        self.upto = outbox.checkpoint().seq
+        self._aside = set(outbox.dead_letters_between(1, self.upto))
 
     def look_again(self) -> None:
         """Take note of what was put aside, or asked for, meanwhile; what was so before may be there by now or not."""
-        self._aside.update(self._outbox.aside_between(1, self.upto))
+        self._aside.update(self._outbox.dead_letters_between(1, self.upto))
 
     def __contains__(self, seq: int) -> bool:
         return seq <= self.upto and seq not in self._aside
 
 
 def _compare(
-    session: SessionKey, kept: Sequence[tuple[int, Trace]], found: Sequence[Found], settled: _Settled
-) -> Difference:
+    session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], settled: _Settled
+) -> SessionDifference:
     """How the rows of a session differ; what is not settled yet may be there, and need not."""
     here = {trace.slot: trace for _, trace in kept}
-    there: dict[tuple[str, str, str], list[Found]] = {}
+    there: dict[tuple[str, str, str], list[WarehouseRow]] = {}
     for each in found:
         there.setdefault(each.trace.slot, []).append(each)
     version_here = max((trace.version for trace in here.values()), default=0)
     unknown = [each.trace for slot, same in there.items() if slot not in here for each in same]
-    return Difference(
+    return SessionDifference(
         *session,
         version_here=version_here,
         version_there=max((each.trace.version for each in found), default=0),
@@ -264,7 +265,7 @@ def _compare(
     )
 
 
-def _compare_archived(session: SessionKey, remains: Remains, found: Sequence[Found]) -> Difference:
+def _compare_archived(session: SessionKey, remains: Tombstone, found: Sequence[WarehouseRow]) -> SessionDifference:
     """How what the warehouse has of an archived session differs from what it had here."""
     own = {each.trace for each in found if each.trace.event_id in remains.events}
     own_slots = {trace.slot for trace in own}
@@ -274,21 +275,21 @@ def _compare_archived(session: SessionKey, remains: Remains, found: Sequence[Fou
         copies[each.trace.slot] = copies.get(each.trace.slot, 0) + each.copies
     version_here = remains.amount.version
     gone = max(0, remains.amount.slots - len(own_slots))
-    return Difference(
+    return SessionDifference(
         *session,
         version_here=version_here,
         version_there=max((each.trace.version for each in found), default=0),
         unknown=len({trace.slot for trace in unknown}),
         diverged=any(trace.version <= version_here for trace in unknown),
         # One at least: which of them is not known here.
-        changed=int(not gone and fingerprint(own) != remains.amount),
+        changed=int(not gone and session_digest(own) != remains.amount),
         doubled=sum(count > 1 for count in copies.values()),
         gone=gone,
     )
 
 
 def _is_elsewhere(
-    difference: Difference, own: Collection[tuple[str, str, str]], found: Sequence[Found], store_id: str
+    difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
     """Whether what is unknown here was written by the store that owns the session now: the one that wrote last.
 

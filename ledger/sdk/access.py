@@ -6,18 +6,18 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ledger.errors import InvalidInput, PermissionDenied
-from ledger.model.events import Appended, Change, Envelope
+from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 from ledger.stores.user_view import UserStore
 
 if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
 
 
-class Access(Recorder):
+class Access(CommandBase):
     """Views of one user, and the grants by which one user's session is another's to see.
 
     Attributes:
@@ -69,7 +69,7 @@ class Access(Recorder):
             )
         return super().warehouse
 
-    def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> Appended:
+    def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Share a session with another user, whether or not it has ended; a later grant replaces an earlier one.
 
         Args:
@@ -85,9 +85,9 @@ class Access(Recorder):
         if self._require(session_id).user_id == user_id:
             raise InvalidInput(f"User {user_id} owns session {session_id} and needs no grant; nothing was written.")
         change = Change("grant", user_id, access)
-        return self._append(session_id, "access.granted", [change], envelope, while_open=False)
+        return self._append(session_id, "access.granted", [change], envelope, require_open=False)
 
-    def revoke_access(self, session_id: str, user_id: str, **envelope: Unpack[Envelope]) -> Appended:
+    def revoke_access(self, session_id: str, user_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Share a session with a user no longer, whether or not it has ended.
 
         Raises:
@@ -105,7 +105,7 @@ class Access(Recorder):
                 )
             return [Change("grant", user_id, removed=True)]
 
-        return self._derive(session_id, "access.revoked", changes, envelope, while_open=False)
+        return self._derive(session_id, "access.revoked", changes, envelope, require_open=False)
 
     def get_grants(self, session_id: str) -> dict[str, str]:
         """With whom a session is shared: user id to ``read`` or ``write``.

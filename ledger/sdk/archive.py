@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
 from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
-from ledger.model.events import Appended, Change, Envelope
+from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.queries import SessionQuery
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
@@ -26,7 +26,7 @@ class Maintained:
 
     Attributes:
         expired: Sessions whose end was recorded.
-        dropped: Archived sessions whose rows were dropped, being in the warehouse.
+        dropped: SessionArchived sessions whose rows were dropped, being in the warehouse.
         deleted: Sessions that were deleted for good.
         waiting: Sessions that are still to be deleted in a warehouse: one that is not attached.
     """
@@ -40,7 +40,7 @@ class Maintained:
 class Archive(Lifecycle):
     """Archiving, hydrating and deleting for good. What is archived is still read, by way of the warehouse."""
 
-    def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+    def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Close a session, and keep its rows in the warehouse alone as soon as they have all arrived there.
 
         Rows are dropped here at once where nothing is left to ship, as when it is called again; else by
@@ -62,12 +62,12 @@ class Archive(Lifecycle):
             check = getattr(self.store, "check_shippable", None)
             if check is not None:
                 check(session_id)
-            appended = self._derive(session_id, "session.archived", _archived(session_id), envelope, while_open=False)
+            appended = self._derive(session_id, "session.archived", _archived(session_id), envelope, require_open=False)
         with suppress(StoreUnavailable):  # it is recorded; its rows are dropped another time
             self._drop([session_id])
         return appended
 
-    def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+    def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Open an archived session again, with the status it had before; its events come back from the warehouse.
 
         They are checked against the hash chain and what this ledger kept, and none is shipped twice. The session is
@@ -86,8 +86,8 @@ class Archive(Lifecycle):
         resent = self._resent(session_id, "session.hydrated", envelope)
         if resent is not None:
             return resent
-        bring_back = getattr(self.store, "bring_back", None)
-        brought = 0 if bring_back is None else bring_back(session_id)
+        rehydrate = getattr(self.store, "bring_back", None)
+        brought = 0 if rehydrate is None else rehydrate(session_id)
         if not brought and self._require(session_id).recorded_status != "archived":
             return None
         return self._derive(
@@ -95,7 +95,7 @@ class Archive(Lifecycle):
             "session.hydrated",
             lambda state: status_change(self.store, session_id, state),
             envelope,
-            while_open=False,
+            require_open=False,
         )
 
     def drop_archived(self) -> int:
@@ -135,7 +135,7 @@ class Archive(Lifecycle):
         for word in words:
             if check_text(word, "status") not in (*ENDED, "completed", "failed"):
                 raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
-        forget = self._of_file("forget")
+        purge = self._of_file("forget")
         try:
             before = self._clock() - older_than
         except OverflowError:  # nothing is that old; what a warehouse has still to delete is deleted all the same
@@ -143,7 +143,7 @@ class Archive(Lifecycle):
         deleted = 0
         for word in dict.fromkeys(words):
             for head, _ in list(self._all(SessionQuery(status=word, updated_before=before))):
-                deleted += forget(head.session_id, head.version)
+                deleted += purge(head.session_id, head.version)
         self._delete_there()
         return deleted
 

@@ -24,7 +24,7 @@ from ledger.model.ids import check_session_id, event_id_for, session_id_for
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import canonical, check_whole
 from ledger.sdk.opening import UNSET
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import Capabilities
 
 #: How often what is being written is looked at again because somebody else wrote there meanwhile.
@@ -66,7 +66,7 @@ class _Branch:
         return event_id_for(f"{self.event_id}:{version}", self.user_id)
 
 
-class Branches(Recorder):
+class Branches(CommandBase):
     """Sessions from sessions. Both sides know: ``Session.lineage`` of the new one, ``Session.children`` of the old."""
 
     user_id: str | None = None  # whose view this is; see ``Access``
@@ -247,7 +247,7 @@ class Branches(Recorder):
         plan, status = content(state)
         try:
             with to_be_finished(source, event_id, begun=False):
-                self._append(source, made[1], [branch.child], envelope, event_id=event_id, while_open=False)
+                self._append(source, made[1], [branch.child], envelope, event_id=event_id, require_open=False)
         except IdempotencyConflict:
             if noted is not None or "event_id" not in envelope or self._noted(source, made, event_id) is None:
                 raise
@@ -266,7 +266,7 @@ class Branches(Recorder):
         except (SessionNotFound, WrongExpectedVersion):
             if noted is None:  # the id turned out to be somebody else's
                 withdrawn = Change("child", child, removed=True)
-                self._append(source, "child.withdrawn", [withdrawn], Envelope(), while_open=False)
+                self._append(source, "child.withdrawn", [withdrawn], Envelope(), require_open=False)
             raise
         return child
 
@@ -316,7 +316,7 @@ class Branches(Recorder):
                         about,
                         user_id=branch.user_id if version == 0 else None,
                         event_id=event_id,
-                        while_open=False,
+                        require_open=False,
                         as_recorded=True,
                     ).version
                 return
@@ -344,21 +344,21 @@ def _events(
     branch: _Branch, plan: Plan, status: str | None, ends: list[Change], version: int, capabilities: Capabilities
 ) -> Iterator[tuple[str, list[Change], str]]:
     """Type, changes and id of each event that a new session at a version lacks; small ones lack but one."""
-    begins = version == 0
+    creates_stream = version == 0
     of_all = [Change("status", "", status)] if status is not None else []
-    if begins:
+    if creates_stream:
         plan = Plan([sized(change) for change in (branch.lineage, *ends)] + plan.free, plan.ordered)
     # Half the limit, since JSON around JSON and a request's frame take room as well.
     parts = list(portions(plan, capabilities.max_changes - _BESIDE, capabilities.max_event_bytes // 2))
-    if begins and len(parts) == 1:
+    if creates_stream and len(parts) == 1:
         yield "session.created", [*of_all, *parts[0]], branch.whole
         return
     for number, part in enumerate(parts):
-        first = begins and number == 0
+        first = creates_stream and number == 0
         named = [Change("status", "", COPYING)] if first else []
         yield "session.created" if first else "session.copied", [*named, *part], branch.part(version + number)
     closing = of_all or [Change("status", "", removed=True)]
-    yield "session.copied", closing if begins else [*closing, *ends], branch.whole
+    yield "session.copied", closing if creates_stream else [*closing, *ends], branch.whole
 
 
 @contextmanager

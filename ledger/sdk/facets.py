@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from ledger.errors import InvalidInput
-from ledger.model.events import Appended, Change, Envelope
+from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.values import check_text
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 
 
-class Facets(Recorder):
+class Facets(CommandBase):
     """Each of these is one event, of one change for each name."""
 
     def add_query(
@@ -25,7 +25,7 @@ class Facets(Recorder):
         execution_time_ms: float | None = None,
         query_id: str | None = None,
         **envelope: Unpack[Envelope],
-    ) -> Appended:
+    ) -> AppendResult:
         """Record a query that was made for a session; see ``Session.query_statistics``.
 
         Args:
@@ -54,7 +54,7 @@ class Facets(Recorder):
         *,
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
-    ) -> Appended:
+    ) -> AppendResult:
         """Merge names into the context; the others stay as they are.
 
         Args:
@@ -65,7 +65,7 @@ class Facets(Recorder):
 
     def set_results(
         self, session_id: str, results: Mapping[str, Any], *, remove: Iterable[str] = (), **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Keep intermediate results by name; the others stay as they are.
 
         Args:
@@ -81,7 +81,7 @@ class Facets(Recorder):
         *,
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
-    ) -> Appended:
+    ) -> AppendResult:
         """Set attributes, by which sessions are listed and grouped; the others stay as they are.
 
         Args:
@@ -90,15 +90,15 @@ class Facets(Recorder):
         """
         return self._append(session_id, "attributes.updated", _named("attribute", attributes, remove), envelope)
 
-    def add_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> Appended:
+    def add_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Tag a session, whether or not it has ended."""
         changes = [Change("tag", tag, True) for tag in _distinct(tags)]
-        return self._append(session_id, "tags.updated", changes, envelope, while_open=False)
+        return self._append(session_id, "tags.updated", changes, envelope, require_open=False)
 
-    def remove_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> Appended:
+    def remove_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Take tags off a session, whether or not it has ended; one that it does not have is no mistake."""
         changes = [Change("tag", tag, removed=True) for tag in _distinct(tags)]
-        return self._append(session_id, "tags.updated", changes, envelope, while_open=False)
+        return self._append(session_id, "tags.updated", changes, envelope, require_open=False)
 
     def add_score(
         self,
@@ -110,7 +110,7 @@ class Facets(Recorder):
         comment: str | None = None,
         score_id: str | None = None,
         **envelope: Unpack[Envelope],
-    ) -> Appended:
+    ) -> AppendResult:
         """Judge a session, whether or not it has ended.
 
         Args:
@@ -124,7 +124,7 @@ class Facets(Recorder):
         score |= {part: text for part, text in optional.items() if text is not None}
         event_id = self._event_id(session_id, envelope)
         change = Change("score", event_id if score_id is None else score_id, score)
-        return self._append(session_id, "score.added", [change], envelope, event_id=event_id, while_open=False)
+        return self._append(session_id, "score.added", [change], envelope, event_id=event_id, require_open=False)
 
 
 def _distinct(tags: Iterable[str]) -> Iterable[str]:

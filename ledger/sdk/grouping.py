@@ -11,7 +11,7 @@ from ledger.model.fields import check_change
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,7 +21,7 @@ GROUPS = ("status", "session_type", "user_id", "day")
 _PAGE = 1000
 
 
-class Grouping(Recorder):
+class Grouping(CommandBase):
     """Profiles of session types, and counts."""
 
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
-from ledger.model.events import Appended, Change, Envelope, RecordedEvent
+from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.page import Page
 from ledger.model.queries import SessionQuery
@@ -95,7 +95,7 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
         now = at or (self._clock() if version is None else None)
         return Session(*found, with_messages=messages, now=now)
 
-    def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> Appended:
+    def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> AppendResult:
         """Set several fields in one event.
 
         Args:
@@ -113,30 +113,30 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
 
     def update_constraints(
         self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Set the constraints; tool calls listed in them become pending where their id (or name) is new."""
         updates = {"constraints": constraints}
         return self._derive(
             session_id, "constraints.updated", lambda state: changes_with_plan(updates, state), envelope
         )
 
-    def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> Appended:
+    def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> AppendResult:
         """Set the strategy: any JSON, often Markdown text."""
         return self._append(session_id, "strategy.updated", [_set("strategy", strategy)], envelope)
 
     def update_response_plan(
         self, session_id: str, response_plan: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Set the response plan."""
         return self._append(session_id, "response_plan.updated", [_set("response_plan", response_plan)], envelope)
 
-    def update_summary(self, session_id: str, summary: str | None, **envelope: Unpack[Envelope]) -> Appended:
+    def update_summary(self, session_id: str, summary: str | None, **envelope: Unpack[Envelope]) -> AppendResult:
         """Set the summary."""
         return self._append(session_id, "summary.updated", [_set("summary", summary)], envelope)
 
     def update_tool_call_status(
         self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Set the status of a tool call, and its result where one is given; a later status leaves the result alone.
 
         Args:
@@ -168,7 +168,7 @@ class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTra
 
     def append(
         self, session_id: str, event_type: str, changes: Sequence[Change], **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Record an event of your own: any fields, set or removed, in one step.
 
         Args:

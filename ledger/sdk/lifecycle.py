@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, Unpack
 
 from ledger.errors import InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import Appended, Change, Envelope
+from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import SESSION_KEY
 from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
@@ -19,22 +19,22 @@ from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
 from ledger.sdk.opening import UNSET
-from ledger.sdk.recorder import Recorder, make_room
+from ledger.sdk.recorder import CommandBase, make_room
 
 #: Sessions that the sweep looks at together.
 _SWEPT = 200
 
 
-class Lifecycle(Recorder):
+class Lifecycle(CommandBase):
     """Ends of sessions. Whoever reads a session after its ``expires_at`` sees it expired; the sweep records it."""
 
-    def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended:
+    def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Record that a session came to its end as it should."""
         return self._append(session_id, "session.completed", [Change("status", "", "completed")], envelope)
 
     def fail_session(
         self, session_id: str, error: BaseException | Mapping[str, Any] | str, **envelope: Unpack[Envelope]
-    ) -> Appended:
+    ) -> AppendResult:
         """Record that a session broke off, and why; one that was merely left alone expires instead.
 
         Args:
@@ -43,7 +43,9 @@ class Lifecycle(Recorder):
         changes = [Change("status", "", "failed"), Change("error", "", _described(error))]
         return self._append(session_id, "session.failed", changes, envelope)
 
-    def extend_session(self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]) -> Appended:
+    def extend_session(
+        self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]
+    ) -> AppendResult:
         """Have a session end later: so long from now; for good where ``ttl`` is None and the ledger allows it.
 
         Raises:
@@ -67,7 +69,7 @@ class Lifecycle(Recorder):
             session_id, "session.extended", changes, envelope
         )
 
-    def expire_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+    def expire_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """End a session now.
 
         Returns:
@@ -92,7 +94,7 @@ class Lifecycle(Recorder):
                 )
             return self._expired(state)
 
-        return self._derive(session_id, "session.expired", changes, envelope, while_open=False)
+        return self._derive(session_id, "session.expired", changes, envelope, require_open=False)
 
     def expire_old_sessions(self, max_age: timedelta | None = None) -> int:
         """Record the end of every session that has expired by now, one after the other.
@@ -117,13 +119,13 @@ class Lifecycle(Recorder):
             for head, state in self._all(query):
                 try:
                     on_this = Envelope(expected_version=head.version)
-                    self._append(head.session_id, "session.expired", self._expired(state), on_this, while_open=False)
+                    self._append(head.session_id, "session.expired", self._expired(state), on_this, require_open=False)
                     ended += 1
                 except (WrongExpectedVersion, SessionNotFound):
                     continue  # somebody goes on with it, or has deleted it for good
         return ended
 
-    def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> Appended | None:
+    def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Take a session out of every list; its history stays, and ``restore_session`` brings it back.
 
         Returns:
@@ -132,9 +134,11 @@ class Lifecycle(Recorder):
         if self._require(session_id).recorded_status == "deleted" and "event_id" not in envelope:
             return None
         changes = [Change("status", "", "deleted")]
-        return self._append(session_id, "session.deleted", changes, envelope, while_open=False)
+        return self._append(session_id, "session.deleted", changes, envelope, require_open=False)
 
-    def restore_session(self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]) -> Appended:
+    def restore_session(
+        self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]
+    ) -> AppendResult:
         """Open an expired or deleted session again, with the status it had before and a lifetime from now on.
 
         Args:
@@ -152,7 +156,7 @@ class Lifecycle(Recorder):
             return [Change("status", "", self._status_before(session_id, state)), Change("expires_at", "", ends)]
 
         return self._resent(session_id, "session.restored", envelope) or self._derive(
-            session_id, "session.restored", changes, envelope, while_open=False
+            session_id, "session.restored", changes, envelope, require_open=False
         )
 
     def get_or_create_session(

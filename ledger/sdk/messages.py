@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from ledger.errors import InvalidInput
-from ledger.model.events import Appended, Change, Envelope
+from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Message
 from ledger.model.values import check_text
-from ledger.sdk.recorder import Recorder, make_room
+from ledger.sdk.recorder import CommandBase, make_room
 
 #: Characters of a title that is taken from a message.
 TITLE_CHARACTERS = 80
 
 
-class Messages(Recorder):
+class Messages(CommandBase):
     """The conversation of a session."""
 
     def add_message(
@@ -35,7 +35,7 @@ class Messages(Recorder):
         metadata: Mapping[str, Any] | None = None,
         payload: Any = None,
         **envelope: Unpack[Envelope],
-    ) -> Appended:
+    ) -> AppendResult:
         """Add a message at the end of the conversation. A session without title or question gets a title from
         a user's message.
 
@@ -75,7 +75,7 @@ class Messages(Recorder):
         self._titled.add(session_id)
         return appended
 
-    def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> Appended:
+    def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Take a message out of the conversation; the history keeps it.
 
         Raises:

@@ -33,7 +33,7 @@ DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
 LONGEST_HOURS = 876_600
 
 
-class OpenLedger:
+class LedgerConnection:
     """A store, and the warehouse behind it, for as long as they are open; the arguments are ``SessionLedger``'s."""
 
     def __init__(

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, NewEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.lifetime import check_end, expiry, latest_end
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
-from ledger.sdk.opening import UNSET, OpenLedger
+from ledger.sdk.opening import UNSET, LedgerConnection
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
 _ATTEMPTS = 1000
@@ -25,7 +25,7 @@ _TITLES = ("title", "question")
 _REMEMBERED = 4096
 
 
-class Recorder(OpenLedger):
+class CommandBase(LedgerConnection):
     """What the SDK's parts have in common."""
 
     def _owner(self, user_id: str | None = None) -> str:
@@ -50,7 +50,7 @@ class Recorder(OpenLedger):
         if updates["question"] is None:
             del updates["question"]
         given = envelope.get("event_id")
-        begins = session_id is None and given is None
+        creates_stream = session_id is None and given is None
         if session_id is None:
             session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
         envelope["expected_version"] = 0  # whatever else is there is not begun
@@ -61,7 +61,9 @@ class Recorder(OpenLedger):
             changes += planned_calls(given.get("constraints"), {}, changes)
             if not ends_by_clock:
                 self._check_end(session_id, changes, envelope)
-            self._append(session_id, "session.created", changes, envelope, user_id=user_id, begins=begins)
+            self._append(
+                session_id, "session.created", changes, envelope, user_id=user_id, creates_stream=creates_stream
+            )
 
         ends_by_clock = ttl is not UNSET or "expires_at" not in updates
         if ends_by_clock:
@@ -101,7 +103,7 @@ class Recorder(OpenLedger):
         found = self.store.state(session_id, version=version)
         return None if found is None else Session(*found, now=self._clock() if version is None else None)
 
-    def _resent(self, session_id: str, event_type: str, envelope: Envelope) -> Appended | None:
+    def _resent(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
         """What became of a call that was sent before, where its changes depend on when it was sent; else None.
 
         An event of another type under this id is left to the append, which refuses it.
@@ -112,7 +114,7 @@ class Recorder(OpenLedger):
         event = self._recorded(session_id, event_id, envelope)
         if event is None or event.event_type != event_type:
             return None
-        return Appended(session_id, event.version, event_id, replayed=True)
+        return AppendResult(session_id, event.version, event_id, replayed=True)
 
     def _recorded(self, session_id: str, event_id: str, envelope: Envelope) -> RecordedEvent | None:
         """The event that an earlier call under the caller's event_id recorded; None where this is the first."""
@@ -159,10 +161,10 @@ class Recorder(OpenLedger):
         *,
         user_id: str | None = None,
         event_id: str | None = None,
-        begins: bool = False,
-        while_open: bool = True,
+        creates_stream: bool = False,
+        require_open: bool = True,
         as_recorded: bool = False,
-    ) -> Appended:
+    ) -> AppendResult:
         """Append one event; ``as_recorded`` where its values stand in the ledger already, whatever a profile says."""
         self._check_envelope(envelope)
         event_id = event_id or self._event_id(session_id, envelope, user_id)
@@ -176,8 +178,8 @@ class Recorder(OpenLedger):
             envelope.get("occurred_at"),
             user_id,
             "event_id" in envelope,
-            begins,
-            while_open,
+            creates_stream,
+            require_open,
         )
         appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
         if session_id in self._titled and any(it.removed and it.field in _TITLES for it in event.changes):
@@ -219,9 +221,9 @@ class Recorder(OpenLedger):
         envelope: Envelope,
         *,
         event_id: str | None = None,
-        while_open: bool = True,
+        require_open: bool = True,
         is_new: bool = False,
-    ) -> Appended:
+    ) -> AppendResult:
         """Append what ``changes`` makes of the session's state, on exactly that state; ``is_new`` where the caller has
         looked for the event already.
         """
@@ -231,7 +233,7 @@ class Recorder(OpenLedger):
         if recorded is not None:  # sent before: work it out from the state that it was worked out from then
             before = self._state_at(session_id, recorded - 1)
             return self._append(
-                session_id, event_type, changes(before), envelope, event_id=event_id, while_open=while_open
+                session_id, event_type, changes(before), envelope, event_id=event_id, require_open=require_open
             )
         checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
         for attempt in range(_ATTEMPTS):
@@ -239,7 +241,12 @@ class Recorder(OpenLedger):
             on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
             try:
                 return self._append(
-                    session_id, event_type, changes(session._state), on_this, event_id=event_id, while_open=while_open
+                    session_id,
+                    event_type,
+                    changes(session._state),
+                    on_this,
+                    event_id=event_id,
+                    require_open=require_open,
                 )
             except WrongExpectedVersion:
                 if checked or attempt == _ATTEMPTS - 1:

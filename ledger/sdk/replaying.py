@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 
 from ledger.model.events import RecordedEvent
-from ledger.model.fold import State, Written
+from ledger.model.fold import RegisterValue, State
 
-Slot = tuple[str, str]
+Register = tuple[str, str]
 
 
 class Replayed:
@@ -33,13 +33,13 @@ class Replayed:
     def move_on(self, events: Iterable[RecordedEvent]) -> State:
         """The state after further events, which come in the order of their positions; it stays as it is."""
         with self._lock:
-            before: dict[Slot, Written | None] = {}
+            before: dict[Register, RegisterValue | None] = {}
             for event in events:
                 self._write(event, before)
             self._latest = self._latest.superseded(before)
             return self._latest
 
-    def _write(self, event: RecordedEvent, before: dict[Slot, Written | None]) -> None:
+    def _write(self, event: RecordedEvent, before: dict[Register, RegisterValue | None]) -> None:
         for change in event.changes:
             if change.field == "message" and not self._with_messages:
                 continue
@@ -48,35 +48,35 @@ class Replayed:
             if change.removed:
                 self._live.pop(slot, None)
             else:
-                self._live[slot] = Written(change.text, event.version, event.event_id)
+                self._live[slot] = RegisterValue(change.text, event.version, event.event_id)
 
 
-class _Moment(Mapping[Slot, Written]):
+class _Moment(Mapping[Register, RegisterValue]):
     """One state of a replay. While it is the latest it reads what is live; when it is read later, it makes its own."""
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")
 
-    def __init__(self, live: dict[Slot, Written], lock: threading.Lock) -> None:
+    def __init__(self, live: dict[Register, RegisterValue], lock: threading.Lock) -> None:
         self._live = live
         self._lock = lock
         self._next: _Moment | None = None
-        self._before: dict[Slot, Written | None] = {}
-        self._own: dict[Slot, Written] | None = None
+        self._before: dict[Register, RegisterValue | None] = {}
+        self._own: dict[Register, RegisterValue] | None = None
 
-    def superseded(self, before: dict[Slot, Written | None]) -> _Moment:
+    def superseded(self, before: dict[Register, RegisterValue | None]) -> _Moment:
         """The next moment, in which the slots of ``before`` are no longer as they were; the lock is held."""
         following = _Moment(self._live, self._lock)
         if self._own is None:
             self._before, self._next = before, following
         return following
 
-    def __getitem__(self, slot: Slot) -> Written:
+    def __getitem__(self, slot: Register) -> RegisterValue:
         with self._lock:
             if self._next is None and self._own is None:
                 return self._live[slot]
             return self._made()[slot]
 
-    def __iter__(self) -> Iterator[Slot]:
+    def __iter__(self) -> Iterator[Register]:
         with self._lock:
             return iter(self._made())
 
@@ -84,7 +84,7 @@ class _Moment(Mapping[Slot, Written]):
         with self._lock:
             return len(self._made())
 
-    def _made(self) -> dict[Slot, Written]:
+    def _made(self) -> dict[Register, RegisterValue]:
         """This state as a dictionary that nothing changes any more; the lock is held."""
         if self._own is None:
             moments = [self]

@@ -7,10 +7,10 @@ from datetime import datetime
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Terms
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 
 
-class Search(Recorder):
+class Search(CommandBase):
     """Finding sessions by what is written in them."""
 
     def search(

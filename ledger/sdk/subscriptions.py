@@ -19,7 +19,7 @@ from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
 from ledger.sdk.opening import check_seconds
-from ledger.sdk.recorder import Recorder
+from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite.read import events_of
 
@@ -131,7 +131,7 @@ class Subscription(Iterator[Delivery]):
         return len(newest) == last
 
 
-class Subscriptions(Recorder):
+class Subscriptions(CommandBase):
     """Events as they come."""
 
     def subscribe(

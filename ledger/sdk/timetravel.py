@@ -9,7 +9,7 @@ from typing import Unpack
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import Plan, portions, to_rewind
-from ledger.model.events import ANY_VERSION, Appended, Change, Envelope, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
@@ -24,7 +24,7 @@ _PAGE = 200
 class TimeTravel(Branches):
     """States of the past: on their own, one after the other, beside another, and as the state from now on."""
 
-    def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> Appended | None:
+    def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Bring a session back to the state that it had at a version, by an event that takes back what came after.
 
         The history stays, and the version goes on counting. What belongs to the session and not to its content stays as
@@ -60,7 +60,7 @@ class TimeTravel(Branches):
         if "event_id" in envelope and (recorded := self.store.version_of(session_id, event_id)) is not None:
             return self._rewound(session_id, recorded, event_id, then)
         checked = envelope.get("expected_version", ANY_VERSION)
-        done: Appended | None = None
+        done: AppendResult | None = None
         for attempt in range(ATTEMPTS):
             head, now = self._latest(session_id)
             if done is None and checked not in (ANY_VERSION, head.version):
@@ -140,7 +140,7 @@ class TimeTravel(Branches):
         capabilities = self.store.capabilities
         return list(portions(plan, capabilities.max_changes, capabilities.max_event_bytes // 2))
 
-    def _rewound(self, session_id: str, version: int, event_id: str, then: State) -> Appended:
+    def _rewound(self, session_id: str, version: int, event_id: str, then: State) -> AppendResult:
         """What an earlier call with this event_id did, if that was the same."""
         events = self.store.events(session_id, after=version - 1, limit=1)
         is_rewind = any((it.event_id, it.event_type) == (event_id, "session.rewound") for it in events)
@@ -151,7 +151,7 @@ class TimeTravel(Branches):
                 session_id=session_id,
                 event_id=event_id,
             )
-        return Appended(session_id, version, event_id, replayed=True)
+        return AppendResult(session_id, version, event_id, replayed=True)
 
     def _replay(
         self, session_id: str, first: int, last: int, messages: bool

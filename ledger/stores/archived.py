@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.errors import StoreRejected
+from ledger.errors import SessionArchived
 from ledger.model.events import Change
 from ledger.model.fold import State
 from ledger.model.session import Head
@@ -10,28 +10,27 @@ from ledger.stores.base import EventStore
 
 #: The ``store_id`` in the head of a session that no store owns: its rows are in a warehouse, and whoever hydrates it
 #: owns it next. It stands in the head, so that all who remember a head find out that theirs is of another time.
-NOBODY = ""
+UNOWNED = ""
 #: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
 #: to those who go on with the session.
 LISTED = ("attribute", "grant", "question", "session_type", "status", "tag", "title")
 
 
-class Archived(StoreRejected):
-    """A session is archived, and its rows are in a warehouse alone, which this store does not reach.
+def session_archived(head: Head, state: State, warehouses: list[str]) -> SessionArchived:
+    """The error of a session whose rows are in a warehouse alone.
 
-    Attributes:
-        head: As it was when the rows were dropped, owned by ``NOBODY``.
+    Args:
+        head: As it was when the rows were dropped, owned by ``UNOWNED``.
         state: The fields that stay.
+        warehouses: URLs of those that have the rows.
     """
-
-    def __init__(self, head: Head, state: State, warehouses: list[str]) -> None:
-        where = ", ".join(warehouses) or "its warehouse"
-        super().__init__(
-            f"Session {head.session_id} is archived, and its rows are only in {where}: open the ledger with that "
-            "(warehouse=, or LEDGER_WAREHOUSE)."
-        )
-        self.head = head
-        self.state = state
+    where = ", ".join(warehouses) or "its warehouse"
+    return SessionArchived(
+        f"Session {head.session_id} is archived, and its rows are only in {where}: open the ledger with that "
+        "(warehouse=, or LEDGER_WAREHOUSE).",
+        head=head,
+        state=state,
+    )
 
 
 def status_change(store: EventStore, session_id: str, state: State) -> list[Change]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
@@ -64,7 +64,7 @@ class EventStore(Protocol):
         """The identity that this store writes into its rows."""
         ...
 
-    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; on return it is durable. Idempotent by event_id.
 
         Args:

@@ -13,7 +13,7 @@ from ledger.model.integrity import verify
 from ledger.model.values import check_text, check_whole
 
 
-class Standing(NamedTuple):
+class StreamHead(NamedTuple):
     """Where a session stands, as far as others' events must fit it."""
 
     user_id: str
@@ -22,7 +22,7 @@ class Standing(NamedTuple):
     event_hash: str | None
 
 
-class Taken(NamedTuple):
+class IngestPlan(NamedTuple):
     """Events of one session that were recorded elsewhere and are new here, checked; at least one, in order.
 
     Attributes:
@@ -88,12 +88,12 @@ def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]
     }
 
 
-def take_over(
+def plan_ingest(
     events: Sequence[RecordedEvent],
-    standing: Standing | None,
+    standing: StreamHead | None,
     is_recorded: Callable[[RecordedEvent], bool],
     now: datetime,
-) -> Taken | None:
+) -> IngestPlan | None:
     """What of a session's events is new, once all of them are known to fit; None where nothing is.
 
     Args:
@@ -122,7 +122,7 @@ def take_over(
     verify(new, prev_hash)
     # Events without a hash (from a store that keeps no chain) are passed over: the next one follows the last hash.
     chained = next((event.event_hash for event in reversed(new) if event.event_hash is not None), prev_hash)
-    return Taken(new, chained, max(event.recorded_at for event in new))
+    return IngestPlan(new, chained, max(event.recorded_at for event in new))
 
 
 def conflict(session_id: str, event_id: str) -> IdempotencyConflict:

@@ -20,13 +20,14 @@ from typing import Any, NoReturn
 from ledger.errors import (
     LedgerError,
     PermissionDenied,
+    SessionArchived,
     SessionNotFound,
     StoreError,
     StoreRejected,
     StoreUnavailable,
     WrongExpectedVersion,
 )
-from ledger.model.events import ANY_VERSION, Appended, NewEvent, PreparedEvent, RecordedEvent, prepare
+from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, PreparedEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.ids import created_at_of
 from ledger.model.page import Page
@@ -34,7 +35,6 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
-from ledger.stores.archived import Archived
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
 from ledger.stores.checks import check_expected
 
@@ -83,7 +83,7 @@ class UserStore:
         """The identity of the store."""
         return self._store.store_id
 
-    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event; see ``EventStore.append``.
 
         Raises:
@@ -230,8 +230,8 @@ class UserStore:
         own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
         return 0 if drop is None or not own else int(drop(own))
 
-    def bring_back(self, session_id: str) -> int:
-        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.bring_back``.
+    def rehydrate(self, session_id: str) -> int:
+        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.rehydrate``.
 
         Raises:
             PermissionDenied: The user may only read it.
@@ -242,14 +242,14 @@ class UserStore:
             return 0
         if self._right(*found) != WRITE:
             raise _read_only(self.user_id, session_id)
-        bring_back = getattr(self._store, "bring_back", None)
-        return 0 if bring_back is None else int(bring_back(session_id))
+        rehydrate = getattr(self._store, "bring_back", None)
+        return 0 if rehydrate is None else int(rehydrate(session_id))
 
     def close(self) -> None:
         """End the view; the store stays open. Calling it again does nothing."""
         self._closed = True
 
-    def _begin(self, session_id: str, event: NewEvent, expected_version: int) -> Appended:
+    def _begin(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
         """Append an event that names the owner, as the one does that begins a session.
 
         The store lets nobody begin, or append as owner, what somebody else owns; it only says too much about it.
@@ -276,7 +276,7 @@ class UserStore:
 
     def _append_shared(
         self, session_id: str, event: NewEvent, expected_version: int, found: tuple[Head, State]
-    ) -> Appended:
+    ) -> AppendResult:
         """Append to a session of somebody else exactly on the state in which the right to do so was seen."""
         if isinstance(event.changes, Iterable):  # looked at here and in the store
             event = replace(event, changes=tuple(event.changes))
@@ -288,7 +288,7 @@ class UserStore:
             try:
                 self._check_write(head, state, prepared)
             except PermissionDenied:
-                if not event.may_repeat or self._store.version_of(session_id, event.event_id) is None:
+                if not event.check_duplicate or self._store.version_of(session_id, event.event_id) is None:
                     raise
                 # Recorded when the right was there; the store writes nothing, and says whether it is the same.
                 return self._store.append(session_id, event, expected_version=expected_version)
@@ -347,7 +347,7 @@ class UserStore:
         """The latest state of any session; where it cannot be read, that is said to those who may see it."""
         try:
             return self._store.state(session_id, with_messages=with_messages)
-        except Archived as archived:
+        except SessionArchived as archived:
             if self._right(archived.head, archived.state) is not None:
                 raise
             return archived.head, archived.state
@@ -356,7 +356,7 @@ class UserStore:
         """Whose any session is, and with whom it is shared, also where its state cannot be read."""
         try:
             return self._store.state(session_id)
-        except Archived as archived:
+        except SessionArchived as archived:
             return archived.head, archived.state
 
     def _asked(self, session_id: str) -> str:

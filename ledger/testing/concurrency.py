@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from ledger import Appended, WrongExpectedVersion
+from ledger import AppendResult, WrongExpectedVersion
 from ledger.model.fold import fold
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, OpenStore, begin, events_of, state_of, values
 from ledger.testing.streams import event, event_id
 
 
-def at_once(calls: Sequence[Callable[[], Appended]]) -> tuple[list[Appended], list[WrongExpectedVersion]]:
+def at_once(calls: Sequence[Callable[[], AppendResult]]) -> tuple[list[AppendResult], list[WrongExpectedVersion]]:
     """Make each call in a thread of its own, all at one moment; returns who went through and who came too late."""
     ready = threading.Barrier(len(calls))
 
-    def run(call: Callable[[], Appended]) -> Appended | WrongExpectedVersion:
+    def run(call: Callable[[], AppendResult]) -> AppendResult | WrongExpectedVersion:
         ready.wait(timeout=60)
         try:
             return call()
@@ -31,7 +31,7 @@ def at_once(calls: Sequence[Callable[[], Appended]]) -> tuple[list[Appended], li
 
     with ThreadPoolExecutor(len(calls)) as threads:
         answers = list(threads.map(run, calls))
-    won = [it for it in answers if isinstance(it, Appended)]
+    won = [it for it in answers if isinstance(it, AppendResult)]
     return won, [it for it in answers if isinstance(it, WrongExpectedVersion)]
 
 

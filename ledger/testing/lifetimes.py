@@ -50,7 +50,7 @@ class LifetimesContract(Harness):
         clock.now = NOW
         ended = ("expired", "deleted") if self.capabilities.reopens else ("expired", "deleted", "archived")
         closed = [session_id for session_id, life in LIVES.items() if life[2] in ended]
-        said = event(50, Change("title", value="t"), while_open=True)
+        said = event(50, Change("title", value="t"), require_open=True)
         errors = refused.each(SessionEnded, closed, lambda session_id: store.append(session_id, said))
         assert [(error.session_id, error.status) for error in errors] == [(it, LIVES[it][2]) for it in closed]
         for session_id in LIVES.keys() - closed:
@@ -63,18 +63,18 @@ class LifetimesContract(Harness):
         self, store: EventStore, clock: SetClock, refused: Refused
     ) -> None:
         begin(store)
-        store.append("s", event(1, Change("title", value="t"), while_open=True))
-        store.append("s", event(2, Change("status", value="expired"), while_open=True))
-        refused(SessionEnded, lambda: store.append("s", event(3, Change("title", value="u"), while_open=True)))
+        store.append("s", event(1, Change("title", value="t"), require_open=True))
+        store.append("s", event(2, Change("status", value="expired"), require_open=True))
+        refused(SessionEnded, lambda: store.append("s", event(3, Change("title", value="u"), require_open=True)))
         store.append("s", event(4, Change("status", value="active"), Change("expires_at", value=to_text(NOW))))
-        store.append("s", event(5, Change("title", value="v"), while_open=True))
+        store.append("s", event(5, Change("title", value="v"), require_open=True))
         clock.now = NOW
-        refused(SessionEnded, lambda: store.append("s", event(6, Change("title", value="w"), while_open=True)))
+        refused(SessionEnded, lambda: store.append("s", event(6, Change("title", value="w"), require_open=True)))
         assert len(events_of(store)) == 5
 
     def test_an_event_that_is_there_is_replayed_after_the_end(self, store: EventStore) -> None:
         begin(store)
-        said = event(1, Change("title", value="t"), while_open=True)
+        said = event(1, Change("title", value="t"), require_open=True)
         store.append("s", said)
         store.append("s", event(2, Change("status", value="expired")))
         assert store.append("s", said).replayed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ledger import (
-    Appended,
+    AppendResult,
     Change,
     IdempotencyConflict,
     RecordedChange,
@@ -92,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         version = data.draw(st.integers(1, len(log)))
         number, changes = log[version - 1]
         answer = self.store.append(session_id, event(number, *reversed(changes)))
-        assert answer == Appended(session_id, version, answer.event_id, replayed=True)
+        assert answer == AppendResult(session_id, version, answer.event_id, replayed=True)
         with pytest.raises(IdempotencyConflict):
             self.store.append(session_id, event(number, Change("title", value="never recorded")))
 

@@ -11,15 +11,15 @@ from dataclasses import replace
 from datetime import date, datetime
 from itertools import groupby
 
-from ledger.errors import SessionEnded, StoreRejected, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, Change, NewEvent
+from ledger.errors import ArchiveLost, SessionArchived, SessionEnded, WrongExpectedVersion
+from ledger.model.events import ANY_VERSION, AppendResult, Change, NewEvent
 from ledger.model.fold import State
 from ledger.model.instants import to_micros
 from ledger.model.lifetime import check_open
 from ledger.model.values import canonical
 from ledger.outbox.comparison import SESSIONS_AT_ONCE, parts
 from ledger.outbox.row_digests import SessionKey
-from ledger.stores.archived import Archived, status_change
+from ledger.stores.archived import status_change
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite.archive import Droppable, PendingDeletion
 from ledger.stores.sqlite.store import SqliteStore
@@ -29,17 +29,14 @@ from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
 
 
-class Lost(Archived):
-    """A session is archived, and the warehouse that was asked has nothing of it."""
-
-    def __init__(self, archived: Archived, warehouse: str) -> None:
-        StoreRejected.__init__(
-            self,
-            f"Session {archived.head.session_id} is archived, and {warehouse}, where its rows are to be, has none of "
-            "them; nothing was written. Open the ledger with the warehouse that it was shipped to, or restore that.",
-        )
-        self.head = archived.head
-        self.state = archived.state
+def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
+    """The error of an archived session of which the warehouse that was asked has nothing."""
+    return ArchiveLost(
+        f"Session {archived.head.session_id} is archived, and {warehouse}, where its rows are to be, has none of "
+        "them; nothing was written. Open the ledger with the warehouse that it was shipped to, or restore that.",
+        head=archived.head,
+        state=archived.state,
+    )
 
 
 def drop_archived(
@@ -68,8 +65,8 @@ def drop_archived(
     return dropped
 
 
-def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
-    """Take a session over from a warehouse; see ``SqliteArchive.take_back``.
+def rehydrate(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
+    """Take a session over from a warehouse; see ``SqliteArchive.rehydrate``.
 
     Returns:
         How many events were brought back; 0 where the warehouse has none.
@@ -77,12 +74,12 @@ def bring_back(store: SqliteStore, warehouse: Warehouse, name: str, session_id: 
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
         return 0
-    return store.take_back(events, name)
+    return store.rehydrate(events, name)
 
 
 def open_again(
     store: EventStore, session_id: str, event: NewEvent, expected_version: int, now: datetime
-) -> Appended | None:
+) -> AppendResult | None:
     """Record that an archived session whose rows are in the store is open again, so that an append can follow.
 
     Args:
@@ -169,7 +166,7 @@ def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequ
     """Those of some sessions whose every row is in the warehouse, in the same words."""
     keys = [each.key for each in sessions]
     there = ComparedRows(warehouse).rows_of(keys)
-    here = store.outbox(name).traces(keys)
+    here = store.outbox(name).row_digests(keys)
     return [
         each
         for each in sessions

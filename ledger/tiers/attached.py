@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from ledger.outbox.contract import Aside, RelayStatus
+from ledger.outbox.contract import DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.outbox import SqliteOutbox
@@ -17,7 +17,7 @@ from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
 #: Seconds to wait for another relay of the same ledger.
-PATIENCE = 60.0
+LEASE_TIMEOUT = 60.0
 
 
 class AttachedWarehouse:
@@ -66,21 +66,21 @@ class AttachedWarehouse:
         """A relay to it, for whoever runs it and closes it."""
         return relay_between(self._store, open_warehouse(self.url))
 
-    def sync(self, *, progress: Callable[[int], None] = lambda rows: None, patience: float = PATIENCE) -> int:
+    def sync(self, *, progress: Callable[[int], None] = lambda rows: None, timeout: float = LEASE_TIMEOUT) -> int:
         """Ship what is recorded by now; see ``sync_now``."""
         relay = self.relay()
         try:
-            return sync_now(relay, self.outbox, patience=patience, progress=progress)
+            return sync_now(relay, self.outbox, timeout=timeout, progress=progress)
         finally:
             relay.close()
 
-    def refused(self) -> list[Aside]:
+    def refused(self) -> list[DeadLetter]:
         """The events that the warehouse refused."""
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
         """Have refused events sent again with the next batch, one or all; returns how many rows that is."""
-        return self.outbox.ask_again(event_id)
+        return self.outbox.redrive_event(event_id)
 
     def close(self, seconds: float) -> int:
         """End the relay in the background, which ships what waits for so many seconds at most.

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.errors import SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent
+from ledger.errors import SessionArchived, SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
+from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.stores.archived import Archived
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
@@ -74,7 +73,7 @@ class TwoTierStore:
         # Not `warehouse`: a store with an attribute of that name is itself in one.
         self._behind: Warehouse | None = None
         self._closed = False
-        forking.watch(self)
+        forking.register(self)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,7 +95,7 @@ class TwoTierStore:
         """Gives the embedded store as the outbox of a relay to a warehouse, which its URL names."""
         return self._file.outbox
 
-    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 
         A session that is archived is brought back first, and where only open sessions take the event it is opened again
@@ -131,7 +130,7 @@ class TwoTierStore:
         """Head and state of a session, now or then; see ``EventStore.state``."""
         try:
             found = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
-        except Archived:
+        except SessionArchived:
             found = None
         if found is not None or self._holds(session_id):
             return found
@@ -145,7 +144,7 @@ class TwoTierStore:
         """Messages in order; see ``EventStore.messages``."""
         try:
             page = self._local.messages(session_id, after=after, limit=limit, newest=newest)
-        except Archived:
+        except SessionArchived:
             page = Page([])
         if page or self._holds(session_id):
             return page
@@ -159,7 +158,7 @@ class TwoTierStore:
         """Events in order; see ``EventStore.events``."""
         try:
             page = self._local.events(session_id, after=after, limit=limit, upcast=upcast)
-        except Archived:
+        except SessionArchived:
             page = Page([])
         if page or self._holds(session_id):
             return page
@@ -220,9 +219,9 @@ class TwoTierStore:
 
         return drop_archived(self._file, self._opened, self._called(), session_ids)
 
-    def bring_back(self, session_id: str) -> int:
+    def rehydrate(self, session_id: str) -> int:
         """Have the embedded store take a session over from the warehouse, where it does not hold it; see
-        ``SqliteArchive.take_back``.
+        ``SqliteArchive.rehydrate``.
 
         Returns:
             How many events were brought back; 0 where the session is here, or nowhere.
@@ -231,18 +230,18 @@ class TwoTierStore:
             StoreUnavailable: The warehouse cannot be reached; nothing was written.
             CorruptEvent, StoreRejected: The warehouse has not the history that was archived here; nothing was written.
         """
-        from ledger.tiers.archiving import bring_back
+        from ledger.tiers.archiving import rehydrate
 
         if self._holds(session_id):
             return 0
-        brought = bring_back(self._file, self._opened(), self._called(), session_id)
+        brought = rehydrate(self._file, self._opened(), self._called(), session_id)
         if not brought:
             self._check_not_lost(session_id)
         return brought
 
-    def forget(self, session_id: str, version: int) -> bool:
-        """Delete a session for good here, and remember to in the warehouses; see ``SqliteArchive.forget``."""
-        return self._file.forget(session_id, version)
+    def purge(self, session_id: str, version: int) -> bool:
+        """Delete a session for good here, and remember to in the warehouses; see ``SqliteArchive.purge``."""
+        return self._file.purge(session_id, version)
 
     def pending_deletions(self) -> list[PendingDeletion]:
         """Sessions that were deleted for good here, and not yet in the warehouses."""
@@ -262,7 +261,7 @@ class TwoTierStore:
 
     def close(self) -> None:
         """Close the embedded store, and the warehouse where it was opened; calling it again does nothing."""
-        forking.forget(self)
+        forking.unregister(self)
         with self._opening:
             self._closed = True
             behind, self._behind = self._behind, None
@@ -290,25 +289,25 @@ class TwoTierStore:
         """Whether a session is in the embedded store; it may be, and have had no state at a time or no messages."""
         try:
             return self._local.state(session_id) is not None
-        except Archived:
+        except SessionArchived:
             return False
 
-    def _archived(self, session_id: str) -> Archived | None:
+    def _archived(self, session_id: str) -> SessionArchived | None:
         """What says that a session is archived, and its rows are not in the embedded store; None where it is not so."""
         try:
             self._local.state(session_id)
-        except Archived as archived:
+        except SessionArchived as archived:
             return archived
         return None
 
-    def _append_archived(self, session_id: str, event: NewEvent, expected_version: int) -> Appended:
+    def _append_archived(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
         """Append to a session that is archived: first it is brought back, and opened again where it must be open."""
         from ledger.tiers.archiving import open_again
 
-        self.bring_back(session_id)
-        if event.while_open:
+        self.rehydrate(session_id)
+        if event.require_open:
             now = self._clock()
-            hydrated = NewEvent("session.hydrated", (), self._ids(now), event.actor, may_repeat=False)
+            hydrated = NewEvent("session.hydrated", (), self._ids(now), event.actor, check_duplicate=False)
             opened = open_again(self._local, session_id, hydrated, expected_version, now)
             if opened is not None and expected_version == opened.version - 1:
                 expected_version = opened.version
@@ -326,7 +325,7 @@ class TwoTierStore:
         """What the warehouse answers about a session, or ``missing`` where it was deleted for good here.
 
         Raises:
-            Lost: The session is archived, and the warehouse has nothing of it.
+            ArchiveLost: The session is archived, and the warehouse has nothing of it.
         """
         from ledger.tiers.archiving import is_to_be_deleted
 
@@ -340,12 +339,12 @@ class TwoTierStore:
         return found
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise Lost where a session is archived: the warehouse was asked, and has nothing of it."""
-        from ledger.tiers.archiving import Lost
+        """Raise ArchiveLost where a session is archived: the warehouse was asked, and has nothing of it."""
+        from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may be gone, or here again, since the warehouse was asked
         if archived is not None:
-            raise Lost(archived, self._called())
+            raise archive_lost(archived, self._called())
 
     def _opened(self) -> Warehouse:
         """The warehouse, opened by whoever asks first."""

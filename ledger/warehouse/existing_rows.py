@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from ledger.model.instants import from_micros
-from ledger.outbox.contract import Row, Slot, event_of, slot_of
+from ledger.outbox.contract import Row, RowKey, event_key, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of
@@ -17,21 +17,21 @@ _ASKED_BYTES = 1_000_000
 _CREATED_AT = 13
 
 
-def known_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[Slot]:
+def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
     """The slots among these rows' that a warehouse holds, whoever brought them.
 
     Raises:
         StoreUnavailable: It cannot answer now.
 
-    Source: sql/statements/known_rows.sql
+    Source: sql/statements/existing_rows.sql
     """
-    found: set[Slot] = set()
+    found: set[RowKey] = set()
     for part in _asked_together(rows):
-        created = {slot_of(row).session_id: from_micros(row[_CREATED_AT]) for row in part}
-        parameters = {**span_of(created), "event_ids": sorted({slot_of(row).event_id for row in part})}
-        answer = warehouse.query(catalog.query("known_rows"), parameters, operation="known_rows")
-        found.update(Slot(*row) for row in answer.rows)
-    return found.intersection(map(slot_of, rows))
+        created = {row_key(row).session_id: from_micros(row[_CREATED_AT]) for row in part}
+        parameters = {**span_of(created), "event_ids": sorted({row_key(row).event_id for row in part})}
+        answer = warehouse.query(catalog.query("existing_rows"), parameters, operation="existing_rows")
+        found.update(RowKey(*row) for row in answer.rows)
+    return found.intersection(map(row_key, rows))
 
 
 def _asked_together(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -40,7 +40,7 @@ def _asked_together(rows: Sequence[Row]) -> Iterator[list[Row]]:
     asked: set[str] = set()
     size = 0
     for row in rows:
-        ids = set(event_of(row))
+        ids = set(event_key(row))
         more = sum(len(json.dumps(each)) for each in ids - asked)
         if part and size + more > _ASKED_BYTES:
             yield part

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
-from ledger.model.fold import Interval, State, Written, fold
+from ledger.model.fold import Interval, RegisterValue, State, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
-from ledger.model.search import Match, Place
+from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
@@ -53,7 +53,7 @@ class _Slot(NamedTuple):
     updated_at: datetime
 
 
-class Standing(NamedTuple):
+class SessionHead(NamedTuple):
     """Where a session stands.
 
     Attributes:
@@ -94,7 +94,7 @@ class Projection:
             found.update(self._ask("find_creation", {"session_ids": unknown}))
         return found
 
-    def standing(self, session_id: str, created_at: datetime, event_id: str = "") -> Standing | None:
+    def standing(self, session_id: str, created_at: datetime, event_id: str = "") -> SessionHead | None:
         """Where a session stands, and the version of one of its events; None where nobody began it.
 
         Args:
@@ -105,7 +105,7 @@ class Projection:
         for row in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
             _, user_id, created_at, version, updated_at, event_hash, store_id, strict, event_version = row
             head = Head(session_id, user_id, created_at, version, updated_at, event_hash, store_id)
-            return Standing(head, strict, event_version)
+            return SessionHead(head, strict, event_version)
         return None
 
     def state(
@@ -261,7 +261,7 @@ class Projection:
         created_from: datetime,
         created_until: datetime,
         *,
-        after: Place,
+        after: SearchCursor,
         query: SearchQuery,
         at_most: int,
     ) -> list[Match]:
@@ -299,7 +299,7 @@ class Projection:
     def _state(self, slots: Sequence[_Slot], until: int, with_messages: bool) -> State:
         if all(slot.schema_version == self._upcast.current for slot in slots):
             return {
-                (slot.field, slot.key): Written(_canonical(slot.text), slot.version, slot.event_id)
+                (slot.field, slot.key): RegisterValue(_canonical(slot.text), slot.version, slot.event_id)
                 for slot in slots
                 if not slot.removed and (with_messages or slot.field != "message")
             }

@@ -11,7 +11,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
-from ledger.warehouse.projection import Projection, Standing
+from ledger.warehouse.projection import Projection, SessionHead
 
 
 class WarehouseReads:
@@ -61,7 +61,7 @@ class WarehouseReads:
         standing = self._standing(session_id, event_id)
         return None if standing is None else standing.event_version
 
-    def _standing(self, session_id: str, event_id: str = "") -> Standing | None:
+    def _standing(self, session_id: str, event_id: str = "") -> SessionHead | None:
         created_at = self._projection.creation_of(session_id)
         return None if created_at is None else self._projection.standing(session_id, created_at, event_id)
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from ledger.errors import InvalidInput
 from ledger.model.events import RecordedEvent
-from ledger.outbox.comparison import Found
-from ledger.outbox.row_digests import Fingerprint, SessionKey, Trace
+from ledger.outbox.comparison import WarehouseRow
+from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
@@ -22,7 +22,7 @@ class ComparedRows:
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
-    ) -> list[tuple[SessionKey, Fingerprint, bool]]:
+    ) -> list[tuple[SessionKey, SessionDigest, bool]]:
         """Digests of the sessions created in a span; see ``ComparableWarehouse.session_digests``.
 
         Source: sql/statements/reconcile_sessions.sql
@@ -30,11 +30,11 @@ class ComparedRows:
         parameters = {"created_from": created_from, "created_until": created_until, "store_id": store_id}
         answer = self._warehouse.query(catalog.query("reconcile_sessions"), parameters, operation="reconcile_sessions")
         return [
-            (SessionKey(session_id, created_at), Fingerprint(rows, slots, version, digest), own)
+            (SessionKey(session_id, created_at), SessionDigest(rows, slots, version, digest), own)
             for session_id, created_at, rows, slots, version, digest, own in answer.rows
         ]
 
-    def rows_of(self, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[Found]]:
+    def rows_of(self, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[WarehouseRow]]:
         """All rows of some sessions; see ``ComparableWarehouse.rows_of``.
 
         Source: sql/statements/reconcile_rows.sql
@@ -44,10 +44,12 @@ class ComparedRows:
             "created_from": sessions[0].created_at,
             "created_until": sessions[-1].created_at + timedelta(microseconds=1),
         }
-        found: dict[SessionKey, list[Found]] = {}
+        found: dict[SessionKey, list[WarehouseRow]] = {}
         answer = self._warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
         for session_id, created_at, *trace, store_id, copies in answer.rows:
-            found.setdefault(SessionKey(session_id, created_at), []).append(Found(Trace(*trace), store_id, copies))
+            found.setdefault(SessionKey(session_id, created_at), []).append(
+                WarehouseRow(RowDigest(*trace), store_id, copies)
+            )
         return found
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:

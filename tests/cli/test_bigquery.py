@@ -74,7 +74,7 @@ def created(emulator: Emulator, settings: None) -> Iterator[tuple[Place, str]]:
     """A dataset made by the script, and what the script said."""
     place = Place(emulator.project, f"cli_{uuid.uuid4().hex[:8]}")
     yield place, printed(create_sessions_table, *place.options)
-    emulator.client.delete_dataset(place.dataset, delete_contents=True, not_found_ok=True)
+    emulator.client.delete_dataset(place.name, delete_contents=True, not_found_ok=True)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
     place, said = created
     lines = said.splitlines()
     assert lines[0].split() == ["what", "name", "done", "detail"]
-    assert lines[1].split() == ["dataset", f"{place.project}.{place.dataset}", "created"]
+    assert lines[1].split() == ["dataset", f"{place.project}.{place.name}", "created"]
     assert {line.split()[0] for line in lines[2:-1]} == {"table", "view", "function"}
     assert {line.split()[2] for line in lines[1:-1]} == {"created"}
     assert lines[-1] == f"{len(lines) - 2} created, 0 updated."
@@ -125,7 +125,7 @@ def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulato
     assert len({change["name"] for change in found["changes"]}) == len(found["changes"]), "one line for each object"
     assert (found["created"], found["updated"]) == (0, len(updated))
     assert "partition_expiration_days = 30" in updated["session_events"]
-    assert emulator.client.get_table(f"{place.project}.{place.dataset}.session_events").labels["team"] == "a"
+    assert emulator.client.get_table(f"{place.project}.{place.name}.session_events").labels["team"] == "a"
     assert json.loads(printed(create_sessions_table, "--url", place.url, *options))["updated"] == 0
 
 
@@ -322,7 +322,7 @@ def test_a_malformed_address_of_an_emulator_names_the_setting(there: Shell, monk
 
 
 def test_a_project_that_is_named_nowhere_is_asked_for(shell: Shell, place: Place) -> None:
-    shell.url = f"bigquery:///{place.dataset}"
+    shell.url = f"bigquery:///{place.name}"
     code, message = shell.fails("list")
     assert code == 12
     assert "GOOGLE_CLOUD_PROJECT" in message
@@ -399,7 +399,7 @@ def problems(findings: Mapping[str, dict[str, Any]]) -> list[str]:
 
 def test_a_healthy_dataset_is_healthy_and_left_as_it_is(there: Shell, emulator: Emulator, place: Place) -> None:
     printed(create_sessions_table, *place.options)
-    before = emulator.client.get_dataset(place.dataset).to_api_repr()
+    before = emulator.client.get_dataset(place.name).to_api_repr()
     code, findings = examined(there)
     assert (code, problems(findings)) == (0, [])
     looked = ("url", "emulator", "credentials", "project", "api", "dataset", "tables", "views", "functions", "release")
@@ -407,7 +407,7 @@ def test_a_healthy_dataset_is_healthy_and_left_as_it_is(there: Shell, emulator: 
     assert {name: findings[name]["status"] for name in (*looked, "read", "write", "storage write")} == dict.fromkeys(
         (*looked, "read", "write", "storage write"), "ok"
     )
-    assert emulator.client.get_dataset(place.dataset).to_api_repr() == before
+    assert emulator.client.get_dataset(place.name).to_api_repr() == before
 
 
 def test_a_missing_dataset_is_a_problem_with_the_command_that_makes_it(shell: Shell, emulator: Emulator) -> None:
@@ -429,7 +429,7 @@ def test_missing_objects_are_problems_by_kind(shell: Shell, bigquery_dataset: st
 
 def test_views_of_another_release_are_a_note(there: Shell, emulator: Emulator, place: Place) -> None:
     def label(value: str) -> str:
-        dataset = emulator.client.get_dataset(place.dataset)
+        dataset = emulator.client.get_dataset(place.name)
         before: str = dataset.labels["session_ledger_catalog"]
         dataset.labels = {**dataset.labels, "session_ledger_catalog": value}
         emulator.client.update_dataset(dataset, ["labels"])
@@ -506,7 +506,7 @@ def test_missing_credentials_are_a_problem_and_nothing_further_is_asked(there: S
 
 
 def test_a_project_that_is_named_nowhere_is_a_problem(shell: Shell, place: Place) -> None:
-    shell.url = f"bigquery:///{place.dataset}"
+    shell.url = f"bigquery:///{place.name}"
     code, findings = examined(shell)
     assert (code, problems(findings)) == (1, ["project"])
     assert "GOOGLE_CLOUD_PROJECT" in findings["project"]["remedy"]

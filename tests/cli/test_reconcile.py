@@ -147,7 +147,7 @@ def test_while_a_relay_ships_nothing_is_brought_back_and_that_is_said(here: tupl
     shell.ok("sync")
     restored = Shell(tmp_path / "backup.db")
     store = SqliteStore(restored.path, clock=SetClock())
-    store.outbox(warehouse(shell)).take("elsewhere/1/x", 60)
+    store.outbox(warehouse(shell)).acquire("elsewhere/1/x", 60)
     store.close()
     code, message = restored.fails("reconcile", "--until", DAY, "--repair", "--warehouse", warehouse(shell))
     assert code == 21

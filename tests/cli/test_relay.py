@@ -128,7 +128,7 @@ def test_a_relay_ships_what_others_append_and_drains_when_it_is_told_to_end(shel
 def test_a_relay_that_stood_by_ends_in_order(shell: Shell, tmp_path: Path) -> None:
     shell.ok("new", "first")
     with SessionLedger.open(shell.url) as ledger:
-        ledger.store.outbox(f"duckdb:///{tmp_path / 'ledger.duckdb'}").take("elsewhere/1/x", 60)
+        ledger.store.outbox(f"duckdb:///{tmp_path / 'ledger.duckdb'}").acquire("elsewhere/1/x", 60)
     command = [str(Path(sys.executable).with_name("ledger")), "--url", shell.url, "relay", "--json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

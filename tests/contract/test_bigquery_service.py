@@ -130,7 +130,7 @@ def test_any_value_passes_over_nulls(store: BigQueryStore) -> None:
 )
 def test_values_come_back_exactly_by_stream_and_by_statement(store: BigQueryStore, value: Any) -> None:
     for strict in (False, True):
-        one = BigQueryStore(replace(store.place, strict=strict), environment={})
+        one = BigQueryStore(replace(store.dataset, strict=strict), environment={})
         session_id = new_id(utc_now())
         one.append(session_id, NewEvent("t.made", [Change("strategy", value=value)], new_id(utc_now()), user_id="ada"))
         found = one.state(session_id)
@@ -161,7 +161,7 @@ def test_a_look_up_by_id_reads_one_day(store: BigQueryStore) -> None:
                 for name, value in parameters.items()
             ],
         )
-        bound = catalog.bind(sql, store.place.project, store.place.dataset)
+        bound = catalog.bind(sql, store.dataset.project, store.dataset.name)
         return int(store.warehouse.clients.rest.query(bound, job_config=config).total_bytes_processed)
 
     span = {"created_from": days[0], "created_until": days[0] + timedelta(seconds=1)}
@@ -190,7 +190,7 @@ def test_rows_of_the_stream_are_seen_and_can_be_changed_at_once(store: BigQueryS
 def test_a_statement_over_its_budget_is_refused(service: Service, store: BigQueryStore) -> None:
     from ledger import StoreRejected
 
-    poor = BigQueryStore(replace(store.place, maximum_bytes_billed=1), environment={})
+    poor = BigQueryStore(replace(store.dataset, maximum_bytes_billed=1), environment={})
     with pytest.raises(StoreRejected, match="maximum_bytes_billed"):
         poor.warehouse.query("SELECT * FROM session_events")
     poor.close()

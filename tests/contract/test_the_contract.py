@@ -109,7 +109,7 @@ class Repeating(SqliteStore):
     """Knows no event again."""
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = -1) -> Appended:
-        return super().append(session_id, replace(event, may_repeat=False), expected_version=expected_version)
+        return super().append(session_id, replace(event, check_duplicate=False), expected_version=expected_version)
 
 
 class Cutting(SqliteStore):

@@ -66,13 +66,13 @@ def run(rest: str, grpc: str, dataset: Dataset, *, faults: int, seed: int, threa
     with proxy(rest, grpc, plan) as between:
         environment = {"BIGQUERY_EMULATOR_HOST": between.rest, "BIGQUERY_EMULATOR_GRPC_HOST": between.grpc}
         stores = {
-            (strict, patience): BigQueryStore(
-                Dataset(dataset.project, dataset.dataset, strict=strict, patience=patience),
+            (strict, retry_timeout): BigQueryStore(
+                Dataset(dataset.project, dataset.dataset, strict=strict, retry_timeout=retry_timeout),
                 environment=environment,
                 sleep=lambda seconds: time.sleep(min(seconds, SHORT)),
             )
             for strict in (False, True)
-            for patience in (60, IMPATIENT)
+            for retry_timeout in (60, IMPATIENT)
         }
 
         def work(number: int) -> None:
@@ -81,7 +81,7 @@ def run(rest: str, grpc: str, dataset: Dataset, *, faults: int, seed: int, threa
             while len(plan.log) < faults:
                 turn += 1
                 # Strict appends of one process wait for each other, so most sessions are lenient.
-                both = [stores[number == 0, patience] for patience in (60, 60, IMPATIENT)]
+                both = [stores[number == 0, retry_timeout] for retry_timeout in (60, 60, IMPATIENT)]
                 _one_session(both, chance, told, f"{number}-{turn}")
 
         try:

@@ -59,7 +59,14 @@ class Outcome:
 
 
 def run(
-    emulator: Emulator, dataset: str, folder: Path, *, events: int, seconds: float, turn: float, patience: float = 60
+    emulator: Emulator,
+    dataset: str,
+    folder: Path,
+    *,
+    events: int,
+    seconds: float,
+    turn: float,
+    retry_timeout: float = 60,
 ) -> Outcome:
     """Append so many events in so many seconds, twice: before an outage and during it; then compare.
 
@@ -91,7 +98,7 @@ def run(
             told.hear,
             do="append",
             url=sides.url,
-            warehouse=f"{sides.warehouse}?patience={patience:g}",
+            warehouse=f"{sides.warehouse}?patience={retry_timeout:g}",
             worker=1,
             sessions=sessions,
             pace=seconds * THREADS / events,

@@ -125,7 +125,7 @@ class Soak(Stage):
         relay = self.ship(batch_rows=self.chance.choice([10, 30, 100]))
         self.kill_at("relay", relay, self.trap("AppendRows", self.chance.randrange(1, 6)))
 
-    def take_over(self) -> None:
+    def plan_ingest(self) -> None:
         """Stop the relay past its lease while another takes over, and let it go on."""
         self.append()
         self.workers.warm()
@@ -138,13 +138,13 @@ class Soak(Stage):
         self.wait_for(trap)
         first.send(signal.SIGSTOP)
         self.figures.stops += 1
-        before = self.sides.position()[0]
+        before = self.sides.checkpoint()[0]
         second = self.new_relay()
         appends, since = self.told.appends, time.monotonic()
 
         def is_taken() -> bool:
-            now = self.sides.position()[0]
-            return now.epoch > before.epoch and now.checkpoint > before.checkpoint
+            now = self.sides.checkpoint()[0]
+            return now.epoch > before.epoch and now.seq > before.seq
 
         def is_stuck() -> bool:
             """Whether it was stopped in its turn at the store, so that nobody else gets one."""
@@ -268,7 +268,7 @@ class Soak(Stage):
     def trap_beginning(self) -> Trap:
         """Wait for a request that relays make as they begin."""
         requests = ["GET table", "POST query", "POST query", "CreateWriteStream"]
-        if self.sides.position()[0].place:  # there is a stream to be ended
+        if self.sides.checkpoint()[0].sink_state:  # there is a stream to be ended
             requests.append("FinalizeWriteStream")
         request = self.chance.choice(requests)
         return self.trap(request, self.chance.randrange(1, 3) if request == "POST query" else 1)

@@ -17,10 +17,10 @@ from typing import Any
 
 WORKER = Path(__file__).with_name("soak_worker.py")
 #: Seconds for what takes one or two, on a machine with nothing else to do.
-PATIENCE = 120.0
+RETRY_TIMEOUT = 120.0
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = RETRY_TIMEOUT) -> Any:
     """Wait until a condition holds; what it gave.
 
     Raises:
@@ -72,7 +72,7 @@ class Worker:
 
     def warm(self) -> None:
         """Wait until it has loaded everything."""
-        assert self._is_ready.wait(PATIENCE), f"{self.name} has not started: {self.errors()}"
+        assert self._is_ready.wait(RETRY_TIMEOUT), f"{self.name} has not started: {self.errors()}"
 
     @property
     def code(self) -> int | None:
@@ -88,12 +88,12 @@ class Worker:
         self._process.kill()
         self._end()
 
-    def end(self, seconds: float = PATIENCE) -> int:
+    def end(self, seconds: float = RETRY_TIMEOUT) -> int:
         """SIGTERM, and wait; how it ended."""
         self._process.terminate()
         return self.wait(seconds)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = RETRY_TIMEOUT) -> int:
         """Wait until it has ended by itself; how."""
         try:
             self._process.wait(seconds)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ledger import SessionLedger
 from ledger.model.instants import to_micros
-from ledger.outbox.contract import Position
+from ledger.outbox.contract import RelayCheckpoint
 from ledger.stores.sqlite.schema import ROW
 from support.emulator import Emulator
 
@@ -104,16 +104,16 @@ class Sides:
     def warehouse(self) -> str:
         return f"bigquery://{self.emulator.project}/{self.dataset}"
 
-    def position(self) -> tuple[Position, int]:
+    def checkpoint(self) -> tuple[RelayCheckpoint, int]:
         """Where the relay stands, and the place of the last row."""
         with SessionLedger.open(self.url, create=False) as ledger:
             outbox: Any = ledger.store.outbox(self.warehouse)  # type: ignore[attr-defined]
-            return outbox.position(), outbox.last_seq()
+            return outbox.checkpoint(), outbox.last_seq()
 
     def waiting(self) -> int:
         """Rows beyond the checkpoint."""
-        position, last = self.position()
-        return last - position.checkpoint
+        checkpoint, last = self.checkpoint()
+        return last - checkpoint.seq
 
     def land(self) -> None:
         """Have what is on its way to the warehouse arrive now or never: the streams that may take it are ended."""

@@ -145,7 +145,7 @@ class Stage:
         self.expect_alive(worker)
         worker.kill()
         self.figures.kills[name] += 1
-        batch = name in SHIPPING and self.sides.position()[0].batch is not None
+        batch = name in SHIPPING and self.sides.checkpoint()[0].batch is not None
         self.figures.amid += batch
         fate = f" at {self.let_go(trap)}" if trap is not None else ""
         self.note(f"killed {worker.name}{fate}{', a batch under way' if batch else ''}")

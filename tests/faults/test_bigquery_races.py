@@ -103,7 +103,7 @@ def test_rows_that_arrive_after_they_were_sent_again_are_the_same_rows(
     emulator: Any, datasets: Datasets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with datasets.emptied("late") as place:
-        store = store_of(emulator, replace(place, patience=0.01))
+        store = store_of(emulator, replace(place, retry_timeout=0.01))
         other = store_of(emulator, place)
         store.append("s", event(0, user_id="ada"))
         sent: list[Any] = []

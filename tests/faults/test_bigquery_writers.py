@@ -38,7 +38,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 won, lost, version = {}, 0, 1
 while version < until if kind == "strict" else len(won) < until:
-    event = NewEvent("test.made", [Change("context", name, version)], new_id(utc_now()), may_repeat=False)
+    event = NewEvent("test.made", [Change("context", name, version)], new_id(utc_now()), check_duplicate=False)
     try:
         done = store.append("shared", event, **({"expected_version": version} if kind == "strict" else {}))
         won[event.event_id] = version = done.version
@@ -60,7 +60,7 @@ def race(emulator: Any, store: BigQueryStore, kind: str, until: int) -> list[dic
     """What each of the writers was told, all of which began at one moment."""
     begin = NewEvent("test.begun", [Change("status", value="active")], new_id(utc_now()), user_id="ada")
     store.append("shared", begin, expected_version=0)
-    url = f"{store.place.url}?appends={kind}&patience=120"
+    url = f"{store.dataset.url}?appends={kind}&retry_timeout=120"
     command = [sys.executable, "-W", "error", "-c", WRITER, url]
     processes = [
         subprocess.Popen(

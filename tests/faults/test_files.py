@@ -227,7 +227,7 @@ def test_on_a_full_file_system_what_was_acknowledged_stays(tmp_path):
 
 # Permissions
 
-NOBODY = 65534
+UNOWNED = 65534
 AS_NOBODY = """
 import os, sys
 from ledger import LedgerError, SessionLedger
@@ -257,7 +257,7 @@ def anybodys() -> Iterator[Path]:
 
 
 def as_nobody(path: Path, use: str) -> str:
-    program = AS_NOBODY.format(nobody=NOBODY, use=use)
+    program = AS_NOBODY.format(nobody=UNOWNED, use=use)
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.stdout

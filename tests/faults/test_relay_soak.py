@@ -41,7 +41,7 @@ def test_a_relay_killed_stopped_cut_off_and_restored_over_ships_every_row_once(
     emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
     with datasets.emptied("relay") as place:
-        soak = Soak(emulator, place.dataset, tmp_path, seed=4, rate=0.3, pace=0.06)
+        soak = Soak(emulator, place.name, tmp_path, seed=4, rate=0.3, pace=0.06)
         figures = soak.run(kills=10, faults=25, deck=DECK)
     assert figures.kills.total() >= 10
     assert figures.faults.total() >= 25
@@ -53,5 +53,5 @@ def test_what_is_appended_while_the_warehouse_is_away_is_there_once_when_it_is_b
     emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
     with datasets.emptied("relay") as place:
-        outcome = outage.run(emulator, place.dataset, tmp_path, events=60, seconds=0.5, turn=0.3, patience=1)
+        outcome = outage.run(emulator, place.name, tmp_path, events=60, seconds=0.5, turn=0.3, retry_timeout=1)
     assert outcome.compared["acknowledged"] > 120

@@ -18,7 +18,7 @@ from ledger.model.fold import State, fold
 from ledger.model.ids import creation_day
 from ledger.model.instants import to_micros
 from ledger.model.queries import SearchQuery
-from ledger.model.search import Match, Place, Terms
+from ledger.model.search import Match, SearchCursor, Terms
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import SetClock, event
 from ledger.testing.harness import ALL
@@ -207,7 +207,7 @@ def check(target: Target, steps: list[tuple[str, list[Any]]], asked: list[tuple[
     target.load(h.shuffled(h.rows_of([*events, events[0]]), len(events)))
     states = {each: fold(event for event in events if event.session_id == each) for each in versions}
     first_day, end = creation_day(h.DAY)[0], h.DAY + timedelta(days=9)
-    after = Place(to_micros(end), "", 0, "", "")
+    after = SearchCursor(to_micros(end), "", 0, "", "")
 
     def search(**criteria: Any) -> list[Match]:
         query = SearchQuery(Terms.of(text), **criteria)
@@ -218,7 +218,7 @@ def check(target: Target, steps: list[tuple[str, list[Any]]], asked: list[tuple[
     assert [match.session_id for match in matches] == sorted((match.session_id for match in matches), reverse=True)
     assert places(search(visible_to="eve")) == expected(states, rows, lambda _, state: ("grant", "eve") in state)
     if matches:
-        first = Place.of_match(matches[0])
+        first = SearchCursor.of_match(matches[0])
         rest = Projection(target).search(first_day, end, after=first, query=SearchQuery(Terms.of(text)), at_most=2)
         assert rest == matches[1:3]
 

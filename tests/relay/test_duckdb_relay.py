@@ -10,8 +10,8 @@ import threading
 import duckdb
 import pytest
 
-from ledger.errors import CorruptEvent, StoreRejected
-from ledger.outbox.contract import Batch, LeaseHeld, Position, RowsRefused, StreamEnded, digest_of
+from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
+from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from ledger.testing import event as new_event
@@ -157,10 +157,10 @@ def test_two_copies_of_a_store_ship_what_each_has_and_nothing_twice(files, tmp_p
 
 def test_a_batch_that_follows_another_than_was_thought_is_not_taken(warehouse):
     sink, rows = DuckDBSink(warehouse, "duckdb:///x"), numbered(EVENTS[:1])
-    place = sink.begin("store", Position(1)).place
+    place = sink.recover("store", RelayCheckpoint(1)).sink_state
     fill(warehouse, rows)
     with sink, pytest.raises(StreamEnded, match="another relay"):
-        sink.send(place, Batch(2, 2, digest_of(rows)), sink.pack(rows)[1])
+        sink.send(place, Batch(2, 2, batch_digest(rows)), sink.pack(rows)[1])
     assert warehouse.query(COUNT).rows == [(2, 1)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.outbox import comparison
 from ledger.outbox.row_digests import SessionKey
-from ledger.relay.reconcile import Difference, Reconciliation, Repaired, reconcile, repair
+from ledger.relay.reconcile import Reconciliation, Repaired, SessionDifference, reconcile, repair
 from ledger.testing import START, CountedIds, SetClock
 from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.row_comparison import ComparedRows
@@ -92,7 +92,7 @@ def test_what_is_asked_for_twice_is_sent_once(shipped):
 
 def test_a_row_that_is_there_twice_is_told_and_left(shipped):
     shipped.by_hand("INSERT INTO session_events SELECT * FROM session_events WHERE version = 2 AND field = 'title'")
-    expected = [Difference("s", START, 3, 3, doubled=1)]
+    expected = [SessionDifference("s", START, 3, 3, doubled=1)]
     assert shipped.differences() == expected
     assert shipped.repair() == Repaired(0, 0, {})
     assert shipped.sync() == 0
@@ -111,7 +111,7 @@ def test_a_row_that_is_there_twice_is_told_and_left(shipped):
 def test_a_changed_row_is_told_and_left(shipped, change):
     shipped.by_hand(f"UPDATE session_events SET {change} WHERE session_id = 's' AND version = 2 AND field = 'title'")
     (found,) = shipped.differences()
-    assert replace(found, version_there=3) == Difference("s", START, 3, 3, changed=1)
+    assert replace(found, version_there=3) == SessionDifference("s", START, 3, 3, changed=1)
     assert shipped.repair() == Repaired(0, 0, {})
     assert shipped.sync() == 0
     assert shipped.differences() == [found]
@@ -122,7 +122,7 @@ def test_a_row_that_is_there_as_it_was_and_changed_is_both_doubled_and_changed(s
         "INSERT INTO session_events SELECT * REPLACE ('x' AS event_hash) FROM session_events "
         "WHERE session_id = 's' AND version = 2 AND field = 'title'"
     )
-    assert shipped.differences() == [Difference("s", START, 3, 3, changed=1, doubled=1)]
+    assert shipped.differences() == [SessionDifference("s", START, 3, 3, changed=1, doubled=1)]
 
 
 # What is no difference.
@@ -139,7 +139,7 @@ def test_rows_that_were_refused_are_no_difference(shipped):
     shipped.by_hand("DELETE FROM session_events WHERE session_id = 't'")
     with shipped.opened() as store:
         outbox = shipped.outbox(store)
-        outbox.save(outbox.take("here/1/x", 60), aside={7: "unfit", 8: "unfit"})
+        outbox.save(outbox.acquire("here/1/x", 60), dead_letters={7: "unfit", 8: "unfit"})
     found = shipped.compare()
     assert (found.differences, found.refused_events, found.rows) == ((), 1, 6)
 
@@ -173,7 +173,7 @@ def test_a_session_that_went_on_in_two_stores_has_diverged_for_both(shipped, tmp
     shipped.sync()
     for ledger in (shipped, other):
         found = ledger.compare()
-        assert found.differences == (Difference("s", START, 4, 4, unknown=2, diverged=True),)
+        assert found.differences == (SessionDifference("s", START, 4, 4, unknown=2, diverged=True),)
         assert found.elsewhere == ()
 
 
@@ -243,7 +243,7 @@ def test_what_a_relay_ships_meanwhile_is_no_difference(shipped, name, after):
         meanwhile: Any = Meanwhile(shipped.warehouse, name, happens, after=after)
         found = reconcile(shipped.outbox(store), ComparedRows(meanwhile), FROM, UNTIL)
     (difference,) = found.differences
-    assert replace(difference, version_here=0, version_there=0) == Difference("s", START, 0, 0, doubled=2)
+    assert replace(difference, version_here=0, version_there=0) == SessionDifference("s", START, 0, 0, doubled=2)
 
 
 @MOMENTS
@@ -254,8 +254,8 @@ def test_what_is_asked_for_and_sent_again_meanwhile_is_no_difference(shipped, na
     with shipped.opened() as store:
         outbox = shipped.outbox(store)
         if first == "send":
-            outbox.ask_for({1: "lacking", 2: "lacking"})
-        happens = shipped.sync if first == "send" else lambda: outbox.ask_for({1: "lacking", 2: "lacking"})
+            outbox.redrive({1: "lacking", 2: "lacking"})
+        happens = shipped.sync if first == "send" else lambda: outbox.redrive({1: "lacking", 2: "lacking"})
         meanwhile: Any = Meanwhile(shipped.warehouse, name, happens, after=after)
         found = reconcile(outbox, ComparedRows(meanwhile), FROM, UNTIL)
-    assert found.differences == (Difference("s", START, 3, 3, doubled=2),)
+    assert found.differences == (SessionDifference("s", START, 3, 3, doubled=2),)

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import StoreUnavailable
+from ledger.errors import LeaseHeld, LeaseLost, StoreUnavailable
 from ledger.model.integrity import verify
-from ledger.outbox.contract import LeaseHeld, LeaseLost
-from ledger.relay.reconcile import Difference, Repaired, reconcile, repair
+from ledger.relay.reconcile import Repaired, SessionDifference, reconcile, repair
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.testing import START, CountedIds, SetClock
 from ledger.warehouse.row_comparison import ComparedRows
@@ -30,8 +29,8 @@ def test_a_restored_store_gets_its_events_back_and_ships_none_of_them_twice(ship
     shipped.append(7, session="new")
     assert shipped.sync() == 6
     assert restored.differences() == [
-        Difference("new", START, 0, 1, unknown=2),
-        Difference("s", START, 3, 5, unknown=4),
+        SessionDifference("new", START, 0, 1, unknown=2),
+        SessionDifference("s", START, 3, 5, unknown=4),
     ]
     assert restored.repair() == Repaired(0, 3, {})
     assert restored.differences() == []
@@ -51,7 +50,7 @@ def test_a_restored_store_that_was_shipped_since_gets_its_events_back_and_ships_
     shipped.sync()
     restored.append(7, session="t")
     assert restored.sync() == 2, "from now on store and warehouse agree on what was shipped last"
-    assert restored.differences() == [Difference("s", START, 3, 5, unknown=4)]
+    assert restored.differences() == [SessionDifference("s", START, 3, 5, unknown=4)]
     assert restored.repair() == Repaired(0, 2, {})
     restored.append(8)
     assert restored.sync() == 2
@@ -72,7 +71,7 @@ def test_a_session_that_went_on_here_and_there_is_told_and_left(shipped, tmp_pat
     shipped.append(5, 6)
     shipped.sync()
     restored.append(7)
-    expected = [Difference("s", START, 4, 5, unknown=4, diverged=True)]
+    expected = [SessionDifference("s", START, 4, 5, unknown=4, diverged=True)]
     assert restored.differences() == expected
     before = events_of(restored, "s")
     assert restored.repair() == Repaired(0, 0, {})
@@ -87,7 +86,7 @@ def test_events_that_do_not_follow_the_stores_own_are_not_brought_back(shipped, 
     shipped.sync()
     shipped.by_hand("DELETE FROM session_events WHERE version = 4 AND field = 'title'")
     (found,) = restored.differences()
-    assert found == Difference("s", START, 3, 4, unknown=1)
+    assert found == SessionDifference("s", START, 3, 4, unknown=1)
     repaired = restored.repair()
     assert repaired.events == 0
     assert "not what was recorded" in repaired.left["s"]
@@ -112,7 +111,7 @@ def test_of_two_sessions_that_began_with_one_id_on_one_day_the_stores_own_is_bro
     restored = shipped.backup(tmp_path / "restored.db")
     shipped.append(5, 6, session="new")
     shipped.sync()
-    assert restored.differences() == [Difference("new", START, 0, 2, unknown=4)]
+    assert restored.differences() == [SessionDifference("new", START, 0, 2, unknown=4)]
     assert restored.repair() == Repaired(0, 2, {})
     assert events_of(restored, "new") == events_of(shipped, "new")
     assert restored.sync() == 0
@@ -126,7 +125,7 @@ def test_what_follows_a_changed_row_is_not_brought_back(shipped, tmp_path):
     shipped.by_hand(
         "UPDATE session_events SET value_hash = 'x' WHERE session_id = 's' AND version = 1 AND field = 'title'"
     )
-    expected = [Difference("s", START, 3, 4, unknown=2, changed=1)]
+    expected = [SessionDifference("s", START, 3, 4, unknown=2, changed=1)]
     assert restored.differences() == expected
     assert restored.repair() == Repaired(0, 0, {})
     assert restored.differences() == expected
@@ -137,7 +136,7 @@ def test_what_was_lost_and_what_is_missing_are_mended_at_once(shipped, tmp_path)
     shipped.append(5)
     shipped.sync()
     shipped.by_hand("DELETE FROM session_events WHERE version = 2 AND field = 'title'")
-    assert restored.differences() == [Difference("s", START, 3, 4, missing=(3,), unknown=2)]
+    assert restored.differences() == [SessionDifference("s", START, 3, 4, missing=(3,), unknown=2)]
     assert restored.repair() == Repaired(1, 1, {})
     assert restored.sync() == 1
     assert restored.count() == (10, 10)
@@ -151,12 +150,12 @@ def test_while_a_relay_ships_nothing_is_brought_back_and_what_is_missing_is_aske
     shipped.by_hand("DELETE FROM session_events WHERE session_id = 't'")
     with restored.opened() as store:
         outbox = restored.outbox(store)
-        position = outbox.take("elsewhere/1/x", 60)
+        checkpoint = outbox.acquire("elsewhere/1/x", 60)
         found = reconcile(outbox, ComparedRows(restored.warehouse), FROM, UNTIL)
         with pytest.raises(LeaseHeld, match=r"elsewhere/1 ships .* repair again"):
             repair(found, outbox, ComparedRows(restored.warehouse), holder="here/1/x")
-        assert len(outbox.asked(10, max_bytes=1_000_000)) == 2
-        assert outbox.position() == position
+        assert len(outbox.rows_to_redrive(10, max_bytes=1_000_000)) == 2
+        assert outbox.checkpoint() == checkpoint
     assert [event.version for event in events_of(restored, "s")] == [1, 2, 3]
 
 
@@ -173,10 +172,10 @@ def restored(shipped: Ledger, tmp_path: Path) -> Ledger:
 
 
 def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(restored, monkeypatch):
-    bring_back = SqliteOutbox.bring_back
+    restore = SqliteOutbox.restore
 
     def cut_short(outbox: SqliteOutbox, *arguments: Any) -> Any:
-        bring_back(outbox, *arguments)
+        restore(outbox, *arguments)
         raise StoreUnavailable("The power went.")
 
     monkeypatch.setattr(SqliteOutbox, "bring_back", cut_short)
@@ -188,7 +187,7 @@ def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(restored, monkeypa
     assert restored.count() == (18, 18)
     with restored.opened() as store:
         outbox = restored.outbox(store)
-        assert outbox.position().unsure_upto < outbox.last_seq(), "rows to come are not asked about"
+        assert outbox.checkpoint().in_doubt_upto < outbox.last_seq(), "rows to come are not asked about"
     assert restored.repair() == Repaired(0, 1, {})
     assert restored.sync() == 0
     assert restored.count() == (18, 18)
@@ -196,14 +195,14 @@ def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(restored, monkeypa
 
 
 def test_a_repair_that_loses_its_lease_to_a_relay_brings_nothing_back(restored, monkeypatch):
-    bring_back = SqliteOutbox.bring_back
+    restore = SqliteOutbox.restore
 
     def late(outbox: SqliteOutbox, *arguments: Any) -> Any:
         monkeypatch.undo()
         restored.clock.move(61)  # the process was suspended, or the warehouse slow to answer
         restored.append(9, session="u")
         assert restored.sync() == 2
-        return bring_back(outbox, *arguments)
+        return restore(outbox, *arguments)
 
     monkeypatch.setattr(SqliteOutbox, "bring_back", late)
     with pytest.raises(LeaseLost):

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from ledger.outbox.row_digests import NOTHING, Fingerprint, SessionKey, Trace, fingerprint
-from ledger.relay.reconcile import Difference, Repaired
+from ledger.outbox.row_digests import NOTHING, RowDigest, SessionDigest, SessionKey, session_digest
+from ledger.relay.reconcile import Repaired, SessionDifference
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, SetClock
 from ledger.tiers.opening import relay_between
@@ -27,20 +27,20 @@ from support.sql_targets import ROW, OnDuckDB
 EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def traces_of(rows: list[tuple[Any, ...]]) -> list[Trace]:
-    return [Trace(*(row[ROW.index(column)] for column in Trace._fields)) for row in rows]
+def traces_of(rows: list[tuple[Any, ...]]) -> list[RowDigest]:
+    return [RowDigest(*(row[ROW.index(column)] for column in RowDigest._fields)) for row in rows]
 
 
-def told_by(warehouse: Any, store_id: str = "store") -> dict[SessionKey, tuple[Fingerprint, bool]]:
+def told_by(warehouse: Any, store_id: str = "store") -> dict[SessionKey, tuple[SessionDigest, bool]]:
     parameters = {"created_from": EVER[0], "created_until": EVER[1], "store_id": store_id}
     rows = warehouse.query(catalog.query("reconcile_sessions"), parameters).rows
-    return {SessionKey(*row[:2]): (Fingerprint(*row[2:6]), row[6]) for row in rows}
+    return {SessionKey(*row[:2]): (SessionDigest(*row[2:6]), row[6]) for row in rows}
 
 
-def told_of(items: list[h.History]) -> dict[SessionKey, tuple[Fingerprint, bool]]:
+def told_of(items: list[h.History]) -> dict[SessionKey, tuple[SessionDigest, bool]]:
     return {
         SessionKey(item.session_id, item.events[0].created_at): (
-            fingerprint(traces_of(h.rows_of(item.events))),
+            session_digest(traces_of(h.rows_of(item.events))),
             any(event.store_id == "store" for event in item.events),
         )
         for item in items
@@ -87,24 +87,24 @@ def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
         expected = told_of(items)
         assert told_by(warehouse) == expected
         outbox = store.outbox("duckdb:///x")
-        assert dict(outbox.fingerprints(*EVER, upto=len(rows))) == {
+        assert dict(outbox.session_digests(*EVER, upto=len(rows))) == {
             session: told for session, (told, _) in expected.items()
         }
-        part = dict(outbox.fingerprints(*EVER, upto=len(rows) // 2))
+        part = dict(outbox.session_digests(*EVER, upto=len(rows) // 2))
         for session in expected:
             some = [row[1:] for row in rows[: len(rows) // 2] if row[1] == session.session_id]
-            assert part[session] == fingerprint(traces_of(some))
+            assert part[session] == session_digest(traces_of(some))
 
     with contextlib.closing(store):
         check()
 
 
 def test_the_order_of_rows_is_nothing_and_all_else_counts():
-    rows = [Trace(1, "e", "title", "", "h", "v"), Trace(1, "e", "context", "k", "h", None)]
-    told = fingerprint(rows)
+    rows = [RowDigest(1, "e", "title", "", "h", "v"), RowDigest(1, "e", "context", "k", "h", None)]
+    told = session_digest(rows)
     assert (told.rows, told.slots, told.version) == (2, 2, 1)
-    assert fingerprint(reversed(rows)) == told
-    assert fingerprint([]) == NOTHING
+    assert session_digest(reversed(rows)) == told
+    assert session_digest([]) == NOTHING
     first = rows[0]
     others = [
         first._replace(version=2),
@@ -117,8 +117,8 @@ def test_the_order_of_rows_is_nothing_and_all_else_counts():
         first._replace(value_hash=None),
         first._replace(event_hash=None, value_hash="hv"),
     ]
-    digests = {fingerprint([other, rows[1]]).digest for other in others}
-    assert len(digests | {told.digest, fingerprint(rows[:1]).digest, fingerprint([*rows, rows[0]]).digest}) == 12
+    digests = {session_digest([other, rows[1]]).digest for other in others}
+    assert len(digests | {told.digest, session_digest(rows[:1]).digest, session_digest([*rows, rows[0]]).digest}) == 12
 
 
 # BigQuery, on the emulator.
@@ -179,7 +179,7 @@ def test_bigquery_is_compared_and_mended(bigquery: Ledger, tmp_path: Path) -> No
     assert ledger.sync() == 2
     sql = "DELETE FROM `${project}.${dataset}.session_events` WHERE version = 2 AND field = 'title'"
     ledger.warehouse.run("by_hand", sql)
-    assert restored.differences() == [Difference("s", START, 2, 3, missing=(3,), unknown=2)]
+    assert restored.differences() == [SessionDifference("s", START, 2, 3, missing=(3,), unknown=2)]
     assert restored.repair() == Repaired(1, 1, {})
     assert restored.sync() == 1
     assert restored.count() == (6, 6)

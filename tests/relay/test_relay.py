@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import Change, StoreUnavailable
-from ledger.errors import StoreRejected
-from ledger.outbox.contract import LeaseHeld, RowsRefused, slot_of
+from ledger.errors import LeaseHeld, RowsRefused, StoreRejected
+from ledger.outbox.contract import row_key
 from ledger.relay.background import BackgroundRelay, drain, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.store import SqliteStore
@@ -59,10 +59,10 @@ def rows_of(store):
 def test_rows_arrive_in_the_order_of_their_commits_each_once(store):
     append(store, *range(1, 8), changes=2)
     sink = StreamsSink(Streams())
-    settled = []
-    assert relay(store, sink).sync(progress=settled.append) == 14
+    acknowledged = []
+    assert relay(store, sink).sync(progress=acknowledged.append) == 14
     assert sink.streams.rows == rows_of(store)
-    assert [len(batch) for batch in sink.sent] == settled == [4, 4, 4, 2]
+    assert [len(batch) for batch in sink.sent] == acknowledged == [4, 4, 4, 2]
 
 
 def test_what_came_since_is_sent_by_the_next_one(store):
@@ -157,9 +157,9 @@ def test_whatever_happens_between_store_and_warehouse_each_row_is_there_once(tmp
                 store.backup(backup)
     with opened() as store:
         ship(store, lambda name: None)
-        arrived = [slot_of(row) for row in streams.rows]
+        arrived = [row_key(row) for row in streams.rows]
         assert len(arrived) == len(set(arrived))
-        assert {slot_of(row) for row in rows_of(store)} <= set(arrived)
+        assert {row_key(row) for row in rows_of(store)} <= set(arrived)
         if backup is None:
             assert streams.rows == rows_of(store)
 
@@ -174,10 +174,10 @@ def test_an_event_that_is_refused_is_put_aside_whole_and_the_rest_goes_on(store,
     assert one.sync() == 14
     outbox = store.outbox(URL)
     if again:
-        assert outbox.ask_again() == 4
+        assert outbox.redrive_event() == 4
         assert one.sync() == 0
     assert sink.streams.rows == [row for row in rows_of(store) if row[2] not in (3, 8)]
-    assert [(it.version, it.rows, it.reason, it.asked) for it in outbox.refused()] == [
+    assert [(it.version, it.rows, it.reason, it.redriving) for it in outbox.refused()] == [
         (3, 2, "unfit" if named else "Rows are unfit.", False),
         (8, 2, "unfit" if named else "Rows are unfit.", False),
     ]
@@ -193,10 +193,10 @@ def test_refused_events_are_sent_again_when_asked_for_one_or_all(store):
     one.sync()
     assert one.sync() == 0, "nobody asked"
     bad.clear()
-    assert outbox.ask_again(outbox.refused()[1].event_id) == 1
+    assert outbox.redrive_event(outbox.refused()[1].event_id) == 1
     assert outbox.status().waiting_rows == 1
     assert one.sync() == 1
-    assert outbox.ask_again() == 2
+    assert outbox.redrive_event() == 2
     append(store, 7)
     assert one.sync() == 3
     assert sorted(sink.streams.rows) == rows_of(store)
@@ -210,7 +210,7 @@ def test_sending_again_is_cut_off_and_goes_on(store, step):
     sink = StreamsSink(Streams(), unfit=lambda row: row[2] in bad)
     relay(store, sink, lease_seconds=0.0).sync()
     bad.clear()
-    store.outbox(URL).ask_again()
+    store.outbox(URL).redrive_event()
 
     def fail(name):
         if name == step and not armed:
@@ -293,7 +293,7 @@ def test_a_lease_is_free_when_it_is_given_back_or_its_process_has_died(store):
 def test_a_lease_that_was_taken_by_a_clock_that_was_ahead_holds_nobody_off(store, clock):
     append(store, 1)
     clock.now += timedelta(days=400)
-    store.outbox(URL).take("elsewhere/1/x", 60)
+    store.outbox(URL).acquire("elsewhere/1/x", 60)
     clock.now -= timedelta(days=400)
     sink = StreamsSink(Streams())
     assert relay(store, sink).sync() == 1
@@ -305,7 +305,7 @@ def test_whoever_ships_is_told_before_the_warehouse_is_entered(store):
             raise StoreUnavailable("in use")
 
     append(store, 1)
-    store.outbox(URL).take("elsewhere/1/x", 60)
+    store.outbox(URL).acquire("elsewhere/1/x", 60)
     with pytest.raises(LeaseHeld):
         relay(store, Shut(Streams())).sync()
     assert store.outbox(URL).status().last_error is None
@@ -353,11 +353,11 @@ def test_whoever_waits_for_another_relay_is_done_when_that_one_is(store):
         slept.append(seconds)
         first.sync()
 
-    assert sync_now(second, outbox, patience=60, sleep=wait) == 0
+    assert sync_now(second, outbox, timeout=60, sleep=wait) == 0
     assert len(slept) == 1
     append(store, 5)
     with pytest.raises(LeaseHeld):
-        sync_now(second, outbox, patience=0)
+        sync_now(second, outbox, timeout=0)
     assert streams.rows == rows_of(store)[:4]
 
 

@@ -45,9 +45,9 @@ class Collected:
         self.reader = InMemoryMetricReader()
         self.exporter = InMemorySpanExporter()
         self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.traces = TracerProvider(shutdown_on_exit=False)
-        self.traces.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.instruments = Instruments(meter_provider=self.meters, tracer_provider=self.traces)
+        self.row_digests = TracerProvider(shutdown_on_exit=False)
+        self.row_digests.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.instruments = Instruments(meter_provider=self.meters, tracer_provider=self.row_digests)
 
     def metrics(self):
         """The metrics of one collection by name."""
@@ -84,7 +84,7 @@ def collected(caplog):
     made = Collected()
     yield made
     made.meters.shutdown()
-    made.traces.shutdown()
+    made.row_digests.shutdown()
     said = [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry")]
     assert said == [], "the SDK reports a callback that raised, and what it cannot take, in its log only"
 
@@ -220,7 +220,7 @@ def test_each_batch_is_a_span_with_how_many_rows_it_has(store, collected):
 
 def test_spans_of_a_sync_lie_within_the_span_of_who_called_it(store, collected):
     append(store, 1)
-    with collected.traces.get_tracer("the program").start_as_current_span("request") as request:
+    with collected.row_digests.get_tracer("the program").start_as_current_span("request") as request:
         relay(store, StreamsSink(Streams()), collected).sync()
     spans = [span for span in collected.exporter.get_finished_spans() if span.name != "request"]
     assert [span.parent.span_id for span in spans] == [request.get_span_context().span_id] * 2
@@ -254,7 +254,7 @@ def test_a_step_that_fails_is_a_span_with_an_error_and_its_code(store, collected
 def test_neither_values_nor_the_words_of_a_warehouse_go_out(store, collected):
     class Quoting(StreamsSink):
         def send(self, place, batch, content):
-            from ledger.outbox.contract import RowsRefused
+            from ledger.errors import RowsRefused
 
             raise RowsRefused(f"Cannot convert {SECRET!r}.", {0: f"Bad value {SECRET!r}"})
 
@@ -269,7 +269,7 @@ def test_neither_values_nor_the_words_of_a_warehouse_go_out(store, collected):
     told = collected.reader.get_metrics_data().to_json() + "".join(
         span.to_json() for span in collected.exporter.get_finished_spans()
     )
-    assert "store_rejected" in told
+    assert "rows_refused" in told
     assert "ledger.relay.refused.events" in told
     for private in (SECRET, "Cannot convert", "Bad value"):
         assert private not in told

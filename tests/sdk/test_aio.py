@@ -26,7 +26,7 @@ from ledger.sdk.aio import AsyncIteration, asynchronous
 from ledger.testing import START, CountedIds, SetClock
 
 #: Seconds after which a test that waits for another thread has failed.
-PATIENCE = 20
+RETRY_TIMEOUT = 20
 
 
 class HeldStore:
@@ -40,7 +40,7 @@ class HeldStore:
 
     def append(self, *args: Any, **named: Any) -> Any:
         self.waiting.release()
-        assert self.go.wait(PATIENCE)
+        assert self.go.wait(RETRY_TIMEOUT)
         if self.fails is not None:
             raise self.fails
         return self._store.append(*args, **named)
@@ -206,7 +206,7 @@ def test_the_loop_goes_on_while_an_append_waits_for_the_disk(plain: SessionLedge
     async def use() -> None:
         ledger = asynchronous(plain)
         append = asyncio.create_task(ledger.create_session("ada", session_id="s"))
-        assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(held.waiting.acquire, timeout=RETRY_TIMEOUT)
         turns = 0
         for _ in range(1000):
             await asyncio.sleep(0)
@@ -225,7 +225,7 @@ def test_many_appends_wait_together(plain: SessionLedger, held: HeldStore) -> No
         ledger = asynchronous(plain)
         tasks = [asyncio.create_task(ledger.create_session("ada", session_id=f"s{number}")) for number in range(100)]
         for _ in range(20):  # that many are in the store at once, which can then share a commit
-            assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
+            assert await asyncio.to_thread(held.waiting.acquire, timeout=RETRY_TIMEOUT)
         held.go.set()
         assert len(set(await asyncio.gather(*tasks))) == 100
         assert len(await ledger.list_sessions("ada", limit=200)) == 100
@@ -237,8 +237,8 @@ def test_a_ledger_whose_disk_hangs_takes_no_threads_of_the_program(plain: Sessio
     async def use() -> None:
         ledger = asynchronous(plain)
         tasks = [asyncio.create_task(ledger.create_session("ada")) for _ in range(60)]
-        assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
-        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), PATIENCE) == 7
+        assert await asyncio.to_thread(held.waiting.acquire, timeout=RETRY_TIMEOUT)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), RETRY_TIMEOUT) == 7
         held.go.set()
         await asyncio.gather(*tasks)
 
@@ -270,7 +270,7 @@ def test_an_append_that_was_cancelled_goes_on_and_is_recorded_once(plain: Sessio
     async def use() -> None:
         ledger = asynchronous(plain)
         append = asyncio.create_task(ledger.create_session("ada", event_id="begin"))
-        assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(held.waiting.acquire, timeout=RETRY_TIMEOUT)
         append.cancel()
         with pytest.raises(asyncio.CancelledError):
             await append
@@ -369,7 +369,7 @@ def test_closing_waits_for_what_is_under_way(plain: SessionLedger, held: HeldSto
     async def use() -> None:
         ledger = asynchronous(plain)
         append = asyncio.create_task(ledger.create_session("ada", session_id="s"))
-        assert await asyncio.to_thread(held.waiting.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(held.waiting.acquire, timeout=RETRY_TIMEOUT)
         closing = asyncio.create_task(ledger.close())
         for _ in range(100):
             await asyncio.sleep(0)
@@ -429,7 +429,7 @@ def test_a_subscription_hands_out_events_as_they_come(url: str) -> None:
             coming = asyncio.create_task(anext(events))
             await asyncio.sleep(0)
             await ledger.create_session("ada", session_id="s")
-            delivery = await asyncio.wait_for(coming, PATIENCE)
+            delivery = await asyncio.wait_for(coming, RETRY_TIMEOUT)
             assert delivery.event.session_id == "s"
             assert events.position == delivery.seq
 
@@ -447,7 +447,7 @@ def test_a_step_that_was_cancelled_loses_no_event(url: str) -> None:
                 await step
             await ledger.create_session("ada", session_id="s")
             assert events.position == begun
-            assert (await asyncio.wait_for(anext(events), PATIENCE)).event.session_id == "s"
+            assert (await asyncio.wait_for(anext(events), RETRY_TIMEOUT)).event.session_id == "s"
 
     asyncio.run(use())
 
@@ -458,11 +458,11 @@ def test_a_step_that_was_done_when_its_task_was_cancelled_loses_no_event(plain: 
             step = asyncio.create_task(anext(events))
             brought = await under_way(events)
             plain.create_session("ada", session_id="s")
-            brought.result(PATIENCE)  # the loop stands still, and does not hear of it before the task is cancelled
+            brought.result(RETRY_TIMEOUT)  # the loop stands still, and does not hear of it before the task is cancelled
             step.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await step
-            assert (await asyncio.wait_for(anext(events), PATIENCE)).event.session_id == "s"
+            assert (await asyncio.wait_for(anext(events), RETRY_TIMEOUT)).event.session_id == "s"
 
     asyncio.run(use())
 
@@ -474,7 +474,7 @@ def test_tasks_that_share_a_subscription_are_handed_each_event_once(plain: Sessi
             await asyncio.sleep(0)
             for name in "abc":
                 plain.create_session("ada", session_id=name)
-            came = await asyncio.wait_for(asyncio.gather(*steps), PATIENCE)
+            came = await asyncio.wait_for(asyncio.gather(*steps), RETRY_TIMEOUT)
             assert sorted(it.event.session_id for it in came) == ["a", "b", "c"]
             assert events.position == plain.store.last_seq()
 
@@ -488,9 +488,9 @@ def test_one_of_two_that_wait_may_be_cancelled_and_the_other_gets_the_event(plai
             steps = [asyncio.create_task(anext(events)) for _ in range(2)]
             brought = await under_way(events)
             plain.create_session("ada", session_id="s")
-            brought.result(PATIENCE)
+            brought.result(RETRY_TIMEOUT)
             steps[leaving].cancel()
-            assert (await asyncio.wait_for(steps[1 - leaving], PATIENCE)).event.session_id == "s"
+            assert (await asyncio.wait_for(steps[1 - leaving], RETRY_TIMEOUT)).event.session_id == "s"
             with pytest.raises(asyncio.CancelledError):
                 await steps[leaving]
 
@@ -524,7 +524,7 @@ def test_closing_ends_a_subscription_that_waits(url: str) -> None:
             waiting = asyncio.create_task(anext(events, "ended"))
             await asyncio.sleep(0)
             await events.close()
-            assert await asyncio.wait_for(waiting, PATIENCE) == "ended"
+            assert await asyncio.wait_for(waiting, RETRY_TIMEOUT) == "ended"
 
     asyncio.run(use())
 

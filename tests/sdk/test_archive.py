@@ -21,7 +21,7 @@ from ledger import (
 )
 from ledger.model.queries import SessionQuery
 from ledger.model.upcast import Upcaster
-from ledger.stores.archived import LISTED, NOBODY
+from ledger.stores.archived import LISTED, UNOWNED
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, SetClock, event
 from ledger.tiers.opening import outbox_of, relay_between, sink_of
@@ -134,7 +134,7 @@ def test_lists_show_an_archived_session_by_what_stays_of_it(ledger):
     assert (found.title, found.question, found.session_type) == ("T", "q?", "chat")
     assert (found.tags, found.attributes, found.summary) == (("weekly",), {"topic": "orders"}, None)
     assert {field for field, _ in found._state} <= set(LISTED)
-    assert found.head.store_id == NOBODY
+    assert found.head.store_id == UNOWNED
     assert [it.session_id for it in ledger.list_sessions(tag="weekly", attributes={"topic": "orders"})] == ["mine"]
     assert {it.session_id for it in ledger.list_sessions()} == {"mine", "open"}
     assert ledger.get_session("mine").summary == "long"
@@ -158,7 +158,9 @@ def _said(ledger, content):
     from ledger.model.ids import event_id_for
 
     changes = [Change("message", event_id_for("m1", "ada"), {"role": "user", "content": content})]
-    return replace(event(1, *changes, while_open=True), event_type="message.added", event_id=event_id_for("m1", "ada"))
+    return replace(
+        event(1, *changes, require_open=True), event_type="message.added", event_id=event_id_for("m1", "ada")
+    )
 
 
 def _kept(ledger):
@@ -176,7 +178,7 @@ def test_a_ledger_opened_without_its_warehouse_says_where_the_rows_are(ledger, t
             plain.get_session("mine", at=START)
         for said in (True, False):
             with pytest.raises(SessionEnded) as ended:
-                plain.store.append("mine", event(9, Change("title", value="x"), while_open=said))
+                plain.store.append("mine", event(9, Change("title", value="x"), require_open=said))
             assert ended.value.status == "archived"
         with pytest.raises(SessionEnded):
             plain.store.ingest([_next(ledger)])
@@ -203,7 +205,7 @@ def test_with_the_warehouse_away_nothing_is_written(ledger, monkeypatch):
     monkeypatch.setattr(ledger.store, "_opened", away)
     for call in (
         lambda: ledger.get_session("mine"),
-        lambda: ledger.store.append("mine", event(9, Change("title", value="x"), while_open=True)),
+        lambda: ledger.store.append("mine", event(9, Change("title", value="x"), require_open=True)),
         lambda: ledger.store.append("mine", event(9, Change("title", value="x"))),
         lambda: ledger.hydrate_session("mine"),
     ):
@@ -234,9 +236,9 @@ def test_a_session_with_refused_events_is_not_archived(ledger):
     ledger.create_session("ada", session_id="s")
     ledger.warehouse.sync()
     outbox = ledger.warehouse.outbox
-    position = outbox.take("h/1/x", 60)
-    outbox.save(position, aside={1: "too red"})
-    outbox.give_back(position)
+    checkpoint = outbox.acquire("h/1/x", 60)
+    outbox.save(checkpoint, dead_letters={1: "too red"})
+    outbox.release(checkpoint)
     with pytest.raises(StoreRejected, match="relay refused"):
         ledger.archive_session("s")
     assert ledger.get_session("s").status == "active"

@@ -236,7 +236,7 @@ def test_an_append_to_a_foreign_session_is_refused_as_one_to_no_session(
         event(1),
         event(5, Change("summary", value="x"), event_type="summary.updated"),
         event(5, Change("summary", value="another")),
-        event(1, while_open=True),
+        event(1, require_open=True),
         NewEvent("no type", [Change("title", value="x")], event_id(1)),
         NewEvent("a.b", [], event_id(1)),
         event(1, Change("strategy", value="x" * 9_000_000)),
@@ -260,7 +260,7 @@ def test_an_id_that_is_taken_cannot_be_begun_and_nothing_else_is_said(
     ada.update_summary("chat-1", "secret")
     first = ledger.history("chat-1")[0]
     same = NewEvent(first.event_type, [Change(it.field, it.key, it.value) for it in first.changes], first.event_id)
-    begins = [
+    creates_stream = [
         lambda: bob.create_session(session_id="chat-1"),
         lambda: bob.create_session(session_id="chat-1", expected_version=2),
         lambda: bob.create_session(session_id="chat-1", expected_version=ANY_VERSION),
@@ -275,7 +275,7 @@ def test_an_id_that_is_taken_cannot_be_begun_and_nothing_else_is_said(
         ),
     ]
     said = set()
-    for begin in begins:
+    for begin in creates_stream:
         with pytest.raises(SessionNotFound) as refused:
             begin()
         said.add((str(refused.value), str(vars(refused.value)), refused.value.__context__))

@@ -14,7 +14,7 @@ import pytest
 from ledger import CapabilityMissing, Change, InvalidInput, SessionLedger, StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.queries import SearchQuery
-from ledger.model.search import MAX_TEXT, SNIPPET, Place, Terms, text_of, words
+from ledger.model.search import MAX_TEXT, SNIPPET, SearchCursor, Terms, text_of, words
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import search_index as sqlite_words
 from ledger.stores.sqlite.store import SqliteStore
@@ -134,11 +134,11 @@ def test_a_snippet_is_one_line_around_the_first_hit():
 
 
 def test_a_place_goes_through_text_and_no_other_text_is_one():
-    place = Place(5, "s:é\"'", 3, "message", "m:🙂")
-    assert Place.of(place.to_text()) == place
+    place = SearchCursor(5, "s:é\"'", 3, "message", "m:🙂")
+    assert SearchCursor.of(place.to_text()) == place
     for other in (place._replace(version=2**63), place._replace(created_at=-(2**61)), place._replace(key=5), (1, "x")):
         with pytest.raises(InvalidInput, match="after must be"):
-            Place.of(Place.to_text(other))
+            SearchCursor.of(SearchCursor.to_text(other))
 
 
 # The index
@@ -224,7 +224,7 @@ def test_a_session_that_is_forgotten_leaves_the_index(ledger):
     said(ledger, "needle")
     said(ledger, "needle", session_id="t")
     assert hits(ledger.store, "needle") == ["t", "s"]
-    assert ledger.store.forget("s", ledger.get_session("s").version)
+    assert ledger.store.purge("s", ledger.get_session("s").version)
     assert hits(ledger.store, "needle") == ["t"]
     assert index(ledger) == {"messagem0": ["needle"]}
 

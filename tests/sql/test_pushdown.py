@@ -59,7 +59,7 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("list_sessions", {**LISTED, "wanted": []}, ("created_at",)),
     ("list_sessions", {**LISTED, "wanted": ['session_type//"x"', "tag/x/true"]}, ("created_at",)),
     ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
-    ("known_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
+    ("existing_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
     ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),
     ("reconcile_rows", {**SPAN, "session_ids": ["s1", "s4"]}, BOTH),
     ("read_events", {**OF_DAY, "after_version": 1, "until_version": 3, "versions": 2}, BOTH),

@@ -61,7 +61,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "stale": "TIMESTAMP",
         "store_id": "STRING",
     },
-    "known_rows": {**SPAN, "session_ids": "ARRAY<STRING>", "event_ids": "ARRAY<STRING>"},
+    "existing_rows": {**SPAN, "session_ids": "ARRAY<STRING>", "event_ids": "ARRAY<STRING>"},
     "list_sessions": {
         **SPAN,
         "before": "TIMESTAMP",

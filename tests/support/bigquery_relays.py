@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger.model.events import RecordedEvent
-from ledger.outbox.contract import Batch, Begun, Position, Row, digest_of
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, batch_digest
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
@@ -29,7 +29,7 @@ class Store:
 
     id: str = field(default_factory=lambda: f"store_{uuid.uuid4().hex}")
     session: str = field(default_factory=lambda: f"019cb624-f000-7000-8000-{uuid.uuid4().hex[:12]}")
-    position: Position = field(default_factory=lambda: Position(epoch=1))
+    checkpoint: RelayCheckpoint = field(default_factory=lambda: RelayCheckpoint(epoch=1))
     seqs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def rows(self, *events: RecordedEvent) -> list[Row]:
@@ -38,25 +38,25 @@ class Store:
     def row(self, version: int) -> list[Row]:
         return self.rows(event(version, ("title", "", f"t{version}"), session=self.session))
 
-    def begin(self, sink: BigQuerySink) -> Begun:
-        found = sink.begin(self.id, self.position)
-        self.position = replace(self.position, place=found.place, batch=None)
+    def recover(self, sink: BigQuerySink) -> Recovery:
+        found = sink.recover(self.id, self.checkpoint)
+        self.checkpoint = replace(self.checkpoint, sink_state=found.sink_state, batch=None)
         return found
 
     def hand_over(self, sink: BigQuerySink, rows: list[Row]) -> str:
         """Send rows, and forget what became of them."""
         number, content = sink.pack(rows)
         assert number == len(rows)
-        self.position = replace(self.position, batch=Batch(rows[-1][0], number, digest_of(rows)))
-        return sink.send(self.position.place, self.position.batch, content)
+        self.checkpoint = replace(self.checkpoint, batch=Batch(rows[-1][0], number, batch_digest(rows)))
+        return sink.send(self.checkpoint.sink_state, self.checkpoint.batch, content)
 
     def send(self, sink: BigQuerySink, rows: list[Row]) -> None:
         place = self.hand_over(sink, rows)
-        self.position = replace(self.position, place=place, checkpoint=rows[-1][0], batch=None)
+        self.checkpoint = replace(self.checkpoint, sink_state=place, seq=rows[-1][0], batch=None)
 
     @property
     def place(self) -> dict[str, Any]:
-        return dict(json.loads(self.position.place))
+        return dict(json.loads(self.checkpoint.sink_state))
 
 
 def sink_of(emulator: Emulator, place: Dataset) -> BigQuerySink:
@@ -64,7 +64,7 @@ def sink_of(emulator: Emulator, place: Dataset) -> BigQuerySink:
 
 
 def run(emulator: Emulator, place: Dataset, sql: str) -> list[tuple[Any, ...]]:
-    bound = catalog.bind(sql, place.project, place.dataset)
+    bound = catalog.bind(sql, place.project, place.name)
     return [tuple(row.values()) for row in emulator.client.query_and_wait(bound)]
 
 

@@ -34,7 +34,7 @@ class Datasets:
     def place(self, name: str, **settings: Any) -> Dataset:
         """A dataset that holds the tables, empty at its first use in a test."""
         dataset = f"{self._prefix}_{name}"
-        place = Dataset(self._emulator.project, dataset, patience=20, **settings)
+        place = Dataset(self._emulator.project, dataset, retry_timeout=20, **settings)
         if name not in self._made:
             warehouse = BigQueryWarehouse(place, environment=environment(self._emulator))
             warehouse.create()

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ledger.outbox.contract import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded, slot_of
+from ledger.errors import RowsRefused, StreamEnded
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey, row_key
 
 
 class Streams:
@@ -59,25 +60,25 @@ class StreamsSink:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def agrees(self, store_id: str, position: Position) -> bool:
+    def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         return True
 
-    def begin(self, store_id: str, position: Position) -> Begun:
+    def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
         self._step("begin")
         streams = self.streams
-        remembered = json.loads(position.place or '{"fence": 0, "stream": "", "rows": 0}')
+        remembered = json.loads(checkpoint.sink_state or '{"fence": 0, "stream": "", "rows": 0}')
         streams.fence += 1
         streams.over |= {remembered["stream"], streams.current}
         streams.current = f"stream {streams.fence}"
         place = json.dumps({"fence": streams.fence, "stream": streams.current, "rows": 0})
         self._step("begun")
         if streams.fence != remembered["fence"] + 1:
-            return Begun(place, unsure_after=position.checkpoint if streams.fence > remembered["fence"] else 0)
-        if position.batch is None:
-            return Begun(place)
+            return Recovery(place, in_doubt_after=checkpoint.seq if streams.fence > remembered["fence"] else 0)
+        if checkpoint.batch is None:
+            return Recovery(place)
         more = streams.taken.get(remembered["stream"], 0) - remembered["rows"]
-        assert more in (0, position.batch.rows)
-        return Begun(place, arrived=more > 0)
+        assert more in (0, checkpoint.batch.rows)
+        return Recovery(place, arrived=more > 0)
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
         return len(rows), list(rows)
@@ -98,9 +99,9 @@ class StreamsSink:
         self._step("sent")
         return json.dumps({**known, "rows": known["rows"] + batch.rows})
 
-    def known(self, rows: Sequence[Row]) -> Collection[Slot]:
+    def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
         self.asked += len(rows)
-        return {slot_of(row) for row in self.streams.rows} & {slot_of(row) for row in rows}
+        return {row_key(row) for row in self.streams.rows} & {row_key(row) for row in rows}
 
     def close(self) -> None:
         self._step("close")

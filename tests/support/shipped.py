@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from ledger.model.events import Change, RecordedEvent
-from ledger.relay.reconcile import Difference, Reconciliation, Repaired, reconcile, repair
+from ledger.relay.reconcile import Reconciliation, Repaired, SessionDifference, reconcile, repair
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, SetClock
@@ -57,7 +57,7 @@ class Ledger:
         with self.opened() as store:
             return reconcile(self.outbox(store), ComparedRows(self.warehouse), created_from, created_until)
 
-    def differences(self) -> list[Difference]:
+    def differences(self) -> list[SessionDifference]:
         return list(self.compare().differences)
 
     def repair(self) -> Repaired:
@@ -113,7 +113,7 @@ def taken_over(ledger: Ledger, path: Path) -> Ledger:
     with other.opened() as store:
         store.ingest(events_of(ledger, "s"))
         outbox = other.outbox(store)
-        position = outbox.take("here/1/x", 60)  # what is in the warehouse already is asked about before it is sent
-        outbox.save(replace(position, unsure_upto=outbox.last_seq()))
-        outbox.give_back(position)
+        checkpoint = outbox.acquire("here/1/x", 60)  # what is in the warehouse already is asked about before it is sent
+        outbox.save(replace(checkpoint, in_doubt_upto=outbox.last_seq()))
+        outbox.release(checkpoint)
     return other

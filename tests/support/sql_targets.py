@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
-from ledger.outbox.contract import Batch, Position, digest_of
+from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -36,9 +36,9 @@ class Target(Protocol):
 def fill(warehouse: DuckDBWarehouse, rows: Sequence[tuple[Any, ...]], store_id: str = "store") -> None:
     """Add rows, ``(seq, *row)``, to a DuckDB file as one batch of a store."""
     sink = DuckDBSink(warehouse, "duckdb:///test")
-    place = sink.begin(store_id, Position(1)).place
+    place = sink.recover(store_id, RelayCheckpoint(1)).sink_state
     with sink:
-        sink.send(place, Batch(rows[-1][0], len(rows), digest_of(rows)), sink.pack(rows)[1])
+        sink.send(place, Batch(rows[-1][0], len(rows), batch_digest(rows)), sink.pack(rows)[1])
 
 
 class OnDuckDB(DuckDBWarehouse):

@@ -44,11 +44,11 @@ def place(emulator: Emulator) -> Iterator[Dataset]:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
     from support.bigquery_stores import environment
 
-    place = Dataset(emulator.project, f"warehouse_{uuid.uuid4().hex}", patience=20)
+    place = Dataset(emulator.project, f"warehouse_{uuid.uuid4().hex}", retry_timeout=20)
     with contextlib.closing(BigQueryWarehouse(place, environment=environment(emulator))) as made:
         made.create()
     yield place
-    emulator.client.delete_dataset(place.dataset, delete_contents=True)
+    emulator.client.delete_dataset(place.name, delete_contents=True)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class TestArchiveInBigQuery(ArchiveSuite):
             monkeypatch.setenv(name, value)
         self.emulator = emulator
         with datasets.emptied("main") as place:
-            yield f"bigquery://{place.project}/{place.dataset}"
+            yield f"bigquery://{place.project}/{place.name}"
 
     def delete_rows(self, world: World, where: str = "TRUE") -> None:
         project, dataset = world.place.removeprefix("bigquery://").split("/")

@@ -411,7 +411,7 @@ def test_a_session_of_a_ledger_in_bigquery_is_read_as_that_ledger_reads_it(
                 live(remote, SetClock(), session_id)
 
             def open_warehouse() -> Warehouse:
-                return BigQueryWarehouse(remote.place, environment=environment(emulator))
+                return BigQueryWarehouse(remote.dataset, environment=environment(emulator))
 
             with closing(TwoTierStore(SqliteStore(tmp_path / "ours.db", clock=clock), open_warehouse)) as ours:
                 for session_id in (OWN_ID, UUID_ID):

@@ -30,6 +30,12 @@ CODES = {
     "StoreUnavailable": "store_unavailable",
     "OutcomeUnknown": "outcome_unknown",
     "StoreRejected": "store_rejected",
+    "LeaseHeld": "lease_held",
+    "LeaseLost": "lease_lost",
+    "StreamEnded": "stream_ended",
+    "SessionArchived": "session_archived",
+    "ArchiveLost": "archive_lost",
+    "RowsRefused": "rows_refused",
 }
 
 
@@ -45,7 +51,9 @@ def test_the_classes_and_their_codes_are_these():
 
 
 def test_only_what_may_succeed_by_itself_is_retryable():
-    assert {it.__name__ for it in tree(LedgerError) if it.retryable} == {"StoreUnavailable", "OutcomeUnknown"}
+    assert {it.__name__ for it in tree(LedgerError) if it.retryable} == {
+        *("StoreUnavailable", "LeaseHeld", "LeaseLost", "StreamEnded", "OutcomeUnknown"),
+    }
 
 
 def test_the_tree_is_drawn_in_the_docstring():

@@ -11,11 +11,12 @@ import ledger
 from ledger import Page
 
 NAMES = """
-ANY_VERSION Appended AsyncSessionLedger
-CapabilityMissing Change ConfigurationError CorruptEvent Difference IdempotencyConflict Interval
-InvalidInput LedgerError Match Message MissingExtra NewEvent OutcomeUnknown Page PermissionDenied RecordedChange
-QueryStatistics RecordedEvent Session SessionEnded SessionLedger SessionManagerV2 SessionNotFound StoreError
-StoreRejected StoreUnavailable ToolCall UpcastMissing ValueTooLarge Written WrongExpectedVersion __version__
+ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
+CorruptEvent Difference IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
+MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
+RegisterValue RowsRefused Session SessionArchived SessionEnded SessionLedger SessionManagerV2 SessionNotFound
+StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Written
+WrongExpectedVersion __version__
 """
 HEAVY = {
     "google",

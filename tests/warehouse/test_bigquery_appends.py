@@ -176,7 +176,7 @@ def test_rows_whose_acknowledgement_was_lost_are_in_every_view_once(emulator, pl
 def test_rows_that_turn_out_to_be_there_are_not_sent_again(emulator, place):
     with through(emulator, place, {"AppendRows": {1: "lost_answer"}}) as (running, it):
         rows = batch(event(1, ("title", "", "t"), session="landed"))
-        it.append("session_events", rows, landed=lambda: count(it, "landed") > 0)
+        it.append("session_events", rows, is_committed=lambda: count(it, "landed") > 0)
         assert running.counts["AppendRows"] == 1
         assert count(it, "landed") == 1
 
@@ -197,7 +197,7 @@ def test_an_append_is_made_again_until_it_is_acknowledged(emulator, place, kind,
 
 @pytest.mark.parametrize(("kind", "error"), [("lost_answer", OutcomeLost), ("quota_403", StoreUnavailable)])
 def test_when_patience_ends_it_is_said_whether_the_rows_may_be_there(emulator, place, kind, error):
-    impatient = replace(place, patience=1e-6, transport="insertall")
+    impatient = replace(place, retry_timeout=1e-6, transport="insertall")
     with through(emulator, impatient, {"POST insertAll": dict.fromkeys(range(1, 99), kind)}) as (_, it):
         with pytest.raises(StoreUnavailable) as raised:
             it.append("session_events", batch(event(1, ("title", "", "t"), session=f"late-{kind}")))

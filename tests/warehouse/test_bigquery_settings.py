@@ -9,7 +9,7 @@ import pytest
 from ledger.errors import ConfigurationError
 from ledger.stores.urls import parse_url
 from ledger.warehouse.bigquery.clients import Clients
-from ledger.warehouse.bigquery.settings import MAXIMUM_BYTES_BILLED, PATIENCE, Dataset, Emulator, emulator, parse
+from ledger.warehouse.bigquery.settings import MAXIMUM_BYTES_BILLED, RETRY_TIMEOUT, Dataset, Emulator, emulator, parse
 
 PLACE = "my-project/my_dataset"
 
@@ -18,7 +18,7 @@ def test_a_url_names_project_and_dataset_and_the_rest_has_defaults():
     assert parse_url(f"bigquery://{PLACE}") == Dataset("my-project", "my_dataset")
     found = parse(PLACE)
     assert (found.strict, found.transport, found.location, dict(found.labels)) == (False, "storage", None, {})
-    assert (found.maximum_bytes_billed, found.patience) == (MAXIMUM_BYTES_BILLED, PATIENCE)
+    assert (found.maximum_bytes_billed, found.retry_timeout) == (MAXIMUM_BYTES_BILLED, RETRY_TIMEOUT)
     assert found.url == f"bigquery://{PLACE}"
 
 
@@ -32,7 +32,7 @@ def test_a_url_names_project_and_dataset_and_the_rest_has_defaults():
 )
 def test_the_forms_that_google_gives_to_names_are_taken(rest, project, dataset):
     found = parse(rest)
-    assert (found.project, found.dataset) == (project, dataset)
+    assert (found.project, found.name) == (project, dataset)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_forms_that_google_gives_to_names_are_taken(rest, project, dataset):
         ("location=europe-west3", "location", "europe-west3"),
         ("maximum_bytes_billed=1", "maximum_bytes_billed", 1),
         ("maximum_bytes_billed=10485760", "maximum_bytes_billed", 10485760),
-        ("patience=0.5", "patience", 0.5),
-        ("patience=600", "patience", 600.0),
+        ("retry_timeout=0.5", "retry_timeout", 0.5),
+        ("patience=600", "retry_timeout", 600.0),
         ("labels=team=analytics", "labels", {"team": "analytics"}),
         ("labels=team=analytics,env=prod-2", "labels", {"team": "analytics", "env": "prod-2"}),
         ("labels=team%3Danalytics%2Cenv%3Dprod", "labels", {"team": "analytics", "env": "prod"}),
@@ -94,11 +94,12 @@ def test_options_stand_together_in_any_order():
         (f"{PLACE}?maximum_bytes_billed=1GB", "maximum_bytes_billed"),
         (f"{PLACE}?maximum_bytes_billed={10**18}", "maximum_bytes_billed"),
         (f"{PLACE}?maximum_bytes_billed=", "maximum_bytes_billed"),
-        (f"{PLACE}?patience=0", "patience"),
-        (f"{PLACE}?patience=forever", "patience"),
-        (f"{PLACE}?patience=nan", "patience"),
-        (f"{PLACE}?patience=inf", "patience"),
-        (f"{PLACE}?patience=1e3", "patience"),
+        (f"{PLACE}?retry_timeout=0", "retry_timeout"),
+        (f"{PLACE}?retry_timeout=forever", "retry_timeout"),
+        (f"{PLACE}?retry_timeout=nan", "retry_timeout"),
+        (f"{PLACE}?retry_timeout=inf", "retry_timeout"),
+        (f"{PLACE}?retry_timeout=1e3", "retry_timeout"),
+        (f"{PLACE}?patience=1e3", "retry_timeout"),  # by its former name
         (f"{PLACE}?labels=team", "label"),
         (f"{PLACE}?labels=Team=x", "label"),
         (f"{PLACE}?labels=team=X", "label"),
@@ -111,7 +112,7 @@ def test_options_stand_together_in_any_order():
         (f"{PLACE}?synchronous=FULL", "synchronous"),
         (f"{PLACE}?Patience=1", "Patience"),
         (f"{PLACE}?appends=strict&appends=lenient", "appends"),
-        (f"{PLACE}?patience=1&patience=1", "patience"),
+        (f"{PLACE}?retry_timeout=1&patience=1", "retry_timeout"),
     ],
 )
 def test_what_is_wrong_in_a_url_is_named(rest, named):
@@ -122,7 +123,7 @@ def test_what_is_wrong_in_a_url_is_named(rest, named):
 def test_an_unknown_option_is_answered_with_those_that_there_are():
     with pytest.raises(ConfigurationError) as refused:
         parse(f"{PLACE}?strict=true")
-    for option in ("appends", "transport", "location", "maximum_bytes_billed", "patience", "labels"):
+    for option in ("appends", "transport", "location", "maximum_bytes_billed", "retry_timeout", "labels"):
         assert option in str(refused.value)
 
 

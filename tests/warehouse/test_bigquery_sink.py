@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from ledger.errors import ConfigurationError, CorruptEvent
-from ledger.outbox.contract import Begun, Position, Row, RowsRefused, StreamEnded, slot_of
+from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StreamEnded
+from ledger.outbox.contract import Recovery, RelayCheckpoint, Row, row_key
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from support.bigquery_relays import Store
@@ -28,7 +28,7 @@ def store() -> Store:
 
 
 def test_rows_that_were_sent_are_there_once(sink, store, direct):
-    assert store.begin(sink) == Begun(store.position.place)
+    assert store.recover(sink) == Recovery(store.checkpoint.sink_state)
     first = store.rows(event(1, ("title", "", "a"), ("summary", "", "b"), session=store.session))
     store.send(sink, first)
     store.send(sink, store.row(2))
@@ -52,7 +52,7 @@ def test_rows_that_were_sent_are_there_once(sink, store, direct):
 def test_a_batch_whose_answer_is_lost_or_delayed_is_there_once(emulator, place, store, direct, kind, nth):
     with through(emulator, place, {"AppendRows": {nth: kind, nth + 1: kind}}) as (running, it):
         sink = BigQuerySink(it)
-        store.begin(sink)
+        store.recover(sink)
         for version in range(1, nth + 2):
             store.send(sink, store.row(version))
             assert count(direct, store.session) == version
@@ -63,7 +63,7 @@ def test_a_batch_whose_answer_is_lost_or_delayed_is_there_once(emulator, place, 
 def test_batches_share_one_connection_and_closing_twice_is_closing_once(emulator, place, store):
     with through(emulator, place) as (running, it):
         sink = BigQuerySink(it)
-        store.begin(sink)
+        store.recover(sink)
         with sink:
             for version in range(1, 4):
                 store.send(sink, store.row(version))
@@ -75,9 +75,9 @@ def test_batches_share_one_connection_and_closing_twice_is_closing_once(emulator
 
 def test_the_url_names_project_and_dataset_and_nothing_else(emulator, place):
     settings = {**environment(emulator), "GOOGLE_CLOUD_PROJECT": place.project}
-    for given in (place, replace(place, project="", strict=True, patience=1)):
+    for given in (place, replace(place, project="", strict=True, retry_timeout=1)):
         with contextlib.closing(BigQueryWarehouse(given, environment=settings)) as it:
-            assert BigQuerySink(it).url == f"bigquery://{place.project}/{place.dataset}"
+            assert BigQuerySink(it).url == f"bigquery://{place.project}/{place.name}"
 
 
 def test_without_the_storage_write_api_there_is_no_relay(emulator, place):
@@ -88,7 +88,7 @@ def test_without_the_storage_write_api_there_is_no_relay(emulator, place):
 
 def test_a_position_without_a_beginning_takes_no_rows(sink, store):
     for place in ("", "null", "{", '{"fence": 1}'):
-        store.position = Position(1, place=place)
+        store.checkpoint = RelayCheckpoint(1, sink_state=place)
         with pytest.raises(StreamEnded):
             store.hand_over(sink, store.row(1))
 
@@ -97,7 +97,7 @@ def test_a_position_without_a_beginning_takes_no_rows(sink, store):
 
 
 def test_a_row_that_does_not_fit_is_named_and_nothing_of_its_batch_is_there(sink, store, direct):
-    store.begin(sink)
+    store.recover(sink)
     rows = [*store.row(1), *store.row(2), *store.row(3)]
     unfit = (*rows[1][:9], None, *rows[1][10:])
     with pytest.raises(RowsRefused) as refused:
@@ -116,7 +116,7 @@ def test_what_is_refused_again_on_a_new_stream_is_about_the_rows(emulator, place
         sink = BigQuerySink(it)
         rows = store.row(1)
         for error in (StreamEnded, RowsRefused):
-            assert store.begin(sink).unsure_after is None
+            assert store.recover(sink).in_doubt_after is None
             with pytest.raises(error, match="The rows cannot be read") as raised:
                 store.hand_over(sink, rows)
         assert isinstance(raised.value, RowsRefused)
@@ -132,11 +132,11 @@ def test_what_is_refused_since_another_relay_began_is_not_about_the_rows(emulato
     with through(emulator, place, {"AppendRows": {1: "refused_in_response", 2: "refused_in_response"}}) as (_, it):
         sink = BigQuerySink(it)
         rows = store.row(1)
-        store.begin(sink)
+        store.recover(sink)
         with pytest.raises(StreamEnded):
             store.hand_over(sink, rows)
-        store.begin(sink)
-        replace(store).begin(sinks())
+        store.recover(sink)
+        replace(store).recover(sinks())
         with pytest.raises(StreamEnded):
             store.hand_over(sink, rows)
 
@@ -149,7 +149,7 @@ def test_a_row_that_is_not_as_recorded_is_a_corrupt_event(sink, store):
 
 
 def test_large_rows_are_packed_by_whole_events_that_fit_a_request(sink, store, direct):
-    store.begin(sink)
+    store.recover(sink)
     filler = "x" * 1_000_000
     events = [
         event(v, ("context", "a", filler), ("context", "b", filler), session=store.session, event_id=f"e{v}")
@@ -171,7 +171,7 @@ def test_what_is_larger_than_a_request_is_refused_and_surely_so_where_it_is_one_
     sink, store, direct, monkeypatch, sizes, certain
 ):
     monkeypatch.setattr("ledger.warehouse.bigquery.sink.REQUEST_BYTES", 20_000_000)
-    store.begin(sink)
+    store.recover(sink)
     rows = store.rows(
         *(
             event(version, ("context", "a", "x" * size), session=store.session)
@@ -192,7 +192,7 @@ def test_sessions_whose_ids_do_not_say_when_they_began_are_indexed(sink, store, 
     mine, older = f"of-{store.id}", f"older-{store.id}"
     begun = store.rows(event(1, ("title", "", "t"), ("tag", "a", True), session=mine, day=2))
     later = store.rows(*(event(2, ("title", "", "u"), session=session, day=2) for session in (mine, older)))
-    store.begin(sink)
+    store.recover(sink)
     store.send(sink, [*begun, *later, *store.row(1)])
     store.hand_over(sink, begun)  # as when an answer was lost
     found = direct.query(
@@ -203,36 +203,36 @@ def test_sessions_whose_ids_do_not_say_when_they_began_are_indexed(sink, store, 
 
 
 def test_exactly_the_rows_that_are_there_are_known(sink, store):
-    store.begin(sink)
+    store.recover(sink)
     first = store.rows(event(1, ("title", "", "t"), ("context", "a", 1), ("context", "b", 2), session=store.session))
     other = store.rows(event(1, ("title", "", "t"), session=Store().session, day=3))
     store.send(sink, [first[0], first[2]])
-    assert sink.known([*first, *other]) == {slot_of(first[0]), slot_of(first[2])}
-    assert sink.known(other) == set()
+    assert sink.existing([*first, *other]) == {row_key(first[0]), row_key(first[2])}
+    assert sink.existing(other) == set()
     store.send(sink, other)
-    assert sink.known([*first, *other]) == {slot_of(row) for row in (first[0], first[2], *other)}
-    assert sink.known([first[1], *other]) == {slot_of(other[0])}
-    assert sink.known([]) == set()
+    assert sink.existing([*first, *other]) == {row_key(row) for row in (first[0], first[2], *other)}
+    assert sink.existing([first[1], *other]) == {row_key(other[0])}
+    assert sink.existing([]) == set()
 
 
 def test_many_long_ids_are_asked_for_in_parts(emulator, place, store):
     longest = "\N{GRINNING FACE}" * 250
     with through(emulator, place) as (running, it):
         sink = BigQuerySink(it)
-        store.begin(sink)
+        store.recover(sink)
         rows = store.rows(*(event(1, ("title", "", "t"), session=f"{longest}{number}") for number in range(700)))
         store.send(sink, rows[::2])
         before = running.counts["POST query"]
-        assert sink.known(rows) == {slot_of(row) for row in rows[::2]}
+        assert sink.existing(rows) == {row_key(row) for row in rows[::2]}
         assert running.counts["POST query"] - before == 3
 
 
 def test_rows_are_packed_and_looked_up_while_others_are_sent(sink, store):
-    store.begin(sink)
+    store.recover(sink)
     batches = [store.row(version) for version in range(1, 9)]
 
     def read_ahead(rows: list[Row]) -> int:
-        sink.known(rows)
+        sink.existing(rows)
         return sink.pack(rows)[0]
 
     with ThreadPoolExecutor(1) as pool:
@@ -240,4 +240,4 @@ def test_rows_are_packed_and_looked_up_while_others_are_sent(sink, store):
         for rows in batches:
             store.send(sink, rows)
         assert [each.result() for each in ahead] == [1] * 8
-    assert len(sink.known([row for rows in batches for row in rows])) == 8
+    assert len(sink.existing([row for rows in batches for row in rows])) == 8

@@ -13,8 +13,8 @@ from dataclasses import replace
 import pytest
 
 from faults.proxy import Plan, proxy
-from ledger.errors import ConfigurationError, StoreUnavailable
-from ledger.outbox.contract import Batch, Begun, Position, Row, StreamEnded, digest_of, slot_of
+from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, batch_digest, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
@@ -32,9 +32,9 @@ def store() -> Store:
 @pytest.fixture
 def own(emulator: Emulator) -> Iterator[Dataset]:
     """A dataset that is not there, for a test that needs one of its own."""
-    place = Dataset(emulator.project, f"sink_{uuid.uuid4().hex}", patience=20)
+    place = Dataset(emulator.project, f"sink_{uuid.uuid4().hex}", retry_timeout=20)
     yield place
-    emulator.client.delete_dataset(place.dataset, delete_contents=True, not_found_ok=True)
+    emulator.client.delete_dataset(place.name, delete_contents=True, not_found_ok=True)
 
 
 # What became of a batch
@@ -42,23 +42,23 @@ def own(emulator: Emulator) -> Iterator[Dataset]:
 
 def test_the_next_relay_learns_that_the_batch_under_way_has_arrived(sinks, store, direct):
     one, other = sinks(), sinks()
-    store.begin(one)
+    store.recover(one)
     store.send(one, store.row(1))
     store.hand_over(one, store.row(2))
-    found = store.begin(other)
-    assert (found.arrived, found.unsure_after) == (True, None)
+    found = store.recover(other)
+    assert (found.arrived, found.in_doubt_after) == (True, None)
     store.send(other, store.row(3))
     assert count(direct, store.session) == 3
 
 
 def test_the_next_relay_learns_that_the_batch_under_way_has_not_arrived(sinks, store, direct):
     one, other = sinks(), sinks()
-    store.begin(one)
+    store.recover(one)
     store.send(one, store.row(1))
     rows = store.row(2)
-    store.position = replace(store.position, batch=Batch(rows[-1][0], 1, digest_of(rows)))
-    found = store.begin(other)
-    assert (found.arrived, found.unsure_after) == (False, None)
+    store.checkpoint = replace(store.checkpoint, batch=Batch(rows[-1][0], 1, batch_digest(rows)))
+    found = store.recover(other)
+    assert (found.arrived, found.in_doubt_after) == (False, None)
     store.send(other, rows)
     assert count(direct, store.session) == 2
 
@@ -66,18 +66,18 @@ def test_the_next_relay_learns_that_the_batch_under_way_has_not_arrived(sinks, s
 @pytest.mark.parametrize(("kind", "arrived"), [("lost_answer", True), ("unavailable", False)])
 def test_when_patience_ends_the_next_beginning_tells(emulator, place, sinks, store, direct, kind, arrived):
     faults = {"AppendRows": dict.fromkeys(range(1, 99), kind)}
-    with through(emulator, replace(place, patience=1e-6), faults) as (_, it):
+    with through(emulator, replace(place, retry_timeout=1e-6), faults) as (_, it):
         sink = BigQuerySink(it)
-        store.begin(sink)
+        store.recover(sink)
         with pytest.raises(StoreUnavailable) as raised:
             store.hand_over(sink, store.row(1))
         assert not isinstance(raised.value, StreamEnded)
-    assert store.begin(sinks()).arrived == arrived
+    assert store.recover(sinks()).arrived == arrived
     assert count(direct, store.session) == arrived
 
 
 def test_a_batch_that_arrived_can_be_sent_again_as_it_was(sink, store, direct):
-    store.begin(sink)
+    store.recover(sink)
     rows = store.row(1)
     place = store.hand_over(sink, rows)
     assert store.hand_over(sink, rows) == place
@@ -91,27 +91,27 @@ def test_a_batch_that_arrived_can_be_sent_again_as_it_was(sink, store, direct):
 @pytest.mark.parametrize("kind", ["lost_answer", "unavailable"])
 def test_a_beginning_is_made_again_and_takes_the_fence_once(emulator, place, sinks, store, request_name, nth, kind):
     one = sinks()
-    store.begin(one)
+    store.recover(one)
     store.hand_over(one, store.row(1))
     with through(emulator, place, {request_name: {nth: kind}}) as (running, it):
-        found = store.begin(BigQuerySink(it))
+        found = store.recover(BigQuerySink(it))
         assert [fault.kind for fault in running.plan.log] == [kind]
-    assert (found.arrived, found.unsure_after) == (True, None)
+    assert (found.arrived, found.in_doubt_after) == (True, None)
     assert lease(emulator, place, store) == (2, store.place["stream"])
 
 
 def test_a_beginning_that_came_to_nothing_changes_nothing(emulator, place, sinks, store):
     one = sinks()
-    store.begin(one)
+    store.recover(one)
     store.hand_over(one, store.row(1))
-    impatient = replace(place, patience=1e-6)
+    impatient = replace(place, retry_timeout=1e-6)
     with (
         through(emulator, impatient, {"CreateWriteStream": {1: "lost_answer"}}) as (_, it),
         pytest.raises(StoreUnavailable),
     ):
-        store.begin(BigQuerySink(it))
-    found = store.begin(sinks())
-    assert (found.arrived, found.unsure_after) == (True, None)
+        store.recover(BigQuerySink(it))
+    found = store.recover(sinks())
+    assert (found.arrived, found.in_doubt_after) == (True, None)
     assert lease(emulator, place, store)[0] == 3
 
 
@@ -120,9 +120,9 @@ def test_a_beginning_that_came_to_nothing_changes_nothing(emulator, place, sinks
 
 def test_whoever_began_before_can_add_nothing(sinks, store, direct):
     one, other = sinks(), sinks()
-    store.begin(one)
+    store.recover(one)
     left = replace(store)
-    store.begin(other)
+    store.recover(other)
     rows = store.row(1)
     with pytest.raises(StreamEnded, match="finalized"):
         left.hand_over(one, rows)
@@ -132,7 +132,7 @@ def test_whoever_began_before_can_add_nothing(sinks, store, direct):
 
 def test_what_is_on_its_way_while_another_begins_has_arrived_or_never_will(sinks, store, direct):
     one, other = sinks(), sinks()
-    store.begin(one)
+    store.recover(one)
     batches = [store.row(version) for version in range(1, 31)]
 
     def ship() -> None:
@@ -144,13 +144,13 @@ def test_what_is_on_its_way_while_another_begins_has_arrived_or_never_will(sinks
         shipping = pool.submit(ship)
         while not count(direct, store.session):
             pass
-        other.begin(store.id, store.position)  # of which the store that ships hears nothing
+        other.recover(store.id, store.checkpoint)  # of which the store that ships hears nothing
         there = count(direct, store.session)
         shipping.result()
     assert count(direct, store.session) == there
-    found = store.begin(sinks())
-    assert found.unsure_after == store.position.checkpoint
-    assert there - store.position.checkpoint in (0, 1)
+    found = store.recover(sinks())
+    assert found.in_doubt_after == store.checkpoint.seq
+    assert there - store.checkpoint.seq in (0, 1)
 
 
 def test_of_relays_that_begin_at_once_one_ships(emulator, place, sinks, store, direct):
@@ -161,7 +161,7 @@ def test_of_relays_that_begin_at_once_one_ships(emulator, place, sinks, store, d
         copy = replace(store)
         gate.wait()
         with contextlib.suppress(StreamEnded):
-            copy.begin(sink)
+            copy.recover(sink)
             return copy
         return None
 
@@ -179,38 +179,38 @@ def test_of_relays_that_begin_at_once_one_ships(emulator, place, sinks, store, d
 
 def test_a_backup_from_before_the_last_beginning_is_unsure_beyond_its_checkpoint(sinks, store):
     one = sinks()
-    store.begin(one)
+    store.recover(one)
     store.send(one, store.row(1))
     backup = replace(store)
-    store.begin(sinks())
-    found = backup.begin(sinks())
-    assert (found.arrived, found.unsure_after) == (False, 1)
+    store.recover(sinks())
+    found = backup.recover(sinks())
+    assert (found.arrived, found.in_doubt_after) == (False, 1)
 
 
 @pytest.mark.parametrize("under_way", [True, False])
 def test_a_backup_from_before_the_last_batch_is_unsure_beyond_its_checkpoint(sinks, store, under_way):
     one = sinks()
-    store.begin(one)
+    store.recover(one)
     store.send(one, store.row(1))
     rows = store.row(2)
-    batch = Batch(rows[-1][0], 1, digest_of(rows)) if under_way else None
-    backup = replace(store, position=replace(store.position, batch=batch))
+    batch = Batch(rows[-1][0], 1, batch_digest(rows)) if under_way else None
+    backup = replace(store, checkpoint=replace(store.checkpoint, batch=batch))
     store.send(one, rows)
     store.send(one, store.row(3))
-    found = backup.begin(sinks())
-    assert (found.arrived, found.unsure_after) == (False, 1)
+    found = backup.recover(sinks())
+    assert (found.arrived, found.in_doubt_after) == (False, 1)
 
 
 def test_a_stream_that_is_forgotten_leaves_its_rows_unsure(emulator, place, sink, store):
-    store.begin(sink)
+    store.recover(sink)
     store.send(sink, store.row(1))
     forgotten = store.place["stream"].rpartition("/")[0] + "/gone"
     table = "`${project}.${dataset}.relay_leases`"
     run(emulator, place, f"UPDATE {table} SET stream = '{forgotten}' WHERE store_id = '{store.id}'")
-    store.position = replace(store.position, place=json.dumps({**store.place, "stream": forgotten}))
+    store.checkpoint = replace(store.checkpoint, sink_state=json.dumps({**store.place, "stream": forgotten}))
     with pytest.raises(StreamEnded, match="Invalid stream name"):
         store.hand_over(sink, store.row(2))
-    assert store.begin(sink).unsure_after == 1
+    assert store.recover(sink).in_doubt_after == 1
 
 
 # Warehouses that are new, old or emptied
@@ -218,56 +218,56 @@ def test_a_stream_that_is_forgotten_leaves_its_rows_unsure(emulator, place, sink
 
 def test_the_first_relay_makes_what_is_missing_and_has_nothing_to_ask(emulator, own, store):
     with contextlib.closing(sink_of(emulator, own)) as sink:
-        assert store.begin(sink) == Begun(store.position.place)
+        assert store.recover(sink) == Recovery(store.checkpoint.sink_state)
         store.send(sink, store.row(1))
         assert sink._warehouse.query("SELECT title FROM sessions").rows == [("t1",)]
 
 
 def test_a_warehouse_that_was_emptied_is_asked_for_every_row(emulator, own, store):
     with contextlib.closing(sink_of(emulator, own)) as sink:
-        store.begin(sink)
+        store.recover(sink)
         store.send(sink, store.row(1))
-        emulator.client.delete_dataset(own.dataset, delete_contents=True)
+        emulator.client.delete_dataset(own.name, delete_contents=True)
         with pytest.raises((StreamEnded, StoreUnavailable)):
             store.hand_over(sink, store.row(2))
-        assert store.begin(sink).unsure_after == 0
-        before = store.position.place
+        assert store.recover(sink).in_doubt_after == 0
+        before = store.checkpoint.sink_state
         run(emulator, own, "DROP TABLE `${project}.${dataset}.session_events`")
-        assert store.begin(sink).unsure_after == 0
-        assert store.position.place != before
-        assert store.begin(sink).unsure_after is None
+        assert store.recover(sink).in_doubt_after == 0
+        assert store.checkpoint.sink_state != before
+        assert store.recover(sink).in_doubt_after is None
 
 
 def test_a_warehouse_that_another_store_began_anew_is_asked_for_every_row(emulator, place, sink, store):
     """A fence may be as high as it was: by then another stream is named."""
-    store.begin(sink)
+    store.recover(sink)
     store.send(sink, store.row(1))
     table = "`${project}.${dataset}.relay_leases`"
     run(emulator, place, f"UPDATE {table} SET stream = '' WHERE store_id = '{store.id}'")
-    assert store.begin(sink).unsure_after == 0
+    assert store.recover(sink).in_doubt_after == 0
 
 
 def test_rows_that_were_shipped_before_there_were_fences_are_asked_for(sink, store):
-    store.position = Position(1, checkpoint=7)
-    assert store.begin(sink).unsure_after == 0
+    store.checkpoint = RelayCheckpoint(1, seq=7)
+    assert store.recover(sink).in_doubt_after == 0
 
 
 @pytest.mark.parametrize("name", ["session_index", "session_locks", "relay_leases"])
 def test_a_table_that_is_missing_is_made_before_the_first_row(emulator, place, sink, store, direct, name):
     run(emulator, place, f"DROP TABLE `${{project}}.${{dataset}}.{name}`")
-    store.begin(sink)
+    store.recover(sink)
     store.send(sink, store.row(1))
     assert count(direct, store.session) == 1
-    assert emulator.client.get_table(f"{place.dataset}.{name}").num_rows is not None
+    assert emulator.client.get_table(f"{place.name}.{name}").num_rows is not None
 
 
 def test_columns_that_are_missing_are_added_before_the_first_row(emulator, own, store):
-    emulator.client.create_dataset(own.dataset)
+    emulator.client.create_dataset(own.name)
     (table,) = (item for item in catalog.objects() if item.name == "session_events")
     lines = catalog.statement(table).splitlines()
     run(emulator, own, "\n".join(line for line in lines if not line.startswith(("  value_salt", "  actor"))))
     with contextlib.closing(sink_of(emulator, own)) as sink:
-        store.begin(sink)
+        store.recover(sink)
         store.send(sink, store.row(1))
         assert run(
             emulator, own, "SELECT session_id, actor, value_salt FROM `${project}.${dataset}.session_events`"
@@ -279,7 +279,7 @@ def test_where_whoever_made_the_tables_was_cut_off_the_rest_is_made(emulator, ow
         sink._warehouse.create()
         run(emulator, own, "DELETE FROM `${project}.${dataset}.session_locks` WHERE TRUE")
         run(emulator, own, "DROP VIEW `${project}.${dataset}.sessions`")
-        assert store.begin(sink) == Begun(store.position.place)
+        assert store.recover(sink) == Recovery(store.checkpoint.sink_state)
         assert sink._warehouse.query("SELECT COUNT(*) AS n FROM sessions").rows == [(0,)]
 
 
@@ -288,8 +288,8 @@ def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store,
     with monkeypatch.context() as patched:
         patched.setattr(sink._warehouse, "create", lambda: None)
         with pytest.raises(ConfigurationError, match=r"session_locks .* create_sessions_table\.py"):
-            store.begin(sink)
-    assert store.begin(sink) == Begun(store.position.place)
+            store.recover(sink)
+    assert store.recover(sink) == Recovery(store.checkpoint.sink_state)
 
 
 # All of it
@@ -297,11 +297,11 @@ def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store,
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_whatever_fails_every_row_is_there_once(emulator, place, store, direct, seed):
-    impatient = replace(place, patience=1e-6)
+    impatient = replace(place, retry_timeout=1e-6)
     rows = [row for version in range(1, 16) for row in store.row(version)]
     with proxy(emulator.rest, emulator.grpc, Plan(seed, 0.15, delay=0.005)) as running:
         settings = {"BIGQUERY_EMULATOR_HOST": running.rest, "BIGQUERY_EMULATOR_GRPC_HOST": running.grpc}
-        while store.position.checkpoint < rows[-1][0]:
+        while store.checkpoint.seq < rows[-1][0]:
             it = BigQueryWarehouse(impatient, environment=settings)
             with contextlib.closing(it), contextlib.suppress(StoreUnavailable):
                 ship(store, BigQuerySink(it), rows)
@@ -310,13 +310,13 @@ def test_whatever_fails_every_row_is_there_once(emulator, place, store, direct, 
 
 def ship(store: Store, sink: BigQuerySink, rows: list[Row]) -> None:
     """What a relay does, in short."""
-    batch = store.position.batch
-    found = store.begin(sink)
+    batch = store.checkpoint.batch
+    found = store.recover(sink)
     if found.arrived:
-        store.position = replace(store.position, checkpoint=batch.last)
-    known = sink.known(rows) if found.unsure_after is not None else ()
-    for row in rows[store.position.checkpoint :]:
-        if slot_of(row) in known:
-            store.position = replace(store.position, checkpoint=row[0])
+        store.checkpoint = replace(store.checkpoint, seq=batch.last)
+    known = sink.existing(rows) if found.in_doubt_after is not None else ()
+    for row in rows[store.checkpoint.seq :]:
+        if row_key(row) in known:
+            store.checkpoint = replace(store.checkpoint, seq=row[0])
         else:
             store.send(sink, [row])

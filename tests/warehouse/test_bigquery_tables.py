@@ -25,7 +25,7 @@ from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.tables import (
     CATALOG_LABEL,
     LONGEST_LIFETIME_DAYS,
-    Change,
+    ObjectChange,
     TableOptions,
     columns_of,
     create,
@@ -59,7 +59,7 @@ class Datasets:
         self.names.append(f"tables_{uuid.uuid4().hex}")
         if made:
             self.emulator.client.create_dataset(self.names[-1])
-        return Dataset(self.emulator.project, self.names[-1], patience=20)
+        return Dataset(self.emulator.project, self.names[-1], retry_timeout=20)
 
     def warehouse(self, place: Dataset, settings: dict[str, str] | None = None) -> BigQueryWarehouse:
         it = BigQueryWarehouse(place, environment=settings or environment(self.emulator), sleep=lambda _: None)
@@ -67,14 +67,14 @@ class Datasets:
 
     def run(self, place: Dataset, sql: str) -> list[tuple[Any, ...]]:
         """Anything, as the owner of the dataset may."""
-        bound = catalog.bind(sql, place.project, place.dataset)
+        bound = catalog.bind(sql, place.project, place.name)
         return [tuple(row.values()) for row in self.emulator.client.query_and_wait(bound)]
 
     def kinds(self, place: Dataset) -> dict[str, str]:
         """What stands in a dataset."""
         client = self.emulator.client
-        found = {table.table_id: table.table_type.lower() for table in client.list_tables(place.dataset)}
-        return found | {routine.reference.routine_id: "function" for routine in client.list_routines(place.dataset)}
+        found = {table.table_id: table.table_type.lower() for table in client.list_tables(place.name)}
+        return found | {routine.reference.routine_id: "function" for routine in client.list_routines(place.name)}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def datasets(emulator: Emulator) -> Iterator[Datasets]:
 
 
 @pytest.fixture(scope="module")
-def kept(datasets: Datasets) -> tuple[Dataset, BigQueryWarehouse, list[Change]]:
+def kept(datasets: Datasets) -> tuple[Dataset, BigQueryWarehouse, list[ObjectChange]]:
     """A dataset with all objects and some rows, as it was made; tests leave it as they find it."""
     place = datasets.new()
     it = datasets.warehouse(place)
@@ -104,7 +104,7 @@ def through(datasets: Datasets, place: Dataset, script: dict[str, dict[int, str]
         yield running, datasets.warehouse(place, settings)
 
 
-def done(changes: list[Change]) -> dict[str, str]:
+def done(changes: list[ObjectChange]) -> dict[str, str]:
     """What was done to objects to which something was done."""
     return {change.name: change.done for change in changes if change.done != "unchanged"}
 
@@ -114,20 +114,20 @@ def done(changes: list[Change]) -> dict[str, str]:
 
 def test_everything_is_made_from_nothing_in_an_order_that_works(datasets, kept):
     place, _, changes = kept
-    assert changes[0] == Change("dataset", f"{place.project}.{place.dataset}", "created")
+    assert changes[0] == ObjectChange("dataset", f"{place.project}.{place.name}", "created")
     assert [(change.what, change.name, change.done) for change in changes[1:]] == [
         (item.kind, item.name, "created") for item in catalog.objects()
     ]
     assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
     assert datasets.run(place, "SELECT name FROM `${project}.${dataset}.session_locks`") == [("appends",)]
-    labels = datasets.emulator.client.get_dataset(place.dataset).labels
+    labels = datasets.emulator.client.get_dataset(place.name).labels
     assert labels == {CATALOG_LABEL: digest()}
 
 
 def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(datasets, kept):
     place, _, _ = kept
     for name in TABLES:
-        table = datasets.emulator.client.get_table(f"{place.dataset}.{name}")
+        table = datasets.emulator.client.get_table(f"{place.name}.{name}")
         partition = table.time_partitioning.field if table.time_partitioning else None
         assert partition == ("created_at" if name in ("session_events", "session_heads") else None)
         assert table.clustering_fields == (None if name in ("relay_leases", "session_locks") else ["session_id"])
@@ -157,7 +157,7 @@ def test_a_new_dataset_is_where_and_encrypted_as_the_options_say(datasets):
 
     it.clients.rest._http.hooks["response"].append(note)
     changes = create(it, TableOptions(location="europe-west3", kms_key_name=KEY))
-    assert changes[0] == Change("dataset", f"{place.project}.{place.dataset}", "created", "europe-west3")
+    assert changes[0] == ObjectChange("dataset", f"{place.project}.{place.name}", "created", "europe-west3")
     (body,) = sent
     assert (body["location"], body["defaultEncryptionConfiguration"]) == ("europe-west3", {"kmsKeyName": KEY})
     assert [change.detail for change in changes if change.what == "table"] == [f"kms_key_name = '{KEY}'"] * len(TABLES)
@@ -189,10 +189,10 @@ def test_a_column_that_is_missing_is_added_and_the_rows_are_kept(datasets, kept)
     datasets.run(place, "ALTER TABLE `${project}.${dataset}.session_heads` DROP COLUMN event_hash")
     datasets.run(place, f"INSERT INTO `${{project}}.${{dataset}}.session_heads` ({columns}) VALUES {head}")
     assert [change for change in create(it) if change.done != "unchanged"] == [
-        Change("table", "session_heads", "updated", "added event_hash")
+        ObjectChange("table", "session_heads", "updated", "added event_hash")
     ]
     assert it.query("SELECT session_id, version, event_hash FROM session_heads").rows == [("s1", 1, None)]
-    column = datasets.emulator.client.get_table(f"{place.dataset}.session_heads").schema[-1]
+    column = datasets.emulator.client.get_table(f"{place.name}.session_heads").schema[-1]
     assert (column.name, column.field_type, column.mode) == ("event_hash", "STRING", "NULLABLE")
     assert column.description.startswith("The hash of its last event")
 
@@ -218,7 +218,7 @@ def test_the_tables_of_an_older_release_are_brought_up_to_this_one(datasets):
     it = datasets.warehouse(place)
     missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash"
     changes = {change.name: change for change in create(it)}
-    assert changes["session_events"] == Change("table", "session_events", "updated", f"added {missing}")
+    assert changes["session_events"] == ObjectChange("table", "session_events", "updated", f"added {missing}")
     assert changes["sessions"].done == "created"
     assert it.query("SELECT title, version FROM sessions WHERE created_at >= @day", {"day": DAY}).rows == [("old", 1)]
     assert it.query("SELECT store_id, actor FROM session_events").rows == [(None, None)]
@@ -240,12 +240,12 @@ def test_a_column_of_the_users_own_is_kept(datasets, kept):
 def test_another_releases_views_and_functions_are_made_anew_and_its_tables_stay(datasets, kept):
     place, it, _ = kept
     datasets.run(place, "CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS SELECT 1 AS older")
-    dataset = datasets.emulator.client.get_dataset(place.dataset)
+    dataset = datasets.emulator.client.get_dataset(place.name)
     dataset.labels = {**dataset.labels, CATALOG_LABEL: "0123456789abcdef", "team": "analytics"}
     datasets.emulator.client.update_dataset(dataset, ["labels"])
     assert done(create(it)) == {item.name: "updated" for item in catalog.objects() if item.kind != "table"}
     assert it.query("SELECT COUNT(title) AS n FROM sessions WHERE session_id = 's1'").rows == [(1,)]
-    labels = datasets.emulator.client.get_dataset(place.dataset).labels
+    labels = datasets.emulator.client.get_dataset(place.name).labels
     assert labels == {CATALOG_LABEL: digest(), "team": "analytics"}
     assert done(create(it)) == {}
 
@@ -304,14 +304,14 @@ def test_a_table_that_is_not_the_ledgers_is_refused_and_nothing_is_changed(datas
     client = datasets.emulator.client
     before = datasets.kinds(place)
     (name,) = before
-    schema = client.get_table(f"{place.dataset}.{name}").schema
+    schema = client.get_table(f"{place.name}.{name}").schema
     with through(datasets, place, {}) as (running, it):
         with pytest.raises(ConfigurationError, match=rf"\.{name} .*{said}.*Nothing was changed"):
             create(it, TableOptions(labels={"team": "x"}))
         assert {request for request in running.counts if not request.startswith("GET ")} == set()
     assert datasets.kinds(place) == before
-    assert client.get_table(f"{place.dataset}.{name}").schema == schema
-    assert client.get_dataset(place.dataset).labels == {}
+    assert client.get_table(f"{place.name}.{name}").schema == schema
+    assert client.get_dataset(place.name).labels == {}
 
 
 # Options
@@ -345,17 +345,17 @@ def test_partitions_may_go_as_soon_as_their_sessions_have():
 def test_labels_are_put_on_dataset_and_tables_and_others_stay(datasets, kept):
     place, it, _ = kept
     client = datasets.emulator.client
-    table = client.get_table(f"{place.dataset}.session_events")
+    table = client.get_table(f"{place.name}.session_events")
     table.labels = {"owner": "ann"}
     client.update_table(table, ["labels"])
     options = TableOptions(labels={"team": "analytics", "env": "test"})
     changes = create(it, options)
     assert set(done(changes)) == {changes[0].name, *TABLES}
-    assert client.get_dataset(place.dataset).labels.items() >= options.labels.items()
+    assert client.get_dataset(place.name).labels.items() >= options.labels.items()
     for name in TABLES:
-        assert client.get_table(f"{place.dataset}.{name}").labels.items() >= options.labels.items()
+        assert client.get_table(f"{place.name}.{name}").labels.items() >= options.labels.items()
     assert done(create(it, options)) == {}
-    assert client.get_dataset(place.dataset).labels[CATALOG_LABEL] == digest()
+    assert client.get_dataset(place.name).labels[CATALOG_LABEL] == digest()
 
 
 def test_the_statements_carry_every_option():
@@ -401,7 +401,7 @@ def test_googles_analyzer_resolves_every_statement_in_its_order(options):
 
 def test_the_statements_make_by_hand_what_creating_makes(datasets):
     place = datasets.new()
-    for sql in statements(place.project, place.dataset, TableOptions()):
+    for sql in statements(place.project, place.name, TableOptions()):
         assert sql.rstrip().endswith(";")
         datasets.emulator.client.query_and_wait(sql)
     assert datasets.kinds(place) == {item.name: item.kind for item in catalog.objects()}
@@ -423,7 +423,7 @@ def filtered(datasets: Datasets) -> Dataset:
 
 def requirements(datasets: Datasets, place: Dataset) -> set[str]:
     client = datasets.emulator.client
-    return {name for name in TABLES if client.get_table(f"{place.dataset}.{name}").require_partition_filter}
+    return {name for name in TABLES if client.get_table(f"{place.name}.{name}").require_partition_filter}
 
 
 def test_a_filter_is_required_and_the_views_pass_one_on(datasets, filtered):
@@ -446,7 +446,7 @@ def test_views_are_made_again_over_tables_that_require_a_filter(datasets, filter
 def test_where_making_a_view_fails_the_filter_is_required_as_before(datasets, filtered):
     datasets.run(filtered, "DROP VIEW `${project}.${dataset}.tool_calls`")
     # Two statements lift the requirement, the third makes the view.
-    impatient = replace(filtered, patience=1e-6)
+    impatient = replace(filtered, retry_timeout=1e-6)
     faults = {"POST query": {3: "unavailable"}}
     with through(datasets, impatient, faults) as (_, it), pytest.raises(StoreUnavailable):
         create(it)
@@ -493,7 +493,7 @@ def test_the_store_works_where_a_filter_is_required(datasets, filtered, strict):
 def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets, nth):
     place = datasets.new()
     faults = {"POST query": dict.fromkeys(range(nth, 99), "unavailable")}
-    with through(datasets, replace(place, patience=1e-6), faults) as (running, it):
+    with through(datasets, replace(place, retry_timeout=1e-6), faults) as (running, it):
         with pytest.raises(StoreUnavailable):
             create(it)
         assert len(datasets.kinds(place)) == nth - 1
@@ -523,7 +523,7 @@ def test_requests_that_fail_on_the_way_and_answers_that_are_lost_are_made_good(d
     assert done(create(datasets.warehouse(place))) == {}
 
 
-def create_beside_another(it: BigQueryWarehouse) -> list[Change]:
+def create_beside_another(it: BigQueryWarehouse) -> list[ObjectChange]:
     """Create; again where the emulator noted a table twice, which it does outside of the transaction that makes it."""
     for _ in range(len(OBJECTS)):
         try:
@@ -550,14 +550,14 @@ def test_two_who_create_at_once_make_everything_once(datasets, warehouses):
 def test_a_dataset_that_is_labelled_meanwhile_is_no_obstacle(datasets, kept):
     place, it, _ = kept
     client = datasets.emulator.client
-    labels = client.get_dataset(place.dataset)
+    labels = client.get_dataset(place.name)
     labels.labels = {**labels.labels, CATALOG_LABEL: "0123456789abcdef"}
     client.update_dataset(labels, ["labels"])
 
     def label(answer: Any, *_: Any, **__: Any) -> None:
         """Somebody else labels the dataset after it was looked up."""
-        if answer.request.method == "GET" and answer.request.url.split("?")[0].endswith(f"/datasets/{place.dataset}"):
-            dataset = client.get_dataset(place.dataset)
+        if answer.request.method == "GET" and answer.request.url.split("?")[0].endswith(f"/datasets/{place.name}"):
+            dataset = client.get_dataset(place.name)
             dataset.labels = {**dataset.labels, "seen": uuid.uuid4().hex}
             client.update_dataset(dataset, ["labels"])
 
@@ -566,6 +566,6 @@ def test_a_dataset_that_is_labelled_meanwhile_is_no_obstacle(datasets, kept):
         create(it)
     finally:
         it.clients.rest._http.hooks["response"].remove(label)
-    labels = client.get_dataset(place.dataset).labels
+    labels = client.get_dataset(place.name).labels
     assert labels[CATALOG_LABEL] == digest()
     assert "seen" in labels

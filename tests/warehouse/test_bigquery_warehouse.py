@@ -112,7 +112,7 @@ def test_json_is_decoded_and_times_are_in_utc(direct):
 
 def test_names_are_bare_or_those_of_the_dataset(direct, place):
     direct.append("session_events", batch(event(1, ("title", "", "named"), session="names")))
-    for name in ("sessions", f"`{place.project}.{place.dataset}.sessions`", "`${project}.${dataset}.sessions`"):
+    for name in ("sessions", f"`{place.project}.{place.name}.sessions`", "`${project}.${dataset}.sessions`"):
         answer = direct.query(f"SELECT title FROM {name} WHERE session_id = 'names'")
         assert (answer.columns, answer.rows) == (("title",), [("named",)])
 
@@ -212,7 +212,7 @@ def test_a_mistake_in_an_own_statement_is_not_the_callers(direct):
 
 
 def test_a_dataset_without_the_tables_says_how_to_create_them(emulator, place):
-    empty = replace(place, dataset=f"empty_{uuid.uuid4().hex}")
+    empty = replace(place, name=f"empty_{uuid.uuid4().hex}")
     with contextlib.closing(BigQueryWarehouse(empty, environment=environment(emulator))) as it:
         for ask in (it.query, it.frame):
             with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
@@ -238,7 +238,7 @@ def test_a_query_is_asked_again_until_it_is_answered(emulator, place, ask, kind)
 @pytest.mark.parametrize("ask", ["query", "frame", "create"])
 def test_when_patience_ends_nothing_is_uncertain_about_a_question(emulator, place, ask):
     faults = {request: dict.fromkeys(range(1, 99), "lost_answer") for request in ("POST query", "GET dataset")}
-    with through(emulator, replace(place, patience=1e-6), faults) as (_, it):
+    with through(emulator, replace(place, retry_timeout=1e-6), faults) as (_, it):
         with pytest.raises(StoreUnavailable) as raised:
             it.create() if ask == "create" else getattr(it, ask)("SELECT 1 AS a")
         assert type(raised.value) is StoreUnavailable
@@ -248,7 +248,7 @@ def test_a_server_that_never_answers_is_given_up(place, monkeypatch):
     monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = {"BIGQUERY_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}"}
-        impatient = replace(place, patience=1e-6)
+        impatient = replace(place, retry_timeout=1e-6)
         with (
             contextlib.closing(BigQueryWarehouse(impatient, environment=settings)) as it,
             pytest.raises(StoreUnavailable, match="timed out"),

@@ -135,21 +135,21 @@ def test_a_file_held_by_another_process_is_unavailable_until_it_lets_go(tmp_path
         assert holder.stdin is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StoreUnavailable, match="in use by another process"):
-            DuckDBWarehouse(path, patience=0).query("SELECT 1 AS one")
+            DuckDBWarehouse(path, retry_timeout=0).query("SELECT 1 AS one")
 
         def let_go(_seconds):
             holder.stdin.close()
             holder.wait()
 
-        assert DuckDBWarehouse(path, patience=60, pause=let_go).query("SELECT 1 AS one").rows == [(1,)]
+        assert DuckDBWarehouse(path, retry_timeout=60, pause=let_go).query("SELECT 1 AS one").rows == [(1,)]
 
 
 def test_whoever_reads_a_file_that_this_process_is_writing_need_not_wait(tmp_path):
     path = tmp_path / "ledger.duckdb"
     with DuckDBWarehouse(path) as writing, writing.writing() as connection:
-        assert DuckDBWarehouse(path, patience=0).query("SELECT COUNT(*) AS n FROM session_events").rows == [(0,)]
+        assert DuckDBWarehouse(path, retry_timeout=0).query("SELECT COUNT(*) AS n FROM session_events").rows == [(0,)]
         connection.execute("INSERT INTO relay_batches VALUES ('store', 1, 'digest')")
-    with DuckDBWarehouse(path, patience=0).reading() as reader:
+    with DuckDBWarehouse(path, retry_timeout=0).reading() as reader:
         assert reader.execute("SELECT seq FROM relay_batches").fetchall() == [(1,)]
 
 
@@ -174,7 +174,7 @@ def test_readers_who_relieve_one_another_keep_no_writer_out(tmp_path):
 
 
 def test_whoever_reads_while_it_reads_and_a_writer_waits_is_let_in(tmp_path):
-    warehouse = DuckDBWarehouse(tmp_path / "ledger.duckdb", patience=0.1)
+    warehouse = DuckDBWarehouse(tmp_path / "ledger.duckdb", retry_timeout=0.1)
     with warehouse.reading():
         writing = threading.Thread(target=warehouse.create)
         writing.start()

@@ -15,7 +15,7 @@ from ledger.warehouse import catalog
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
-    from ledger.warehouse.bigquery.tables import Change, TableOptions
+    from ledger.warehouse.bigquery.tables import ObjectChange, TableOptions
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DatasetState:
     """What stands in a dataset.
 
     Attributes:
@@ -53,7 +53,7 @@ def once(doing: str, call: Callable[[], T]) -> T:
         raise (StoreUnavailable(str(found)) if isinstance(found, OutcomeLost) else found) from error
 
 
-def look(warehouse: BigQueryWarehouse, dataset: Any) -> Standing:
+def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
     """What stands in a dataset; reads names and labels only.
 
     Args:
@@ -65,13 +65,13 @@ def look(warehouse: BigQueryWarehouse, dataset: Any) -> Standing:
     from ledger.warehouse.bigquery.clients import ONCE
     from ledger.warehouse.bigquery.tables import CATALOG_LABEL
 
-    rest, name = warehouse.clients.rest, warehouse.place.dataset
+    rest, name = warehouse.clients.rest, warehouse.dataset.name
     tables = once("Listing tables", lambda: list(rest.list_tables(name, retry=ONCE, timeout=SECONDS)))
     functions = once("Listing functions", lambda: list(rest.list_routines(name, retry=ONCE, timeout=SECONDS)))
     kinds = {table.table_id: "view" if table.table_type == "VIEW" else "table" for table in tables}
     kinds |= {routine.reference.routine_id: "function" for routine in functions}
     missing = tuple(item for item in catalog.objects() if kinds.get(item.name) != item.kind)
-    return Standing(dataset.location, missing, dataset.labels.get(CATALOG_LABEL))
+    return DatasetState(dataset.location, missing, dataset.labels.get(CATALOG_LABEL))
 
 
 def try_views(warehouse: BigQueryWarehouse) -> None:
@@ -87,8 +87,8 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
     views = [item.name for item in catalog.objects() if item.kind == "view"]
     day = "created_at >= TIMESTAMP '2026-01-01' AND created_at < TIMESTAMP '2026-01-02'"
     sql = " UNION ALL ".join(f"SELECT created_at FROM `${{project}}.${{dataset}}.{view}` WHERE {day}" for view in views)  # noqa: S608 - names of files
-    clients, place = warehouse.clients, warehouse.place
-    bound = catalog.bind(sql, clients.project, place.dataset)
+    clients, place = warehouse.clients, warehouse.dataset
+    bound = catalog.bind(sql, clients.project, place.name)
     config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
     once(
         "A query over the views",
@@ -98,7 +98,7 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
     )
 
 
-def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[Change]:
+def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[ObjectChange]:
     """Create what is missing, bring the rest up to date, and look whether all of it is there and can be read.
 
     Raises:
@@ -110,11 +110,11 @@ def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) ->
     from ledger.warehouse.bigquery.tables import create
 
     changes = create(warehouse, options)
-    rest, name = warehouse.clients.rest, warehouse.place.dataset
+    rest, name = warehouse.clients.rest, warehouse.dataset.name
     dataset = once("Looking up the dataset", lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS))
     if missing := look(warehouse, dataset).missing:
         raise StoreRejected(
-            f"Everything was created in {warehouse.place.url}, and now {', '.join(item.name for item in missing)} is "
+            f"Everything was created in {warehouse.dataset.url}, and now {', '.join(item.name for item in missing)} is "
             "missing: something else drops it. Run this again."
         )
     try_views(warehouse)
@@ -129,14 +129,14 @@ def drop(warehouse: BigQueryWarehouse) -> None:
     """
     from ledger.warehouse.bigquery.clients import ONCE
 
-    rest, name = warehouse.clients.rest, warehouse.place.dataset
+    rest, name = warehouse.clients.rest, warehouse.dataset.name
     once(
-        f"Dropping {warehouse.place.url}",
+        f"Dropping {warehouse.dataset.url}",
         lambda: rest.delete_dataset(name, delete_contents=True, not_found_ok=True, retry=ONCE, timeout=SECONDS),
     )
 
 
-def report(changes: Sequence[Change], ledger: SessionLedger, *, as_json: bool) -> None:
+def report(changes: Sequence[ObjectChange], ledger: SessionLedger, *, as_json: bool) -> None:
     """Say what creating did: a line for each object, and how many were created and updated."""
     done = Counter(change.done for change in changes)
     if as_json:

@@ -14,7 +14,7 @@ from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 from ledger.cli.values import parse_json
 from ledger.errors import InvalidInput
-from ledger.model.events import Appended
+from ledger.model.events import AppendResult
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -29,7 +29,7 @@ def _judgement(text: str) -> Any:
         return text
 
 
-def _print_changed(appended: Appended | None, session_id: str, already: str, as_json: bool) -> None:
+def _print_changed(appended: AppendResult | None, session_id: str, already: str, as_json: bool) -> None:
     if appended is not None:
         print_appended(appended, as_json)
     elif as_json:

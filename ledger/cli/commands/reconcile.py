@@ -20,7 +20,7 @@ from ledger.clock import utc_now
 
 if TYPE_CHECKING:
     from ledger.outbox.comparison import ComparableWarehouse
-    from ledger.relay.reconcile import Difference, Reconciliation, Repaired
+    from ledger.relay.reconcile import Reconciliation, Repaired, SessionDifference
     from ledger.sdk.ledger import SessionLedger
     from ledger.tiers.attached import AttachedWarehouse
 
@@ -165,7 +165,7 @@ def _object(warehouse: str, found: Reconciliation, mended: _Mended | None) -> di
     return shown
 
 
-def _difference_object(difference: Difference) -> dict[str, Any]:
+def _difference_object(difference: SessionDifference) -> dict[str, Any]:
     return {
         "session_id": difference.session_id,
         "created_at": difference.created_at,
@@ -197,7 +197,7 @@ def _print(warehouse: str, found: Reconciliation, mended: _Mended | None) -> Non
     click.echo(safe(_summary(warehouse, found if mended is None else mended.after)))
 
 
-def _lines(differences: Sequence[Difference]) -> Iterator[str]:
+def _lines(differences: Sequence[SessionDifference]) -> Iterator[str]:
     for each in differences:
         unknown = "lost here" if each.lost else "unknown here"
         parts = (

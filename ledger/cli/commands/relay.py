@@ -22,7 +22,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import one_line, safe
 
 if TYPE_CHECKING:
-    from ledger.outbox.contract import RelayStatus
+    from ledger.outbox.contract import DeadLetter, RelayStatus
     from ledger.sdk.ledger import SessionLedger
     from ledger.tiers.attached import AttachedWarehouse
 
@@ -138,7 +138,7 @@ def relay(
 
 def _run(ledger: SessionLedger, place: AttachedWarehouse, warehouse: str | None, age: float, drain: float) -> None:
     """Ship until told to stop, then what waits."""
-    from ledger.outbox.contract import LeaseHeld
+    from ledger.errors import LeaseHeld
     from ledger.relay.background import drain as ship_the_rest
     from ledger.relay.background import run
 
@@ -198,13 +198,18 @@ def _print_status(found: RelayStatus) -> None:
 def _print_refused(place: AttachedWarehouse, *, as_json: bool) -> None:
     found = place.refused()
     if as_json:
-        print_json({"refused": [asdict(each) for each in found]})
+        print_json({"refused": [_dead_letter_object(each) for each in found]})
         return
     from ledger.cli.output.render import emit, rows_table
 
     columns = ("session", "version", "event", "rows", "reason", "asked")
-    rows = [(it.session_id, it.version, it.event_id, it.rows, it.reason, it.asked) for it in found]
+    rows = [(it.session_id, it.version, it.event_id, it.rows, it.reason, it.redriving) for it in found]
     emit(rows_table(columns, rows))
+
+
+def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter; ``put_at`` and ``asked`` are the names of two of its keys before 0.2, and stay."""
+    return asdict(letter) | {"put_at": letter.dead_lettered_at, "asked": letter.redriving}
 
 
 def _left(status: RelayStatus) -> str:

@@ -32,7 +32,7 @@ FORMATS = ("table", "json", "csv")
 #: Rows of a table on the screen: fitting columns to very many takes long, and nobody reads them there.
 TABLE_ROWS = 1000
 #: Seconds to wait while another process brings the same file up to date.
-PATIENCE = 60.0
+RETRY_TIMEOUT = 60.0
 
 
 def warehouse_path(ledger: SessionLedger) -> Path:
@@ -81,7 +81,7 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
     yield beside
 
 
-def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, patience: float = PATIENCE) -> int:
+def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: float = RETRY_TIMEOUT) -> int:
     """Ship to a DuckDB file what the ledger has recorded, and return how many rows that was.
 
     Raises:
@@ -101,7 +101,7 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, patience: float = P
     relay = relay_between(ledger.store, beside)
     try:
         with progress("Catching up, rows", outbox.status().waiting_rows) as advance:
-            return sync_now(relay, outbox, patience=patience, progress=advance)
+            return sync_now(relay, outbox, timeout=retry_timeout, progress=advance)
     finally:
         relay.close()
 

@@ -14,7 +14,7 @@ from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
 from ledger.errors import InvalidInput
-from ledger.model.events import ANY_VERSION, Appended, Change, Envelope
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope
 from ledger.model.fields import ROLES, TOOL_STATUSES
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import UNSET
@@ -210,7 +210,7 @@ def set_(
 
 def _set(
     ledger: SessionLedger, session_id: str, field: str, key: str | None, value: Any, remove: bool, envelope: Envelope
-) -> Appended:
+) -> AppendResult:
     """Through update_session, so that tool calls planned in constraints become pending; a removal plans none."""
     if remove or value is None or (key is not None and not _keyed(field)):
         change = Change(field, key or "", None if remove else value, remove)

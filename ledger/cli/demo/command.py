@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, click.Command] = {}
 #: Seconds for which the demo tries to reach an emulator.
-PATIENCE = 10.0
+RETRY_TIMEOUT = 10.0
 
 
 @command("demo", "ledger demo", "ledger --url sqlite:///demo.db demo", "ledger demo --emulator", into=COMMANDS)
@@ -112,7 +112,7 @@ def _dataset() -> Iterator[SessionLedger]:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     place = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
-    with closing(BigQueryWarehouse(replace(place, patience=PATIENCE))) as warehouse:
+    with closing(BigQueryWarehouse(replace(place, retry_timeout=RETRY_TIMEOUT))) as warehouse:
         try:
             with progress("Creating tables and views"):
                 create(warehouse)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.cli.commands.dataset import SECONDS, Standing, look, once, try_views
+from ledger.cli.commands.dataset import SECONDS, DatasetState, look, once, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
@@ -110,7 +110,7 @@ def _whose(credentials: Any) -> str:
 
 def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
     """Project, API, dataset and what is in it."""
-    clients, place = warehouse.clients, warehouse.place
+    clients, place = warehouse.clients, warehouse.dataset
     try:
         project = clients.project
     except LedgerError:
@@ -118,7 +118,7 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
         yield Finding("project", PROBLEM, "none is named", remedy)
         return
     yield Finding("project", OK, project)
-    url = f"bigquery://{project}/{place.dataset}"
+    url = f"bigquery://{project}/{place.name}"
     try:
         dataset = _dataset(warehouse)
     except LedgerError as error:
@@ -128,7 +128,7 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
         return
     yield Finding("api", OK, "BigQuery answers")
     if dataset is None:
-        detail = f"there is no dataset {project}.{place.dataset}"
+        detail = f"there is no dataset {project}.{place.name}"
         yield Finding("dataset", PROBLEM, detail, f"check LEDGER_URL, or make it: ledger --url {url} init")
         return
     yield _location(place, project, dataset.location)
@@ -154,7 +154,7 @@ def _dataset(warehouse: BigQueryWarehouse) -> Any:
 
     def get() -> Any:
         try:
-            return warehouse.clients.rest.get_dataset(warehouse.place.dataset, retry=ONCE, timeout=SECONDS)
+            return warehouse.clients.rest.get_dataset(warehouse.dataset.name, retry=ONCE, timeout=SECONDS)
         except NotFound:
             return None
 
@@ -162,14 +162,14 @@ def _dataset(warehouse: BigQueryWarehouse) -> Any:
 
 
 def _location(place: Dataset, project: str, location: str | None) -> Finding:
-    name = f"{project}.{place.dataset}"
+    name = f"{project}.{place.name}"
     if location and place.location and location.upper() != place.location.upper():
         detail = f"{name} is in {location}, and the ledger's URL says location={place.location}"
         return Finding("dataset", PROBLEM, detail, f"write location={location}, or leave it out")
     return Finding("dataset", OK, f"{name}, in {location}" if location else name)
 
 
-def _objects(standing: Standing, init: str) -> Iterator[Finding]:
+def _objects(standing: DatasetState, init: str) -> Iterator[Finding]:
     """Whether everything is there, and made by this release."""
     from ledger.warehouse import catalog
     from ledger.warehouse.bigquery.tables import digest
@@ -193,7 +193,7 @@ def _names(items: Iterable[Any]) -> str:
     return ", ".join(item.name for item in items)
 
 
-def _reading(warehouse: BigQueryWarehouse, standing: Standing, init: str) -> Finding:
+def _reading(warehouse: BigQueryWarehouse, standing: DatasetState, init: str) -> Finding:
     if standing.missing:
         return Finding("read", NOTE, "not asked, since objects are missing")
     try:
@@ -209,7 +209,7 @@ def _writing(warehouse: BigQueryWarehouse) -> Finding:
     from ledger.warehouse.bigquery.clients import ONCE
 
     clients = warehouse.clients
-    table = f"{clients.project}.{warehouse.place.dataset}.session_events"
+    table = f"{clients.project}.{warehouse.dataset.name}.session_events"
     try:
         answer = clients.rest.test_iam_permissions(table, PERMISSIONS, retry=ONCE, timeout=SECONDS)
     except (GoogleAPICallError, OSError) as error:
@@ -227,10 +227,10 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
     from ledger.warehouse.bigquery.clients import ONCE
 
     name = "storage write"
-    clients, place = warehouse.clients, warehouse.place
+    clients, place = warehouse.clients, warehouse.dataset
     if place.transport == "insertall":
         return Finding(name, OK, "not used: the ledger's URL says transport=insertall")
-    path = f"projects/{clients.project}/datasets/{place.dataset}/tables/session_events/streams/_default"
+    path = f"projects/{clients.project}/datasets/{place.name}/tables/session_events/streams/_default"
     try:
         once("The look at its stream", lambda: clients.write.get_write_stream(name=path, retry=ONCE, timeout=SECONDS))
     except LedgerError as error:

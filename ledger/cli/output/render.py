@@ -17,7 +17,7 @@ from rich.text import Text
 from ledger.cli.output.shapes import MAPS, in_order, json_text
 from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
-from ledger.model.fold import Difference, Written
+from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
@@ -332,7 +332,7 @@ def _brief(field: str, value: Any) -> str:
     return shown(value)
 
 
-def _written(written: Written, *, pretty: bool) -> str:
+def _written(written: RegisterValue, *, pretty: bool) -> str:
     if written.text is None:
         return "erased"
     value = written.value

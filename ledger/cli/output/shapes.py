@@ -11,8 +11,8 @@ import click
 import orjson
 
 from ledger.cli.output.text import safe
-from ledger.model.events import Appended, RecordedEvent
-from ledger.model.fold import Difference, Written
+from ledger.model.events import AppendResult, RecordedEvent
+from ledger.model.fold import Difference, RegisterValue
 from ledger.model.instants import to_text
 from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
 
@@ -105,7 +105,7 @@ def difference_object(difference: Difference) -> dict[str, Any]:
     }
 
 
-def appended_object(appended: Appended) -> dict[str, Any]:
+def appended_object(appended: AppendResult) -> dict[str, Any]:
     """What a change did."""
     return {
         "session_id": appended.session_id,
@@ -115,7 +115,7 @@ def appended_object(appended: Appended) -> dict[str, Any]:
     }
 
 
-def print_appended(appended: Appended, as_json: bool) -> None:
+def print_appended(appended: AppendResult, as_json: bool) -> None:
     """Say at which version a change stands."""
     if as_json:
         print_json(appended_object(appended))
@@ -141,7 +141,7 @@ def to_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _side(name: str, written: Written | None) -> dict[str, Any]:
+def _side(name: str, written: RegisterValue | None) -> dict[str, Any]:
     return {} if written is None else {name: written.value}
 
 

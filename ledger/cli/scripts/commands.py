@@ -115,7 +115,7 @@ def _print_statements(place: Dataset | None, options: TableOptions, as_json: boo
         found = list(statements(None, None, options))
     else:
         options = replace(options, location=options.location or place.location)
-        found = list(statements(place.project or Clients(place).project, place.dataset, options))
+        found = list(statements(place.project or Clients(place).project, place.name, options))
     if as_json:
         print_json({"statements": found})
         return

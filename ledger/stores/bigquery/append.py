@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ledger.errors import ConfigurationError, CorruptEvent, StoreError, StoreUnavailable
-from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
@@ -36,7 +36,7 @@ STALE = timedelta(days=1)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
-class Known:
+class CachedHead:
     """What this process knows of one session; its appends to it come one after the other, under ``lock``.
 
     Attributes:
@@ -56,26 +56,26 @@ class Known:
     unsettled: dict[str, _Made] = field(default_factory=dict)
 
 
-class KnownSessions:
+class CachedHeads:
     """The sessions that this process appended to last; those in use are never forgotten."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._in_use: WeakValueDictionary[str, Known] = WeakValueDictionary()
-        self._recent: OrderedDict[str, Known] = OrderedDict()
+        self._in_use: WeakValueDictionary[str, CachedHead] = WeakValueDictionary()
+        self._recent: OrderedDict[str, CachedHead] = OrderedDict()
 
-    def __getitem__(self, session_id: str) -> Known:
+    def __getitem__(self, session_id: str) -> CachedHead:
         with self._lock:
             known = self._in_use.get(session_id)
             if known is None:
-                known = self._in_use[session_id] = Known()
+                known = self._in_use[session_id] = CachedHead()
             self._recent[session_id] = known
             self._recent.move_to_end(session_id)
             if len(self._recent) > KNOWN_SESSIONS:
                 self._recent.popitem(last=False)
             return known
 
-    def forget(self, session_ids: Iterable[str]) -> None:
+    def evict(self, session_ids: Iterable[str]) -> None:
         """Where these sessions stand has to be looked up again."""
         for session_id in session_ids:
             with self._lock:
@@ -115,12 +115,12 @@ class Appender:
     def append(
         self,
         session_id: str,
-        known: Known,
+        known: CachedHead,
         event: PreparedEvent,
         salt: Callable[[], str],
         expected: int,
         now: datetime,
-    ) -> Appended:
+    ) -> AppendResult:
         """Record an event; see ``EventStore.append``. To be called with the lock of ``known`` held.
 
         Raises:
@@ -132,11 +132,11 @@ class Appender:
                 self._check_same(session_id, event, version)
                 if known.head is not None:
                     check_owner(session_id, known.head.user_id, event)
-                return Appended(session_id, version, event.event_id, replayed=True)
+                return AppendResult(session_id, version, event.event_id, replayed=True)
             head = known.head
             at, owner = (0, None) if head is None else (head.version, head.user_id)
             user_id = check_expected(session_id, at, owner, event, expected)
-            if event.while_open and head is not None:
+            if event.require_open and head is not None:
                 self._check_open(known, head, now)
             strict = self._strict if head is None else known.strict
             if head is None:
@@ -155,10 +155,10 @@ class Appender:
                 known.head = made.head_after(self._store_id())
                 known.lifetime = _lifetime_after(known.lifetime if head.version else {}, event)
             known.strict = strict
-            return Appended(session_id, made.version, event.event_id)
+            return AppendResult(session_id, made.version, event.event_id)
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
 
-    def look_up(self, session_id: str, known: Known, event_id: str) -> int | None:
+    def look_up(self, session_id: str, known: CachedHead, event_id: str) -> int | None:
         """Find out where a session stands, and the version of one of its events; None where that is not there."""
         known.head = known.lifetime = None
         created_at = known.created_at = self._projection.creation_of(session_id)
@@ -170,16 +170,16 @@ class Appender:
         known.head, known.strict = standing.head, standing.strict
         return standing.event_version
 
-    def _look(self, session_id: str, known: Known, event: PreparedEvent, expected: int) -> int | None:
+    def _look(self, session_id: str, known: CachedHead, event: PreparedEvent, expected: int) -> int | None:
         """The version of the event where it is recorded; what is known well enough is not asked for."""
         head = known.head
-        if head is None and event.begins:
+        if head is None and event.creates_stream:
             return None
-        if head is not None and not event.may_repeat and expected in (ANY_VERSION, head.version):
+        if head is not None and not event.check_duplicate and expected in (ANY_VERSION, head.version):
             return None
         return self.look_up(session_id, known, event.event_id)
 
-    def _check_open(self, known: Known, head: Head, now: datetime) -> None:
+    def _check_open(self, known: CachedHead, head: Head, now: datetime) -> None:
         """Raise SessionEnded where the session takes no more events, as far as this process knows."""
         if known.lifetime is None:
             slots = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
@@ -207,7 +207,7 @@ class Appender:
             answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
         return from_micros(int(require_lock(answer.rows[0][0])))
 
-    def _append_lenient(self, made: _Made, known: Known) -> _Made:
+    def _append_lenient(self, made: _Made, known: CachedHead) -> _Made:
         """Append rows; those of an earlier attempt whose outcome is not known, where there was one."""
         event_id = made.event.event_id
         before = known.unsettled.get(event_id)
@@ -218,13 +218,13 @@ class Appender:
         )
         created = {made.session_id: made.head.created_at}
 
-        def landed() -> bool:
+        def is_committed() -> bool:
             parameters = {**span_of(created), "event_id": made.event.event_id}
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
             return any(row[-1] is not None for row in answer.rows)
 
         try:
-            self._warehouse.append("session_events", record_batch(rows), landed=landed)
+            self._warehouse.append("session_events", record_batch(rows), is_committed=is_committed)
         except OutcomeLost:
             known.unsettled[event_id] = made
             if len(known.unsettled) > UNSETTLED:
@@ -250,9 +250,9 @@ class Appender:
                 answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
             return require_lock(answer.rows[0][0])
 
-        return self._warehouse.carry_out("The checked append", once)
+        return self._warehouse.retry_non_idempotent("The checked append", once)
 
-    def _found(self, session_id: str, known: Known, event: PreparedEvent, lost: bool) -> Appended:
+    def _found(self, session_id: str, known: CachedHead, event: PreparedEvent, lost: bool) -> AppendResult:
         """An event that is recorded: by this append, where its answer was lost, or by another of the same id."""
         try:
             version = self.look_up(session_id, known, event.event_id)
@@ -261,7 +261,7 @@ class Appender:
         if version is None:
             raise OutcomeLost(f"Event {event.event_id} was recorded a moment ago, and is not there now.")
         self._check_same(session_id, event, version)
-        return Appended(session_id, version, event.event_id, replayed=not lost)
+        return AppendResult(session_id, version, event.event_id, replayed=not lost)
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
         """Raise IdempotencyConflict unless a recorded event is the one that is sent again."""

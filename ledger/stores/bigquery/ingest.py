@@ -12,7 +12,7 @@ from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
 from ledger.stores.bigquery.append import RACES, STALE, slots_of
-from ledger.stores.checks import Standing, Taken, conflict, take_over
+from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -76,7 +76,7 @@ class Ingestion:
 
     def _standings(
         self, sessions: Mapping[str, list[RecordedEvent]], stale: datetime
-    ) -> tuple[dict[str, Standing], dict[str, datetime]]:
+    ) -> tuple[dict[str, StreamHead], dict[str, datetime]]:
         """Where sessions stand that are here, by id; and the creation times that are known here."""
         for session_id in sessions:
             check_session_id(session_id)
@@ -86,7 +86,7 @@ class Ingestion:
         parameters = {**span_of(known), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
         standings = {
-            session_id: Standing(user_id, created_at, version, event_hash)
+            session_id: StreamHead(user_id, created_at, version, event_hash)
             for session_id, user_id, created_at, version, _, event_hash, *_ in rows
             if created_at == known[session_id]
         }
@@ -105,9 +105,9 @@ class Ingestion:
             if session_id in standings or created_at_of(session_id) is not None or created_at > stale
         }
 
-    def _taken(self, events: Sequence[RecordedEvent], standing: Standing | None, now: datetime) -> Taken | None:
+    def _taken(self, events: Sequence[RecordedEvent], standing: StreamHead | None, now: datetime) -> IngestPlan | None:
         if standing is None:
-            return take_over(events, None, lambda event: False, now)
+            return plan_ingest(events, None, lambda event: False, now)
         recorded = {event.event_id: event for event in self._projection.events(events[0].session_id, upcast=False)}
 
         def is_recorded(event: RecordedEvent) -> bool:
@@ -120,12 +120,12 @@ class Ingestion:
             return True
 
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
-        return take_over(events, standing._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
+        return plan_ingest(events, standing._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
     def _write(
         self,
-        taken: Mapping[str, Taken],
-        standings: Mapping[str, Standing],
+        taken: Mapping[str, IngestPlan],
+        standings: Mapping[str, StreamHead],
         known: Mapping[str, datetime],
         stale: datetime,
     ) -> tuple[str, bool]:
@@ -151,7 +151,7 @@ class Ingestion:
         try:
             rows = [row for each in taken.values() for event in each.events for row in _rows(event)]
             self._warehouse.append(name, record_batch(rows))
-            return self._warehouse.carry_out("The ingestion", once)
+            return self._warehouse.retry_non_idempotent("The ingestion", once)
         finally:
             self._warehouse.drop_quietly(name, _staged(_DROP_STAGING, name))
 
@@ -160,7 +160,7 @@ def _staged(sql: str, name: str) -> str:
     return sql.replace(_STAGING, _STAGING.replace("session_staging", name))
 
 
-def _head(session_id: str, taken: Taken, standing: Standing | None) -> dict[str, Any]:
+def _head(session_id: str, taken: IngestPlan, standing: StreamHead | None) -> dict[str, Any]:
     last = taken.events[-1]
     return {
         "session_id": session_id,

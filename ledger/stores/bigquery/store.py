@@ -19,19 +19,19 @@ from typing import Any
 
 from ledger.clock import Clock, utc_now
 from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
-from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id
 from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SearchQuery, SessionQuery
-from ledger.model.search import Match, Place
+from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.bigquery.append import Appender, KnownSessions
+from ledger.stores.bigquery.append import Appender, CachedHeads
 from ledger.stores.bigquery.ingest import Ingestion
 from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -54,7 +54,7 @@ class BigQueryStore:
     Opening asks nothing of BigQuery and creates nothing: ``create_sessions_table.py`` or ``ledger init`` does.
 
     Args:
-        place: The dataset and how it is used.
+        dataset: The dataset and how it is used.
         clock, salt: Sources of times and salts.
         upcaster: Brings events of older shapes up to the present one.
         environment: Where an emulator's address is looked up.
@@ -66,7 +66,7 @@ class BigQueryStore:
 
     def __init__(
         self,
-        place: Dataset,
+        dataset: Dataset,
         *,
         clock: Clock = utc_now,
         salt: Callable[[], str] = lambda: os.urandom(16).hex(),
@@ -74,13 +74,13 @@ class BigQueryStore:
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.place = place
-        self.warehouse = BigQueryWarehouse(place, environment=environment, sleep=sleep)
-        as_json = place.strict or place.transport == "insertall"
+        self.dataset = dataset
+        self.warehouse = BigQueryWarehouse(dataset, environment=environment, sleep=sleep)
+        as_json = dataset.strict or dataset.transport == "insertall"
         self.capabilities = Capabilities(
-            compare_and_append=place.strict,
-            gapless_versions=place.strict,
-            hash_chain=place.strict,
+            compare_and_append=dataset.strict,
+            gapless_versions=dataset.strict,
+            hash_chain=dataset.strict,
             backup=False,
             commit_order=False,
             max_event_bytes=MAX_JSON_EVENT_BYTES if as_json else MAX_EVENT_BYTES,
@@ -90,12 +90,12 @@ class BigQueryStore:
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
         self._reads = WarehouseReads(self._projection)
-        self._known = KnownSessions()
+        self._known = CachedHeads()
         self._appender = Appender(
             self.warehouse,
             self._projection,
             lambda: self.store_id,
-            strict=place.strict,
+            strict=dataset.strict,
             schema_version=self._upcast.current,
         )
         self._closed = False
@@ -103,9 +103,9 @@ class BigQueryStore:
     @property
     def store_id(self) -> str:
         """The identity of the dataset, the same for everybody who opens it."""
-        return str(uuid.uuid5(_STORES, f"{self.warehouse.clients.project}/{self.place.dataset}"))
+        return str(uuid.uuid5(_STORES, f"{self.warehouse.clients.project}/{self.dataset.name}"))
 
-    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``.
 
         To a lenient session an ``expected_version`` is compared with the version that this process knows, or reads
@@ -139,13 +139,13 @@ class BigQueryStore:
         sessions = by_session(list(events))
         if not sessions:
             return 0
-        ingestion = Ingestion(self.warehouse, self._projection, self.store_id, strict=self.place.strict)
+        ingestion = Ingestion(self.warehouse, self._projection, self.store_id, strict=self.dataset.strict)
         try:
             return ingestion.ingest(sessions, self._clock)
         except OutcomeLost as error:
             raise OutcomeUnknown(f"{error} Whether the events are here is not known: bring them in again.") from error
         finally:
-            self._known.forget(sessions)
+            self._known.evict(sessions)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
@@ -214,11 +214,11 @@ class BigQueryStore:
                 check_text(getattr(query, name), name)
         lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
         upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
-        place = Place(to_micros(_LATEST), "", 0, "", "")
+        cursor = SearchCursor(to_micros(_LATEST), "", 0, "", "")
         if after is not None:
-            place = Place.of(after)
-            place = place._replace(created_at=min(max(place.created_at, 0), to_micros(_LATEST)))
-        upper = min(upper, from_micros(place.created_at) + INSTANT)
+            cursor = SearchCursor.of(after)
+            cursor = cursor._replace(created_at=min(max(cursor.created_at, 0), to_micros(_LATEST)))
+        upper = min(upper, from_micros(cursor.created_at) + INSTANT)
         if query.session_id is not None:
             created_at = self._projection.creation_of(query.session_id)
             if created_at is None:
@@ -227,11 +227,11 @@ class BigQueryStore:
         found: list[Match] = []
         for created_from, created_until in spans(lower, upper, self._clock()):
             found += self._projection.search(
-                created_from, created_until, after=place, query=query, at_most=limit + 1 - len(found)
+                created_from, created_until, after=cursor, query=query, at_most=limit + 1 - len(found)
             )
             if len(found) > limit:
                 break
-        return Page(found[:limit], Place.of_match(found[limit - 1]).to_text() if len(found) > limit else None)
+        return Page(found[:limit], SearchCursor.of_match(found[limit - 1]).to_text() if len(found) > limit else None)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Not offered: rows in BigQuery have no order in which they were committed.
@@ -271,7 +271,7 @@ class BigQueryStore:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreRejected(f"{self.place.url} is closed; open it again.")
+            raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
 
     def _remember(self, session_id: str, head: Head) -> None:
         """Take from a read that a session went on, where no append is under way that would know better."""

@@ -20,9 +20,9 @@ from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
-from ledger.outbox.row_digests import SessionKey, Trace, fingerprint
-from ledger.stores.archived import LISTED, NOBODY
-from ledger.stores.checks import by_session, take_over
+from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
+from ledger.stores.archived import LISTED, UNOWNED
+from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
@@ -99,10 +99,10 @@ class SqliteArchive:
         """Archived sessions whose rows may be dropped, the oldest first; all of them, or of these."""
         with self._reader() as connection, read.snapshot(connection):
             if session_ids is None:
-                rows = connection.execute(_HERE, (NOBODY,)).fetchall()
+                rows = connection.execute(_HERE, (UNOWNED,)).fetchall()
             else:
                 one = f"{_HERE} AND h.session_id = ?"
-                rows = [row for each in session_ids for row in connection.execute(one, (NOBODY, each)).fetchall()]
+                rows = [row for each in session_ids for row in connection.execute(one, (UNOWNED, each)).fetchall()]
             found = []
             for session_id, created_at, version in rows:
                 count = _settled_rows(connection, session_id, warehouse)
@@ -124,7 +124,7 @@ class SqliteArchive:
         """
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
-    def take_back(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
+    def rehydrate(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Take a session over from a warehouse, all of it or nothing; the store owns it from then on.
 
         Rows that were here before are again where they were, behind the relay's checkpoint, so that nobody takes them
@@ -146,7 +146,7 @@ class SqliteArchive:
         count: int = self._run(lambda connection: self._take_back(connection, list(events), warehouse))
         return count
 
-    def forget(self, session_id: str, version: int) -> bool:
+    def purge(self, session_id: str, version: int) -> bool:
         """Delete a session for good: its rows, its head and all that is kept of it, in one transaction.
 
         What is to be deleted in the warehouses is remembered; see ``pending_deletions``.
@@ -185,14 +185,14 @@ class SqliteArchive:
     def _drop(self, connection: sqlite3.Connection, session: Droppable, warehouse: str) -> bool:
         (session_id, created_at), version, count = session
         head = connection.execute(read.HEAD, (session_id,)).fetchone()
-        archived = connection.execute(f"{_HERE} AND h.session_id = ?", (NOBODY, session_id)).fetchone()
+        archived = connection.execute(f"{_HERE} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
         if archived is None or (head[1], head[2]) != (to_micros(created_at), version):
             return False
         if _settled_rows(connection, session_id, warehouse) != count:
             return False
         rows = connection.execute(_ROWS, (session_id,)).fetchall()
-        traces = [Trace(row[1], row[2], row[4], row[5], row[8], row[9]) for row in rows]
-        amount = fingerprint(traces)
+        row_digests = [RowDigest(row[1], row[2], row[4], row[5], row[8], row[9]) for row in rows]
+        amount = session_digest(row_digests)
         events: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             events.setdefault(row[2], []).append(row)
@@ -216,7 +216,7 @@ class SqliteArchive:
             (session_id, *LISTED),
         )
         index.again(connection, session_id)
-        connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (NOBODY, session_id))
+        connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
         return True
 
     def _take_back(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
@@ -226,7 +226,7 @@ class SqliteArchive:
             raise InvalidInput(f"Sessions are brought back one at a time, not {len(sessions)} at once.")
         ((session_id, in_order),) = sessions.items()
         head = connection.execute(read.HEAD, (session_id,)).fetchone()
-        if head is not None and head[5] != NOBODY:
+        if head is not None and head[5] != UNOWNED:
             return 0
         if head is None:
             kept.check_not_deleted(connection, session_id)
@@ -234,7 +234,7 @@ class SqliteArchive:
         places = _places(connection, session_id)
         if head is not None:
             _check_same(session_id, head, in_order, places, warehouse)
-        taken = take_over(in_order, None, lambda event: False, now)
+        taken = plan_ingest(in_order, None, lambda event: False, now)
         assert taken is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
             _clear(connection, session_id)

@@ -8,19 +8,20 @@ import socket
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock
+from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
-from ledger.outbox.contract import Aside, Batch, LeaseHeld, LeaseLost, Position, RelayStatus, Row
-from ledger.outbox.row_digests import Fingerprint, Remains, SessionKey, Trace
+from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus, Row
+from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.stores.sqlite import read
-from ledger.stores.sqlite import row_digests as sqlite_traces
+from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.schema import ROW
 
 _MEET = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
@@ -109,13 +110,13 @@ class SqliteOutbox:
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
-    def aside_between(self, first: int, last: int) -> Collection[int]:
+    def dead_letters_between(self, first: int, last: int) -> Collection[int]:
         """The ``seq`` of rows that were put aside, among those from ``first`` to ``last``."""
         sql = "SELECT seq FROM relay_aside WHERE warehouse = ? AND seq BETWEEN ? AND ?"
         with self._reader() as connection:
             return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
 
-    def asked(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
+    def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
         """Rows put aside that are to be sent again, in order."""
         with self._reader() as connection, closing(connection.execute(_ASKED, (self.warehouse,))) as rows:
             return read.whole_events(rows, limit, max_bytes)
@@ -125,13 +126,13 @@ class SqliteOutbox:
         with self._reader() as connection:
             return _last_seq(connection)
 
-    def position(self) -> Position:
+    def checkpoint(self) -> RelayCheckpoint:
         """Where the relay stands; nothing is taken."""
         with self._reader() as connection:
-            return _position(connection.execute(_POSITION, (self.warehouse,)).fetchone())
+            return _checkpoint(connection.execute(_POSITION, (self.warehouse,)).fetchone())
 
-    def take(self, holder: str, seconds: float) -> Position:
-        """Become the one who ships; see ``Outbox.take``.
+    def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
+        """Become the one who ships; see ``Outbox.acquire``.
 
         Args:
             holder: ``host/process/token``. Whoever is seen to have died on this host holds nothing any more.
@@ -139,7 +140,7 @@ class SqliteOutbox:
         """
         now = self._clock()
 
-        def work(connection: sqlite3.Connection) -> Position:
+        def work(connection: sqlite3.Connection) -> RelayCheckpoint:
             connection.execute(_MEET, (self.warehouse,))
             other, until = connection.execute(_HOLDER, (self.warehouse,)).fetchone()
             # A lease that reaches further was taken by a clock that was ahead; whoever took it can save no more.
@@ -150,55 +151,57 @@ class SqliteOutbox:
                     f"{from_micros(until).isoformat(timespec='seconds')} at least."
                 )
             connection.execute(_TAKE, (holder, _after(now, seconds), self.warehouse))
-            return _position(connection.execute(_POSITION, (self.warehouse,)).fetchone())
+            return _checkpoint(connection.execute(_POSITION, (self.warehouse,)).fetchone())
 
-        position: Position = self._run(work)
+        checkpoint: RelayCheckpoint = self._run(work)
         self._seconds = seconds
-        return position
+        return checkpoint
 
     def save(
         self,
-        position: Position,
+        checkpoint: RelayCheckpoint,
         *,
         shipped: int = 0,
         rate: float | None = None,
-        aside: Mapping[int, str] | None = None,
-        sending: Collection[int] = (),
-        settled: Collection[int] = (),
-        resent: bool | None = None,
+        dead_letters: Mapping[int, str] | None = None,
+        redriving: Collection[int] = (),
+        acknowledged: Collection[int] = (),
+        redriven: bool | None = None,
     ) -> None:
-        """Remember a position, all of this or nothing; see ``Outbox.save``."""
+        """Remember a checkpoint, all of this or nothing; see ``Outbox.save``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            self._save(connection, position, now, shipped=shipped, rate=rate)
-            if resent is not None:
-                connection.execute(_RESENT if resent else _NOT_RESENT, (self.warehouse,))
-            connection.executemany(_SENDING, [(self.warehouse, seq) for seq in sending])
-            connection.executemany(_TAKE_OUT, [(self.warehouse, seq) for seq in settled])
-            put = [(self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (aside or {}).items()]
+            self._save(connection, checkpoint, now, shipped=shipped, rate=rate)
+            if redriven is not None:
+                connection.execute(_RESENT if redriven else _NOT_RESENT, (self.warehouse,))
+            connection.executemany(_SENDING, [(self.warehouse, seq) for seq in redriving])
+            connection.executemany(_TAKE_OUT, [(self.warehouse, seq) for seq in acknowledged])
+            put = [
+                (self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (dead_letters or {}).items()
+            ]
             connection.executemany(_PUT_ASIDE, put)
 
         self._run(work)
 
-    def bring_back(self, position: Position, events: Sequence[RecordedEvent]) -> tuple[int, Position]:
-        """Have the store take over events that the warehouse has; see ``ComparableOutbox.bring_back``."""
+    def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
+        """Have the store take over events that the warehouse has; see ``ComparableOutbox.restore``."""
         now = self._clock()
 
-        def work(connection: sqlite3.Connection) -> tuple[int, Position]:
-            self._save(connection, position, now)  # before anything is written: the lease may be another's by now
+        def work(connection: sqlite3.Connection) -> tuple[int, RelayCheckpoint]:
+            self._save(connection, checkpoint, now)  # before anything is written: the lease may be another's by now
             count = self._ingest(connection, events)
-            moved = replace(position, unsure_upto=_last_seq(connection))
+            moved = replace(checkpoint, in_doubt_upto=_last_seq(connection))
             self._save(connection, moved, now)
             return count, moved
 
-        found: tuple[int, Position] = self._run(work)
+        found: tuple[int, RelayCheckpoint] = self._run(work)
         return found
 
     def _save(
         self,
         connection: sqlite3.Connection,
-        position: Position,
+        checkpoint: RelayCheckpoint,
         now: datetime,
         *,
         shipped: int = 0,
@@ -206,11 +209,11 @@ class SqliteOutbox:
     ) -> None:
         values = {
             "warehouse": self.warehouse,
-            "epoch": position.epoch,
-            "checkpoint": position.checkpoint,
-            "unsure_upto": position.unsure_upto,
-            "place": position.place,
-            "batch": None if position.batch is None else json.dumps(asdict(position.batch)),
+            "epoch": checkpoint.epoch,
+            "checkpoint": checkpoint.seq,
+            "unsure_upto": checkpoint.in_doubt_upto,
+            "place": checkpoint.sink_state,
+            "batch": _batch_text(checkpoint.batch),
             "lease_until": _after(now, self._seconds),
             "rate": rate,
             "shipped": shipped,
@@ -219,9 +222,9 @@ class SqliteOutbox:
         if connection.execute(_SAVE, values).rowcount == 0:
             raise LeaseLost(f"Somebody else ships this ledger to {self.warehouse} now.")
 
-    def give_back(self, position: Position) -> None:
+    def release(self, checkpoint: RelayCheckpoint) -> None:
         """Let others ship; does nothing where somebody else took over already."""
-        self._run(lambda connection: connection.execute(_GIVE_BACK, (self.warehouse, position.epoch)).rowcount)
+        self._run(lambda connection: connection.execute(_GIVE_BACK, (self.warehouse, checkpoint.epoch)).rowcount)
 
     def failed(self, reason: str) -> None:
         """Remember why rows could not be shipped, for people."""
@@ -233,22 +236,22 @@ class SqliteOutbox:
 
         self._run(work)
 
-    def refused(self) -> list[Aside]:
+    def refused(self) -> list[DeadLetter]:
         """The events that were put aside, in the order in which they were recorded."""
         with self._reader() as connection:
             rows = connection.execute(_EVENTS_ASIDE, (self.warehouse,)).fetchall()
         return [
-            Aside(session_id, version, event_id, count, reason, from_micros(put_at), bool(asked))
-            for session_id, version, event_id, count, reason, put_at, asked in rows
+            DeadLetter(session_id, version, event_id, count, reason, from_micros(dead_lettered_at), bool(asked))
+            for session_id, version, event_id, count, reason, dead_lettered_at, asked in rows
         ]
 
-    def ask_again(self, event_id: str | None = None) -> int:
+    def redrive_event(self, event_id: str | None = None) -> int:
         """Have refused events sent again, one or all; returns how many rows that is."""
         values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
         rows: int = self._run(lambda connection: connection.execute(_ASK_AGAIN, values).rowcount)
         return rows
 
-    def ask_for(self, rows: Mapping[int, str]) -> None:
+    def redrive(self, rows: Mapping[int, str]) -> None:
         """Have rows sent that the warehouse turned out to lack: ``seq`` to the reason."""
         now = to_micros(self._clock())
         put = [(self.warehouse, seq, reason, now, "asked") for seq, reason in rows.items()]
@@ -259,10 +262,10 @@ class SqliteOutbox:
 
         self._run(work)
 
-    def fingerprints(
+    def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
-    ) -> Iterator[tuple[SessionKey, Fingerprint]]:
-        """What the rows up to a ``seq`` amount to, by session, without those put aside; see ``ledger.relay.reconcile``.
+    ) -> Iterator[tuple[SessionKey, SessionDigest]]:
+        """What the rows up to a ``seq`` amount to, by session, without dead letters; see ``ComparableOutbox``.
 
         Args:
             created_from, created_until: Half-open span of the sessions' creation.
@@ -271,22 +274,22 @@ class SqliteOutbox:
         after = created_from, ""
         while True:
             with self._reader() as connection, read.snapshot(connection):
-                found = sqlite_traces.fingerprints(connection, self.warehouse, after, created_until, upto=upto)
+                found = digests.session_digests(connection, self.warehouse, after, created_until, upto=upto)
             if not found:
                 return
             yield from found
             last = found[-1][0]
             after = last.created_at, last.session_id
 
-    def traces(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, Trace]]]:
+    def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
         """All rows of some sessions without their values, each after its ``seq``."""
         with self._reader() as connection, read.snapshot(connection):
-            return sqlite_traces.traces(connection, sessions)
+            return digests.row_digests(connection, sessions)
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Remains]:
+    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """What is left of those of some sessions that are archived, and whose rows were dropped."""
         with self._reader() as connection, read.snapshot(connection):
-            return sqlite_traces.archived(connection, sessions)
+            return digests.archived(connection, sessions)
 
     def deleting(self) -> Collection[SessionKey]:
         """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
@@ -335,11 +338,23 @@ def _last_seq(connection: sqlite3.Connection) -> int:
     return found[0] if found else 0
 
 
-def _position(row: tuple[Any, ...] | None) -> Position:
+def _checkpoint(row: tuple[Any, ...] | None) -> RelayCheckpoint:
     if row is None:
-        return Position(0)
-    epoch, checkpoint, unsure_upto, place, batch = row
-    return Position(epoch, checkpoint, unsure_upto, place, None if batch is None else Batch(**json.loads(batch)))
+        return RelayCheckpoint(0)
+    epoch, seq, in_doubt_upto, sink_state, batch = row
+    return RelayCheckpoint(epoch, seq, in_doubt_upto, sink_state, None if batch is None else _batch(batch))
+
+
+def _batch_text(batch: Batch | None) -> str | None:
+    """The batch as the column ``relays.batch`` holds it. Its names are those of the first release."""
+    if batch is None:
+        return None
+    return json.dumps({"last": batch.last, "rows": batch.rows, "digest": batch.digest, "again": batch.redrive})
+
+
+def _batch(text: str) -> Batch:
+    found = json.loads(text)
+    return Batch(found["last"], found["rows"], found["digest"], found["again"])
 
 
 def _after(now: datetime, seconds: float) -> int:

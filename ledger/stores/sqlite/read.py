@@ -12,7 +12,7 @@ from typing import Any
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
-from ledger.model.fold import State, Written, fold
+from ledger.model.fold import RegisterValue, State, fold
 from ledger.model.instants import EPOCH, from_micros, to_micros, to_text
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import Page, check_limit, position_of
@@ -20,7 +20,7 @@ from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
-from ledger.stores.archived import NOBODY, Archived
+from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.schema import ROW
 
@@ -93,23 +93,25 @@ def latest(
     """The row of a session's head and its folded slots; None where there is no such session.
 
     Raises:
-        Archived: Its rows are in a warehouse alone.
+        SessionArchived: Its rows are in a warehouse alone.
     """
     statement = f"{_LATEST} UNION ALL {_MESSAGE_SLOTS}" if with_messages else _LATEST
     rows = connection.execute(statement, (session_id,)).fetchall()
     if not rows:
         return None
     head = rows[0]
-    state = {(field, key): Written(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]}
-    if head[5] == NOBODY:
-        raise Archived(head_of(session_id, head), state, kept.warehouses(connection))
+    state = {
+        (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
+    }
+    if head[5] == UNOWNED:
+        raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
     return head, state
 
 
 def _require_rows(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raise Archived where a session's rows are in a warehouse alone."""
+    """Raise SessionArchived where a session's rows are in a warehouse alone."""
     head = connection.execute(HEAD, (session_id,)).fetchone()
-    if head is not None and head[5] == NOBODY:
+    if head is not None and head[5] == UNOWNED:
         latest(connection, session_id, with_messages=False)
 
 
@@ -125,7 +127,7 @@ def state_at(
 
     Raises:
         InvalidInput: Both were given, or the version is not one the session has had.
-        Archived: Its rows are in a warehouse alone.
+        SessionArchived: Its rows are in a warehouse alone.
     """
     if version is not None and at is not None:
         raise InvalidInput("Give a version or a time, not both.")
@@ -135,7 +137,7 @@ def state_at(
     head = connection.execute(HEAD, (session_id,)).fetchone()
     if head is None:
         return None
-    if head[5] == NOBODY:
+    if head[5] == UNOWNED:
         latest(connection, session_id, with_messages=False)
     if moment is not None:
         version = connection.execute(
@@ -161,7 +163,7 @@ def events(
     """The events of the next ``limit`` versions after ``after``.
 
     Raises:
-        Archived: The session's rows are in a warehouse alone.
+        SessionArchived: The session's rows are in a warehouse alone.
     """
     check_limit(limit)
     check_whole(after, "after")
@@ -193,7 +195,7 @@ def messages(
     """A page of messages in order, or the newest ones in order.
 
     Raises:
-        Archived: The session's rows are in a warehouse alone.
+        SessionArchived: The session's rows are in a warehouse alone.
     """
     check_limit(limit)
     page = _messages(connection, session_id, after, limit, newest)
@@ -240,14 +242,14 @@ def sessions(
         (*parameters, limit + 1),
     ).fetchall()
     shown = heads[:limit]
-    states: dict[str, dict[tuple[str, str], Written]] = {row[0]: {} for row in shown}
+    states: dict[str, dict[tuple[str, str], RegisterValue]] = {row[0]: {} for row in shown}
     slots = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
     chosen = "(SELECT value FROM json_each(?1))"
     for session_id, field, key, version, event_id, text in connection.execute(
         f"{slots}{chosen} AND field < 'message' UNION ALL {slots}{chosen} AND field > 'message'",
         (canonical(list(states)),),
     ):
-        states[session_id][field, key] = Written(text, version, event_id)
+        states[session_id][field, key] = RegisterValue(text, version, event_id)
     found = [(head_of(row[0], row[1:]), states[row[0]]) for row in shown]
     return Page(found, f"{shown[-1][2]}:{shown[-1][0]}" if len(heads) > limit else None)
 

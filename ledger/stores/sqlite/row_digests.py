@@ -7,8 +7,8 @@ from collections.abc import Collection
 from datetime import datetime
 
 from ledger.model.instants import from_micros, to_micros
-from ledger.outbox.row_digests import Fingerprint, Remains, SessionKey, Trace, fingerprint
-from ledger.stores.archived import NOBODY
+from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone, session_digest
+from ledger.stores.archived import UNOWNED
 
 #: Sessions in one look: no read stays open for long, which would keep the WAL from being folded in.
 PAGE = 1000
@@ -28,7 +28,7 @@ _IS_ARCHIVED = "SELECT version FROM session_heads WHERE session_id = ? AND creat
 _ALL = f"SELECT seq, {_TRACE} {_OF_SESSION}"
 
 
-def fingerprints(
+def session_digests(
     connection: sqlite3.Connection,
     warehouse: str,
     after: tuple[datetime, str],
@@ -36,7 +36,7 @@ def fingerprints(
     *,
     upto: int,
     limit: int = PAGE,
-) -> list[tuple[SessionKey, Fingerprint]]:
+) -> list[tuple[SessionKey, SessionDigest]]:
     """What the rows of the next sessions amount to that must be in a warehouse, in the order of (created_at, id).
 
     Args:
@@ -49,40 +49,40 @@ def fingerprints(
     page = (to_micros(after[0]), after[1], to_micros(created_until), limit)
     found = []
     for created_at, session_id, owner, version in connection.execute(_HEADS, page).fetchall():
-        if owner == NOBODY:
+        if owner == UNOWNED:
             amount = _amount(connection, session_id, version)
             found.append((SessionKey(session_id, from_micros(created_at)), amount))
             continue
         rows = connection.execute(_SETTLED, (session_id, created_at, upto, warehouse))
-        found.append((SessionKey(session_id, from_micros(created_at)), fingerprint(map(Trace._make, rows))))
+        found.append((SessionKey(session_id, from_micros(created_at)), session_digest(map(RowDigest._make, rows))))
     return found
 
 
-def _amount(connection: sqlite3.Connection, session_id: str, version: int) -> Fingerprint:
+def _amount(connection: sqlite3.Connection, session_id: str, version: int) -> SessionDigest:
     """What the rows of an archived session amounted to when they were dropped."""
     rows, slots, digest = connection.execute(_AMOUNT, (session_id,)).fetchone()
-    return Fingerprint(rows, slots, version, digest)
+    return SessionDigest(rows, slots, version, digest)
 
 
-def archived(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Remains]:
+def archived(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
     """What is left of those of some sessions that are archived, and whose rows were dropped."""
     found = {}
     for session in sessions:
         session_id, created_at = session
-        head = connection.execute(_IS_ARCHIVED, (session_id, to_micros(created_at), NOBODY)).fetchone()
+        head = connection.execute(_IS_ARCHIVED, (session_id, to_micros(created_at), UNOWNED)).fetchone()
         if head is not None:
             events = dict(connection.execute(_KEPT_EVENTS, (session_id,)).fetchall())
-            found[session] = Remains(_amount(connection, session_id, head[0]), events)
+            found[session] = Tombstone(_amount(connection, session_id, head[0]), events)
     return found
 
 
-def traces(
+def row_digests(
     connection: sqlite3.Connection, sessions: Collection[SessionKey]
-) -> dict[SessionKey, list[tuple[int, Trace]]]:
+) -> dict[SessionKey, list[tuple[int, RowDigest]]]:
     """All rows of some sessions, each after its ``seq``; of a session that is not here there are none."""
     return {
         session: [
-            (row[0], Trace._make(row[1:]))
+            (row[0], RowDigest._make(row[1:]))
             for row in connection.execute(_ALL, (session.session_id, to_micros(session.created_at)))
         ]
         for session in sessions

@@ -14,7 +14,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
-from ledger.model.search import Match, Place, text_of
+from ledger.model.search import Match, SearchCursor, text_of
 from ledger.model.values import check_text, decode
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
@@ -110,14 +110,14 @@ def _matches(
 ) -> Page[Match]:
     """The first page of what was found; texts that the index has only in part are looked through."""
     found: list[Match] = []
-    for *place, user_id, kept, event_seq in rows:
-        here = Place(*place)
+    for *cursor, user_id, kept, event_seq in rows:
+        here = SearchCursor(*cursor)
         (value,) = connection.execute(_TEXT, (event_seq, here.session_id, here.field, here.key)).fetchone()
         text = text_of(here.field, None if value is None else decode(value))
         if kept != "text" and not query.terms.in_text(text):
             continue
         if len(found) == limit:
-            return Page(found, Place.of_match(found[-1]).to_text())
+            return Page(found, SearchCursor.of_match(found[-1]).to_text())
         created_at = from_micros(here.created_at)
         snippet = query.terms.snippet(text)
         found.append(Match(here.session_id, user_id, here.field, here.key, here.version, created_at, snippet))
@@ -143,6 +143,6 @@ def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[
     if query.created_until is not None:
         require("h.created_at < ?", to_micros(query.created_until, "created_until"))
     if after is not None:
-        place = Place.of(after)
-        require(_AFTER, *place[:2], *place)
+        cursor = SearchCursor.of(after)
+        require(_AFTER, *cursor[:2], *cursor)
     return conditions, parameters

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
-from ledger.model.events import ANY_VERSION, Appended, NewEvent, RecordedEvent, prepare
+from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id
 from ledger.model.page import Page
@@ -104,7 +104,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         except OSError as error:
             raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
         self._open()
-        forking.watch(self)
+        forking.register(self)
 
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
@@ -148,13 +148,13 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
-    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> Appended:
+    def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``."""
         check_session_id(session_id)
         prepared = prepare(event)
         salts = [None if change.removed else self._salt() for change in prepared.changes]
 
-        def work(connection: sqlite3.Connection) -> Appended:
+        def work(connection: sqlite3.Connection) -> AppendResult:
             write.check_room(connection, self._max_bytes, self.path)
             return write.append(
                 connection,
@@ -288,7 +288,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             return
         self._commits.stop()
         self._closed.set()
-        forking.forget(self)
+        forking.unregister(self)
         self._close_readers()
         # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
         with self._opening:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import StoreUnavailable
-from ledger.model.events import ANY_VERSION, Appended, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.upcast import Upcaster
-from ledger.stores.archived import NOBODY
-from ledger.stores.checks import Standing, by_session, check_expected, check_owner, conflict, take_over
+from ledger.stores.archived import UNOWNED
+from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
@@ -76,7 +76,7 @@ def append(
     now: datetime,
     schema_version: int,
     store_id: str,
-) -> Appended:
+) -> AppendResult:
     """Check an event against the session's head, then write its rows, its slots and the head.
 
     Args:
@@ -94,21 +94,21 @@ def append(
     if head is None or expected_version not in (ANY_VERSION, head[2]):
         head = connection.execute(read.HEAD, (session_id,)).fetchone()
         head = head and (*head, 0)
-    if head is not None and event.may_repeat:
+    if head is not None and event.check_duplicate:
         version = _recorded_version(connection, session_id, event)
         if version is not None:
             check_owner(session_id, head[0], event)
-            return Appended(session_id, version, event.event_id, replayed=True)
+            return AppendResult(session_id, version, event.event_id, replayed=True)
     version, owner = (0, None) if head is None else (head[2], head[0])
     user_id = check_expected(session_id, version, owner, event, expected_version)
     recorded_at = to_micros(now)
     open_until = 0 if head is None else head[6]
-    if event.while_open and head is not None and recorded_at >= open_until:
+    if event.require_open and head is not None and recorded_at >= open_until:
         lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
         open_until = check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
     if head is None:
         kept.check_not_deleted(connection, session_id)
-    elif head[5] == NOBODY:
+    elif head[5] == UNOWNED:
         check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
@@ -140,7 +140,7 @@ def append(
     if any(change.field in FIELDS for change in event.changes):
         open_until = 0
     heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by, open_until)
-    return Appended(session_id, version, event.event_id)
+    return AppendResult(session_id, version, event.event_id)
 
 
 def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, now: datetime, upcast: Upcaster) -> int:
@@ -162,7 +162,7 @@ def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
     with all_or_none(connection):
         # An archived session without rows keeps its few slots as they are.
         here = "SELECT session_id FROM session_heads WHERE store_id <> ?"
-        for (session_id,) in connection.execute(here, (NOBODY,)).fetchall():
+        for (session_id,) in connection.execute(here, (UNOWNED,)).fetchall():
             refold_session(connection, session_id, upcast)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
 
@@ -184,13 +184,13 @@ def _ingest_session(
     connection: sqlite3.Connection, session_id: str, events: Sequence[RecordedEvent], now: datetime, upcast: Upcaster
 ) -> int:
     head = connection.execute(read.HEAD, (session_id,)).fetchone()
-    standing = None if head is None else Standing(head[0], from_micros(head[1]), head[2], head[4])
-    taken = take_over(events, standing, lambda event: _is_recorded(connection, event), now)
+    standing = None if head is None else StreamHead(head[0], from_micros(head[1]), head[2], head[4])
+    taken = plan_ingest(events, standing, lambda event: _is_recorded(connection, event), now)
     if taken is None:
         return 0
     if head is None:
         kept.check_not_deleted(connection, session_id)
-    elif head[5] == NOBODY:
+    elif head[5] == UNOWNED:
         check_open(session_id, _ARCHIVED, None, now)
     for event in taken.events:
         write_recorded(connection, event)

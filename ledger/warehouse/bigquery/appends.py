@@ -45,7 +45,7 @@ class Transport(Protocol):
         """
         ...
 
-    def forget(self, table: str) -> None:
+    def disconnect(self, table: str) -> None:
         """Let go of what is held for a table that is no more."""
         ...
 
@@ -70,8 +70,8 @@ class StorageWrites:
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none; see ``Transport.send``."""
-        place = self._clients.place
-        path = f"projects/{self._clients.project}/datasets/{place.dataset}/tables/{table}/streams/_default"
+        dataset = self._clients.dataset
+        path = f"projects/{self._clients.project}/datasets/{dataset.name}/tables/{table}/streams/_default"
         with self._lock:
             connection = self._connections.get(table)
             if connection is None or not connection.usable:
@@ -81,7 +81,7 @@ class StorageWrites:
             connection.introduce_again()
             raise self._refusal(table, response)
 
-    def forget(self, table: str) -> None:
+    def disconnect(self, table: str) -> None:
         """Close the connection of a table."""
         with self._lock:
             connection = self._connections.pop(table, None)
@@ -236,7 +236,7 @@ class InsertAll:
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none; see ``Transport.send``. Resent within a minute they are mostly kept once."""
-        name = f"{self._clients.project}.{self._clients.place.dataset}.{table}"
+        name = f"{self._clients.project}.{self._clients.dataset.name}.{table}"
         content = [_as_json(row) for row in rows.to_pylist()]
         try:
             errors = self._clients.rest.insert_rows_json(
@@ -252,7 +252,7 @@ class InsertAll:
                 "create_sessions_table.py."
             )
 
-    def forget(self, table: str) -> None:
+    def disconnect(self, table: str) -> None:
         """Nothing is held."""
 
     def close(self) -> None:

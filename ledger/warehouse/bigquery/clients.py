@@ -28,15 +28,15 @@ class Clients:
     """REST and Storage clients, with Google's default credentials or none for an emulator.
 
     Args:
-        place: The dataset; a project left out is the one that credentials or environment name.
+        dataset: The dataset; a project left out is the one that credentials or environment name.
         environment: Where BIGQUERY_EMULATOR_HOST and BIGQUERY_EMULATOR_GRPC_HOST are looked up.
 
     Raises:
         ConfigurationError: An emulator's address is malformed. No client is made before one is used.
     """
 
-    def __init__(self, place: Dataset, environment: Mapping[str, str] = os.environ) -> None:
-        self.place = place
+    def __init__(self, dataset: Dataset, environment: Mapping[str, str] = os.environ) -> None:
+        self.dataset = dataset
         self.emulator = emulator(environment)
         self._environment = environment
         self._making = threading.RLock()
@@ -50,7 +50,7 @@ class Clients:
         Raises:
             ConfigurationError: It is named nowhere.
         """
-        return self.place.project or self._default[1]
+        return self.dataset.project or self._default[1]
 
     @property
     def rest(self) -> bigquery.Client:
@@ -93,9 +93,11 @@ class Clients:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreRejected(f"{self.place.url} is closed; open it again.")
+            raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
         if os.getpid() != self._process:  # gRPC's threads and connections stay behind in the parent
-            raise StoreRejected(f"{self.place.url} was opened before this process was forked; open it after the fork.")
+            raise StoreRejected(
+                f"{self.dataset.url} was opened before this process was forked; open it after the fork."
+            )
 
     @cached_property
     def _default(self) -> tuple[Any, str]:
@@ -120,7 +122,7 @@ class Clients:
                     "GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set BIGQUERY_EMULATOR_HOST."
                 ) from error
             project = named or project
-        if not self.place.project and not project:
+        if not self.dataset.project and not project:
             raise ConfigurationError(
                 "No Google Cloud project is named: write bigquery://PROJECT/DATASET, or set GOOGLE_CLOUD_PROJECT."
             )
@@ -134,7 +136,7 @@ class Clients:
         client = bigquery.Client(
             project=self.project,
             credentials=self._default[0],
-            location=self.place.location,
+            location=self.dataset.location,
             client_options=options,
             client_info=_client_info(),
         )

@@ -89,7 +89,7 @@ _SECRETS = (
 
 
 class OutcomeLost(StoreUnavailable):
-    """The request may have been carried out: the answer did not come. Never leaves the package."""
+    """The answer did not come, and the request may have been carried out. It never leaves the package."""
 
 
 def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:

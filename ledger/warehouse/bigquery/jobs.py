@@ -26,7 +26,7 @@ class Jobs:
     """Runs statements over one dataset. Safe for any number of threads; nothing is asked before the first call.
 
     Args:
-        place: The dataset and how it is used.
+        dataset: The dataset and how it is used.
         environment: Where an emulator's address is looked up.
         sleep: Waits between tries.
 
@@ -36,13 +36,13 @@ class Jobs:
 
     def __init__(
         self,
-        place: Dataset,
+        dataset: Dataset,
         *,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.place = place
-        self.clients = Clients(place, environment)
+        self.dataset = dataset
+        self.clients = Clients(dataset, environment)
         self._sleep = sleep
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
@@ -59,9 +59,9 @@ class Jobs:
 
     def retry(self, doing: str, call: Callable[[], T]) -> T:
         """What ``call`` returns, tried again while its errors are ``retryable``."""
-        return retrying(doing, self.place.patience, self._sleep)(call)
+        return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
 
-    def carry_out(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
+    def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
         """What a call that changes something returns, tried again as ``retry`` does, and whether it may be an echo.
 
         Args:
@@ -113,18 +113,23 @@ class Jobs:
         from google.cloud import bigquery
 
         rest = self.clients.rest
-        project, dataset = self.clients.project, self.place.dataset
+        project, dataset = self.clients.project, self.dataset.name
         config = bigquery.QueryJobConfig(
             query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self.place.maximum_bytes_billed,
+            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
             default_dataset=bigquery.DatasetReference(project, dataset),
-            labels={**self.place.labels, **JOB_LABELS, "operation": operation},
+            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
             use_query_cache=True,
         )
         try:
             bound = catalog.bind(sql, project, dataset)
             return rest.query_and_wait(
-                bound, job_config=config, location=self.place.location, retry=ONCE, job_retry=ONCE, page_size=first_page
+                bound,
+                job_config=config,
+                location=self.dataset.location,
+                retry=ONCE,
+                job_retry=ONCE,
+                page_size=first_page,
             )
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error

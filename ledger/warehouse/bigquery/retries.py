@@ -15,23 +15,23 @@ log = logging.getLogger("ledger.bigquery")
 ATTEMPTS = 30
 
 
-def retrying(doing: str, patience: float, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
+def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
     """Calls a function again while it raises an error whose ``retryable`` flag is set.
 
     Args:
         doing: What is tried, for the log.
-        patience: Seconds after which no new try begins; the last error is raised as it is.
+        retry_timeout: Seconds after which no new try begins; the last error is raised as it is.
         sleep: Waits between tries.
     """
 
     def say_once(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("%s is tried again for up to %g s: %s", doing, patience, state.outcome.exception())
+            log.warning("%s is tried again for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, LedgerError) and error.retryable),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=8),
-        stop=tenacity.stop_before_delay(patience) | tenacity.stop_after_attempt(ATTEMPTS),
+        stop=tenacity.stop_before_delay(retry_timeout) | tenacity.stop_after_attempt(ATTEMPTS),
         before_sleep=say_once,
         sleep=sleep,
         reraise=True,

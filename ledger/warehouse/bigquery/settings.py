@@ -14,9 +14,11 @@ from ledger.warehouse import catalog
 #: What one statement may read before BigQuery refuses it, in bytes: 100 GiB, some 60 cents on demand.
 MAXIMUM_BYTES_BILLED = 100 * 2**30
 #: Seconds for which a call that may succeed later is tried again.
-PATIENCE = 60.0
+RETRY_TIMEOUT = 60.0
 #: The port of an emulator's Storage API, where only its REST address is known.
 EMULATOR_GRPC_PORT = 9060
+#: Options by their names before 0.2, which stay.
+_RENAMED = {"patience": "retry_timeout"}
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")
 
@@ -29,28 +31,28 @@ class Dataset:
 
     Attributes:
         project: The project; empty for the one that the credentials name.
-        dataset: The dataset.
+        name: Name of the dataset.
         strict: Whether new sessions are appended to in transactions that compare versions; else writers are lenient.
         transport: ``storage`` (Storage Write API) or ``insertall`` (where gRPC does not get through).
         location: Where jobs run; None where BigQuery finds out by itself.
         maximum_bytes_billed: Bytes that one statement may read.
-        patience: Seconds for which a call that may succeed later is tried again.
+        retry_timeout: Seconds for which a call that may succeed later is tried again.
         labels: Labels of every job, beside the ledger's own.
     """
 
     project: str
-    dataset: str
+    name: str
     strict: bool = False
     transport: Transport = "storage"
     location: str | None = None
     maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
-    patience: float = PATIENCE
+    retry_timeout: float = RETRY_TIMEOUT
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """The shortest URL of the dataset."""
-        return f"bigquery://{self.project}/{self.dataset}"
+        return f"bigquery://{self.project}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def parse(rest: str) -> Dataset:
         catalog.check_names(project, dataset)
     else:
         catalog.check_names("default-project", dataset)
-    given = parse_qsl(query, keep_blank_values=True)
+    given = [(_RENAMED.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
     options = dict(given)
     if twice := sorted({name for name, _ in given if [other for other, _ in given].count(name) > 1}):
         raise ConfigurationError(f"The ledger's URL gives {', '.join(twice)} more than once.")
@@ -94,13 +96,13 @@ def parse(rest: str) -> Dataset:
         transport=transport,
         location=location,
         maximum_bytes_billed=int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True)),
-        patience=_number(options, "patience", PATIENCE),
+        retry_timeout=_number(options, "retry_timeout", RETRY_TIMEOUT),
         labels=labels_of(pair for pair in options.pop("labels", "").split(",") if pair),
     )
     if options:
         raise ConfigurationError(
             f"The ledger's URL has an unknown option {', '.join(sorted(options))}; there are appends, transport, "
-            "location, maximum_bytes_billed, patience and labels."
+            "location, maximum_bytes_billed, retry_timeout and labels."
         )
     return found
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ledger.errors import ConfigurationError, CorruptEvent, StoreUnavailable, ValueTooLarge
+from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.outbox.contract import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
@@ -23,7 +23,7 @@ from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.existing_rows import known_rows
+from ledger.warehouse.existing_rows import existing_rows
 
 #: The tables that a relay writes to, or locks.
 _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
@@ -37,7 +37,7 @@ class Packed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _State:
     """What the store remembers for the sink.
 
     Attributes:
@@ -53,7 +53,7 @@ class _Place:
     made: int = 0
 
     @classmethod
-    def of(cls, text: str) -> _Place:
+    def of(cls, text: str) -> _State:
         """What was remembered; nothing, where that cannot be read."""
         try:
             given = json.loads(text) if text else {}
@@ -87,9 +87,9 @@ class BigQuerySink:
     batch_bytes = 8_500_000
 
     def __init__(self, warehouse: BigQueryWarehouse, *, owns: bool = False) -> None:
-        if warehouse.place.transport == "insertall":
+        if warehouse.dataset.transport == "insertall":
             raise ConfigurationError(
-                f"{warehouse.place.url} is written to by insertAll, which cannot tell whether rows have arrived; the "
+                f"{warehouse.dataset.url} is written to by insertAll, which cannot tell whether rows have arrived; the "
                 "relay needs the Storage Write API. Leave transport=insertall out of the URL."
             )
         self._warehouse = warehouse
@@ -103,7 +103,7 @@ class BigQuerySink:
     @property
     def url(self) -> str:
         """What the warehouse is called in the store: its project and dataset, whatever the options."""
-        return f"bigquery://{self._warehouse.clients.project}/{self._warehouse.place.dataset}"
+        return f"bigquery://{self._warehouse.clients.project}/{self._warehouse.dataset.name}"
 
     def __enter__(self) -> BigQuerySink:
         return self
@@ -113,23 +113,23 @@ class BigQuerySink:
     ) -> None:
         """Nothing is held that others wait for."""
 
-    def agrees(self, store_id: str, position: Position) -> bool:
+    def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         """True: nothing is cheap to see here."""
         return True
 
-    def begin(self, store_id: str, position: Position) -> Begun:
-        """Shut out whoever shipped before, and find out what became of the batch under way; see ``Sink.begin``."""
+    def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
+        """Shut out whoever shipped before, and find out what became of the batch under way; see ``Sink.recover``."""
         self._let_go()
-        before = _Place.of(position.place)
+        before = _State.of(checkpoint.sink_state)
         made, is_new = self._prepare()
         fence, named = self._take_fence(store_id)
         counts = {name: streams.finalize(self._warehouse, name) for name in {before.stream, named} - {""}}
-        arrived, unsure_after = _found_out(position, before, fence, named, made, counts.get(before.stream))
+        arrived, in_doubt_after = _compare_states(checkpoint, before, fence, named, made, counts.get(before.stream))
         self._store_id = store_id
         self._created = streams.create(self._warehouse, "session_events", is_new=is_new)
         if not self._holds(fence, self._created):
             raise StreamEnded("Another relay began to ship this store's rows at the same time.")
-        return Begun(_Place(fence, self._created, 0, made).text(), arrived, unsure_after)
+        return Recovery(_State(fence, self._created, 0, made).text(), arrived, in_doubt_after)
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Packed]:
         """The leading rows that fit a request; see ``Sink.pack``."""
@@ -142,9 +142,9 @@ class BigQuerySink:
         events = next(requests_of(whole, REQUEST_BYTES))
         return events.num_rows, Packed(events, _begun_in(events))
 
-    def send(self, place: str, batch: Batch, content: Packed) -> str:
+    def send(self, sink_state: str, batch: Batch, content: Packed) -> str:
         """Add a batch; see ``Sink.send``. What is refused for now is tried again for as long as the warehouse does."""
-        at = _Place.of(place)
+        at = _State.of(sink_state)
         if content.begun is not None:
             self._index(content.begun)
         try:
@@ -156,9 +156,9 @@ class BigQuerySink:
         self._refusals = 0
         return replace(at, rows=at.rows + batch.rows).text()
 
-    def known(self, rows: Sequence[Row]) -> set[Slot]:
+    def existing(self, rows: Sequence[Row]) -> set[RowKey]:
         """Which of these rows are in the dataset, whoever brought them."""
-        return known_rows(self._warehouse, rows)
+        return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
         """Close the connection, and the warehouse where it is the sink's own; calling it again does nothing."""
@@ -183,7 +183,7 @@ class BigQuerySink:
         from google.api_core.exceptions import NotFound
 
         clients = self._warehouse.clients
-        path = f"{clients.project}.{self._warehouse.place.dataset}.{name}"
+        path = f"{clients.project}.{self._warehouse.dataset.name}.{name}"
 
         def once() -> Any:
             try:
@@ -222,7 +222,7 @@ class BigQuerySink:
         except OutcomeLost as error:
             raise StoreUnavailable(str(error)) from error
 
-    def _about_rows(self, at: _Place, refused: StreamEnded) -> StreamEnded | RowsRefused:
+    def _about_rows(self, at: _State, refused: StreamEnded) -> StreamEnded | RowsRefused:
         """What a refusal without a named row means: the rows, where it comes again on a new stream that is ours."""
         if at.rows or at.stream != self._created:
             return refused
@@ -246,8 +246,8 @@ class BigQuerySink:
             stream.close()
 
 
-def _found_out(
-    position: Position, before: _Place, fence: int, named: str, made: int, count: int | None
+def _compare_states(
+    checkpoint: RelayCheckpoint, before: _State, fence: int, named: str, made: int, count: int | None
 ) -> tuple[bool, int | None]:
     """Whether the batch under way has arrived, and after which ``seq`` rows may be there that are not remembered.
 
@@ -258,20 +258,20 @@ def _found_out(
         count: The rows of the stream that the store remembers; None where that is not known.
     """
     if not before.fence:
-        is_first = fence == 1 and position.checkpoint == 0
+        is_first = fence == 1 and checkpoint.seq == 0
         return False, None if is_first else 0
     if fence <= before.fence or (made and before.made and made != before.made):
         return False, 0  # the warehouse forgot: it was dropped and made anew
     if named != before.stream:
         # Each relay names its stream before it ships: a copy of this store did, or what was there when it was copied.
         # Where none took the fence meanwhile, the warehouse forgot, and has come as far again.
-        return False, position.checkpoint if fence > before.fence + 1 else 0
+        return False, checkpoint.seq if fence > before.fence + 1 else 0
     if count == before.rows:
         return False, None
-    if position.batch is not None and count == before.rows + position.batch.rows:
+    if checkpoint.batch is not None and count == before.rows + checkpoint.batch.rows:
         return True, None
     # The stream is forgotten, or has rows that this store does not remember, being restored from an older copy.
-    return False, position.checkpoint
+    return False, checkpoint.seq
 
 
 def _is_fit(name: str, table: Any) -> bool:

@@ -10,8 +10,7 @@ import grpc
 import pyarrow as pa
 from google.api_core import exceptions as api
 
-from ledger.errors import LedgerError, StoreUnavailable, ValueTooLarge
-from ledger.outbox.contract import RowsRefused, StreamEnded
+from ledger.errors import LedgerError, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.warehouse.bigquery.appends import ACK_SECONDS, Connection
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
@@ -45,7 +44,7 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     from google.cloud.bigquery_storage_v1 import types
 
     clients = warehouse.clients
-    parent = f"projects/{clients.project}/datasets/{warehouse.place.dataset}/tables/{table}"
+    parent = f"projects/{clients.project}/datasets/{warehouse.dataset.name}/tables/{table}"
 
     def once() -> str:
         wanted = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)

@@ -60,7 +60,7 @@ class TableOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ObjectChange:
     """What creating did: ``created``, ``updated`` or ``unchanged``, to what, and how."""
 
     what: str
@@ -69,7 +69,7 @@ class Change:
     detail: str = ""
 
 
-def create(warehouse: Jobs, options: TableOptions | None = None) -> list[Change]:
+def create(warehouse: Jobs, options: TableOptions | None = None) -> list[ObjectChange]:
     """Create what is missing, add columns that are missing, and bring views and functions up to date.
 
     It can be repeated, and goes on where an earlier run was interrupted. Everything is checked before anything is done.
@@ -141,9 +141,9 @@ class _Creation:
         self._options = options
         self._rest = warehouse.clients.rest
         self._project = warehouse.clients.project
-        self._dataset = warehouse.place.dataset
+        self._dataset = warehouse.dataset.name
 
-    def run(self) -> list[Change]:
+    def run(self) -> list[ObjectChange]:
         dataset = self._found(self._rest.get_dataset, self._dataset)
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
@@ -189,19 +189,19 @@ class _Creation:
             for name in names:
                 self._execute(_altered(name, "require_partition_filter = TRUE"))
 
-    def _make_dataset(self, dataset: Any) -> Change:
+    def _make_dataset(self, dataset: Any) -> ObjectChange:
         from google.cloud import bigquery
 
         if dataset is not None:
-            return Change("dataset", f"{self._project}.{self._dataset}", "unchanged", dataset.location or "")
+            return ObjectChange("dataset", f"{self._project}.{self._dataset}", "unchanged", dataset.location or "")
         made = bigquery.Dataset(f"{self._project}.{self._dataset}")
-        made.location = self._options.location or self._warehouse.place.location
+        made.location = self._options.location or self._warehouse.dataset.location
         if self._options.kms_key_name is not None:
             made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
         self._call("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
-        return Change("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
+        return ObjectChange("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
 
-    def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> Change:
+    def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
         if item.kind == "table" and exists:
             there = {column.name for column in table.schema}
             missing = [column for column in columns_of(item) if column.name not in there]
@@ -210,14 +210,14 @@ class _Creation:
                     f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` ADD COLUMN IF NOT EXISTS {column.added}"
                 )
             names = ", ".join(column.name for column in missing)
-            return Change("table", item.name, "updated" if missing else "unchanged", names and f"added {names}")
+            return ObjectChange("table", item.name, "updated" if missing else "unchanged", names and f"added {names}")
         if current:
-            return Change(item.kind, item.name, "unchanged")
+            return ObjectChange(item.kind, item.name, "unchanged")
         self._execute(catalog.statement(item))
-        return Change(item.kind, item.name, "updated" if exists else "created")
+        return ObjectChange(item.kind, item.name, "updated" if exists else "created")
 
     def _check_location(self, dataset: Any) -> None:
-        wanted = self._options.location or self._warehouse.place.location
+        wanted = self._options.location or self._warehouse.dataset.location
         if dataset is not None and wanted and dataset.location and dataset.location.upper() != wanted.upper():
             raise ConfigurationError(
                 f"The dataset {self._project}.{self._dataset} is in {dataset.location}, not in {wanted}; a dataset "
@@ -374,7 +374,7 @@ def _is_filtered(table: Any) -> bool:
     return table is not None and bool(table.require_partition_filter)
 
 
-def _and(change: Change, *details: str) -> Change:
+def _and(change: ObjectChange, *details: str) -> ObjectChange:
     """A change by which more was done."""
     done = "updated" if change.done == "unchanged" else change.done
     return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))

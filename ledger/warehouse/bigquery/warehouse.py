@@ -34,7 +34,7 @@ class BigQueryWarehouse(Jobs):
     Nothing is asked of BigQuery before the first call, and nothing is created but by ``create_tables``.
 
     Args:
-        place: The dataset and how it is used.
+        dataset: The dataset and how it is used.
         environment: Where an emulator's address is looked up.
         sleep: Waits between tries.
 
@@ -44,12 +44,12 @@ class BigQueryWarehouse(Jobs):
 
     def __init__(
         self,
-        place: Dataset,
+        dataset: Dataset,
         *,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(place, environment=environment, sleep=sleep)
+        super().__init__(dataset, environment=environment, sleep=sleep)
         self._transport: Transport | None = None
         self._making = threading.Lock()
 
@@ -69,7 +69,7 @@ class BigQueryWarehouse(Jobs):
 
         Raises:
             InvalidInput: It is not one SELECT, or does not fit the tables.
-            StoreUnavailable: BigQuery could not answer for as long as ``patience`` allows.
+            StoreUnavailable: BigQuery could not answer for as long as ``retry_timeout`` allows.
             StoreRejected: It would read more than ``maximum_bytes_billed``.
             ConfigurationError: Credentials, permissions, the project or the dataset are not as they must be.
         """
@@ -104,7 +104,7 @@ class BigQueryWarehouse(Jobs):
             frame[name] = pandas.Series([_decoded(it) for it in table.column(name).to_pylist()], frame.index, object)
         return frame
 
-    def append(self, table: str, rows: pa.RecordBatch, *, landed: Callable[[], bool] | None = None) -> None:
+    def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
         """Add rows to one of the ledger's tables; on return they are there.
 
         A request whose answer is lost is sent again, so that a row may be there twice in the same words, which every
@@ -116,18 +116,18 @@ class BigQueryWarehouse(Jobs):
             landed: Asked after a lost answer; True where the rows turn out to be there.
 
         Raises:
-            OutcomeLost: For as long as ``patience`` allows, it could not be found out whether they are there.
+            OutcomeLost: For as long as ``retry_timeout`` allows, it could not be found out whether they are there.
             StoreUnavailable: They are not there.
             StoreRejected, ConfigurationError: They are not there, and will not be until something is mended.
         """
         from ledger.warehouse.bigquery.appends import requests_of
 
         for request in requests_of(rows, self._rows_into().request_bytes):
-            self._append(table, request, landed)
+            self._append(table, request, is_committed)
 
     def drop_quietly(self, table: str, sql: str) -> None:
         """Drop a table for the time being, whose failure leaves nothing but what lies about until it expires."""
-        self._rows_into().forget(table)
+        self._rows_into().disconnect(table)
         try:
             self.run("drop", sql)
         except LedgerError as error:
@@ -139,12 +139,12 @@ class BigQueryWarehouse(Jobs):
             self._transport.close()
         self.clients.close()
 
-    def _append(self, table: str, rows: pa.RecordBatch, landed: Callable[[], bool] | None) -> None:
+    def _append(self, table: str, rows: pa.RecordBatch, is_committed: Callable[[], bool] | None) -> None:
         def send(lost: bool) -> None:
-            if not (lost and landed is not None and landed()):
+            if not (lost and is_committed is not None and is_committed()):
                 self._rows_into().send(table, rows)
 
-        self.carry_out(f"The append to {table}", send)
+        self.retry_non_idempotent(f"The append to {table}", send)
 
     def _rows_into(self) -> Transport:
         with self._making:
@@ -155,7 +155,7 @@ class BigQueryWarehouse(Jobs):
     def _make_transport(self) -> Transport:
         from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
 
-        return (InsertAll if self.place.transport == "insertall" else StorageWrites)(self.clients)
+        return (InsertAll if self.dataset.transport == "insertall" else StorageWrites)(self.clients)
 
     def _download(self, sql: str, parameters: Parameters | None) -> tuple[pa.Table, list[str]]:
         rows = self._query("frame", sql, parameters, own=False, first_page=FIRST_PAGE)

@@ -57,11 +57,11 @@ class DuckDBFile:
         self._lent = 0  # cursors of the held one, which are closed where that is
         self._writers = 0  # threads that wait to hold it
 
-    def hold(self, patience: float, pause: Callable[[float], None]) -> None:
+    def hold(self, retry_timeout: float, pause: Callable[[float], None]) -> None:
         """Keep the file open for writing, until ``let_go`` was called as often.
 
         Args:
-            patience: Seconds to wait for another process.
+            retry_timeout: Seconds to wait for another process.
             pause: Waits between two tries.
         """
         with self._changed:
@@ -70,7 +70,7 @@ class DuckDBFile:
             try:
                 self._changed.wait_for(lambda: self._held is not None or not self._readers)
                 if self._held is None:
-                    self._held = self._connect(patience, pause, read_only=False)
+                    self._held = self._connect(retry_timeout, pause, read_only=False)
                 self._depth += 1
             finally:
                 self._writers -= 1
@@ -83,17 +83,17 @@ class DuckDBFile:
             self._close_unused()
 
     @contextmanager
-    def looking(self, patience: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+    def looking(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection beside the one that is held, else one that other readers may share the file with."""
         import duckdb
 
         with self._changed:
             # Else readers who relieve one another would keep a writer out for ever, or other processes. A thread that
             # reads already has to be let in all the same.
-            self._changed.wait_for(lambda: self._depth or (self._held is None and not self._writers), patience)
+            self._changed.wait_for(lambda: self._depth or (self._held is None and not self._writers), retry_timeout)
             own = self._held is None
             if self._held is None:
-                connection = self._connect(patience, pause, read_only=True)
+                connection = self._connect(retry_timeout, pause, read_only=True)
                 self._readers += 1
             else:
                 connection = self._held.cursor()
@@ -133,11 +133,11 @@ class DuckDBFile:
             self._changed.notify_all()
 
     def _connect(
-        self, patience: float, pause: Callable[[float], None], *, read_only: bool
+        self, retry_timeout: float, pause: Callable[[float], None], *, read_only: bool
     ) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + retry_timeout
         while True:
             try:
                 return self._connected(read_only=read_only)

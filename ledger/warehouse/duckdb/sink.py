@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any
 
-from ledger.errors import StoreRejected
-from ledger.outbox.contract import Batch, Begun, Position, Row, RowsRefused, Slot, StreamEnded
+from ledger.errors import RowsRefused, StoreRejected, StreamEnded
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
-from ledger.warehouse.existing_rows import known_rows
+from ledger.warehouse.existing_rows import existing_rows
 
 #: The rows themselves, then what is kept by session; ``batch`` is the Arrow table.
 _INGEST = (
@@ -25,7 +25,7 @@ _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
 class DuckDBSink:
-    """A DuckDB file as what a relay fills. The place is the last batch: ``seq`` and digest.
+    """A DuckDB file as what a relay fills. The sink state is the last batch: ``seq`` and digest.
 
     Args:
         warehouse: The file.
@@ -51,23 +51,23 @@ class DuckDBSink:
     ) -> None:
         self._warehouse.__exit__(kind, error, trace)
 
-    def agrees(self, store_id: str, position: Position) -> bool:
+    def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         """Whether the file's last batch is the one that the store remembers."""
-        return self._place(store_id) == position.place
+        return self._state(store_id) == checkpoint.sink_state
 
-    def begin(self, store_id: str, position: Position) -> Begun:
-        """Compare the file's last batch with what the store remembers; see ``Sink.begin``."""
+    def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
+        """Compare the file's last batch with what the store remembers; see ``Sink.recover``."""
         self._store_id = store_id
         self._warehouse.create()  # also where the file was replaced while it was in use
-        place = self._place(store_id)
-        batch = position.batch
-        if place == position.place:
-            emptied = not place and position.checkpoint > 0
-            return Begun(place, unsure_after=0 if emptied else None)
-        seq, _, digest = place.partition(":")
+        sink_state = self._state(store_id)
+        batch = checkpoint.batch
+        if sink_state == checkpoint.sink_state:
+            emptied = not sink_state and checkpoint.seq > 0
+            return Recovery(sink_state, in_doubt_after=0 if emptied else None)
+        seq, _, digest = sink_state.partition(":")
         if batch is not None and digest == batch.digest:
-            return Begun(place, arrived=True)
-        return Begun(place, unsure_after=min(position.checkpoint, int(seq or 0)))
+            return Recovery(sink_state, arrived=True)
+        return Recovery(sink_state, in_doubt_after=min(checkpoint.seq, int(seq or 0)))
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
         """All rows as one Arrow table."""
@@ -75,16 +75,16 @@ class DuckDBSink:
 
         return len(rows), arrow_table(rows)
 
-    def send(self, place: str, batch: Batch, content: Any) -> str:
-        """Add a batch where the file stands at ``place``; see ``Sink.send``."""
+    def send(self, sink_state: str, batch: Batch, content: Any) -> str:
+        """Add a batch if the file is in ``sink_state``; see ``Sink.send``."""
         import duckdb
 
-        before = int(place.partition(":")[0] or 0)
+        before = int(sink_state.partition(":")[0] or 0)
         after = max(before, batch.last), batch.digest
         try:
             with self._warehouse.writing(content) as connection:
                 found = connection.execute(_LAST_BATCH, [self._store_id]).fetchall()
-                if _place_of(found) != place:
+                if _state_of(found) != sink_state:
                     raise StreamEnded(f"{self._warehouse.path} took rows of this store from another relay meanwhile.")
                 for statement in _INGEST:
                     connection.execute(statement)
@@ -93,19 +93,19 @@ class DuckDBSink:
             if isinstance(error.__cause__, (duckdb.DataError, duckdb.IntegrityError)):
                 raise RowsRefused(str(error)) from error
             raise
-        return _place_of([after])
+        return _state_of([after])
 
-    def known(self, rows: Sequence[Row]) -> Collection[Slot]:
+    def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
         """Which of these rows are in the file."""
-        return known_rows(self._warehouse, rows)
+        return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
         """Nothing stays open between calls; there is nothing to let go of."""
 
-    def _place(self, store_id: str) -> str:
+    def _state(self, store_id: str) -> str:
         with self._warehouse.reading() as connection:
-            return _place_of(connection.execute(_LAST_BATCH, [store_id]).fetchall())
+            return _state_of(connection.execute(_LAST_BATCH, [store_id]).fetchall())
 
 
-def _place_of(rows: Sequence[tuple[Any, ...]]) -> str:
+def _state_of(rows: Sequence[tuple[Any, ...]]) -> str:
     return f"{rows[0][0]}:{rows[0][1]}" if rows else ""

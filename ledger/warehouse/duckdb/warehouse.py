@@ -39,20 +39,22 @@ class DuckDBWarehouse:
 
     Args:
         path: The file.
-        patience: Seconds to wait for another process to let go of it.
+        retry_timeout: Seconds to wait for another process to let go of it.
         pause: Waits between two tries; given in tests.
     """
 
-    def __init__(self, path: str | Path, *, patience: float = 5.0, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, path: str | Path, *, retry_timeout: float = 5.0, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.path = Path(path)
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._pause = pause
         self._file = file_at(self.path)
         self._ready = False
 
     def __enter__(self) -> DuckDBWarehouse:
         """Keep the file open for writing until the block ends; blocks may be nested, also those of several threads."""
-        self._file.hold(self._patience, self._pause)
+        self._file.hold(self._retry_timeout, self._pause)
         return self
 
     def __exit__(
@@ -129,7 +131,7 @@ class DuckDBWarehouse:
             yield connection
 
     def _looking(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return self._file.looking(self._patience, self._pause)
+        return self._file.looking(self._retry_timeout, self._pause)
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
