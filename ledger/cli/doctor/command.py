@@ -111,7 +111,7 @@ def _extras(needed: Collection[str]) -> Iterator[Finding]:
 
 
 def _versions(packages: Iterable[str]) -> str:
-    return ", ".join(f"{name} {_version(name)}" for name in packages)
+    return ", ".join(f"{name} {_version(name) or ''}".rstrip() for name in packages)
 
 
 def _version(package: str) -> str | None:
