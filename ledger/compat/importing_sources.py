@@ -11,7 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.errors import ConfigurationError, InvalidInput, MissingExtra, StoreUnavailable
+from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
+from ledger.extras import require_extra
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
 
@@ -158,15 +159,15 @@ def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
         ConfigurationError: There is no such file, the URL is none, or a setting is missing.
         StoreUnavailable: The database does not answer.
     """
-    try:
-        from sqlalchemy import Engine, NullPool, create_engine, exc
-    except ImportError as error:
-        raise _missing("SQLAlchemy") from error
+    require_extra("migrate", "sqlalchemy")
+    from sqlalchemy import Engine, NullPool, create_engine, exc
+
     try:
         own = not isinstance(place, Engine)
         engine = place if isinstance(place, Engine) else create_engine(_url(place), poolclass=NullPool)
     except ImportError as error:
-        raise _missing(f"the driver {error.name}") from error
+        require_extra("migrate")  # which brings the driver of Postgres
+        raise ConfigurationError(f"The older store's driver cannot be imported: {_first_line(error)}") from error
     except (exc.ArgumentError, ValueError):
         # Not chained: what they say may quote a password.
         raise ConfigurationError("The URL of the older store is none that SQLAlchemy understands.") from None
@@ -288,10 +289,6 @@ def _postgres() -> Any:
         raise ConfigurationError(f"Set {', '.join(missing)}, or give the URL of the older store.")
     given = {part: os.environ[name] for name, part in POSTGRES.items()}
     return URL.create("postgresql+psycopg", **{**given, "port": int(given["port"])})  # type: ignore[arg-type]
-
-
-def _missing(what: str) -> MissingExtra:
-    return MissingExtra(f"Reading an older store needs {what}: pip install 'session-ledger[migrate]'.")
 
 
 def _first_line(error: BaseException) -> str:

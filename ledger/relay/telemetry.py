@@ -15,7 +15,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, MissingExtra
+from ledger.extras import require_extra
 from ledger.outbox.contract import Outbox, RelayStatus
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class Instruments:
             later.
 
     Raises:
-        ImportError: OpenTelemetry's API is not installed.
+        MissingExtra: OpenTelemetry's API is not installed.
     """
 
     def __init__(
         self, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
     ) -> None:
+        require_extra("telemetry")
         from opentelemetry import metrics, trace
 
         version = metadata.version(_NAME)
@@ -186,6 +188,6 @@ def _of_the_program() -> Instruments | None:
         if not _SHARED:
             try:
                 _SHARED.append(Instruments())
-            except ImportError:
+            except MissingExtra:
                 return None
         return _SHARED[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.clock import Clock, NewId
 from ledger.errors import ConfigurationError
+from ledger.extras import require_extra
 from ledger.stores.base import EventStore
 from ledger.warehouse.urls import of_postgres, without_secrets
 
@@ -57,9 +58,11 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
 
     Raises:
         ConfigurationError: No store is behind such a URL.
+        MissingExtra: It is in BigQuery, and the extra is not installed.
     """
     file = parse_url(url)
     if not isinstance(file, SqliteFile):
+        require_extra("bigquery")
         from ledger.stores.bigquery.store import BigQueryStore
 
         return BigQueryStore(file, clock=clock)

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import pkgutil
 
-from ledger.errors import MissingExtra
+from ledger.extras import require_extra
 
-try:
-    import hypothesis  # noqa: F401 - looked for here, used in the modules below
-    import pytest
-except ModuleNotFoundError as error:
-    raise MissingExtra(
-        f"ledger.testing needs {error.name}, which is not installed: pip install 'session-ledger[testing]'."
-    ) from error
+require_extra("testing")
+import pytest  # noqa: E402
 
 # Before they are imported, or a failure would not show the values that it compared.
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.extras import require_extra
 from ledger.outbox.contract import Sink
 from ledger.relay.loop import LEASE_SECONDS, Relay
 from ledger.stores.base import EventStore
@@ -37,9 +38,15 @@ def open_relay(store: Any, url: str, *, lease_seconds: float = LEASE_SECONDS) ->
 
 
 def relay_between(store: Any, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
-    """A relay from a store to a warehouse that is open already, and which the relay closes."""
+    """A relay from a store to a warehouse that is open already, and which the relay closes.
+
+    Raises:
+        MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
+    """
     from ledger.stores.sqlite.outbox import holder_name
 
+    if isinstance(warehouse, DuckDBWarehouse):
+        require_extra("analytics", "duckdb", "sqlglot", "pyarrow")
     sink = sink_of(warehouse)
     return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import ConfigurationError
+from ledger.extras import require_extra
 from ledger.warehouse.base import Warehouse
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ def open_warehouse(url: str) -> Warehouse:
 
     Raises:
         ConfigurationError: No warehouse is behind such a URL.
+        MissingExtra: It is in BigQuery, and the extra is not installed.
     """
     place = parse_warehouse_url(url)
     if isinstance(place, Path):
         from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
         return DuckDBWarehouse(place)
+    require_extra("bigquery")
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     return BigQueryWarehouse(place)

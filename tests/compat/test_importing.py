@@ -596,6 +596,21 @@ def test_without_sqlalchemy_the_extra_is_named(ledger: SessionLedger, monkeypatc
         import_session_states("x.db", ledger)
 
 
+def test_without_the_driver_of_postgres_the_extra_is_named(
+    ledger: SessionLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtra, match=r"^Not installed: psycopg\. .*session-ledger\[migrate\]"):
+        import_session_states("postgresql://ada:hidden@127.0.0.1:1/none", ledger)
+
+
+def test_a_driver_that_is_in_no_extra_is_a_setting_to_mend(ledger: SessionLedger) -> None:
+    with pytest.raises(ConfigurationError, match="driver cannot be imported: No module named 'pymysql'") as raised:
+        import_session_states("mysql+pymysql://ada:hidden@127.0.0.1:1/none", ledger)
+    assert not isinstance(raised.value, MissingExtra)
+    assert "hidden" not in str(raised.value)
+
+
 def test_the_drop_in_modules_do_not_load_sqlalchemy() -> None:
     program = "import sys, ledger.compat.session_states, ledger.compat.chat_store; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -20,13 +20,14 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 # as `relay` and `stores`, know nothing of one another.
 STANDS_ON: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "extras": ("errors",),
     "forking": ("errors",),
     "settings": ("errors",),
     "model": ("errors",),
     "clock": ("model",),
     "outbox": ("model",),
-    "relay": ("outbox", "clock", "forking"),
-    "warehouse": ("outbox", "clock", "forking", "settings"),
+    "relay": ("outbox", "clock", "forking", "extras"),
+    "warehouse": ("outbox", "clock", "forking", "settings", "extras"),
     "stores": ("warehouse",),
     "tiers": ("stores", "relay"),
     "formats": ("tiers",),

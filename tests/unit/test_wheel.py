@@ -32,20 +32,6 @@ for path in sorted((package / "sql").rglob("*.sql")):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # The backend comes from the environment: nothing is fetched.
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (built,) = folder.glob("session_ledger-*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
 def target(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A pure wheel's files are laid out as they are imported; unpacking is what `pip install --no-deps --target` does.
     folder = tmp_path_factory.mktemp("installed")

@@ -18,11 +18,13 @@ from ledger.cli.app import command, opened
 from ledger.cli.demo.queries import AT_VERSION, CALLS, LATEST, Check
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import difference_object, event_object, print_json, session_object
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, MissingExtra
+from ledger.extras import require_extra
 
 if TYPE_CHECKING:
     from ledger.model.session import Session
     from ledger.sdk.ledger import SessionLedger
+    from ledger.warehouse.base import Answer
 
 COMMANDS: dict[str, click.Command] = {}
 #: Seconds for which the demo tries to reach an emulator.
@@ -40,6 +42,7 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
 
     It works in a temporary ledger that is gone afterwards, whatever LEDGER_URL says; with --url the session is kept.
     With --emulator all of it goes through Google's own client to an emulator, into a dataset that is dropped again.
+    Where a package for SQL is not installed, that part says how to install it.
     """
     with _somewhere(url, emulator) as ledger:
         from ledger.cli.commands.warehouse import as_rows, warehouse_of
@@ -52,14 +55,21 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
         ]
         latest = states[-1]
         changed = ledger.diff(session_id, 5)
-        with warehouse_of(ledger) as warehouse:
-            bound = {"id": session_id, "created_at": latest.created_at}
-            wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
-        checks = [
-            Check("the latest state, all columns", as_rows(wide) == [dict(latest)]),
-            Check("the state at each of its versions", _versions(states) == as_rows(versions)),
-            Check("the tool calls", _calls(latest) == as_rows(calls)),
-        ]
+        checks: list[Check] = []
+        answers: tuple[Answer, Answer] | str
+        try:
+            with warehouse_of(ledger) as warehouse:
+                bound = {"id": session_id, "created_at": latest.created_at}
+                wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
+        except MissingExtra as error:
+            answers = str(error)
+        else:
+            answers = versions, calls
+            checks += [
+                Check("the latest state, all columns", as_rows(wide) == [dict(latest)]),
+                Check("the state at each of its versions", _versions(states) == as_rows(versions)),
+                Check("the tool calls", _calls(latest) == as_rows(calls)),
+            ]
         if as_json:
             print_json(
                 {
@@ -67,12 +77,13 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
                     "events": [event_object(event) for event in events],
                     "differences": [difference_object(difference) for difference in changed],
                     "checks": [{"what": check.what, "same": check.same} for check in checks],
+                    "not_checked": answers if isinstance(answers, str) else None,
                 }
             )
         else:
             from ledger.cli.demo.page import show
 
-            show(ledger, states, events, changed, (versions, calls), checks)
+            show(ledger, states, events, changed, answers, checks)
     if not all(check.same for check in checks):
         raise click.exceptions.Exit(1)
 
@@ -90,6 +101,7 @@ def _somewhere(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
         with opened(url, create=True) as ledger:
             yield ledger
     elif emulator:
+        require_extra("bigquery")
         from ledger.cli.demo.emulator import named
 
         with ExitStack() as stack:

@@ -39,10 +39,14 @@ def show(
     states: Sequence[Session],
     events: Sequence[RecordedEvent],
     changed: Sequence[Difference],
-    answers: tuple[Answer, Answer],
+    answers: tuple[Answer, Answer] | str,
     checks: Sequence[Check],
 ) -> None:
-    """Print the demo: one section for each thing that the ledger can tell."""
+    """Print the demo: one section for each thing that the ledger can tell.
+
+    Args:
+        answers: Of the statements that are shown, or why there are none.
+    """
     latest = states[-1]
     own = own_warehouse(ledger)
     if own is None:
@@ -61,7 +65,7 @@ def show(
         *_heading("4", f"what changed from version 5 to {latest.version}", f"ledger.diff(id, 5, {latest.version})"),
         *(indented(difference_lines(difference, brief=True)) for difference in changed),
         *_heading("5", f"the same, in BigQuery's SQL{where}", "ledger sql"),
-        *(part for sql, answer in zip(_STATEMENTS, answers, strict=True) for part in _query(sql, answer)),
+        *_queries(answers),
         *(_verdict(check) for check in checks),
         Text(),
         cut(plain(f"All of it was in {ledger.url}", "dim")),
@@ -109,6 +113,12 @@ def _back(states: Sequence[Session]) -> Table:
             Text(tool, STYLES.get(tool, "dim")),
         )
     return table
+
+
+def _queries(answers: tuple[Answer, Answer] | str) -> tuple[RenderableType, ...]:
+    if isinstance(answers, str):
+        return (indented(plain(answers, "yellow")),)
+    return tuple(part for sql, answer in zip(_STATEMENTS, answers, strict=True) for part in _query(sql, answer))
 
 
 def _query(sql: str, answer: Answer) -> tuple[RenderableType, ...]:

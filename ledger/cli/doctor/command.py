@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from ledger.cli.app import command
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError
+from ledger.extras import EXTRAS, install_line, missing
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
@@ -27,8 +28,7 @@ COMMANDS: dict[str, click.Command] = {}
 #: Less free space than this is a problem.
 LOW_DISK = 100_000_000
 #: Packages whose versions matter when something goes wrong.
-PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "duckdb", "sqlglot", "pandas", "pyarrow")
-CLOUD_PACKAGES = ("google-cloud-bigquery", "google-cloud-bigquery-storage")
+PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
 #: Addresses of an emulator; of a ledger in BigQuery they are looked at rather than shown.
 EMULATOR_SETTINGS = {"BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST"}
 #: Settings whose values are shown; of any other LEDGER_ setting only that it is set, since it may be a secret.
@@ -59,8 +59,10 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     from ledger.warehouse.bigquery.settings import Dataset
 
     yield Finding("python", OK, f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}")
-    yield from _packages()
+    yield _packages()
     url = url or DEFAULT_URL
+    needed = {extra for place in (url, environment.get("LEDGER_WAREHOUSE", "")) if (extra := _extra_of(place))}
+    yield from _extras(needed)
     try:
         place = parse_url(url)
     except LedgerError as error:
@@ -69,9 +71,10 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     else:
         yield Finding("url", OK, url)
     if isinstance(place, Dataset):
-        from ledger.cli.doctor.bigquery import examine as examine_dataset
+        if not missing("bigquery"):
+            from ledger.cli.doctor.bigquery import examine as examine_dataset
 
-        yield from examine_dataset(place, environment)
+            yield from examine_dataset(place, environment)
         yield from _settings({name: environment[name] for name in environment.keys() - EMULATOR_SETTINGS})
     else:
         yield from [] if place is None else _ledger(place)
@@ -83,15 +86,32 @@ def _healthy(findings: list[Finding]) -> bool:
     return all(finding.status != PROBLEM for finding in findings)
 
 
-def _packages() -> Iterator[Finding]:
-    versions = {name: _version(name) for name in (*PACKAGES, *CLOUD_PACKAGES)}
-    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    missing = [name for name, version in versions.items() if version is None]
-    if missing:
-        remedy = f"pip install {' '.join(missing)}"
-        yield Finding("packages", PROBLEM, f"missing: {', '.join(missing)}", remedy)
-    else:
-        yield Finding("packages", OK, found)
+def _packages() -> Finding:
+    lacking = [name for name in PACKAGES if _version(name) is None]
+    if lacking:
+        return Finding("packages", PROBLEM, f"missing: {', '.join(lacking)}", f"pip install {' '.join(lacking)}")
+    return Finding("packages", OK, _versions(PACKAGES))
+
+
+def _extra_of(url: str) -> str | None:
+    """The extra that a URL needs."""
+    return {"bigquery": "bigquery", "duckdb": "analytics"}.get(url.partition("://")[0])
+
+
+def _extras(needed: Collection[str]) -> Iterator[Finding]:
+    """The extras, installed or not; one that is not is a problem only where a URL that is configured needs it."""
+    for extra, packages in EXTRAS.items():
+        lacking = missing(extra)
+        if lacking:
+            status = PROBLEM if extra in needed else NOTE
+            detail = f"not installed: {', '.join(lacking)}"
+            yield Finding(f"extra {extra}", status, detail, install_line(extra))
+        else:
+            yield Finding(f"extra {extra}", OK, _versions(packages.values()))
+
+
+def _versions(packages: Iterable[str]) -> str:
+    return ", ".join(f"{name} {_version(name) or ''}".rstrip() for name in packages)
 
 
 def _version(package: str) -> str | None:

@@ -17,6 +17,7 @@ from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.shapes import in_order, print_json, session_object, to_terminal
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
+from ledger.extras import require_extra
 from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def create_sessions_table(
     if dry_run:
         _print_statements(place if isinstance(place, Dataset) else None, _options(**settings), as_json)
     else:
-        _create(url, _options(**settings), as_json)
+        _create(url, _options(**settings) if isinstance(place, Dataset) else None, as_json)
 
 
 def _where(project: str | None, dataset: str | None, url: str | None) -> str:
@@ -96,6 +97,7 @@ def _options(
     require_partition_filter: bool,
     labels: Sequence[str],
 ) -> TableOptions:
+    require_extra("bigquery")
     from ledger.warehouse.bigquery.tables import TableOptions
 
     return TableOptions(
@@ -123,7 +125,7 @@ def _print_statements(place: Dataset | None, options: TableOptions, as_json: boo
         click.echo(statement)
 
 
-def _create(url: str, options: TableOptions, as_json: bool) -> None:
+def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
     from ledger.cli.commands.warehouse import own_warehouse, warehouse_of, warehouse_path
 
     with opened(url, create=True) as ledger:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
@@ -91,7 +92,9 @@ class BigQueryWarehouse(Jobs):
 
         Raises:
             LedgerError: As for ``query``.
+            MissingExtra: pandas is not installed.
         """
+        require_extra("analytics", "pandas")
         import pandas
 
         _check_query(sql)

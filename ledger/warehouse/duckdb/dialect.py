@@ -1,7 +1,8 @@
 """GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` mend what it leaves different.
 
 Each step takes a parsed GoogleSQL tree and changes it in place; its docstring says why it is needed. Loading this
-module loads SQLGlot and DuckDB, so only the DuckDB warehouse does, and only when it is used.
+module loads SQLGlot, so a warehouse does it only when it is used. ``check_query`` needs no DuckDB: BigQuery's warehouse
+calls it too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import re
 from collections.abc import Callable
 
-import duckdb
 import sqlglot
 from sqlglot import exp
 
@@ -100,6 +100,8 @@ def changes_to_duckdb(sql: str) -> list[str]:
 
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
     """The tree in DuckDB's SQL; ``own`` for the ledger's objects, of which more is known than of users' statements."""
+    import duckdb
+
     fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()
     for step in (*_STEPS, *fold_steps, *(_OWN_STEPS if own else ())):
         step(tree)

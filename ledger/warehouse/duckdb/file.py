@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from ledger import forking  # noqa: F401 - registered first, it comes last: who writes here may yet commit
 from ledger.errors import ConfigurationError, StoreError, StoreUnavailable
+from ledger.extras import require_extra
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,6 +65,7 @@ class DuckDBFile:
             retry_timeout: Seconds to wait for another process.
             pause: Waits between two tries.
         """
+        require_extra("analytics", "duckdb")
         with self._changed:
             # One process has a file open in one way: writing waits until no thread reads.
             self._writers += 1
@@ -85,6 +87,7 @@ class DuckDBFile:
     @contextmanager
     def looking(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection beside the one that is held, else one that other readers may share the file with."""
+        require_extra("analytics", "duckdb")
         import duckdb
 
         with self._changed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import InvalidInput, StoreError, StoreRejected, StoreUnavailable
+from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb.file import file_at
@@ -87,7 +88,9 @@ class DuckDBWarehouse:
         Raises:
             InvalidInput: It is not one SELECT, or does not fit the tables.
             StoreUnavailable: Another process holds the file.
+            MissingExtra: DuckDB or SQLGlot is not installed.
         """
+        require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
 
         translated = query_to_duckdb(sql)
@@ -97,6 +100,7 @@ class DuckDBWarehouse:
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Carry out one of the ledger's own statements that change rows; see ``Warehouse.change``."""
+        require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import changes_to_duckdb
 
         steps = changes_to_duckdb(catalog.query(name))
@@ -140,7 +144,9 @@ class DuckDBWarehouse:
         Raises:
             StoreRejected: What was given is unfit; nothing was kept.
             StoreUnavailable: Nothing could be written, and nothing was kept.
+            MissingExtra: DuckDB or SQLGlot is not installed.
         """
+        require_extra("analytics", "duckdb", "sqlglot")
         import duckdb
 
         with self, self._looking() as connection:
