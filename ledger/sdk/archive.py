@@ -86,7 +86,7 @@ class Archive(Lifecycle):
         resent = self._resent(session_id, "session.hydrated", envelope)
         if resent is not None:
             return resent
-        rehydrate = getattr(self.store, "bring_back", None)
+        rehydrate = getattr(self.store, "rehydrate", None)
         brought = 0 if rehydrate is None else rehydrate(session_id)
         if not brought and self._require(session_id).recorded_status != "archived":
             return None
@@ -135,7 +135,7 @@ class Archive(Lifecycle):
         for word in words:
             if check_text(word, "status") not in (*ENDED, "completed", "failed"):
                 raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
-        purge = self._of_file("forget")
+        purge = self._of_file("purge")
         try:
             before = self._clock() - older_than
         except OverflowError:  # nothing is that old; what a warehouse has still to delete is deleted all the same
@@ -165,7 +165,7 @@ class Archive(Lifecycle):
             raise self.store.everybodys("maintain")
         if retention is not None:
             _check_age(retention, "retention")
-            self._of_file("forget")
+            self._of_file("purge")
         expired = self.expire_old_sessions(max_age)
         dropped = self.drop_archived()
         deleted = 0 if retention is None else self.delete_old_sessions(retention)

@@ -242,7 +242,7 @@ class UserStore:
             return 0
         if self._right(*found) != WRITE:
             raise _read_only(self.user_id, session_id)
-        rehydrate = getattr(self._store, "bring_back", None)
+        rehydrate = getattr(self._store, "rehydrate", None)
         return 0 if rehydrate is None else int(rehydrate(session_id))
 
     def close(self) -> None:

@@ -178,7 +178,7 @@ def test_a_repair_that_was_cut_short_makes_nothing_ship_twice(restored, monkeypa
         restore(outbox, *arguments)
         raise StoreUnavailable("The power went.")
 
-    monkeypatch.setattr(SqliteOutbox, "bring_back", cut_short)
+    monkeypatch.setattr(SqliteOutbox, "restore", cut_short)
     with pytest.raises(StoreUnavailable, match="The power went"):
         restored.repair()
     monkeypatch.undo()
@@ -204,7 +204,7 @@ def test_a_repair_that_loses_its_lease_to_a_relay_brings_nothing_back(restored, 
         assert restored.sync() == 2
         return restore(outbox, *arguments)
 
-    monkeypatch.setattr(SqliteOutbox, "bring_back", late)
+    monkeypatch.setattr(SqliteOutbox, "restore", late)
     with pytest.raises(LeaseLost):
         restored.repair()
     assert [event.version for event in events_of(restored, "s")] == [1, 2, 3]

@@ -336,7 +336,7 @@ def test_in_a_view_maintaining_is_refused_before_anything_is_done(alone, ledger,
 def test_a_retention_that_a_store_cannot_keep_is_refused_before_anything_is_done(alone, clock):
     class Remote:
         def __getattr__(self, name):
-            if name in ("forget", "drop_archived", "delete_there", "pending_deletions"):
+            if name in ("purge", "drop_archived", "delete_there", "pending_deletions"):
                 raise AttributeError(name)
             return getattr(store, name)
 

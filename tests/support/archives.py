@@ -178,7 +178,7 @@ class ArchiveSuite:
         ledger.close(drain=60)
         world.check(world.open(), 4, 4, 4, 4)
 
-    @pytest.mark.parametrize("step", ["archive", "ship", "drop", "bring_back", "hydrate"])
+    @pytest.mark.parametrize("step", ["archive", "ship", "drop", "rehydrate", "hydrate"])
     def test_a_crash_after_any_step_loses_nothing_and_the_next_call_goes_on(self, world, step):
         ledger = world.open()
         made = ledger.create_session("ada", session_id=OWN)
@@ -206,8 +206,8 @@ class ArchiveSuite:
             if step == "drop":
                 crashing(patch, type(ledger.store._local), "drop")
             ledger.drop_archived()
-            if step == "bring_back":
-                crashing(patch, archiving, "bring_back")
+            if step == "rehydrate":
+                crashing(patch, archiving, "rehydrate")
                 ledger.hydrate_session(made)
             ledger.hydrate_session(made)
             raise Crash

@@ -306,14 +306,14 @@ class SessionStore:
                 f"The retention is for everybody's sessions, and this is the store as user {self.ledger.user_id} sees "
                 "it; nothing was deleted. Use the one that for_user() was called on."
             )
-        forget = getattr(self.ledger.store, "forget", None)
+        purge = getattr(self.ledger.store, "purge", None)
         deleted = 0
         for status in (*CLOSED, *DONE):
             async for found in self.all_sessions(status=status, created_until=before):
                 if found.updated_at >= before or found.recorded_status != status:
                     continue
-                if forget is not None:
-                    deleted += await forget(found.session_id, found.version)
+                if purge is not None:
+                    deleted += await purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
         # Also where nothing was deleted now: in a run before, the warehouse may have been away.
