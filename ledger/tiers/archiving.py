@@ -66,7 +66,7 @@ def drop_archived(
 
 
 def rehydrate(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
-    """Take a session over from a warehouse; see ``SqliteArchive.rehydrate``.
+    """Take a session over from a warehouse; see ``SqliteArchive.restore_history``.
 
     Returns:
         How many events were brought back; 0 where the warehouse has none.
@@ -74,7 +74,7 @@ def rehydrate(store: SqliteStore, warehouse: Warehouse, name: str, session_id: s
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
         return 0
-    return store.rehydrate(events, name)
+    return store.restore_history(events, name)
 
 
 def open_again(

@@ -221,7 +221,7 @@ class TwoTierStore:
 
     def rehydrate(self, session_id: str) -> int:
         """Have the embedded store take a session over from the warehouse, where it does not hold it; see
-        ``SqliteArchive.rehydrate``.
+        ``SqliteArchive.restore_history``.
 
         Returns:
             How many events were brought back; 0 where the session is here, or nowhere.

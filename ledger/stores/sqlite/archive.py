@@ -124,7 +124,7 @@ class SqliteArchive:
         """
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
-    def rehydrate(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
+    def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Take a session over from a warehouse, all of it or nothing; the store owns it from then on.
 
         Rows that were here before are again where they were, behind the relay's checkpoint, so that nobody takes them
