@@ -95,7 +95,7 @@ class ComparableWarehouse(Protocol):
         ...
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[WarehouseRow]]:
-        """Return all rows of some sessions, given in the order of their creation; sessions without rows are left out."""
+        """Return all rows of some sessions, given in order of creation; sessions without rows are left out."""
         ...
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
