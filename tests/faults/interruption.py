@@ -16,13 +16,17 @@ TOOL = 4  # a free one of the six that sys.monitoring has
 
 
 class Interruption(BaseException):
-    """What the signal handler raises."""
+    """What a signal handler raises, like KeyboardInterrupt."""
 
 
-def interrupters(*modules: ModuleType) -> Iterator[Interrupter]:
+class TimeLimit(Exception):
+    """What a signal handler raises when something takes too long."""
+
+
+def interrupters(*modules: ModuleType, error: type[BaseException] = Interruption) -> Iterator[Interrupter]:
     """One for each place in some modules where a signal can strike, in order, until one has found no place left."""
     for point in count():
-        interrupter = Interrupter(point, *modules)
+        interrupter = Interrupter(point, error, *modules)
         yield interrupter
         if not interrupter.struck:
             assert point > 3, "no instruction was reported"
@@ -30,10 +34,11 @@ def interrupters(*modules: ModuleType) -> Iterator[Interrupter]:
 
 
 class Interrupter:
-    """Raises Interruption in one thread where a signal could strike for the n-th time within some modules."""
+    """Raises an error in one thread where a signal could strike for the n-th time within some modules."""
 
-    def __init__(self, point: int, *modules: ModuleType) -> None:
+    def __init__(self, point: int, error: type[BaseException], *modules: ModuleType) -> None:
         self.left = point
+        self.error = error
         self.struck = False
         self._codes = [code for module in modules for code in _codes(vars(module), module.__name__)]
         self._before: dict[int, str] = {}
@@ -65,7 +70,7 @@ class Interrupter:
             self.left -= 1
             if self.left == -1:
                 self.struck = True
-                raise Interruption
+                raise self.error
 
 
 def _codes(names: dict[str, Any], module: str) -> Iterator[CodeType]:

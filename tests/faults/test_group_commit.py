@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from faults.interruption import Interrupter, Interruption, interrupters
+from faults.interruption import Interrupter, Interruption, TimeLimit, interrupters
 from ledger import StoreRejected, StoreUnavailable
 from ledger.stores.sqlite import group_commit, writer_lock
 from ledger.stores.sqlite.errors import translate
@@ -103,16 +103,18 @@ monitored = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitorin
 
 
 @monitored
+@pytest.mark.parametrize("error", [Interruption, TimeLimit])
 @pytest.mark.parametrize(("size", "struck"), [(1, 0), (3, 0), (3, 1), (3, 2)])
-def test_a_thread_interrupted_anywhere_in_a_group_stops_nobody_and_loses_nothing(notes, size, struck):
-    for point, interrupter in enumerate(interrupters(group_commit, writer_lock)):
+def test_a_thread_interrupted_anywhere_in_a_group_stops_nobody_and_loses_nothing(notes, size, struck, error):
+    for point, interrupter in enumerate(interrupters(group_commit, writer_lock, error=error)):
         writers = [Writer(notes, f"{point}-{n}", interrupter if n == struck else None) for n in range(size)]
         together(notes, writers)
         recorded = [name for name in notes.names() if name.startswith(f"{point}-")]
         for number, writer in enumerate(writers):
-            interrupted = isinstance(writer.answer, Interruption)
+            interrupted = isinstance(writer.answer, error)
             assert writer.answer == writer.note or (number == struck and interrupted), (point, writer.answer)
             assert recorded.count(writer.note) == 1 or (interrupted and recorded.count(writer.note) == 0)
+        assert interrupter.struck == isinstance(writers[struck].answer, error), "it is raised"
         assert notes.is_at_rest(), point
     assert notes.write("after") == "after"
 

@@ -25,9 +25,9 @@ The leader wakes the waiters of its group in a chain, each wakes the next: woken
 the interpreter's lock, and the successor behind them.
 
 Why no writer thread: handing an append to another thread and its result back costs two switches of threads. A thread
-that owns the connection and reads a ``queue.SimpleQueue`` took 1.4 times as long for an append with synchronous=FULL,
-2.6 times with NORMAL, and 1.2 times as long for the appends of 8 threads. Without the chain, 8 threads took 1.1 to 1.2
-times as long. ``benchmarks/group_commit.py`` measures all three beside each other.
+that owns the connection and reads a ``queue.SimpleQueue`` took 1.1 to 1.4 times as long for an append by one thread
+with synchronous=FULL, 2.0 to 2.7 times as long with NORMAL, and 1.1 to 1.3 times as long for the appends of 8 threads.
+Without the chain, 8 threads took 1.1 to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
 """
 
 from __future__ import annotations
@@ -257,6 +257,8 @@ class CommitGroup:
             self._check()
             self._run_together(group)
         except LedgerError as error:
+            if group[0].done:  # it is a signal handler's, after the commit
+                raise
             _refuse(group, error)
         finally:
             self._file_lock.release()
@@ -265,11 +267,15 @@ class CommitGroup:
         """Run jobs in one transaction. If it fails, one of them may be at fault, so each gets its own transaction."""
         try:
             _transact(self.connection, jobs)
-        except Exception as error:  # noqa: BLE001 - it belongs to a job, whose thread raises it
+        except Exception as error:
+            if jobs[0].done:  # it is a signal handler's, after the commit
+                raise
             if len(jobs) == 1 or _is_busy(error):  # busy for one is busy for all, and each attempt waits as long again
                 _refuse(jobs, self._translate(error) if isinstance(error, sqlite3.Error) else error)
-            else:
-                self._run_alone(jobs)
+                return
+            self._run_alone(jobs)
+            if not isinstance(error, sqlite3.Error) and all(job.error is None for job in jobs):
+                raise  # it was no job's, so it is a signal handler's
 
     def _run_alone(self, jobs: list[_Job[Any]]) -> None:
         for job in jobs:
