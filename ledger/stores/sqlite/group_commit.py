@@ -14,20 +14,24 @@ transaction, takes that group out of the queue, and lets its threads go. The thr
                       '---------------------------------------------------------'
 
 The queue alone says who leads, so nothing can contradict it. A waiter sleeps at its *gate*, a lock that is opened when
-the waiter is done or at the head of the queue. Two rules keep an interruption (Ctrl-C, a time limit: any exception out
-of a signal handler) from leaving a thread asleep for good:
+the waiter is done or at the head of the queue. Two rules keep an interruption (an exception out of a signal handler, as
+Ctrl-C and time limits are) from leaving a thread asleep for good:
 
 * Opening a gate twice, or the gate of a thread that no longer waits, does nothing. So ``_finish`` may run again from
   its start after an interruption, and no step has to know how far it came.
 * A job that did not run stays in the queue. If a leader is interrupted, its successor runs what is left.
 
-The leader wakes the waiters of its group in a chain, each wakes the next: woken all at once they would only queue for
-the interpreter's lock, and the successor behind them.
+A signal handler that appends, or closes the store, within an append of its own thread is refused: the append waits for
+the handler, so the handler must not wait for the append.
 
-Why no writer thread: handing an append to another thread and its result back costs two switches of threads. A thread
-that owns the connection and reads a ``queue.SimpleQueue`` took 1.1 to 1.4 times as long for an append by one thread
-with synchronous=FULL, 2.0 to 2.7 times as long with NORMAL, and 1.1 to 1.3 times as long for the appends of 8 threads.
-Without the chain, 8 threads took 1.1 to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
+The leader wakes the waiters of its group in a chain, in which each wakes the next: woken all at once they would only
+queue for the interpreter's lock, with the successor behind them.
+
+Why no writer thread: to hand an append to another thread and its result back takes two switches of threads. With a
+thread that owns the connection and reads a ``queue.SimpleQueue``, an append by one thread took 1.1 to 1.4 times as long
+with synchronous=FULL and 1.3 to 2.7 times with NORMAL (the less the machine had to do, the longer), and the appends of
+8 threads took 1.1 to 1.3 times as long, or the same on a machine that was busy. Without the chain the appends of 8
+threads took up to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
 """
 
 from __future__ import annotations
@@ -318,7 +322,7 @@ def _perform(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
 
 
 def _reentered() -> StoreRejected:
-    """The append that a signal handler interrupted would wait for the handler, and the handler for the append."""
+    """Return the error for a signal handler that appends or closes within an append of its own thread."""
     return StoreRejected(
         "This thread is recording already: a signal handler called the ledger within an append; nothing was written. "
         "Let the handler set a flag or raise, and record afterwards."
