@@ -1,9 +1,9 @@
-"""What an older session store holds, brought into a ledger: ids and times stay what they were.
+"""Import of earlier session stores: ids and times are preserved.
 
-Read through SQLAlchemy (the extra ``migrate``), so that SQLite and Postgres are alike. All rows are read and checked
-before anything is written: where one cannot be recorded, none is, and the error names the rows. Importing again adds
-nothing; where the older store has gone on meanwhile, what is new there follows what is here, and what it took back is
-taken back. Times without a zone are UTC.
+Databases are read through SQLAlchemy (the extra ``migrate``), SQLite and Postgres alike. All rows are read and checked
+before anything is written: if one row cannot be recorded none is, and the error names the bad rows. Importing again
+adds nothing; if the source has changed since, its new values are appended and its removals recorded. Times without a
+time zone are UTC.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ledger.sdk.ledger import SessionLedger
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-#: Columns that may name a message, the first before the second.
+#: Columns that may hold a message's id, in order of preference.
 _IDS = ("message_id", "id")
 _OF_STATE = {*session_records.COLUMNS, "user_id"}
 _OF_CHAT = {"session_id", "user_id", "created_at", "updated_at", "last_activity", "expired_at", "context"}
@@ -51,21 +51,21 @@ def import_session_states(
     user_id: str = session_states.OWNER,
     clock: Clock = utc_now,
 ) -> Imported:
-    """Bring in a ``session_states`` table, as ``ledger.compat.session_states`` keeps its records.
+    """Import a ``session_states`` table as records of ``ledger.compat.session_states``.
 
-    A row becomes a session with two events: it began at ``created_at``, and was what the row says at ``updated_at``.
-    Columns beside the documented ones are kept as context.
+    A row becomes a session with two events: its creation at ``created_at``, and its values at ``updated_at``.
+    Undocumented columns are stored as context.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, the path of a SQLite file, or None for the database that the
             ``POSTGRES_*`` variables name.
-        user_id: Owner of the rows that name none in a ``user_id`` column.
-        clock: By which a row may be too old for a warehouse: ten years.
+        user_id: Owner of rows without a ``user_id``.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -84,20 +84,20 @@ def import_session_states(
 
 
 def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now) -> Imported:
-    """Bring in the tables ``chat_sessions`` and ``chat_messages``, as ``ledger.compat.chat_store`` keeps its chats.
+    """Import the tables ``chat_sessions`` and ``chat_messages`` as chats of ``ledger.compat.chat_store``.
 
-    A chat began at ``created_at``; each message was added at its time; the context was what it is at ``updated_at``;
-    and it expired at ``expired_at``. Columns beside these are kept: of a chat as attributes, of a message as metadata.
+    A chat is created at ``created_at``; each message is added at its own time; the context is set at ``updated_at``;
+    the chat expires at ``expired_at``. Undocumented columns become attributes of a chat and metadata of a message.
 
     Args:
         path_or_url: The path of the SQLite file, a URL, or an SQLAlchemy engine. Not the ledger's own file.
-        clock: By which a row may be too old for a warehouse: ten years.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:
@@ -139,7 +139,7 @@ def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
     values |= other_columns(row, _OF_STATE)
     slots = session_records.slots_of(values)
     slots.setdefault(("status", ""), "active")
-    # What is NULL is said to be gone: a row that is brought in again may have lost what it had.
+    # NULL is recorded as a removal: on a repeated import, the row may have lost a value.
     changes = [Change(*slot, value, value is None) for slot, value in slots.items()]
     beginning = [
         Change("status", "", "active"),
@@ -155,7 +155,7 @@ def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
 def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
     began = instant(row["created_at"], "created_at")
     used = value_of(row, "updated_at", "last_activity")
-    changed = began if used is None else instant(used, "the time of its last change")
+    changed = began if used is None else instant(used, "the time of the last change")
     beginning = [Change("status", "", "active"), Change("session_type", "", chat_store.SESSION_TYPE)]
     context = json_value(row.get("context"), "context")
     if context is not None and not isinstance(context, dict):
@@ -167,7 +167,7 @@ def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
     steps = [Step("session.created", began, beginning, "created"), *messages]
     if changes:
         steps += statement("context.updated", changed, changes)
-    elif changed > max(step.at for step in steps):  # nothing else says when it was used last
+    elif changed > max(step.at for step in steps):  # no other event records the time of last use
         steps += statement("session.updated", changed, beginning[1:])
     if row.get("expired_at") is not None:
         ended = instant(row["expired_at"], "expired_at")
@@ -197,5 +197,5 @@ def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
 
 
 def other_columns(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """The columns that nobody documented, as JSON."""
+    """Return the undocumented columns of a row as JSON values."""
     return session_records.as_object({name: value for name, value in row.items() if name not in known})

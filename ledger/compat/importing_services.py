@@ -1,7 +1,7 @@
-"""What the conversation service and the analysis sessions kept in their databases, brought into a ledger.
+"""Import of conversation services and analysis sessions: ids and times are preserved.
 
-Ids and times stay what they were, and importing again adds nothing: see ``ledger.compat.importing``, of which this is
-the part for ``ledger.compat.conversations`` and ``ledger.compat.analysis_sessions``.
+This is the part of ``ledger.compat.importing`` for ``ledger.compat.conversations`` and
+``ledger.compat.analysis_sessions``; the same rules apply.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OF_MESSAGE = {
     *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
     *("error_message", "message_metadata", "created_at"),
 }
-#: Columns of analysis sessions, each under the names that it is known by.
+#: Columns of analysis sessions, each under its known names.
 _ID, _KIND = ("id", "session_id"), ("type", "session_type")
 _STATE = ("state", "session_state", "state_data")
 _USED = ("last_accessed_at", "updated_at", "last_accessed")
@@ -55,30 +55,30 @@ _OF_ANALYSIS = {
     *(*_ID, *_KIND, *_STATE, *_USED, *_ARCHIVED, *_ARCHIVED_AT, "user_id", "assets", "tags", "created_at"),
     "expires_at",
 }
-#: The attribute that keeps a row of the older store's metrics, as it was.
+#: Attribute that holds a row of the imported metrics table, unchanged.
 OLDER_METRICS = "older_metrics"
-#: Attributes that mean something to the store; a column of such a name is kept as ``column_`` and the name.
+#: Attributes reserved by the store; a column of such a name is stored with the prefix ``column_``.
 _RESERVED = (MARK, METRICS, OLDER_METRICS)
 
 
 def import_conversations(
     engine_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now
 ) -> Imported:
-    """Bring in ``conversation_sessions`` and ``conversation_messages``, as ``ConversationService`` keeps its chats.
+    """Import ``conversation_sessions`` and ``conversation_messages`` as chats of ``ConversationService``.
 
-    A chat began at ``created_at``; each message was added at its time; the rest was what it is at
-    ``last_activity_at``. A chat that is not active comes in as expired. Columns beside the documented ones are kept: of
-    a chat as attributes, of a message as metadata.
+    A chat is created at ``created_at``; each message is added at its own time; all other values are set at
+    ``last_activity_at``. A chat that is not active is imported as expired. Undocumented columns become attributes of a
+    chat and metadata of a message.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        clock: By which a row may be too old for a warehouse: ten years.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -110,22 +110,22 @@ def import_analysis_sessions(
     metrics_table: str = "session_metrics",
     clock: Clock = utc_now,
 ) -> Imported:
-    """Bring in the archived sessions of a PostgreSQL database, as ``SessionStore`` keeps its own.
+    """Import the archived sessions of a PostgreSQL database as sessions of ``SessionStore``.
 
-    A session began at ``created_at``; each query of its history was added at its ``timestamp``; context, preferences
-    and results were what they are when it was last accessed; and it was archived where it is. What was in Redis alone
-    is not there: archive it first. The row of the metrics table, where there is one, is kept as the attribute
-    ``older_metrics``, and columns that nobody documented as attributes of their names.
+    A session is created at ``created_at``; each query of its history is added at its ``timestamp``; context,
+    preferences and results are set at the last access; an archived session is archived. Sessions that exist only in
+    Redis are not imported: archive them first. A row of the metrics table becomes the attribute ``older_metrics``, and
+    undocumented columns become attributes of their names.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        table, metrics_table: What the tables are called; the second need not be there.
-        clock: By which a row may be too old for a warehouse: ten years.
+        table, metrics_table: Names of the tables; the metrics table may be missing.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -135,7 +135,7 @@ def import_analysis_sessions(
             raise ConfigurationError(f"The table {table} needs a column id or session_id.")
         try:
             metrics = source.table(metrics_table, "session_id")
-        except ConfigurationError:  # analytics were off, or never ran
+        except ConfigurationError:  # analytics were disabled or never ran
             metrics = None
 
         def read(bad: BadRows) -> Iterator[SessionEvents]:
@@ -158,7 +158,7 @@ def _beginning(row: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
-    """What a chat is beside its messages."""
+    """Yield the steps of a chat, without its messages."""
     began = instant(row["created_at"], "created_at")
     at = began if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}
@@ -167,7 +167,7 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
     changes += [Change("attribute", name, value) for name, value in attributes.items() if value is not None]
     if row.get("title") is not None:
         changes.append(Change("title", "", row["title"]))
-    # Said also where there is nothing else to say: it is when the chat was last used.
+    # Recorded even if nothing changed: the event has the time of last use.
     yield from statement("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
     if truth(row.get("is_active"), "is_active") is False:
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
@@ -217,7 +217,7 @@ def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> li
 
 
 def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
-    """What a session is by now, beside its queries."""
+    """Return the values of a session, without its queries."""
     changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _names(row, "assets"))]
     changes += [Change("tag", tag, True) for tag in dict.fromkeys(_names(row, "tags"))]
     ends = row.get("expires_at")
@@ -273,4 +273,4 @@ def _kind(row: Mapping[str, Any]) -> str:
     try:
         return str(SessionType(str(word).lower()))
     except ValueError as error:
-        raise InvalidInput(f"the type {word!r} is none of {', '.join(SessionType)}") from error
+        raise InvalidInput(f"the type {word!r} is not one of {', '.join(SessionType)}") from error
