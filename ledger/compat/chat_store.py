@@ -318,7 +318,7 @@ class SessionStore:
         session = self._find(session_id)
         if session is None:
             raise SessionNotFound(
-                f"Chat {session_id} does not exist; create a chat with create_session().", session_id=session_id
+                f"There is no chat {session_id}; create one with create_session().", session_id=session_id
             )
         return session
 
@@ -338,9 +338,9 @@ class SessionStore:
     def _message(self, recorded: Recorded) -> Message:
         # Other programs may record any JSON in both.
         metadata = dict(_object_in(recorded.metadata, "metadata"))
-        said = None
+        sent_at = None
         with suppress(InvalidInput, KeyError):
-            said = from_text(metadata["timestamp"])
+            sent_at = from_text(metadata["timestamp"])
             del metadata["timestamp"]
         payload = _object_in(recorded.payload, "payload")
         parts = {name: self._typed(name, payload.get(name), recorded) for name in self._types}
@@ -348,7 +348,7 @@ class SessionStore:
         return Message.model_construct(
             role=recorded.role,
             content=recorded.content or "",
-            timestamp=said,
+            timestamp=sent_at,
             metadata=metadata or None,
             message_id=recorded.message_id,
             **parts,

@@ -58,7 +58,7 @@ class ConversationMessage:
     def of(cls, session_id: str, message: Message, created_at: datetime | None) -> Self:
         """Return a message of the ledger as a chat message."""
         error = message.error
-        told = error.get("message") if isinstance(error, Mapping) else error
+        text = error.get("message") if isinstance(error, Mapping) else error
         return cls(
             session_id,
             message.role,
@@ -67,7 +67,7 @@ class ConversationMessage:
             message.processing_time_ms,
             message.token_count,
             error is not None,
-            None if told in (None, "", True) else str(told),
+            None if text in (None, "", True) else str(text),
             message.metadata,
             created_at,
             message.message_id,
@@ -168,9 +168,9 @@ class ConversationService:
         }
         if title is not None:
             fields["title"] = title
-        mine = self.ledger.for_user(user_id_of(user))
-        made = await mine.create_session(fields=fields, session_id=session_id, ttl=self._ttl, **envelope)
-        return ConversationSession.of(await mine.get_session(made), [])
+        view = self.ledger.for_user(user_id_of(user))
+        made = await view.create_session(fields=fields, session_id=session_id, ttl=self._ttl, **envelope)
+        return ConversationSession.of(await view.get_session(made), [])
 
     async def get_session(
         self, session_id: str, user: Any, include_messages: bool = False
@@ -180,15 +180,15 @@ class ConversationService:
         Args:
             include_messages: Read the messages as well; otherwise ``messages`` is None.
         """
-        mine = self.ledger.for_user(user_id_of(user))
-        session = await mine.get_session(session_id, messages=include_messages)
+        view = self.ledger.for_user(user_id_of(user))
+        session = await view.get_session(session_id, messages=include_messages)
         if session is None or session.status == "deleted":
             return None
         if not include_messages:
             return ConversationSession.of(session)
-        times = await self._times(mine, session_id)
-        said = [ConversationMessage.of(session_id, it, times.get(it.version)) for it in session.messages]
-        return ConversationSession.of(session, said)
+        times = await self._times(view, session_id)
+        messages = [ConversationMessage.of(session_id, it, times.get(it.version)) for it in session.messages]
+        return ConversationSession.of(session, messages)
 
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
         """Return the user's active chat with this id, or create one.
@@ -272,9 +272,9 @@ class ConversationService:
 
     async def delete_session(self, session_id: str, user: Any) -> bool:
         """Delete a chat of the user; the ledger keeps its history. Return False if it does not exist."""
-        mine = self.ledger.for_user(user_id_of(user))
+        view = self.ledger.for_user(user_id_of(user))
         with suppress(SessionNotFound):
-            return await mine.delete_session(session_id) is not None
+            return await view.delete_session(session_id) is not None
         return False
 
     async def cleanup_old_sessions(self, days: float = OLD_AFTER_DAYS, *, user: Any = None) -> int:

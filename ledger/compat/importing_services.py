@@ -18,16 +18,16 @@ from ledger.compat.conversations import CONVERSATION
 from ledger.compat.given import names_of
 from ledger.compat.importing import other_columns
 from ledger.compat.importing_sources import (
+    boolean_of,
     first_of,
     instant,
     json_value,
     number,
     open_source,
     text_of,
-    truth,
     value_of,
 )
-from ledger.compat.importing_steps import BadRows, Step, bring_in, in_order, session_of, statement
+from ledger.compat.importing_steps import BadRows, Step, check_and_record, in_order, session_of, statement
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
 from ledger.formats.events import Imported
 from ledger.formats.recording import SessionEvents
@@ -85,21 +85,23 @@ def import_conversations(
         chats = source.table("conversation_sessions", "session_id", "user_id", "created_at")
         messages = source.table("conversation_messages", "id", "session_id", "role", "content", "created_at")
 
-        inserted = source.inserted(messages, "id")
+        by_insertion = source.insertion_column(messages, "id")
 
         def read(bad: BadRows) -> Iterator[SessionEvents]:
-            for row in source.strays(messages, chats, "session_id"):
-                bad.found(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
+            for row in source.orphans(messages, chats, "session_id"):
+                bad.add(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
                 where = f"session {row['session_id']}"
-                said = source.rows(messages, inserted, session_id=row["session_id"])
+                message_rows = source.rows(messages, by_insertion, session_id=row["session_id"])
                 with bad.row(where):
                     session_id = text_of(row["session_id"], "session_id")
-                    steps = in_order([*_beginning(row), *map(_message_step, said), *_conversation_steps(row)])
-                    owner, steps = text_of(row["user_id"], "user_id"), bad.new(session_id, steps)
-                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
+                    steps = in_order(
+                        [*_creation_step(row), *map(_message_step, message_rows), *_conversation_steps(row)]
+                    )
+                    owner, steps = text_of(row["user_id"], "user_id"), bad.unrecorded(session_id, steps)
+                    yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
-        return bring_in(read, "conversation_sessions and conversation_messages", ledger)
+        return check_and_record(read, "conversation_sessions and conversation_messages", ledger)
 
 
 def import_analysis_sessions(
@@ -141,26 +143,26 @@ def import_analysis_sessions(
         def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.rows(sessions, "created_at", id_column):
                 where = f"session {row[id_column]}"
-                measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
+                metrics_rows = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
                     session_id = text_of(row[id_column], id_column)
-                    steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in measured])
+                    steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in metrics_rows])
                     owner = text_of(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
-                    steps = bad.new(session_id, steps)
-                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
+                    steps = bad.unrecorded(session_id, steps)
+                    yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
-        return bring_in(read, table, ledger)
+        return check_and_record(read, table, ledger)
 
 
-def _beginning(row: Mapping[str, Any]) -> Iterator[Step]:
+def _creation_step(row: Mapping[str, Any]) -> Iterator[Step]:
     changes = [Change("status", "", "active"), Change("session_type", "", CONVERSATION)]
     yield Step("session.created", instant(row["created_at"], "created_at"), changes, "created")
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
     """Yield the steps of a chat, without its messages."""
-    began = instant(row["created_at"], "created_at")
-    at = began if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
+    created_at = instant(row["created_at"], "created_at")
+    at = created_at if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}
     attributes["session_metadata"] = _object(row, "session_metadata")
     changes = [Change("context", name, value) for name, value in (_object(row, "context_data") or {}).items()]
@@ -169,7 +171,7 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
         changes.append(Change("title", "", row["title"]))
     # Recorded even if nothing changed: the event has the time of last use.
     yield from statement("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
-    if truth(row.get("is_active"), "is_active") is False:
+    if boolean_of(row.get("is_active"), "is_active") is False:
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
         yield from statement("session.expired", at, end)
 
@@ -178,7 +180,7 @@ def _message_step(row: Mapping[str, Any]) -> Step:
     try:
         message_id = text_of(row["id"], "its id")
         at = instant(row["created_at"], "created_at")
-        failed = truth(row.get("has_error"), "has_error") or row.get("error_message") is not None
+        failed = boolean_of(row.get("has_error"), "has_error") or row.get("error_message") is not None
         metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}
         metadata |= _object(row, "message_metadata") or {}
         if not isinstance(row["content"], str):
@@ -200,23 +202,25 @@ def _message_step(row: Mapping[str, Any]) -> Step:
 
 
 def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Step]:
-    began = instant(row["created_at"], "created_at")
-    used = _time(row, _USED) or began
+    created_at = instant(row["created_at"], "created_at")
+    used = _time(row, _USED) or created_at
     state = _object({"state": value_of(row, *_STATE)}, "state") or {}
     history = state.get("history") or {}
     if not isinstance(history, dict) or not isinstance(history.get("queries", []), list):
         raise InvalidInput("state.history must be an object with a list of queries")
-    beginning = [Change("status", "", "active"), Change("attribute", MARK, True)]
-    steps = [_query_step(query, index, began) for index, query in enumerate(history.get("queries", []), 1)]
+    creation = [Change("status", "", "active"), Change("attribute", MARK, True)]
+    steps = [_query_step(query, index, created_at) for index, query in enumerate(history.get("queries", []), 1)]
     steps.sort(key=lambda step: step.at)
-    steps += statement("session.updated", max([used, *(step.at for step in steps)]), _kept(row, state, metrics))
-    if truth(value_of(row, *_ARCHIVED), "is_archived"):
+    steps += statement(
+        "session.updated", max([used, *(step.at for step in steps)]), _final_changes(row, state, metrics)
+    )
+    if boolean_of(value_of(row, *_ARCHIVED), "is_archived"):
         at = max(_time(row, _ARCHIVED_AT) or used, used)
         steps += statement("session.archived", at, [Change("status", "", "archived")])
-    return [Step("session.created", began, beginning, "created"), *steps]
+    return [Step("session.created", created_at, creation, "created"), *steps]
 
 
-def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
+def _final_changes(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
     """Return the values of a session, without its queries."""
     changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _names(row, "assets"))]
     changes += [Change("tag", tag, True) for tag in dict.fromkeys(_names(row, "tags"))]
@@ -236,19 +240,19 @@ def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[s
     return changes + [Change("attribute", name, value) for name, value in others.items()]
 
 
-def _query_step(query: Any, index: int, began: datetime) -> Step:
+def _query_step(query: Any, index: int, created_at: datetime) -> Step:
     if not isinstance(query, dict):
         raise InvalidInput(f"query {index} must be an object, not {type(query).__name__}")
     query_id = str(query.get("query_id") or query.get("id") or f"query-{index:04}")
-    at = began if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
-    took = query.get("execution_time_ms")
-    if took is not None and (isinstance(took, bool) or not isinstance(took, int | float)):
-        raise InvalidInput(f"query {index}: execution_time_ms must be a number, not {str(took)[:70]!r}")
+    at = created_at if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
+    execution_time = query.get("execution_time_ms")
+    if execution_time is not None and (isinstance(execution_time, bool) or not isinstance(execution_time, int | float)):
+        raise InvalidInput(f"query {index}: execution_time_ms must be a number, not {str(execution_time)[:70]!r}")
     if not isinstance(query.get("parameters") or {}, dict):
         raise InvalidInput(f"query {index}: parameters must be an object of name to value")
     value = {name: it for name, it in query.items() if name not in ("query_id", "id")} | {"timestamp": to_text(at)}
     changes = [Change("query", query_id, value)]
-    return Step("query.added", max(at, began), changes, f"query {query_id}")
+    return Step("query.added", max(at, created_at), changes, f"query {query_id}")
 
 
 def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ class Source:
             statement = statement.where(self._equals(table, name, value))
         yield from self._fetched(statement, table)
 
-    def inserted(self, table: TableClause, *names: str) -> str:
+    def insertion_column(self, table: TableClause, *names: str) -> str:
         """Return the column that orders rows by insertion: the first integer column of ``names``, else SQLite's rowid,
         else the first column that exists.
         """
@@ -84,13 +84,13 @@ class Source:
         if numbered := [name for name in names if isinstance(types.get(name), Integer)]:
             return numbered[0]
         if self._dialect == "sqlite":
-            made = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
-            sql = self._connection.execute(made, {"name": table.name}).scalar()
+            query = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+            sql = self._connection.execute(query, {"name": table.name}).scalar()
             if sql is not None and "WITHOUT ROWID" not in sql.upper():
                 return "rowid"
         return next(name for name in names if name in table.c)
 
-    def strays(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
+    def orphans(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
         """Yield the rows without a matching row in another table, by a column of both."""
         from sqlalchemy import String, Text, cast, exists, select
 
@@ -151,7 +151,7 @@ class Source:
 
 
 @contextmanager
-def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
+def open_source(database: Engine | str | Path | None) -> Iterator[Source]:
     """Open a database: the caller's engine, a URL, the path of a SQLite file, or None for ``POSTGRES_*``.
 
     Raises:
@@ -163,8 +163,8 @@ def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
     from sqlalchemy import Engine, NullPool, create_engine, exc
 
     try:
-        own = not isinstance(place, Engine)
-        engine = place if isinstance(place, Engine) else create_engine(_url(place), poolclass=NullPool)
+        own = not isinstance(database, Engine)
+        engine = database if isinstance(database, Engine) else create_engine(_url(database), poolclass=NullPool)
     except ImportError as error:
         require_extra("migrate")  # which includes the Postgres driver
         raise ConfigurationError(
@@ -231,7 +231,7 @@ def text_of(value: Any, name: str) -> str:
     return check_text(None if value is None else str(value), name)
 
 
-def truth(value: Any, name: str) -> bool | None:
+def boolean_of(value: Any, name: str) -> bool | None:
     """Return a boolean from a driver's value, a number or text; None for NULL.
 
     Raises:
@@ -260,14 +260,14 @@ def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | N
     return next((name for name in names if name in columns), None)
 
 
-def _url(place: str | Path | None) -> Any:
+def _url(database: str | Path | None) -> Any:
     from sqlalchemy import make_url
 
-    if place is None:
+    if database is None:
         return _postgres()
-    if isinstance(place, Path) or "://" not in place:
-        return _file(Path(place))
-    url = make_url(place)
+    if isinstance(database, Path) or "://" not in database:
+        return _file(Path(database))
+    url = make_url(database)
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and url.database and not url.query:
@@ -280,7 +280,7 @@ def _file(path: Path) -> Any:
     from sqlalchemy import make_url
 
     if not path.is_file():
-        raise ConfigurationError(f"The file {path} does not exist.")
+        raise ConfigurationError(f"There is no file {path}; check the path.")
     return make_url(f"sqlite:///{path.absolute().as_uri()}?mode=ro&uri=true")
 
 

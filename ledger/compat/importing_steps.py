@@ -54,7 +54,7 @@ def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[
     for start in range(0, len(changes), MAX_CHANGES):
         portion = changes[start : start + MAX_CHANGES]
         texts = [(change.field, change.key, None if change.removed else canonical(change.value)) for change in portion]
-        yield Step(event_type, at, portion, _words(at, texts), stated=True)
+        yield Step(event_type, at, portion, _content_of(at, texts), stated=True)
 
 
 def in_order(steps: list[Step]) -> list[Step]:
@@ -62,7 +62,7 @@ def in_order(steps: list[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: (step.event_type != "session.created", step.at))
 
 
-def said_again(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
+def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
     """Return the steps of a session that is partly recorded.
 
     Args:
@@ -73,43 +73,46 @@ def said_again(session_id: str, steps: list[Step], events: Iterable[RecordedEven
         The permanent steps, the recorded statements, and a further statement if the source differs from them.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
-    wanted = _held(steps[0], *stated.values())
-    said = _held(steps[0])
+    current = _values_after(steps[0], *stated.values())
+    recorded = _values_after(steps[0])
     erased: set[tuple[str, str]] = set()
     before, last = "", steps[0].at
-    here: list[Step] = []
+    known: list[Step] = []
     for event in events:
         last = max(last, event.recorded_at)
         gone = {(change.field, change.key) for change in event.changes if change.text is None and not change.removed}
         erased |= gone
-        words = _words(event.occurred_at, [(change.field, change.key, change.text) for change in event.changes])
+        content = _content_of(event.occurred_at, [(change.field, change.key, change.text) for change in event.changes])
         step = stated.get(event.event_id)  # even if some of its values were erased since
         if step is None:
-            keys = {_event_id(session_id, key): key for key in (words, _after(words, before))}
+            keys = {_event_id(session_id, key): key for key in (content, _key_after(content, before))}
             if event.event_id not in keys:
                 continue
             changes = [Change(change.field, change.key, change.value, change.removed) for change in event.changes]
             step = Step(event.event_type, event.occurred_at, changes, keys[event.event_id], stated=True)
-        _hold(said, step.changes)
-        here.append(step)
+        _apply(recorded, step.changes)
+        known.append(step)
         before = event.event_id
     # Values erased from the ledger must not be imported again.
     changes = [
-        Change(*slot, decode(text)) for slot, text in wanted.items() if said.get(slot) != text and slot not in erased
+        Change(*slot, decode(text))
+        for slot, text in current.items()
+        if recorded.get(slot) != text and slot not in erased
     ]
-    changes += [Change(*slot, removed=slot != _END) for slot in said if slot not in wanted]
+    changes += [Change(*slot, removed=slot != _END) for slot in recorded if slot not in current]
     at = max([steps[0].at, *(step.at for step in stated.values())])
-    for_good = [step for step in steps if not step.stated]
-    if not changes and at > max([last, *(step.at for step in for_good)]):  # no other event records the time of last use
+    permanent = [step for step in steps if not step.stated]
+    # No other event records the time of last use.
+    if not changes and at > max([last, *(step.at for step in permanent)]):
         changes = [change for change in steps[0].changes if change.field != "status"][:1]
     for step in statement(_type_of(changes, steps), at, changes):
-        key = _after(step.key, before)
-        here.append(Step(step.event_type, at, step.changes, key, stated=True))
+        key = _key_after(step.key, before)
+        known.append(Step(step.event_type, at, step.changes, key, stated=True))
         before = _event_id(session_id, key)
-    return [*for_good, *here]
+    return [*permanent, *known]
 
 
-def bring_in(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
+def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
     """Read everything twice, to check and then to record it, so that memory is bounded by a batch."""
     bad = BadRows()
     for _ in read(bad):
@@ -127,36 +130,36 @@ class BadRows:
 
     def __init__(self, store: EventStore | None = None) -> None:
         self._store = store
-        self._looks: bool | None = None
+        self._partly_recorded: bool | None = None
         self._rows: list[str] = []
         self._count = 0
         self._ids: set[str] = set()
 
-    def row(self, where: str) -> _Row:
-        return _Row(self, where)
+    def row(self, where: str) -> _RowCheck:
+        return _RowCheck(self, where)
 
-    def once(self, session: SessionEvents) -> SessionEvents:
+    def unique(self, session: SessionEvents) -> SessionEvents:
         if session.session_id in self._ids:
             raise InvalidInput(f"there are two rows with the id {session.session_id}")
         self._ids.add(session.session_id)
         return session
 
-    def new(self, session_id: str, steps: list[Step]) -> list[Step]:
+    def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
         """Return the steps of a session that are not recorded yet."""
         store = self._store
-        if store is None or self._looks is False:
+        if store is None or self._partly_recorded is False:
             return steps
         page = store.events(check_session_id(session_id), limit=_PAGE)
-        if self._looks is None:
+        if self._partly_recorded is None:
             # A warehouse is slow to answer, so the first session decides for all: if it is new, the others are too.
-            self._looks = bool(page) or store.capabilities.commit_order
+            self._partly_recorded = bool(page) or store.capabilities.commit_order
         events = list(page)
         while page.next is not None:
             page = store.events(session_id, after=int(page.next), limit=_PAGE)
             events += page
-        return said_again(session_id, steps, events) if events else steps
+        return remaining_steps(session_id, steps, events) if events else steps
 
-    def found(self, where: str, why: str) -> None:
+    def add(self, where: str, why: str) -> None:
         self._count += 1
         if len(self._rows) < NAMED:
             self._rows.append(f"{where}: {why.rstrip('.')}")
@@ -171,7 +174,7 @@ class BadRows:
             )
 
 
-class _Row:
+class _RowCheck:
     """A context manager that reads one row; it records an error of the row and suppresses it."""
 
     def __init__(self, bad: BadRows, where: str) -> None:
@@ -184,7 +187,7 @@ class _Row:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, InvalidInput | ValueTooLarge):
             return False
-        self._bad.found(self._where, str(error))
+        self._bad.add(self._where, str(error))
         return True
 
 
@@ -197,9 +200,9 @@ def session_of(
         InvalidInput: A step is not a valid event, or two steps have the same id.
     """
     check_session_id(session_id)
-    twice = [key for key, times in Counter(step.key for step in steps).items() if times > 1]
-    if twice:
-        raise InvalidInput(f"there is more than one {', '.join(twice)}")
+    duplicates = [key for key, times in Counter(step.key for step in steps).items() if times > 1]
+    if duplicates:
+        raise InvalidInput(f"there is more than one {', '.join(duplicates)}")
     created_at = created_at_of(session_id) or steps[0].at
     check_created_at(created_at, clock())
     recorded_at = steps[0].at
@@ -233,31 +236,31 @@ def _event_id(session_id: str, key: str) -> str:
     return str(uuid.uuid5(_ROWS, canonical([session_id, key])))
 
 
-def _words(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> str:
+def _content_of(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> str:
     """Return the content of a statement as text, independent of the order of its changes."""
     return canonical([to_text(at), sorted([field, key, text or "null"] for field, key, text in texts)])
 
 
-def _after(words: str, before: str) -> str:
+def _key_after(content: str, before: str) -> str:
     """Return the key of a statement that follows another."""
-    return canonical([words, before])
+    return canonical([content, before])
 
 
-def _held(*steps: Step) -> dict[tuple[str, str], str]:
+def _values_after(*steps: Step) -> dict[tuple[str, str], str]:
     """Return the values after these steps, as JSON text."""
-    held: dict[tuple[str, str], str] = {}
+    values: dict[tuple[str, str], str] = {}
     for step in steps:
-        _hold(held, step.changes)
-    return held
+        _apply(values, step.changes)
+    return values
 
 
-def _hold(held: dict[tuple[str, str], str], changes: Iterable[Change]) -> None:
+def _apply(values: dict[tuple[str, str], str], changes: Iterable[Change]) -> None:
     for change in changes:
         slot = (change.field, change.key)
         if change.removed or (slot == _END and change.value is None):  # an expiry of None equals no expiry
-            held.pop(slot, None)
+            values.pop(slot, None)
         else:
-            held[slot] = canonical(change.value)
+            values[slot] = canonical(change.value)
 
 
 def _type_of(changes: list[Change], steps: list[Step]) -> str:

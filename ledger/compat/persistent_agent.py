@@ -67,7 +67,7 @@ class _Chat:
 
     session_id: str
     user_id: str
-    said: list[ConversationMessage] = field(default_factory=list)
+    messages: list[ConversationMessage] = field(default_factory=list)
     unsaved: deque[ConversationMessage] = field(default_factory=deque)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -114,13 +114,13 @@ class PersistentAgent:
             chat = _Chat(session_id or self._ids(self._clock()), user_id)
             chat = self._chats.setdefault((user_id, chat.session_id), chat)
         async with chat.turn:
-            await self._remember(chat)
-            before = tuple(chat.said)
-            refused = await self._say(chat, self._message(chat, "user", message))
+            await self._load(chat)
+            before = tuple(chat.messages)
+            refused = await self._append(chat, self._message(chat, "user", message))
             if refused is not None:
                 raise refused
             response = await self._respond(chat, message, before)
-        self._forget()
+        self._evict()
         return response
 
     async def save_unsaved(self) -> int:
@@ -131,20 +131,20 @@ class PersistentAgent:
         return len(self.unsaved)
 
     async def _respond(self, chat: _Chat, message: Any, before: Sequence[ConversationMessage]) -> ChatResponse:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         reply, failure = Reply(None), None
         try:
-            given = self._answer(message, before)
-            given = await given if inspect.isawaitable(given) else given
-            reply = given if isinstance(given, Reply) else Reply(given)
+            result = self._answer(message, before)
+            result = await result if inspect.isawaitable(result) else result
+            reply = result if isinstance(result, Reply) else Reply(result)
         except Exception as error:  # noqa: BLE001 - any failure of the agent is reported and recorded
-            failure = _told(error)
+            failure = _description_of(error)
         answer = self._message(chat, "assistant", "" if failure else reply.content)
-        answer.processing_time_ms = round((time.perf_counter() - begun) * 1000)
+        answer.processing_time_ms = round((time.perf_counter() - started) * 1000)
         answer.has_error, answer.error_message = failure is not None, failure
         answer.tools_used, answer.token_count = reply.tools_used, reply.token_count
         answer.message_metadata = reply.message_metadata
-        refused = await self._say(chat, answer)
+        refused = await self._append(chat, answer)
         return ChatResponse(
             chat.session_id,
             None if failure else reply.content,
@@ -154,10 +154,10 @@ class PersistentAgent:
             failure is not None,
             failure,
             (*chat.unsaved, answer) if refused is not None else tuple(chat.unsaved),
-            str(refused) if refused is not None else self._why if chat.unsaved else None,
+            str(refused) if refused is not None else self._store_error if chat.unsaved else None,
         )
 
-    async def _remember(self, chat: _Chat) -> None:
+    async def _load(self, chat: _Chat) -> None:
         """Load the chat from the store; keep the copy in memory if the store is unavailable."""
         await self._save(chat)
         if chat.unsaved:
@@ -167,20 +167,20 @@ class PersistentAgent:
             if found.session_id == chat.session_id:
                 found = await self.service.get_session(chat.session_id, chat.user_id, include_messages=True) or found
             self._move(chat, found.session_id)
-            chat.said = list(found.messages or [])
+            chat.messages = list(found.messages or [])
         except StoreError as error:
-            self._why = str(error)
+            self._store_error = str(error)
 
-    async def _say(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
+    async def _append(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
         """Add a message to the chat and save it if possible; return the error if it can never be recorded."""
-        refused = _refusal(message)
+        refused = _error_of(message)
         if refused is not None:  # the store may be unavailable, so check here
             return refused
-        chat.said.append(message)
+        chat.messages.append(message)
         chat.unsaved.append(message)
         refused = await self._save(chat)
-        if refused is not None and message in chat.said:
-            chat.said.remove(message)
+        if refused is not None and message in chat.messages:
+            chat.messages.remove(message)
         return refused
 
     async def _save(self, chat: _Chat) -> LedgerError | None:
@@ -194,7 +194,7 @@ class PersistentAgent:
             try:
                 await self._add(chat, message)
             except StoreError as error:
-                self._why = str(error)
+                self._store_error = str(error)
                 break
             except LedgerError as error:
                 refused = error
@@ -239,16 +239,16 @@ class PersistentAgent:
         now: datetime = self._clock()
         return ConversationMessage(chat.session_id, role, content, created_at=now, message_id=self._ids(now))
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         """Drop the oldest cached chats, except those with unsaved messages or a turn in progress."""
         spare = [key for key, chat in self._chats.items() if not chat.unsaved and not chat.turn.locked()]
         for key in spare[: max(0, len(self._chats) - REMEMBERED)]:
             del self._chats[key]
 
-    _why: str | None = None
+    _store_error: str | None = None
 
 
-def _refusal(message: ConversationMessage) -> LedgerError | None:
+def _error_of(message: ConversationMessage) -> LedgerError | None:
     """Return the error if a message can never be recorded; None otherwise."""
     parts = {
         "tools_used": message.tools_used,
@@ -265,7 +265,7 @@ def _refusal(message: ConversationMessage) -> LedgerError | None:
     return None
 
 
-def _told(error: Exception) -> str:
+def _description_of(error: Exception) -> str:
     """Return an error's type and message, in characters that can be recorded."""
     try:
         words = str(error)

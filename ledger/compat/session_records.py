@@ -93,7 +93,7 @@ def record_id_of(thread_id: str) -> str:
     return str(uuid.uuid5(_RECORDS, thread_id))
 
 
-def standing_of(session: Session) -> dict[tuple[str, str], str]:
+def recorded_values(session: Session) -> dict[tuple[str, str], str]:
     """Return the recorded values of the slots that this module writes, as JSON text, since 1 == True in Python."""
     found: dict[tuple[str, str], Any] = {("attribute", name): value for name, value in session.attributes.items()}
     found |= {("context", name): value for name, value in session.context.items()}

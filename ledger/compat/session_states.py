@@ -34,8 +34,8 @@ from ledger.compat.session_records import (
     is_state,
     record_id_of,
     record_of,
+    recorded_values,
     slots_of,
-    standing_of,
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
@@ -99,7 +99,7 @@ def save_session_state(
         session = target.get_session(thread_id)
         try:
             if session is None:
-                return _begin(target, thread_id, wanted, user_id)
+                return _create(target, thread_id, wanted, user_id)
             return _update(target, session, wanted)
         except WrongExpectedVersion:  # saved concurrently
             if attempt == _TRIES - 1:
@@ -302,7 +302,7 @@ def _wanted(thread_id: str, state: Any, run_id: Any, workflow_status: Any) -> di
     return slots
 
 
-def _begin(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str], Any], user_id: str | None) -> str:
+def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str], Any], user_id: str | None) -> str:
     record_id = record_id_of(check_text(thread_id, "thread_id"))
     fields: dict[str, Any] = {"tag": {TAG: True}, "attribute": {"record_id": record_id}}
     for (name, key), value in wanted.items():
@@ -326,26 +326,26 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
             "Save the workflow under another thread_id."
         )
     slots = dict(wanted)
-    afresh = session.recorded_status == "deleted"
+    restoring = session.recorded_status == "deleted"
     record_id: str = session.attributes.get("record_id") or record_id_of(session.session_id)
     slots["attribute", "record_id"] = record_id
     slots["tag", TAG] = True
-    standing = standing_of(session)
-    if afresh:  # values of the deleted record must not return with the id
-        slots = {slot: None for slot in standing if slot[0] != "status"} | {("status", ""): "active"} | slots
+    recorded = recorded_values(session)
+    if restoring:  # values of the deleted record must not return with the id
+        slots = {slot: None for slot in recorded if slot[0] != "status"} | {("status", ""): "active"} | slots
     if slots.get(("status", ""), "failed") != "failed":
         slots["error", ""] = None
     changes = [
         Change(name, key, value, value is None)
         for (name, key), value in slots.items()
-        if ((name, key) in standing if value is None else standing.get((name, key)) != canonical(value, key or name))
+        if ((name, key) in recorded if value is None else recorded.get((name, key)) != canonical(value, key or name))
     ]
-    if afresh:
+    if restoring:
         changes.append(Change("expires_at", "", None))
     if changes:
         # A deleted record is restored in a single event: if the append is refused, it stays deleted.
         on_this = Envelope(expected_version=session.version)
-        target._append(session.session_id, "session.updated", changes, on_this, require_open=not afresh)
+        target._append(session.session_id, "session.updated", changes, on_this, require_open=not restoring)
     _debug(
         "saved session state of thread %s: %s",
         session.session_id,

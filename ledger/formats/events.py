@@ -112,7 +112,7 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
             page = store.events(session_id, after=int(after), limit=_PAGE, upcast=False)
             if not page and after == "0":
                 raise SessionNotFound(
-                    f"Session {session_id} does not exist; list the sessions with: ledger list", session_id=session_id
+                    f"There is no session {session_id}. List the sessions with: ledger list", session_id=session_id
                 )
             yield from map(encode, page)
             after = page.next

@@ -106,7 +106,7 @@ def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
+class _Recorded:
     """The recorded part of a session.
 
     Attributes:
@@ -191,28 +191,28 @@ class _Recording:
 
     def _missing(self, session: SessionEvents) -> _Missing:
         """Return the missing events of a session, numbered to follow its head."""
-        here = self._here(session)
-        if here is None:
+        recorded = self._recorded(session)
+        if recorded is None:
             return _Missing(session.events)
-        events = [event for event in session.events if event.event_id not in here.versions]
+        events = [event for event in session.events if event.event_id not in recorded.versions]
         if events and self._differences:
-            _check_follows(session, events[0], here)
+            _check_follows(session, events[0], recorded)
         follow = [
             replace(
                 event,
-                version=here.version + number,
-                created_at=here.created_at,
-                recorded_at=max(event.recorded_at, here.recorded_at),
+                version=recorded.version + number,
+                created_at=recorded.created_at,
+                recorded_at=max(event.recorded_at, recorded.recorded_at),
             )
             for number, event in enumerate(events, 1)
         ]
-        return _Missing(follow, here.event_hash)
+        return _Missing(follow, recorded.event_hash)
 
-    def _here(self, session: SessionEvents) -> _Here | None:
+    def _recorded(self, session: SessionEvents) -> _Recorded | None:
         """Return the recorded part of a session; reading stops once all imported events are found."""
         wanted = {event.event_id: event for event in session.events}
         versions: dict[str, int] = {}
-        found: _Here | None = None
+        found: _Recorded | None = None
         after: str | None = "0"
         while after is not None and len(versions) < len(wanted):
             page = self._store.events(session.session_id, after=int(after), limit=_PAGE)
@@ -224,7 +224,7 @@ class _Recording:
                 recorded_at, event_hash = event.recorded_at, event.event_hash
                 if found is not None:
                     recorded_at, event_hash = max(recorded_at, found.recorded_at), event_hash or found.event_hash
-                found = _Here(versions, event.version, event.created_at, recorded_at, event_hash)
+                found = _Recorded(versions, event.version, event.created_at, recorded_at, event_hash)
             after = page.next
         return found
 
@@ -251,17 +251,17 @@ def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
         )
 
 
-def _check_follows(session: SessionEvents, event: RecordedEvent, here: _Here) -> None:
+def _check_follows(session: SessionEvents, event: RecordedEvent, recorded: _Recorded) -> None:
     """Raise WrongExpectedVersion unless the event before this one is the session's last."""
     index = session.events.index(event)
-    version = here.versions.get(session.events[index - 1].event_id, 0) if index else 0
-    if version != here.version:
+    version = recorded.versions.get(session.events[index - 1].event_id, 0) if index else 0
+    if version != recorded.version:
         raise WrongExpectedVersion(
             f"the change of {event.occurred_at.isoformat()} would follow version {version}, but the session is "
-            f"at version {here.version}. Another writer appended to it, the change is late, or an earlier "
+            f"at version {recorded.version}. Another writer appended to it, the change is late, or an earlier "
             "import is missing: import all files of an export at once, or import into a new ledger. Nothing of "
             "the session was written.",
             session_id=session.session_id,
             expected=version,
-            actual=here.version,
+            actual=recorded.version,
         )

@@ -147,7 +147,7 @@ class _Row:
     slots: Mapping[Slot, str]
 
     @property
-    def place(self) -> tuple[int, int, int, str]:
+    def sort_key(self) -> tuple[int, int, int, str]:
         """Sort key: time, then number of values, then progress of the statuses."""
         progress = sum(
             _PROGRESS.get(text, 0) for (field, _), text in self.slots.items() if field in ("status", "tool_call_status")
@@ -203,8 +203,8 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
     table.created_at = min(table.created_at, created_at)
     # The id of a row, and of its event, depends on its content only, not on its position: it is the same if an export
     # adds or omits other rows, and in every form of export.
-    said = canonical([session_id, updated_at, [[*slot, slots[slot]] for slot in sorted(slots)]])
-    table.add(_Row(str(uuid.uuid5(_ROWS, said)), where, updated_at, slots))
+    content = canonical([session_id, updated_at, [[*slot, slots[slot]] for slot in sorted(slots)]])
+    table.add(_Row(str(uuid.uuid5(_ROWS, content)), where, updated_at, slots))
 
 
 def _slots(columns: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -253,7 +253,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
     created_at = created_at_of(session_id) or from_micros(table.created_at)
     before: Mapping[Slot, str] = {}
     version = 0
-    for row in sorted(table.rows.values(), key=lambda row: row.place):
+    for row in sorted(table.rows.values(), key=lambda row: row.sort_key):
         changes = _changes(before, row.slots)
         if not changes:
             continue

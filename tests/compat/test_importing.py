@@ -560,7 +560,7 @@ def test_a_sqlite_file_is_named_by_path_or_url_and_never_written(
     for place in (str(file), f"sqlite:///{file}"):
         assert import_chat_store(place, ledger).new == 0
     assert file.read_bytes() == before
-    with pytest.raises(ConfigurationError, match="does not exist"):
+    with pytest.raises(ConfigurationError, match="There is no file"):
         import_chat_store(tmp_path / "missing.db", ledger)
     assert not (tmp_path / "missing.db").exists()
 

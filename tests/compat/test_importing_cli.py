@@ -93,7 +93,7 @@ def test_what_does_not_fit_the_kind_of_store_is_refused(shell: Shell, args: tupl
 
 def test_a_database_that_is_not_there_is_refused(shell: Shell, place: str) -> None:
     _, error = shell.fails("import-store", "chat-store", place)
-    assert f"The file {place} does not exist" in error
+    assert f"There is no file {place}" in error
     assert not shell.path.exists()
 
 

@@ -85,14 +85,14 @@ class SessionAnalytics:
     async def get_user_session_summary(self, user_id: Any) -> dict[str, Any]:
         """Return one user's statistics, with ``user_id``, ``first_session_at`` and ``last_session_at``."""
         tally = _Tally()
-        begun: list[datetime] = []
+        created: list[datetime] = []
         async for found in self._sessions(user_id, None, None, None, None):
             tally.add(found)
-            begun.append(found.created_at)
+            created.append(found.created_at)
         return {
             "user_id": user_id_of(user_id),
-            "first_session_at": min(begun, default=None),
-            "last_session_at": max(begun, default=None),
+            "first_session_at": min(created, default=None),
+            "last_session_at": max(created, default=None),
             **tally.result(),
         }
 

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ledger.compat.analysis_sessions.models import SessionSummary
-from ledger.compat.analysis_sessions.slots import METRICS, asked_at, assets_of, session_of
+from ledger.compat.analysis_sessions.slots import METRICS, assets_of, query_time, session_of
 from ledger.model.session import Session as Recorded
 
 
@@ -97,5 +97,5 @@ def _last_activity(recorded: Recorded) -> datetime:
     """Return the time of the last activity in a session; expiry is not activity."""
     if recorded.status != "expired":
         return recorded.updated_at
-    began = recorded.created_at
-    return max([began, *(asked_at(value or {}, began) for value in recorded.queries.values())])
+    created_at = recorded.created_at
+    return max([created_at, *(query_time(value or {}, created_at) for value in recorded.queries.values())])

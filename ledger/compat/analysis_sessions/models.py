@@ -40,7 +40,7 @@ def session_type_of(word: Any) -> SessionType:
         raise InvalidInput(f"session_type must be one of {', '.join(SessionType)}, not {str(word)[:70]!r}.") from error
 
 
-def made(model: type[M], values: Mapping[str, Any]) -> M:
+def validated(model: type[M], values: Mapping[str, Any]) -> M:
     """Return a validated model of these values.
 
     Raises:
@@ -251,15 +251,15 @@ class Session(_Model):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the session as JSON values, with statistics in its history."""
-        made = self.model_dump(mode="json")
+        data = self.model_dump(mode="json")
         history = self.state.history
-        made["state"]["history"] |= {
+        data["state"]["history"] |= {
             "total_queries": history.total_queries,
             "cache_hits": history.cache_hits,
             "cache_hit_rate": history.cache_hit_rate,
             "query_types": history.query_types,
         }
-        return made
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ledger.compat.analysis_sessions.models import QueryRecord, made
+from ledger.compat.analysis_sessions.models import QueryRecord, validated
 from ledger.compat.analysis_sessions.store import SessionStore
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
@@ -67,6 +67,6 @@ async def track_query_in_session(
         "cache_hit": cache_hit,
         "execution_time_ms": execution_time_ms,
     }
-    query = made(QueryRecord, values)
+    query = validated(QueryRecord, values)
     await (store or get_session_store()).track_query(session_id, query)
     return query

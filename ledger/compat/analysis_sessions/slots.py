@@ -15,8 +15,8 @@ from ledger.compat.analysis_sessions.models import (
     Session,
     SessionState,
     SessionType,
-    made,
     session_type_of,
+    validated,
 )
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
@@ -80,7 +80,7 @@ def checked(session: Session) -> Session:
     """
     state = session.state
     values = {name: getattr(session, name) for name in ("id", "user_id", "type", "assets", "tags", "expires_at")}
-    return made(
+    return validated(
         Session,
         values
         | {
@@ -130,23 +130,23 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
     return session
 
 
-def asked_at(value: dict[str, Any], otherwise: datetime) -> datetime:
-    """Return the timestamp of a recorded query; ``otherwise`` if another program recorded none."""
+def query_time(value: dict[str, Any], default: datetime) -> datetime:
+    """Return the timestamp of a recorded query; ``default`` if another program recorded none."""
     try:
         return from_text(value["timestamp"])
     except (KeyError, InvalidInput):
-        return max(otherwise, EPOCH)
+        return max(default, EPOCH)
 
 
-def _query(query_id: str, value: dict[str, Any], otherwise: datetime) -> QueryRecord:
+def _query(query_id: str, value: dict[str, Any], default: datetime) -> QueryRecord:
     """Return a recorded query, even if it was erased or another program recorded it in another form."""
-    parameters, took = value.get("parameters") or {}, value.get("execution_time_ms")
+    parameters, execution_time = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(
         query_id=query_id,
         query_type=value.get("query_type", "erased"),
         parameters=parameters if isinstance(parameters, dict) else {"parameters": parameters},
         result_summary=value.get("result_summary"),
         cache_hit=bool(value.get("cache_hit")),
-        execution_time_ms=took if isinstance(took, int | float) else None,
-        timestamp=asked_at(value, otherwise),
+        execution_time_ms=execution_time if isinstance(execution_time, int | float) else None,
+        timestamp=query_time(value, default),
     )

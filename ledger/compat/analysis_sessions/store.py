@@ -17,8 +17,8 @@ from ledger.compat.analysis_sessions.models import (
     SessionSummary,
     SessionType,
     TooManyQueries,
-    made,
     session_type_of,
+    validated,
 )
 from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.slots import (
@@ -129,18 +129,18 @@ class SessionStore:
             "session_type": str(session_type_of(session_type)),
             "attribute": {MARK: True, "assets": names_of(assets, "assets")},
             "tag": dict.fromkeys(names_of(tags, "tags"), True),
-            "context": made(SessionState, {"context": object_of(context, "context")}).context,
+            "context": validated(SessionState, {"context": object_of(context, "context")}).context,
         }
         await self.ledger
         owner = self.ledger.user_id if user_id is None else user_id
-        begun = await self.ledger.create_session(
+        created_id = await self.ledger.create_session(
             ANONYMOUS if owner is None else user_id_of(owner),
             fields=fields,
             session_id=session_id,
             ttl=self._ttl(hours),
             **envelope,
         )
-        return session_of(await self.ledger.get_session(begun), self.settings.session_max_queries_per_session)
+        return session_of(await self.ledger.get_session(created_id), self.settings.session_max_queries_per_session)
 
     async def get_session(self, session_id: str) -> Session | None:
         """Return a session, ended or not; None if it does not exist or was deleted."""
@@ -344,16 +344,16 @@ class SessionStore:
             return None
         found = await self.ledger.get_session(session_id)
         if not is_analysis(found):
-            raise SessionNotFound(f"Analysis session {session_id} does not exist.", session_id=session_id)
+            raise SessionNotFound(f"There is no analysis session {session_id}.", session_id=session_id)
         metrics = SessionMetrics.of(found)
         value = metrics.model_dump(mode="json")
         kept = found.attributes.get(METRICS)
         # An append to an archived session would reopen it.
         if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
-            await self._note(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
+            await self._record(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
         return metrics
 
-    async def _note(self, session_id: str, event_type: str, changes: list[Change]) -> None:
+    async def _record(self, session_id: str, event_type: str, changes: list[Change]) -> None:
         """Record an event in a session, ended or not."""
         await self.ledger
         await self.ledger.store.append(session_id, NewEvent(event_type, changes, self._ids(self._clock())))
@@ -362,7 +362,7 @@ class SessionStore:
         found = await self.ledger.get_session(session_id)
         if found is None or not is_analysis(found):
             raise SessionNotFound(
-                f"Analysis session {session_id} does not exist; create it with create_session().", session_id=session_id
+                f"There is no analysis session {session_id}; create it with create_session().", session_id=session_id
             )
         return found  # type: ignore[no-any-return]
 

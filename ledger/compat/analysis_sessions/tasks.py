@@ -96,9 +96,9 @@ CELERY_BEAT_SCHEDULE = beat_schedule(SessionSettings.from_environment({}))
 
 def _run(store: SessionStore | None, work: Callable[[SessionStore], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     chosen = store or get_session_store()
-    begun = time.perf_counter()
+    started = time.perf_counter()
 
     async def whole() -> dict[str, Any]:
         return await work(chosen)
 
-    return {**asyncio.run(whole()), "duration_seconds": time.perf_counter() - begun}
+    return {**asyncio.run(whole()), "duration_seconds": time.perf_counter() - started}
