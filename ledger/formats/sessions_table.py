@@ -2,8 +2,8 @@
 
 This is a common first design in BigQuery: the columns of ``COLUMNS``, one row appended per update, the row with the
 latest ``updated_at`` current. Each row becomes an event with its differences from the row before, recorded at the row's
-time; a row without differences becomes none. So ``get_session(version=k)`` is the k-th distinct row,
-``get_session(at=...)`` the row current at that time, and a value missing from a row is removed.
+time; a row without differences becomes none. So ``get_session(version=k)`` is the k-th row that differs from the one
+before it, ``get_session(at=...)`` the row current at that time, and a value missing from a row is removed.
 
 Other columns with values become attributes. Names of tool calls are their ids; a name repeated within a row gets a
 number. Calls that one row adds are ordered by id. A UUIDv7 contains the session's creation time; any other session is
