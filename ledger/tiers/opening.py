@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
-from ledger.outbox.contract import Sink
-from ledger.relay.loop import LEASE_SECONDS, Relay
+from ledger.outbox.contract import LEASE_SECONDS, Sink
+from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse

@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
+from ledger.model.columns import NAMES
 from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
@@ -19,7 +20,7 @@ from ledger.tiers.opening import relay_between
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.histories import DAY, event, rows_of
-from support.sql_targets import ROW, fill
+from support.sql_targets import fill
 
 EVENTS = [event(version, ("title", "", f"t{version}"), ("context", "k", {"v": version})) for version in range(1, 8)]
 COUNT = "SELECT COUNT(*) AS n, COUNT(DISTINCT event_id) AS events FROM session_events"
@@ -170,7 +171,7 @@ def test_a_batch_that_follows_another_than_was_thought_is_not_taken(warehouse):
 def test_a_row_that_cannot_be_is_refused_with_its_batch(warehouse, column, value):
     rows = numbered(EVENTS[:2])
     bad = list(rows[-1])
-    bad[1 + ROW.index(column)] = value
+    bad[1 + NAMES.index(column)] = value
     with pytest.raises((CorruptEvent, RowsRefused)):
         fill(warehouse, [*rows[:-1], tuple(bad)])
     assert warehouse.query(COUNT).rows == [(0, 0)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ledger.clock import Clock
 from ledger.errors import LeaseHeld, LeaseLost
+from ledger.model import columns
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
@@ -22,7 +23,6 @@ from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStat
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
-from ledger.stores.sqlite.schema import ROW
 
 _MEET = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
 _POSITION = "SELECT epoch, checkpoint, unsure_upto, place, batch FROM relays WHERE warehouse = ?"
@@ -49,7 +49,7 @@ _ASK_AGAIN = (
 _ROWS_ASIDE = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
 #: Not before the checkpoint has passed them: until then they would be sent in their turn as well.
 _IS_ASKED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
-_ASKED = f"SELECT e.seq, {', '.join(f'e.{name}' for name in ROW)} {_ROWS_ASIDE} AND {_IS_ASKED} ORDER BY e.seq"
+_ASKED = f"SELECT e.seq, {columns.sql_list(table='e')} {_ROWS_ASIDE} AND {_IS_ASKED} ORDER BY e.seq"
 _EVENTS_ASIDE = (
     "SELECT e.session_id, e.version, e.event_id, COUNT(*), MIN(a.reason), MIN(a.put_at), MAX(a.state != 'refused') "
     f"{_ROWS_ASIDE} GROUP BY e.session_id, e.version, e.event_id ORDER BY MIN(a.seq)"

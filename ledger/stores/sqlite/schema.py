@@ -14,13 +14,6 @@ from ledger.model.events import SCHEMA_VERSION
 #: "LEDG" in ASCII.
 APPLICATION_ID = 0x4C454447
 
-#: Columns of a row, in the order of ``sql/tables/session_events.sql``.
-ROW = (
-    *("session_id", "version", "event_id", "event_type", "field", "key", "value", "removed", "user_id", "actor"),
-    *("occurred_at", "recorded_at", "created_at", "schema_version", "store_id"),
-    *("value_hash", "value_salt", "prev_hash", "event_hash"),
-)
-
 _LEDGER = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 

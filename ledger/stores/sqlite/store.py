@@ -110,8 +110,8 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._readers: deque[sqlite3.Connection] = deque()
         self._opened_readers = 0
         self._opening = threading.RLock()
-        self._heads: dict[str, tuple[Any, ...]] = {}
-        self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
+        self._heads: write.KnownHeads = {}
+        self._cache: dict[str, tuple[read.HeadRow, Head, State]] = {}
         self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
