@@ -51,7 +51,7 @@ class Floor:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
-        migrate(self.db, str(path), new_store_id=new_id(utc_now()))
+        migrate(self.db, str(path), new_store_id=new_id(utc_now()), now=utc_now())
 
     @staticmethod
     def row(session_id: str, version: int, event_id: str, field: str, key: str, value: Any) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.outbox.contract import SEQ, index_of
 from ledger.outbox.row_digests import RowDigest
 from ledger.stores.sqlite.schema import migrate
+from ledger.testing.streams import START
 from ledger.warehouse import arrow_rows, catalog
 from support.histories import event
 
@@ -55,7 +56,7 @@ def test_the_table_of_warehouses_has_these_columns():
 
 def test_the_table_of_sqlite_has_these_columns_after_seq(tmp_path):
     with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
-        migrate(connection, "l.db", new_store_id="store")
+        migrate(connection, "l.db", new_store_id="store", now=START)
         _, *found = connection.execute("SELECT name, type, \"notnull\" FROM pragma_table_info('session_events')")
     assert found == [(column.name, TYPES[column.kind][1], int(not column.nullable)) for column in COLUMNS]
 

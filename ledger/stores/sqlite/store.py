@@ -136,8 +136,9 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
                 state_schema = self._upcast.current
-                new_store_id = self._ids(self._clock())
-                migrate(self._writer, str(self.path), new_store_id=new_store_id, state_schema=state_schema)
+                now = self._clock()
+                new_store_id = self._ids(now)
+                migrate(self._writer, str(self.path), new_store_id=new_store_id, now=now, state_schema=state_schema)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
