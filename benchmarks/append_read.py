@@ -27,7 +27,7 @@ import orjson
 
 from ledger import Change, SessionLedger
 from ledger.clock import new_id, utc_now
-from ledger.model.columns import NAMES, position, sql_list
+from ledger.outbox.columns import NAMES, position, sql_list
 from ledger.stores.sqlite.schema import migrate
 
 ROUNDS, CALLS = 9, 300

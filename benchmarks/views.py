@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from ledger.model.columns import NAMES, sql_list
+from ledger.outbox.columns import NAMES, sql_list
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers.opening import relay_between
 from ledger.warehouse.duckdb.dialect import query_to_duckdb

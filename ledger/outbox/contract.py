@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ledger.model import columns
+from ledger.outbox import columns
 
 #: A row of a store with its sequence number: ``(seq, *row)``, where ``row`` has the columns of
-#: ``ledger.model.columns``. A plain tuple: to make an object of each row would cost a relay a tenth of its speed.
+#: ``ledger.outbox.columns``. A plain tuple: to make an object of each row would cost a relay a tenth of its speed.
 Row = tuple[Any, ...]
 #: Position of the sequence number in a ``Row``.
 SEQ = 0
@@ -94,7 +94,7 @@ class RelayCheckpoint:
     batch: Batch | None = None
 
 
-#: Seconds for which the lease of a relay keeps others off after its last ``save``, unless ``acquire`` says otherwise.
+#: Default lease duration, in seconds; every ``save`` renews the lease.
 LEASE_SECONDS = 60.0
 
 

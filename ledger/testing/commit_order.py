@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from ledger import Change, InvalidInput
-from ledger.model.columns import NAMES
+from ledger.outbox.columns import NAMES
 from ledger.outbox.contract import SEQ, Row, index_of
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, begin, refusals

@@ -1,4 +1,4 @@
-"""A store's rows as Arrow: the columns of ``ledger.model.columns`` and their types; JSON travels as text."""
+"""A store's rows as Arrow: the columns of ``ledger.outbox.columns`` and their types; JSON travels as text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from ledger.errors import CorruptEvent
-from ledger.model import columns
-from ledger.model.columns import Kind
+from ledger.outbox import columns
+from ledger.outbox.columns import Kind
 from ledger.outbox.contract import SEQ, Row
 
 _INSTANT = pa.timestamp("us")

@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
-from ledger.model import columns
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import Interval, RegisterValue, State, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
@@ -24,6 +23,7 @@ from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
+from ledger.outbox import columns
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 

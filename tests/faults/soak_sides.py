@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ledger import SessionLedger
-from ledger.model.columns import NAMES
 from ledger.model.instants import to_micros
+from ledger.outbox.columns import NAMES
 from ledger.outbox.contract import RelayCheckpoint
 from support.emulator import Emulator
 

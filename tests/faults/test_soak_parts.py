@@ -13,7 +13,7 @@ from faults.proxy import proxy
 from faults.soak_sides import Sides, Told, compared
 from faults.trouble import Trouble
 from ledger import Change, SessionLedger
-from ledger.model.columns import NAMES
+from ledger.outbox.columns import NAMES
 from support.bigquery_stores import environment
 from support.emulator import connect
 

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
-from ledger.model.columns import NAMES
+from ledger.outbox.columns import NAMES
 from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from ledger.formats import events as lines
-from ledger.model.columns import (
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.outbox.columns import (
     CHANGE,
     COLUMNS,
     EVENT,
@@ -24,7 +25,6 @@ from ledger.model.columns import (
     row_of,
     sql_list,
 )
-from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.outbox.contract import SEQ, index_of
 from ledger.outbox.row_digests import RowDigest
 from ledger.stores.sqlite.schema import migrate

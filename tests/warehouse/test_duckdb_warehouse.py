@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from ledger.model.columns import NAMES
+from ledger.outbox.columns import NAMES
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.projection import Projection
 from support.histories import DAY, event, rows_of

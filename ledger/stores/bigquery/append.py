@@ -11,13 +11,13 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ledger.errors import ConfigurationError, CorruptEvent, StoreError, StoreUnavailable
-from ledger.model import columns
 from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.session import Head
+from ledger.outbox import columns
 from ledger.stores.checks import check_expected, check_owner, conflict
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch

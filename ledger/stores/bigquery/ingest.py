@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUnavailable
-from ledger.model import columns
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
+from ledger.outbox import columns
 from ledger.stores.bigquery.append import RACES, STALE, slots_of
 from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog

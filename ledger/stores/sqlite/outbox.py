@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock
-from ledger.model import columns
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
+from ledger.outbox import columns
 from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus, Row
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.stores.sqlite import read
@@ -267,10 +267,10 @@ class SqliteOutbox:
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
+    def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """What is left of those of some sessions that are archived, and whose rows were dropped."""
         with self._reader() as connection, read.snapshot(connection):
-            return digests.archived(connection, sessions)
+            return digests.tombstones(connection, sessions)
 
     def deleting(self) -> Collection[SessionKey]:
         """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""

@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
-from ledger.model import columns
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import RegisterValue, State, fold
@@ -22,6 +21,7 @@ from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
+from ledger.outbox import columns
 from ledger.outbox.contract import Row, index_of
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledger.errors import StoreUnavailable
-from ledger.model import columns
-from ledger.model.columns import ChangeValues, EventValues
 from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
@@ -19,6 +17,8 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.upcast import Upcaster
+from ledger.outbox import columns
+from ledger.outbox.columns import ChangeValues, EventValues
 from ledger.stores.archived import UNOWNED
 from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
 from ledger.stores.sqlite import read
