@@ -13,13 +13,22 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
-from ledger.outbox.contract import Batch, Outbox, RelayCheckpoint, Row, Sink, batch_digest, event_key, row_key
+from ledger.outbox.contract import (
+    LEASE_SECONDS,
+    SEQ,
+    Batch,
+    Outbox,
+    RelayCheckpoint,
+    Row,
+    Sink,
+    batch_digest,
+    event_key,
+    row_key,
+)
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
 T = TypeVar("T")
-#: Default lease duration, in seconds; every save renews it.
-LEASE_SECONDS = 60.0
 #: Maximum number of recoveries in a row without a batch arriving.
 RESTARTS = 5
 #: The weight of the latest batch in the rate.
@@ -202,7 +211,7 @@ class Relay:
             known = self._sink.existing(rows)
             left = [row for row in rows if row_key(row) not in known]
             if len(left) < len(rows):
-                self._save(self._held, acknowledged=[row[0] for row in rows if row_key(row) in known])
+                self._save(self._held, acknowledged=[row[SEQ] for row in rows if row_key(row) in known])
             if left:
                 self._deliver(self._pack(left), redrive=True)
             progress(len(rows))
@@ -215,22 +224,22 @@ class Relay:
         if not rows:
             return None
         left: Sequence[Row] = rows
-        if dead_letters := self._outbox.dead_letters_between(rows[0][0], rows[-1][0]):
-            left = [row for row in left if row[0] not in dead_letters]
-        if left and left[0][0] <= in_doubt_upto:
-            known = self._sink.existing([row for row in left if row[0] <= in_doubt_upto])
+        if dead_letters := self._outbox.dead_letters_between(rows[0][SEQ], rows[-1][SEQ]):
+            left = [row for row in left if row[SEQ] not in dead_letters]
+        if left and left[0][SEQ] <= in_doubt_upto:
+            known = self._sink.existing([row for row in left if row[SEQ] <= in_doubt_upto])
             left = [row for row in left if row_key(row) not in known]
         if not left:
-            return _Packed(rows[-1][0])
+            return _Packed(rows[-1][SEQ])
         packed = self._pack(left)
-        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][0])
+        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][SEQ])
 
     def _pack(self, rows: Sequence[Row]) -> _Packed:
         try:
             count, content = self._sink.pack(rows)
         except CorruptEvent as error:
             count, content = len(rows), error
-        return _Packed(rows[count - 1][0], rows[:count], content)
+        return _Packed(rows[count - 1][SEQ], rows[:count], content)
 
     def _deliver(self, packed: _Packed, *, redrive: bool = False) -> None:
         """Send a batch; events that the warehouse refuses are dead-lettered.
@@ -242,7 +251,7 @@ class Relay:
         self._doubts.clear()
         self._send(packed, redrive)
         if self._doubts and self._sent == self._sent_before:
-            self._outbox.redrive({row[0]: str(self._doubts[0]) for row in packed.rows})
+            self._outbox.redrive({row[SEQ]: str(self._doubts[0]) for row in packed.rows})
             raise self._doubts[0]
 
     def _send(self, packed: _Packed, redrive: bool) -> None:
@@ -252,7 +261,7 @@ class Relay:
         try:
             if isinstance(packed.content, CorruptEvent):
                 raise RowsRefused(str(packed.content)) from packed.content
-            self._save(replace(self._held, batch=batch), redriving=[row[0] for row in rows] if redrive else ())
+            self._save(replace(self._held, batch=batch), redriving=[row[SEQ] for row in rows] if redrive else ())
             with self._telemetry.span("send", rows=batch.rows):
                 sink_state = self._sink.send(self._held.sink_state, batch, packed.content)
         except RowsRefused as refused:
@@ -269,7 +278,7 @@ class Relay:
             unfit = {event_key(rows[0]): next(iter(refused.reasons.values()), str(refused))}
             self._doubts += [] if refused.certain else [refused]
         if unfit:
-            self._dead_letter({row[0]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
+            self._dead_letter({row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
             parts = [[row for row in rows if event_key(row) not in unfit]]
         else:
             middle = len(events) // 2

@@ -20,9 +20,8 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, WarehouseRow, parts
-from ledger.outbox.contract import Outbox
+from ledger.outbox.contract import LEASE_SECONDS, Outbox
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
-from ledger.relay.loop import LEASE_SECONDS
 
 #: Recorded as the reason of requeued rows.
 REASON = "reconcile: the warehouse lacks it"

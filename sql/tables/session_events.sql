@@ -4,8 +4,8 @@
 -- Inputs: written by the relay of an embedded store, or directly by a BigQuery store. Rows are only ever added, except
 --         that erasing a value sets value and value_salt to NULL.
 -- Cost:   a range of created_at reads those days; session_id reads that session's blocks within them.
--- Twin:   ledger/model/events.py (RecordedEvent), ledger/stores/sqlite/schema.py (ROW).
--- Test:   tests/warehouse/test_duckdb_warehouse.py
+-- Twin:   ledger/outbox/columns.py (COLUMNS).
+-- Test:   tests/unit/test_columns.py, tests/warehouse/test_duckdb_warehouse.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_events` (
   session_id STRING NOT NULL OPTIONS (description = 'The session: a UUIDv7, or the caller\'s own id of 1 to 255 characters'),
   version INT64 NOT NULL OPTIONS (description = 'Counts the events of the session from 1; all rows of an event share it'),

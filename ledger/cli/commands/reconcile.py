@@ -134,9 +134,9 @@ def _mended(
 ) -> _Mended:
     """Mend what was found, ship, and compare again: what is left is what a second look finds."""
     from ledger.relay.reconcile import repair
-    from ledger.stores.sqlite.outbox import holder_name
+    from ledger.stores.sqlite.lease import owner_name
 
-    repaired = repair(found, place.outbox, behind, holder=holder_name(uuid.uuid4().hex))
+    repaired = repair(found, place.outbox, behind, holder=owner_name(uuid.uuid4().hex))
     with progress("Shipping rows", place.status().waiting_rows) as advance:
         sent = place.sync(progress=advance)
     return _Mended(repaired, sent, _compared(place, behind, found.created_from, found.created_until))

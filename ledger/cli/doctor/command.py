@@ -148,7 +148,8 @@ def _nearest(folder: Path) -> Path:
 
 def _file(path: Path) -> Iterator[Finding]:
     """What the file says about itself, read without changing it."""
-    from ledger.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
+    from ledger.stores.sqlite.migrations import MIGRATIONS
+    from ledger.stores.sqlite.schema import APPLICATION_ID
 
     size = f"{path.stat().st_size:,} bytes"
     try:

@@ -17,13 +17,14 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.session import Head
+from ledger.outbox import columns
 from ledger.stores.checks import check_expected, check_owner, conflict
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.projection import HeadRow, Projection, span_of
 
 #: How often an append is made anew because another writer moved the session's head meanwhile.
 RACES = 50
@@ -221,7 +222,7 @@ class Appender:
         def is_committed() -> bool:
             parameters = {**span_of(created), "event_id": made.event.event_id}
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
-            return any(row[-1] is not None for row in answer.rows)
+            return any(HeadRow(*row).event_version is not None for row in answer.rows)
 
         try:
             self._warehouse.append("session_events", record_batch(rows), is_committed=is_committed)
@@ -317,18 +318,13 @@ class _Made:
         )
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
-        """Its rows, with the columns of ``sql/tables/session_events.sql``."""
-        *before, user_id, actor, occurred_at, recorded_at, created_at, _ = self.envelope(schema_version)
-        after = (user_id, actor, occurred_at, recorded_at, created_at, schema_version, store_id)
-        return [
-            (*before, name, key, text, removed, *after, digest, salt, self.head.event_hash, self.event_hash)
-            for name, key, text, removed, digest, salt in changes
-        ]
+        """Its rows, in the order of the table."""
+        event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
+        return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
         """What ``append_checked`` takes."""
         event, head = self.event, self.head
-        names = ("field", "key", "value", "removed", "value_hash", "value_salt")
         return {
             "session_id": self.session_id,
             "created_at": head.created_at,
@@ -344,7 +340,7 @@ class _Made:
             "store_id": store_id,
             "event_hash": self.event_hash or "",
             "indexed": created_at_of(self.session_id) is None,
-            "changes": [dict(zip(names, change, strict=True)) for change in changes],
+            "changes": [dict(zip(columns.CHANGE, change, strict=True)) for change in changes],
         }
 
     def head_after(self, store_id: str) -> Head:

@@ -10,7 +10,7 @@ from typing import Any
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
-from ledger.model.instants import to_micros
+from ledger.outbox import columns
 from ledger.stores.bigquery.append import RACES, STALE, slots_of
 from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog
@@ -18,7 +18,7 @@ from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.projection import HeadRow, Projection, span_of
 
 _STAGING = "`${project}.${dataset}.session_staging`"
 #: Without rows, and gone after a day, should whoever made it be gone before.
@@ -85,10 +85,11 @@ class Ingestion:
             return {}, known
         parameters = {**span_of(known), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
+        heads = [HeadRow(*row) for row in rows]
         standings = {
-            session_id: StreamHead(user_id, created_at, version, event_hash)
-            for session_id, user_id, created_at, version, _, event_hash, *_ in rows
-            if created_at == known[session_id]
+            head.session_id: StreamHead(head.user_id, head.created_at, head.version, head.event_hash)
+            for head in heads
+            if head.created_at == known[head.session_id]
         }
         for session_id, created_at in known.items():
             own = created_at_of(session_id) is None
@@ -178,14 +179,6 @@ def _hashes_of(event: RecordedEvent) -> set[tuple[str, str, str | None]]:
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:
-    """An event's rows, with the columns of ``sql/tables/session_events.sql``."""
-    times = (to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at))
-    return [
-        (
-            *(event.session_id, event.version, event.event_id, event.event_type),
-            *(change.field, change.key, change.text, change.removed, event.user_id, event.actor, *times),
-            *(event.schema_version, event.store_id, change.value_hash, change.value_salt),
-            *(event.prev_hash, event.event_hash),
-        )
-        for change in event.changes
-    ]
+    """An event's rows, in the order of the table."""
+    values = columns.event_values(event)
+    return [columns.row_of(values, change) for change in columns.change_values(event)]

@@ -16,7 +16,7 @@ _HEADS = (
     "SELECT created_at, session_id, store_id, version FROM session_heads "
     "WHERE (created_at, session_id) > (?, ?) AND created_at < ? ORDER BY created_at, session_id LIMIT ?"
 )
-_TRACE = "version, event_id, field, key, event_hash, value_hash"
+_TRACE = ", ".join(RowDigest._fields)
 _OF_SESSION = "FROM session_events INDEXED BY session_events_by_version WHERE session_id = ? AND created_at = ?"
 _SETTLED = (
     f"SELECT {_TRACE} {_OF_SESSION} AND seq <= ? AND NOT EXISTS "  # noqa: S608

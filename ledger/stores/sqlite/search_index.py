@@ -61,6 +61,10 @@ class _Slot(NamedTuple):
     kept: str
     words: str
 
+    @property
+    def register(self) -> tuple[str, str, str]:
+        return self.session_id, self.field, self.key
+
 
 class Step(NamedTuple):
     """What to write next.
@@ -115,7 +119,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     rows = connection.execute(_BEYOND, (upto, wanted)) if again is None else connection.execute(_OF_SESSION, again)
     for seq, session_id, field, key, version, event_id, text in rows:
         made = _slot(session_id, field, key, version, event_id, text)
-        found[made[:3]] = made
+        found[made.register] = made
         size += len(made.words)
         if len(found) >= SLOTS or size >= CHARACTERS:
             rows.close()
@@ -129,16 +133,18 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
         return
     for slot in step.slots:
         here = connection.execute(
-            "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?", slot[:3]
+            "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
+            slot.register,
         ).fetchone()
         if here is not None:
-            if here[1:] == (slot.version, slot.event_id):
+            number, *written = here
+            if written == [slot.version, slot.event_id]:
                 continue
-            _remove(connection, here[0])
+            _remove(connection, number)
         if slot.version is not None:
             number = connection.execute(
                 "INSERT INTO search_slots (session_id, field, key, version, event_id, kept) VALUES (?, ?, ?, ?, ?, ?)",
-                slot[:-1],
+                (*slot.register, slot.version, slot.event_id, slot.kept),
             ).lastrowid
             if slot.words:
                 connection.execute("INSERT INTO search_words (rowid, words) VALUES (?, ?)", (number, slot.words))

@@ -110,8 +110,8 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._readers: deque[sqlite3.Connection] = deque()
         self._opened_readers = 0
         self._opening = threading.RLock()
-        self._heads: dict[str, tuple[Any, ...]] = {}
-        self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
+        self._heads: write.KnownHeads = {}
+        self._cache: dict[str, tuple[read.HeadRow, Head, State]] = {}
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
@@ -136,8 +136,9 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
                 state_schema = self._upcast.current
-                new_store_id = self._ids(self._clock())
-                migrate(self._writer, str(self.path), new_store_id=new_store_id, state_schema=state_schema)
+                now = self._clock()
+                new_store_id = self._ids(now)
+                migrate(self._writer, str(self.path), new_store_id=new_store_id, now=now, state_schema=state_schema)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
+from ledger.outbox.contract import SEQ, Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
@@ -137,7 +137,7 @@ class BigQuerySink:
             whole = record_batch([row[1:] for row in rows])
         except (ValueError, TypeError, pa.ArrowException) as error:
             raise CorruptEvent(
-                f"Rows {rows[0][0]} to {rows[-1][0]} of the store are not as recorded: {error}"
+                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
             ) from error
         events = next(requests_of(whole, REQUEST_BYTES))
         return events.num_rows, Packed(events, _begun_in(events))
