@@ -183,7 +183,7 @@ def test_cli_what_somebody_said_cannot_pass_for_what_another_one_did(shell: Shel
 def test_cli_a_chat_that_does_not_exist_is_one_line(shell: Shell, args: tuple[str, ...]) -> None:
     shell.ok("init")
     code, line = shell.fails(*args)
-    assert (code, line.split(";")[0]) == (4, "The chat nobody has expired or does not exist")
+    assert (code, line.split(".")[0]) == (4, "The chat nobody has expired or does not exist")
 
 
 def test_cli_chat_cleanup_expires_sessions_inactive_for_so_many_hours(

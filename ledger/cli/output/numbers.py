@@ -1,4 +1,4 @@
-"""Numbers on the command line."""
+"""Parameter types for numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import click
 
 
 class NumberRange(click.FloatRange):
-    """A number within a range; ``nan`` is in none, though click, which only asks whether it is outside, takes it."""
+    """A float within a range. Unlike ``click.FloatRange``, it refuses ``nan``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number as typed."""
-        found: float = super().convert(value, param, ctx)
-        if found != found:
+        """Parse the number, and fail if it is not in the range."""
+        number: float = super().convert(value, param, ctx)
+        if number != number:
             self.fail(f"{value!r} is not a number.", param, ctx)
-        return found
+        return number
