@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
+from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 
@@ -22,9 +23,6 @@ from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 REQUEST_BYTES = 9_000_000
 #: Seconds to wait for one acknowledgement.
 ACK_SECONDS = 60.0
-#: Codes (google.rpc.Code) of refusals that no repetition mends: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION ...
-_FINAL_CODES = {3: "INVALID_ARGUMENT", 7: "PERMISSION_DENIED", 9: "FAILED_PRECONDITION", 16: "UNAUTHENTICATED"}
-_NOT_FOUND = 5
 
 
 class Transport(Protocol):
@@ -97,14 +95,14 @@ class StorageWrites:
             connection.close()
 
     def _refusal(self, table: str, response: Any) -> LedgerError:
-        code, said = response.error.code, response.error.message
+        code, said = reasons.code_of_number(response.error.code), response.error.message
         rows = "".join(f" Row {row.index}: {row.message}." for row in response.row_errors[:3])
-        if code in _FINAL_CODES:
+        if code in reasons.PERMANENT_CODES:
             return StoreRejected(
-                f"BigQuery refused rows for {table} ({_FINAL_CODES[code]}): {said}.{rows} Where the table's columns "
+                f"BigQuery refused rows for {table} ({code.name}): {said}.{rows} Where the table's columns "
                 "are not this release's, run create_sessions_table.py."
             )
-        if code == _NOT_FOUND:
+        if code in reasons.TABLE_MISSING:
             return ConfigurationError(f"BigQuery has no table for the rows: {said}. Run create_sessions_table.py.")
         return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {said}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import re
 
 import grpc
@@ -20,6 +19,7 @@ from ledger.errors import (
     ValueTooLarge,
 )
 from ledger.warehouse import catalog
+from ledger.warehouse.bigquery import reasons
 
 #: Permission to the role that carries it and is the smallest that the ledger needs.
 _ROLES = {
@@ -33,46 +33,7 @@ _ROLES = {
     "bigquery.tables.get": "roles/bigquery.dataViewer on the dataset",
 }
 _EDITOR = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
-_LATER = (
-    api.TooManyRequests,
-    api.ServerError,  # 500 to 504, and gRPC's UNAVAILABLE, INTERNAL, UNKNOWN, DEADLINE_EXCEEDED, DATA_LOSS
-    api.Aborted,
-    api.Cancelled,
-    api.RetryError,
-)
-#: Reasons of REST errors that pass, whatever their status: quotas are refilled, and a table may be away for a while.
-_LATER_REASONS = ("rateLimitExceeded", "quotaExceeded", "jobRateLimitExceeded", "tableUnavailable")
-#: And one that does not, though a job that ended by it is told of as an error 500.
-_OVER_BUDGET = "bytesBilledLimitExceeded"
-_NETWORK = (
-    requests.exceptions.RequestException,
-    auth.TransportError,
-    auth.TimeoutError,
-    concurrent.futures.TimeoutError,
-    TimeoutError,
-    ConnectionError,
-)
-#: Requests that could not be made: an address, a proxy or a header in the settings is malformed.
-_UNMADE = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.URLRequired,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.TooManyRedirects,
-)
-#: Of two transactions that change one table BigQuery aborts the later; the emulator says it in DuckLake's words.
-_LOST_RACE = re.compile(r"aborted due to concurrent update|Could not serialize access|Failed to commit DuckLake")
-#: There was no connection to send anything over.
-_NEVER_SENT = re.compile(
-    r"failed to connect to all addresses|Failed to establish a new connection|Connection refused|Failed to resolve"
-    r"|errors resolving|address lookup failed|Domain name not found|Name or service not known|DNS resolution failed"
-    r"|Temporary failure in name resolution"
-)
 _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too large|exceeds|larger than)")
-_TOO_LARGE_MESSAGE = re.compile(r"message larger than max")
-#: gRPC calls a failure to get a token UNAVAILABLE; these words of the token's server say that it will stay so.
-_NO_TOKEN = re.compile(r"(?i)Getting metadata from plugin failed.*(invalid_|unauthorized_client|access_denied|reauth)")
 _TABLE_NOT_FOUND = re.compile(r"Not found: Table \S+[.:](\w+)")
 _OF_A_REQUEST = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 _ADDRESS = re.compile(r"HTTPS?Connection(Pool)?\(host='[^']*', port=\d+\):? ?| with url: \S+|ipv[46]:\S+ ?")
@@ -110,15 +71,17 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
             f"{doing} failed: Google refuses the credentials ({said}). Run `gcloud auth application-default login`, or "
             "check GOOGLE_APPLICATION_CREDENTIALS."
         )
-    if _may_pass(error, said):
+    if _is_transient(error, said):
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed, for now: {said}")
-    if isinstance(error, _UNMADE) or (isinstance(error, requests.exceptions.SSLError) and "certificate" in said):
+    if isinstance(error, reasons.REQUEST_MALFORMED) or (
+        isinstance(error, requests.exceptions.SSLError) and "certificate" in said
+    ):
         return ConfigurationError(
             f"{doing} failed: BigQuery cannot be asked ({said}). Check BIGQUERY_EMULATOR_HOST, HTTPS_PROXY and the "
             "certificates that this machine trusts."
         )
-    if isinstance(error, _NETWORK) and not _is_unsent(error):
+    if isinstance(error, reasons.NETWORK_ERRORS) and not _is_unsendable(error):
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed: BigQuery cannot be reached ({said}).")
     if isinstance(error, api.GoogleAPICallError):
@@ -129,18 +92,14 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
 
 def is_uncertain(error: Exception) -> bool:
     """Whether the request may have been carried out all the same."""
-    if never_sent(error):
+    if never_sent(error) or isinstance(error, reasons.NOTHING_DONE) or reasons.TRANSIENT_WORDS.search(str(error)):
         return False
-    if isinstance(error, api.TooManyRequests) or _LOST_RACE.search(str(error)):
-        return False
-    if isinstance(error, auth.GoogleAuthError):  # without a token nothing was sent
-        return False
-    return isinstance(error, (*_LATER, *_NETWORK)) or _is_of_the_server(error)
+    return isinstance(error, (*reasons.TRANSIENT_ERRORS, *reasons.NETWORK_ERRORS)) or _has_transient_status(error)
 
 
 def never_sent(error: Exception) -> bool:
     """Whether there was no connection to send anything over."""
-    return _NEVER_SENT.search(str(error)) is not None
+    return reasons.NEVER_SENT.search(str(error)) is not None
 
 
 def message_of(error: Exception) -> str:
@@ -161,29 +120,30 @@ def _is_of_credentials(error: Exception, said: str) -> bool:
     if isinstance(error, auth.GoogleAuthError):
         passes = isinstance(error, auth.TransportError | auth.TimeoutError)
         return not passes and not error.retryable
-    return _NO_TOKEN.search(said) is not None
+    return reasons.TOKEN_REFUSED.search(said) is not None
 
 
-def _may_pass(error: Exception, said: str) -> bool:
+def _is_transient(error: Exception, said: str) -> bool:
     """Whether the same call may succeed later without anybody changing anything, the network apart."""
     reason = _reason(error)
-    if reason == _OVER_BUDGET or isinstance(error, api.MethodNotImplemented) or _TOO_LARGE_MESSAGE.search(said):
+    if reason in reasons.PERMANENT_REASONS or isinstance(error, reasons.PERMANENT_ERRORS):
         return False
-    if isinstance(error, _LATER) or _is_of_the_server(error) or _LOST_RACE.search(said) or reason in _LATER_REASONS:
+    if reasons.MESSAGE_TOO_LARGE.search(said):
+        return False
+    if isinstance(error, reasons.TRANSIENT_ERRORS) or _has_transient_status(error):
+        return True
+    if reason in reasons.TRANSIENT_REASONS or reasons.TRANSIENT_WORDS.search(said):
         return True
     return isinstance(error, auth.GoogleAuthError) and error.retryable
 
 
-def _is_unsent(error: Exception) -> bool:
+def _is_unsendable(error: Exception) -> bool:
     """Whether a request was refused by the library that was to send it."""
-    unfit = (requests.exceptions.StreamConsumedError, requests.exceptions.UnrewindableBodyError)
-    return isinstance(error, unfit) or type(error) is requests.exceptions.InvalidJSONError
+    return isinstance(error, reasons.BODY_UNSENDABLE) or type(error) is requests.exceptions.InvalidJSONError
 
 
-def _is_of_the_server(error: Exception) -> bool:
-    """Whether the status is one of the server's that Google's library has no class for: 408, 520."""
-    status = error.code if isinstance(error, api.GoogleAPICallError) else None
-    return status is not None and (status == 408 or status >= 500)
+def _has_transient_status(error: Exception) -> bool:
+    return isinstance(error, api.GoogleAPICallError) and error.code in reasons.TRANSIENT_STATUSES
 
 
 def _reason(error: Exception) -> str:
@@ -211,9 +171,9 @@ def _refusal(error: api.GoogleAPICallError, doing: str, said: str, own: bool) ->
             f"{doing} failed: {said}. Create the ledger's dataset, tables and views with `create_sessions_table.py "
             "--project PROJECT --dataset DATASET` (or `ledger init`), and check the project, dataset and location."
         )
-    if error.code == 413 or _TOO_LARGE_MESSAGE.search(said):
+    if error.code == 413 or reasons.MESSAGE_TOO_LARGE.search(said):
         return _too_large(doing, said)
-    if _reason(error) == _OVER_BUDGET or "bytes billed" in said:
+    if _reason(error) == reasons.OVER_BUDGET or "bytes billed" in said:
         return StoreRejected(
             f"{doing} would read more than it may: {said} Narrow it to a range of created_at, or raise "
             "maximum_bytes_billed in the ledger's URL."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,20 +10,13 @@ import pyarrow as pa
 from google.api_core import exceptions as api
 
 from ledger.errors import LedgerError, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
+from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.appends import ACK_SECONDS, Connection
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
 from ledger.warehouse.bigquery.jobs import Jobs
 
 T = TypeVar("T")
-_Code = grpc.StatusCode
-#: That a stream is finalized, or is no more, or is elsewhere than was thought.
-_ENDED = {_Code.OUT_OF_RANGE, _Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT}
-#: That there is no such stream: one that nobody wrote to is forgotten after some days.
-_NO_STREAM = {_Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT}
-#: What is not about rows: a stream that another relay ended, or columns that streams do not know of yet.
-_NOT_OF_ROWS = re.compile(r"(?i)finali[sz]ed|schema")
-_BY_NUMBER = {code.value[0]: code for code in _Code}
 
 
 class RequestRefused(StreamEnded):
@@ -52,13 +44,11 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
             made = clients.write.create_write_stream(
                 parent=parent, write_stream=wanted, retry=ONCE, timeout=ACK_SECONDS
             )
-        except api.NotFound as error:
-            if is_new:
+        except Exception as error:
+            if is_new and reasons.code_of(error) in reasons.NEW_TABLE_UNKNOWN:
                 raise StoreUnavailable(
                     f"The new table {table} cannot be written to yet: {message_of(error)}"
                 ) from error
-            raise translate(error, f"Making a stream into {table}") from error
-        except Exception as error:
             raise translate(error, f"Making a stream into {table}") from error
         return str(made.name)
 
@@ -77,7 +67,7 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
         try:
             done = warehouse.clients.write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
         except Exception as error:
-            if _code_of(error) in _NO_STREAM:
+            if reasons.code_of(error) in reasons.STREAM_GONE:
                 return None
             raise translate(error, "Ending a stream") from error
         return int(done.row_count)
@@ -124,11 +114,11 @@ class WriteStream:
             response = self._connection.send(rows, offset)
         except LedgerError as error:
             self.close()
-            return _outcome(error, _code_of(error.__cause__), str(error))
+            return _outcome(error, reasons.code_of(error.__cause__), str(error))
         if not response.error.code:
             return None
         self.close()
-        code, said = _BY_NUMBER.get(response.error.code), response.error.message
+        code, said = reasons.code_of_number(response.error.code), response.error.message
         if response.row_errors:
             raise RowsRefused(
                 f"BigQuery refused rows: {said}", {row.index: row.message or said for row in response.row_errors}
@@ -143,20 +133,13 @@ def _outcome(error: LedgerError, code: grpc.StatusCode | None, said: str) -> Str
     Raises:
         LedgerError: Nothing of the stream.
     """
-    if code is _Code.ALREADY_EXISTS:  # by an earlier try, since nobody else writes to it
+    if code in reasons.ROWS_THERE:
         return None
-    if code not in _ENDED or isinstance(error, ValueTooLarge):
+    if code is None or code not in reasons.STREAM_ENDED or isinstance(error, ValueTooLarge):
         raise error
-    about_rows = code is _Code.INVALID_ARGUMENT and not _NOT_OF_ROWS.search(said)
+    about_rows = code in reasons.ROWS_INVALID and not reasons.NOT_ABOUT_ROWS.search(said)
     kind = RequestRefused if about_rows else StreamEnded
     return kind(f"BigQuery takes no more rows on this stream ({code.name}): {said}")
-
-
-def _code_of(error: BaseException | None) -> grpc.StatusCode | None:
-    """The status of Google's error, which a wrapper may have been around."""
-    if isinstance(error, api.GoogleAPICallError):
-        return error.grpc_status_code
-    return error.code() if isinstance(error, grpc.Call) else None
 
 
 def asked(warehouse: Jobs, doing: str, once: Callable[[], T]) -> T:
