@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves: ``python -m ledger.cli.reference docs/cli.md``."""
+"""Writes docs/cli.md and docs/settings.md from the code: ``python -m ledger.cli.reference docs``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import click
 
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
+from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
 _INTRODUCTION = """# The command line
 
-RegisterValue by `make docs` from the commands' own help; change that, not this page.
+Written by `make docs` from the commands' own help; change that, not this page.
 
 An answer goes to stdout, progress and errors to stderr. With `--json` the answer is one JSON document whose keys are
 only ever added to. Text that agents wrote is shown as it is, with control characters written out (`\\u001b`).
@@ -26,8 +27,34 @@ An error is one line, `error: message (code)`, and an exit code that tells its c
 """
 
 
+_SETTINGS = """# Settings
+
+Written by `make docs` from `ledger/settings.py`; change that, not this page.
+
+Environment variables. An argument of a call and an option of a command come before them; one that is set to nothing
+counts as not set. Options of a URL (`?synchronous=NORMAL`, `?appends=strict`) are in the README. `ledger doctor` shows
+which of the ledger's are set, and no secret.
+"""
+_AFTER_SETTINGS = """The session store of `ledger.compat.analysis_sessions` also reads its variables without `LEDGER_`,
+as the service did that it replaces: `SESSION_RETENTION_DAYS`, `SESSION_DEFAULT_TTL_HOURS`.
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md as Markdown."""
+    parts = [_SETTINGS]
+    for group in (LEDGER, BIGQUERY, TERMINAL, SEEDS):
+        lines = [
+            f"| `{each.name}` | {each.default} | {each.meaning} |".replace("|  |", "| |")
+            for each in SETTINGS
+            if each.group == group
+        ]
+        parts.append("\n".join([f"## {group}\n\n| Variable | Default | Meaning |\n|---|---|---|", *lines]) + "\n")
+    return "\n".join([*parts, _AFTER_SETTINGS])
+
+
 def reference() -> str:
-    """The page as Markdown."""
+    """docs/cli.md as Markdown."""
     lines = [
         f"| {number} | `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind, number in EXIT_CODES.items()
     ]
@@ -49,4 +76,6 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    folder = Path(sys.argv[1])
+    (folder / "cli.md").write_text(reference(), encoding="utf-8")
+    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sqlite3
 import threading
 import uuid
@@ -45,6 +44,7 @@ from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DEFAULT_URL
+from ledger.settings import DEBUG_SESSION_STATES, LEDGER_URL
 
 #: Owner of the sessions for which nobody names one.
 OWNER = "session-states"
@@ -372,7 +372,7 @@ def _ledger(given: SessionLedger | None) -> SessionLedger:
     with _guard:
         if _configured is not None:
             return _configured
-        url = os.environ.get("LEDGER_URL") or DEFAULT_URL
+        url = LEDGER_URL.text() or DEFAULT_URL
         if url not in _opened:
             _close_opened()  # LEDGER_URL says something else by now
             _opened[url] = SessionLedger(url)
@@ -390,7 +390,7 @@ def _names(slots: Iterable[tuple[str, str]]) -> str:
 
 
 def _debug(message: str, *args: Any) -> None:
-    if os.environ.get("DEBUG_SESSION_STATES", "").lower() in ("1", "true", "yes", "on"):
+    if DEBUG_SESSION_STATES.is_on():
         _log.setLevel(logging.DEBUG)
         if not _log.hasHandlers():  # a program that set logging up decides itself where it goes
             _log.addHandler(logging.StreamHandler())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -120,10 +119,11 @@ def _dataset() -> Iterator[SessionLedger]:
     """A ledger in a dataset of the emulator that the environment names, dropped afterwards."""
     from ledger.cli.commands.dataset import create, drop
     from ledger.cli.demo.emulator import PROJECT
+    from ledger.settings import GOOGLE_CLOUD_PROJECT
     from ledger.warehouse.bigquery.settings import Dataset
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    place = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
+    place = Dataset(GOOGLE_CLOUD_PROJECT.text() or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
     with closing(BigQueryWarehouse(replace(place, retry_timeout=RETRY_TIMEOUT))) as warehouse:
         try:
             with progress("Creating tables and views"):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import MissingExtra, StoreUnavailable
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST
 from ledger.warehouse.bigquery.settings import Emulator
 
 #: The project that the emulator begins with.
@@ -33,18 +34,19 @@ def named() -> Iterator[None]:
     Raises:
         MissingExtra, StoreUnavailable: As for ``running``.
     """
-    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+    if BIGQUERY_EMULATOR_HOST.text():
         yield
         return
     with running() as found:
-        before = os.environ.pop("BIGQUERY_EMULATOR_GRPC_HOST", None)
-        os.environ |= {"BIGQUERY_EMULATOR_HOST": found.rest, "BIGQUERY_EMULATOR_GRPC_HOST": found.grpc}
+        rest, grpc = BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name
+        before = os.environ.pop(grpc, None)
+        os.environ |= {rest: found.rest, grpc: found.grpc}
         try:
             yield
         finally:
-            del os.environ["BIGQUERY_EMULATOR_HOST"], os.environ["BIGQUERY_EMULATOR_GRPC_HOST"]
+            del os.environ[rest], os.environ[grpc]
             if before is not None:
-                os.environ["BIGQUERY_EMULATOR_GRPC_HOST"] = before
+                os.environ[grpc] = before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.cli.commands.dataset import SECONDS, DatasetState, look, once, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, GOOGLE_APPLICATION_CREDENTIALS
 from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def examine(place: Dataset, environment: Mapping[str, str]) -> Iterator[Finding]
         yield _emulator(known, silent)
         if known.rest in silent:
             return
-    elif environment.get("BIGQUERY_EMULATOR_GRPC_HOST"):
+    elif BIGQUERY_EMULATOR_GRPC_HOST.text(environment):
         detail = "BIGQUERY_EMULATOR_GRPC_HOST is set without BIGQUERY_EMULATOR_HOST: the real service is used"
         yield Finding("emulator", NOTE, detail, "set BIGQUERY_EMULATOR_HOST as well, or unset both")
     credentials = _credentials(environment, known)
@@ -68,7 +69,7 @@ def _emulator(known: Emulator, silent: Mapping[str, str]) -> Finding:
 
 def _silent(known: Emulator) -> dict[str, str]:
     """The addresses that take no connection, each with the setting that names it."""
-    addresses = {known.rest: "BIGQUERY_EMULATOR_HOST", known.grpc: "BIGQUERY_EMULATOR_GRPC_HOST"}
+    addresses = {known.rest: BIGQUERY_EMULATOR_HOST.name, known.grpc: BIGQUERY_EMULATOR_GRPC_HOST.name}
     return {address: setting for address, setting in addresses.items() if not _connects(address)}
 
 
@@ -88,7 +89,7 @@ def _credentials(environment: Mapping[str, str], known: Emulator | None) -> Find
     import google.auth
     from google.auth.exceptions import GoogleAuthError
 
-    named = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
+    named = GOOGLE_APPLICATION_CREDENTIALS.text(environment)
     if named and not Path(named).is_file():
         detail = f"GOOGLE_APPLICATION_CREDENTIALS names {named}, which is not there"
         return Finding("credentials", PROBLEM, detail, f"mend the path, or unset it and run {LOGIN}")

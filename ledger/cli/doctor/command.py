@@ -20,6 +20,16 @@ from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
+from ledger.settings import (
+    BIGQUERY_EMULATOR_GRPC_HOST,
+    BIGQUERY_EMULATOR_HOST,
+    CLOUDSDK_CONFIG,
+    GOOGLE_APPLICATION_CREDENTIALS,
+    HOME,
+    LEDGER_WAREHOUSE,
+    SETTINGS,
+    process_environment,
+)
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
@@ -30,9 +40,9 @@ LOW_DISK = 100_000_000
 #: Packages whose versions matter when something goes wrong.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
 #: Addresses of an emulator; of a ledger in BigQuery they are looked at rather than shown.
-EMULATOR_SETTINGS = {"BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST"}
+EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
 #: Settings whose values are shown; of any other LEDGER_ setting only that it is set, since it may be a secret.
-PUBLIC_SETTINGS = {"LEDGER_URL", "LEDGER_USER", "GOOGLE_CLOUD_PROJECT", *EMULATOR_SETTINGS}
+PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
 @command("doctor", "ledger doctor", "ledger doctor --json", into=COMMANDS)
@@ -41,7 +51,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
     The exit code is 1 where there is a problem. Secrets are never shown, only whether they are there.
     """
-    findings = list(examine(url, os.environ))
+    findings = list(examine(url, process_environment()))
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:
@@ -61,7 +71,7 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     yield Finding("python", OK, f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     yield _packages()
     url = url or DEFAULT_URL
-    needed = {extra for place in (url, environment.get("LEDGER_WAREHOUSE", "")) if (extra := _extra_of(place))}
+    needed = {extra for place in (url, LEDGER_WAREHOUSE.text(environment) or "") if (extra := _extra_of(place))}
     yield from _extras(needed)
     try:
         place = parse_url(url)
@@ -221,13 +231,14 @@ def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def _credentials(environment: Mapping[str, str]) -> Finding:
     """Whether Google's libraries would find credentials; they are not opened."""
-    if environment.get("BIGQUERY_EMULATOR_HOST"):
+    if BIGQUERY_EMULATOR_HOST.text(environment):
         return Finding("google", OK, "an emulator is set; no credentials are needed")
-    named = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
+    named = environment.get(GOOGLE_APPLICATION_CREDENTIALS.name)
     if named is not None and not Path(named).is_file():
         remedy = "mend the path, or unset GOOGLE_APPLICATION_CREDENTIALS"
         return Finding("google", PROBLEM, "GOOGLE_APPLICATION_CREDENTIALS names a file that is not there", remedy)
-    folder = Path(environment.get("CLOUDSDK_CONFIG") or Path(environment.get("HOME", "/")) / ".config" / "gcloud")
+    home = Path(environment.get(HOME.name, "/"))
+    folder = Path(CLOUDSDK_CONFIG.text(environment) or home / ".config" / "gcloud")
     if named is not None or (folder / "application_default_credentials.json").is_file():
         return Finding("google", OK, "credentials are configured")
     remedy = "only for BigQuery: gcloud auth application-default login"

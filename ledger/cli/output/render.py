@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,7 @@ from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
+from ledger.settings import COLUMNS
 
 STYLES = {
     "active": "cyan",
@@ -48,7 +48,7 @@ _KEY = 10
 def console() -> Console:
     """A console on stdout that reads no markup and makes no guesses about what text means."""
     made = Console(markup=False, highlight=False, emoji=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
+    if not made.is_terminal and not COLUMNS.is_set():
         made.width = _PIPED
     return made
 

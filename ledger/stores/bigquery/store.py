@@ -57,7 +57,7 @@ class BigQueryStore:
         dataset: The dataset and how it is used.
         clock, salt: Sources of times and salts.
         upcaster: Brings events of older shapes up to the present one.
-        environment: Where an emulator's address is looked up.
+        environment: Where an emulator's address is looked up; None for the process's own.
         sleep: Waits between tries.
 
     Raises:
@@ -71,7 +71,7 @@ class BigQueryStore:
         clock: Clock = utc_now,
         salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.dataset = dataset

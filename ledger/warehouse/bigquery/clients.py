@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from requests.adapters import HTTPAdapter
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
+from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class Clients:
 
     Args:
         dataset: The dataset; a project left out is the one that credentials or environment name.
-        environment: Where BIGQUERY_EMULATOR_HOST and BIGQUERY_EMULATOR_GRPC_HOST are looked up.
+        environment: Where settings are looked up; None for the process's own.
 
     Raises:
         ConfigurationError: An emulator's address is malformed. No client is made before one is used.
     """
 
-    def __init__(self, dataset: Dataset, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, dataset: Dataset, environment: Mapping[str, str] | None = None) -> None:
         self.dataset = dataset
         self.emulator = emulator(environment)
         self._environment = environment
@@ -102,7 +103,7 @@ class Clients:
     @cached_property
     def _default(self) -> tuple[Any, str]:
         """Credentials and the project of the environment."""
-        named = self._environment.get("GOOGLE_CLOUD_PROJECT")
+        named = GOOGLE_CLOUD_PROJECT.text(self._environment)
         if self.emulator is not None:
             from google.auth.credentials import AnonymousCredentials
 

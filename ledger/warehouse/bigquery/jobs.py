@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -27,7 +26,7 @@ class Jobs:
 
     Args:
         dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up.
+        environment: Where an emulator's address is looked up; None for the process's own.
         sleep: Waits between tries.
 
     Raises:
@@ -38,7 +37,7 @@ class Jobs:
         self,
         dataset: Dataset,
         *,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.dataset = dataset

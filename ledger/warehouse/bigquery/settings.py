@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import parse_qsl
 
 from ledger.errors import ConfigurationError
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, Setting
 from ledger.warehouse import catalog
 
 #: What one statement may read before BigQuery refuses it, in bytes: 100 GiB, some 60 cents on demand.
@@ -107,18 +108,18 @@ def parse(rest: str) -> Dataset:
     return found
 
 
-def emulator(environment: Mapping[str, str]) -> Emulator | None:
+def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
     """The emulator that the environment names; None for the real service.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.
     """
-    host = environment.get("BIGQUERY_EMULATOR_HOST")
+    host = BIGQUERY_EMULATOR_HOST.text(environment)
     if not host:
         return None
-    name, port = _address("BIGQUERY_EMULATOR_HOST", host)
-    grpc = environment.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{name}:{EMULATOR_GRPC_PORT}"
-    grpc_name, grpc_port = _address("BIGQUERY_EMULATOR_GRPC_HOST", grpc)
+    name, port = _address(BIGQUERY_EMULATOR_HOST, host)
+    grpc = BIGQUERY_EMULATOR_GRPC_HOST.text(environment) or f"{name}:{EMULATOR_GRPC_PORT}"
+    grpc_name, grpc_port = _address(BIGQUERY_EMULATOR_GRPC_HOST, grpc)
     return Emulator(f"http://{name}:{port}", f"{grpc_name}:{grpc_port}")
 
 
@@ -145,10 +146,10 @@ def check_location(location: str | None) -> None:
         raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
 
 
-def _address(setting: str, value: str) -> tuple[str, int]:
+def _address(setting: Setting, value: str) -> tuple[str, int]:
     found = _ADDRESS.fullmatch(value.strip())
     if found is None or not 0 < int(found[2]) < 65536:
-        raise ConfigurationError(f"{setting} is {value!r}; it must be an address such as localhost:9050.")
+        raise ConfigurationError(f"{setting.name} is {value!r}; it must be an address such as localhost:9050.")
     return found[1], int(found[2])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +35,7 @@ class BigQueryWarehouse(Jobs):
 
     Args:
         dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up.
+        environment: Where an emulator's address is looked up; None for the process's own.
         sleep: Waits between tries.
 
     Raises:
@@ -47,7 +46,7 @@ class BigQueryWarehouse(Jobs):
         self,
         dataset: Dataset,
         *,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(dataset, environment=environment, sleep=sleep)
