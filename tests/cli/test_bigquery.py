@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self, project: str, dataset: str) -> None:
         self.project = project
-        self.dataset = dataset
+        self.name = dataset
         self.url = f"bigquery://{project}/{dataset}"
         self.options = ("--project", project, "--dataset", dataset)
 
