@@ -133,7 +133,7 @@ LEDGER_USER = Setting(
 LEDGER_IMPORT_FROM = Setting(
     "LEDGER_IMPORT_FROM", TERMINAL, "The database that `ledger import-store` reads, as a path or URL with its password."
 )
-COLUMNS = Setting(
+TERMINAL_COLUMNS = Setting(
     "COLUMNS", TERMINAL, "Width of tables, in characters.", default="the terminal's width, or 120 in a pipe"
 )
 HOME = Setting("HOME", TERMINAL, "The user's folder, where `ledger doctor` looks for `.config/gcloud`.", default="`/`")

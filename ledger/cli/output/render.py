@@ -20,7 +20,7 @@ from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
-from ledger.settings import COLUMNS
+from ledger.settings import TERMINAL_COLUMNS
 
 STYLES = {
     "active": "cyan",
@@ -48,7 +48,7 @@ _KEY = 10
 def console() -> Console:
     """A console on stdout that reads no markup and makes no guesses about what text means."""
     made = Console(markup=False, highlight=False, emoji=False)
-    if not made.is_terminal and not COLUMNS.is_set():
+    if not made.is_terminal and not TERMINAL_COLUMNS.is_set():
         made.width = _PIPED
     return made
 
