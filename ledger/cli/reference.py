@@ -41,7 +41,7 @@ as the service did that it replaces: `SESSION_RETENTION_DAYS`, `SESSION_DEFAULT_
 
 
 def settings_page() -> str:
-    """docs/settings.md as Markdown."""
+    """The page docs/settings.md."""
     parts = [_SETTINGS]
     for group in (LEDGER, BIGQUERY, TERMINAL, SEEDS):
         lines = [
@@ -54,7 +54,7 @@ def settings_page() -> str:
 
 
 def reference() -> str:
-    """docs/cli.md as Markdown."""
+    """The page docs/cli.md."""
     lines = [
         f"| {number} | `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind, number in EXIT_CODES.items()
     ]
@@ -75,7 +75,9 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
     return f"## {title}\n\n```text\n{command.get_help(context).rstrip()}\n```"
 
 
+#: The pages by file name.
+PAGES = {"cli.md": reference, "settings.md": settings_page}
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    (folder / "cli.md").write_text(reference(), encoding="utf-8")
-    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")

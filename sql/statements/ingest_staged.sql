@@ -4,8 +4,8 @@
 --         none), and version_before, the version that they had when the events were checked (0 for none);
 --         @created_from and @created_until, the span of their creation; @checked, whether new sessions are to be checked
 --         ones; @indexed, the ids whose creation is to be found by session_index, and is not yet, or only by a row from
---         before @claims_since; @store_id, the store that owns them from now on. The staging table, which has the columns
---         of session_events, stands in place of session_staging.
+--         before @stale; @store_id, the store that owns them from now on. The staging table, which has the columns of
+--         session_events, stands in place of session_staging.
 -- Answer: outcome is 'ingested'; 'moved', where one of the sessions went on in between; or 'unlocked', where
 --         session_locks has lost its row. Only the first writes.
 -- Cost:   the blocks of these days, without values, and the staging table.
@@ -28,7 +28,7 @@ SET moved = (
 ) + (
   SELECT COUNT(*)
   FROM `${project}.${dataset}.session_index`
-  WHERE session_id IN UNNEST(@indexed) AND created_at >= @claims_since
+  WHERE session_id IN UNNEST(@indexed) AND created_at >= @stale
 );
 IF (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN
   SET outcome = 'unlocked';

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ledger.cli.reference import reference, settings_page
+import pytest
+
+from ledger.cli.reference import PAGES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_cli_reference_is_up_to_date() -> None:
-    assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference(), "run `make docs`"
-
-
-def test_the_page_of_settings_is_up_to_date() -> None:
-    assert (DOCS / "settings.md").read_text(encoding="utf-8") == settings_page(), "run `make docs`"
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reference_is_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"

@@ -45,7 +45,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
     },
     "claim_creation": {
         **dict.fromkeys(("session_id", "user_id"), "STRING"),
-        **dict.fromkeys(("created_at", "claims_since"), "TIMESTAMP"),
+        **dict.fromkeys(("created_at", "stale"), "TIMESTAMP"),
     },
     "create_lock": {},
     "delete_sessions": {**SPAN, **dict.fromkeys(("session_ids", "sessions"), "ARRAY<STRING>")},
@@ -58,7 +58,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
         ),
         "checked": "BOOL",
         "indexed": "ARRAY<STRING>",
-        "claims_since": "TIMESTAMP",
+        "stale": "TIMESTAMP",
         "store_id": "STRING",
     },
     "existing_rows": {**SPAN, "session_ids": "ARRAY<STRING>", "event_ids": "ARRAY<STRING>"},

@@ -203,7 +203,7 @@ class Appender:
             "session_id": session_id,
             "user_id": user_id,
             "created_at": created_at,
-            "claims_since": now - CLAIM_LIFETIME,
+            "stale": now - CLAIM_LIFETIME,
         }
         with self._transaction_lock:
             answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
@@ -280,7 +280,7 @@ class Appender:
             raise CorruptEvent(
                 f"Session {session_id}, version {version}: the event cannot be read.", session_id=session_id
             )
-        if recorded[0].event_type != event.event_type or changes_of(recorded[0]) != {tuple(it) for it in event.changes}:
+        if recorded[0].event_type != event.event_type or content_of(recorded[0]) != {tuple(it) for it in event.changes}:
             raise conflict(session_id, event.event_id)
 
 
@@ -291,7 +291,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
 
 
-def changes_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
+def content_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
     """The changes of an event without their hashes: field, key, text, removed."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
 

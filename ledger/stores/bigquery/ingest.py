@@ -11,7 +11,7 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUna
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
-from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS, changes_of
+from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS, content_of
 from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
@@ -133,7 +133,7 @@ class Ingestion:
             if twin is None:
                 return False
             same = (twin.version, twin.event_type) == (event.version, event.event_type)
-            if not same or changes_of(twin) != changes_of(event) or _hashes_of(twin) != _hashes_of(event):
+            if not same or content_of(twin) != content_of(event) or _hashes_of(twin) != _hashes_of(event):
                 raise conflict(event.session_id, event.event_id)
             return True
 
@@ -152,7 +152,7 @@ class Ingestion:
             "created_until": span["created_until"],
             "checked": self._strict,
             "indexed": sorted(session_id for session_id in plans if session_id not in stored.creations),
-            "claims_since": claims_since,
+            "stale": claims_since,
             "store_id": self._store_id,
         }
         script = _with_staging(catalog.query("ingest_staged"), name)
