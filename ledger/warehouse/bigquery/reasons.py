@@ -105,7 +105,7 @@ REQUEST_MALFORMED = (
 #: Requests whose body the client could not send: a mistake in the ledger.
 BODY_UNSENDABLE = (requests.exceptions.StreamConsumedError, requests.exceptions.UnrewindableBodyError)
 
-# Codes in answers to rows (google.rpc.Code in AppendRowsResponse.error).
+# Codes in answers to rows (google.rpc.Code in AppendRowsResponse.error). One that is in no set is retried.
 
 #: Refusals of rows on a default stream that no repetition mends.
 PERMANENT_CODES = frozenset(
