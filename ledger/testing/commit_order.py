@@ -1,4 +1,4 @@
-"""The contract of rows_after and last_seq: rows in the order of their commits. Declared by ``commit_order``."""
+"""The contract of rows_after and last_seq: rows in commit order. Declared by ``commit_order``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.testing.streams import event, event_id
 
 
 class CommitOrderContract(Harness):
-    """Each row once, in the order of the commits, no event in two pieces; or CapabilityMissing."""
+    """Each row once, in commit order, no event split; CapabilityMissing without the capability."""
 
     def test_rows_come_in_the_order_of_their_commits_each_once(self, store: EventStore) -> None:
         if self.lacks("commit_order", lambda: store.rows_after(0, 100)):

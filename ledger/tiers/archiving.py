@@ -170,7 +170,7 @@ def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequ
     return [
         each
         for each in sessions
-        if {trace for _, trace in here[each.key]} <= {found.trace for found in there.get(each.key, ())}
+        if {digest for _, digest in here[each.key]} <= {found.digest for found in there.get(each.key, ())}
     ]
 
 

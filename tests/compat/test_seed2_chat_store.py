@@ -241,7 +241,7 @@ def test_python_api_query_plan_and_candidate_set_come_back_as_models_where_these
         store.add_message(session.session_id, message)
         assert session.messages == [message]
         store.add_message(session.session_id, Message(role="assistant", content="c", query_plan={"other": 1}))
-        with pytest.raises(InvalidInput, match="no QueryPlan"):
+        with pytest.raises(InvalidInput, match="not a valid QueryPlan"):
             session.get_recent_messages(1)
 
 
@@ -289,7 +289,7 @@ def test_session_not_found_is_none_also_for_what_is_no_id(store: SessionStore, s
 
 def test_python_api_what_json_cannot_hold_is_a_typed_error(store: SessionStore) -> None:
     session = store.create_session()
-    with pytest.raises(InvalidInput, match="candidate_set holds something that JSON cannot"):
+    with pytest.raises(InvalidInput, match="candidate_set contains a value that cannot be represented in JSON"):
         store.add_message(session.session_id, Message(role="user", content="c", candidate_set=threading.Lock()))
     naive = Message(role="user", content="c", timestamp=datetime(2026, 3, 5))  # noqa: DTZ001 - what is refused
     with pytest.raises(InvalidInput, match="timestamp"):
@@ -562,7 +562,7 @@ def test_large_message_history_get_recent_messages_reads_only_those(
 
 def test_a_store_is_on_a_path_or_over_a_ledger(ledger: SessionLedger, path: Path) -> None:
     for settings in ({}, {"path": path, "ledger": ledger}):
-        with pytest.raises(ConfigurationError, match="one of the two"):
+        with pytest.raises(ConfigurationError, match="exactly one of path and ledger"):
             SessionStore(**settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="question mark"):
         SessionStore("what?.db")

@@ -207,7 +207,7 @@ class SqliteArchive:
             )
         connection.execute(
             "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
-            (session_id, amount.rows, amount.slots, amount.digest),
+            (session_id, amount.rows, amount.distinct_rows, amount.digest),
         )
         connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
         fields = ", ".join("?" * len(LISTED))

@@ -286,10 +286,10 @@ class SqliteOutbox:
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
+    def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """What is left of those of some sessions that are archived, and whose rows were dropped."""
         with self._reader() as connection, read.snapshot(connection):
-            return digests.archived(connection, sessions)
+            return digests.tombstones(connection, sessions)
 
     def deleting(self) -> Collection[SessionKey]:
         """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""

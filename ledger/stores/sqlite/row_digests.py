@@ -64,7 +64,7 @@ def _amount(connection: sqlite3.Connection, session_id: str, version: int) -> Se
     return SessionDigest(rows, slots, version, digest)
 
 
-def archived(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
+def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
     """What is left of those of some sessions that are archived, and whose rows were dropped."""
     found = {}
     for session in sessions:
