@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,6 +11,7 @@ import click
 
 from ledger.cli.exits import OneLineErrors
 from ledger.errors import ConfigurationError
+from ledger.settings import LEDGER_URL, LEDGER_USER
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
@@ -103,7 +103,7 @@ _URL_HELP = "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, 
 @click.option(
     "-u",
     "--url",
-    envvar="LEDGER_URL",
+    envvar=LEDGER_URL.name,
     show_envvar=True,
     metavar="URL",
     help=_URL_HELP + "  [default: sqlite:///ledger.db]",
@@ -187,6 +187,6 @@ def default_user() -> str:
     import getpass
 
     try:
-        return os.environ.get("LEDGER_USER") or getpass.getuser()
+        return LEDGER_USER.text() or getpass.getuser()
     except (OSError, KeyError, ImportError) as error:  # which one depends on the Python version
         raise ConfigurationError("Your login name is not known; set LEDGER_USER or pass --user.") from error

@@ -1,4 +1,4 @@
-"""Generates docs/cli.md from the help texts: ``python -m ledger.cli.reference docs/cli.md``."""
+"""Generates docs/cli.md and docs/settings.md from the code: ``python -m ledger.cli.reference docs``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
+from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
 _INTRODUCTION = """# The command line
 
@@ -25,6 +26,32 @@ An error is one line, `error: message (code)`. The exit code tells its class:
 | 0 | | Success. |
 | 1 | | `doctor` found a problem, `demo` or `reconcile` a difference, or the warehouse refused an event. |
 """
+
+
+_SETTINGS = """# Settings
+
+Written by `make docs` from `ledger/settings.py`; change that, not this page.
+
+Environment variables. An argument of a call and an option of a command come before them; one that is set to nothing
+counts as not set. Options of a URL (`?synchronous=NORMAL`, `?appends=strict`) are in the README. `ledger doctor` shows
+which of the ledger's are set, and no secret.
+"""
+_AFTER_SETTINGS = """The session store of `ledger.compat.analysis_sessions` also reads its variables without `LEDGER_`,
+as the service did that it replaces: `SESSION_RETENTION_DAYS`, `SESSION_DEFAULT_TTL_HOURS`.
+"""
+
+
+def settings_page() -> str:
+    """The page docs/settings.md."""
+    parts = [_SETTINGS]
+    for group in (LEDGER, BIGQUERY, TERMINAL, SEEDS):
+        lines = [
+            f"| `{each.name}` | {each.default} | {each.meaning} |".replace("|  |", "| |")
+            for each in SETTINGS
+            if each.group == group
+        ]
+        parts.append("\n".join([f"## {group}\n\n| Variable | Default | Meaning |\n|---|---|---|", *lines]) + "\n")
+    return "\n".join([*parts, _AFTER_SETTINGS])
 
 
 def reference() -> str:
@@ -49,5 +76,9 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
     return f"## {title}\n\n```text\n{command.get_help(context).rstrip()}\n```"
 
 
+#: The pages by file name.
+PAGES = {"cli.md": reference, "settings.md": settings_page}
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")

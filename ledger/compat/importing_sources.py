@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -15,17 +14,18 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
+from ledger.settings import POSTGRES_DB, POSTGRES_HOST, POSTGRES_PASSWORD, POSTGRES_PORT, POSTGRES_USER
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, TableClause
 
 #: Environment variables of the source database, with their part of a URL.
 POSTGRES = {
-    "POSTGRES_HOST": "host",
-    "POSTGRES_DB": "database",
-    "POSTGRES_USER": "username",
-    "POSTGRES_PASSWORD": "password",
-    "POSTGRES_PORT": "port",
+    POSTGRES_HOST: "host",
+    POSTGRES_DB: "database",
+    POSTGRES_USER: "username",
+    POSTGRES_PASSWORD: "password",
+    POSTGRES_PORT: "port",
 }
 #: Rows fetched per round trip.
 _FETCHED = 500
@@ -287,9 +287,9 @@ def _file(path: Path) -> Any:
 def _postgres() -> Any:
     from sqlalchemy import URL
 
-    if missing := [name for name in POSTGRES if not os.environ.get(name)]:
+    if missing := [setting.name for setting in POSTGRES if setting.text() is None]:
         raise ConfigurationError(f"Set {', '.join(missing)}, or pass the URL of the source database.")
-    given = {part: os.environ[name] for name, part in POSTGRES.items()}
+    given = {part: setting.text() or "" for setting, part in POSTGRES.items()}
     return URL.create("postgresql+psycopg", **{**given, "port": int(given["port"])})  # type: ignore[arg-type]
 
 

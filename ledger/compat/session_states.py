@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sqlite3
 import threading
 import uuid
@@ -45,6 +44,7 @@ from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DEFAULT_URL
+from ledger.settings import DEBUG_SESSION_STATES, LEDGER_URL
 
 #: Owner of sessions saved without a user_id.
 OWNER = "session-states"
@@ -371,7 +371,7 @@ def _ledger(given: SessionLedger | None) -> SessionLedger:
     with _guard:
         if _configured is not None:
             return _configured
-        url = os.environ.get("LEDGER_URL") or DEFAULT_URL
+        url = LEDGER_URL.text() or DEFAULT_URL
         if url not in _opened:
             _close_opened()  # LEDGER_URL has changed
             _opened[url] = SessionLedger(url)
@@ -389,7 +389,7 @@ def _names(slots: Iterable[tuple[str, str]]) -> str:
 
 
 def _debug(message: str, *args: Any) -> None:
-    if os.environ.get("DEBUG_SESSION_STATES", "").lower() in ("1", "true", "yes", "on"):
+    if DEBUG_SESSION_STATES.is_on():
         _log.setLevel(logging.DEBUG)
         if not _log.hasHandlers():  # the program's own logging setup has priority
             _log.addHandler(logging.StreamHandler())

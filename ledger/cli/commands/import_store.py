@@ -8,6 +8,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.output.shapes import print_imported
+from ledger.settings import LEDGER_IMPORT_FROM
 
 if TYPE_CHECKING:
     from ledger.formats.events import Imported
@@ -37,7 +38,7 @@ _TABLES = {
     into=COMMANDS,
 )
 @click.argument("kind", type=click.Choice(["session-states", "chat-store", "conversations", "analysis-sessions"]))
-@click.argument("source", metavar="[DATABASE]", envvar="LEDGER_IMPORT_FROM", required=False)
+@click.argument("source", metavar="[DATABASE]", envvar=LEDGER_IMPORT_FROM.name, required=False)
 @click.option("--user", "user_id", help="session-states: owner of rows without one.  [default: session-states]")
 @click.option("--table", help="analysis-sessions: name of the sessions table.  [default: sessions]")
 @click.option("--metrics-table", help="analysis-sessions: name of the metrics table.  [default: session_metrics]")

@@ -20,6 +20,7 @@ from ledger.cli.output.numbers import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import one_line, safe
+from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
     from ledger.outbox.contract import DeadLetter, RelayStatus
@@ -36,7 +37,7 @@ with_warehouse = together(
     click.option(
         "-w",
         "--warehouse",
-        envvar="LEDGER_WAREHOUSE",
+        envvar=LEDGER_WAREHOUSE.name,
         show_envvar=True,
         metavar="URL",
         help="URL of the warehouse: bigquery://PROJECT/DATASET or duckdb:///file.duckdb.  "

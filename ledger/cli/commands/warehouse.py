@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ledger.cli.output.shapes import print_json, to_terminal
 from ledger.cli.output.text import plain, safe
 from ledger.cli.values import parse_pairs, text_of
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.settings import LEDGER_WAREHOUSE
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def warehouse_path(ledger: SessionLedger) -> Path:
     path = getattr(ledger.store, "path", None)
     if path is None:
         raise CapabilityMissing(f"{ledger.url} is not a file, so it has no DuckDB file beside it.")
-    setting = os.environ.get("LEDGER_WAREHOUSE", "")
+    setting = LEDGER_WAREHOUSE.text() or ""
     if setting.startswith("duckdb:"):
         configured = parse_warehouse_url(setting)
         assert isinstance(configured, Path)  # noqa: S101 - implied by the scheme

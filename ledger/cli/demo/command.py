@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -120,10 +119,11 @@ def _temporary_dataset() -> Iterator[SessionLedger]:
     """Open a ledger in a new dataset of the emulator, and drop the dataset at the end."""
     from ledger.cli.commands.dataset import create, drop
     from ledger.cli.demo.emulator import PROJECT
+    from ledger.settings import GOOGLE_CLOUD_PROJECT
     from ledger.warehouse.bigquery.settings import Dataset
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    dataset = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
+    dataset = Dataset(GOOGLE_CLOUD_PROJECT.text() or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
     with closing(BigQueryWarehouse(replace(dataset, retry_timeout=RETRY_TIMEOUT))) as warehouse:
         try:
             with progress("Creating tables and views"):

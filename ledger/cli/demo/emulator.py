@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import MissingExtra, StoreUnavailable
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST
 from ledger.warehouse.bigquery.settings import Emulator
 
 #: Project of the emulator.
@@ -34,18 +35,19 @@ def configured() -> Iterator[None]:
     Raises:
         MissingExtra, StoreUnavailable: As for ``running``.
     """
-    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+    if BIGQUERY_EMULATOR_HOST.text():
         yield
         return
     with running() as emulator:
-        before = os.environ.pop("BIGQUERY_EMULATOR_GRPC_HOST", None)
-        os.environ |= {"BIGQUERY_EMULATOR_HOST": emulator.rest, "BIGQUERY_EMULATOR_GRPC_HOST": emulator.grpc}
+        rest, grpc = BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name
+        before = os.environ.pop(grpc, None)
+        os.environ |= {rest: emulator.rest, grpc: emulator.grpc}
         try:
             yield
         finally:
-            del os.environ["BIGQUERY_EMULATOR_HOST"], os.environ["BIGQUERY_EMULATOR_GRPC_HOST"]
+            del os.environ[rest], os.environ[grpc]
             if before is not None:
-                os.environ["BIGQUERY_EMULATOR_GRPC_HOST"] = before
+                os.environ[grpc] = before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.cli.commands.dataset import SECONDS, DatasetState, look, once, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, GOOGLE_APPLICATION_CREDENTIALS
 from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findin
         yield _emulator(configured, unreachable)
         if configured.rest in unreachable:
             return
-    elif environment.get("BIGQUERY_EMULATOR_GRPC_HOST"):
+    elif BIGQUERY_EMULATOR_GRPC_HOST.text(environment):
         detail = "BIGQUERY_EMULATOR_GRPC_HOST is set without BIGQUERY_EMULATOR_HOST: BigQuery is used"
         yield Finding("emulator", NOTE, detail, "set BIGQUERY_EMULATOR_HOST as well, or unset both")
     credentials = _credentials(environment, configured)
@@ -87,7 +88,7 @@ def _credentials(environment: Mapping[str, str], configured: Emulator | None) ->
     import google.auth
     from google.auth.exceptions import GoogleAuthError
 
-    key_file = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
+    key_file = GOOGLE_APPLICATION_CREDENTIALS.text(environment)
     if key_file and not Path(key_file).is_file():
         detail = f"GOOGLE_APPLICATION_CREDENTIALS is {key_file}, which does not exist"
         return Finding("credentials", PROBLEM, detail, f"correct the path, or unset it and run {LOGIN}")

@@ -20,6 +20,16 @@ from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
+from ledger.settings import (
+    BIGQUERY_EMULATOR_GRPC_HOST,
+    BIGQUERY_EMULATOR_HOST,
+    CLOUDSDK_CONFIG,
+    GOOGLE_APPLICATION_CREDENTIALS,
+    HOME,
+    LEDGER_WAREHOUSE,
+    SETTINGS,
+    process_environment,
+)
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
@@ -30,9 +40,9 @@ LOW_DISK = 100_000_000
 #: Packages whose versions are reported.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
 #: Addresses of an emulator. For a ledger in BigQuery they have checks of their own.
-EMULATOR_SETTINGS = {"BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST"}
+EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
 #: Settings whose values are shown. Other LEDGER_ settings may be secrets.
-PUBLIC_SETTINGS = {"LEDGER_URL", "LEDGER_USER", "GOOGLE_CLOUD_PROJECT", *EMULATOR_SETTINGS}
+PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
 @command("doctor", "ledger doctor", "ledger doctor --json", into=COMMANDS)
@@ -41,7 +51,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
     The command changes nothing and never prints secrets. The exit code is 1 if there is a problem.
     """
-    findings = list(examine(url, os.environ))
+    findings = list(examine(url, process_environment()))
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:
@@ -61,7 +71,7 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     yield Finding("python", OK, f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     yield _packages()
     url = url or DEFAULT_URL
-    needed = {extra for each in (url, environment.get("LEDGER_WAREHOUSE", "")) if (extra := _extra_of(each))}
+    needed = {extra for each in (url, LEDGER_WAREHOUSE.text(environment) or "") if (extra := _extra_of(each))}
     yield from _extras(needed)
     try:
         parsed = parse_url(url)
@@ -220,13 +230,13 @@ def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def _credentials(environment: Mapping[str, str]) -> Finding:
     """Check whether credentials for BigQuery are configured, without reading them."""
-    if environment.get("BIGQUERY_EMULATOR_HOST"):
+    if BIGQUERY_EMULATOR_HOST.text(environment):
         return Finding("google", OK, "an emulator is configured; no credentials are needed")
-    key_file = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
+    key_file = environment.get(GOOGLE_APPLICATION_CREDENTIALS.name)
     if key_file is not None and not Path(key_file).is_file():
         remedy = "correct or unset GOOGLE_APPLICATION_CREDENTIALS"
         return Finding("google", PROBLEM, "the file in GOOGLE_APPLICATION_CREDENTIALS does not exist", remedy)
-    folder = Path(environment.get("CLOUDSDK_CONFIG") or Path(environment.get("HOME", "/")) / ".config" / "gcloud")
+    folder = Path(CLOUDSDK_CONFIG.text(environment) or Path(environment.get(HOME.name, "/")) / ".config" / "gcloud")
     if key_file is not None or (folder / "application_default_credentials.json").is_file():
         return Finding("google", OK, "credentials are configured")
     remedy = "only for BigQuery: gcloud auth application-default login"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +20,7 @@ from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
+from ledger.settings import TERMINAL_COLUMNS
 
 STYLES = {
     "active": "cyan",
@@ -48,7 +48,7 @@ _KEY = 10
 def console() -> Console:
     """Return a console on stdout without markup, highlighting or emoji."""
     stdout = Console(markup=False, highlight=False, emoji=False)
-    if not stdout.is_terminal and "COLUMNS" not in os.environ:
+    if not stdout.is_terminal and not TERMINAL_COLUMNS.is_set():
         stdout.width = _PIPED
     return stdout
 

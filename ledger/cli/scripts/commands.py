@@ -18,6 +18,7 @@ from ledger.cli.output.shapes import in_order, print_json, session_object, to_te
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
+from ledger.settings import LEDGER_URL
 from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 with_url = click.option(
     "-u",
     "--url",
-    envvar="LEDGER_URL",
+    envvar=LEDGER_URL.name,
     metavar="URL",
     help="URL of the ledger: sqlite:///file.db or bigquery://PROJECT/DATASET.  "
     "[default: LEDGER_URL, else sqlite:///ledger.db]",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ledger.errors import ConfigurationError
+from ledger.settings import ANALYSIS_SESSIONS
 
 #: A thousand years: datetime cannot represent times much further away.
 _LONGEST_DAYS = 365_000
@@ -50,12 +50,7 @@ class SessionSettings(BaseModel):
         Raises:
             ConfigurationError: A value is invalid; the message names it.
         """
-        given = os.environ if environment is None else environment
-        values = {}
-        for name in cls.model_fields:
-            text = given.get(f"LEDGER_{name.upper()}") or given.get(name.upper())
-            if text:
-                values[name] = text
+        values = {name: text for name, each in ANALYSIS_SESSIONS.items() if (text := each.seed_text(environment))}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
