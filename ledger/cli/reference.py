@@ -12,7 +12,7 @@ from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
 
 _INTRODUCTION = """# The command line
 
-RegisterValue by `make docs` from the commands' own help; change that, not this page.
+Written by `make docs` from the commands' own help; change that, not this page.
 
 An answer goes to stdout, progress and errors to stderr. With `--json` the answer is one JSON document whose keys are
 only ever added to. Text that agents wrote is shown as it is, with control characters written out (`\\u001b`).

@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
-from ledger.compat.given import object_of
+from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
 from ledger.clock import Clock, utc_now
-from ledger.compat.given import days_before, ledger_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
 from ledger.model.page import Page

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import Clock, utc_now
 from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
 from ledger.compat.analysis_sessions.slots import MARK, METRICS, PREFERENCE
+from ledger.compat.arguments import names_of
 from ledger.compat.conversations import CONVERSATION
-from ledger.compat.given import names_of
 from ledger.compat.importing import other_columns
 from ledger.compat.importing_sources import (
     first_of,

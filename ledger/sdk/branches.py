@@ -23,8 +23,8 @@ from ledger.model.fold import State
 from ledger.model.ids import check_session_id, event_id_for, session_id_for
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import canonical, check_whole
+from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
-from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import Capabilities
 
 #: How often what is being written is looked at again because somebody else wrote there meanwhile.

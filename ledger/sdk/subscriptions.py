@@ -18,8 +18,8 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
+from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
-from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite.read import events_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, default_user, opened, together
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of

@@ -31,7 +31,7 @@ from ledger.compat.analysis_sessions.slots import (
     session_of,
     slots_of,
 )
-from ledger.compat.given import days_before, ledger_of, names_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, names_of, object_of, user_id_of
 from ledger.errors import InvalidInput, PermissionDenied, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, Change, Envelope, NewEvent
 from ledger.model.lifetime import CLOSED, DONE

@@ -1,4 +1,4 @@
-"""What older services take, as a ledger takes it: a ledger or where it is, and users of every form."""
+"""Arguments of the older services, converted to what a ledger takes: ledgers, users, objects, names, days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line."""
+"""The type of a command-line option that takes a number within a range."""
 
 from __future__ import annotations
 
