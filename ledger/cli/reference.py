@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves: ``python -m ledger.cli.reference docs/cli.md``."""
+"""Writes docs/cli.md from the commands, and docs/fields.md from the fields: ``python -m ledger.cli.reference docs``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
+from ledger.cli.fields_reference import fields_reference
 
 _INTRODUCTION = """# The command line
 
@@ -27,7 +28,7 @@ An error is one line, `error: message (code)`, and an exit code that tells its c
 
 
 def reference() -> str:
-    """The page as Markdown."""
+    """The page docs/cli.md."""
     lines = [
         f"| {number} | `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind, number in EXIT_CODES.items()
     ]
@@ -48,5 +49,9 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
     return f"## {title}\n\n```text\n{command.get_help(context).rstrip()}\n```"
 
 
+#: The pages by file name.
+PAGES = {"cli.md": reference, "fields.md": fields_reference}
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ledger.model.events import ROW_BYTES, Change
-from ledger.model.fields import SESSION_KEY, check_change
+from ledger.model.fields import FIELDS, SESSION_KEY, check_change
 from ledger.model.fold import RegisterValue, State
 from ledger.model.lifetime import CLOSED
 from ledger.model.values import canonical
@@ -21,9 +21,9 @@ from ledger.model.values import canonical
 COPYING = "copying"
 #: Of one session and no other: who may see it, where it comes from, what came of it, how long it lives, under which key
 #: its owner asks for it.
-OWN = frozenset({"grant", "lineage", "child", "expires_at", SESSION_KEY})
+OWN = frozenset({*(field.name for field in FIELDS.values() if not field.copied), SESSION_KEY})
 #: Fields whose keys readers see in the order in which they were written.
-_ORDERED = ("message", "query", "score")
+_ORDERED = frozenset(field.name for field in FIELDS.values() if field.ordered)
 
 Register = tuple[str, str]
 
@@ -127,7 +127,7 @@ def _sequences(state: State) -> list[list[Register]]:
     found: dict[str, dict[str, Register]] = {}
     for slot in state:
         field, key = slot
-        if field in (*_ORDERED, "tool_call"):
+        if field in _ORDERED:
             found.setdefault(field, {})[key] = slot
         elif field == "tool_call_status":
             found.setdefault("tool_call", {}).setdefault(key, slot)

@@ -18,8 +18,9 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
         raise InvalidInput(f"Updates must be an object of field to value, not {type(updates).__name__}.")
     changes = []
     for name, value in updates.items():
-        if not field_named(name).keyed:
-            removed = value is None and name != "expires_at"
+        field = field_named(name)
+        if not field.keyed:
+            removed = value is None and not field.keeps_null
             value = dict(value) if isinstance(value, Mapping) else value
             changes.append(Change(name, "", value, removed))
         elif isinstance(value, Mapping):

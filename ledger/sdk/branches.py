@@ -19,6 +19,7 @@ from ledger.errors import (
 )
 from ledger.model.copying import COPYING, Plan, lacking, portions, sized, status_of_copy, to_copy
 from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, prepare
+from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id, event_id_for, session_id_for
 from ledger.model.updates import changes_of, planned_calls
@@ -32,7 +33,7 @@ ATTEMPTS = 50
 #: Changes that a first event holds beside what is copied: lineage, status and end.
 _BESIDE = 3
 #: What a session takes over from its template.
-_OF_TEMPLATE = ("constraints", "response_plan", "strategy", "context")
+_OF_TEMPLATE = frozenset(field.name for field in FIELDS.values() if field.in_template)
 #: A session's content as changes, and its status.
 Content = Callable[[State], tuple[Plan, str | None]]
 

@@ -12,17 +12,24 @@ import orjson
 
 from ledger.cli.output.text import safe
 from ledger.model.events import AppendResult, RecordedEvent
+from ledger.model.fields import FIELDS
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.instants import to_text
-from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
+from ledger.model.session import COLUMNS, MESSAGE_PARTS, Message, Session, ToolCall
 
 if TYPE_CHECKING:
     from ledger.formats.events import Imported
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
-#: Named parts of a session that are maps from a key to a value.
-MAPS = ("attributes", "context", "results", "queries", "scores", "grants", "children")
+#: Attributes of a session that stand for one field as it is: those that are no columns of the sessions view, and those
+#: that are dicts by key.
+VALUES = tuple(
+    field.attribute
+    for field in FIELDS.values()
+    if not field.keyed and not field.own_form and field.attribute not in COLUMNS
+)
+MAPS = tuple(field.attribute for field in FIELDS.values() if field.keyed and not field.own_form)
 
 
 def print_json(value: Any) -> None:
@@ -37,11 +44,11 @@ def json_text(value: Any, *, indent: bool = True) -> str:
 
 
 def session_object(session: Session) -> dict[str, Any]:
-    """A session: ``COLUMNS`` of the sessions view, and all other fields under their plural names."""
+    """A session: ``COLUMNS`` of the sessions view, and all other fields under the names of their attributes."""
     found = {column: session[column] for column in session}
     found["tool_calls"] = [call_object(call) for call in session.calls]
     del found["tool_call_status"], found["tool_call_results"]
-    found |= {"error": session.error, "lineage": session.lineage}
+    found |= {name: getattr(session, name) for name in VALUES}
     found |= {name: in_order(getattr(session, name)) for name in MAPS}
     found["tags"] = list(session.tags)
     found["free"] = [

@@ -15,7 +15,7 @@ from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, Record
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
-from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.session import Head
 from ledger.stores.checks import check_expected, check_owner, conflict
 from ledger.warehouse import catalog
@@ -183,7 +183,7 @@ class Appender:
         """Raise SessionEnded where the session takes no more events, as far as this process knows."""
         if known.lifetime is None:
             slots = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
-            known.lifetime = {field: slots[field, ""].text for field in FIELDS if (field, "") in slots}
+            known.lifetime = {field: slots[field, ""].text for field in LIFETIME_FIELDS if (field, "") in slots}
         check_open(head.session_id, known.lifetime.get("status"), known.lifetime.get("expires_at"), now)
 
     def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime, indexed: datetime | None) -> Head:
@@ -282,7 +282,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
     """What stands in a session's ``status`` and ``expires_at`` once an event follows; None where that is not known."""
     if before is None:
         return None
-    return before | {change.field: change.text for change in event.changes if change.field in FIELDS}
+    return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
 
 
 def slots_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:

@@ -15,7 +15,7 @@ from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
-from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.upcast import Upcaster
 from ledger.stores.archived import UNOWNED
 from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
@@ -137,7 +137,7 @@ def append(
     _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
     if len(heads) >= KNOWN_HEADS:
         heads.clear()
-    if any(change.field in FIELDS for change in event.changes):
+    if any(change.field in LIFETIME_FIELDS for change in event.changes):
         open_until = 0
     heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by, open_until)
     return AppendResult(session_id, version, event.event_id)
