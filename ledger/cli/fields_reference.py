@@ -28,7 +28,7 @@ def fields_reference() -> str:
         f"A session made from a template takes over {_marked('in_template')}.",
         f"Of an archived session, lists still know {_marked('listed')}.",
         "A fork of an expired, archived or deleted session is `active`; a rewind does not bring back such a status.",
-        f"Any `x_name` of your own takes any JSON, keyed or not; see `Session.free`. All but `{SESSION_KEY}` are copied.",
+        f"Any `x_name` of yours takes any JSON, keyed or not; see `Session.free`. All but `{SESSION_KEY}` are copied.",
     ]
     return _INTRODUCTION + "\n".join(map(_row, FIELDS.values())) + "\n\n" + "\n\n".join(notes) + "\n"
 

@@ -16,11 +16,11 @@ from ledger.clock import Clock, utc_now
 from ledger.compat import chat_store, session_records, session_states
 from ledger.compat.importing_sources import (
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
     truth,
     value_of,
 )
@@ -75,9 +75,9 @@ def import_session_states(
             for row in source.rows(table, "created_at", "thread_id"):
                 where = f"row {row.get('id', row['thread_id'])}"
                 with bad.row(where):
-                    thread_id = text_of(row["thread_id"], "thread_id")
+                    thread_id = id_text(row["thread_id"], "thread_id")
                     steps = bad.new(thread_id, _state_steps(row, thread_id))
-                    owner = text_of(user_id if row.get("user_id") is None else row["user_id"], "user_id")
+                    owner = id_text(user_id if row.get("user_id") is None else row["user_id"], "user_id")
                     yield bad.once(session_of(thread_id, owner, where, steps, ledger, clock))
 
         return bring_in(read, "session_states", ledger)
@@ -120,10 +120,10 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
                 where = f"session {row['session_id']}"
                 said = source.rows(messages, inserted, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
+                    session_id = id_text(row["session_id"], "session_id")
                     steps = bad.new(session_id, _chat_steps(row, [_message_step(each, time_column) for each in said]))
                     owner = chat_store.ANONYMOUS if row.get("user_id") is None else row["user_id"]
-                    yield bad.once(session_of(session_id, text_of(owner, "user_id"), where, steps, ledger, clock))
+                    yield bad.once(session_of(session_id, id_text(owner, "user_id"), where, steps, ledger, clock))
 
         return bring_in(read, "chat_sessions and chat_messages", ledger)
 
@@ -137,7 +137,7 @@ def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
     values["tests_passed"] = truth(values.get("tests_passed"), "tests_passed")
     values |= {name: number(values[name]) for name in session_records.ATTEMPTS if name in values}
     values |= other_columns(row, _OF_STATE)
-    slots = session_records.slots_of(values)
+    slots = session_records.registers_from_state(values)
     slots.setdefault(("status", ""), "active")
     # What is NULL is said to be gone: a row that is brought in again may have lost what it had.
     changes = [Change(*slot, value, value is None) for slot, value in slots.items()]
@@ -179,7 +179,7 @@ def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
 def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
     found = value_of(row, *_IDS)
     try:
-        message_id = text_of(found, "its id")
+        message_id = id_text(found, "its id")
         at = instant(row[time_column], time_column)
         payload = {name: json_value(row.get(name), name) for name in ("query_plan", "candidate_set")}
         payload = {name: value for name, value in payload.items() if value is not None}

@@ -19,11 +19,11 @@ from ledger.compat.conversations import CONVERSATION
 from ledger.compat.importing import other_columns
 from ledger.compat.importing_sources import (
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
     truth,
     value_of,
 )
@@ -94,9 +94,9 @@ def import_conversations(
                 where = f"session {row['session_id']}"
                 said = source.rows(messages, inserted, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
+                    session_id = id_text(row["session_id"], "session_id")
                     steps = in_order([*_beginning(row), *map(_message_step, said), *_conversation_steps(row)])
-                    owner, steps = text_of(row["user_id"], "user_id"), bad.new(session_id, steps)
+                    owner, steps = id_text(row["user_id"], "user_id"), bad.new(session_id, steps)
                     yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
 
         return bring_in(read, "conversation_sessions and conversation_messages", ledger)
@@ -143,9 +143,9 @@ def import_analysis_sessions(
                 where = f"session {row[id_column]}"
                 measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
-                    session_id = text_of(row[id_column], id_column)
+                    session_id = id_text(row[id_column], id_column)
                     steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in measured])
-                    owner = text_of(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
+                    owner = id_text(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
                     steps = bad.new(session_id, steps)
                     yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
 
@@ -176,7 +176,7 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
 
 def _message_step(row: Mapping[str, Any]) -> Step:
     try:
-        message_id = text_of(row["id"], "its id")
+        message_id = id_text(row["id"], "its id")
         at = instant(row["created_at"], "created_at")
         failed = truth(row.get("has_error"), "has_error") or row.get("error_message") is not None
         metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}

@@ -220,7 +220,7 @@ def json_value(value: Any, name: str) -> Any:
         raise InvalidInput(f"{name} is text that is no JSON: {error}") from error
 
 
-def text_of(value: Any, name: str) -> str:
+def id_text(value: Any, name: str) -> str:
     """An id as text: numbers and UUIDs as people write them.
 
     Raises:

@@ -65,7 +65,7 @@ FROM session_states
 VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 
-def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     """Columns and whatever else a state holds, as slots of a session; checked, None for what is to be taken away.
 
     Raises:

@@ -34,13 +34,13 @@ from ledger.compat.session_records import (
     is_state,
     record_id_of,
     record_of,
-    slots_of,
+    registers_from_state,
     standing_of,
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
 from ledger.model.events import Change, Envelope
-from ledger.model.page import Page
+from ledger.model.page import SESSIONS_PAGE, Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
@@ -49,7 +49,6 @@ from ledger.sdk.opening import DEFAULT_URL
 #: Owner of the sessions for which nobody names one.
 OWNER = "session-states"
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
-_PAGE = 1000
 _TRIES = 50
 
 _log = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("topic", "difficulty", "workflow_status")}
     after: str | None = None
     while True:
-        page = target.list_sessions(tag=TAG, after=after, limit=_PAGE)
+        page = target.list_sessions(tag=TAG, after=after, limit=SESSIONS_PAGE)
         for session in page:
             record = record_of(session)
             total += 1
@@ -293,7 +292,7 @@ def _wanted(thread_id: str, state: Any, run_id: Any, workflow_status: Any) -> di
     values = as_object(state)
     if values.get("thread_id") not in (None, thread_id):
         raise InvalidInput(f"The state is of another thread than {str(thread_id)[:70]!r}; nothing was written.")
-    slots = slots_of(values)
+    slots = registers_from_state(values)
     if slots.get(("attribute", "run_id"), run_id) is None:
         slots.pop(("attribute", "run_id"), None)  # a run, once known, is not taken back by a state that knows none
     if run_id is not None:

@@ -24,6 +24,7 @@ from ledger.errors import (
 from ledger.formats.events import BATCH_BYTES, BATCH_EVENTS, Imported
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import chained
+from ledger.model.page import EVENTS_PAGE
 from ledger.stores.base import EventStore
 
 #: What a session may be refused for; other errors are no session's.
@@ -31,7 +32,6 @@ _REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, Val
 #: Sessions that are looked at together: a warehouse takes its time for each, and has time for many.
 _AT_ONCE = 8
 #: Events of a session that are read at once.
-_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _Recording:
         found: _Here | None = None
         after: str | None = "0"
         while after is not None and len(versions) < len(wanted):
-            page = self._store.events(session.session_id, after=int(after), limit=_PAGE)
+            page = self._store.events(session.session_id, after=int(after), limit=EVENTS_PAGE)
             for event in page:
                 if event.event_id in wanted:
                     if not self._differences:

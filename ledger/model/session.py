@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
 from ledger.model.fields import FIELDS
-from ledger.model.fold import State
+from ledger.model.fold import Register, State
 from ledger.model.instants import from_text
 from ledger.model.lifetime import status_at
 
@@ -173,7 +173,7 @@ class Session(Mapping[str, Any]):
 
     Args:
         head: Where the session stands.
-        state: Its folded slots.
+        state: Its folded registers.
         with_messages: Whether ``state`` holds the messages.
         now: By when an ``expires_at`` that has come counts; None where only what is recorded does.
     """
@@ -271,27 +271,27 @@ class Session(Mapping[str, Any]):
     @_Part
     def tags(self) -> tuple[str, ...]:
         """Tags, sorted."""
-        return tuple(sorted(key for _, key in self._slots("tag")))
+        return tuple(sorted(key for _, key in self._registers("tag")))
 
     @_Part
     def free(self) -> dict[tuple[str, str], Any]:
         """Values of ``x_`` fields by (field, key)."""
-        return {slot: written.value for slot, written in self._state.items() if slot[0].startswith("x_")}
+        return {register: held.value for register, held in self._state.items() if register[0].startswith("x_")}
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
         """Messages in order; None where they were not asked for."""
         if not self._with_messages:
             return None
-        written = [(self._state[slot], slot[1]) for slot in self._slots("message")]
-        messages = [Message.from_value(key, message.version, message.value) for message, key in written]
+        found = [(register[1], self._state[register]) for register in self._registers("message")]
+        messages = [Message.from_value(key, held.version, held.value) for key, held in found]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
 
     @_Part
     def calls(self) -> tuple[ToolCall, ...]:
         """Tool calls, ordered by the version that planned each, then by id; a result alone makes no call."""
-        first = {key: self._state["tool_call_status", key].version for _, key in self._slots("tool_call_status")}
-        first |= {key: self._state["tool_call", key].version for _, key in self._slots("tool_call")}
+        first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
+        first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}
         return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
 
     @_Part
@@ -329,14 +329,14 @@ class Session(Mapping[str, Any]):
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
 
     def _value(self, field: str) -> Any:
-        written = self._state.get((field, ""))
-        return None if written is None else written.value
+        held = self._state.get((field, ""))
+        return None if held is None else held.value
 
     def _keyed(self, field: str) -> dict[str, Any]:
-        return {slot[1]: self._state[slot].value for slot in self._slots(field)}
+        return {register[1]: self._state[register].value for register in self._registers(field)}
 
-    def _slots(self, field: str) -> list[tuple[str, str]]:
-        return [slot for slot in self._state if slot[0] == field]
+    def _registers(self, field: str) -> list[Register]:
+        return [register for register in self._state if register[0] == field]
 
     def _call(self, call_id: str) -> ToolCall:
         parts = (self._state.get((name, call_id)) for name in ("tool_call", "tool_call_status", "tool_call_result"))

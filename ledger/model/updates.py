@@ -60,8 +60,8 @@ def call_id_of(tool_name: str, state: State) -> str:
         return tool_name
     named = [
         key
-        for (field, key), written in state.items()
-        if field == "tool_call" and (written.value or {}).get("name") == tool_name
+        for (field, key), held in state.items()
+        if field == "tool_call" and (held.value or {}).get("name") == tool_name
     ]
     if len(named) > 1:
         raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(named))}.")

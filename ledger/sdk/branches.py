@@ -174,16 +174,16 @@ class Branches(CommandBase):
         self._check_end(template_session_id, ends or [], envelope)
 
         def content(state: State) -> tuple[Plan, str | None]:
-            slots = {
-                slot: Change(*slot, written.value)
-                for slot, written in state.items()
-                if slot[0] in _OF_TEMPLATE and written.text is not None
+            registers = {
+                register: Change(*register, held.value)
+                for register, held in state.items()
+                if register[0] in _OF_TEMPLATE and held.text is not None
             }
-            slots |= {(change.field, change.key): change for change in own}
-            changes = [change for slot, change in slots.items() if not change.removed and slot[0] != "status"]
-            constraints = slots.get(("constraints", ""))
+            registers |= {(change.field, change.key): change for change in own}
+            changes = [change for change in registers.values() if not change.removed and change.field != "status"]
+            constraints = registers.get(("constraints", ""))
             changes += planned_calls(constraints and constraints.value, {}, changes)
-            status = slots.get(("status", ""), Change("status", "", "active"))
+            status = registers.get(("status", ""), Change("status", "", "active"))
             return Plan([sized(change) for change in changes], []), status.value
 
         return self._branch(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ledger.model.fields import check_change
+from ledger.model.page import SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
@@ -15,7 +16,6 @@ from ledger.sdk.command_base import CommandBase
 
 #: What sessions are counted by, beside their attributes.
 GROUPS = ("status", "session_type", "user_id", "day")
-_PAGE = 1000
 
 
 class SessionCounts(CommandBase):
@@ -61,7 +61,7 @@ class SessionCounts(CommandBase):
         counts: Counter[Any] = Counter()
         after: str | None = None
         while True:
-            page = self.store.sessions(query, after=after, limit=_PAGE)
+            page = self.store.sessions(query, after=after, limit=SESSIONS_PAGE)
             counts.update(_kind(Session(*found, now=now), by) for found in page)
             after = page.next
             if after is None:

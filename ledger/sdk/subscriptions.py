@@ -21,7 +21,7 @@ from ledger.model.values import check_text, check_whole
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore
-from ledger.stores.sqlite.read import events_of
+from ledger.stores.sqlite.read import events_from_rows
 
 #: Rows, and bytes of their values, that are read at once.
 _ROWS, _BYTES = 500, 4_000_000
@@ -82,7 +82,7 @@ class Subscription(Iterator[Delivery]):
         while not self._closed.is_set():
             if self._ready or self._look():
                 rows = self._ready[0]  # it stays there where it cannot be read: nothing is passed over in silence
-                (event,) = events_of([row[1:] for row in rows], self._upcast)
+                (event,) = events_from_rows([row[1:] for row in rows], self._upcast)
                 self.position = rows[-1][0]
                 del self._ready[0]
                 return Delivery(self.position, event)

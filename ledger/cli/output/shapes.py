@@ -103,7 +103,7 @@ def event_object(event: RecordedEvent) -> dict[str, Any]:
 
 
 def difference_object(difference: Difference) -> dict[str, Any]:
-    """A slot that differs; a side on which it is missing has no key."""
+    """A register that differs; a side on which it is missing has no key."""
     return {
         "field": difference.field,
         "key": difference.key,

@@ -274,7 +274,7 @@ class Appender:
             raise CorruptEvent(
                 f"Session {session_id}, version {version}: the event cannot be read.", session_id=session_id
             )
-        if recorded[0].event_type != event.event_type or slots_of(recorded[0]) != {tuple(it) for it in event.changes}:
+        if recorded[0].event_type != event.event_type or content_of(recorded[0]) != {tuple(it) for it in event.changes}:
             raise conflict(session_id, event.event_id)
 
 
@@ -285,7 +285,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
 
 
-def slots_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
+def content_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
     """What an event wrote: field, key, text and removed of each change."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
 

@@ -11,7 +11,7 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUna
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
-from ledger.stores.bigquery.append import RACES, STALE, slots_of
+from ledger.stores.bigquery.append import RACES, STALE, content_of
 from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
@@ -115,7 +115,7 @@ class Ingestion:
             if found is None:
                 return False
             same = (found.version, found.event_type) == (event.version, event.event_type)
-            if not same or slots_of(found) != slots_of(event) or _hashes_of(found) != _hashes_of(event):
+            if not same or content_of(found) != content_of(event) or _hashes_of(found) != _hashes_of(event):
                 raise conflict(event.session_id, event.event_id)
             return True
 

@@ -154,7 +154,7 @@ def state_at(
         (session_id, version),
     ).fetchone()
     then = (head[0], head[1], version, at_version[0], at_version[1], head[5])
-    return head_of(session_id, then), fold(events_of(rows, upcast))
+    return head_of(session_id, then), fold(events_from_rows(rows, upcast))
 
 
 def events(
@@ -172,7 +172,7 @@ def events(
         with snapshot(connection):  # they may be on their way back
             _require_rows(connection, session_id)
             rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
-    found = events_of(rows, upcast)
+    found = events_from_rows(rows, upcast)
     last = found[-1].version if found else after
     more = (
         len(found) >= limit
@@ -186,7 +186,7 @@ def events(
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
     """All events of a session, in order."""
     rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
-    return events_of(rows, upcast)
+    return events_from_rows(rows, upcast)
 
 
 def messages(
@@ -340,7 +340,7 @@ def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
 
 
-def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
     """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
 
     Raises:
