@@ -82,7 +82,7 @@ bench: setup ## the benchmarks
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
-docs: setup ## write docs/cli.md and docs/settings.md, and run every example of README and docs
+docs: setup ## write the references of the CLI, the settings and the fields, and run every example of README and docs
 	$(BIN)/python -m ledger.cli.reference docs
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 

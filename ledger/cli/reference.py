@@ -1,4 +1,4 @@
-"""Generates docs/cli.md and docs/settings.md from the code: ``python -m ledger.cli.reference docs``."""
+"""Generates the references in docs/ from the code: ``python -m ledger.cli.reference docs``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
+from ledger.cli.fields_reference import fields_reference
 from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
 _INTRODUCTION = """# The command line
@@ -77,7 +78,7 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
 
 
 #: The pages by file name.
-PAGES = {"cli.md": reference, "settings.md": settings_page}
+PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_reference}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

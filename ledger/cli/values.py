@@ -40,7 +40,7 @@ def holds_only_json(field: str) -> bool:
     return shape in ("object", "true") or shape.startswith("{")
 
 
-def text_of(content: bytes, name: str) -> str:
+def decode_text(content: bytes, name: str) -> str:
     """Decode the content of a file.
 
     Raises:

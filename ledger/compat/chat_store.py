@@ -20,11 +20,12 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
-from ledger.compat.given import object_of
+from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
@@ -34,7 +35,6 @@ from ledger.sdk.ledger import SessionLedger
 ANONYMOUS = "anonymous"
 #: Session type of chats.
 SESSION_TYPE = "chat"
-_PAGE = 1000
 
 _SESSIONS = f"""
 SELECT
@@ -239,7 +239,7 @@ class SessionStore:
         after: str | None = None
         owner = ANONYMOUS if user_id is None else user_id
         while True:
-            page = self.ledger.list_sessions(owner, session_type=SESSION_TYPE, after=after, limit=_PAGE)
+            page = self.ledger.list_sessions(owner, session_type=SESSION_TYPE, after=after, limit=SESSIONS_PAGE)
             found += [ChatSession(self, each) for each in page if include_expired or each.status not in CLOSED]
             after = page.next
             if after is None:
@@ -275,7 +275,7 @@ class SessionStore:
         expired = 0
         after: str | None = None
         while True:
-            page = self.ledger.store.sessions(query, after=after, limit=_PAGE)
+            page = self.ledger.store.sessions(query, after=after, limit=SESSIONS_PAGE)
             for head, _ in page:
                 try:
                     expired += self.ledger.expire_session(head.session_id, expected_version=head.version) is not None
@@ -326,7 +326,7 @@ class SessionStore:
         found: list[Message] = []
         after: str | None = None
         while True:
-            page = self.ledger.get_messages(session_id, after=after, limit=_PAGE)
+            page = self.ledger.get_messages(session_id, after=after, limit=EVENTS_PAGE)
             found += [self._message(each) for each in page]
             after = page.next
             if after is None:

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
 from ledger.clock import Clock, utc_now
-from ledger.compat.given import days_before, ledger_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
-from ledger.model.page import Page
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
@@ -28,7 +28,6 @@ CONVERSATION = "conversation"
 OLD_AFTER_DAYS = 30
 #: Default number of chats in a list.
 LISTED = 50
-_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -293,7 +292,9 @@ class ConversationService:
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
         removed, after = 0, None
         while True:
-            page = await ledger.list_sessions(session_type=CONVERSATION, created_until=before, after=after, limit=_PAGE)
+            page = await ledger.list_sessions(
+                session_type=CONVERSATION, created_until=before, after=after, limit=SESSIONS_PAGE
+            )
             for session in page:
                 if session.updated_at < before:
                     with suppress(WrongExpectedVersion, SessionNotFound):
@@ -320,7 +321,7 @@ class ConversationService:
         times: dict[int, datetime] = {}
         after: str | None = "0"
         while after is not None:
-            page = await ledger.history(session_id, after=int(after), limit=_PAGE)
+            page = await ledger.history(session_id, after=int(after), limit=EVENTS_PAGE)
             times |= {event.version: event.occurred_at for event in page}
             after = page.next
         return times

@@ -17,11 +17,11 @@ from ledger.compat import chat_store, session_records, session_states
 from ledger.compat.importing_sources import (
     boolean_of,
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
     value_of,
 )
 from ledger.compat.importing_steps import BadRows, Step, check_and_record, in_order, session_of, statement
@@ -75,9 +75,9 @@ def import_session_states(
             for row in source.rows(table, "created_at", "thread_id"):
                 where = f"row {row.get('id', row['thread_id'])}"
                 with bad.row(where):
-                    thread_id = text_of(row["thread_id"], "thread_id")
+                    thread_id = id_text(row["thread_id"], "thread_id")
                     steps = bad.unrecorded(thread_id, _state_steps(row, thread_id))
-                    owner = text_of(user_id if row.get("user_id") is None else row["user_id"], "user_id")
+                    owner = id_text(user_id if row.get("user_id") is None else row["user_id"], "user_id")
                     yield bad.unique(session_of(thread_id, owner, where, steps, ledger, clock))
 
         return check_and_record(read, "session_states", ledger)
@@ -120,11 +120,11 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
                 where = f"session {row['session_id']}"
                 message_rows = source.rows(messages, by_insertion, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
+                    session_id = id_text(row["session_id"], "session_id")
                     added = [_message_step(each, time_column) for each in message_rows]
                     steps = bad.unrecorded(session_id, _chat_steps(row, added))
                     owner = chat_store.ANONYMOUS if row.get("user_id") is None else row["user_id"]
-                    yield bad.unique(session_of(session_id, text_of(owner, "user_id"), where, steps, ledger, clock))
+                    yield bad.unique(session_of(session_id, id_text(owner, "user_id"), where, steps, ledger, clock))
 
         return check_and_record(read, "chat_sessions and chat_messages", ledger)
 
@@ -138,7 +138,7 @@ def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
     values["tests_passed"] = boolean_of(values.get("tests_passed"), "tests_passed")
     values |= {name: number(values[name]) for name in session_records.ATTEMPTS if name in values}
     values |= other_columns(row, _OF_STATE)
-    slots = session_records.slots_of(values)
+    slots = session_records.registers_from_state(values)
     slots.setdefault(("status", ""), "active")
     # NULL is recorded as a removal: on a repeated import, the row may have lost a value.
     changes = [Change(*slot, value, value is None) for slot, value in slots.items()]
@@ -180,7 +180,7 @@ def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
 def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
     found = value_of(row, *_IDS)
     try:
-        message_id = text_of(found, "its id")
+        message_id = id_text(found, "its id")
         at = instant(row[time_column], time_column)
         payload = {name: json_value(row.get(name), name) for name in ("query_plan", "candidate_set")}
         payload = {name: value for name, value in payload.items() if value is not None}

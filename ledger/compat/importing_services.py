@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import Clock, utc_now
 from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
 from ledger.compat.analysis_sessions.slots import MARK, METRICS, PREFERENCE
+from ledger.compat.arguments import names_of
 from ledger.compat.conversations import CONVERSATION
-from ledger.compat.given import names_of
 from ledger.compat.importing import other_columns
 from ledger.compat.importing_sources import (
     boolean_of,
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
     value_of,
 )
 from ledger.compat.importing_steps import BadRows, Step, check_and_record, in_order, session_of, statement
@@ -94,11 +94,11 @@ def import_conversations(
                 where = f"session {row['session_id']}"
                 message_rows = source.rows(messages, by_insertion, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
+                    session_id = id_text(row["session_id"], "session_id")
                     steps = in_order(
                         [*_creation_step(row), *map(_message_step, message_rows), *_conversation_steps(row)]
                     )
-                    owner, steps = text_of(row["user_id"], "user_id"), bad.unrecorded(session_id, steps)
+                    owner, steps = id_text(row["user_id"], "user_id"), bad.unrecorded(session_id, steps)
                     yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
         return check_and_record(read, "conversation_sessions and conversation_messages", ledger)
@@ -145,9 +145,9 @@ def import_analysis_sessions(
                 where = f"session {row[id_column]}"
                 metrics_rows = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
-                    session_id = text_of(row[id_column], id_column)
+                    session_id = id_text(row[id_column], id_column)
                     steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in metrics_rows])
-                    owner = text_of(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
+                    owner = id_text(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
                     steps = bad.unrecorded(session_id, steps)
                     yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
@@ -178,7 +178,7 @@ def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
 
 def _message_step(row: Mapping[str, Any]) -> Step:
     try:
-        message_id = text_of(row["id"], "its id")
+        message_id = id_text(row["id"], "its id")
         at = instant(row["created_at"], "created_at")
         failed = boolean_of(row.get("has_error"), "has_error") or row.get("error_message") is not None
         metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}

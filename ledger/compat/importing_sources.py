@@ -222,7 +222,7 @@ def json_value(value: Any, name: str) -> Any:
         raise InvalidInput(f"{name} is not valid JSON text: {error}") from error
 
 
-def text_of(value: Any, name: str) -> str:
+def id_text(value: Any, name: str) -> str:
     """Return an id as text; numbers and UUIDs in their usual form.
 
     Raises:

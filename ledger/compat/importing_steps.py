@@ -21,6 +21,7 @@ from ledger.formats.recording import SessionEvents, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
 from ledger.model.ids import check_created_at, check_session_id, created_at_of
 from ledger.model.instants import to_text
+from ledger.model.page import EVENTS_PAGE
 from ledger.model.values import canonical, check_text, decode
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
@@ -29,7 +30,6 @@ from ledger.stores.base import EventStore
 NAMED = 20
 #: Namespace of the ids generated here.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d67")
-_PAGE = 500
 _STATUS, _END = ("status", ""), ("expires_at", "")
 
 
@@ -149,13 +149,13 @@ class BadRows:
         store = self._store
         if store is None or self._partly_recorded is False:
             return steps
-        page = store.events(check_session_id(session_id), limit=_PAGE)
+        page = store.events(check_session_id(session_id), limit=EVENTS_PAGE)
         if self._partly_recorded is None:
             # A warehouse is slow to answer, so the first session decides for all: if it is new, the others are too.
             self._partly_recorded = bool(page) or store.capabilities.commit_order
         events = list(page)
         while page.next is not None:
-            page = store.events(session_id, after=int(page.next), limit=_PAGE)
+            page = store.events(session_id, after=int(page.next), limit=EVENTS_PAGE)
             events += page
         return remaining_steps(session_id, steps, events) if events else steps
 

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.compat.arguments import user_id_of
 from ledger.compat.conversations import ConversationMessage, ConversationService
-from ledger.compat.given import user_id_of
 from ledger.errors import LedgerError, SessionEnded, SessionNotFound, StoreError
 from ledger.model.events import Change, NewEvent, prepare
 

@@ -65,7 +65,7 @@ FROM session_states
 VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 
-def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     """Return a state's values by slot, checked; None for a value to remove.
 
     Raises:

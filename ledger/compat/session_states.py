@@ -34,12 +34,12 @@ from ledger.compat.session_records import (
     record_id_of,
     record_of,
     recorded_values,
-    slots_of,
+    registers_from_state,
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
 from ledger.model.events import Change, Envelope
-from ledger.model.page import Page
+from ledger.model.page import SESSIONS_PAGE, Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
@@ -49,7 +49,6 @@ from ledger.settings import DEBUG_SESSION_STATES, LEDGER_URL
 #: Owner of sessions saved without a user_id.
 OWNER = "session-states"
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
-_PAGE = 1000
 _TRIES = 50
 
 _log = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("topic", "difficulty", "workflow_status")}
     after: str | None = None
     while True:
-        page = target.list_sessions(tag=TAG, after=after, limit=_PAGE)
+        page = target.list_sessions(tag=TAG, after=after, limit=SESSIONS_PAGE)
         for session in page:
             record = record_of(session)
             total += 1
@@ -292,7 +291,7 @@ def _wanted(thread_id: str, state: Any, run_id: Any, workflow_status: Any) -> di
     values = as_object(state)
     if values.get("thread_id") not in (None, thread_id):
         raise InvalidInput(f"The state belongs to another thread than {str(thread_id)[:70]!r}; nothing was written.")
-    slots = slots_of(values)
+    slots = registers_from_state(values)
     if slots.get(("attribute", "run_id"), run_id) is None:
         slots.pop(("attribute", "run_id"), None)  # a state without a run_id keeps the saved one
     if run_id is not None:

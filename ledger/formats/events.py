@@ -24,6 +24,7 @@ from ledger.model.events import (
 )
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_text
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
@@ -36,7 +37,6 @@ ENVELOPE = (
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
 #: Minimum number of events and bytes per store call; consecutive events of a session are never split.
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
-_PAGE = 500
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
 
@@ -109,7 +109,7 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
     for session_id in _all_ids(store) if session_ids is None else session_ids:
         after: str | None = "0"
         while after is not None:
-            page = store.events(session_id, after=int(after), limit=_PAGE, upcast=False)
+            page = store.events(session_id, after=int(after), limit=EVENTS_PAGE, upcast=False)
             if not page and after == "0":
                 raise SessionNotFound(
                     f"There is no session {session_id}. List the sessions with: ledger list", session_id=session_id
@@ -202,7 +202,7 @@ class _Batch:
 def _all_ids(store: EventStore) -> Iterator[str]:
     after: str | None = None
     while True:
-        page = store.sessions(SessionQuery(), after=after, limit=_PAGE)
+        page = store.sessions(SessionQuery(), after=after, limit=SESSIONS_PAGE)
         yield from (head.session_id for head, _ in page)
         after = page.next
         if after is None:

@@ -124,7 +124,7 @@ def read_runs(
             repeats[identity] += 1
             # A run that occurs twice in one input is two sessions; importing the input again finds the same two.
             run_id = uuid.uuid5(_RUNS, f"{repeats[identity]}:{identity}")
-            events = events_of(run, run_id, user_id=user_id)
+            events = events_from_record(run, run_id, user_id=user_id)
             yielded = SessionEvents(str(run_id), where, _recorded(str(run_id), events, clock(), store_id))
         except LedgerError as error:
             locate(error, where)
@@ -132,7 +132,7 @@ def read_runs(
         yield yielded
 
 
-def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
+def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
     """Return a run as the events of one session, in order.
 
     Args:

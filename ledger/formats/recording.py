@@ -24,14 +24,14 @@ from ledger.errors import (
 from ledger.formats.events import BATCH_BYTES, BATCH_EVENTS, Imported
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import chained
+from ledger.model.page import EVENTS_PAGE
 from ledger.stores.base import EventStore
 
 #: Errors that concern a single session; others concern the store.
 _REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
 #: Sessions read concurrently, since a warehouse is slow to answer but serves many requests.
 _AT_ONCE = 8
-#: Events of a session read per call.
-_PAGE = 500
+#: Events of a session that are read at once.
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _Recording:
         found: _Recorded | None = None
         after: str | None = "0"
         while after is not None and len(versions) < len(wanted):
-            page = self._store.events(session.session_id, after=int(after), limit=_PAGE)
+            page = self._store.events(session.session_id, after=int(after), limit=EVENTS_PAGE)
             for event in page:
                 if event.event_id in wanted:
                     if not self._differences:

@@ -19,10 +19,10 @@ from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
 from ledger.outbox.contract import SEQ, Row, event_key, index_of
+from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
-from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import EventStore
-from ledger.stores.sqlite.read import events_of
+from ledger.stores.sqlite.read import events_from_rows
 
 #: Rows, and bytes of their values, that are read at once.
 _ROWS, _BYTES = 500, 4_000_000
@@ -82,7 +82,7 @@ class Subscription(Iterator[Delivery]):
         while not self._closed.is_set():
             if self._ready or self._look():
                 rows = self._ready[0]  # it stays there where it cannot be read: nothing is passed over in silence
-                (event,) = events_of([row[1:] for row in rows], self._upcast)
+                (event,) = events_from_rows([row[1:] for row in rows], self._upcast)
                 self.position = rows[-1][SEQ]
                 del self._ready[0]
                 return Delivery(self.position, event)

@@ -1,4 +1,4 @@
-"""docs/cli.md is what the commands say of themselves, docs/settings.md what the settings do."""
+"""The pages of docs/ that are generated are those of the code: commands, settings, fields."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import one_line, safe, shown
 from ledger.errors import SessionNotFound

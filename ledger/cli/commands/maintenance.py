@@ -13,7 +13,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.commands.relay import with_warehouse
 from ledger.cli.commands.write import envelope_of, with_envelope
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 

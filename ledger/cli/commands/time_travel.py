@@ -9,7 +9,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import (
     difference_object,
     event_object,

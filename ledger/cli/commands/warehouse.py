@@ -16,7 +16,7 @@ from ledger.cli.app import command, opened
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json, to_terminal
 from ledger.cli.output.text import plain, safe
-from ledger.cli.values import parse_pairs, text_of
+from ledger.cli.values import decode_text, parse_pairs
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.settings import LEDGER_WAREHOUSE
 from ledger.warehouse.urls import parse_warehouse_url
@@ -135,7 +135,7 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
     Tables: session_events, session_heads, session_index. Views: sessions, session_fields, session_history,
     session_versions, tool_calls, messages, conflicts.
     """
-    text = text_of(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
+    text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     with opened(url) as ledger, warehouse_of(ledger) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
     print_answer(answer, "json" if as_json else form)

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, default_user, opened, together
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
-from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
+from ledger.cli.values import decode_text, parse_json, parse_pairs, parse_value
 from ledger.errors import InvalidInput
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope
 from ledger.model.fields import ROLES, TOOL_STATUSES
@@ -69,11 +69,11 @@ def envelope_of(expected_version: int | None, event_id: str | None, actor: str |
     return envelope
 
 
-def _text_of(value: str | None, source: Any, name: str) -> str:
+def _text_given(value: str | None, source: Any, name: str) -> str:
     """Return the value of an argument, or the content of --from; exactly one of them must be given."""
     if (value is None) == (source is None):
         raise click.UsageError(f"Pass either {name} or --from FILE.", click.get_current_context())
-    return text_of(source.read(), name) if value is None else value
+    return decode_text(source.read(), name) if value is None else value
 
 
 def create_ledger(url: str | None, message: str, *, as_json: bool) -> None:
@@ -208,7 +208,7 @@ def set_(
     elif value is None and source is None and field == "tag":
         change = True
     else:
-        change = parse_value(field, _text_of(value, source, "VALUE"), as_json=json_value)
+        change = parse_value(field, _text_given(value, source, "VALUE"), as_json=json_value)
     with opened(url) as ledger:
         print_appended(_set(ledger, session_id, field, key, change, remove, envelope_of(**envelope)), as_json)
 
@@ -273,7 +273,7 @@ def message(
 
     ROLE is system, developer, user, assistant, tool or function.
     """
-    text = _text_of(content, source, "CONTENT")
+    text = _text_given(content, source, "CONTENT")
     with opened(url) as ledger:
         appended = ledger.add_message(
             session_id,
@@ -331,7 +331,7 @@ def tool(
     if result_text is not None:
         extra["result"] = result_text
     elif results:
-        text = text_of(result_from.read_bytes(), "the result") if result_from else str(result)
+        text = decode_text(result_from.read_bytes(), "the result") if result_from else str(result)
         extra["result"] = parse_json(text, "the result")
     with opened(url) as ledger:
         appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope_of(**envelope))

@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.output.shapes import MAPS, in_order, json_text
+from ledger.cli.output.shapes import MAPS, VALUES, in_order, json_text
 from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
@@ -89,7 +89,7 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
         parts += _section(name, getattr(session, name))
     if session.calls:
         parts += [_heading("tool calls"), indented(calls_table(session.calls))]
-    for name in ("summary", "error", "lineage"):
+    for name in ("summary", *VALUES):
         parts += _section(name, getattr(session, name))
     for name in MAPS:
         parts += _section(name, in_order(getattr(session, name)))

@@ -12,17 +12,24 @@ import orjson
 
 from ledger.cli.output.text import safe
 from ledger.model.events import AppendResult, RecordedEvent
+from ledger.model.fields import FIELDS
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.instants import to_text
-from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
+from ledger.model.session import COLUMNS, MESSAGE_PARTS, Message, Session, ToolCall
 
 if TYPE_CHECKING:
     from ledger.formats.events import Imported
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
-#: Attributes of a session that map keys to values.
-MAPS = ("attributes", "context", "results", "queries", "scores", "grants", "children")
+#: Attributes of a session that hold one value and are not columns of the sessions view, and those that map keys to
+#: values.
+VALUES = tuple(
+    field.attribute
+    for field in FIELDS.values()
+    if not field.keyed and not field.own_form and field.attribute not in COLUMNS
+)
+MAPS = tuple(field.attribute for field in FIELDS.values() if field.keyed and not field.own_form)
 
 
 def print_json(value: Any) -> None:
@@ -41,7 +48,7 @@ def session_object(session: Session) -> dict[str, Any]:
     document = {column: session[column] for column in session}
     document["tool_calls"] = [call_object(call) for call in session.calls]
     del document["tool_call_status"], document["tool_call_results"]
-    document |= {"error": session.error, "lineage": session.lineage}
+    document |= {name: getattr(session, name) for name in VALUES}
     document |= {name: in_order(getattr(session, name)) for name in MAPS}
     document["tags"] = list(session.tags)
     document["free"] = [

@@ -14,11 +14,10 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.model.page import SESSIONS_PAGE
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
-
-_PAGE = 500
 
 
 class _Setup(OneLineErrors, click.Group):
@@ -101,7 +100,7 @@ def _verify(ledger: SessionLedger) -> dict[str, Any]:
     unreadable: dict[str, str] = {}
     after: str | None = None
     while True:
-        page = ledger.list_sessions(attributes={MARK: True}, after=after, limit=_PAGE)
+        page = ledger.list_sessions(attributes={MARK: True}, after=after, limit=SESSIONS_PAGE)
         for session in page:
             sessions += 1
             try:

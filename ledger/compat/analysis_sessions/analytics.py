@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.compat.analysis_sessions.metrics import SessionMetrics
 from ledger.compat.analysis_sessions.models import Session, SessionType, session_type_of
-from ledger.compat.given import days_before, user_id_of
+from ledger.compat.arguments import days_before, user_id_of
 from ledger.errors import InvalidInput
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical

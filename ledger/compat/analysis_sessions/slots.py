@@ -33,7 +33,7 @@ OVER = ("expired", "archived")
 Slot = tuple[str, str]
 
 
-def slots_of(session: Session) -> dict[Slot, str]:
+def registers_of(session: Session) -> dict[Slot, str]:
     """Return the content of an analysis session as JSON text by slot.
 
     Raises:
@@ -125,7 +125,7 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
         last_accessed_at=recorded.updated_at,
         is_archived=recorded.recorded_status in OVER,
     )
-    session._recorded = slots_of(session)
+    session._recorded = registers_of(session)
     session._max_queries = max_queries
     return session
 

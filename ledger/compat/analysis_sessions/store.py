@@ -28,14 +28,14 @@ from ledger.compat.analysis_sessions.slots import (
     changes_between,
     checked,
     is_analysis,
+    registers_of,
     session_of,
-    slots_of,
 )
-from ledger.compat.given import days_before, ledger_of, names_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, names_of, object_of, user_id_of
 from ledger.errors import InvalidInput, PermissionDenied, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, Change, Envelope, NewEvent
 from ledger.model.lifetime import CLOSED, DONE
-from ledger.model.page import Page, check_limit
+from ledger.model.page import SESSIONS_PAGE, Page, check_limit
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical, check_whole
 from ledger.sdk.aio import AsyncSessionLedger
@@ -43,7 +43,6 @@ from ledger.sdk.ledger import SessionLedger
 
 #: Attempts to add queries while other writers append to the same session.
 _ATTEMPTS = 50
-_PAGE = 1000
 
 
 class SessionStore:
@@ -164,10 +163,10 @@ class SessionStore:
         """
         if session.id != session_id:
             raise InvalidInput(f"The session passed is {session.id}, not {session_id}; nothing was written.")
-        wanted = slots_of(checked(session))
+        wanted = registers_of(checked(session))
         before = session._recorded
         if before is None:
-            before = slots_of(session_of(await self._required(session_id)))
+            before = registers_of(session_of(await self._required(session_id)))
         changes = changes_between(before, wanted, removing=session._recorded is not None)
         if session.expires_at is not None and any(change.field == "expires_at" for change in changes):
             self._ttl((session.expires_at - self._clock()) / timedelta(hours=1))
@@ -229,7 +228,7 @@ class SessionStore:
                 session_type=kind,
                 attributes={MARK: True},
                 after=after,
-                limit=min(_PAGE, skip + limit - len(listed)),
+                limit=min(SESSIONS_PAGE, skip + limit - len(listed)),
             )
             for found in page:
                 if not include_archived and found.status in OVER:
@@ -327,7 +326,9 @@ class SessionStore:
         """Yield every analysis session that meets the criteria of ``list_sessions``, newest first."""
         after: str | None = None
         while True:
-            page = await self.ledger.list_sessions(**criteria, attributes={MARK: True}, after=after, limit=_PAGE)
+            page = await self.ledger.list_sessions(
+                **criteria, attributes={MARK: True}, after=after, limit=SESSIONS_PAGE
+            )
             for found in page:
                 yield found
             after = page.next

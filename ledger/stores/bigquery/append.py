@@ -15,8 +15,7 @@ from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, Record
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
-from ledger.model.lifetime import FIELDS as LIFETIME_FIELDS
-from ledger.model.lifetime import check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.session import Head
 from ledger.outbox import columns
 from ledger.stores.checks import check_expected, check_owner, conflict

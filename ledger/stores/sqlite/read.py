@@ -179,7 +179,7 @@ def state_at(
         (session_id, version),
     ).fetchone()
     then = head._replace(version=head.version if version is None else version, updated_at=updated_at)
-    return head_of(session_id, then._replace(event_hash=event_hash)), fold(events_of(rows, upcast))
+    return head_of(session_id, then._replace(event_hash=event_hash)), fold(events_from_rows(rows, upcast))
 
 
 def events(
@@ -197,7 +197,7 @@ def events(
         with snapshot(connection):  # they may be on their way back
             _require_rows(connection, session_id)
             rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
-    found = events_of(rows, upcast)
+    found = events_from_rows(rows, upcast)
     last = found[-1].version if found else after
     more = (
         len(found) >= limit
@@ -211,7 +211,7 @@ def events(
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
     """All events of a session, in order."""
     rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
-    return events_of(rows, upcast)
+    return events_from_rows(rows, upcast)
 
 
 def messages(
@@ -368,7 +368,7 @@ def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
 
 
-def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
     """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
 
     Raises:

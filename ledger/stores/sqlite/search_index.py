@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
-from ledger.model.search import FIELDS, text_of, words
+from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
@@ -23,7 +23,7 @@ SLOTS, CHARACTERS = 200, 20_000
 #: Of a longer text than this the index has each word once, and of one with more different words nothing: it is looked
 #: through when somebody searches. Otherwise one text could hold up appends for a second.
 LARGE = 50_000
-_FIELDS = ", ".join(f"'{field}'" for field in FIELDS)
+_FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
 # Words come in lower case and with blanks between them (ledger.model.search), so that this tokenizer parts them only
 # there: unicode61 would part and fold by the Unicode of SQLite's release.

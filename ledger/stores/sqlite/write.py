@@ -15,7 +15,7 @@ from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
-from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.upcast import Upcaster
 from ledger.outbox import columns
 from ledger.outbox.columns import ChangeValues, EventValues
@@ -150,7 +150,7 @@ def append(
     _write_rows(connection, EventValues(*envelope, store_id, prev_hash, hashed), changes)
     if len(heads) >= KNOWN_HEADS:
         heads.clear()
-    if any(change.field in FIELDS for change in event.changes):
+    if any(change.field in LIFETIME_FIELDS for change in event.changes):
         open_until = 0
     heads[session_id] = new, open_until
     return AppendResult(session_id, version, event.event_id)
