@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import CapabilityMissing, PermissionDenied
+from ledger.stores.base import outbox_store
 from ledger.stores.sqlite.errors import translate
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
             f"SQL sees everybody's sessions, and this is the view of user {ledger.user_id} alone; use the ledger that "
             "for_user() was called on."
         )
-    path = getattr(ledger.store, "path", None)
-    if not isinstance(path, Path):
+    store = outbox_store(ledger.store)
+    if store is None:
         raise CapabilityMissing(
             f"{ledger.url} is no SQLite file; ask BigQuery for its views, or `ledger sql`, instead."
         )
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"{store.path.as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             for name, select in views.items():
                 connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
@@ -53,7 +53,7 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
             connection.close()
             raise
     except sqlite3.Error as error:
-        raise translate(error, path) from error
+        raise translate(error, store.path) from error
     connection.row_factory = sqlite3.Row
     return connection
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ledger.errors import SessionArchived
 from ledger.model.events import Change
 from ledger.model.fold import State
 from ledger.model.session import Head
+from ledger.outbox.row_digests import SessionKey
 from ledger.stores.base import EventStore
 
 #: The ``store_id`` in the head of a session that no store owns: its rows are in a warehouse, and whoever hydrates it
@@ -14,6 +17,19 @@ UNOWNED = ""
 #: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
 #: to those who go on with the session.
 LISTED = ("attribute", "grant", "question", "session_type", "status", "tag", "title")
+
+
+class Droppable(NamedTuple):
+    """An archived session whose rows have been shipped to every warehouse that this store ships to.
+
+    Attributes:
+        version: Of its last event.
+        rows: How many they are.
+    """
+
+    key: SessionKey
+    version: int
+    rows: int
 
 
 def session_archived(head: Head, state: State, warehouses: list[str]) -> SessionArchived:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ledger.errors import (
+    CapabilityMissing,
     LedgerError,
     PermissionDenied,
     SessionArchived,
@@ -35,7 +36,7 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
+from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
 
 READ, WRITE = "read", "write"
@@ -46,7 +47,7 @@ _DELETED = '"deleted"'
 _OWNERS = ('"archived"', _DELETED)
 
 
-class UserStore:
+class UserView:
     """An event store as one user sees it, over any other.
 
     Every call reads the session's latest state first, to know whether the user may see it: from memory in the embedded
@@ -68,15 +69,18 @@ class UserStore:
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        """What a store has beside the protocol (its file, its outbox, its warehouse) is everybody's."""
+        """Refuse what the store behind has besides ``EventStore``: its file, its outbox, its warehouse are everybody's.
+
+        No method of a store is offered in a view before it is written here.
+        """
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise self.everybodys(name)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store can do, but for copying out everybody's sessions."""
-        return replace(self._store.capabilities, backup=False)
+        """What the store can do, but for what is about everybody's sessions: copying, shipping and deleting them."""
+        return replace(self._store.capabilities, backup=False, outbox=False, purge=False, warehouse=False)
 
     @property
     def store_id(self) -> str:
@@ -210,28 +214,48 @@ class UserStore:
         raise self.everybodys("backup")
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected where a warehouse refused rows of a session that the user may see."""
+        """Raise StoreRejected if a warehouse refused rows of a session that the user may see.
+
+        Raises:
+            CapabilityMissing: The store has no ``archive``.
+        """
         self._check_open()
-        check = getattr(self._store, "check_shippable", None)
-        if check is not None:
-            check(self._asked(session_id))
+        archiving = archiving_store(self._store)
+        if archiving is None:
+            raise _missing("archive")
+        archiving.check_shippable(self._asked(session_id))
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
         """Drop the rows of archived sessions of the user's own that have arrived in the warehouse.
 
         Raises:
             PermissionDenied: It does not say of which.
+            CapabilityMissing: The store is not ``tiered``.
         """
         self._check_open()
         if session_ids is None:
             raise self.everybodys("drop_archived")
-        drop = getattr(self._store, "drop_archived", None)
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
         looked = {session_id: self._look(session_id) for session_id in session_ids}
         own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
-        return 0 if drop is None or not own else int(drop(own))
+        return tiered.drop_archived(own) if own else 0
 
     def rehydrate(self, session_id: str) -> int:
-        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.rehydrate``.
+        """Have a session that the user may write to brought back from the warehouse; see ``TieredStore.rehydrate``.
+
+        Raises:
+            PermissionDenied: The user may only read it.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
+        return tiered.rehydrate(session_id) if self.check_writable(session_id) else 0
+
+    def check_writable(self, session_id: str) -> bool:
+        """Return whether the user may write to a session; False if there is none that the user sees.
 
         Raises:
             PermissionDenied: The user may only read it.
@@ -239,11 +263,21 @@ class UserStore:
         self._check_open()
         found = self._look(session_id)
         if found is None:
-            return 0
+            return False
         if self._right(*found) != WRITE:
             raise _read_only(self.user_id, session_id)
-        rehydrate = getattr(self._store, "rehydrate", None)
-        return 0 if rehydrate is None else int(rehydrate(session_id))
+        return True
+
+    def purge_warehouse(self) -> int:
+        """Not offered: it is about everybody's sessions.
+
+        Raises:
+            PermissionDenied: Always.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        if tiered_store(self._store) is None:
+            raise _missing("tiered")
+        raise self.everybodys("purge_warehouse")
 
     def close(self) -> None:
         """End the view; the store stays open. Calling it again does nothing."""
@@ -391,6 +425,10 @@ class UserStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"This view of user {self.user_id} is closed; make another with for_user().")
+
+
+def _missing(capability: str) -> CapabilityMissing:
+    return CapabilityMissing(f"The store behind this view has no {capability}.")
 
 
 def _nowhere(session_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.testing.append import AppendContract
+from ledger.testing.archiving import ArchivingContract
 from ledger.testing.backup import BackupContract
 from ledger.testing.commit_order import CommitOrderContract
 from ledger.testing.concurrency import ConcurrencyContract
@@ -11,6 +12,7 @@ from ledger.testing.idempotency import IdempotencyContract
 from ledger.testing.integrity import IntegrityContract
 from ledger.testing.lifetimes import LifetimesContract
 from ledger.testing.opening import OpeningContract
+from ledger.testing.outbox import OutboxContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
 from ledger.testing.search import SearchContract
@@ -30,11 +32,13 @@ class StoreContract(
     LifetimesContract,
     ExchangeContract,
     CommitOrderContract,
+    OutboxContract,
+    ArchivingContract,
     IntegrityContract,
     ConcurrencyContract,
     BackupContract,
 ):
-    """What every event store does, by the EventStore protocol alone; each test has stores of its own.
+    """What every event store does, by the protocols of ``ledger.stores.base`` alone; each test has stores of its own.
 
     A subclass, whose name begins with ``Test``, sets ``capabilities`` to what the store is expected to declare: what
     is True must work, and what is False must raise CapabilityMissing or be absent. Nothing is skipped.

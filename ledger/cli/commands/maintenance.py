@@ -103,7 +103,7 @@ def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionL
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:
-        if not ledger.store.capabilities.commit_order:  # it is in its warehouse already
+        if not ledger.store.capabilities.outbox:  # it is in its warehouse already
             yield ledger
             return
         place = warehouse or duckdb_url(warehouse_path(ledger))

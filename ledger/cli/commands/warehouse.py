@@ -19,6 +19,7 @@ from ledger.cli.output.shapes import print_json, to_terminal
 from ledger.cli.output.text import plain, safe
 from ledger.cli.values import parse_pairs, text_of
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.stores.base import outbox_store, warehouse_store
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -42,23 +43,31 @@ def warehouse_path(ledger: SessionLedger) -> Path:
         CapabilityMissing: The ledger is no file.
         ConfigurationError: The ledger itself has that name.
     """
-    path = getattr(ledger.store, "path", None)
-    if path is None:
+    store = outbox_store(ledger.store)
+    if store is None:
         raise CapabilityMissing(f"{ledger.url} is no file, so it has no DuckDB file beside it.")
     named = os.environ.get("LEDGER_WAREHOUSE", "")
     if named.startswith("duckdb:"):
         found = parse_warehouse_url(named)
         assert isinstance(found, Path)  # noqa: S101 - by its scheme
         return found
-    beside = Path(path).with_suffix(".duckdb")
-    if beside == Path(path):
-        raise ConfigurationError(f"{path} is the ledger itself, so SQL has no file of that name; name the ledger .db.")
+    beside = store.path.with_suffix(".duckdb")
+    if beside == store.path:
+        raise ConfigurationError(
+            f"{store.path} is the ledger itself, so SQL has no file of that name; name the ledger .db."
+        )
     return beside
 
 
 def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
     """The warehouse that a ledger in BigQuery is itself; None for a ledger elsewhere."""
-    return getattr(ledger.store, "warehouse", None)
+    store = warehouse_store(ledger.store)
+    if store is None:
+        return None
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    assert isinstance(store.warehouse, BigQueryWarehouse)  # noqa: S101 - there is no other such store
+    return store.warehouse
 
 
 @contextmanager

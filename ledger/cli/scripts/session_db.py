@@ -14,6 +14,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.stores.base import outbox_store
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
@@ -77,12 +78,12 @@ def drop(yes: bool, as_json: bool, url: str | None) -> None:
     Example: python scripts/setup_session_db.py drop --yes --url sqlite:///sessions.db
     """
     with opened(url) as ledger:
-        place, name = getattr(ledger.store, "path", None), ledger.url
-    if place is None:
+        store, name = outbox_store(ledger.store), ledger.url
+    if store is None:
         raise ConfigurationError(f"{name} is no file; drop a dataset with BigQuery's own tools.")
     if not yes:
         raise click.UsageError(f"This deletes {name} and every session in it; add --yes.", click.get_current_context())
-    removed = [str(path) for path in _files(Path(place)) if path.exists()]
+    removed = [str(path) for path in _files(store.path) if path.exists()]
     for path in removed:
         Path(path).unlink()
     if as_json:

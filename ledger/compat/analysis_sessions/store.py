@@ -306,19 +306,19 @@ class SessionStore:
                 f"The retention is for everybody's sessions, and this is the store as user {self.ledger.user_id} sees "
                 "it; nothing was deleted. Use the one that for_user() was called on."
             )
-        purge = getattr(self.ledger.store, "purge", None)
+        store = self.ledger.store
         deleted = 0
         for status in (*CLOSED, *DONE):
             async for found in self.all_sessions(status=status, created_until=before):
                 if found.updated_at >= before or found.recorded_status != status:
                     continue
-                if purge is not None:
-                    deleted += await purge(found.session_id, found.version)
+                if store.capabilities.purge:
+                    deleted += await store.purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
         # Also where nothing was deleted now: in a run before, the warehouse may have been away.
-        if hasattr(self.ledger.store, "delete_there"):
-            await self.ledger.store.delete_there()
+        if store.capabilities.tiered:
+            await store.purge_warehouse()
         return deleted
 
     async def all_sessions(self, **criteria: Any) -> AsyncIterator[Recorded]:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ledger.clock import Clock
 from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
@@ -21,7 +21,8 @@ from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
-from ledger.stores.archived import LISTED, UNOWNED
+from ledger.stores.archived import LISTED, UNOWNED, Droppable
+from ledger.stores.base import PendingDeletion
 from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
@@ -47,30 +48,6 @@ _ASK = (
     "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, 'asked') "
     "ON CONFLICT DO UPDATE SET state = 'asked'"
 )
-
-
-class Droppable(NamedTuple):
-    """An archived session whose rows have been shipped to every warehouse that this store ships to.
-
-    Attributes:
-        version: Of its last event.
-        rows: How many they are.
-    """
-
-    key: SessionKey
-    version: int
-    rows: int
-
-
-class PendingDeletion(NamedTuple):
-    """A session that was deleted for good here, and not yet in a warehouse.
-
-    Attributes:
-        version: Of its last event here.
-    """
-
-    key: SessionKey
-    version: int
 
 
 class SqliteArchive:
