@@ -14,6 +14,8 @@ from ledger.stores.base import EventStore
 #: The ``store_id`` in the head of a session that no store owns: its rows are in a warehouse, and whoever hydrates it
 #: owns it next. It stands in the head, so that all who remember a head find out that theirs is of another time.
 UNOWNED = ""
+#: Statuses as a state has them: canonical JSON text.
+ARCHIVED_TEXT, DELETED_TEXT = '"archived"', '"deleted"'
 #: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
 #: to those who go on with the session.
 LISTED = ("attribute", "grant", "question", "session_type", "status", "tag", "title")

@@ -36,15 +36,15 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
+from ledger.stores.archived import ARCHIVED_TEXT, DELETED_TEXT
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
 
 READ, WRITE = "read", "write"
 #: How often an append to a shared session is made anew because somebody else appended between check and append.
-ATTEMPTS = 1000
-_DELETED = '"deleted"'
+APPEND_ATTEMPTS = 1000
 #: Statuses that only a session's owner gives it.
-_OWNERS = ('"archived"', _DELETED)
+_OWNERS = (ARCHIVED_TEXT, DELETED_TEXT)
 
 
 class UserView:
@@ -317,7 +317,7 @@ class UserView:
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        for _ in range(ATTEMPTS):
+        for _ in range(APPEND_ATTEMPTS):
             head, state = found
             try:
                 self._check_write(head, state, prepared)
@@ -345,7 +345,7 @@ class UserView:
         if self._right(head, state) != WRITE:
             raise _read_only(self.user_id, head.session_id)
         status = state.get(("status", ""))
-        deleted = status is not None and status.text == _DELETED
+        deleted = status is not None and status.text == DELETED_TEXT
         for change in event.changes:
             if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNERS)):
                 raise PermissionDenied(

@@ -26,7 +26,7 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.model.queries import SessionQuery
-from ledger.stores.user_view import ATTEMPTS, UserView
+from ledger.stores.user_view import APPEND_ATTEMPTS, UserView
 from ledger.testing import CountedIds, SetClock, event, event_id
 from ledger.testing.harness import everything
 
@@ -265,7 +265,7 @@ def test_an_append_is_made_anew_where_somebody_else_appended_meanwhile(ledger: S
     assert store.append(sid, event(1)).version == 6
     ahead = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile")), "bob")
     assert ahead.append(sid, event(2), expected_version=7).version == 8
-    busy = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), ATTEMPTS), "bob")
+    busy = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), APPEND_ATTEMPTS), "bob")
     with pytest.raises(StoreUnavailable, match="too many writers"):
         busy.append(sid, event(3))
 

@@ -42,7 +42,7 @@ from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
 #: How often queries are added again because somebody else appended meanwhile.
-_ATTEMPTS = 50
+_QUERY_ATTEMPTS = 50
 _PAGE = 1000
 
 
@@ -368,7 +368,7 @@ class SessionStore:
         """Append to a session; where queries come in, exactly on the number of them that was counted."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_QUERY_ATTEMPTS):
             found = await self._required(session_id)
             if found.status in OVER:
                 raise SessionEnded(
@@ -383,7 +383,7 @@ class SessionStore:
                 await self.ledger.append(session_id, "session.updated", changes, expected_version=expected)
                 return
             except WrongExpectedVersion:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _QUERY_ATTEMPTS - 1:
                     raise
 
     def _ttl(self, hours: Any) -> timedelta:

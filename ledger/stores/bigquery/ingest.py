@@ -11,8 +11,8 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUna
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.model.instants import to_micros
-from ledger.stores.bigquery.append import RACES, STALE, slots_of
-from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
+from ledger.stores.bigquery.append import RACES, STALE
+from ledger.stores.checks import EventInRows, IngestPlan, StreamHead, check_same, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -112,12 +112,9 @@ class Ingestion:
 
         def is_recorded(event: RecordedEvent) -> bool:
             found = recorded.get(event.event_id)
-            if found is None:
-                return False
-            same = (found.version, found.event_type) == (event.version, event.event_type)
-            if not same or slots_of(found) != slots_of(event) or _hashes_of(found) != _hashes_of(event):
-                raise conflict(event.session_id, event.event_id)
-            return True
+            if found is not None:
+                check_same(event.session_id, event, EventInRows.of(found))
+            return found is not None
 
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
         return plan_ingest(events, standing._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
@@ -171,10 +168,6 @@ def _head(session_id: str, taken: IngestPlan, standing: StreamHead | None) -> di
         "event_hash": taken.event_hash or "",
         "version_before": 0 if standing is None else standing.version,
     }
-
-
-def _hashes_of(event: RecordedEvent) -> set[tuple[str, str, str | None]]:
-    return {(change.field, change.key, change.value_hash) for change in event.changes}
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:

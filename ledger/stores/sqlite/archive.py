@@ -21,7 +21,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
-from ledger.stores.archived import LISTED, UNOWNED, Droppable
+from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
 from ledger.stores.base import PendingDeletion
 from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
@@ -36,8 +36,9 @@ _ROWS = (
 )
 #: Archived sessions whose rows are here; the index on that status leads to them.
 _HERE = (
-    "SELECT h.session_id, h.created_at, h.version FROM session_state AS s JOIN session_heads AS h USING (session_id) "
-    "WHERE s.field = 'status' AND s.key = '' AND s.value = '\"archived\"' AND h.store_id <> ?"
+    "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
+    "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
+    f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> ?"
 )
 _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _ASIDE = (

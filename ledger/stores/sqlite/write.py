@@ -17,8 +17,17 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
 from ledger.model.lifetime import FIELDS, check_open
 from ledger.model.upcast import Upcaster
-from ledger.stores.archived import UNOWNED
-from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
+from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
+from ledger.stores.checks import (
+    EventInRows,
+    FoundEvent,
+    StreamHead,
+    by_session,
+    check_expected,
+    check_owner,
+    check_same,
+    plan_ingest,
+)
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
@@ -35,7 +44,6 @@ _MOVE_HEAD = (
     "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
 )
 _SIZE = ("page_size", "page_count", "freelist_count")
-_ARCHIVED = '"archived"'
 #: Heads that a process remembers.
 KNOWN_HEADS = 1024
 _SET_SLOT = (
@@ -109,7 +117,7 @@ def append(
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head[5] == UNOWNED:
-        check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
+        check_open(session_id, ARCHIVED_TEXT, None, now)  # no event can follow rows that are not here
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
     else:
@@ -191,7 +199,7 @@ def _ingest_session(
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head[5] == UNOWNED:
-        check_open(session_id, _ARCHIVED, None, now)
+        check_open(session_id, ARCHIVED_TEXT, None, now)
     for event in taken.events:
         write_recorded(connection, event)
     last, updated_at = taken.events[-1], to_micros(taken.updated_at)
@@ -271,34 +279,26 @@ def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upca
 
 
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
-    """The version at which this very event stands already; None where its id is new here."""
-    rows = connection.execute(_FIND_EVENT, (session_id, event.event_id)).fetchall()
-    there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
-    if not rows:
-        left = kept.event(connection, session_id, event.event_id)
-        if left is not None and not left.says(event.event_type, there):
-            raise conflict(session_id, event.event_id)
-        return None if left is None else left.version
-    here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
-    if rows[0][1] != event.event_type or here != there:
-        raise conflict(session_id, event.event_id)
-    return int(rows[0][0])
+    """Return the version at which this very event is recorded; None if its id is new here."""
+    found = _find_event(connection, session_id, event.event_id)
+    if found is None:
+        return None
+    check_same(session_id, event, found)
+    return found.version
 
 
 def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    rows = connection.execute(_FIND_EVENT, (event.session_id, event.event_id)).fetchall()
+    found = _find_event(connection, event.session_id, event.event_id)
+    if found is not None:
+        check_same(event.session_id, event, found)
+    return found is not None
+
+
+def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> FoundEvent | None:
+    """Return what is here of a recorded event: its rows, else what is kept of them."""
+    rows = connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()
     if not rows:
-        return _is_kept(connection, event)
-    here = {(row[2], row[3], row[4], bool(row[5]), row[6]) for row in rows}
-    there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
-    if rows[0][:2] != (event.version, event.event_type) or here != there:
-        raise conflict(event.session_id, event.event_id)
-    return True
-
-
-def _is_kept(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    left = kept.event(connection, event.session_id, event.event_id)
-    content = {(change.field, change.key, change.text, change.removed) for change in event.changes}
-    if left is not None and (left.version != event.version or not left.says(event.event_type, content)):
-        raise conflict(event.session_id, event.event_id)
-    return left is not None
+        return kept.event(connection, session_id, event_id)
+    content = {(field, key, value, bool(removed)) for _, _, field, key, value, removed, _ in rows}
+    hashes = {(field, key, value_hash) for _, _, field, key, _, _, value_hash in rows}
+    return EventInRows(rows[0][0], rows[0][1], content, hashes)
