@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ledger.errors import (
+    CapabilityMissing,
     LedgerError,
     PermissionDenied,
     SessionArchived,
@@ -37,20 +38,20 @@ from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
 from ledger.outbox.contract import SEQ, index_of
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
+from ledger.stores.archived import ARCHIVED_TEXT, DELETED_TEXT
+from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
 
 READ, WRITE = "read", "write"
 #: How often an append to a shared session is made anew because somebody else appended between check and append.
-ATTEMPTS = 1000
-_DELETED = '"deleted"'
+APPEND_ATTEMPTS = 1000
 #: Statuses that only a session's owner gives it.
-_OWNERS = ('"archived"', _DELETED)
+_OWNERS = (ARCHIVED_TEXT, DELETED_TEXT)
 _SESSION = index_of("session_id")
 _OWNED = itemgetter(_SESSION, index_of("user_id"))
 
 
-class UserStore:
+class UserView:
     """An event store as one user sees it, over any other.
 
     Every call reads the session's latest state first, to know whether the user may see it: from memory in the embedded
@@ -72,15 +73,18 @@ class UserStore:
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        """What a store has beside the protocol (its file, its outbox, its warehouse) is everybody's."""
+        """Refuse what the store behind has besides ``EventStore``: its file, its outbox, its warehouse are everybody's.
+
+        No method of a store is offered in a view before it is written here.
+        """
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise self.everybodys(name)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store can do, but for copying out everybody's sessions."""
-        return replace(self._store.capabilities, backup=False)
+        """What the store can do, but for what is about everybody's sessions: copying, shipping and deleting them."""
+        return replace(self._store.capabilities, backup=False, outbox=False, purge=False, warehouse=False)
 
     @property
     def store_id(self) -> str:
@@ -214,28 +218,48 @@ class UserStore:
         raise self.everybodys("backup")
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected where a warehouse refused rows of a session that the user may see."""
+        """Raise StoreRejected if a warehouse refused rows of a session that the user may see.
+
+        Raises:
+            CapabilityMissing: The store has no ``archive``.
+        """
         self._check_open()
-        check = getattr(self._store, "check_shippable", None)
-        if check is not None:
-            check(self._asked(session_id))
+        archiving = archiving_store(self._store)
+        if archiving is None:
+            raise _missing("archive")
+        archiving.check_shippable(self._asked(session_id))
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
         """Drop the rows of archived sessions of the user's own that have arrived in the warehouse.
 
         Raises:
             PermissionDenied: It does not say of which.
+            CapabilityMissing: The store is not ``tiered``.
         """
         self._check_open()
         if session_ids is None:
             raise self.everybodys("drop_archived")
-        drop = getattr(self._store, "drop_archived", None)
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
         looked = {session_id: self._look(session_id) for session_id in session_ids}
         own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
-        return 0 if drop is None or not own else int(drop(own))
+        return tiered.drop_archived(own) if own else 0
 
     def rehydrate(self, session_id: str) -> int:
-        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.rehydrate``.
+        """Have a session that the user may write to brought back from the warehouse; see ``TieredStore.rehydrate``.
+
+        Raises:
+            PermissionDenied: The user may only read it.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
+        return tiered.rehydrate(session_id) if self.check_writable(session_id) else 0
+
+    def check_writable(self, session_id: str) -> bool:
+        """Return whether the user may write to a session; False if there is none that the user sees.
 
         Raises:
             PermissionDenied: The user may only read it.
@@ -243,11 +267,21 @@ class UserStore:
         self._check_open()
         found = self._look(session_id)
         if found is None:
-            return 0
+            return False
         if self._right(*found) != WRITE:
             raise _read_only(self.user_id, session_id)
-        rehydrate = getattr(self._store, "rehydrate", None)
-        return 0 if rehydrate is None else int(rehydrate(session_id))
+        return True
+
+    def purge_warehouse(self) -> int:
+        """Not offered: it is about everybody's sessions.
+
+        Raises:
+            PermissionDenied: Always.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        if tiered_store(self._store) is None:
+            raise _missing("tiered")
+        raise self.everybodys("purge_warehouse")
 
     def close(self) -> None:
         """End the view; the store stays open. Calling it again does nothing."""
@@ -287,7 +321,7 @@ class UserStore:
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        for _ in range(ATTEMPTS):
+        for _ in range(APPEND_ATTEMPTS):
             head, state = found
             try:
                 self._check_write(head, state, prepared)
@@ -315,7 +349,7 @@ class UserStore:
         if self._right(head, state) != WRITE:
             raise _read_only(self.user_id, head.session_id)
         status = state.get(("status", ""))
-        deleted = status is not None and status.text == _DELETED
+        deleted = status is not None and status.text == DELETED_TEXT
         for change in event.changes:
             if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNERS)):
                 raise PermissionDenied(
@@ -395,6 +429,10 @@ class UserStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"This view of user {self.user_id} is closed; make another with for_user().")
+
+
+def _missing(capability: str) -> CapabilityMissing:
+    return CapabilityMissing(f"The store behind this view has no {capability}.")
 
 
 def _nowhere(session_id: str) -> str:

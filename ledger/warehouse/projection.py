@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedChange, RecordedEvent
-from ledger.model.fold import Interval, RegisterValue, State, fold
+from ledger.model.fold import RegisterValue, State, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
@@ -230,23 +230,6 @@ class Projection:
             return Page(found)
         last = numbers[versions - 1]
         return Page([event for event in found if event.version <= last], str(last))
-
-    def history(self, session_id: str) -> list[Interval]:
-        """Every write of a session once, as recorded, with the version that superseded it; in order.
-
-        Source: sql/statements/read_events.sql
-        """
-        created_at = self.creation_of(session_id)
-        if created_at is None:
-            return []
-        rows = self._changes(_day_of(session_id, created_at), 0, LAST_VERSION, LAST_VERSION)
-        found = []
-        for row in rows:
-            version, event_id = _EVENT_KEY(row)
-            change = _Written(*row[_SHARED:])
-            slot, text = (change.field, change.key), _canonical(change.text)
-            found.append(Interval(*slot, text, change.removed, version, event_id, change.superseded_by))
-        return found
 
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import Interval, RecordedEvent, Written
-from ledger.model.fold import diff, fold, history, version_at
+from ledger.model.fold import diff, fold
 from ledger.testing import START
+from ledger.testing.reference import history, version_at
 from support.streams import histories
 
 

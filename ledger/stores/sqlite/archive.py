@@ -21,7 +21,8 @@ from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
-from ledger.stores.archived import LISTED, UNOWNED
+from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
+from ledger.stores.base import PendingDeletion
 from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
@@ -57,8 +58,9 @@ class _Place(NamedTuple):
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
 #: Archived sessions whose rows are here; the index on that status leads to them.
 _HERE = (
-    "SELECT h.session_id, h.created_at, h.version FROM session_state AS s JOIN session_heads AS h USING (session_id) "
-    "WHERE s.field = 'status' AND s.key = '' AND s.value = '\"archived\"' AND h.store_id <> ?"
+    "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
+    "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
+    f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> ?"
 )
 _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _ASIDE = (
@@ -69,30 +71,6 @@ _ASK = (
     "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, 'asked') "
     "ON CONFLICT DO UPDATE SET state = 'asked'"
 )
-
-
-class Droppable(NamedTuple):
-    """An archived session whose rows have been shipped to every warehouse that this store ships to.
-
-    Attributes:
-        version: Of its last event.
-        rows: How many they are.
-    """
-
-    key: SessionKey
-    version: int
-    rows: int
-
-
-class PendingDeletion(NamedTuple):
-    """A session that was deleted for good here, and not yet in a warehouse.
-
-    Attributes:
-        version: Of its last event here.
-    """
-
-    key: SessionKey
-    version: int
 
 
 class SqliteArchive:

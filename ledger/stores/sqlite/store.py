@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +31,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite import read, search_index, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
@@ -40,6 +41,16 @@ from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
+_CAPABILITIES = Capabilities(
+    compare_and_append=True,
+    gapless_versions=True,
+    hash_chain=True,
+    backup=True,
+    commit_order=True,
+    outbox=True,
+    archive=True,
+    purge=True,
+)
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
 CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 #: Pages that the WAL gathers before they are moved into the file: fewer, longer sweeps.
@@ -65,10 +76,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         ConfigurationError: The file is missing, is no ledger, or was written by newer code.
         StoreRejected, StoreUnavailable: The file cannot be opened or read.
     """
-
-    capabilities = Capabilities(
-        compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True, commit_order=True
-    )
 
     def __init__(
         self,
@@ -105,6 +112,11 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
         self._open()
         forking.register(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can do: all but ``search``, if this Python's SQLite was built without FTS5."""
+        return _CAPABILITIES if search_index.has_fts5() else replace(_CAPABILITIES, search=False)
 
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
