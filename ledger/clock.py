@@ -1,7 +1,8 @@
-"""The machine's clock and a source of ids: the defaults of what stores and the SDK take as ``clock`` and ``ids``."""
+"""The machine's clock and a source of ids, the defaults of ``clock`` and ``ids`` in stores and the SDK; and salts."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -26,3 +27,8 @@ def new_id(now: datetime) -> str:
     micros = to_micros(now)
     made = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
     return f"{made[:15]}{micros % 1000 * 4096 // 1000:03x}{made[18:]}"
+
+
+def new_salt() -> str:
+    """Return a fresh salt for the hash of a value: 128 random bits as hex."""
+    return os.urandom(16).hex()

@@ -6,12 +6,12 @@ input can be recorded again, also after it was cut short. A session's missing ev
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ledger.clock import new_salt
 from ledger.errors import (
     CorruptEvent,
     IdempotencyConflict,
@@ -48,17 +48,11 @@ class SessionEvents:
     events: tuple[RecordedEvent, ...]
 
 
-def new_salt() -> str:
-    """A fresh salt for the hash of a value."""
-    return os.urandom(16).hex()
-
-
 def record(
     store: EventStore,
     sessions: Iterable[SessionEvents],
     *,
     differences: bool = False,
-    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record sessions in the order given; what is here already stays as it is, and what is missing follows it.
 
@@ -69,14 +63,13 @@ def record(
         differences: What an event says holds only right behind the one before it, and depends on that; its id stands
             for something else that never changes. So an id alone says that an event is here, and nothing is recorded
             in a session that went on. Otherwise, an event that is here must say the same.
-        salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
             cannot be recorded; the message begins with its place, and nothing of it was written. Those before it are
             recorded.
     """
-    recording = _Recording(store, differences, salt)
+    recording = _Recording(store, differences)
     for batch in _batches(sessions):
         recording.write(batch)
     return Imported(recording.sessions, recording.events, recording.new)
@@ -132,11 +125,10 @@ class _Missing:
 class _Recording:
     """Sessions on their way into a store."""
 
-    def __init__(self, store: EventStore, differences: bool, salt: Callable[[], str]) -> None:
+    def __init__(self, store: EventStore, differences: bool) -> None:
         self.sessions = self.events = self.new = 0
         self._store = store
         self._differences = differences
-        self._salt = salt
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
         """Record a batch: as if all of it were new, and only where that is refused with a look at each session."""
@@ -184,7 +176,7 @@ class _Recording:
             if not keeps_chain:
                 yield event
                 continue
-            salts = [None if change.text is None else self._salt() for change in event.changes]
+            salts = [None if change.text is None else new_salt() for change in event.changes]
             hashed = chained(event, prev_hash, salts)
             prev_hash = hashed.event_hash
             yield hashed

@@ -52,7 +52,6 @@ def sync_now(
     *,
     timeout: float,
     progress: Callable[[int], None] = lambda rows: None,
-    now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Have everything shipped that is recorded by now, by this relay or by another that is at it.
@@ -69,14 +68,14 @@ def sync_now(
         LeaseHeld: Another relay is at it, and did not get there in time.
         LedgerError: As for ``Relay.sync``.
     """
-    until, deadline = outbox.last_seq(), now() + timeout
+    until, deadline = outbox.last_seq(), time.monotonic() + timeout
     while True:
         try:
             return relay.sync(progress=progress)
         except LeaseHeld:
             if outbox.checkpoint().seq >= until and not outbox.rows_to_redrive(1, max_bytes=1):
                 return 0
-            if now() >= deadline:
+            if time.monotonic() >= deadline:
                 raise
             sleep(0.05)
 

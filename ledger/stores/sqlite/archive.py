@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ledger.clock import Clock
+from ledger.clock import Clock, new_salt
 from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id
@@ -57,7 +57,6 @@ class SqliteArchive:
     path: Path
     store_id: str
     _clock: Clock
-    _salt: Callable[[], str]
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
@@ -175,7 +174,7 @@ class SqliteArchive:
         for row in rows:
             events.setdefault(row[2], []).append(row)
         for event_id, of_event in events.items():
-            salt = self._salt()
+            salt = new_salt()
             content = {(row[4], row[5], row[6], bool(row[7])) for row in of_event}
             digest = kept.content_digest(salt, of_event[0][3], content)
             place = (of_event[0][1], of_event[0][0], len(of_event))
