@@ -68,11 +68,11 @@ class AttachedWarehouse:
         """A relay to it, for whoever runs it and closes it."""
         return relay_between(self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds)
 
-    def sync(self, *, progress: Callable[[int], None] = lambda rows: None, timeout: float = LEASE_TIMEOUT) -> int:
+    def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship what is recorded by now; see ``sync_now``."""
         relay = self.relay()
         try:
-            return sync_now(relay, self.outbox, timeout=timeout, progress=progress)
+            return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
         finally:
             relay.close()
 

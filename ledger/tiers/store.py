@@ -18,7 +18,6 @@ from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
-from ledger.model.upcast import Upcaster
 from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion, StoreOutbox
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
@@ -42,7 +41,6 @@ class TwoTierStore:
         local: The embedded store, which is closed with this one.
         open_warehouse: Opens the warehouse; called at the first read that needs it, by one thread, and again after it
             failed. What it gives is closed with this store.
-        upcaster: Brings events of older shapes up to the present one; the same as that of ``local``.
         name: Says what the warehouse is called in ``local``, where its relay stands under that; where None, its URL.
         clock, ids: Sources of times and ids, for events that bring sessions back.
     """
@@ -52,14 +50,12 @@ class TwoTierStore:
         local: LocalTier,
         open_warehouse: Callable[[], Warehouse],
         *,
-        upcaster: Upcaster | None = None,
         name: Callable[[], str] | None = None,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
         self._local = local
         self._open_warehouse = open_warehouse
-        self._upcast = upcaster or Upcaster()
         self._name = name
         self._clock = clock
         self._ids = ids
@@ -304,7 +300,7 @@ class TwoTierStore:
         pending = self._local.pending_deletion(session_id)
         if pending is not None and is_to_be_deleted(self._opened(), pending):
             return missing
-        reads = WarehouseReads(Projection(self._opened(), self._upcast))
+        reads = WarehouseReads(Projection(self._opened()))
         found = read(reads)
         if not found and self._archived(session_id) is not None and reads.state(session_id) is None:
             self._check_not_lost(session_id)

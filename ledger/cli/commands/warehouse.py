@@ -92,7 +92,7 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
     yield beside
 
 
-def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: float = RETRY_TIMEOUT) -> int:
+def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
     """Ship waiting rows to a DuckDB file, and return their number.
 
     Raises:
@@ -112,7 +112,7 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: floa
     relay = relay_between(ledger.store, beside)
     try:
         with progress("Shipping rows", outbox.status().waiting_rows) as advance:
-            return sync_now(relay, outbox, timeout=retry_timeout, progress=advance)
+            return sync_now(relay, outbox, timeout=RETRY_TIMEOUT, progress=advance)
     finally:
         relay.close()
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledger.clock import Clock
+from ledger.clock import Clock, new_salt
 from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id
@@ -79,7 +79,6 @@ class SqliteArchive:
     path: Path
     store_id: str
     _clock: Clock
-    _salt: Callable[[], str]
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
@@ -198,7 +197,7 @@ class SqliteArchive:
         for row in rows:
             events.setdefault(row.event_id, []).append(row)
         for event_id, of_event in events.items():
-            salt, first = self._salt(), of_event[0]
+            salt, first = new_salt(), of_event[0]
             content = {(row.field, row.key, row.value, bool(row.removed)) for row in of_event}
             digest = kept.content_digest(salt, first.event_type, content)
             place = _Place(first.version, first.seq, len(of_event))

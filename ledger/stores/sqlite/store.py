@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ledger import forking
-from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
@@ -69,7 +69,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             power cut may take the last ones, never a part of one).
         max_bytes: What the file may grow to; then appends are refused, and the relay still works. None for any size.
         wait: Seconds to wait while other processes write.
-        clock, ids, salt: Sources of times, ids and salts.
+        clock, ids: Sources of times and ids.
         upcaster: Brings events of older shapes up to the present one.
 
     Raises:
@@ -87,7 +87,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         wait: float = 10.0,
         clock: Clock = utc_now,
         ids: NewId = new_id,
-        salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
@@ -103,7 +102,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._wait = wait
         self._clock = clock
         self._ids = ids
-        self._salt = salt
         self._upcast = upcaster or Upcaster()
         self._closed = threading.Event()
         try:
@@ -165,7 +163,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         """Record one event, whole or not at all; see ``EventStore.append``."""
         check_session_id(session_id)
         prepared = prepare(event)
-        salts = [None if change.removed else self._salt() for change in prepared.changes]
+        salts = [None if change.removed else new_salt() for change in prepared.changes]
 
         def work(connection: sqlite3.Connection) -> AppendResult:
             write.check_room(connection, self._max_bytes, self.path)
