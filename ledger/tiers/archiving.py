@@ -25,8 +25,9 @@ from ledger.stores.sqlite.archive import Droppable, PendingDeletion
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
+from ledger.warehouse.rows import HeadRow
 
 
 def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
