@@ -24,8 +24,9 @@ from ledger.stores.base import EventStore, PendingDeletion
 from ledger.tiers.local import LocalTier
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
+from ledger.warehouse.rows import HeadRow
 
 
 def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:

@@ -24,7 +24,8 @@ from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.rows import HeadRow
 
 #: Attempts of one append while other writers move the session's head.
 MAX_ATTEMPTS = 50

@@ -18,7 +18,8 @@ from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
 #: An empty table that expires after a day, in case the process that made it does not drop it.

@@ -27,6 +27,7 @@ from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.rows import HeadRow
 
 #: Why rows that were brought back are compared with a warehouse, for people who look at what is put aside.
 REASON = "hydrated: it may be there"
@@ -284,7 +285,7 @@ def _pending_deletion(session_id: str, created_at: int, version: int) -> Pending
 
 def _check_same(
     session_id: str,
-    head: read.HeadRow,
+    head: HeadRow,
     events: Sequence[RecordedEvent],
     places: Mapping[str, _Place],
     warehouse: str,

@@ -36,6 +36,7 @@ from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.stores.sqlite.rows import HeadRow, head_of
 from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.writer_lock import FairFileLock
@@ -121,7 +122,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._opened_readers = 0
         self._opening = threading.RLock()
         self._heads: write.KnownHeads = {}
-        self._cache: dict[str, tuple[read.HeadRow, Head, State]] = {}
+        self._cache: dict[str, tuple[HeadRow, Head, State]] = {}
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
@@ -206,7 +207,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 with read.snapshot(connection):
                     return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
             found = read.latest(connection, session_id, with_messages=True)
-            return found and (read.head_of(session_id, found[0]), found[1])
+            return found and (head_of(session_id, found[0]), found[1])
 
     def _latest(self, session_id: str) -> tuple[Head, State] | None:
         """The latest state without messages, from memory where the head says that nothing changed since."""
@@ -218,7 +219,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         if found is None:
             self._cache.pop(session_id, None)
             return None
-        head, state = read.head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
+        head, state = head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
         if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
             self._cache[session_id] = (found[0], head, state)
             for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:

@@ -33,7 +33,7 @@ from ledger.stores.checks import (
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.read import HeadRow
+from ledger.stores.sqlite.rows import HeadRow
 
 #: What the rows of an event share comes first, so that it is put together once.
 _COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
@@ -259,7 +259,7 @@ def _write_rows(
         seq = connection.execute(_INSERT_ROW, (given, *event, *change)).lastrowid
         assert seq is not None  # noqa: S101 - of an INSERT
         written.append(seq)
-        field, key, text, removed, *_ = change
+        field, key, text, removed, _, _ = change
         if removed:
             connection.execute(_REMOVE_SLOT, (session_id, field, key))
         else:
