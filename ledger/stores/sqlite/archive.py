@@ -302,9 +302,9 @@ def _check_same(
     by_id = {event.event_id: event for event in events}
     if missing := sorted(positions.keys() - by_id.keys()):
         raise StoreRejected(
-            f"{warehouse} lacks {len(missing)} of the {len(positions)} events of session {session_id} that were archived "
-            f"here, the first of them {missing[0]}; nothing was written. Open the ledger with the warehouse that it "
-            "was shipped to, or restore that warehouse."
+            f"{warehouse} lacks {len(missing)} of the {len(positions)} events of session {session_id} that were "
+            f"archived here, the first of them {missing[0]}; nothing was written. Open the ledger with the warehouse "
+            "that it was shipped to, or restore that warehouse."
         )
     last = [event for event in events if event.version <= version]
     same = all(by_id[event_id].version == position.version for event_id, position in positions.items())

@@ -94,7 +94,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             raise ConfigurationError("The ledger's path contains a NUL character; check LEDGER_URL.")
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
-            raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init`, or check LEDGER_URL.")
+            raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
         self._path_text = str(self.path)
         self._synchronous = synchronous
         self._max_bytes = max_bytes
