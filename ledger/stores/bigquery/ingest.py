@@ -111,9 +111,9 @@ class Ingestion:
             claimed = created_at_of(session_id) is None and session_id not in heads
             if claimed and sessions[session_id][0].created_at != created_at > claims_since:
                 raise InvalidInput(
-                    f"Session {session_id} is being created here by another writer, at {created_at.isoformat()}, and has "
-                    f"created_at {sessions[session_id][0].created_at.isoformat()} in the events to ingest; created_at "
-                    "never changes. Nothing was written; ingest the events under another id."
+                    f"Session {session_id} is being created here by another writer, at {created_at.isoformat()}, and "
+                    f"has created_at {sessions[session_id][0].created_at.isoformat()} in the events to ingest; "
+                    "created_at never changes. Nothing was written; ingest the events under another id."
                 )
         # An expired claim without an event is left from a crash or from retention: the transaction replaces it.
         return _Stored(

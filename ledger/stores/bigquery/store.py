@@ -129,8 +129,8 @@ class BigQueryStore:
             except OutcomeLost as error:
                 cached.head = None
                 raise OutcomeUnknown(
-                    f"{error} Event {event.event_id} of session {session_id} may or may not be recorded: append it again "
-                    "with the same event_id.",
+                    f"{error} Event {event.event_id} of session {session_id} may or may not be recorded: append it "
+                    "again with the same event_id.",
                     session_id=session_id,
                     event_id=event.event_id,
                 ) from error
@@ -180,8 +180,10 @@ class BigQueryStore:
         return self._reads.version_of(session_id, event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Return a page of sessions, newest first; see ``EventStore.sessions``. Older days are read only until it is
-        full."""
+        """Return a page of sessions, newest first; see ``EventStore.sessions``.
+
+        Older days are read only until the page is full.
+        """
         self._check_open()
         check_limit(limit)
         required = _required_values(query)
