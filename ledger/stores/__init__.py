@@ -1,1 +1,1 @@
-"""Event stores: where appends commit."""
+"""Event stores: they record events and answer reads."""

@@ -1,4 +1,4 @@
-"""Sessions whose rows are in a warehouse alone: what stays in the store, and what bringing one back records."""
+"""Archived sessions whose rows are only in a warehouse: the head and fields that the store keeps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ledger.model.session import Head
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.base import EventStore
 
-#: The ``store_id`` in the head of a session that no store owns: its rows are in a warehouse, and whoever hydrates it
-#: owns it next. It stands in the head, so that all who remember a head find out that theirs is of another time.
+#: The ``store_id`` in the head of a session whose rows are only in a warehouse: the store that hydrates it owns it.
+#: It is part of the head, so that a cached head of the session is recognised as stale.
 UNOWNED = ""
-#: Statuses as a state has them: canonical JSON text.
+#: Statuses as a state holds them: canonical JSON.
 ARCHIVED_TEXT, DELETED_TEXT = '"archived"', '"deleted"'
-#: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
-#: to those who go on with the session.
+#: The fields that the store keeps: lists find the session by them and check who may see it. The others are large, or
+#: are needed only to append to the session.
 LISTED = tuple(sorted(field.name for field in FIELDS.values() if field.listed))
 
 
@@ -26,8 +26,9 @@ class Droppable(NamedTuple):
     """An archived session whose rows have been shipped to every warehouse that this store ships to.
 
     Attributes:
-        version: Of its last event.
-        rows: How many they are.
+        key: The session's id and creation time.
+        version: The version of its last event.
+        rows: The number of its rows.
     """
 
     key: SessionKey
@@ -36,16 +37,16 @@ class Droppable(NamedTuple):
 
 
 def session_archived(head: Head, state: State, warehouses: list[str]) -> SessionArchived:
-    """The error of a session whose rows are in a warehouse alone.
+    """Return the error for a session whose rows are only in a warehouse.
 
     Args:
-        head: As it was when the rows were dropped, owned by ``UNOWNED``.
-        state: The fields that stay.
-        warehouses: URLs of those that have the rows.
+        head: The head when the rows were dropped, owned by ``UNOWNED``.
+        state: The fields that the store keeps.
+        warehouses: URLs of the warehouses that have the rows.
     """
-    where = ", ".join(warehouses) or "its warehouse"
+    holders = ", ".join(warehouses) or "its warehouse"
     return SessionArchived(
-        f"Session {head.session_id} is archived, and its rows are only in {where}: open the ledger with that "
+        f"Session {head.session_id} is archived, and its rows are only in {holders}: open the ledger with that "
         "(warehouse=, or LEDGER_WAREHOUSE).",
         head=head,
         state=state,
@@ -53,11 +54,11 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
 
 
 def status_change(store: EventStore, session_id: str, state: State) -> list[Change]:
-    """What ``session.hydrated`` changes: the status is again what it was before the session was archived.
+    """Return the changes of ``session.hydrated``: they set the status that the session had before it was archived.
 
     Args:
-        store: Where the session's rows are.
-        state: Of the session now. Where it is not archived, another store's session was taken over as it is.
+        store: The store that has the session's rows.
+        state: The session's latest state. If it is not archived, its status is set again unchanged.
     """
     written = state.get(("status", ""))
     if written is not None and written.value == "archived":

@@ -1,8 +1,8 @@
-"""What every event store does, and what some do besides. ``ledger.stores.sqlite.store`` is the embedded one.
+"""The protocols of event stores. ``ledger.stores.sqlite.store`` holds the embedded store.
 
-``EventStore`` is the protocol of all stores. Each protocol below it belongs to a flag of ``Capabilities``, and a store
-that declares the flag has its methods: ``outbox_store`` and its like look at the flag and return the store as one of
-that protocol, or None.
+Every store implements ``EventStore``. Each further protocol belongs to a flag of ``Capabilities``, and a store that
+declares the flag has the protocol's methods: ``outbox_store`` and the functions beside it check the flag and return the
+store as that protocol, or None.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from ledger.outbox.contract import DeadLetter
 from ledger.outbox.row_digests import SessionKey
 from ledger.warehouse.base import Warehouse
 
-#: Of values, in one answer of ``rows_after``.
+#: Default maximum of value bytes in one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do; the contract (``ledger.testing``) asserts each, also that what is False is not there.
+    """Capabilities of a store; the contract (``ledger.testing``) asserts each, and that an absent one is refused.
 
     Attributes:
-        compare_and_append: ``expected_version`` is checked in the same transaction as the append, so it holds between
-            processes; without, it is checked against what the store reads.
-        gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, whoever appends.
+        compare_and_append: ``expected_version`` is checked in the transaction of the append, so it holds between
+            processes; otherwise it is checked against what the store last read.
+        gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, however many writers append.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
-        commit_order: ``rows_after`` and ``last_seq`` work: rows have a sequence, in which they were committed.
+        commit_order: ``rows_after`` and ``last_seq`` work: rows are numbered in the order of their commits.
         outbox: Rows can be shipped to warehouses; the store is an ``OutboxStore``.
-        archive: Sessions whose rows a warehouse refused are told apart; the store is an ``ArchivingStore``.
-        purge: Sessions can be deleted for good; the store is a ``PurgingStore``.
-        tiered: A warehouse is behind, and an event for open sessions brings an archived session back, where other
-            stores refuse it; the store is a ``TieredStore``.
-        warehouse: Sessions are in a warehouse themselves; the store is a ``WarehouseStore``.
+        archive: The store can tell if a warehouse refused rows of a session; it is an ``ArchivingStore``.
+        purge: Sessions can be purged; the store is a ``PurgingStore``.
+        tiered: The store reads from a warehouse what it does not hold, and an append that requires an open session
+            hydrates an archived one, which other stores refuse; the store is a ``TieredStore``.
+        warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
-        max_changes: Changes in one event.
-        max_event_bytes: Bytes of one event: its keys, its values and its rows.
+        max_changes: Maximum number of changes in one event.
+        max_event_bytes: Maximum size of one event, in bytes: its keys, its values and its rows.
     """
 
     compare_and_append: bool
@@ -66,38 +66,38 @@ class Capabilities:
 
 
 class EventStore(Protocol):
-    """Append, five reads, a search, one road in and one out for whole events, backup and close.
+    """A store of sessions: append, read, search, ingest, export of rows, backup.
 
-    Every method raises InvalidInput for arguments that cannot be (an id, a limit, a cursor, a naive time), and
-    StoreUnavailable or StoreRejected where the store cannot be read or is closed.
+    Every method raises InvalidInput for invalid arguments (an id, a limit, a cursor, a naive datetime), and
+    StoreUnavailable or StoreRejected if the store cannot be read or is closed.
     """
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can do."""
+        """The capabilities of this store."""
         ...
 
     @property
     def store_id(self) -> str:
-        """The identity that this store writes into its rows."""
+        """The id that this store writes into its rows."""
         ...
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; on return it is durable. Idempotent by event_id.
 
         Args:
-            session_id: The stream to write, at most 255 characters; its first event, which names the owner, creates it.
+            session_id: The session, at most 255 characters; its first event, which names the owner, creates it.
             event: 1 to ``capabilities.max_changes`` changes, no (field, key) twice.
             expected_version: Version before this append, in events; 0 means that the session must not exist.
 
         Returns:
-            The version given, and ``replayed=True`` when this event_id was already recorded with the same content.
+            The version of the event; ``replayed=True`` if this event_id was already recorded with the same content.
 
         Raises:
-            SessionNotFound: There is no such session and the event names no owner.
-            WrongExpectedVersion: Nothing was written; ``actual`` holds the version found.
-            SessionEnded: The event is one for open sessions, and this one is expired, archived or deleted; or it is
-                archived, and its rows are not here.
+            SessionNotFound: The session does not exist and the event names no owner.
+            WrongExpectedVersion: Nothing was written; ``actual`` holds the session's version.
+            SessionEnded: The event requires an open session, and this one is expired, archived or deleted; or the
+                session is archived and the store does not hold its rows.
             IdempotencyConflict: This event_id was recorded with other content.
             InvalidInput, ValueTooLarge: The event cannot be recorded.
             OutcomeUnknown: The answer was lost; append again with the same event_id.
@@ -108,15 +108,15 @@ class EventStore(Protocol):
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """The head and state of a session: now, at a version, or at a time.
+        """Return the head and state of a session: the latest, at a version, or at a time.
 
         Args:
-            version: In events; the session must have had it.
-            at: By the clock of the store, aware; not along with ``version``.
-            with_messages: Whether the state holds the messages.
+            version: In events; at most the session's version.
+            at: An aware datetime by the store's clock; excludes ``version``.
+            with_messages: Include the messages in the state.
 
         Returns:
-            None where there was no such session.
+            None if the session does not exist, or did not exist at that time.
 
         Raises:
             CorruptEvent, UpcastMissing: A row cannot be read; an earlier state is folded from rows.
@@ -124,28 +124,29 @@ class EventStore(Protocol):
         ...
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in the order of their versions, or the newest of them, in that order as well.
+        """Return a page of messages in the order of their versions, or the newest ones in that order.
 
         Args:
-            after: The ``next`` of an earlier page; None for the first.
-            limit: At most this many, 1 to 10,000.
-            newest: The last ``limit`` messages; ``after`` is not looked at, and no page follows.
+            after: The ``next`` of the previous page; None for the first page.
+            limit: Maximum number of messages, 1 to 10,000.
+            newest: Return the last ``limit`` messages; ``after`` is ignored, and the page has no ``next``.
 
         Returns:
-            Empty where there is no such session.
+            An empty page if the session does not exist.
         """
         ...
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order, each whole.
+        """Return a page of whole events, in order.
 
         Args:
-            after: Only what came after this version.
-            limit: At most this many versions, 1 to 10,000.
-            upcast: False for the events as they were recorded, which is what their hashes speak of.
+            after: Return events with a greater version.
+            limit: Maximum number of versions, 1 to 10,000.
+            upcast: Bring events to the present schema version. Pass False for events as recorded, which their hashes
+                cover.
 
         Returns:
-            Empty where there is no such session, or nothing came after.
+            An empty page if the session does not exist or has no later event.
 
         Raises:
             CorruptEvent, UpcastMissing: A row cannot be read.
@@ -153,29 +154,29 @@ class EventStore(Protocol):
         ...
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version at which a session recorded an event; None where it did not."""
+        """Return the version at which a session recorded an event; None if it did not record it."""
         ...
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Heads and states (without messages), newest session first.
+        """Return a page of heads and states (without messages), newest session first.
 
         Args:
-            query: What each of them meets.
-            after: The ``next`` of an earlier page; None for the first.
-            limit: At most this many, 1 to 10,000.
+            query: Criteria that each session meets.
+            after: The ``next`` of the previous page; None for the first page.
+            limit: Maximum number of sessions, 1 to 10,000.
         """
         ...
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Texts as they stand now in which every term occurs; deleted sessions are left out.
+        """Return a page of current texts that contain every term; deleted sessions are left out.
 
-        The newest session comes first, and within a session the text that was written first; of one version in the
-        order of fields and keys. What was appended before the call is found.
+        Matches are ordered by session, newest first, then by version, oldest first, then by field and key. Events
+        appended before the call are searched.
 
         Args:
-            query: What to look for, and in which sessions; ``ledger.model.search`` says what a word is.
-            after: The ``next`` of an earlier page; None for the first.
-            limit: At most this many, 1 to 10,000.
+            query: The terms, and the sessions to search; ``ledger.model.search`` defines a word.
+            after: The ``next`` of the previous page; None for the first page.
+            limit: Maximum number of matches, 1 to 10,000.
 
         Raises:
             CapabilityMissing: The store cannot search.
@@ -183,26 +184,27 @@ class EventStore(Protocol):
         ...
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Take over whole events as they were recorded elsewhere; those already here count as done.
+        """Record whole events that another store recorded; events that this store has count as done.
 
         Returns:
-            How many events were new.
+            The number of new events.
 
         Raises:
-            IdempotencyConflict: An event_id is here with other content; nothing of the call was written.
-            WrongExpectedVersion: The session went on here and there; nothing of the call was written.
+            IdempotencyConflict: An event_id is recorded here with other content; nothing of the call was written.
+            WrongExpectedVersion: The session has diverged: both stores appended to it; nothing of the call was written.
         """
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Raw rows beyond ``seq`` in the order they were committed, whole events only: ``(seq, *row)``.
+        """Return raw rows with a greater ``seq``, in commit order, whole events only: ``(seq, *row)``.
 
         ``row`` has the columns of ``sql/tables/session_events.sql``: times are microseconds, values canonical JSON.
 
         Args:
-            seq: Of the last row that the caller has.
-            limit: At most this many rows, but for a first event that has more.
-            max_bytes: At most this many bytes of values, and 1,000 for the rest of each row; but for a first event.
+            seq: The ``seq`` of the last row that the caller has; 0 for none.
+            limit: Maximum number of rows; a first event with more rows is returned whole.
+            max_bytes: Maximum size, in bytes: the values, and 1,000 for the rest of each row; a larger first event is
+                returned whole.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.
@@ -210,7 +212,7 @@ class EventStore(Protocol):
         ...
 
     def last_seq(self) -> int:
-        """The ``seq`` of the last row that is committed; 0 where there is none.
+        """Return the ``seq`` of the last committed row; 0 if there is none.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.
@@ -218,21 +220,21 @@ class EventStore(Protocol):
         ...
 
     def backup(self, path: Path) -> None:
-        """Write a consistent copy of the live store to a file that does not exist yet.
+        """Write a consistent copy of the live store to a new file.
 
         Raises:
-            StoreRejected: There is a file at ``path`` already, or it cannot be written.
+            StoreRejected: ``path`` exists already, or it cannot be written.
             CapabilityMissing: The store makes no backups; nothing is written.
         """
         ...
 
     def close(self) -> None:
-        """Finish what is under way and let go of the store; calling it again does nothing."""
+        """Wait for appends in progress and release all resources; a second call does nothing."""
         ...
 
 
 class StoreOutbox(ComparableOutbox, Protocol):
-    """A store's side of the relay to one warehouse: what a relay and a comparison need, and what people ask of it."""
+    """A store's side of the relay to one warehouse: the relay, the comparison and the commands use it."""
 
     @property
     def warehouse(self) -> str:
@@ -240,44 +242,45 @@ class StoreOutbox(ComparableOutbox, Protocol):
         ...
 
     def refused(self) -> list[DeadLetter]:
-        """Return the events that the warehouse refused, in the order in which they were recorded."""
+        """Return the dead letters of the warehouse, in the order in which they were recorded."""
         ...
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Have refused events sent again, one or all; returns the number of rows."""
+        """Requeue dead letters: those of one event, or all. Return the number of rows."""
         ...
 
 
 class OutboxStore(EventStore, Protocol):
-    """A store in a file, whose rows a relay ships to warehouses. Declared by ``outbox``."""
+    """A store in a file, from which relays ship rows to warehouses. Declared by ``outbox``."""
 
     @property
     def path(self) -> Path:
-        """The store's file, as an absolute path."""
+        """The absolute path of the store's file."""
         ...
 
     def outbox(self, warehouse: str) -> StoreOutbox:
         """Return the store's side of the relay to one warehouse.
 
         Args:
-            warehouse: Its URL, as the sink gives it.
+            warehouse: The warehouse's URL, as ``Sink.url`` gives it.
         """
         ...
 
 
 class ArchivingStore(EventStore, Protocol):
-    """A store that knows whether a session may be kept in a warehouse alone. Declared by ``archive``."""
+    """A store that can tell if a session may be archived. Declared by ``archive``."""
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected if a warehouse refused rows of the session, so that it cannot be archived."""
+        """Raise StoreRejected if a warehouse refused rows of the session: it cannot be archived."""
         ...
 
 
 class PendingDeletion(NamedTuple):
-    """A session that was deleted for good in a store, and not yet in a warehouse.
+    """A session that was purged in a store and must still be deleted in a warehouse.
 
     Attributes:
-        version: Of its last event in the store.
+        key: The session's id and creation time.
+        version: The version of its last event in the store.
     """
 
     key: SessionKey
@@ -285,60 +288,60 @@ class PendingDeletion(NamedTuple):
 
 
 class PurgingStore(EventStore, Protocol):
-    """A store that deletes sessions for good. Declared by ``purge``."""
+    """A store that can purge sessions. Declared by ``purge``."""
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session for good: its rows, its head and all that is kept of it, in one transaction.
+        """Delete a session's rows, head and tombstone, in one transaction.
 
-        What is to be deleted in the warehouses is remembered; see ``pending_deletions``.
+        The store records the deletions that its warehouses must still make; see ``pending_deletions``.
 
         Returns:
-            False if the session is not there, is not at ``version``, or has rows that are still to be shipped.
+            False if the session does not exist, is not at ``version``, or has rows that must still be shipped.
         """
         ...
 
     def pending_deletions(self) -> list[PendingDeletion]:
-        """Return the sessions that were deleted here and not yet in every warehouse, the oldest first."""
+        """Return the sessions that were purged here and not yet in every warehouse, oldest first."""
         ...
 
 
 class TieredStore(EventStore, Protocol):
-    """A store with a warehouse behind it, where archived sessions are. Declared by ``tiered``."""
+    """A store with a warehouse that holds its archived sessions. Declared by ``tiered``."""
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions that have arrived in the warehouse, of these or of all.
+        """Drop the rows of archived sessions that the warehouse has, of these sessions or of all.
 
         Returns:
-            The number of sessions dropped; what has not arrived yet is dropped another time.
+            The number of sessions dropped; a later call drops those whose rows have not arrived yet.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+            StoreUnavailable: The warehouse cannot be reached; some sessions may have been dropped.
         """
         ...
 
     def rehydrate(self, session_id: str) -> int:
-        """Take a session over from the warehouse, unless it is here.
+        """Restore a session's rows from the warehouse, unless the store holds them.
 
         Returns:
-            The number of events brought back; 0 if the session is here, or nowhere.
+            The number of events restored; 0 if the store holds the session, or it does not exist.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; nothing was written.
-            CorruptEvent, StoreRejected: The warehouse has not the history that was archived here; nothing was written.
+            CorruptEvent, StoreRejected: The warehouse lacks the history that was archived here; nothing was written.
         """
         ...
 
     def purge_warehouse(self) -> int:
-        """Delete in the warehouse what was deleted for good here; returns the number of sessions.
+        """Delete purged sessions in the warehouse; return their number.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be reached; the next call goes on.
+            StoreUnavailable: The warehouse cannot be reached; the next call deletes the rest.
         """
         ...
 
 
 class WarehouseStore(EventStore, Protocol):
-    """A store whose sessions are in a warehouse, with no file before it. Declared by ``warehouse``."""
+    """A store whose sessions are in a warehouse, without a local file. Declared by ``warehouse``."""
 
     @property
     def warehouse(self) -> Warehouse:

@@ -1,4 +1,4 @@
-"""What a user may do with a session: all with their own; with somebody else's, what its owner grants them."""
+"""Rights of a user on a session: all on their own; on another user's, those that its owner grants."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ledger.model.session import Head
 from ledger.stores.archived import ARCHIVED_TEXT, DELETED_TEXT
 
 READ, WRITE = "read", "write"
-#: Statuses that only a session's owner gives it.
-_OWNERS = (ARCHIVED_TEXT, DELETED_TEXT)
+#: Statuses that only a session's owner may set.
+_OWNER_STATUSES = (ARCHIVED_TEXT, DELETED_TEXT)
 
 
 def right_of(user_id: str, head: Head, state: State) -> str | None:
-    """Return what a user may do with a session, ``read`` or ``write``; None if they may not see it.
+    """Return the right of a user on a session, ``read`` or ``write``; None if they may not see it.
 
     Args:
-        head, state: As the session stands now.
+        head, state: The session's latest head and state.
     """
     if head.user_id == user_id:
         return WRITE
@@ -30,36 +30,36 @@ def right_of(user_id: str, head: Head, state: State) -> str | None:
 
 
 def check_write(user_id: str, head: Head, state: State, event: PreparedEvent) -> None:
-    """Raise PermissionDenied unless a user may append this to a session of somebody else."""
+    """Raise PermissionDenied unless a user may append this event to another user's session."""
     if right_of(user_id, head, state) != WRITE:
         raise read_only(user_id, head.session_id)
     status = state.get(("status", ""))
     deleted = status is not None and status.text == DELETED_TEXT
     for change in event.changes:
-        if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNERS)):
+        if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNER_STATUSES)):
             raise PermissionDenied(
-                f"Only the owner of session {head.session_id} changes who may see it, archives it, deletes it and "
-                "restores it; nothing was written."
+                f"Only the owner of session {head.session_id} may grant access to it, archive it, delete it or restore "
+                "it; nothing was written."
             )
 
 
 def read_only(user_id: str, session_id: str) -> PermissionDenied:
-    """Return the error of a change by a user who may only read."""
+    """Return the error for a change by a user who may only read."""
     return PermissionDenied(
         f"User {user_id} may read session {session_id}, not change it; nothing was written. Its owner can grant write."
     )
 
 
 def id_taken(session_id: str) -> SessionNotFound:
-    """Return the error of beginning a session under an id that somebody else has; it does not say that they have."""
+    """Return the error for creating a session under an id in use; it does not reveal that the id is in use."""
     return SessionNotFound(
-        f"No session {session_id} can begin here; nothing was written. Choose another id, or leave it out and one is "
-        "made.",
+        f"Session {session_id} cannot be created; nothing was written. Choose another id, or omit it to have one "
+        "generated.",
         session_id=session_id,
     )
 
 
 def unused_id(session_id: str) -> str:
-    """Return an id that nobody has, of the same kind and day: a store takes as long to find nothing under it."""
+    """Return an id that no session has, of the same kind and day, so that a lookup takes the same time."""
     fresh = str(uuid.uuid4())
     return fresh if created_at_of(session_id) is None else session_id[:15] + fresh[15:]

@@ -1,4 +1,4 @@
-"""Which store is behind a URL."""
+"""Store URLs: parsing, and opening the store that a URL names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SqliteFile(NamedTuple):
-    """What a ``sqlite://`` URL says."""
+    """The parts of a ``sqlite://`` URL."""
 
     path: str
     synchronous: str
@@ -23,10 +23,10 @@ class SqliteFile(NamedTuple):
 
 
 def parse_url(url: str) -> SqliteFile | Dataset:
-    """What a URL says; nothing is opened.
+    """Parse a store's URL; nothing is opened.
 
     Raises:
-        ConfigurationError: No store is behind such a URL.
+        ConfigurationError: The URL names no store.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "bigquery" and separator:
@@ -54,11 +54,16 @@ def parse_url(url: str) -> SqliteFile | Dataset:
 
 
 def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStore:
-    """The event store behind a URL. ``create`` is about a file; in BigQuery nothing is ever created by opening.
+    """Open the event store that a URL names.
+
+    Args:
+        url: ``sqlite:///FILE`` or ``bigquery://PROJECT/DATASET``.
+        create: Create a missing file; in BigQuery opening never creates anything.
+        clock, ids: Sources of times and ids.
 
     Raises:
-        ConfigurationError: No store is behind such a URL.
-        MissingExtra: It is in BigQuery, and the extra is not installed.
+        ConfigurationError: The URL names no store.
+        MissingExtra: The store is in BigQuery, and the extra is not installed.
     """
     file = parse_url(url)
     if not isinstance(file, SqliteFile):

@@ -1,11 +1,11 @@
-"""One user's view of an event store: their own sessions, and those that others share with them. No others are there.
+"""One user's view of an event store: the user's own sessions, and those that others share with the user.
 
-A session is the user's who began it. Its owner shares it by a ``grant``: ``read``, or ``write`` to append as well. What
-counts is the grant that stands there now, whichever state is asked for. A session that is neither owned nor shared is
-to a user what one is that nobody has begun: the same answers, the same errors, and as much asked of the store behind.
+A session belongs to the user who created it. Its owner shares it by a ``grant``: ``read``, or ``write`` to append as
+well. The latest grant decides, also for reads of an earlier state. For a session that the user may not see, a view
+gives the same answers, raises the same errors and sends the store the same queries as for one that does not exist.
 
-What a view cannot hide: an id of a caller's own that is taken cannot be begun, so whoever guesses such an id learns
-that somebody has it, not who, nor what is in it. A made id (a UUIDv7) cannot be guessed.
+A view cannot hide that a chosen id is in use: creating a session under it fails, which reveals neither the owner nor
+the content. A generated id (a UUIDv7) cannot be guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ledger.errors import (
     CapabilityMissing,
     LedgerError,
     PermissionDenied,
-    SessionArchived,
     StoreError,
     StoreRejected,
     StoreUnavailable,
@@ -38,38 +37,40 @@ from ledger.outbox.contract import SEQ, index_of
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
 from ledger.stores.rights import WRITE, check_write, id_taken, read_only, right_of, unused_id
+from ledger.stores.visibility import Visibility
 
-#: How often an append to a shared session is made anew because somebody else appended between check and append.
+#: Attempts of one append to a shared session while other writers append between the check and the append.
 APPEND_ATTEMPTS = 1000
 _SESSION = index_of("session_id")
 _OWNED = itemgetter(_SESSION, index_of("user_id"))
 
 
 class UserView:
-    """An event store as one user sees it, over any other.
+    """A view of any event store for one user.
 
-    Every call reads the session's latest state first, to know whether the user may see it: from memory in the embedded
-    store, one more query in BigQuery. In a session of somebody else only its owner changes grants and deletes, and what
-    is appended has the user as its actor, whoever is named. A right that is taken away between check and append is
-    missed by no store that compares and appends in one; a lenient session in BigQuery may take one more event.
+    Every call first reads the session's latest state, to check the user's right: from memory in the embedded store,
+    with one more query in BigQuery. Only its owner changes a session's grants or deletes it, and events appended to
+    another user's session have the user as their actor. If a grant is revoked between check and append, the append is
+    refused; only a lenient session in BigQuery may take one more event.
 
     Args:
-        store: All sessions; it stays open when the view is closed.
-        user_id: Whose view it is.
+        store: The store of all sessions; closing the view leaves it open.
+        user_id: The user.
 
     Raises:
-        InvalidInput: No user can have this id.
+        InvalidInput: ``user_id`` is not a valid id.
     """
 
     def __init__(self, store: EventStore, user_id: str) -> None:
         self._store = store
         self.user_id = check_text(user_id, "user_id")
+        self._visibility = Visibility(store, user_id)
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse what the store behind has besides ``EventStore``: its file, its outbox, its warehouse are everybody's.
+        """Refuse the store's attributes beyond ``EventStore``: its file, outbox and warehouse hold all users' sessions.
 
-        No method of a store is offered in a view before it is written here.
+        A view offers no method of a store that it does not define itself.
         """
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -77,97 +78,97 @@ class UserView:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store can do, but for what is about everybody's sessions: copying, shipping and deleting them."""
+        """The store's capabilities, without those that concern all users' sessions."""
         return replace(self._store.capabilities, backup=False, outbox=False, purge=False, warehouse=False)
 
     @property
     def store_id(self) -> str:
-        """The identity of the store."""
+        """The store's id."""
         return self._store.store_id
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event; see ``EventStore.append``.
 
         Raises:
-            SessionNotFound: The user sees no such session; or, where the event begins one, the id cannot be had.
-            PermissionDenied: The user may read the session only; the event is its owner's to append; or it begins a
-                session of somebody else.
+            SessionNotFound: The user sees no such session; or the event creates one, and the id is in use.
+            PermissionDenied: The user may only read the session; only its owner may append the event; or the event
+                creates a session of another user.
         """
         self._check_open()
         if event.user_id is not None:
-            return self._begin(session_id, event, expected_version)
-        found = self._look(session_id)
-        if found is None:
-            self._refuse(session_id, event, expected_version)
-        if found[0].user_id == self.user_id:  # for good, so nothing can come in between
+            return self._create(session_id, event, expected_version)
+        visible = self._visibility.visible(session_id)
+        if visible is None:
+            self._raise_missing(session_id, event, expected_version)
+        if visible[0].user_id == self.user_id:  # an owner never changes, so no check can be outdated
             return self._store.append(session_id, event, expected_version=expected_version)
-        return self._append_shared(session_id, event, expected_version, found)
+        return self._append_shared(session_id, event, expected_version, visible)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Head and state of a session, now or then; see ``EventStore.state``."""
+        """Return the head and state of a session; see ``EventStore.state``."""
         self._check_open()
         if version is None and at is None:
-            found = self._latest(session_id, with_messages=with_messages)
-            if found is None or right_of(self.user_id, *found) is not None:
-                return found
-            asked = unused_id(session_id)
+            latest = self._visibility.latest(session_id, with_messages=with_messages)
+            if latest is None or right_of(self.user_id, *latest) is not None:
+                return latest
+            query_id = unused_id(session_id)
         else:
-            asked = self._asked(session_id)
-        return self._store.state(asked, version=version, at=at, with_messages=with_messages)
+            query_id = self._visibility.id_or_unused(session_id)
+        return self._store.state(query_id, version=version, at=at, with_messages=with_messages)
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order; see ``EventStore.messages``."""
+        """Return a page of messages; see ``EventStore.messages``."""
         self._check_open()
-        return self._store.messages(self._asked(session_id), after=after, limit=limit, newest=newest)
+        return self._store.messages(self._visibility.id_or_unused(session_id), after=after, limit=limit, newest=newest)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order; see ``EventStore.events``."""
+        """Return a page of events; see ``EventStore.events``."""
         self._check_open()
-        return self._store.events(self._asked(session_id), after=after, limit=limit, upcast=upcast)
+        return self._store.events(self._visibility.id_or_unused(session_id), after=after, limit=limit, upcast=upcast)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event; see ``EventStore.version_of``."""
         self._check_open()
-        return self._store.version_of(self._asked(session_id), event_id)
+        return self._store.version_of(self._visibility.id_or_unused(session_id), event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """The user's own sessions, newest first; see ``EventStore.sessions``.
+        """Return a page of the user's own sessions, newest first; see ``EventStore.sessions``.
 
         Args:
-            query: With the user as ``granted_to``: the sessions that others share with them. With another user as
-                ``user_id``: those that this one shares with them. With another as ``granted_to``: their own that they
-                share with this one.
-            after, limit: A page.
+            query: ``granted_to`` this user selects the sessions that others share with the user; another ``user_id``
+                those that this owner shares with the user; another ``granted_to`` those of the user's own that they
+                share with this other user.
+            after, limit: The page.
 
         Raises:
-            PermissionDenied: It asks what two other users share.
+            PermissionDenied: The query is about sessions shared between two other users.
         """
         self._check_open()
-        return self._store.sessions(self._visible(query), after=after, limit=limit)
+        return self._store.sessions(self._visibility.restrict(query), after=after, limit=limit)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Texts of the user's own sessions and of those shared with them, and of no others; see ``EventStore.search``.
+        """Search the sessions that the user may see; see ``EventStore.search``.
 
         Args:
-            query: Whoever it says that it is visible to, it is this user.
-            after, limit: A page.
+            query: ``visible_to`` is replaced by the user.
+            after, limit: The page.
         """
         self._check_open()
         return self._store.search(replace(query, visible_to=self.user_id), after=after, limit=limit)
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Take over whole events of the user's own sessions; see ``EventStore.ingest``.
+        """Record whole events of the user's own sessions; see ``EventStore.ingest``.
 
         Raises:
-            PermissionDenied: An event is of a session of somebody else; nothing of the call was written.
-            SessionNotFound: A session's id cannot be had; nothing of the call was written.
+            PermissionDenied: An event belongs to another user's session; nothing of the call was written.
+            SessionNotFound: A session's id is in use; nothing of the call was written.
         """
         self._check_open()
         batch = list(events)
         if any(isinstance(event, RecordedEvent) and event.user_id != self.user_id for event in batch):
-            raise PermissionDenied(f"User {self.user_id} brings in sessions of their own only; nothing was written.")
+            raise PermissionDenied(f"User {self.user_id} may only ingest their own sessions; nothing was written.")
         error, new = None, 0
         try:
             new = self._store.ingest(batch)
@@ -176,35 +177,37 @@ class UserView:
         except LedgerError as raised:
             error = raised
         distinct = {(event.session_id, event.event_id): event for event in batch if isinstance(event, RecordedEvent)}
-        if new < len(distinct):  # refused, or recorded before: in whose session?
+        if new < len(distinct):  # refused or recorded before, maybe in another user's session
             for session_id in dict.fromkeys(session_id for session_id, _ in distinct):
-                found = self._known(session_id)
-                if found is not None and found[0].user_id != self.user_id:
+                session = self._visibility.head_and_state(session_id)
+                if session is not None and session[0].user_id != self.user_id:
                     raise id_taken(session_id)
         if error is not None:
             raise error
         return new
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Raw rows of the sessions that the user sees now; see ``EventStore.rows_after``.
+        """Return raw rows of the sessions that the user may see now; see ``EventStore.rows_after``.
 
-        ``seq`` counts everybody's rows: its gaps tell how much others write, and nothing else.
+        ``seq`` counts the rows of all users: gaps reveal how much others write, and nothing else.
         """
         self._check_open()
         while rows := self._store.rows_after(seq, limit, max_bytes=max_bytes):
-            sees = {session_id: self._sees(session_id, owner) for session_id, owner in set(map(_OWNED, rows))}
-            if visible := [row for row in rows if sees[row[_SESSION]]]:
+            may_see = {
+                session_id: self._visibility.may_see(session_id, owner) for session_id, owner in set(map(_OWNED, rows))
+            }
+            if visible := [row for row in rows if may_see[row[_SESSION]]]:
                 return visible
             seq = rows[-1][SEQ]
         return []
 
     def last_seq(self) -> int:
-        """The ``seq`` of the store's last row, whosever that is; see ``EventStore.last_seq``."""
+        """Return the ``seq`` of the store's last row, of any user; see ``EventStore.last_seq``."""
         self._check_open()
         return self._store.last_seq()
 
     def backup(self, path: Path) -> None:
-        """Not offered: a copy of a store holds everybody's sessions.
+        """Refuse: a copy of the store holds all users' sessions.
 
         Raises:
             PermissionDenied: Always.
@@ -221,13 +224,13 @@ class UserView:
         archiving = archiving_store(self._store)
         if archiving is None:
             raise _missing("archive")
-        archiving.check_shippable(self._asked(session_id))
+        archiving.check_shippable(self._visibility.id_or_unused(session_id))
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions of the user's own that have arrived in the warehouse.
+        """Drop the rows of the user's own archived sessions that the warehouse has; see ``TieredStore.drop_archived``.
 
         Raises:
-            PermissionDenied: It does not say of which.
+            PermissionDenied: ``session_ids`` is None.
             CapabilityMissing: The store is not ``tiered``.
         """
         self._check_open()
@@ -236,15 +239,15 @@ class UserView:
         tiered = tiered_store(self._store)
         if tiered is None:
             raise _missing("tiered")
-        looked = {session_id: self._look(session_id) for session_id in session_ids}
-        own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
+        visible = {session_id: self._visibility.visible(session_id) for session_id in session_ids}
+        own = [key for key, session in visible.items() if session is not None and session[0].user_id == self.user_id]
         return tiered.drop_archived(own) if own else 0
 
     def rehydrate(self, session_id: str) -> int:
-        """Have a session that the user may write to brought back from the warehouse; see ``TieredStore.rehydrate``.
+        """Restore the rows of a session that the user may write to; see ``TieredStore.rehydrate``.
 
         Raises:
-            PermissionDenied: The user may only read it.
+            PermissionDenied: The user may only read the session.
             CapabilityMissing: The store is not ``tiered``.
         """
         tiered = tiered_store(self._store)
@@ -253,21 +256,21 @@ class UserView:
         return tiered.rehydrate(session_id) if self.check_writable(session_id) else 0
 
     def check_writable(self, session_id: str) -> bool:
-        """Return whether the user may write to a session; False if there is none that the user sees.
+        """Return True if the user may write to a session; False if the user sees no such session.
 
         Raises:
-            PermissionDenied: The user may only read it.
+            PermissionDenied: The user may only read the session.
         """
         self._check_open()
-        found = self._look(session_id)
-        if found is None:
+        visible = self._visibility.visible(session_id)
+        if visible is None:
             return False
-        if right_of(self.user_id, *found) != WRITE:
+        if right_of(self.user_id, *visible) != WRITE:
             raise read_only(self.user_id, session_id)
         return True
 
     def purge_warehouse(self) -> int:
-        """Not offered: it is about everybody's sessions.
+        """Refuse: it concerns all users' sessions.
 
         Raises:
             PermissionDenied: Always.
@@ -278,16 +281,16 @@ class UserView:
         raise self.everybodys("purge_warehouse")
 
     def close(self) -> None:
-        """End the view; the store stays open. Calling it again does nothing."""
+        """Close the view; the store stays open. A second call does nothing."""
         self._closed = True
 
-    def _begin(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
-        """Append an event that names the owner, as the one does that begins a session.
+    def _create(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
+        """Append an event that names the owner, as the first event of a session does.
 
-        The store lets nobody begin, or append as owner, what somebody else owns; it only says too much about it.
+        The store refuses an event that names an owner of another user's session, but its errors reveal too much.
         """
         if event.user_id != self.user_id:
-            raise PermissionDenied(f"User {self.user_id} begins sessions of their own only; nothing was written.")
+            raise PermissionDenied(f"User {self.user_id} may only create their own sessions; nothing was written.")
         error = appended = None
         try:
             appended = self._store.append(session_id, event, expected_version=expected_version)
@@ -297,34 +300,34 @@ class UserView:
             raise
         except LedgerError as raised:
             error = raised
-        if not (isinstance(error, WrongExpectedVersion) and error.actual == 0):  # where it is 0, it is nobody's
-            found = self._known(session_id)
-            if found is not None and right_of(self.user_id, *found) is None:
+        if not (isinstance(error, WrongExpectedVersion) and error.actual == 0):  # version 0: no session has the id
+            session = self._visibility.head_and_state(session_id)
+            if session is not None and right_of(self.user_id, *session) is None:
                 raise id_taken(session_id)
         if appended is None:
-            assert error is not None  # noqa: S101 - one of the two came
+            assert error is not None  # noqa: S101 - append returned or raised
             raise error
         return appended
 
     def _append_shared(
-        self, session_id: str, event: NewEvent, expected_version: int, found: tuple[Head, State]
+        self, session_id: str, event: NewEvent, expected_version: int, visible: tuple[Head, State]
     ) -> AppendResult:
-        """Append to a session of somebody else exactly on the state in which the right to do so was seen."""
-        if isinstance(event.changes, Iterable):  # looked at here and in the store
+        """Append to another user's session, at exactly the version whose state grants the right."""
+        if isinstance(event.changes, Iterable):  # read here and in the store
             event = replace(event, changes=tuple(event.changes))
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
         for _ in range(APPEND_ATTEMPTS):
-            head, state = found
+            head, state = visible
             try:
                 check_write(self.user_id, head, state, prepared)
             except PermissionDenied:
                 if not event.check_duplicate or self._store.version_of(session_id, event.event_id) is None:
                     raise
-                # Recorded when the right was there; the store writes nothing, and says whether it is the same.
+                # Recorded while the right was granted; the store writes nothing and compares the content.
                 return self._store.append(session_id, event, expected_version=expected_version)
-            # 0 is never the version of a session: the store then replays the event, or says where the session stands.
+            # No session is at version 0: the store replays a recorded event, or raises with the actual version.
             at = head.version if expected_version in (ANY_VERSION, head.version) else 0
             try:
                 return self._store.append(session_id, event, expected_version=at)
@@ -332,60 +335,16 @@ class UserView:
                 actual = error.actual
             if expected_version not in (ANY_VERSION, actual):
                 check_expected(session_id, actual, head.user_id, prepared, expected_version)
-            again = self._look(session_id)
-            if again is None:  # revoked meanwhile
-                self._refuse(session_id, event, expected_version)
-            found = again
-        raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
+            latest = self._visibility.visible(session_id)
+            if latest is None:  # revoked meanwhile
+                self._raise_missing(session_id, event, expected_version)
+            visible = latest
+        raise StoreUnavailable(
+            f"Session {session_id} has too many concurrent writers; nothing was written. Append again later."
+        )
 
-    def _sees(self, session_id: str, owner: str) -> bool:
-        """Whether the user may see a session whose rows name this owner."""
-        if owner == self.user_id:
-            return True
-        found = self._known(session_id)
-        return found is not None and right_of(self.user_id, *found) is not None
-
-    def _look(self, session_id: str) -> tuple[Head, State] | None:
-        """The latest state of a session that the user may see."""
-        found = self._latest(session_id)
-        if found is None or right_of(self.user_id, *found) is not None:
-            return found
-        # With a warehouse behind, an id that is nowhere is looked for there too, which may take long, or fail.
-        self._store.state(unused_id(session_id))
-        return None
-
-    def _latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
-        """The latest state of any session; where it cannot be read, that is said to those who may see it."""
-        try:
-            return self._store.state(session_id, with_messages=with_messages)
-        except SessionArchived as archived:
-            if right_of(self.user_id, archived.head, archived.state) is not None:
-                raise
-            return archived.head, archived.state
-
-    def _known(self, session_id: str) -> tuple[Head, State] | None:
-        """Whose any session is, and with whom it is shared, also where its state cannot be read."""
-        try:
-            return self._store.state(session_id)
-        except SessionArchived as archived:
-            return archived.head, archived.state
-
-    def _asked(self, session_id: str) -> str:
-        """The id that the store is asked about: one that nobody has, for a session that the user may not see."""
-        return session_id if self._look(session_id) is not None else unused_id(session_id)
-
-    def _visible(self, query: SessionQuery) -> SessionQuery:
-        """A query for what the user may see."""
-        if query.granted_to == self.user_id:
-            return query
-        if query.user_id in (None, self.user_id):
-            return replace(query, user_id=self.user_id)
-        if query.granted_to is None:
-            return replace(query, granted_to=self.user_id)
-        raise PermissionDenied(f"User {self.user_id} does not see what another user shares with a third one.")
-
-    def _refuse(self, session_id: str, event: NewEvent, expected_version: int) -> NoReturn:
-        """Raise what a store raises for an append to a session that nobody has begun."""
+    def _raise_missing(self, session_id: str, event: NewEvent, expected_version: int) -> NoReturn:
+        """Raise the error of a store for an append to a session that does not exist."""
         check_expected(session_id, 0, None, self._prepared(event), expected_version)
         raise AssertionError("unreachable")
 
@@ -393,16 +352,16 @@ class UserView:
         return prepare(event, max_bytes=self._store.capabilities.max_event_bytes)
 
     def everybodys(self, name: str) -> PermissionDenied:
-        """The refusal of what is about everybody's sessions."""
+        """Return the error for a call that concerns all users' sessions."""
         return PermissionDenied(
-            f"{name} is about everybody's sessions, and this is the view of user {self.user_id} alone; use the ledger "
+            f"{name} concerns the sessions of all users, and this is the view of user {self.user_id}; use the ledger "
             "that for_user() was called on."
         )
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreRejected(f"This view of user {self.user_id} is closed; make another with for_user().")
+            raise StoreRejected(f"This view of user {self.user_id} is closed; create another with for_user().")
 
 
 def _missing(capability: str) -> CapabilityMissing:
-    return CapabilityMissing(f"The store behind this view has no {capability}.")
+    return CapabilityMissing(f"The store of this view does not have the capability {capability!r}.")

@@ -1,1 +1,1 @@
-"""Tiers: a store and its warehouse used as one, with reads from both, archiving and the attached relay."""
+"""Tiers: a store and its warehouse used as one: reads from both, archiving, the attached relay."""

@@ -1,7 +1,7 @@
-"""Archived sessions between a store and its warehouse: their rows dropped here, brought back, and deleted there.
+"""Archived sessions in two tiers: drop their rows here, restore them, delete purged sessions in the warehouse.
 
-A row is dropped only after the warehouse has been asked whether it has it: a relay remembers what it sent, and not that
-the warehouse was restored, replaced or emptied since.
+A row is dropped only after the warehouse has confirmed that it has it: a relay's checkpoint records what was sent, and
+not that the warehouse was restored, replaced or emptied since.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ledger.warehouse.rows import HeadRow
 
 
 def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
-    """The error of an archived session of which the warehouse that was asked has nothing."""
+    """Return the error for an archived session of which the warehouse has no rows."""
     return ArchiveLost(
-        f"Session {archived.head.session_id} is archived, and {warehouse}, where its rows are to be, has none of "
-        "them; nothing was written. Open the ledger with the warehouse that it was shipped to, or restore that.",
+        f"Session {archived.head.session_id} is archived, and {warehouse} has none of its rows; nothing was written. "
+        "Open the ledger with the warehouse that it was shipped to, or restore that warehouse.",
         head=archived.head,
         state=archived.state,
     )
@@ -42,34 +42,34 @@ def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
 def drop_archived(
     store: LocalTier, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
 ) -> int:
-    """Drop the rows of archived sessions that the warehouse turns out to have, every one.
+    """Drop the rows of archived sessions of which the warehouse has every row.
 
     Args:
-        store: Where the rows are.
-        warehouse: Opens it; not called where nothing can be dropped.
-        name: What the warehouse is called in the store.
-        session_ids: Only these; all where None.
+        store: The store that has the rows.
+        warehouse: Opens the warehouse; not called if no session can be dropped.
+        name: The warehouse's URL in the store.
+        session_ids: Only these sessions; None for all.
 
     Returns:
-        How many sessions were dropped. The others are dropped another time.
+        The number of sessions dropped; a later call drops the others.
 
     Raises:
-        StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+        StoreUnavailable: The warehouse cannot be reached; some sessions may have been dropped.
     """
-    found = {each.key: each for each in store.droppable(name, session_ids)}
+    droppable = {each.key: each for each in store.droppable(name, session_ids)}
     dropped = 0
-    for _, of_day in _by_day(found):
-        for part in parts({key: found[key].rows for key in of_day}):
-            sure = _arrived(store, warehouse(), name, [found[key] for key in part])
-            dropped += store.drop(sure, name)
+    for _, of_day in _by_day(droppable):
+        for part in parts({key: droppable[key].rows for key in of_day}):
+            arrived = _arrived(store, warehouse(), name, [droppable[key] for key in part])
+            dropped += store.drop(arrived, name)
     return dropped
 
 
 def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str) -> int:
-    """Take a session over from a warehouse; see ``LocalTier.restore_history``.
+    """Restore a session's rows from a warehouse; see ``LocalTier.restore_history``.
 
     Returns:
-        How many events were brought back; 0 where the warehouse has none.
+        The number of events restored; 0 if the warehouse has none.
     """
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
@@ -80,23 +80,26 @@ def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str
 def open_again(
     store: EventStore, session_id: str, event: NewEvent, expected_version: int, now: datetime
 ) -> AppendResult | None:
-    """Record that an archived session whose rows are in the store is open again, so that an append can follow.
+    """Append ``session.hydrated`` to an archived session whose rows the store holds, so that it is open again.
 
     Args:
+        store: The store.
+        session_id: The session.
         event: ``session.hydrated``, without its changes.
-        expected_version: By that append.
+        expected_version: That of the append to follow.
+        now: The time of the call.
 
     Returns:
-        None where nothing was recorded: somebody else did, or the append will be refused as it expects other versions.
+        None if nothing was recorded: another writer opened it, or the append will be refused for its version.
 
     Raises:
-        SessionEnded: It would be over as soon as it is open; nothing was written.
+        SessionEnded: The session would have ended once it is open; nothing was written.
     """
-    found = store.state(session_id)
-    status = None if found is None else found[1].get(("status", ""))
-    if found is None or status is None or status.value != "archived":
+    latest = store.state(session_id)
+    status = None if latest is None else latest[1].get(("status", ""))
+    if latest is None or status is None or status.value != "archived":
         return None
-    head, state = found
+    head, state = latest
     if expected_version not in (ANY_VERSION, head.version):
         return None
     changes = status_change(store, session_id, state)
@@ -108,74 +111,74 @@ def open_again(
 
 
 def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
-    """Delete in a warehouse what was deleted for good in a store; one may do it again at any time.
+    """Delete a store's purged sessions in a warehouse; can be repeated at any time.
 
-    A session that went on in another store, which took it over, is that store's and stays.
+    A session that another store hydrated and appended to belongs to that store and is not deleted.
 
     Returns:
-        How many sessions were deleted there.
+        The number of sessions deleted in the warehouse.
 
     Raises:
-        StoreUnavailable: The warehouse cannot be asked; some may be deleted.
+        StoreUnavailable: The warehouse cannot be reached; some sessions may have been deleted.
     """
     pending = {each.key: each for each in store.pending_deletions(name)}
     deleted = 0
     for _, of_day in _by_day(pending):
-        for keys in _cut(of_day):
-            asked = [pending[key] for key in keys]
-            ours = _not_gone_on(warehouse, asked)
-            if ours:
-                identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in ours]
-                span = span_of({each.key.session_id: each.key.created_at for each in ours})
+        for keys in _batches(of_day):
+            part = [pending[key] for key in keys]
+            unchanged = _unchanged(warehouse, part)
+            if unchanged:
+                identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in unchanged]
+                span = span_of({each.key.session_id: each.key.created_at for each in unchanged})
                 warehouse.change("delete_sessions", {**span, "sessions": identities})
-            store.deleted(asked, name)
-            deleted += len(ours)
+            store.deleted(part, name)
+            deleted += len(unchanged)
     return deleted
 
 
 def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
-    """Whether what a warehouse has under the id of a session is the one that was deleted for good in its store.
+    """Return True if a warehouse's session under an id is the one that was purged in its store.
 
-    It is not where another store took that over and went on with it, or began one of its own.
+    It is not if another store hydrated and appended to it, or created a session under the same id.
     """
     created_at = Projection(warehouse).creation_of(session.key.session_id)
-    return created_at == session.key.created_at and bool(_not_gone_on(warehouse, [session]))
+    return created_at == session.key.created_at and bool(_unchanged(warehouse, [session]))
 
 
 def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: datetime) -> None:
-    """Raise SessionEnded where a session is over that has again the status which it had before it was archived."""
+    """Raise SessionEnded if a session would have ended under the status of before it was archived."""
     (status,) = changes
-    ends = state.get(("expires_at", ""))
+    expires_at = state.get(("expires_at", ""))
     try:
         check_open(
             session_id,
             None if status.removed else canonical(status.value),
-            None if ends is None else ends.text,
+            None if expires_at is None else expires_at.text,
             now,
         )
     except SessionEnded as ended:
         raise SessionEnded(
-            f"Session {session_id} is archived, and would be {ended.status} once it is open again; nothing was "
-            "written. hydrate_session(), then restore_session() open it.",
+            f"Session {session_id} is archived, and would be {ended.status} once hydrated; nothing was written. Open "
+            "it with hydrate_session(), then restore_session().",
             session_id=session_id,
             status="archived",
         ) from ended
 
 
 def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
-    """Those of some sessions whose every row is in the warehouse, in the same words."""
+    """Return those sessions of which the warehouse has every row, with equal digests."""
     keys = [each.key for each in sessions]
-    there = ComparedRows(warehouse).rows_of(keys)
-    here = store.outbox(name).row_digests(keys)
+    remote = ComparedRows(warehouse).rows_of(keys)
+    local = store.outbox(name).row_digests(keys)
     return [
         each
         for each in sessions
-        if {digest for _, digest in here[each.key]} <= {found.digest for found in there.get(each.key, ())}
+        if {digest for _, digest in local[each.key]} <= {row.digest for row in remote.get(each.key, ())}
     ]
 
 
-def _not_gone_on(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
-    """Those of some sessions that have come no further in the warehouse than they had in the store."""
+def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
+    """Return those sessions whose version in the warehouse is at most that in the store."""
     span = span_of({each.key.session_id: each.key.created_at for each in sessions})
     parameters = {**span, "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
@@ -185,13 +188,13 @@ def _not_gone_on(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> l
 
 
 def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Sessions, in the order of their creation, by its day: one partition each."""
+    """Group sessions, ordered by creation time, by its day: one partition each."""
     for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
         yield day, list(of_day)
 
 
-def _cut(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
-    """So many sessions at a time, and no id twice among them."""
+def _batches(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
+    """Split sessions into batches of bounded size in which no id occurs twice."""
     part: dict[str, SessionKey] = {}
     for key in keys:
         if len(part) == SESSIONS_AT_ONCE or key.session_id in part:

@@ -1,4 +1,4 @@
-"""The warehouse of an open ledger: shipped to at once or in the background, and asked how that goes."""
+"""The attached warehouse of an open ledger: shipping on demand or in the background, and its status."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
-#: Seconds to wait for another relay of the same ledger.
+#: Seconds to wait for another relay's lease on the same ledger.
 LEASE_TIMEOUT = 60.0
 
 
 class AttachedWarehouse:
-    """What a ledger does with the warehouse that it was opened with.
+    """The warehouse that a ledger was opened with.
 
     Args:
         store: The ledger's store.
-        url: Of the warehouse.
-        background: Whether a thread of this process ships what is appended.
-        lease_seconds: How long a relay of this ledger keeps others off after its last sign of life.
+        url: The warehouse's URL.
+        background: Ship what is appended in a thread of this process.
+        lease_seconds: Lease duration of this ledger's relays.
 
     Raises:
-        ConfigurationError: No warehouse is behind the URL.
-        CapabilityMissing: The store is no outbox.
+        ConfigurationError: The URL names no warehouse.
+        CapabilityMissing: The store is not an outbox.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AttachedWarehouse:
 
     @cached_property
     def outbox(self) -> StoreOutbox:
-        """What the store remembers of its relay to this warehouse."""
+        """The store's side of the relay to this warehouse."""
         warehouse = open_warehouse(self.url)
         try:
             return outbox_of(self._store, sink_of(warehouse).url)
@@ -53,23 +53,23 @@ class AttachedWarehouse:
 
     @cached_property
     def opened(self) -> Warehouse:
-        """The warehouse itself, for reading; closed with the ledger."""
+        """The warehouse, opened for reading; closed with the ledger."""
         return open_warehouse(self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        """Answer one GoogleSQL SELECT over what was shipped; see ``Warehouse.query``."""
+        """Run one GoogleSQL SELECT over the shipped rows; see ``Warehouse.query``."""
         return self.opened.query(sql, parameters)
 
     def status(self) -> RelayStatus:
-        """How shipping is going."""
+        """Return the relay's status."""
         return self.outbox.status()
 
     def relay(self) -> Relay:
-        """A relay to it, for whoever runs it and closes it."""
+        """Return a new relay to the warehouse; the caller must close it."""
         return relay_between(self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds)
 
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
-        """Ship what is recorded by now; see ``sync_now``."""
+        """Ship all rows recorded before the call; see ``sync_now``."""
         relay = self.relay()
         try:
             return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
@@ -77,18 +77,18 @@ class AttachedWarehouse:
             relay.close()
 
     def refused(self) -> list[DeadLetter]:
-        """The events that the warehouse refused."""
+        """Return the warehouse's dead letters."""
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
-        """Have refused events sent again with the next batch, one or all; returns how many rows that is."""
+        """Requeue dead letters: those of one event, or all. Return the number of rows."""
         return self.outbox.redrive_event(event_id)
 
     def close(self, seconds: float) -> int:
-        """End the relay in the background, which ships what waits for so many seconds at most.
+        """Close the background relay, which ships waiting rows for at most so many seconds.
 
         Returns:
-            How many rows still wait; 0 where none was in the background.
+            The number of rows that still wait; 0 without a background relay.
         """
         if "opened" in self.__dict__:
             self.opened.close()
@@ -97,10 +97,10 @@ class AttachedWarehouse:
         background, self._background = self._background, None
         ended = background.close(seconds)
         status = self.status()
-        left = status.waiting_rows
-        if left:
+        waiting = status.waiting_rows
+        if waiting:
             why = f": {status.last_error}" if status.last_error else ""
-            log.warning("%d row(s) wait in the ledger for %s%s", left, status.warehouse, why)
+            log.warning("%d row(s) wait in the ledger for %s%s", waiting, status.warehouse, why)
         if not ended:
-            log.warning("The relay to %s did not come to its end; the next one finds out where it was.", self.url)
-        return left
+            log.warning("The relay to %s did not end in time; the next relay recovers from its checkpoint.", self.url)
+        return waiting

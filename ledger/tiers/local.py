@@ -1,4 +1,4 @@
-"""What two tiers need of the store on this machine; ``SqliteStore`` has it."""
+"""The local tier: the protocol of the store on this machine; ``SqliteStore`` implements it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ledger.stores.base import ArchivingStore, EventStore, OutboxStore, PendingD
 
 
 class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
-    """A store that ships its rows, and lets go of those of archived sessions once a warehouse has them."""
+    """A store that ships its rows, and drops those of archived sessions once a warehouse has them."""
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
-        """Return the archived sessions whose rows may be dropped, the oldest first.
+        """Return the archived sessions whose rows may be dropped, oldest first.
 
         Args:
-            warehouse: Its URL.
-            session_ids: Only these; all if None.
+            warehouse: The warehouse's URL.
+            session_ids: Only these sessions; None for all.
         """
         ...
 
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
-        """Drop the rows of archived sessions, each in one transaction; the store remembers what they were.
+        """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
 
-        A session that went on or was brought back meanwhile, or whose rows are no longer settled, stays as it is.
+        A session that changed or was restored meanwhile, or has rows that must still be shipped, is skipped.
 
         Args:
-            sessions: By ``droppable``, once the warehouse is known to have every one of their rows.
-            warehouse: Its URL.
+            sessions: Results of ``droppable`` of which the warehouse is known to have every row.
+            warehouse: The warehouse's URL.
 
         Returns:
             The number of sessions dropped.
@@ -38,33 +38,33 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
         ...
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
-        """Take a session over from a warehouse, all of it or nothing; the store owns it from then on.
+        """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
 
         Args:
-            events: The whole history of one session, as it is in the warehouse.
-            warehouse: Its URL.
+            events: The whole history of one session, as the warehouse has it.
+            warehouse: The warehouse's URL.
 
         Returns:
-            The number of events brought back; 0 if the session is here, owned by this store.
+            The number of events restored; 0 if this store owns the session.
 
         Raises:
             CorruptEvent: It is not the history that was archived here, or the hash chain is broken.
             StoreRejected: The warehouse lacks events that were archived here.
             InvalidInput, IdempotencyConflict: The events are not of one session.
-            StoreUnavailable: There is no room, or the session is being deleted for good.
+            StoreUnavailable: The store has reached its maximum size, or the session is being purged.
         """
         ...
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
-        """Return the sessions that were deleted here and not yet in a warehouse, or in any; the oldest first."""
+        """Return the sessions purged here and not yet in a warehouse, or in any; oldest first."""
         ...
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
-        """Return the session of this id that was deleted here and is still in a warehouse; None if there is none."""
+        """Return the purged session of this id that a warehouse must still delete; None if there is none."""
         ...
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
-        """Remember that sessions are in a warehouse no more."""
+        """Record that a warehouse has deleted sessions."""
         ...
 
 
@@ -72,9 +72,9 @@ def local_tier(store: EventStore) -> LocalTier:
     """Return a store as the first of two tiers.
 
     Raises:
-        CapabilityMissing: It is shipped nowhere, or has a warehouse behind it already.
+        CapabilityMissing: The store ships to no warehouse, or has a warehouse behind it already.
     """
-    able = store.capabilities
-    if able.outbox and able.archive and able.purge and not able.tiered:
+    capabilities = store.capabilities
+    if capabilities.outbox and capabilities.archive and capabilities.purge and not capabilities.tiered:
         return cast(LocalTier, store)
-    raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
+    raise CapabilityMissing("This ledger is stored in a warehouse; only a ledger in a SQLite file ships to one.")

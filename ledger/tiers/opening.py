@@ -1,4 +1,4 @@
-"""A relay between a store and the warehouse behind a URL."""
+"""Relays between a store and the warehouse that a URL names."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
 
 
 def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
-    """A relay from a store to a warehouse that is open already, and which the relay closes.
+    """Return a relay from a store to an open warehouse, which the relay closes.
 
     Args:
         store: An outbox.
-        warehouse: Nothing is asked of it before the relay ships.
-        lease_seconds: For how long others keep off after the last sign of life.
+        warehouse: The warehouse; no request is sent before the relay ships.
+        lease_seconds: Lease duration.
 
     Raises:
-        CapabilityMissing: The store is no outbox.
+        CapabilityMissing: The store is not an outbox.
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
     from ledger.stores.sqlite.lease import owner_name
@@ -38,10 +38,10 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:
-    """What a store remembers of its relay to a warehouse.
+    """Return a store's side of the relay to a warehouse.
 
     Raises:
-        CapabilityMissing: The store is no outbox.
+        CapabilityMissing: The store is not an outbox.
     """
     return require_outbox(store).outbox(url)
 
@@ -50,31 +50,31 @@ def require_outbox(store: EventStore) -> OutboxStore:
     """Return a store as an outbox.
 
     Raises:
-        PermissionDenied: It is the view of one user.
-        CapabilityMissing: It is none.
+        PermissionDenied: The store is the view of one user.
+        CapabilityMissing: The store is not an outbox.
     """
     if isinstance(store, UserView):
         raise store.everybodys("outbox")
     outbox = outbox_store(store)
     if outbox is None:
-        raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
+        raise CapabilityMissing("This ledger is stored in a warehouse; only a ledger in a SQLite file ships to one.")
     return outbox
 
 
 def check_apart(store: OutboxStore, url: str) -> None:
-    """Raise ConfigurationError where a warehouse's URL is none, or names the ledger's own file.
+    """Raise ConfigurationError if a warehouse's URL is malformed or names the ledger's own file.
 
-    DuckDB would open that, and let go of it: with it go the locks that SQLite has in this process, and then what is
-    appended is lost when another process closes the ledger.
+    DuckDB would open and close that file, which releases SQLite's locks in this process: when another process then
+    closes the ledger, later appends are lost.
     """
-    place = parse_warehouse_url(url)
+    location = parse_warehouse_url(url)
     own = os.path.realpath(store.path)
-    if isinstance(place, Path) and os.path.realpath(place) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
-        raise ConfigurationError(f"{place} is the ledger itself; give the warehouse a file of its own.")
+    if isinstance(location, Path) and os.path.realpath(location) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
+        raise ConfigurationError(f"{location} is the ledger itself; give the warehouse a file of its own.")
 
 
 def sink_of(warehouse: Warehouse) -> Sink:
-    """A warehouse as what a relay fills."""
+    """Return the Sink for a warehouse."""
     if isinstance(warehouse, DuckDBWarehouse):
         from ledger.warehouse.duckdb.sink import DuckDBSink
 
@@ -84,4 +84,4 @@ def sink_of(warehouse: Warehouse) -> Sink:
 
     if isinstance(warehouse, BigQueryWarehouse):
         return BigQuerySink(warehouse, owns=True)
-    raise ConfigurationError(f"There is no relay to a {type(warehouse).__name__}.")
+    raise ConfigurationError(f"A relay cannot ship to a {type(warehouse).__name__}; use a DuckDB file or BigQuery.")

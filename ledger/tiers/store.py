@@ -1,4 +1,4 @@
-"""Two tiers: the embedded store, and behind it the warehouse, for sessions that the store does not hold."""
+"""The two-tier store: the embedded store, and the warehouse for sessions that it does not hold."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from ledger.warehouse.projection import Projection
 from ledger.warehouse.reads import WarehouseReads
 
 T = TypeVar("T")
-#: Warehouses that were open when the process forked: a child never touches its parent's.
+#: Warehouses of the parent process, kept in a forked child so that it never closes them.
 _ABANDONED: list[Warehouse | None] = []
 
 
 class TwoTierStore:
-    """The embedded store, whose reads of a session that it does not hold go on to a warehouse.
+    """The embedded store, with reads of sessions that it does not hold from a warehouse.
 
-    A session that was deleted for good here is read no more, also while the warehouse still has it. All else is the
-    embedded store's alone: lists and searches show what it holds, and an append never waits for the network, so it does
-    not find out either whether an id is taken in the warehouse; but an append to a session that is archived brings it
-    back first. A session that is read from the warehouse is as old as the rows that have arrived there.
+    A purged session is not read any more, even while the warehouse still has it. All else comes from the embedded
+    store: lists and searches cover the sessions that it holds, and an append never waits for the network, so it does
+    not detect an id that only the warehouse has; but an append to an archived session hydrates it first. A session read
+    from the warehouse is as recent as its last shipped row.
 
     Args:
-        local: The embedded store, which is closed with this one.
-        open_warehouse: Opens the warehouse; called at the first read that needs it, by one thread, and again after it
-            failed. What it gives is closed with this store.
-        name: Says what the warehouse is called in ``local``, where its relay stands under that; where None, its URL.
-        clock, ids: Sources of times and ids, for events that bring sessions back.
+        local: The embedded store; closed with this one.
+        open_warehouse: Opens the warehouse; called by the first read that needs it, in one thread, and again after a
+            failure. The warehouse is closed with this store.
+        name: Returns the warehouse's URL in ``local``, under which it keeps the relay's checkpoint; None for the sink's
+            URL.
+        clock, ids: Sources of times and ids, for ``session.hydrated``.
     """
 
     def __init__(
@@ -59,19 +60,19 @@ class TwoTierStore:
         self._name = name
         self._clock = clock
         self._ids = ids
-        self._opening = threading.Lock()  # guards all below
+        self._opening = threading.Lock()  # guards the two attributes below
         self._warehouse: Warehouse | None = None
         self._closed = False
         forking.register(self)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the embedded store can do, and that archived sessions come back."""
+        """The capabilities of the embedded store, and ``tiered``."""
         return replace(self._local.capabilities, tiered=True)
 
     @property
     def store_id(self) -> str:
-        """The identity of the embedded store."""
+        """The id of the embedded store."""
         return self._local.store_id
 
     @property
@@ -80,23 +81,25 @@ class TwoTierStore:
         return self._local.path
 
     def outbox(self, warehouse: str) -> StoreOutbox:
-        """The embedded store as the outbox of a relay to a warehouse, which its URL names."""
+        """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 
-        A session that is archived is brought back first, and where only open sessions take the event it is opened again
-        (``session.hydrated``), unless the event would be refused then. ``expected_version`` is of before.
+        The rows of an archived session are restored first, and if the event requires an open session,
+        ``session.hydrated`` opens it, unless the event would be refused then. ``expected_version`` is the version
+        before that.
 
         Raises:
-            StoreUnavailable: It is archived, and the warehouse cannot be reached; nothing was written.
-            StoreRejected, CorruptEvent: It is archived, and the warehouse has it not as it was; nothing was written.
-            SessionEnded: It is archived, and would have ended if it were open; nothing was written.
-            SessionNotFound: The session is not in the embedded store, and the event does not begin it: also where it is
-                in the warehouse, and at the version that was expected.
+            StoreUnavailable: The session is archived, and the warehouse cannot be reached; nothing was written.
+            StoreRejected, CorruptEvent: The session is archived, and the warehouse lacks its history; nothing was
+                written.
+            SessionEnded: The session is archived, and would have ended once it is open; nothing was written.
+            SessionNotFound: The embedded store does not have the session, and the event does not create it; the
+                warehouse may have it, at the expected version.
         """
-        if isinstance(event.changes, Iterator):  # it may be appended twice
+        if isinstance(event.changes, Iterator):  # read again if the session is archived
             event = replace(event, changes=tuple(event.changes))
         try:
             return self._local.append(session_id, event, expected_version=expected_version)
@@ -107,7 +110,7 @@ class TwoTierStore:
         except SessionNotFound as error:
             raise _not_here(session_id) from error
         except WrongExpectedVersion as error:
-            # Decided on a state out of the warehouse: reading that again, as the error advises, would end here again.
+            # The caller read the state from the warehouse; reading it again, as the error advises, would not help.
             if error.actual == 0 and event.user_id is None:
                 raise _not_here(session_id) from error
             raise
@@ -115,13 +118,13 @@ class TwoTierStore:
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Head and state of a session, now or then; see ``EventStore.state``."""
+        """Return the head and state of a session; see ``EventStore.state``."""
         try:
-            found = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
+            session = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
         except SessionArchived:
-            found = None
-        if found is not None or self._holds(session_id):
-            return found
+            session = None
+        if session is not None or self._holds(session_id):
+            return session
         return self._read_warehouse(
             session_id,
             lambda reads: reads.state(session_id, version=version, at=at, with_messages=with_messages),
@@ -129,7 +132,7 @@ class TwoTierStore:
         )
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order; see ``EventStore.messages``."""
+        """Return a page of messages; see ``EventStore.messages``."""
         try:
             page = self._local.messages(session_id, after=after, limit=limit, newest=newest)
         except SessionArchived:
@@ -143,7 +146,7 @@ class TwoTierStore:
         )
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order; see ``EventStore.events``."""
+        """Return a page of events; see ``EventStore.events``."""
         try:
             page = self._local.events(session_id, after=after, limit=limit, upcast=upcast)
         except SessionArchived:
@@ -157,33 +160,33 @@ class TwoTierStore:
         )
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event; see ``EventStore.version_of``."""
         version = self._local.version_of(session_id, event_id)
         if version is not None or self._holds(session_id):
             return version
         return self._read_warehouse(session_id, lambda reads: reads.version_of(session_id, event_id), missing=None)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """The embedded store's sessions, newest first; see ``EventStore.sessions``."""
+        """Return a page of the embedded store's sessions, newest first; see ``EventStore.sessions``."""
         return self._local.sessions(query, after=after, limit=limit)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Texts of the embedded store's sessions alone; see ``EventStore.search``.
+        """Search the embedded store's sessions; see ``EventStore.search``.
 
-        What only the warehouse has is not found: of an archived session without rows here its question and title are.
+        Texts that only the warehouse has are not found; of an archived session without rows, question and title are.
         """
         return self._local.search(query, after=after, limit=limit)
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Take over whole events into the embedded store; see ``EventStore.ingest``."""
+        """Record whole events of another store in the embedded store; see ``EventStore.ingest``."""
         return self._local.ingest(events)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Raw rows of the embedded store in the order of their commits; see ``EventStore.rows_after``."""
+        """Return raw rows of the embedded store in commit order; see ``EventStore.rows_after``."""
         return self._local.rows_after(seq, limit, max_bytes=max_bytes)
 
     def last_seq(self) -> int:
-        """The ``seq`` of the embedded store's last row; see ``EventStore.last_seq``."""
+        """Return the ``seq`` of the embedded store's last row; see ``EventStore.last_seq``."""
         return self._local.last_seq()
 
     def backup(self, path: Path) -> None:
@@ -195,40 +198,40 @@ class TwoTierStore:
         self._local.check_shippable(session_id)
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions that have arrived in the warehouse; see ``TieredStore.drop_archived``."""
+        """Drop the rows of archived sessions that the warehouse has; see ``TieredStore.drop_archived``."""
         from ledger.tiers.archiving import drop_archived
 
-        return drop_archived(self._local, self._opened, self._called(), session_ids)
+        return drop_archived(self._local, self._opened, self._warehouse_url(), session_ids)
 
     def rehydrate(self, session_id: str) -> int:
-        """Have the embedded store take a session over from the warehouse; see ``TieredStore.rehydrate``."""
+        """Restore a session's rows from the warehouse; see ``TieredStore.rehydrate``."""
         from ledger.tiers.archiving import rehydrate
 
         if self._holds(session_id):
             return 0
-        brought = rehydrate(self._local, self._opened(), self._called(), session_id)
-        if not brought:
+        restored = rehydrate(self._local, self._opened(), self._warehouse_url(), session_id)
+        if not restored:
             self._check_not_lost(session_id)
-        return brought
+        return restored
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session for good here, and remember to in the warehouses; see ``PurgingStore.purge``."""
+        """Delete a session and record its deletion in the warehouses as pending; see ``PurgingStore.purge``."""
         return self._local.purge(session_id, version)
 
     def pending_deletions(self) -> list[PendingDeletion]:
-        """Sessions that were deleted for good here, and not yet in the warehouses."""
+        """Return the sessions that were purged here and not yet in every warehouse."""
         return self._local.pending_deletions()
 
     def purge_warehouse(self) -> int:
-        """Delete in the warehouse what was deleted for good here; see ``TieredStore.purge_warehouse``."""
+        """Delete purged sessions in the warehouse; see ``TieredStore.purge_warehouse``."""
         from ledger.tiers.archiving import purge_warehouse
 
         if not self._local.pending_deletions():
             return 0
-        return purge_warehouse(self._local, self._opened(), self._called())
+        return purge_warehouse(self._local, self._opened(), self._warehouse_url())
 
     def close(self) -> None:
-        """Close the embedded store, and the warehouse where it was opened; calling it again does nothing."""
+        """Close the embedded store, and the warehouse if it is open; a second call does nothing."""
         forking.unregister(self)
         with self._opening:
             self._closed = True
@@ -240,28 +243,28 @@ class TwoTierStore:
                 warehouse.close()
 
     def before_fork(self) -> None:
-        """Wait until no thread opens the warehouse; see ``ledger.forking``."""
+        """Wait until no thread is opening the warehouse; see ``ledger.forking``."""
         self._opening.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on."""
+        """Release the threads."""
         self._opening.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave the warehouse to the parent; the next read that needs one opens another."""
+        """Keep the parent's warehouse open and unused; the next read that needs a warehouse opens one."""
         _ABANDONED.append(self._warehouse)
         self._warehouse = None
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
-        """Whether a session is in the embedded store; it may be, and have had no state at a time or no messages."""
+        """Return True if the embedded store holds a session, even if a read of it returned nothing."""
         try:
             return self._local.state(session_id) is not None
         except SessionArchived:
             return False
 
     def _archived(self, session_id: str) -> SessionArchived | None:
-        """What says that a session is archived, and its rows are not in the embedded store; None where it is not so."""
+        """Return the SessionArchived error of a session whose rows the embedded store does not hold; else None."""
         try:
             self._local.state(session_id)
         except SessionArchived as archived:
@@ -269,7 +272,7 @@ class TwoTierStore:
         return None
 
     def _append_archived(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
-        """Append to a session that is archived: first it is brought back, and opened again where it must be open."""
+        """Append to an archived session: restore its rows, and open it if the event requires that."""
         from ledger.tiers.archiving import open_again
 
         self.rehydrate(session_id)
@@ -281,8 +284,8 @@ class TwoTierStore:
                 expected_version = opened.version
         return self._local.append(session_id, event, expected_version=expected_version)
 
-    def _called(self) -> str:
-        """What the warehouse is called in the embedded store."""
+    def _warehouse_url(self) -> str:
+        """Return the warehouse's URL in the embedded store."""
         if self._name is not None:
             return self._name()
         from ledger.tiers.opening import sink_of
@@ -290,10 +293,10 @@ class TwoTierStore:
         return sink_of(self._opened()).url
 
     def _read_warehouse(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
-        """What the warehouse answers about a session, or ``missing`` where it was deleted for good here.
+        """Read a session from the warehouse; return ``missing`` if it was purged here.
 
         Raises:
-            ArchiveLost: The session is archived, and the warehouse has nothing of it.
+            ArchiveLost: The session is archived, and the warehouse has no rows of it.
         """
         from ledger.tiers.archiving import is_to_be_deleted
 
@@ -301,23 +304,23 @@ class TwoTierStore:
         if pending is not None and is_to_be_deleted(self._opened(), pending):
             return missing
         reads = WarehouseReads(Projection(self._opened()))
-        found = read(reads)
-        if not found and self._archived(session_id) is not None and reads.state(session_id) is None:
+        answer = read(reads)
+        if not answer and self._archived(session_id) is not None and reads.state(session_id) is None:
             self._check_not_lost(session_id)
-        return found
+        return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost where a session is archived: the warehouse was asked, and has nothing of it."""
+        """Raise ArchiveLost if a session of which the warehouse has no rows is archived."""
         from ledger.tiers.archiving import archive_lost
 
-        archived = self._archived(session_id)  # it may be gone, or here again, since the warehouse was asked
+        archived = self._archived(session_id)  # it may have been purged or restored meanwhile
         if archived is not None:
-            raise archive_lost(archived, self._called())
+            raise archive_lost(archived, self._warehouse_url())
 
     def _opened(self) -> Warehouse:
-        """The warehouse, opened by whoever asks first."""
+        """Return the warehouse; the first call opens it."""
         with self._opening:
-            if self._closed:  # since the embedded store answered
+            if self._closed:  # after the embedded store has answered
                 raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
             if self._warehouse is None:
                 self._warehouse = self._open_warehouse()
@@ -326,7 +329,7 @@ class TwoTierStore:
 
 def _not_here(session_id: str) -> SessionNotFound:
     return SessionNotFound(
-        f"There is no session {session_id} in this store; nothing was written. Begin it with create_session(). One "
-        "that is only in the warehouse can be read from here, but not changed before hydrate_session().",
+        f"There is no session {session_id} in this store; nothing was written. Create it with create_session(), or, "
+        "if the warehouse has it, call hydrate_session() before you change it.",
         session_id=session_id,
     )

@@ -328,7 +328,7 @@ def test_in_a_view_maintaining_is_refused_before_anything_is_done(alone, ledger,
         each.create_session("ada", session_id="s", ttl=DAY)
     clock.now = START + 10 * DAY
     for each in (alone, ledger):
-        with pytest.raises(PermissionDenied, match="everybody"):
+        with pytest.raises(PermissionDenied, match="sessions of all users"):
             each.for_user("ada").maintain()
         assert types(each, "s") == ["session.created"]
         assert each.maintain().expired == 1
@@ -346,7 +346,7 @@ def test_a_view_is_refused_the_same_with_and_without_a_warehouse(alone, ledger):
             each.for_user("mallory").hydrate_session("s")
         ada = each.for_user("ada")
         for call in (ada.drop_archived, lambda ada=ada: ada.delete_old_sessions(DAY)):
-            with pytest.raises(PermissionDenied, match="everybody"):
+            with pytest.raises(PermissionDenied, match="sessions of all users"):
                 call()
 
 

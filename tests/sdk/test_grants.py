@@ -266,13 +266,13 @@ def test_an_append_is_made_anew_where_somebody_else_appended_meanwhile(ledger: S
     ahead = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile")), "bob")
     assert ahead.append(sid, event(2), expected_version=7).version == 8
     busy = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), APPEND_ATTEMPTS), "bob")
-    with pytest.raises(StoreUnavailable, match="too many writers"):
+    with pytest.raises(StoreUnavailable, match="too many concurrent writers"):
         busy.append(sid, event(3))
 
 
 def test_an_id_that_somebody_else_begins_meanwhile_is_theirs(ledger: SessionLedger) -> None:
     store = UserView(Meanwhile(ledger.store, lambda: ledger.create_session("ada", session_id="chat")), "bob")
-    with pytest.raises(SessionNotFound, match="No session chat can begin here"):
+    with pytest.raises(SessionNotFound, match="Session chat cannot be created"):
         store.append("chat", event(1, user_id="bob"), expected_version=0)
     assert ledger.get_session("chat").user_id == "ada"
 

@@ -280,7 +280,7 @@ def test_an_id_that_is_taken_cannot_be_begun_and_nothing_else_is_said(
             begin()
         said.add((str(refused.value), str(vars(refused.value)), refused.value.__context__))
     ((text, attributes, context),) = said
-    assert re.fullmatch(r"No session chat-1 can begin here; nothing was written\. Choose another id, .*", text)
+    assert re.fullmatch(r"Session chat-1 cannot be created; nothing was written\. Choose another id, .*", text)
     assert (attributes, context) == ("{'session_id': 'chat-1'}", None)
     assert [it.version for it in ledger.history("chat-1")] == [1, 2]
 
@@ -344,7 +344,7 @@ def test_what_shows_everybodys_rows_is_denied(ada: SessionLedger, sid: str, tmp_
         lambda: store.outbox("duckdb:///x"),
         lambda: store.path,
     ):
-        with pytest.raises(PermissionDenied, match="everybody's"):
+        with pytest.raises(PermissionDenied, match="sessions of all users"):
             use()
     assert not (tmp_path / "copy").exists()
     assert not hasattr(store, "no_such_thing")
@@ -366,7 +366,7 @@ def test_events_are_brought_in_only_into_ones_own_sessions(ledger: SessionLedger
             recorded(1, 1, [Change("title", value="b")], session_id="theirs", user_id="mallory"),
         ],
     ):
-        with pytest.raises(SessionNotFound, match="No session theirs can begin here") as refused:
+        with pytest.raises(SessionNotFound, match="Session theirs cannot be created") as refused:
             mallory.ingest(forged)
         assert refused.value.__context__ is None
         assert everything(ledger) == before

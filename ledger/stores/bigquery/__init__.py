@@ -1,1 +1,1 @@
-"""BigQuery as the event store, without a local file."""
+"""The event store in BigQuery, without a local file; ``store.BigQueryStore`` is its entry point."""

@@ -1,4 +1,4 @@
-"""Appends to sessions in BigQuery: lenient ones over a stream, strict ones in a transaction that compares versions."""
+"""Appends to sessions in BigQuery: lenient ones through a stream, strict ones in a transaction."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ from ledger.warehouse.rows import HeadRow
 
 #: Attempts of one append while other writers move the session's head.
 MAX_ATTEMPTS = 50
-#: Sessions whose heads a process caches.
+#: Maximum number of sessions whose heads a process caches.
 MAX_CACHED_HEADS = 4096
-#: In-doubt events of one session that are kept to be sent again as they were; in an outage every append leaves one.
+#: Maximum number of in-doubt events kept per session to be sent again unchanged; in an outage each append adds one.
 MAX_IN_DOUBT = 16
-#: How long after its id was claimed the first event of a session may arrive.
+#: Maximum time between the claim of a session's id and its first event.
 CLAIM_LIFETIME = timedelta(days=1)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class CachedHead:
-    """What this process knows of one session; appends to it hold ``lock``, so they come one after the other.
+    """The head of a session as this process last knew it; appends hold ``lock``, so they are serial.
 
     Attributes:
         session_id: The session.
+        lock: Held during an append.
         head: The head as last read or written; None if it must be read.
         created_at: The creation time as last read; None if the session does not exist.
-        strict: Whether appends are checked; of no meaning without a head.
+        strict: True if appends are checked; meaningless without a head.
         lifetime: ``status`` and ``expires_at`` at ``head``, as JSON; None if they must be read.
         in_doubt: Lenient events whose outcome is unknown, by event_id. A retry sends the same rows, since the first
             ones may still arrive.
@@ -61,7 +62,7 @@ class CachedHead:
 
 
 class CachedHeads:
-    """The heads of the sessions that this process appended to last; one in use is never evicted."""
+    """The heads of the sessions that this process appended to last; a head in use is never evicted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,7 +81,7 @@ class CachedHeads:
             return cached
 
     def evict(self, session_ids: Iterable[str]) -> None:
-        """Have the heads of these sessions read again."""
+        """Evict the heads of these sessions, so that they are read again."""
         for session_id in session_ids:
             with self._lock:
                 cached = self._in_use.get(session_id)
@@ -93,11 +94,11 @@ class Appender:
     """Records one event at a time.
 
     Args:
-        warehouse, projection: Of the dataset.
-        store_id: Returns the ``store_id`` of rows; not called before the first append, as it may need credentials.
+        warehouse, projection: The dataset.
+        store_id: Returns the ``store_id`` of rows; first called by the first append, as it may need credentials.
         salt: Returns a new salt for the hash of a value.
-        strict: Whether sessions created here are strict.
-        schema_version: Of the rows written.
+        strict: Create strict sessions.
+        schema_version: The schema version of the rows written.
     """
 
     def __init__(
@@ -116,14 +117,14 @@ class Appender:
         self._salt = salt
         self._strict = strict
         self._schema_version = schema_version
-        # BigQuery aborts one of two transactions that update one table: those of one process queue up here instead.
+        # BigQuery aborts one of two concurrent transactions on a table: those of this process run one at a time.
         self._transaction_lock = threading.Lock()
 
     def append(self, cached: CachedHead, event: PreparedEvent, expected: int, now: datetime) -> AppendResult:
         """Record an event; see ``EventStore.append``. The caller holds the lock of ``cached``.
 
         Raises:
-            OutcomeLost: It may be recorded; the caller must drop the cached head.
+            OutcomeLost: The event may be recorded; the caller must evict the cached head.
         """
         session_id = cached.session_id
         for _ in range(MAX_ATTEMPTS):
@@ -146,7 +147,7 @@ class Appender:
                 outcome, answer_lost = self._append_checked(pending)
                 if outcome == "recorded":
                     return self._result_of_recorded(cached, event, answer_lost)
-                if outcome == "moved":  # another writer was first: read the head again
+                if outcome == "moved":  # another writer appended first: read the head again
                     cached.head = None
                     continue
             else:
@@ -156,10 +157,12 @@ class Appender:
                 cached.lifetime = _lifetime_after(cached.lifetime if head.version else {}, event)
             cached.strict = strict
             return AppendResult(session_id, pending.version, event.event_id)
-        raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
+        raise StoreUnavailable(
+            f"Session {session_id} has too many concurrent writers; nothing was written. Append again later."
+        )
 
     def read_head(self, cached: CachedHead, event_id: str) -> int | None:
-        """Read a session's head into the cache; return the version of one of its events, or None if it is not there."""
+        """Read a session's head into the cache; return the version of an event, or None if it is not recorded."""
         cached.head = cached.lifetime = None
         created_at = cached.created_at = self._projection.creation_of(cached.session_id)
         if created_at is None:
@@ -171,7 +174,7 @@ class Appender:
         return stored.event_version
 
     def _recorded_version(self, cached: CachedHead, event: PreparedEvent, expected: int) -> int | None:
-        """The version of the event if it is recorded already; the head is read only if the event depends on it."""
+        """Return the event's version if it is recorded; read the head only if the event depends on it."""
         head = cached.head
         if head is None and event.creates_stream:
             return None
@@ -187,12 +190,12 @@ class Appender:
         check_open(head.session_id, cached.lifetime.get("status"), cached.lifetime.get("expires_at"), now)
 
     def _new_head(self, cached: CachedHead, user_id: str, strict: bool, now: datetime) -> Head:
-        """The head, at version 0, of a session that its first event is about to create."""
+        """Return the head, at version 0, of a session that its first event creates."""
         session_id = cached.session_id
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
             if strict:
-                # An earlier attempt may have come as far as the index: its creation time counts.
+                # An earlier attempt may have written the index entry: its creation time counts.
                 created_at = cached.created_at or created_at
             else:
                 created_at = self._claim_creation(session_id, user_id, created_at, now)
@@ -211,7 +214,7 @@ class Appender:
         return from_micros(int(require_lock(answer.rows[0][0])))
 
     def _append_lenient(self, cached: CachedHead, pending: _PendingEvent) -> _PendingEvent:
-        """Append rows without a check: those of an earlier attempt if its outcome is in doubt.
+        """Append rows without a check; resend those of an earlier attempt whose outcome is in doubt.
 
         Returns:
             The event that was appended.
@@ -240,10 +243,10 @@ class Appender:
         return pending
 
     def _append_checked(self, pending: _PendingEvent) -> tuple[str, bool]:
-        """Append rows in a transaction that compares versions; return its outcome, and whether an answer was lost.
+        """Append rows in a transaction that compares versions; return its outcome, and True if an answer was lost.
 
-        The transaction may be repeated after a lost answer: it finds the event if that was recorded, so nothing is
-        written twice. A lost request can do nothing any more once another writer has moved the head.
+        The transaction can be repeated after a lost answer: it finds the event if that was recorded, so nothing is
+        written twice. A lost request has no effect once another writer has updated the head.
         """
         changes = pending.event.changes
         salts = [None if change.removed else self._salt() for change in changes]
@@ -260,13 +263,13 @@ class Appender:
         return self._warehouse.retry_non_idempotent("The checked append", call)
 
     def _result_of_recorded(self, cached: CachedHead, event: PreparedEvent, answer_lost: bool) -> AppendResult:
-        """The result for an event that the transaction found: written by this append if its answer was lost."""
+        """Return the result for an event that the transaction found: this append wrote it if its answer was lost."""
         try:
             version = self.read_head(cached, event.event_id)
         except (StoreError, ConfigurationError) as error:
-            raise OutcomeLost(f"The event is recorded, and its version cannot be read: {error}") from error
+            raise OutcomeLost(f"The event is recorded, but its version cannot be read: {error}") from error
         if version is None:
-            raise OutcomeLost(f"Event {event.event_id} was recorded a moment ago, and is not there now.")
+            raise OutcomeLost(f"Event {event.event_id} was recorded, and cannot be found now.")
         self._check_same(cached.session_id, event, version)
         return AppendResult(cached.session_id, version, event.event_id, replayed=not answer_lost)
 
@@ -285,7 +288,7 @@ class Appender:
 
 
 def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
-    """``status`` and ``expires_at`` of a session after an event; None if they are not known before it."""
+    """Return ``status`` and ``expires_at`` after an event; None if they are unknown before it."""
     if before is None:
         return None
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
@@ -293,7 +296,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
 
 @dataclass(slots=True)
 class _PendingEvent:
-    """An event to be written after a head; times are microseconds since 1970."""
+    """An event to append to a head; times are microseconds since 1970."""
 
     event: PreparedEvent
     head: Head
@@ -309,7 +312,7 @@ class _PendingEvent:
         return self.recorded_at if self.event.occurred_at is None else self.event.occurred_at
 
     def envelope(self, schema_version: int) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
-        """The part of a row that ``event_hash`` covers beside the changes."""
+        """Return the part of a row that ``event_hash`` covers beside the changes."""
         event, head = self.event, self.head
         return (
             *(head.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),
@@ -317,12 +320,12 @@ class _PendingEvent:
         )
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
-        """Its rows, in the order of the table."""
+        """Return the event's rows, with the table's columns."""
         event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
         return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
-        """The parameters of ``append_checked``."""
+        """Return the parameters of ``append_checked``."""
         event, head = self.event, self.head
         return {
             "session_id": head.session_id,
@@ -343,7 +346,7 @@ class _PendingEvent:
         }
 
     def head_after(self, store_id: str) -> Head:
-        """The session's head once the event is written."""
+        """Return the session's head after the event."""
         head = self.head
         recorded_at = from_micros(self.recorded_at)
         return Head(

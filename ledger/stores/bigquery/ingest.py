@@ -1,4 +1,4 @@
-"""Ingestion of whole events that were recorded elsewhere: through a staging table, in one transaction."""
+"""Ingestion of events that another store recorded: through a staging table, in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
-#: An empty table that expires after a day, in case the process that made it does not drop it.
+#: An empty table that expires after a day, in case the process that created it does not drop it.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
@@ -32,11 +32,11 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """What the dataset has of the sessions to ingest, by session_id.
+    """Heads and creation times in the dataset of the sessions to ingest, by session_id.
 
     Attributes:
         heads: The heads of sessions that have events.
-        creations: The creation times of these, of ids that say when, and of claims that still hold.
+        creations: The creation times of these sessions, of ids that contain one, and of claims that have not expired.
     """
 
     heads: dict[str, StreamHead]
@@ -47,9 +47,9 @@ class Ingestion:
     """Ingests whole events.
 
     Args:
-        warehouse, projection: Of the dataset.
-        store_id: The store that owns the sessions created by it.
-        strict: Whether such sessions are strict.
+        warehouse, projection: The dataset.
+        store_id: The store that owns the sessions it creates.
+        strict: Create strict sessions.
     """
 
     def __init__(self, warehouse: BigQueryWarehouse, projection: Projection, store_id: str, *, strict: bool) -> None:
@@ -59,10 +59,10 @@ class Ingestion:
         self._strict = strict
 
     def ingest(self, sessions: Mapping[str, list[RecordedEvent]], now: Callable[[], datetime]) -> int:
-        """Record the events of sessions, as ``by_session`` gives them, all or none; see ``EventStore.ingest``.
+        """Record the events of sessions, as ``by_session`` returns them, all or none; see ``EventStore.ingest``.
 
         Raises:
-            OutcomeLost: They may be recorded; ingesting them again finds out.
+            OutcomeLost: The events may be recorded; ingest them again.
         """
         written = 0  # by a transaction whose answer was lost
         for _ in range(MAX_ATTEMPTS):
@@ -85,13 +85,15 @@ class Ingestion:
             if outcome == "ingested":
                 return count
             written = count if answer_lost else written
-        raise StoreUnavailable("Other writers went on with these sessions all the time; nothing was written.")
+        raise StoreUnavailable(
+            "The sessions have too many concurrent writers; nothing was written. Ingest the events again later."
+        )
 
     def _stored(self, sessions: Mapping[str, list[RecordedEvent]], claims_since: datetime) -> _Stored:
-        """Read what the dataset has of these sessions.
+        """Return the dataset's heads and creation times of these sessions.
 
         Raises:
-            InvalidInput: One of them is being created here at another time.
+            InvalidInput: Another writer is creating one of them here with another creation time.
         """
         for session_id in sessions:
             check_session_id(session_id)
@@ -109,11 +111,11 @@ class Ingestion:
             claimed = created_at_of(session_id) is None and session_id not in heads
             if claimed and sessions[session_id][0].created_at != created_at > claims_since:
                 raise InvalidInput(
-                    f"Session {session_id} is being begun here by somebody else, at {created_at.isoformat()}, and was "
-                    f"created at {sessions[session_id][0].created_at.isoformat()} in what is brought in; created_at "
-                    "never changes."
+                    f"Session {session_id} is being created here by another writer, at {created_at.isoformat()}, and "
+                    f"has created_at {sessions[session_id][0].created_at.isoformat()} in the events to ingest; "
+                    "created_at never changes. Nothing was written; ingest the events under another id."
                 )
-        # A claim that expired without an event was left behind by a crash or by retention: the transaction replaces it.
+        # An expired claim without an event is left from a crash or from retention: the transaction replaces it.
         return _Stored(
             heads,
             {
@@ -124,7 +126,7 @@ class Ingestion:
         )
 
     def _plan(self, events: Sequence[RecordedEvent], head: StreamHead | None, now: datetime) -> IngestPlan | None:
-        """Check that a session's events fit those recorded; return those that are new, or None if none is."""
+        """Check that events can be added to a session; return those that are new, or None if there are none."""
         if head is None:
             return plan_ingest(events, None, lambda event: False, now)
         recorded = {event.event_id: event for event in self._projection.events(events[0].session_id, upcast=False)}
@@ -139,7 +141,7 @@ class Ingestion:
         return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
     def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
-        """Write events in one transaction; return its outcome, and whether an answer was lost."""
+        """Write events in one transaction; return its outcome, and True if an answer was lost."""
         name = f"session_staging_{uuid.uuid4().hex}"
         span = span_of({session_id: plan.events[0].created_at for session_id, plan in plans.items()})
         parameters = {
@@ -168,12 +170,12 @@ class Ingestion:
 
 
 def _with_staging(sql: str, name: str) -> str:
-    """A statement over the staging table of this name."""
+    """Return a statement with the name of the staging table replaced."""
     return sql.replace(_STAGING, _STAGING.replace("session_staging", name))
 
 
 def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) -> dict[str, Any]:
-    """A session's head once its events are written, as ``ingest_staged`` takes it."""
+    """Return a session's head after its events, as ``ingest_staged`` takes it."""
     last = plan.events[-1]
     return {
         "session_id": session_id,
@@ -187,6 +189,6 @@ def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) ->
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:
-    """An event's rows, in the order of the table."""
+    """Return an event's rows, with the table's columns."""
     values = columns.event_values(event)
     return [columns.row_of(values, change) for change in columns.change_values(event)]

@@ -1,9 +1,10 @@
 """BigQuery as the event store, without a local disk: ``bigquery://project/dataset``.
 
-Sessions are of two kinds, and keep theirs. To a *lenient* one events are appended through the Storage Write API and
-nothing is compared: several writers may give one version to two events, which both count and which the ``conflicts``
-view lists. To a *strict* one each event is a transaction that compares and appends, at the rate of BigQuery's DML: 25
-statements in ten seconds, for all strict sessions of a dataset together. ``session_heads`` has a row for a strict one.
+A session is lenient or strict for good. Events are appended to a *lenient* one through the Storage Write API without a
+comparison: several writers may give one version to two events, which both count and which the ``conflicts`` view lists.
+To a *strict* one each event is appended in a transaction that compares versions, at the rate of BigQuery's DML: 25
+statements in ten seconds, for all strict sessions of a dataset together. ``session_heads`` has a row for each strict
+session.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.projection import INSTANT, Projection
 from ledger.warehouse.reads import WarehouseReads
 
-#: As parameters of a statement (strict) or rows of insertAll an event travels as JSON in JSON, in a request of 10 MB.
+#: Parameters of a statement (strict) and rows of insertAll encode an event as JSON in JSON, in a request of 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
-#: A list looks at the newest days first, and further back only while its page is not full.
+#: A list reads the newest days first, and older ones only until its page is full.
 SPANS = (timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
@@ -51,13 +52,13 @@ _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 class BigQueryStore:
     """An event store in a BigQuery dataset, for any number of threads, processes and machines.
 
-    Opening asks nothing of BigQuery and creates nothing: ``create_sessions_table.py`` or ``ledger init`` does.
+    Opening sends no request and creates nothing: ``create_sessions_table.py`` or ``ledger init`` creates the tables.
 
     Args:
-        dataset: The dataset and how it is used.
+        dataset: The dataset and its settings.
         clock, salt: Sources of times and salts.
-        upcaster: Brings events of older shapes up to the present one.
-        environment: Where an emulator's address is looked up; None for the process's own.
+        upcaster: Brings events of older schema versions to the present one.
+        environment: The environment variables, for an emulator's address; None for those of the process.
         sleep: Waits between attempts.
 
     Raises:
@@ -103,19 +104,19 @@ class BigQueryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can do; a strict one compares and chains."""
+        """The capabilities of this store; a strict one compares versions and chains hashes."""
         return self._capabilities
 
     @property
     def store_id(self) -> str:
-        """The identity of the dataset, the same for everybody who opens it."""
+        """The id of the dataset, the same in every process."""
         return str(uuid.uuid5(_STORE_NAMESPACE, f"{self.warehouse.clients.project}/{self.dataset.name}"))
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``.
 
-        To a lenient session an ``expected_version`` is compared with the version that this process knows, or reads
-        where they differ: another process may append in between.
+        In a lenient session ``expected_version`` is compared with the version that this process knows, or reads if they
+        differ: another process may append in between.
         """
         self._check_open()
         check_session_id(session_id)
@@ -128,19 +129,19 @@ class BigQueryStore:
             except OutcomeLost as error:
                 cached.head = None
                 raise OutcomeUnknown(
-                    f"{error} Whether event {event.event_id} of session {session_id} is recorded is not known: append "
-                    "it again with the same event_id.",
+                    f"{error} Event {event.event_id} of session {session_id} may or may not be recorded: append it "
+                    "again with the same event_id.",
                     session_id=session_id,
                     event_id=event.event_id,
                 ) from error
             except LedgerError:
                 raise
-            except BaseException:  # interrupted: whether it is recorded is not known, so neither is the version
+            except BaseException:  # interrupted: the event may be recorded, so the version is unknown
                 cached.head = None
                 raise
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
+        """Record whole events of another store; see ``EventStore.ingest``."""
         self._check_open()
         sessions = by_session(list(events))
         if not sessions:
@@ -149,14 +150,14 @@ class BigQueryStore:
         try:
             return ingestion.ingest(sessions, self._clock)
         except OutcomeLost as error:
-            raise OutcomeUnknown(f"{error} Whether the events are here is not known: bring them in again.") from error
+            raise OutcomeUnknown(f"{error} The events may or may not be recorded: ingest them again.") from error
         finally:
             self._heads.evict(sessions)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Head and state of a session, now or then; see ``EventStore.state``."""
+        """Return the head and state of a session; see ``EventStore.state``."""
         self._check_open()
         session = self._reads.state(session_id, version=version, at=at, with_messages=with_messages)
         if version is None and at is None and session is not None:
@@ -164,22 +165,25 @@ class BigQueryStore:
         return session
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order; see ``EventStore.messages``."""
+        """Return a page of messages; see ``EventStore.messages``."""
         self._check_open()
         return self._reads.messages(session_id, after=after, limit=limit, newest=newest)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order; see ``EventStore.events``."""
+        """Return a page of events; see ``EventStore.events``."""
         self._check_open()
         return self._reads.events(session_id, after=after, limit=limit, upcast=upcast)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event; see ``EventStore.version_of``."""
         self._check_open()
         return self._reads.version_of(session_id, event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Sessions, newest first; see ``EventStore.sessions``. It reads back only until the page is full."""
+        """Return a page of sessions, newest first; see ``EventStore.sessions``.
+
+        Older days are read only until the page is full.
+        """
         self._check_open()
         check_limit(limit)
         required = _required_values(query)
@@ -203,13 +207,13 @@ class BigQueryStore:
         page = listed[:limit]
         states = self._projection.states(dict(page))
         cursor = f"{to_micros(page[-1][1])}:{page[-1][0]}" if len(listed) > limit else None
-        # A session that retention deleted in between is left out.
+        # A session that retention deleted meanwhile is left out.
         return Page([states[session_id] for session_id, _ in page if session_id in states], cursor)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Texts as they stand in which every term occurs; see ``EventStore.search``.
+        """Return current texts that contain every term; see ``EventStore.search``.
 
-        It reads the days that the query names; without any it reads back until the page is full.
+        It reads the days that the query names; without any, older days are read only until the page is full.
         """
         self._check_open()
         check_limit(limit)
@@ -238,44 +242,44 @@ class BigQueryStore:
         return Page(matches[:limit], last)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Not offered: rows in BigQuery have no order in which they were committed.
+        """Refuse: rows in BigQuery have no commit order.
 
         Raises:
             CapabilityMissing: Always.
         """
         self._check_open()
         raise CapabilityMissing(
-            "BigQuery keeps no order of commits; there is nothing to relay from it, it is where to."
+            "BigQuery keeps no commit order, so rows cannot be relayed from it; use `ledger export`."
         )
 
     def last_seq(self) -> int:
-        """Not offered; see ``rows_after``.
+        """Refuse; see ``rows_after``.
 
         Raises:
             CapabilityMissing: Always.
         """
         self._check_open()
-        raise CapabilityMissing("BigQuery keeps no order of commits, so there is no last one.")
+        raise CapabilityMissing("BigQuery keeps no commit order, so there is no last row.")
 
     def backup(self, path: Path) -> None:
-        """Not offered: BigQuery keeps snapshots and exports of its own.
+        """Refuse: BigQuery has its own snapshots and exports.
 
         Raises:
             CapabilityMissing: Always.
         """
         self._check_open()
         raise CapabilityMissing(
-            "A ledger in BigQuery is not copied to a file; use `ledger export`, or BigQuery's CREATE SNAPSHOT TABLE."
+            "A ledger in BigQuery cannot be copied to a file; use `ledger export`, or BigQuery's CREATE SNAPSHOT TABLE."
         )
 
     def close(self) -> None:
-        """Close all connections; calling it again does nothing."""
+        """Close all connections; a second call does nothing."""
         self._closed = True
         self.warehouse.close()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
+            raise StoreRejected(f"{self.dataset.url} is closed; open it again with SessionLedger.open().")
 
     def _refresh_head(self, session_id: str, head: Head) -> None:
         """Refresh the cached head after a read, unless an append holds its lock."""
@@ -290,7 +294,7 @@ class BigQueryStore:
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Split a half-open span into some days, some weeks, and the rest, newest first."""
+    """Split a half-open span into some days, some weeks and the rest; yield the newest first."""
     end = max(upper, lower)
     for length in SPANS:
         start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
@@ -302,7 +306,7 @@ def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[dat
 
 
 def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetime]:
-    """The half-open span of creation times that a query names, else all."""
+    """Return the half-open span of creation times that a query names; by default all."""
     lower, upper = query.created_from, query.created_until
     return (
         EPOCH if lower is None else from_micros(to_micros(lower, "created_from")),
@@ -311,7 +315,7 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
 
 
 def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """The registers that a session must have, as (field, key, canonical JSON); of a grant the JSON is empty: any."""
+    """Return required registers as (field, key, canonical JSON); for a grant the JSON is empty: any value."""
     required = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):
         if text is not None:

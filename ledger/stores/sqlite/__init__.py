@@ -1,1 +1,1 @@
-"""The embedded event store, in one SQLite file; ``store.SqliteStore`` puts its parts together."""
+"""The embedded event store, in one SQLite file; ``store.SqliteStore`` is its entry point."""

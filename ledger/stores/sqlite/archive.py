@@ -1,7 +1,7 @@
-"""Archived sessions in the embedded store: their rows dropped once they are in a warehouse, brought back, or gone.
+"""Archived sessions in the embedded store: drop their rows once a warehouse has them, restore them, purge sessions.
 
-Each step is one transaction, and whoever reads sees all of it or nothing. What a warehouse has is for the caller to
-make sure of (``ledger.tiers.archiving``); here it counts what the relays remember.
+Each step is one transaction. The caller checks which rows a warehouse has (``ledger.tiers.archiving``); this module
+checks the relays' checkpoints.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.rows import HeadRow
 
-#: Why rows that were brought back are compared with a warehouse, for people who look at what is put aside.
+#: The reason recorded with restored rows that a relay must look up in its warehouse before it sends them.
 REASON = "hydrated: it may be there"
 
 
 class _Row(NamedTuple):
-    """A row that is about to be dropped: what is kept of it is made from these columns."""
+    """The columns of a row to drop, from which its tombstone is made."""
 
     seq: int
     version: int
@@ -48,8 +48,14 @@ class _Row(NamedTuple):
     value_hash: str | None
 
 
-class _Place(NamedTuple):
-    """An event that was here before its session was archived: its first ``seq``, and how many rows it had."""
+class _Position(NamedTuple):
+    """The position that an event had before its session was archived.
+
+    Attributes:
+        version: The event's version.
+        seq: The ``seq`` of its first row.
+        rows: The number of its rows.
+    """
 
     version: int
     seq: int
@@ -57,25 +63,25 @@ class _Place(NamedTuple):
 
 
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
-#: Archived sessions whose rows are here; the index on that status leads to them.
-_HERE = (
+#: Archived sessions whose rows the store holds; found by the index on the status.
+_ARCHIVED = (
     "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
     "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
     f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> ?"
 )
 _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
-_ASIDE = (
+_DEAD_LETTER = (
     "SELECT a.warehouse FROM session_events AS e INDEXED BY session_events_by_version "
     "JOIN relay_aside AS a ON a.seq = e.seq WHERE e.session_id = ?{} LIMIT 1"
 )
-_ASK = (
+_REQUEUE = (
     "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, 'asked') "
     "ON CONFLICT DO UPDATE SET state = 'asked'"
 )
 
 
 class SqliteArchive:
-    """The part of ``SqliteStore`` that is about sessions whose rows are here no more."""
+    """The part of ``SqliteStore`` that archives, restores and purges sessions."""
 
     path: Path
     store_id: str
@@ -86,90 +92,91 @@ class SqliteArchive:
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected where a warehouse refused rows of a session, so that it cannot be archived."""
+        """Raise StoreRejected if a warehouse refused rows of a session: it cannot be archived."""
         with self._reader() as connection:
-            found = connection.execute(_ASIDE.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
+            found = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
         if found is not None:
             raise StoreRejected(
                 f"Session {session_id} has events that {found[0]} refused, so it cannot be archived; nothing was "
-                "written. `ledger relay refused` says why; mend that and send them again with `ledger relay retry`."
+                "written. See the reasons with `ledger relay refused`, repair the cause, and send the events again "
+                "with `ledger relay retry`."
             )
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
-        """Archived sessions whose rows may be dropped, the oldest first; all of them, or of these."""
+        """Return the archived sessions whose rows may be dropped, oldest first; all, or among these."""
         with self._reader() as connection, read.snapshot(connection):
             if session_ids is None:
-                rows = connection.execute(_HERE, (UNOWNED,)).fetchall()
+                rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
             else:
-                one = f"{_HERE} AND h.session_id = ?"
+                one = f"{_ARCHIVED} AND h.session_id = ?"
                 rows = [row for each in session_ids for row in connection.execute(one, (UNOWNED, each)).fetchall()]
-            found = []
+            droppable = []
             for session_id, created_at, version in rows:
                 count = _settled_rows(connection, session_id, warehouse)
                 if count:
-                    found.append(Droppable(SessionKey(session_id, from_micros(created_at)), version, count))
-        return sorted(found, key=lambda each: (each.key.created_at, each.key.session_id))
+                    droppable.append(Droppable(SessionKey(session_id, from_micros(created_at)), version, count))
+        return sorted(droppable, key=lambda each: (each.key.created_at, each.key.session_id))
 
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
-        """Drop the rows of archived sessions, each in one transaction, and keep what ``archived_events`` says.
+        """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
 
-        One that went on or was brought back meanwhile, or whose rows are no longer settled, stays as it is.
+        A session that changed or was restored meanwhile, or has rows that must still be shipped, is skipped.
 
         Args:
-            sessions: By ``droppable``, once the warehouse is known to have every one of their rows.
-            warehouse: Its URL.
+            sessions: Results of ``droppable`` of which the warehouse is known to have every row.
+            warehouse: The warehouse's URL.
 
         Returns:
-            How many sessions were dropped.
+            The number of sessions dropped.
         """
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
-        """Take a session over from a warehouse, all of it or nothing; the store owns it from then on.
+        """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
 
-        Rows that were here before are again where they were, behind the relay's checkpoint, so that nobody takes them
-        for new. Of all others, and for other warehouses, a relay asks whether they are there before it sends them.
+        Rows that the store had before get their old ``seq``, behind the relay's checkpoint, so they are not shipped as
+        new ones. Relays look up all other rows, and for other warehouses all rows, before they send them.
 
         Args:
-            events: The whole history of one session, as it is in the warehouse.
-            warehouse: Its URL.
+            events: The whole history of one session, as the warehouse has it.
+            warehouse: The warehouse's URL.
 
         Returns:
-            How many events were brought back; 0 where the session is here, owned by this store.
+            The number of events restored; 0 if this store owns the session.
 
         Raises:
             CorruptEvent: It is not the history that was archived here, or the hash chain is broken.
             StoreRejected: The warehouse lacks events that were archived here.
             InvalidInput, IdempotencyConflict: The events are not of one session.
-            StoreUnavailable: There is no room, or the session is being deleted for good.
+            StoreUnavailable: The file has reached its maximum size, or the session is being purged.
         """
-        count: int = self._run(lambda connection: self._take_back(connection, list(events), warehouse))
+        count: int = self._run(lambda connection: self._restore(connection, list(events), warehouse))
         return count
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session for good: its rows, its head and all that is kept of it, in one transaction.
+        """Delete a session's rows, head and tombstone, in one transaction.
 
-        What is to be deleted in the warehouses is remembered; see ``pending_deletions``.
+        The store records the deletions that its warehouses must still make; see ``pending_deletions``.
 
         Returns:
-            False where it has gone on since ``version``, or rows of it still have to be shipped.
+            False if the session is not at ``version``, or has rows that must still be shipped.
         """
         check_session_id(session_id)
-        done: bool = self._run(lambda connection: _forget(connection, session_id, version))
-        return done
+        purged: bool = self._run(lambda connection: _purge(connection, session_id, version))
+        return purged
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
-        """Sessions that were deleted here and not yet in a warehouse, or in any; the oldest first."""
+        """Return the sessions purged here and not yet in a warehouse, or in any; oldest first."""
         sql = "SELECT session_id, created_at, version FROM deleted_sessions {} ORDER BY created_at, session_id"
-        given = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
+        condition, values = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
         with self._reader() as connection:
-            rows = connection.execute(sql.format(given[0]), given[1]).fetchall()
+            rows = connection.execute(sql.format(condition), values).fetchall()
         return [_pending_deletion(*row) for row in rows]
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
-        """The session of this id that was deleted here, where a warehouse is still to delete it.
+        """Return the purged session of this id that a warehouse must still delete; None if there is none.
 
-        There is one at most: until then its id cannot be used again.
+        There is at most one: until it is deleted, its id cannot be used again.
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
         with self._reader() as connection:
@@ -177,7 +184,7 @@ class SqliteArchive:
         return None if row is None else _pending_deletion(*row)
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
-        """Remember that sessions are in a warehouse no more."""
+        """Record that a warehouse has deleted sessions."""
         keys = [(each.key.session_id, to_micros(each.key.created_at), warehouse) for each in sessions]
         sql = "DELETE FROM deleted_sessions WHERE session_id = ? AND created_at = ? AND warehouse = ?"
         self._run(lambda connection: connection.executemany(sql, keys).rowcount)
@@ -185,7 +192,7 @@ class SqliteArchive:
     def _drop(self, connection: sqlite3.Connection, session: Droppable, warehouse: str) -> bool:
         (session_id, created_at), version, count = session
         head = read.head_row(connection, session_id)
-        archived = connection.execute(f"{_HERE} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
+        archived = connection.execute(f"{_ARCHIVED} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
         if archived is None or head is None or (head.created_at, head.version) != (to_micros(created_at), version):
             return False
         if _settled_rows(connection, session_id, warehouse) != count:
@@ -201,10 +208,10 @@ class SqliteArchive:
             salt, first = new_salt(), of_event[0]
             content = {(row.field, row.key, row.value, bool(row.removed)) for row in of_event}
             digest = kept.content_digest(salt, first.event_type, content)
-            place = _Place(first.version, first.seq, len(of_event))
+            position = _Position(first.version, first.seq, len(of_event))
             connection.execute(
                 "INSERT INTO archived_events VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (session_id, event_id, *place, salt, digest),
+                (session_id, event_id, *position, salt, digest),
             )
         connection.execute(
             "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
@@ -216,15 +223,15 @@ class SqliteArchive:
             f"DELETE FROM session_state WHERE session_id = ? AND field NOT IN ({fields})",  # noqa: S608
             (session_id, *LISTED),
         )
-        index.again(connection, session_id)
+        index.reindex(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
         return True
 
-    def _take_back(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
+    def _restore(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
         write.check_room(connection, self._max_bytes, self.path)
         sessions = by_session(events)
         if len(sessions) != 1:
-            raise InvalidInput(f"Sessions are brought back one at a time, not {len(sessions)} at once.")
+            raise InvalidInput(f"The events are of {len(sessions)} sessions; restore one session at a time.")
         ((session_id, in_order),) = sessions.items()
         head = read.head_row(connection, session_id)
         if head is not None and head.store_id != UNOWNED:
@@ -232,32 +239,32 @@ class SqliteArchive:
         if head is None:
             kept.check_not_deleted(connection, session_id)
         now = self._clock()
-        places = _places(connection, session_id)
+        positions = _positions(connection, session_id)
         if head is not None:
-            _check_same(session_id, head, in_order, places, warehouse)
-        taken = plan_ingest(in_order, None, lambda event: False, now)
-        assert taken is not None  # noqa: S101 - there is at least one event
+            _check_same(session_id, head, in_order, positions, warehouse)
+        plan = plan_ingest(in_order, None, lambda event: False, now)
+        assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
             _clear(connection, session_id)
-            last = taken.events[-1]
-            updated_at = max(to_micros(taken.updated_at), 0 if head is None else head.updated_at)
+            last = plan.events[-1]
+            updated_at = max(to_micros(plan.updated_at), 0 if head is None else head.updated_at)
             connection.execute(
                 write.PUT_HEAD,
                 (
                     *(session_id, last.user_id, to_micros(last.created_at), last.version),
-                    *(updated_at, taken.event_hash, self.store_id),
+                    *(updated_at, plan.event_hash, self.store_id),
                 ),
             )
-            before, new = _write(connection, taken.events, places)
-            index.again(connection, session_id)  # rows that are where they were are no new ones
-            if any(event.schema_version != self._upcast.current for event in taken.events):
+            before, new = _write(connection, plan.events, positions)
+            index.reindex(connection, session_id)  # the index does not see rows with an old seq
+            if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)
-            _ask_about(connection, before, new, warehouse, now)
-        return len(taken.events)
+            _mark_in_doubt(connection, before, new, warehouse, now)
+        return len(plan.events)
 
 
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
-    """How many rows a session has, where all of them were shipped to every warehouse; else 0."""
+    """Return a session's number of rows if all were shipped to every warehouse; else 0."""
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     if not count or warehouse not in (known := kept.warehouses(connection)):
         return 0
@@ -265,18 +272,18 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 
 
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, known: Sequence[str]) -> bool:
-    """Whether the relay to each of these warehouses has passed the rows of a session, and put none of them aside."""
+    """Return True if the relays to these warehouses have passed a session's rows and dead-lettered none."""
     for name in known:
         found = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         if found is None or found[0] < last:
             return False
-    return connection.execute(_ASIDE.format(""), (session_id,)).fetchone() is None
+    return connection.execute(_DEAD_LETTER.format(""), (session_id,)).fetchone() is None
 
 
-def _places(connection: sqlite3.Connection, session_id: str) -> dict[str, _Place]:
-    """Where each event was that was here before, by id."""
-    sql = f"SELECT event_id, {', '.join(_Place._fields)} FROM archived_events WHERE session_id = ?"  # noqa: S608
-    return {event_id: _Place(*place) for event_id, *place in connection.execute(sql, (session_id,)).fetchall()}
+def _positions(connection: sqlite3.Connection, session_id: str) -> dict[str, _Position]:
+    """Return the positions of the events that a session had here before, by event_id."""
+    sql = f"SELECT event_id, {', '.join(_Position._fields)} FROM archived_events WHERE session_id = ?"  # noqa: S608
+    return {event_id: _Position(*position) for event_id, *position in connection.execute(sql, (session_id,)).fetchall()}
 
 
 def _pending_deletion(session_id: str, created_at: int, version: int) -> PendingDeletion:
@@ -287,66 +294,66 @@ def _check_same(
     session_id: str,
     head: HeadRow,
     events: Sequence[RecordedEvent],
-    places: Mapping[str, _Place],
+    positions: Mapping[str, _Position],
     warehouse: str,
 ) -> None:
-    """Raise unless these events begin with exactly those that were archived here."""
+    """Raise unless these events start with exactly those that were archived here."""
     version = head.version
-    there = {event.event_id: event for event in events}
-    if missing := sorted(places.keys() - there.keys()):
+    by_id = {event.event_id: event for event in events}
+    if missing := sorted(positions.keys() - by_id.keys()):
         raise StoreRejected(
-            f"{warehouse} lacks {len(missing)} of the {len(places)} events of session {session_id} that were archived "
-            f"here, the first of them {missing[0]}; nothing was written. Open the ledger with the warehouse that it "
-            "was shipped to, or restore that."
+            f"{warehouse} lacks {len(missing)} of the {len(positions)} events of session {session_id} that were "
+            f"archived here, the first of them {missing[0]}; nothing was written. Open the ledger with the warehouse "
+            "that it was shipped to, or restore that warehouse."
         )
     last = [event for event in events if event.version <= version]
-    same = all(there[event_id].version == place.version for event_id, place in places.items())
+    same = all(by_id[event_id].version == position.version for event_id, position in positions.items())
     hashed = next((event.event_hash for event in reversed(last) if event.event_hash is not None), None)
     fixed = {(event.user_id, to_micros(event.created_at)) for event in events} == {(head.user_id, head.created_at)}
-    if not (same and fixed and len(last) == len(places) and hashed == head.event_hash):
+    if not (same and fixed and len(last) == len(positions) and hashed == head.event_hash):
         raise CorruptEvent(
             f"Session {session_id}, version {version}: {warehouse} has another history than was archived here; nothing "
-            "was written. `ledger reconcile` shows more; restore the warehouse.",
+            "was written. See the differences with `ledger reconcile`, and restore the warehouse.",
             session_id=session_id,
             version=version,
         )
 
 
 def _write(
-    connection: sqlite3.Connection, events: Sequence[RecordedEvent], places: Mapping[str, _Place]
+    connection: sqlite3.Connection, events: Sequence[RecordedEvent], positions: Mapping[str, _Position]
 ) -> tuple[list[int], list[int]]:
-    """Write events in order; the ``seq`` of rows that are where they were before, and of those that are new here."""
+    """Write events in order; return the ``seq`` of rows that keep their old one, and of new rows."""
     before: list[int] = []
     new: list[int] = []
     for event in events:
-        place = places.get(event.event_id)
-        if place is not None and place.rows != len(event.changes):
+        position = positions.get(event.event_id)
+        if position is not None and position.rows != len(event.changes):
             raise CorruptEvent(
                 f"Session {event.session_id}, version {event.version}: the warehouse has {len(event.changes)} changes "
-                f"of its event, and {place.rows} were archived here; nothing was written.",
+                f"of its event, and {position.rows} were archived here; nothing was written. Restore the warehouse.",
                 session_id=event.session_id,
                 version=event.version,
             )
-        written = write.write_recorded(connection, event, None if place is None else place.seq)
-        (new if place is None else before).extend(written)
+        written = write.write_recorded(connection, event, None if position is None else position.seq)
+        (new if position is None else before).extend(written)
     return before, new
 
 
-def _ask_about(
+def _mark_in_doubt(
     connection: sqlite3.Connection, before: Sequence[int], new: Sequence[int], warehouse: str, now: datetime
 ) -> None:
-    """Have relays ask about rows that they would take for new, or not look at any more.
+    """Mark restored rows in doubt for every relay that would ship them as new or never ship them.
 
-    All of them are in ``warehouse``, so its relay need not look at those that it has passed.
+    ``warehouse`` has all of them, so its relay skips those below its checkpoint.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))
         (checkpoint,) = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         rows = [seq for seq in (*before, *new) if name != warehouse or seq > checkpoint]
-        connection.executemany(_ASK, [(name, seq, REASON, to_micros(now)) for seq in rows])
+        connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
 
 
-def _forget(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
+def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
     head = read.head_row(connection, session_id)
     if head is None or head.version != version:
         return False
@@ -364,7 +371,7 @@ def _forget(connection: sqlite3.Connection, session_id: str, version: int) -> bo
 
 
 def _clear(connection: sqlite3.Connection, session_id: str) -> None:
-    """Take away what is kept of a session beside its rows."""
+    """Delete everything that the store keeps of a session, except its rows."""
     for table in ("session_heads", "session_state", "archived_sessions", "archived_events"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
-    index.leave(connection, session_id)
+    index.remove(connection, session_id)

@@ -1,4 +1,4 @@
-"""The one place where SQLite's errors become the ledger's."""
+"""Translation of SQLite's errors; no other module translates them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
 
 _UNAVAILABLE = {
-    sqlite3.SQLITE_BUSY: "is being written by another process that did not finish in time",
+    sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
     sqlite3.SQLITE_LOCKED: "is locked by another connection",
     sqlite3.SQLITE_FULL: "cannot grow: the disk (or the quota) is full. Free some space",
-    sqlite3.SQLITE_IOERR: "met a disk error. Check the disk",
+    sqlite3.SQLITE_IOERR: "had a disk error. Check the disk",
     sqlite3.SQLITE_NOMEM: "ran out of memory",
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
-    sqlite3.SQLITE_PROTOCOL: "could not agree with other processes on its WAL",
-    sqlite3.SQLITE_SCHEMA: "changed its schema meanwhile",
-    sqlite3.SQLITE_ABORT: "gave up the statement",
+    sqlite3.SQLITE_PROTOCOL: "could not lock its WAL. Try again",
+    sqlite3.SQLITE_SCHEMA: "was migrated meanwhile. Try again",
+    sqlite3.SQLITE_ABORT: "aborted the statement. Try again",
 }
 _REJECTED = {
     sqlite3.SQLITE_READONLY: "cannot be written: the file or its folder is read-only. Change its permissions",
@@ -30,12 +30,12 @@ _REJECTED = {
 
 
 def translate(error: sqlite3.Error, path: Path) -> LedgerError:
-    """The ledger's error for one of SQLite's, by its primary result code; nothing was written in any of them."""
+    """Return the ledger's error for one of SQLite's, by its primary result code; nothing was written."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
-        return ConfigurationError(f"{path} is no SQLite database, so it is no ledger; check the path.")
+        return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"The ledger {path} {_UNAVAILABLE[code]}; nothing was written ({error}).")
     if code in _REJECTED:
         return StoreRejected(f"The ledger {path} {_REJECTED[code]}; nothing was written ({error}).")
-    return StoreRejected(f"The ledger {path} refused: {error} ({type(error).__name__}); nothing was written.")
+    return StoreRejected(f"The ledger {path} failed: {error} ({type(error).__name__}); nothing was written.")

@@ -1,37 +1,37 @@
 """Group commit: appends that threads make at the same time share one transaction and one sync to disk.
 
-Threads queue. The thread at the head of the queue is the **leader**: it runs the work of everybody in the queue in one
-transaction, takes that group out of the queue, and lets its threads go. The thread that is then at the head is its
+Threads queue. The thread at the head of the queue is the **leader**: it runs the work of all threads in the queue in
+one transaction, removes that group from the queue, and wakes its threads. The next thread at the head is its
 **successor**, the next leader. The others are **waiters**::
 
-              the queue is empty                        its turn has come
+              the queue is empty                        the leader has finished
     append ------------------------> leader <------------------------------ successor
       |                                | commits the group                      ^
-      | somebody leads                 | and leaves the queue                   | the head of the queue
+      | there is a leader              | and leaves the queue                   | the head of the queue
       |                                v                                        |
       '-----------> waiter --------> done                                       |
                       |   its work was in the leader's group                    |
                       '---------------------------------------------------------'
 
-The queue alone says who leads, so nothing can contradict it. A waiter sleeps at its *gate*, a lock that is opened when
-the waiter is done or at the head of the queue. Two rules keep an interruption (an exception out of a signal handler, as
-Ctrl-C and time limits are) from leaving a thread asleep for good:
+The queue alone determines the leader, so no other state can contradict it. A waiter blocks on its *gate*, a lock that
+is opened when the waiter's work is done or the waiter is at the head of the queue. Two rules keep an interruption (an
+exception raised by a signal handler, as for Ctrl-C and time limits) from leaving a thread blocked forever:
 
 * Opening a gate twice, or the gate of a thread that no longer waits, does nothing. So ``_finish`` may run again from
   its start after an interruption, and no step has to know how far it came.
-* A job that did not run stays in the queue. If a leader is interrupted, its successor runs what is left.
+* A job that did not run stays in the queue. If a leader is interrupted, its successor runs the remaining jobs.
 
-A signal handler that appends, or closes the store, within an append of its own thread is refused: the append waits for
-the handler, so the handler must not wait for the append.
+A signal handler that appends, or closes the store, during an append of its own thread is refused: the append cannot
+continue until the handler returns, so the handler must not wait for the append.
 
-The leader wakes the waiters of its group in a chain, in which each wakes the next: woken all at once they would only
-queue for the interpreter's lock, with the successor behind them.
+The leader wakes the waiters of its group in a chain, in which each wakes the next: if it woke all at once, they would
+compete for the interpreter's lock with the successor.
 
-Why no writer thread: to hand an append to another thread and its result back takes two switches of threads. With a
-thread that owns the connection and reads a ``queue.SimpleQueue``, an append by one thread took 1.1 to 1.4 times as long
-with synchronous=FULL and 1.3 to 2.7 times with NORMAL (the less the machine had to do, the longer), and the appends of
-8 threads took 1.1 to 1.3 times as long, or the same on a machine that was busy. Without the chain the appends of 8
-threads took up to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
+There is no writer thread because passing an append to another thread and its result back takes two thread switches.
+With a thread that owns the connection and reads a ``queue.SimpleQueue``, an append by one thread took 1.1 to 1.4 times
+as long with synchronous=FULL and 1.3 to 2.7 times with NORMAL (the longest on an idle machine), and the appends of 8
+threads took 1.1 to 1.3 times as long, or the same on a busy machine. Without the chain the appends of 8 threads took up
+to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
-#: Jobs in one transaction; more would delay readers of the log without saving syncs.
+#: Maximum number of jobs in one transaction; more would delay readers of the log without saving syncs.
 MAX_GROUP = 128
 #: Seconds that a leader waits for threads that appended just before; about as long as a sync to disk.
 LINGER = 0.0004
 
 
 class _Job(Generic[T]):
-    """A piece of work in the queue, and what became of it.
+    """A unit of work in the queue, and its outcome.
 
     Attributes:
-        work: Called with the connection, in a transaction. None if the thread only wants to lead.
+        work: Called with the connection, in a transaction. None if the thread only needs to be the leader.
         result, error: What the work returned or raised.
-        done: Whether the work was committed or refused.
-        gate: Where the thread waits. None if it does not.
+        done: True once the work is committed or refused.
+        gate: The lock that the thread blocks on. None if it does not wait.
         next: The waiter that this job's thread wakes.
     """
 
@@ -81,11 +81,11 @@ class _Job(Generic[T]):
 
 
 class CommitGroup:
-    """Runs the work of many threads on one connection: each whole or not at all, as many as wait in one transaction.
+    """Runs the work of many threads on one connection, each whole or not at all; a group shares a transaction.
 
     Args:
-        connection: The connection that writes, in autocommit mode. Nobody else writes on it.
-        file_lock: The lock shared with other processes; they take turns, one group each.
+        connection: The writing connection, in autocommit mode. No other code writes on it.
+        file_lock: The lock shared with other processes, held for one group at a time.
         wait: Seconds to wait for other processes.
         translate: Converts an error of ``sqlite3`` to a LedgerError.
         check: Raises a LedgerError if nothing may be written now.
@@ -113,14 +113,15 @@ class CommitGroup:
         self._gathered = threading.Lock()  # opened when the queue is as long as the last group was
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction and return its result when that is durable.
+        """Run ``work`` in a transaction and return its result once it is durable.
 
-        Work that raises a LedgerError should not have written before: the whole group is rolled back and runs again.
+        Work that raises a LedgerError should not have written before: otherwise the whole group is rolled back and runs
+        again.
 
         Raises:
             LedgerError: ``work`` raised it, or the database refused.
-            OutcomeUnknown: The disk failed while the transaction was being committed.
-            StoreRejected: The thread leads or waits already: a signal handler called this within an append.
+            OutcomeUnknown: The disk failed during the commit.
+            StoreRejected: The thread leads or waits already: a signal handler called this during an append.
         """
         thread = get_ident()
         if thread in self._inside:
@@ -146,10 +147,10 @@ class CommitGroup:
         return cast(T, job.result)
 
     def stop(self) -> None:
-        """Wait until the work in the queue is done; refuse later work as after closing.
+        """Wait until the work in the queue is done, and refuse later work.
 
         Raises:
-            StoreRejected: A signal handler called this within an append, which cannot go on until this returns.
+            StoreRejected: A signal handler called this during an append, which cannot continue until this returns.
         """
         if get_ident() in self._inside:
             raise _reentered()
@@ -163,7 +164,7 @@ class CommitGroup:
             raise
 
     def pause(self) -> bool:
-        """Lead without work until ``resume``, so that nothing is written. Returns False if that took too long."""
+        """Block all writes until ``resume``. Return False if that took too long."""
         if get_ident() in self._inside:
             return False
         self._pause = _Job(None)
@@ -173,7 +174,7 @@ class CommitGroup:
         return False
 
     def resume(self) -> None:
-        """Let the threads go on after ``pause``."""
+        """End a ``pause``."""
         if self._pause is not None:
             try:
                 self._release(self._pause)
@@ -183,21 +184,21 @@ class CommitGroup:
             self._pause = None
 
     def _hold(self, job: _Job[None], timeout: float) -> bool:
-        """Become the leader, until ``_release``. Returns False if that took too long."""
+        """Become the leader until ``_release``. Return False if that took too long."""
         self._inside.add(get_ident())
         gate = self._enqueue(job)
         return gate is None or gate.acquire(timeout=timeout)
 
     def _release(self, job: _Job[None]) -> None:
-        """Let the successor lead. May be called again after an interruption."""
+        """Make the successor the leader. May be called again after an interruption."""
         self._finish([job])
         self._inside.discard(get_ident())
 
-    # An interruption may strike after any call below. No loop stands inside a try or with block: CPython 3.13.0 leaves
-    # the jump at the loop's end out of the block, and an interruption there skips what the block ends with.
+    # An interruption may occur after any call below. No loop is inside a try or with block: CPython 3.13.0 excludes the
+    # jump at the loop's end from the block, and an interruption there skips the block's exit.
 
     def _enqueue(self, job: _Job[Any]) -> threading.Lock | None:
-        """Put ``job`` in the queue. Returns the gate to wait at, None if the thread leads."""
+        """Add ``job`` to the queue. Return the gate to wait at, or None if the thread leads."""
         with self._mutex:
             if self._stopped and job.work is not None:
                 raise self._translate(sqlite3.ProgrammingError("Cannot operate on a closed database."))
@@ -210,7 +211,7 @@ class CommitGroup:
             return job.gate
 
     def _lead(self, group: list[_Job[Any]]) -> None:
-        """Commit the leader's job, the only one in ``group`` yet, with those that wait."""
+        """Commit the leader's job, so far the only one in ``group``, together with the waiters' jobs."""
         if self._last_size > 1:
             self._linger()
         if len(self._queue) > 1:
@@ -221,22 +222,22 @@ class CommitGroup:
         self._finish(group)
 
     def _linger(self) -> None:
-        """Wait a moment for the threads of the last group to come back: each that does saves a sync to disk."""
+        """Wait briefly for the threads of the last group: each that appends again now saves a sync to disk."""
         self._gathered.acquire(blocking=False)
         if len(self._queue) < self._last_size:
             self._gathered.acquire(timeout=LINGER)
 
     def _gather(self, group: list[_Job[Any]]) -> None:
         for job in islice(self._queue, 1, MAX_GROUP):
-            if job.work is None:  # its thread wants to lead after all that came before
+            if job.work is None:  # its thread must lead once all earlier jobs are done
                 break
             group.append(job)
 
     def _finish(self, group: Sequence[_Job[Any]]) -> None:
-        """Take the thread's own job, the first in ``group``, and the other jobs that are done out of the queue.
+        """Remove the thread's own job, the first in ``group``, and the other finished jobs from the queue.
 
-        Then the thread at the head of the queue leads, and the waiters that are done are woken. May be called again
-        after an interruption.
+        Then make the thread at the head of the queue the leader, and wake the waiters whose jobs are done. May be
+        called again after an interruption.
         """
         own = group[0]
         own.gate = None
@@ -255,31 +256,31 @@ class CommitGroup:
                 self._queue.remove(job)
 
     def _commit(self, group: list[_Job[Any]]) -> None:
-        """Run the jobs of a group when it is this process's turn; afterwards each is done."""
+        """Run the jobs of a group while this process holds the file lock; afterwards each is done."""
         try:
             self._file_lock.acquire(self._wait)
             self._check()
             self._run_together(group)
         except LedgerError as error:
-            if group[0].done:  # it is a signal handler's, after the commit
+            if group[0].done:  # a signal handler raised it after the commit
                 raise
             _refuse(group, error)
         finally:
             self._file_lock.release()
 
     def _run_together(self, jobs: list[_Job[Any]]) -> None:
-        """Run jobs in one transaction. If it fails, one of them may be at fault, so each gets its own transaction."""
+        """Run jobs in one transaction; if it fails, run each job in its own transaction."""
         try:
             _transact(self.connection, jobs)
         except Exception as error:
-            if jobs[0].done:  # it is a signal handler's, after the commit
+            if jobs[0].done:  # a signal handler raised it after the commit
                 raise
-            if len(jobs) == 1 or _is_busy(error):  # busy for one is busy for all, and each attempt waits as long again
+            if len(jobs) == 1 or _is_busy(error):  # if one is busy, all are; each attempt would wait again
                 _refuse(jobs, self._translate(error) if isinstance(error, sqlite3.Error) else error)
                 return
             self._run_alone(jobs)
             if not isinstance(error, sqlite3.Error) and all(job.error is None for job in jobs):
-                raise  # it was no job's, so it is a signal handler's
+                raise  # no job raised it, so a signal handler did
 
     def _run_alone(self, jobs: list[_Job[Any]]) -> None:
         for job in jobs:
@@ -291,7 +292,7 @@ def _transact(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
     """Run jobs in one transaction and commit it."""
     committing = False
     try:
-        if connection.in_transaction:  # an interruption struck while the last one was rolled back
+        if connection.in_transaction:  # an interruption occurred during the last rollback
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         _perform(connection, jobs)
@@ -316,16 +317,16 @@ def _perform(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
             job.result = job.work and job.work(connection)
             job.error = None
         except LedgerError as error:
-            if connection.total_changes != changes:  # it is a signal handler's, in the midst of the work
+            if connection.total_changes != changes:  # a signal handler raised it during the work
                 raise
             job.error = error
 
 
 def _reentered() -> StoreRejected:
-    """Return the error for a signal handler that appends or closes within an append of its own thread."""
+    """Return the error for a signal handler that appends or closes during an append of its own thread."""
     return StoreRejected(
-        "This thread is recording already: a signal handler called the ledger within an append; nothing was written. "
-        "Let the handler set a flag or raise, and record afterwards."
+        "This thread is recording already: a signal handler called the ledger during an append; nothing was written. "
+        "Set a flag or raise in the handler, and record afterwards."
     )
 
 
@@ -341,7 +342,7 @@ def _refuse(jobs: list[_Job[Any]], error: BaseException) -> None:
 
 
 def _chain(group: Sequence[_Job[Any]]) -> list[_Job[Any]]:
-    """Return the first job and the others that are done, each set to wake the next."""
+    """Return the first job and the finished ones of the rest, each set to wake the next."""
     done = [group[0], *(job for job in group[1:] if job.done)]
     for job, following in pairwise(done):
         job.next = following
@@ -357,7 +358,7 @@ def _wake(job: _Job[Any] | None) -> None:
 
 
 def _open(gate: threading.Lock | None) -> None:
-    """Open a gate; it may be open."""
+    """Open a gate; does nothing if it is open."""
     if gate is not None and gate.locked():
         try:
             gate.release()

@@ -1,7 +1,8 @@
 """The migrations of the embedded store's file, in the order in which ``schema.migrate`` applies them.
 
-A migration, once released, never changes; the next one goes to the end. All that a file lacks run in one transaction.
-``PRAGMA user_version`` is the number of the last one, and the table ``migrations`` says when each was applied.
+A released migration never changes; new ones are added at the end. All that a file lacks run in one transaction.
+``PRAGMA user_version`` is the number of the last one applied, and the table ``migrations`` records when each was
+applied.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ class Migration(NamedTuple):
     """A step from one schema to the next.
 
     Attributes:
-        name: Its number, from 1, and what it brings.
-        statements: Each by itself.
+        name: Its number, from 1, and its subject.
+        statements: Executed one by one.
     """
 
     name: str
@@ -25,7 +26,7 @@ EVENTS = Migration(
     "001_events",
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        # The log and the outbox. AUTOINCREMENT: a rowid used again below a relay's checkpoint would never ship.
+        # The log and the outbox. AUTOINCREMENT: a rowid reused below a relay's checkpoint would never ship.
         """
 CREATE TABLE session_events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,9 +51,9 @@ CREATE TABLE session_events (
   event_hash TEXT
 )""",
         "CREATE INDEX session_events_by_version ON session_events (session_id, version)",
-        # Ids of events are in the order of time, so new ones share a page whatever their session.
+        # Event ids grow with time, so new ones of all sessions share a page.
         "CREATE INDEX session_events_by_id ON session_events (event_id)",
-        # One row a session: compare-and-append looks here.
+        # One row per session, for compare-and-append.
         """
 CREATE TABLE session_heads (
   session_id TEXT PRIMARY KEY,
@@ -65,7 +66,7 @@ CREATE TABLE session_heads (
 ) WITHOUT ROWID""",
         "CREATE INDEX session_heads_by_time ON session_heads (created_at, session_id)",
         "CREATE INDEX session_heads_by_user ON session_heads (user_id, created_at, session_id)",
-        # The fold, kept up with each append. A message's value stays in its event row (event_seq), not here.
+        # The latest state, updated by each append. A message's value is in its event row (event_seq) only.
         """
 CREATE TABLE session_state (
   session_id TEXT NOT NULL,
@@ -82,14 +83,14 @@ CREATE INDEX session_state_messages ON session_state (session_id, version, key, 
     ),
 )
 
-# Lists by attribute or tag start at the few sessions that have it instead of walking all of them.
+# Lists by attribute or tag read only the sessions that have it.
 LOOKUPS = Migration(
     "002_lookups",
     ("CREATE INDEX session_state_lookups ON session_state (field, key, value) WHERE field IN ('attribute', 'tag')",),
 )
 
-# Where the relay to each warehouse stands, and the rows that a warehouse refused. ``place`` and ``batch`` are what
-# ``ledger.outbox.contract`` says; times are microseconds.
+# The checkpoint of the relay to each warehouse, and dead letters. ``place`` is ``RelayCheckpoint.sink_state``,
+# ``unsure_upto`` its ``in_doubt_upto``; times are microseconds.
 RELAYS = Migration(
     "003_relays",
     (
@@ -109,7 +110,7 @@ CREATE TABLE relays (
   last_error TEXT,
   failed_at INTEGER
 ) WITHOUT ROWID""",
-        # By row and not by event: of an event that is there in part, only the missing rows are sent again.
+        # By row and not by event: if a warehouse has part of an event, only the missing rows are sent again.
         """
 CREATE TABLE relay_aside (
   warehouse TEXT NOT NULL,
@@ -122,15 +123,15 @@ CREATE TABLE relay_aside (
     ),
 )
 
-# What is shared with a user is found by that user.
+# Lists of the sessions shared with a user read only those.
 GRANTS = Migration(
     "004_grants",
     ("CREATE INDEX session_state_grants ON session_state (key) WHERE field = 'grant'",),
 )
 
-# What is left of an archived session whose rows are in a warehouse alone: its head, owned by nobody (its store_id is
-# empty), the slots that lists show, and here what its rows amounted to and which events they were. The ``digest`` of an
-# event is that of its content under ``salt``; ``seq`` and ``rows`` are where its rows were, and will be again.
+# Tombstones of archived sessions whose rows are only in a warehouse: digests of the session and of its events. The head
+# (with an empty store_id) and the listed registers stay in their tables. The ``digest`` of an event covers its content
+# and ``salt``; ``seq`` and ``rows`` are the position of its rows, which a restore uses again.
 ARCHIVE = Migration(
     "005_archive",
     (
@@ -155,7 +156,7 @@ CREATE TABLE archived_events (
         """
 CREATE INDEX session_state_archived ON session_state (session_id)
 WHERE field = 'status' AND value = '"archived"'""",
-        # Sessions that were deleted for good here, and are still in a warehouse.
+        # Purged sessions that a warehouse must still delete.
         """
 CREATE TABLE deleted_sessions (
   session_id TEXT NOT NULL,
@@ -167,8 +168,8 @@ CREATE TABLE deleted_sessions (
     ),
 )
 
-# What the search has taken up, but for the words themselves: those are in a table of SQLite's FTS5, which the first
-# search makes, since SQLite may lack that (see ``search_index.py``). ``meta`` says up to which ``seq``.
+# The texts that the search has indexed. Their words are in an FTS5 table, which the first search creates, since SQLite
+# may lack FTS5 (see ``search_index.py``). ``meta`` holds the last indexed ``seq``.
 SEARCH = Migration(
     "006_search",
     (
@@ -184,13 +185,13 @@ CREATE TABLE search_slots (
   UNIQUE (session_id, field, key)
 )""",
         "CREATE INDEX search_slots_large ON search_slots (kept) WHERE kept <> 'text'",
-        # Sessions to take up anew: their rows came back to where they were, or their state was folded anew.
+        # Sessions to index again: their rows were restored, or their state was folded again.
         "CREATE TABLE search_again (session_id TEXT PRIMARY KEY) WITHOUT ROWID",
         "INSERT INTO meta VALUES ('search_upto', '0'), ('search_turn', '0')",
     ),
 )
 
-# Each migration and when it was applied, in microseconds; NULL where an older release did, which kept no note of it.
+# Each migration and when it was applied, in microseconds; NULL if an older release, without this table, applied it.
 MIGRATIONS_TABLE = Migration(
     "007_migrations",
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),

@@ -1,4 +1,4 @@
-"""The embedded store as an outbox: its rows, and where the relay to a warehouse stands, in the same file."""
+"""The embedded store as an outbox: its rows and, in the same file, the checkpoint of each relay."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
 from ledger.stores.sqlite.rows import whole_events
 
-_MEET = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
-_POSITION = "SELECT epoch, checkpoint, unsure_upto, place, batch FROM relays WHERE warehouse = ?"
+_ADD_WAREHOUSE = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
+_CHECKPOINT = "SELECT epoch, checkpoint, unsure_upto, place, batch FROM relays WHERE warehouse = ?"
 _SAVE = (
     "UPDATE relays SET checkpoint = :checkpoint, unsure_upto = :unsure_upto, place = :place, batch = :batch, "
     "rate = COALESCE(:rate, rate), shipped_rows = shipped_rows + :shipped, "
     "shipped_at = IIF(:shipped > 0, :now, shipped_at) WHERE warehouse = :warehouse"
 )
-_PUT_ASIDE = (
+_DEAD_LETTER = (
     "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET reason = excluded.reason, put_at = excluded.put_at, state = excluded.state"
 )
-_TAKE_OUT = "DELETE FROM relay_aside WHERE warehouse = ? AND seq = ?"
-_SENDING = "UPDATE relay_aside SET state = 'sending' WHERE warehouse = ? AND seq = ?"
-_RESENT = "DELETE FROM relay_aside WHERE warehouse = ? AND state = 'sending'"
-_NOT_RESENT = "UPDATE relay_aside SET state = 'asked' WHERE warehouse = ? AND state = 'sending'"
-_ASK_AGAIN = (
+_ACKNOWLEDGE = "DELETE FROM relay_aside WHERE warehouse = ? AND seq = ?"
+_START_REDRIVE = "UPDATE relay_aside SET state = 'sending' WHERE warehouse = ? AND seq = ?"
+_END_REDRIVE = "DELETE FROM relay_aside WHERE warehouse = ? AND state = 'sending'"
+_CANCEL_REDRIVE = "UPDATE relay_aside SET state = 'asked' WHERE warehouse = ? AND state = 'sending'"
+_REDRIVE_EVENT = (
     "UPDATE relay_aside SET state = 'asked' WHERE warehouse = :warehouse AND state = 'refused' AND (:event_id IS NULL "
     "OR seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = :event_id))"
 )
-_ROWS_ASIDE = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
-#: Not before the checkpoint has passed them: until then they would be sent in their turn as well.
-_IS_ASKED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
-_ASKED = f"SELECT e.seq, {columns.sql_list(table='e')} {_ROWS_ASIDE} AND {_IS_ASKED} ORDER BY e.seq"
-_EVENTS_ASIDE = (
+_DEAD_LETTER_ROWS = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
+#: Only up to the checkpoint: requeued rows above it are sent with the rows that wait.
+_IS_REQUEUED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
+_REQUEUED_ROWS = f"SELECT e.seq, {columns.sql_list(table='e')} {_DEAD_LETTER_ROWS} AND {_IS_REQUEUED} ORDER BY e.seq"
+_DEAD_LETTERS = (
     "SELECT e.session_id, e.version, e.event_id, COUNT(*), MIN(a.reason), MIN(a.put_at), MAX(a.state != 'refused') "
-    f"{_ROWS_ASIDE} GROUP BY e.session_id, e.version, e.event_id ORDER BY MIN(a.seq)"
+    f"{_DEAD_LETTER_ROWS} GROUP BY e.session_id, e.version, e.event_id ORDER BY MIN(a.seq)"
 )
 _STATUS = (
     "SELECT checkpoint, shipped_rows, shipped_at, rate, last_error, failed_at, holder, lease_until, epoch "
     "FROM relays WHERE warehouse = ?"
 )
-#: Rows that wait, and when the oldest of them was recorded: those beyond the checkpoint, and those to be sent again.
+#: Number of rows to ship, and when the oldest was recorded: rows above the checkpoint, and requeued ones.
 _WAITING = (
     "SELECT COUNT(*), MIN(recorded_at) FROM (SELECT recorded_at FROM session_events WHERE seq > ?1 "  # noqa: S608
-    f"UNION ALL SELECT e.recorded_at {_ROWS_ASIDE}2 AND {_IS_ASKED})"
+    f"UNION ALL SELECT e.recorded_at {_DEAD_LETTER_ROWS}2 AND {_IS_REQUEUED})"
 )
 _REFUSED_EVENTS = (
     "SELECT COUNT(*) FROM "  # noqa: S608
-    f"(SELECT DISTINCT e.session_id, e.event_id {_ROWS_ASIDE} AND a.state = 'refused')"
+    f"(SELECT DISTINCT e.session_id, e.event_id {_DEAD_LETTER_ROWS} AND a.state = 'refused')"
 )
 
 
 class SqliteOutbox:
-    """What a relay to one warehouse needs of the embedded store; see ``ledger.outbox.contract.Outbox``.
+    """The embedded store's side of the relay to one warehouse; see ``ledger.outbox.contract.Outbox``.
 
     Args:
-        warehouse: Its URL.
-        store_id: The identity of the store.
-        run: Runs work in a transaction of the store's.
-        reader: Gives a connection for reading.
-        ingest: Takes events over within a transaction, all or none; returns how many were new.
+        warehouse: The warehouse's URL.
+        store_id: The store's id.
+        run: Runs work in a transaction of the store.
+        reader: Provides a connection for reading.
+        ingest: Ingests events within a transaction, all or none; returns the number of new ones.
         clock: Source of times.
         path: The store's file.
     """
@@ -99,44 +99,44 @@ class SqliteOutbox:
         self._lease = Lease(warehouse)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Rows beyond ``seq`` in order, whole events."""
+        """Return rows with a greater ``seq`` in order, whole events."""
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
-        """The ``seq`` of rows that were put aside, among those from ``first`` to ``last``."""
+        """Return the ``seq`` of dead-lettered rows, among those from ``first`` to ``last``."""
         sql = "SELECT seq FROM relay_aside WHERE warehouse = ? AND seq BETWEEN ? AND ?"
         with self._reader() as connection:
             return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Rows put aside that are to be sent again, in order."""
-        with self._reader() as connection, closing(connection.execute(_ASKED, (self.warehouse,))) as rows:
+        """Return requeued rows, in order."""
+        with self._reader() as connection, closing(connection.execute(_REQUEUED_ROWS, (self.warehouse,))) as rows:
             return whole_events(rows, limit, max_bytes)
 
     def last_seq(self) -> int:
-        """The ``seq`` of the last row; 0 where there is none."""
+        """Return the ``seq`` of the last row; 0 if there is none."""
         with self._reader() as connection:
             return read.last_seq(connection)
 
     def checkpoint(self) -> RelayCheckpoint:
-        """Where the relay stands; nothing is taken."""
+        """Return the relay's checkpoint, without acquiring the lease."""
         with self._reader() as connection:
-            return _checkpoint(connection.execute(_POSITION, (self.warehouse,)).fetchone())
+            return _checkpoint(connection.execute(_CHECKPOINT, (self.warehouse,)).fetchone())
 
     def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
-        """Become the one who ships; see ``Outbox.acquire``.
+        """Acquire the lease; see ``Outbox.acquire``.
 
         Args:
-            holder: ``host/process/token``. Whoever is seen to have died on this host holds nothing any more.
-            seconds: How long the lease is good for without a ``save``.
+            holder: ``host/process/token``. The lease of a process of this host that has ended counts as released.
+            seconds: Duration of the lease without a ``save``.
         """
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> RelayCheckpoint:
-            connection.execute(_MEET, (self.warehouse,))
+            connection.execute(_ADD_WAREHOUSE, (self.warehouse,))
             self._lease.acquire(connection, holder, seconds, now)
-            return _checkpoint(connection.execute(_POSITION, (self.warehouse,)).fetchone())
+            return _checkpoint(connection.execute(_CHECKPOINT, (self.warehouse,)).fetchone())
 
         checkpoint: RelayCheckpoint = self._run(work)
         return checkpoint
@@ -152,35 +152,35 @@ class SqliteOutbox:
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
     ) -> None:
-        """Remember a checkpoint, all of this or nothing; see ``Outbox.save``."""
+        """Save a checkpoint with its other arguments, all or none; see ``Outbox.save``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
             self._save(connection, checkpoint, now, shipped=shipped, rate=rate)
             if redriven is not None:
-                connection.execute(_RESENT if redriven else _NOT_RESENT, (self.warehouse,))
-            connection.executemany(_SENDING, [(self.warehouse, seq) for seq in redriving])
-            connection.executemany(_TAKE_OUT, [(self.warehouse, seq) for seq in acknowledged])
-            put = [
+                connection.execute(_END_REDRIVE if redriven else _CANCEL_REDRIVE, (self.warehouse,))
+            connection.executemany(_START_REDRIVE, [(self.warehouse, seq) for seq in redriving])
+            connection.executemany(_ACKNOWLEDGE, [(self.warehouse, seq) for seq in acknowledged])
+            refused = [
                 (self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (dead_letters or {}).items()
             ]
-            connection.executemany(_PUT_ASIDE, put)
+            connection.executemany(_DEAD_LETTER, refused)
 
         self._run(work)
 
     def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
-        """Have the store take over events that the warehouse has; see ``ComparableOutbox.restore``."""
+        """Ingest events that the warehouse has; see ``ComparableOutbox.restore``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> tuple[int, RelayCheckpoint]:
-            self._save(connection, checkpoint, now)  # before anything is written: the lease may be another's by now
+            self._save(connection, checkpoint, now)  # first, as another relay may have acquired the lease
             count = self._ingest(connection, events)
             moved = replace(checkpoint, in_doubt_upto=read.last_seq(connection))
             self._save(connection, moved, now)
             return count, moved
 
-        found: tuple[int, RelayCheckpoint] = self._run(work)
-        return found
+        result: tuple[int, RelayCheckpoint] = self._run(work)
+        return result
 
     def _save(
         self,
@@ -205,88 +205,88 @@ class SqliteOutbox:
         connection.execute(_SAVE, values)
 
     def release(self, checkpoint: RelayCheckpoint) -> None:
-        """Let others ship; does nothing where somebody else took over already."""
+        """Release the lease; does nothing if another relay has acquired it."""
         self._run(lambda connection: self._lease.release(connection, checkpoint.epoch))
 
     def failed(self, reason: str) -> None:
-        """Remember why rows could not be shipped, for people."""
-        failed = (reason, to_micros(self._clock()), self.warehouse)
+        """Record why rows could not be shipped, for ``status``."""
+        failure = (reason, to_micros(self._clock()), self.warehouse)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_MEET, (self.warehouse,))
-            connection.execute("UPDATE relays SET last_error = ?, failed_at = ? WHERE warehouse = ?", failed)
+            connection.execute(_ADD_WAREHOUSE, (self.warehouse,))
+            connection.execute("UPDATE relays SET last_error = ?, failed_at = ? WHERE warehouse = ?", failure)
 
         self._run(work)
 
     def refused(self) -> list[DeadLetter]:
-        """The events that were put aside, in the order in which they were recorded."""
+        """Return the dead letters, in the order in which they were recorded."""
         with self._reader() as connection:
-            rows = connection.execute(_EVENTS_ASIDE, (self.warehouse,)).fetchall()
+            rows = connection.execute(_DEAD_LETTERS, (self.warehouse,)).fetchall()
         return [
-            DeadLetter(session_id, version, event_id, count, reason, from_micros(dead_lettered_at), bool(asked))
-            for session_id, version, event_id, count, reason, dead_lettered_at, asked in rows
+            DeadLetter(session_id, version, event_id, count, reason, from_micros(dead_lettered_at), bool(requeued))
+            for session_id, version, event_id, count, reason, dead_lettered_at, requeued in rows
         ]
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Have refused events sent again, one or all; returns how many rows that is."""
+        """Requeue dead letters: those of one event, or all. Return the number of rows."""
         values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
-        rows: int = self._run(lambda connection: connection.execute(_ASK_AGAIN, values).rowcount)
+        rows: int = self._run(lambda connection: connection.execute(_REDRIVE_EVENT, values).rowcount)
         return rows
 
     def redrive(self, rows: Mapping[int, str]) -> None:
-        """Have rows sent that the warehouse turned out to lack: ``seq`` to the reason."""
+        """Requeue rows that the warehouse lacks, dead-lettered or not: ``seq`` to the reason."""
         now = to_micros(self._clock())
-        put = [(self.warehouse, seq, reason, now, "asked") for seq, reason in rows.items()]
+        requeued = [(self.warehouse, seq, reason, now, "asked") for seq, reason in rows.items()]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_MEET, (self.warehouse,))
-            connection.executemany(_PUT_ASIDE, put)
+            connection.execute(_ADD_WAREHOUSE, (self.warehouse,))
+            connection.executemany(_DEAD_LETTER, requeued)
 
         self._run(work)
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
     ) -> Iterator[tuple[SessionKey, SessionDigest]]:
-        """What the rows up to a ``seq`` amount to, by session, without dead letters; see ``ComparableOutbox``.
+        """Return digests of the rows up to a ``seq``, by session, without dead letters; see ``ComparableOutbox``.
 
         Args:
-            created_from, created_until: Half-open span of the sessions' creation.
-            upto: The last ``seq`` to look at.
+            created_from, created_until: Half-open span of the sessions' creation times.
+            upto: The last ``seq`` to include.
         """
         after = created_from, ""
         while True:
             with self._reader() as connection, read.snapshot(connection):
-                found = digests.session_digests(connection, self.warehouse, after, created_until, upto=upto)
-            if not found:
+                page = digests.session_digests(connection, self.warehouse, after, created_until, upto=upto)
+            if not page:
                 return
-            yield from found
-            last = found[-1][0]
+            yield from page
+            last = page[-1][0]
             after = last.created_at, last.session_id
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """All rows of some sessions without their values, each after its ``seq``."""
+        """Return the digests of all rows of some sessions, each after its ``seq``."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
-        """What is left of those of some sessions that are archived, and whose rows were dropped."""
+        """Return the tombstones of those sessions that are archived and whose rows were dropped."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.tombstones(connection, sessions)
 
     def deleting(self) -> Collection[SessionKey]:
-        """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
+        """Return the sessions that were purged here and must still be deleted in the warehouse."""
         sql = "SELECT session_id, created_at FROM deleted_sessions WHERE warehouse = ?"
         with self._reader() as connection:
             rows = connection.execute(sql, (self.warehouse,)).fetchall()
         return {SessionKey(session_id, from_micros(created_at)) for session_id, created_at in rows}
 
     def status(self) -> RelayStatus:
-        """How the relay is doing."""
+        """Return the relay's status."""
         now = self._clock()
         with self._reader() as connection, read.snapshot(connection):
-            found = connection.execute(_STATUS, (self.warehouse,)).fetchone()
-            found = found or (0, 0, None, None, None, None, None, 0, 0)
-            checkpoint, shipped, shipped_at, rate, error, failed_at, *lease = found
+            row = connection.execute(_STATUS, (self.warehouse,)).fetchone()
+            row = row or (0, 0, None, None, None, None, None, 0, 0)
+            checkpoint, shipped, shipped_at, rate, error, failed_at, *lease = row
             waiting, since = connection.execute(_WAITING, (checkpoint, self.warehouse)).fetchone()
             (refused,) = connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone()
         holder = LeaseRow(*lease).active_owner(now)
@@ -306,7 +306,7 @@ class SqliteOutbox:
 
 
 def disk_bytes(path: Path) -> int:
-    """What a store takes on the disk, with what was appended of late and is not yet folded in."""
+    """Return the size of a store on disk, in bytes, including its WAL."""
     files = (path, path.with_name(f"{path.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
 
@@ -319,12 +319,12 @@ def _checkpoint(row: tuple[Any, ...] | None) -> RelayCheckpoint:
 
 
 def _batch_text(batch: Batch | None) -> str | None:
-    """The batch as the column ``relays.batch`` holds it. Its names are those of the first release."""
+    """Return the batch as ``relays.batch`` holds it, under the names of the first release."""
     if batch is None:
         return None
     return json.dumps({"last": batch.last, "rows": batch.rows, "digest": batch.digest, "again": batch.redrive})
 
 
 def _batch(text: str) -> Batch:
-    found = json.loads(text)
-    return Batch(found["last"], found["rows"], found["digest"], found["again"])
+    values = json.loads(text)
+    return Batch(values["last"], values["rows"], values["digest"], values["again"])

@@ -1,4 +1,4 @@
-"""What the embedded store reads: every answer is of one moment, by one statement or one snapshot."""
+"""Reads of the embedded store: each answer comes from one statement or one snapshot, so it is consistent."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from ledger.stores.sqlite.rows import HeadRow, events_from_rows, head_of, whole_
 _HEAD_COLUMNS = ", ".join(HeadRow._fields)
 HEAD = f"SELECT {_HEAD_COLUMNS} FROM session_heads WHERE session_id = ?"  # noqa: S608
 _COLUMNS = columns.sql_list()
-_SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
-#: The head comes first; the two ranges step over the messages, however many there are.
-_LATEST = f"{HEAD}1 UNION ALL {_SLOTS} AND field < 'message' UNION ALL {_SLOTS} AND field > 'message'"
-_MESSAGE_SLOTS = (
+_REGISTERS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
+#: The head comes first; the two ranges skip the messages without reading them.
+_LATEST = f"{HEAD}1 UNION ALL {_REGISTERS} AND field < 'message' UNION ALL {_REGISTERS} AND field > 'message'"
+_MESSAGE_REGISTERS = (
     "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), NULL "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ?1 AND s.field = 'message'"
@@ -41,7 +41,9 @@ _MESSAGES = (
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ? AND s.field = 'message' "
 )
-_SLOT = "(SELECT value FROM session_state WHERE session_id = session_heads.session_id AND field = '{}' AND key = '')"
+_REGISTER = (
+    "(SELECT value FROM session_state WHERE session_id = session_heads.session_id AND field = '{}' AND key = '')"
+)
 _SHARED = (
     "session_id IN (SELECT session_id FROM session_state WHERE field = 'grant' AND key = ? "
     "AND value IN ('\"read\"', '\"write\"'))"
@@ -55,13 +57,13 @@ _EVENTS_PAGE = (
 
 
 def meta(connection: sqlite3.Connection, name: str) -> str:
-    """A setting of the store itself."""
+    """Return a setting of the store."""
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One moment's view for the statements within."""
+    """Read one snapshot in all statements of the block."""
     connection.execute("BEGIN")
     try:
         yield
@@ -70,7 +72,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
-    """The version of a recorded event, also of an archived session; None where there is none."""
+    """Return the version of a recorded event, also of an archived session; None if it is not recorded."""
     check_text(session_id, "session_id")
     check_text(event_id, "event_id")
     row = connection.execute(
@@ -78,24 +80,24 @@ def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -
         (session_id, event_id),
     ).fetchone()
     if row is None:
-        left = kept.event(connection, session_id, event_id)
-        return None if left is None else left.version
+        tombstone = kept.event(connection, session_id, event_id)
+        return None if tombstone is None else tombstone.version
     return int(row[0])
 
 
 def head_row(connection: sqlite3.Connection, session_id: str) -> HeadRow | None:
-    """A session's row of ``session_heads``; None where there is no such session."""
+    """Return a session's row of ``session_heads``; None if the session does not exist."""
     row = connection.execute(HEAD, (session_id,)).fetchone()
     return None if row is None else HeadRow._make(row)
 
 
 def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bool) -> tuple[HeadRow, State] | None:
-    """The row of a session's head and its folded slots; None where there is no such session.
+    """Return the row of a session's head and its registers; None if the session does not exist.
 
     Raises:
-        SessionArchived: Its rows are in a warehouse alone.
+        SessionArchived: The session's rows are only in a warehouse.
     """
-    statement = f"{_LATEST} UNION ALL {_MESSAGE_SLOTS}" if with_messages else _LATEST
+    statement = f"{_LATEST} UNION ALL {_MESSAGE_REGISTERS}" if with_messages else _LATEST
     rows = connection.execute(statement, (session_id,)).fetchall()
     if not rows:
         return None
@@ -109,7 +111,7 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
 
 
 def _require_rows(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raise SessionArchived where a session's rows are in a warehouse alone."""
+    """Raise SessionArchived if a session's rows are only in a warehouse."""
     head = head_row(connection, session_id)
     if head is not None and head.store_id == UNOWNED:
         latest(connection, session_id, with_messages=False)
@@ -123,11 +125,11 @@ def state_at(
     with_messages: bool,
     upcast: Upcaster,
 ) -> tuple[Head, State] | None:
-    """Head and state at a version or a time, folded from the log; None where the session had not begun.
+    """Return head and state at a version or time, folded from events; None if the session did not exist then.
 
     Raises:
-        InvalidInput: Both were given, or the version is not one the session has had.
-        SessionArchived: Its rows are in a warehouse alone.
+        InvalidInput: Both are given, or the session does not have the version.
+        SessionArchived: The session's rows are only in a warehouse.
     """
     if version is not None and at is not None:
         raise InvalidInput("Give a version or a time, not both.")
@@ -153,38 +155,38 @@ def state_at(
         "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
         (session_id, version),
     ).fetchone()
-    then = head._replace(version=head.version if version is None else version, updated_at=updated_at)
-    return head_of(session_id, then._replace(event_hash=event_hash)), fold(events_from_rows(rows, upcast))
+    head_then = head._replace(version=head.version if version is None else version, updated_at=updated_at)
+    return head_of(session_id, head_then._replace(event_hash=event_hash)), fold(events_from_rows(rows, upcast))
 
 
 def events(
     connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster | None
 ) -> Page[RecordedEvent]:
-    """The events of the next ``limit`` versions after ``after``.
+    """Return the events of the next ``limit`` versions after ``after``.
 
     Raises:
-        SessionArchived: The session's rows are in a warehouse alone.
+        SessionArchived: The session's rows are only in a warehouse.
     """
     check_limit(limit)
     check_whole(after, "after")
     rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
     if not rows:
-        with snapshot(connection):  # they may be on their way back
+        with snapshot(connection):  # a restore may be in progress
             _require_rows(connection, session_id)
             rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
-    found = events_from_rows(rows, upcast)
-    last = found[-1].version if found else after
+    page = events_from_rows(rows, upcast)
+    last = page[-1].version if page else after
     more = (
-        len(found) >= limit
+        len(page) >= limit
         and connection.execute(
             "SELECT 1 FROM session_events WHERE session_id = ? AND version > ? LIMIT 1", (session_id, last)
         ).fetchone()
     )
-    return Page(found, str(last) if more else None)
+    return Page(page, str(last) if more else None)
 
 
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
-    """All events of a session, in order."""
+    """Return all events of a session, in order."""
     rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
     return events_from_rows(rows, upcast)
 
@@ -192,15 +194,15 @@ def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster
 def messages(
     connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
 ) -> Page[Message]:
-    """A page of messages in order, or the newest ones in order.
+    """Return a page of messages in order, or the newest ones in order.
 
     Raises:
-        SessionArchived: The session's rows are in a warehouse alone.
+        SessionArchived: The session's rows are only in a warehouse.
     """
     check_limit(limit)
     page = _messages(connection, session_id, after, limit, newest)
     if not page:
-        with snapshot(connection):  # they may be on their way back
+        with snapshot(connection):  # a restore may be in progress
             _require_rows(connection, session_id)
             page = _messages(connection, session_id, after, limit, newest)
     return page
@@ -219,16 +221,16 @@ def _messages(
         _MESSAGES + "AND (s.version, s.key) > (?, ?) ORDER BY s.version, s.key LIMIT ?",
         (session_id, version, key, limit + 1),
     ).fetchall()
-    found = [_message(*row) for row in rows[:limit]]
-    return Page(found, f"{found[-1].version}:{found[-1].message_id}" if len(rows) > limit else None)
+    page = [_message(*row) for row in rows[:limit]]
+    return Page(page, f"{page[-1].version}:{page[-1].message_id}" if len(rows) > limit else None)
 
 
 def sessions(
     connection: sqlite3.Connection, query: SessionQuery, *, after: str | None, limit: int
 ) -> Page[tuple[Head, State]]:
-    """A page of sessions that meet every criterion, newest first, with their states but not their messages.
+    """Return a page of sessions that meet every criterion, newest first, with states but without messages.
 
-    Of a session whose rows are in a warehouse alone, the state has the fields of ``ledger.stores.archived.LISTED``.
+    If a session's rows are only in a warehouse, its state has the fields of ``ledger.stores.archived.LISTED``.
     """
     check_limit(limit)
     conditions, parameters = _conditions(query)
@@ -250,23 +252,23 @@ def sessions(
         (canonical(list(states)),),
     ):
         states[session_id][field, key] = RegisterValue(text, version, event_id)
-    found = [(head_of(session_id, head), states[session_id]) for session_id, head in shown.items()]
+    page = [(head_of(session_id, head), states[session_id]) for session_id, head in shown.items()]
     if len(heads) <= limit:
-        return Page(found)
+        return Page(page)
     last, head = shown.popitem()
-    return Page(found, f"{head.created_at}:{last}")
+    return Page(page, f"{head.created_at}:{last}")
 
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
-    """Raw rows beyond ``seq``, whole events: about ``limit`` rows and ``max_bytes`` at most, at least one event."""
+    """Return raw rows after ``seq``, whole events: about ``limit`` rows and ``max_bytes``, at least one event."""
     with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
         return whole_events(rows, limit, max_bytes)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
-    """The highest ``seq`` that there was, also where its row has gone since; 0 where there was none."""
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
-    return int(found[0]) if found else 0
+    """Return the highest ``seq`` ever written, also if its row was dropped since; 0 if there is none."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
@@ -279,7 +281,7 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
 
     slot = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
     of_this = "EXISTS (" + slot.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
-    # "+" keeps SQLite from walking the whole partial index in the wrong order: tags and attributes are looked up first.
+    # SQLite uses the partial index only if a query repeats its condition: field IN ('attribute', 'tag').
     looked_up = "session_id IN (" + slot.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
     if query.user_id is not None:
         require("user_id = ?", check_text(query.user_id, "user_id"))
@@ -304,22 +306,22 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
 
 
 def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
-    """What is asked of a session's status, which is that of ``status_at``."""
+    """Add the conditions on a session's status, which is that of ``status_at``."""
     if query.updated_before is not None:
         require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
-    status, given = _SLOT.format("status"), []
-    if query.at is not None:  # as JSON: what is null, for never, sorts behind every time
-        given = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
-        words = ", ".join("?" * (len(given) - 1))
-        is_over = f"{_SLOT.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"
+    status, values = _REGISTER.format("status"), []
+    if query.at is not None:  # as JSON: null, for never, sorts after every time
+        values = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
+        words = ", ".join("?" * (len(values) - 1))
+        is_over = f"{_REGISTER.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"
         if query.unswept:
-            require(is_over, *given)
+            require(is_over, *values)
         status = f"CASE WHEN {is_over} THEN '\"expired\"' ELSE {status} END"
     if query.status is not None:
-        require(f"{status} = ?", *given, canonical(check_text(query.status, "status")))
+        require(f"{status} = ?", *values, canonical(check_text(query.status, "status")))
     if query.without:
         unwanted = [canonical(check_text(word, "status")) for word in query.without]
-        require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *given, *unwanted)
+        require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *values, *unwanted)
 
 
 def _message(key: str, version: int, text: str | None) -> Message:

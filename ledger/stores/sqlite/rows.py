@@ -1,4 +1,4 @@
-"""Rows of the embedded store as the model's objects; nothing here asks the database."""
+"""Conversion of the embedded store's rows to the model's objects; nothing here queries the database."""
 
 from __future__ import annotations
 
@@ -36,67 +36,67 @@ class HeadRow(NamedTuple):
 
 
 def head_of(session_id: str, row: HeadRow) -> Head:
-    """The head from its row."""
+    """Return the head from its row."""
     user_id, created_at, version, updated_at, event_hash, store_id = row
     return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
 
 
 def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """The leading events of raw rows within both bounds; the first one in any case."""
-    found: list[Row] = []
-    event, begun, size = None, 0, 0
+    """Return the leading events of raw rows within both bounds; at least one event."""
+    result: list[Row] = []
+    event, event_start, size = None, 0, 0
     for row in rows:
         if (row[_OF_SESSION], row[_OF_EVENT]) != event:
-            if len(found) >= limit or size >= max_bytes:
+            if len(result) >= limit or size >= max_bytes:
                 break
-            event, begun = (row[_OF_SESSION], row[_OF_EVENT]), len(found)
+            event, event_start = (row[_OF_SESSION], row[_OF_EVENT]), len(result)
         value = row[_VALUE] or ""
         size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
-        if begun and (len(found) >= limit or size > max_bytes):
-            return found[:begun]
-        found.append(row)
-    return found
+        if event_start and (len(result) >= limit or size > max_bytes):
+            return result[:event_start]
+        result.append(row)
+    return result
 
 
 def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
-    """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
+    """Return the events of one session from ordered rows without ``seq``; an event's rows are adjacent.
 
     Raises:
-        CorruptEvent: A row is not one that a store wrote.
+        CorruptEvent: A row is not as a store writes it.
     """
-    found: list[RecordedEvent] = []
+    events: list[RecordedEvent] = []
     changes: list[RecordedChange] = []
     created = EPOCH
     row: tuple[Any, ...] | None = None
     try:
         for next_row in rows:
             if row is not None and (next_row[_VERSION] != row[_VERSION] or next_row[_EVENT_ID] != row[_EVENT_ID]):
-                found.append(_event(row, changes, created, upcast))
+                events.append(_event(row, changes, created, upcast))
                 changes = []
             if row is None:
-                created = from_micros(next_row[_CREATED])  # one for all: it never changes within a session
+                created = from_micros(next_row[_CREATED])  # converted once: it is the same for the whole session
             row = next_row
             changes.append(
                 RecordedChange(row[_FIELD], row[_KEY], row[_TEXT], row[_REMOVED] != 0, row[_HASH], row[_SALT])
             )
         if row is not None:
-            found.append(_event(row, changes, created, upcast))
+            events.append(_event(row, changes, created, upcast))
     except (TypeError, ValueError, OverflowError) as error:
         session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
         raise CorruptEvent(
-            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
+            f"Session {session_id}, version {version}: a row is damaged ({error}). Restore a backup.",
             session_id=session_id,
             version=version,
         ) from error
-    if any(one.version == next_one.version for one, next_one in pairwise(found)):
-        found.sort(key=lambda event: event.position)  # equal versions came in the order of their arrival
-    return found
+    if any(event.version == next_event.version for event, next_event in pairwise(events)):
+        events.sort(key=lambda event: event.position)  # equal versions are in the order of their arrival
+    return events
 
 
 def _event(
     row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
 ) -> RecordedEvent:
-    # Unpacked whole, so that a column that is new in the list is missed here; no star, which costs a tuple and a list.
+    # Unpacked in full, so that a new column raises here; a star would cost a tuple and a list.
     (
         session_id,
         version,

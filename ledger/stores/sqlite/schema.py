@@ -1,7 +1,7 @@
-"""The schema of the embedded store's file: which one it has, and how it comes to the present one.
+"""The schema version of the embedded store's file, and its migration to the present one.
 
-``PRAGMA user_version`` holds the number of the last migration applied, ``PRAGMA application_id`` marks the file as
-ours.
+``PRAGMA user_version`` holds the number of the last migration applied, ``PRAGMA application_id`` marks the file as a
+ledger.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ def migrate(
     state_schema: int = SCHEMA_VERSION,
     upto: int = len(MIGRATIONS),
 ) -> None:
-    """Bring a database to the present schema, whole or not at all; an empty file becomes a ledger.
+    """Migrate a database to the present schema, whole or not at all; an empty file becomes a ledger.
 
     Args:
         connection: In autocommit mode.
         path: For messages.
-        new_store_id: The identity of the store, where this call makes one.
-        now: When migrations are noted to be applied.
-        state_schema: The schema_version of the events that ``session_state`` is folded from, in a new file.
+        new_store_id: The id of the store if this call creates it.
+        now: The time recorded for the migrations.
+        state_schema: The schema version of the events that ``session_state`` is folded from, in a new file.
         upto: Number of the last migration to run; tests of upgrades stop earlier.
 
     Raises:
-        ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
+        ConfigurationError: The file belongs to another program, or was written by a newer release.
     """
     if is_ready(connection, path, upto):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not is_ready(connection, path, upto):  # another process may have done it while this one waited
-            found = _pragma(connection, "user_version")
-            for migration in MIGRATIONS[found:upto]:
+        if not is_ready(connection, path, upto):  # another process may have migrated it meanwhile
+            version = _pragma(connection, "user_version")
+            for migration in MIGRATIONS[version:upto]:
                 for statement in migration.statements:
                     connection.execute(statement)
-            _note(connection, found, upto, now)
-            if found == 0:
+            _record_applied(connection, version, upto, now)
+            if version == 0:
                 connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))
                 connection.execute("INSERT INTO meta VALUES ('state_schema', ?)", (str(state_schema),))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -61,32 +61,32 @@ def migrate(
         raise
 
 
-def _note(connection: sqlite3.Connection, found: int, upto: int, now: datetime) -> None:
-    """Record the migrations after ``found`` as applied now, and those before at a time that nobody noted."""
+def _record_applied(connection: sqlite3.Connection, version: int, upto: int, now: datetime) -> None:
+    """Record the migrations after ``version`` as applied now, and the earlier ones at an unknown time."""
     if MIGRATIONS_TABLE not in MIGRATIONS[:upto]:
         return
     applied = [
-        (migration.name, None if number < found else to_micros(now))
+        (migration.name, None if number < version else to_micros(now))
         for number, migration in enumerate(MIGRATIONS[:upto])
     ]
     connection.executemany("INSERT INTO migrations VALUES (?, ?) ON CONFLICT DO NOTHING", applied)
 
 
 def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIONS)) -> bool:
-    """Whether a database has the schema; nothing is changed.
+    """Return True if a database has the schema; nothing is changed.
 
     Raises:
-        ConfigurationError: The file belongs to another program, or was written by a newer version of this one.
+        ConfigurationError: The file belongs to another program, or was written by a newer release.
     """
-    # Looked at first: whoever sets up the file meanwhile writes the tables and the id at once, so that tables which are
-    # there now are never found without their id.
+    # Read before the ids: another process may create tables and ids in one transaction meanwhile, and tables read here
+    # must not appear without their ids.
     empty = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if application != APPLICATION_ID and not (empty and application == 0):
-        raise ConfigurationError(f"{path} is a SQLite database of another program; give the ledger a file of its own.")
+        raise ConfigurationError(f"{path} is a SQLite database of another program; choose another file for the ledger.")
     if version > len(MIGRATIONS):
         raise ConfigurationError(
-            f"{path} has schema {version}, newer than this code's {len(MIGRATIONS)}; upgrade session-ledger."
+            f"{path} has schema {version}, newer than the {len(MIGRATIONS)} of this release; upgrade session-ledger."
         )
     return version >= upto
 

@@ -20,7 +20,7 @@ from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 
-# The joins stand in the order in which they are to be made: from what was found to whether it stands.
+# CROSS JOIN fixes the order: from the matches of the index to the current registers.
 _FOUND = (
     "WITH found (id) AS ("  # noqa: S608
     "SELECT rowid FROM search_words WHERE search_words MATCH ? "
@@ -59,23 +59,24 @@ class SqliteSearch:
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Texts that stand now and in which every term occurs; see ``EventStore.search``.
+        """Return current texts that contain every term; see ``EventStore.search``.
 
-        First it takes up what was appended since somebody searched last. Of an archived session whose rows are in a
-        warehouse alone, question and title are found, since they are here.
+        It first indexes the rows appended since the last search. Of an archived session whose rows are only in a
+        warehouse, it finds question and title, which the store keeps.
 
         Raises:
             CapabilityMissing: This Python's SQLite was built without FTS5.
-            StoreUnavailable: What was appended cannot be taken up, since the file is as large as it may be.
+            StoreUnavailable: New rows cannot be indexed, since the file has reached its maximum size.
         """
         check_limit(limit)
         conditions, parameters = _conditions(query, after)
         if not index.has_fts5():
             raise CapabilityMissing(
-                "This Python's SQLite was built without FTS5, so a ledger in a file cannot be searched."
+                "This Python's SQLite was built without FTS5, so a ledger in a file cannot be searched; use a Python "
+                "whose SQLite has it."
             )
-        self.take_up()
-        exact, single = (" ".join(f'"{it}"' for it in each) for each in (query.terms.terms, query.terms.single))
+        self.update_index()
+        exact, single = (" ".join(f'"{term}"' for term in each) for each in (query.terms.terms, query.terms.single))
         statement = _FOUND.format("".join(f" AND {condition}" for condition in conditions))
         with (
             self._reader() as connection,
@@ -84,11 +85,11 @@ class SqliteSearch:
         ):
             return _matches(connection, rows, query, limit)
 
-    def take_up(self) -> None:
-        """Bring the index up to date with what is committed by now; appends go on between its steps.
+    def update_index(self) -> None:
+        """Index all rows committed before the call; other appends can commit between its steps.
 
         Raises:
-            StoreUnavailable: The file is as large as it may be.
+            StoreUnavailable: The file has reached its maximum size.
         """
         with self._reader() as connection:
             wanted, exists = read.last_seq(connection), index.exists(connection)
@@ -99,9 +100,9 @@ class SqliteSearch:
                 step = index.next_step(connection, wanted)
             if step is None:
                 return
-            self._run(partial(self._take, step=step))
+            self._run(partial(self._apply, step=step))
 
-    def _take(self, connection: sqlite3.Connection, step: index.Step) -> None:
+    def _apply(self, connection: sqlite3.Connection, step: index.Step) -> None:
         write.check_room(connection, self._max_bytes, self.path)
         index.take(connection, step)
 
@@ -109,20 +110,22 @@ class SqliteSearch:
 def _matches(
     connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], query: SearchQuery, limit: int
 ) -> Page[Match]:
-    """The first page of what was found; texts that the index has only in part are looked through."""
-    found: list[Match] = []
+    """Return the first page of matches; texts that are indexed only in part are scanned here."""
+    matches: list[Match] = []
     for *cursor, user_id, kept, event_seq in rows:
-        here = SearchCursor(*cursor)
-        (value,) = connection.execute(_TEXT, (event_seq, here.session_id, here.field, here.key)).fetchone()
-        text = text_of(here.field, None if value is None else decode(value))
+        position = SearchCursor(*cursor)
+        (value,) = connection.execute(_TEXT, (event_seq, position.session_id, position.field, position.key)).fetchone()
+        text = text_of(position.field, None if value is None else decode(value))
         if kept != "text" and not query.terms.in_text(text):
             continue
-        if len(found) == limit:
-            return Page(found, SearchCursor.of_match(found[-1]).to_text())
-        created_at = from_micros(here.created_at)
+        if len(matches) == limit:
+            return Page(matches, SearchCursor.of_match(matches[-1]).to_text())
+        created_at = from_micros(position.created_at)
         snippet = query.terms.snippet(text)
-        found.append(Match(here.session_id, user_id, here.field, here.key, here.version, created_at, snippet))
-    return Page(found)
+        matches.append(
+            Match(position.session_id, user_id, position.field, position.key, position.version, created_at, snippet)
+        )
+    return Page(matches)
 
 
 def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[Any]]:

@@ -1,10 +1,10 @@
-"""The index of the embedded store's search: the words of the texts that stand now, in a table of SQLite's FTS5.
+"""The index of the embedded store's search: the words of the current texts, in a table of SQLite's FTS5.
 
-An append does not touch it. Whoever searches first takes up what was written since, in steps: one reads and takes the
-texts apart, outside of any transaction of the writer, then ``take`` writes what is bounded in size, in the writer's
-turn. ``meta`` holds up to which ``seq`` rows are taken up, and counts the changes of the index, so that a step that
-was made ready for another state of it is left. What is found is compared with ``session_state``: an entry that has
-gone stale is never shown, and one whose text was erased, or has left the store, leaves the index with it.
+Appends do not update it. A search first indexes the rows written since the last one, in steps: ``next_step`` reads rows
+and splits texts, outside of any write transaction; ``take`` writes the step, which is bounded in size, in a transaction
+of the writer. ``meta`` holds the last indexed ``seq`` and a counter of the index's changes, so that a step prepared for
+an earlier state of the index is discarded. Matches are compared with ``session_state``: a stale entry is never
+returned, and the entry of a text that was removed from the store is removed too.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
-#: Of one step: so many slots, and so many characters of words. Half of the steps take 2 ms, one in twenty 10.
-SLOTS, CHARACTERS = 200, 20_000
-#: Of a longer text than this the index has each word once, and of one with more different words nothing: it is looked
-#: through when somebody searches. Otherwise one text could hold up appends for a second.
+#: Bounds of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
+ENTRIES, CHARACTERS = 200, 20_000
+#: Of a text longer than this, in characters, only the distinct words are indexed; if these are longer too, none, and
+#: each search scans the text. Otherwise one text could delay appends for a second.
 LARGE = 50_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
-# Words come in lower case and with blanks between them (ledger.model.search), so that this tokenizer parts them only
-# there: unicode61 would part and fold by the Unicode of SQLite's release.
+# ``ledger.model.search`` gives words in lower case, separated by blanks, so this tokenizer splits only there: unicode61
+# would split and fold by the Unicode version of SQLite's release.
 _CREATE = "CREATE VIRTUAL TABLE IF NOT EXISTS search_words USING fts5(words, tokenize = 'ascii')"
-# FTS5 merges its parts by the 64 pages: of a quarter of the size, they take a quarter of the time that appends wait.
+# FTS5 merges 64 pages at a time: pages of a quarter of the size delay appends for a quarter of the time.
 _SMALL_PAGES = "INSERT INTO search_words (search_words, rank) VALUES ('pgsz', 1000)"
-_SLOT = (
+_REGISTERS = (
     "SELECT {}, st.version, st.event_id, COALESCE(st.value, b.value) FROM {} "
     "LEFT JOIN session_events AS b ON b.seq = st.event_seq {}"
 )
-#: The slots that rows wrote, as they are now: without a version where the slot was removed.
-_BEYOND = _SLOT.format(
+#: The current registers that rows wrote; the version is NULL if the register was removed.
+_NEW_REGISTERS = _REGISTERS.format(
     "e.seq, e.session_id, e.field, e.key",
     "session_events AS e LEFT JOIN session_state AS st "
     "ON st.session_id = e.session_id AND st.field = e.field AND st.key = e.key",
     f"WHERE e.seq > ? AND e.seq <= ? AND e.field IN ({_FIELDS}) ORDER BY e.seq",
 )
-_OF_SESSION = _SLOT.format(
+_SESSION_REGISTERS = _REGISTERS.format(
     "0, st.session_id, st.field, st.key",
     "session_state AS st",
     f"WHERE st.session_id = ? AND st.field IN ({_FIELDS}) AND NOT EXISTS (SELECT 1 FROM search_slots AS s "  # noqa: S608
@@ -50,8 +50,8 @@ _OF_SESSION = _SLOT.format(
 )
 
 
-class _Slot(NamedTuple):
-    """A slot for the index; without a version it leaves it."""
+class _Entry(NamedTuple):
+    """A register to index; without a version, to remove from the index."""
 
     session_id: str
     field: str
@@ -67,23 +67,24 @@ class _Slot(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What to write next.
+    """The next writes to the index.
 
     Attributes:
-        turn: How often the index had changed when this was made ready.
-        upto: The ``seq`` up to which rows are taken up then.
-        done: The session that is taken up anew by then.
+        turn: The index's change counter when the step was prepared.
+        upto: The last ``seq`` indexed after the step.
+        done: The session that is indexed again after the step, or None.
+        entries: The registers to index or to remove.
     """
 
     turn: int
     upto: int
     done: str | None
-    slots: list[_Slot]
+    entries: list[_Entry]
 
 
 @cache
 def has_fts5() -> bool:
-    """Whether this Python's SQLite can search texts."""
+    """Return True if this Python's SQLite has FTS5."""
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             connection.execute("CREATE VIRTUAL TABLE tried USING fts5(words)")
@@ -93,18 +94,18 @@ def has_fts5() -> bool:
 
 
 def exists(connection: sqlite3.Connection) -> bool:
-    """Whether anybody has searched in this file."""
+    """Return True if the file has an index: a search has been made in it."""
     return connection.execute(_EXISTS).fetchone() is not None
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the table of words, where it is not there."""
+    """Create the table of words if it is missing."""
     connection.execute(_CREATE)
     connection.execute(_SMALL_PAGES)
 
 
 def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
-    """What to take up next, of one moment; None where everything up to ``wanted`` is.
+    """Return the next step; None if every row up to ``wanted`` is indexed.
 
     Args:
         connection: In a snapshot.
@@ -114,74 +115,78 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     again = connection.execute("SELECT session_id FROM search_again LIMIT 1").fetchone()
     if again is None and upto >= wanted:
         return None
-    found: dict[tuple[str, str, str], _Slot] = {}
+    entries: dict[tuple[str, str, str], _Entry] = {}
     size = 0
-    rows = connection.execute(_BEYOND, (upto, wanted)) if again is None else connection.execute(_OF_SESSION, again)
+    rows = (
+        connection.execute(_NEW_REGISTERS, (upto, wanted))
+        if again is None
+        else connection.execute(_SESSION_REGISTERS, again)
+    )
     for seq, session_id, field, key, version, event_id, text in rows:
-        made = _slot(session_id, field, key, version, event_id, text)
-        found[made.register] = made
-        size += len(made.words)
-        if len(found) >= SLOTS or size >= CHARACTERS:
+        entry = _entry(session_id, field, key, version, event_id, text)
+        entries[entry.register] = entry
+        size += len(entry.words)
+        if len(entries) >= ENTRIES or size >= CHARACTERS:
             rows.close()
-            return Step(turn, upto if again else seq, None, list(found.values()))
-    return Step(turn, upto if again else wanted, again and again[0], list(found.values()))
+            return Step(turn, upto if again else seq, None, list(entries.values()))
+    return Step(turn, upto if again else wanted, again and again[0], list(entries.values()))
 
 
 def take(connection: sqlite3.Connection, step: Step) -> None:
-    """Write a step into the index, unless that has changed meanwhile."""
+    """Write a step into the index; do nothing if the index has changed since the step was prepared."""
     if int(read.meta(connection, "search_turn")) != step.turn:
         return
-    for slot in step.slots:
-        here = connection.execute(
+    for entry in step.entries:
+        indexed = connection.execute(
             "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
-            slot.register,
+            entry.register,
         ).fetchone()
-        if here is not None:
-            number, *written = here
-            if written == [slot.version, slot.event_id]:
+        if indexed is not None:
+            rowid, *written = indexed
+            if written == [entry.version, entry.event_id]:
                 continue
-            _remove(connection, number)
-        if slot.version is not None:
-            number = connection.execute(
+            _remove_entry(connection, rowid)
+        if entry.version is not None:
+            rowid = connection.execute(
                 "INSERT INTO search_slots (session_id, field, key, version, event_id, kept) VALUES (?, ?, ?, ?, ?, ?)",
-                (*slot.register, slot.version, slot.event_id, slot.kept),
+                (*entry.register, entry.version, entry.event_id, entry.kept),
             ).lastrowid
-            if slot.words:
-                connection.execute("INSERT INTO search_words (rowid, words) VALUES (?, ?)", (number, slot.words))
+            if entry.words:
+                connection.execute("INSERT INTO search_words (rowid, words) VALUES (?, ?)", (rowid, entry.words))
     if step.done is not None:
         connection.execute("DELETE FROM search_again WHERE session_id = ?", (step.done,))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'search_upto'", (str(step.upto),))
-    _changed(connection)
+    _count_change(connection)
 
 
-def leave(connection: sqlite3.Connection, session_id: str) -> None:
-    """Take a session out of the index, as part of the transaction in which its texts leave the store."""
+def remove(connection: sqlite3.Connection, session_id: str) -> None:
+    """Remove a session from the index, in the transaction that removes its texts from the store."""
     for (number,) in connection.execute("SELECT id FROM search_slots WHERE session_id = ?", (session_id,)).fetchall():
-        _remove(connection, number)
+        _remove_entry(connection, number)
     connection.execute("DELETE FROM search_again WHERE session_id = ?", (session_id,))
-    _changed(connection)
+    _count_change(connection)
 
 
-def again(connection: sqlite3.Connection, session_id: str) -> None:
-    """Have a session taken up anew, as part of the transaction in which its texts changed without new rows."""
-    leave(connection, session_id)
+def reindex(connection: sqlite3.Connection, session_id: str) -> None:
+    """Index a session again, in the transaction that changes its texts without new rows."""
+    remove(connection, session_id)
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))
 
 
-def _slot(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Slot:
-    held = words(text_of(field, None if version is None or text is None else decode(text)))
-    kept, joined = "text", " ".join(held)
+def _entry(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Entry:
+    all_words = words(text_of(field, None if version is None or text is None else decode(text)))
+    kept, joined = "text", " ".join(all_words)
     if len(joined) > LARGE:
-        kept, joined = "words", " ".join(sorted(set(held)))
+        kept, joined = "words", " ".join(sorted(set(all_words)))
     if len(joined) > LARGE:
         kept, joined = "nothing", ""
-    return _Slot(session_id, field, key, version, event_id, kept, joined)
+    return _Entry(session_id, field, key, version, event_id, kept, joined)
 
 
-def _remove(connection: sqlite3.Connection, number: int) -> None:
+def _remove_entry(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM search_words WHERE rowid = ?", (number,))
     connection.execute("DELETE FROM search_slots WHERE id = ?", (number,))
 
 
-def _changed(connection: sqlite3.Connection) -> None:
+def _count_change(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'search_turn'")

@@ -1,7 +1,7 @@
 """The embedded event store and outbox: one SQLite file in WAL mode, through the standard library.
 
-Appends commit in groups (``group_commit.py``), reads never wait for them. Never open the live file with a second copy
-of SQLite in the same process, and never copy it with ``cp``: see ``backup``.
+Appends commit in groups (``group_commit.py``); reads never wait for them. Never open the live file with a second copy
+of SQLite in the same process, and never copy it with ``cp``: use ``backup``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ledger import forking
@@ -36,9 +35,10 @@ from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
-from ledger.stores.sqlite.rows import HeadRow, head_of
+from ledger.stores.sqlite.rows import head_of
 from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.search import SqliteSearch
+from ledger.stores.sqlite.state_cache import StateCache
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
@@ -52,11 +52,9 @@ _CAPABILITIES = Capabilities(
     archive=True,
     purge=True,
 )
-#: States kept in memory, oldest out first; a larger state than this many characters is not kept.
-CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
-#: Pages that the WAL gathers before they are moved into the file: fewer, longer sweeps.
+#: Pages in the WAL before SQLite checkpoints it: more than the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
-#: Connections that were in use when the process forked: a child never touches its parent's.
+#: Connections of the parent process, kept in a forked child so that it never closes them.
 _ABANDONED: list[object] = []
 
 
@@ -64,17 +62,17 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
-        path: The file; made, with its folder, where it does not exist and ``create`` is True.
-        create: Whether a missing file is made or refused.
+        path: The file; created with its directory if it is missing and ``create`` is True.
+        create: Create a missing file, or refuse it.
         synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
-            power cut may take the last ones, never a part of one).
-        max_bytes: What the file may grow to; then appends are refused, and the relay still works. None for any size.
+            power cut may lose the last appends, never part of one).
+        max_bytes: Maximum size of the file; then appends are refused, and relays still work. None for no limit.
         wait: Seconds to wait while other processes write.
         clock, ids: Sources of times and ids.
-        upcaster: Brings events of older shapes up to the present one.
+        upcaster: Brings events of older schema versions to the present one.
 
     Raises:
-        ConfigurationError: The file is missing, is no ledger, or was written by newer code.
+        ConfigurationError: The file is missing, is not a ledger, or was written by a newer release.
         StoreRejected, StoreUnavailable: The file cannot be opened or read.
     """
 
@@ -93,10 +91,10 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         if synchronous not in ("FULL", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL or NORMAL, not {synchronous!r}.")
         if "\0" in os.fspath(path):
-            raise ConfigurationError("The ledger's path holds a NUL character; check LEDGER_URL.")
+            raise ConfigurationError("The ledger's path contains a NUL character; check LEDGER_URL.")
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
-            raise ConfigurationError(f"There is no ledger at {path}; make one with `ledger init`, or check LEDGER_URL.")
+            raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
         self._path_text = str(self.path)
         self._synchronous = synchronous
         self._max_bytes = max_bytes
@@ -108,13 +106,13 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreRejected(f"Cannot make the folder of {self.path}: {error.strerror}.") from error
+            raise StoreRejected(f"Cannot create the directory of {self.path}: {error.strerror}.") from error
         self._open()
         forking.register(self)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can do: all but ``search``, if this Python's SQLite was built without FTS5."""
+        """The capabilities of this store; ``search`` is False if this Python's SQLite lacks FTS5."""
         return _CAPABILITIES if search_index.has_fts5() else replace(_CAPABILITIES, search=False)
 
     def _open(self) -> None:
@@ -122,7 +120,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._opened_readers = 0
         self._opening = threading.RLock()
         self._heads: write.KnownHeads = {}
-        self._cache: dict[str, tuple[HeadRow, Head, State]] = {}
+        self._states = StateCache()
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
@@ -139,11 +137,11 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 raise
 
     def _set_up_file(self) -> None:
-        """SQLite's busy handler does not wait for others who set up the same new file: try until they are done."""
+        """Set up the file; retry while other processes set it up, which SQLite's busy handler does not."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                is_ready(self._writer, str(self.path))  # before the first write: it may be another program's file
+                is_ready(self._writer, str(self.path))  # before the first write: the file may be another program's
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
                 state_schema = self._upcast.current
@@ -187,7 +185,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             raise
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Take over whole events recorded elsewhere; see ``EventStore.ingest``."""
+        """Record whole events of another store; see ``EventStore.ingest``."""
         batch = list(events)
         return self._run(lambda connection: self._ingest(connection, batch))
 
@@ -198,70 +196,54 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Head and state of a session, now or then; see ``EventStore.state``."""
+        """Return the head and state of a session; see ``EventStore.state``."""
         check_session_id(session_id)
         if version is None and at is None and not with_messages:
-            return self._latest(session_id)
+            with self._reader() as connection:
+                return self._states.latest(connection, session_id)
         with self._reader() as connection:
             if version is not None or at is not None:
                 with read.snapshot(connection):
                     return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
-            found = read.latest(connection, session_id, with_messages=True)
-            return found and (head_of(session_id, found[0]), found[1])
-
-    def _latest(self, session_id: str) -> tuple[Head, State] | None:
-        """The latest state without messages, from memory where the head says that nothing changed since."""
-        cached = self._cache.get(session_id)
-        with self._reader() as connection:
-            if cached is not None and connection.execute(read.HEAD, (session_id,)).fetchone() == cached[0]:
-                return cached[1], cached[2]
-            found = read.latest(connection, session_id, with_messages=False)
-        if found is None:
-            self._cache.pop(session_id, None)
-            return None
-        head, state = head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
-        if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
-            self._cache[session_id] = (found[0], head, state)
-            for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:
-                self._cache.pop(stale, None)
-        return head, state
+            latest = read.latest(connection, session_id, with_messages=True)
+            return latest and (head_of(session_id, latest[0]), latest[1])
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order; see ``EventStore.messages``."""
+        """Return a page of messages; see ``EventStore.messages``."""
         check_session_id(session_id)
         with self._reader() as connection:
             return read.messages(connection, session_id, after=after, limit=limit, newest=newest)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order; see ``EventStore.events``."""
+        """Return a page of events; see ``EventStore.events``."""
         check_session_id(session_id)
         with self._reader() as connection:
             upcaster = self._upcast if upcast else None
             return read.events(connection, session_id, after=after, limit=limit, upcast=upcaster)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event; see ``EventStore.version_of``."""
         with self._reader() as connection:
             return read.version_of(connection, session_id, event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Sessions, newest first; see ``EventStore.sessions``."""
+        """Return a page of sessions, newest first; see ``EventStore.sessions``."""
         with self._reader() as connection, read.snapshot(connection):
             return read.sessions(connection, query, after=after, limit=limit)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Raw rows in the order of their commits; see ``EventStore.rows_after``."""
+        """Return raw rows in commit order; see ``EventStore.rows_after``."""
         check_whole(limit, "limit", at_least=1)
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
     def last_seq(self) -> int:
-        """The ``seq`` of the last row; see ``EventStore.last_seq``."""
+        """Return the ``seq`` of the last row; see ``EventStore.last_seq``."""
         with self._reader() as connection:
             return read.last_seq(connection)
 
     def outbox(self, warehouse: str) -> SqliteOutbox:
-        """The store as the outbox of a relay to a warehouse, which its URL names."""
+        """Return the outbox for the relay to a warehouse, given the warehouse's URL."""
         return SqliteOutbox(
             warehouse,
             store_id=self.store_id,
@@ -276,7 +258,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
         Raises:
-            StoreRejected: There is a file at ``path`` already, or it cannot be written.
+            StoreRejected: ``path`` exists already, or it cannot be written.
         """
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -287,7 +269,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 target = sqlite3.connect(path, isolation_level=None)
                 try:
                     source.backup(target, pages=-1)
-                    target.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+                    target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
                 finally:
                     target.close()
         except BaseException:
@@ -295,20 +277,20 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             raise
 
     def close(self) -> None:
-        """Let appends under way finish, fold the WAL into the file and close it; calling it again does nothing."""
+        """Wait for appends in progress, checkpoint the WAL and close the file; a second call does nothing."""
         if self._closed.is_set():
             return
         self._commits.stop()
         self._closed.set()
         forking.unregister(self)
         self._close_readers()
-        # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
+        # The last connection to close checkpoints the WAL; of two that close at the same time neither does.
         with self._opening:
             self._writer.close()
         self._file_lock.close()
 
     def _close_readers(self) -> None:
-        with self._opening, suppress(IndexError):  # none left
+        with self._opening, suppress(IndexError):  # no reader is left
             self._close_each_reader()
 
     def _close_each_reader(self) -> None:
@@ -340,7 +322,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses meanwhile; as many are opened as are used at once."""
+        """Yield a connection for the caller's exclusive use; as many are opened as are used at once."""
         if self._closed.is_set():
             raise _closed(self.path)
         connection = None
@@ -355,7 +337,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         finally:
             if connection is not None:
                 self._readers.append(connection)
-                if self._closed.is_set():  # asked only now: close() may have looked for readers a moment ago
+                if self._closed.is_set():  # checked last: close() may just have emptied the deque
                     self._close_readers()
 
     @contextmanager
@@ -369,11 +351,11 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
     def _identity(self) -> tuple[int, int]:
-        found = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
-        return found.st_dev, found.st_ino
+        status = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
+        return status.st_dev, status.st_ino
 
     def _check_file(self) -> None:
-        """Raise StoreRejected where the open file is no longer the one at its path: what is appended would be lost."""
+        """Raise StoreRejected if the open file is no longer the one at its path: appends would be lost."""
         try:
             same = self._identity() == self._file
         except OSError:
@@ -385,7 +367,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             )
 
     def before_fork(self) -> None:
-        """Wait until no thread uses a connection, and close all; see ``ledger.forking``."""
+        """Wait until no thread uses a connection, and close them all; see ``ledger.forking``."""
         self._commits.pause()
         self._opening.acquire()
         deadline = time.monotonic() + self._wait
@@ -398,7 +380,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._writer.close()
 
     def after_fork_in_parent(self) -> None:
-        """Open the writer again and let the threads go on."""
+        """Reopen the writer and release the threads."""
         try:
             with self._translated():
                 self._writer = self._commits.connection = self._connect()
@@ -408,7 +390,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             self._commits.resume()
 
     def after_fork_in_child(self) -> None:
-        """Open the file anew."""
+        """Reopen the file."""
         _ABANDONED.extend((self._readers, self._file_lock))
         self._open()
 

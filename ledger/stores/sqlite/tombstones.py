@@ -1,4 +1,4 @@
-"""What the embedded store looks up of sessions whose rows it has not, or is to have no more."""
+"""Tombstones: what the store keeps of sessions whose rows it dropped or purged."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import orjson
 from ledger.errors import StoreUnavailable
 from ledger.stores.checks import Content, ValueHashes
 
-#: Relays that have begun with their warehouse: it may have rows of this store, and waits for more.
+#: The warehouses that may have rows of this store: their relays have sent some.
 WAREHOUSES = "SELECT warehouse FROM relays WHERE checkpoint > 0 OR place <> '' ORDER BY warehouse"
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
 
 
 class KeptEvent(NamedTuple):
-    """What is kept of an event whose rows are in a warehouse alone."""
+    """The tombstone of an event whose rows are only in a warehouse."""
 
     version: int
     salt: str | None
     digest: str | None
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
-        """Return whether the event was of this type and content; its hashes are not kept here."""
+        """Return True if the event had this type and content; its hashes are not kept."""
         return self.salt is None or self.digest == content_digest(self.salt, event_type, content)
 
 
 def content_digest(salt: str, event_type: str, content: Content) -> str:
-    """Hex SHA-256 of what an event says, under a salt, so that nothing can be looked up by it."""
+    """Return the hex SHA-256 of an event's type and content, salted so that content cannot be guessed."""
     return sha256(orjson.dumps([salt, event_type, sorted(content, key=lambda change: change[:2])])).hexdigest()
 
 
 def event(connection: sqlite3.Connection, session_id: str, event_id: str) -> KeptEvent | None:
-    """What is kept of an event of an archived session; None where there is no such event."""
+    """Return the tombstone of an event of an archived session; None if there is none."""
     row = connection.execute(_EVENT, (session_id, event_id)).fetchone()
     return None if row is None else KeptEvent(*row)
 
 
 def warehouses(connection: sqlite3.Connection) -> list[str]:
-    """The warehouses that this store has shipped to."""
+    """Return the URLs of the warehouses that this store has shipped to."""
     return [name for (name,) in connection.execute(WAREHOUSES).fetchall()]
 
 
 def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raise StoreUnavailable where a session about to begin was deleted for good and is still in a warehouse.
+    """Raise StoreUnavailable if a session to be created was purged and a warehouse must still delete it.
 
-    The new one's rows could not be told from the old one's, and would be deleted with them.
+    The warehouse could not tell the rows of the new session from those of the old one, and would delete both.
     """
-    found = connection.execute(_DELETED, (session_id,)).fetchone()
-    if found is not None:
+    deletion = connection.execute(_DELETED, (session_id,)).fetchone()
+    if deletion is not None:
         raise StoreUnavailable(
-            f"Session {session_id} was deleted for good here, and is still to be deleted in {found[0]}; nothing was "
-            "written. Do that with `ledger maintain` and this warehouse, or choose another id."
+            f"Session {session_id} was purged here and must still be deleted in {deletion[0]}; nothing was written. "
+            "Run `ledger maintain` with this warehouse, or choose another id."
         )

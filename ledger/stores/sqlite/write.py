@@ -1,4 +1,4 @@
-"""What the embedded store writes, inside transactions that others begin and end."""
+"""Writes of the embedded store, inside transactions that the caller begins and commits."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.rows import HeadRow
 
-#: What the rows of an event share comes first, so that it is put together once.
+#: The columns that an event's rows share come first, so that their values are assembled once.
 _COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
 _INSERT_ROW = f"INSERT INTO session_events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _HEAD_COLUMNS = ("session_id", *HeadRow._fields)
-#: A session's head, from its id and its row.
+#: Inserts a head: a session's id and its ``HeadRow``.
 PUT_HEAD = f"INSERT INTO session_heads ({', '.join(_HEAD_COLUMNS)}) VALUES ({', '.join('?' * len(_HEAD_COLUMNS))})"  # noqa: S608
 _MOVE_HEAD = (
     "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
     "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
 )
 _SIZE = ("page_size", "page_count", "freelist_count")
-#: Heads that a process remembers.
+#: Maximum number of cached heads.
 KNOWN_HEADS = 1024
-_SET_SLOT = (
+_SET_REGISTER = (
     "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     "version = excluded.version, event_id = excluded.event_id, event_seq = excluded.event_seq, value = excluded.value"
@@ -56,11 +56,11 @@ _SET_SLOT = (
 _LIFETIME = (
     "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
 )
-_REMOVE_SLOT = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
+_REMOVE_REGISTER = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
 
 
-class _Written(NamedTuple):
-    """What tells whether a recorded event is the one that is appended again: a row of it."""
+class _RecordedRow(NamedTuple):
+    """The columns of a row by which a recorded event is compared with one appended again."""
 
     version: int
     event_type: str
@@ -72,22 +72,22 @@ class _Written(NamedTuple):
 
 
 _FIND_EVENT = (
-    f"SELECT {', '.join(_Written._fields)} FROM session_events "  # noqa: S608
+    f"SELECT {', '.join(_RecordedRow._fields)} FROM session_events "  # noqa: S608
     "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
 )
-#: Heads as a process last knew them, by session, each with the time until which the session is open, 0 for not known.
+#: Cached heads by session, each with the time until which the session is open; 0 if that is unknown.
 KnownHeads = dict[str, tuple[HeadRow, int]]
 
 
 def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path) -> None:
-    """Raise StoreUnavailable where the file is as large as it may be; what the relay keeps there is not asked."""
+    """Raise StoreUnavailable if the file has reached its maximum size; writes of relays are not limited."""
     if max_bytes is None:
         return
     size, pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZE)
     if (pages - free) * size >= max_bytes:
         raise StoreUnavailable(
-            f"The ledger {path} has reached its bound of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
-            "written. Raise the bound, or make room."
+            f"The ledger {path} has reached its maximum of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
+            "written. Raise max_bytes, or archive or delete sessions."
         )
 
 
@@ -103,17 +103,22 @@ def append(
     schema_version: int,
     store_id: str,
 ) -> AppendResult:
-    """Check an event against the session's head, then write its rows, its slots and the head.
+    """Check an event against the session's head, then write its rows, its registers and the head.
 
     Args:
-        heads: The head is moved only from exactly what was known, so one that is out of date, or of a transaction
-            rolled back since, is found out.
+        connection: In a transaction.
+        heads: The cache of heads. The head is updated only if it equals the cached one, so a cached head that is stale
+            or of a transaction rolled back does no harm.
+        session_id: The session.
+        event: The event.
         salts: One for each change, None for a removal.
-        now: Time of recording; an earlier one than the session's last is moved up to that.
+        expected_version: The expected version, or ``ANY_VERSION``.
+        now: The time of recording; raised to that of the session's last event if it is earlier.
+        schema_version: The schema version of the event.
+        store_id: The owner of a session that the event creates.
 
     Raises:
-        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Before anything was
-            written.
+        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Nothing was written.
     """
     head, open_until = heads.pop(session_id, (None, 0))
     if head is None or expected_version not in (ANY_VERSION, head.version):
@@ -132,7 +137,7 @@ def append(
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head.store_id == UNOWNED:
-        check_open(session_id, ARCHIVED_TEXT, None, now)  # no event can follow rows that are not here
+        check_open(session_id, ARCHIVED_TEXT, None, now)  # an event cannot follow rows that the store does not hold
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
     else:
@@ -147,7 +152,7 @@ def append(
     new = HeadRow(user_id, created_at, version, recorded_at, hashed, store_id if head is None else head.store_id)
     if head is None:
         connection.execute(PUT_HEAD, (session_id, *new))
-    elif not _move_head(connection, session_id, head, new):  # out of date, and no longer in heads: look again
+    elif not _move_head(connection, session_id, head, new):  # the cached head was stale and is evicted: read it
         return append(
             *(connection, heads, session_id, event, salts),
             expected_version=expected_version,
@@ -165,13 +170,13 @@ def append(
 
 
 def _move_head(connection: sqlite3.Connection, session_id: str, known: HeadRow, new: HeadRow) -> bool:
-    """Move a session's head on; False where it is not as it was known."""
-    where = (session_id, known.version, known.event_hash, known.store_id)
-    return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *where)).rowcount > 0
+    """Update a session's head; return False if it differs from the known one."""
+    condition = (session_id, known.version, known.event_hash, known.store_id)
+    return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *condition)).rowcount > 0
 
 
 def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, now: datetime, upcast: Upcaster) -> int:
-    """Write events as they were recorded elsewhere, all or none; return how many were new.
+    """Write events that another store recorded, all or none; return the number of new ones.
 
     Raises:
         IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
@@ -185,18 +190,18 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
 
 
 def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
-    """Fold every session anew from its events, after the shape of events has changed."""
+    """Fold every session again from its events, after the schema version of events has changed."""
     with all_or_none(connection):
-        # An archived session without rows keeps its few slots as they are.
-        here = "SELECT session_id FROM session_heads WHERE store_id <> ?"
-        for (session_id,) in connection.execute(here, (UNOWNED,)).fetchall():
+        # An archived session without rows keeps its registers as they are.
+        owned = "SELECT session_id FROM session_heads WHERE store_id <> ?"
+        for (session_id,) in connection.execute(owned, (UNOWNED,)).fetchall():
             refold_session(connection, session_id, upcast)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
 
 
 @contextmanager
 def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
-    """What is written within stays only if nothing is raised; the transaction around it goes on either way."""
+    """Roll back the writes of the block if it raises; the surrounding transaction stays open."""
     connection.execute("SAVEPOINT whole")
     try:
         yield
@@ -211,36 +216,38 @@ def _ingest_session(
     connection: sqlite3.Connection, session_id: str, events: Sequence[RecordedEvent], now: datetime, upcast: Upcaster
 ) -> int:
     head = read.head_row(connection, session_id)
-    standing = None
+    stream = None
     if head is not None:
-        standing = StreamHead(head.user_id, from_micros(head.created_at), head.version, head.event_hash)
-    taken = plan_ingest(events, standing, lambda event: _is_recorded(connection, event), now)
-    if taken is None:
+        stream = StreamHead(head.user_id, from_micros(head.created_at), head.version, head.event_hash)
+    plan = plan_ingest(events, stream, lambda event: _is_recorded(connection, event), now)
+    if plan is None:
         return 0
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head.store_id == UNOWNED:
         check_open(session_id, ARCHIVED_TEXT, None, now)
-    for event in taken.events:
+    for event in plan.events:
         write_recorded(connection, event)
-    last, updated_at = taken.events[-1], to_micros(taken.updated_at)
+    last, updated_at = plan.events[-1], to_micros(plan.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
         owner = read.meta(connection, "store_id")
-        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
+        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, plan.event_hash, owner))
     else:
         moved = head._replace(version=last.version, updated_at=max(updated_at, head.updated_at))
-        _move_head(connection, session_id, head, moved._replace(event_hash=taken.event_hash))
-    if any(event.schema_version != upcast.current for event in taken.events):
+        _move_head(connection, session_id, head, moved._replace(event_hash=plan.event_hash))
+    if any(event.schema_version != upcast.current for event in plan.events):
         refold_session(connection, session_id, upcast)
-    return len(taken.events)
+    return len(plan.events)
 
 
 def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_seq: int | None = None) -> list[int]:
-    """Write a recorded event's rows and slots; return the ``seq`` of each row.
+    """Write a recorded event's rows and registers; return the ``seq`` of each row.
 
     Args:
-        first_seq: Of its rows, where they were here before; new ones where None.
+        connection: In a transaction.
+        event: The event.
+        first_seq: The ``seq`` that its first row had in this store; None for new ones.
     """
     return _write_rows(connection, columns.event_values(event), columns.change_values(event), first_seq)
 
@@ -251,58 +258,58 @@ def _write_rows(
     changes: Iterable[ChangeValues],
     first_seq: int | None = None,
 ) -> list[int]:
-    """Write an event's rows and slots."""
+    """Write an event's rows and registers; return the ``seq`` of each row."""
     session_id, version, event_id = event.session_id, event.version, event.event_id
     written: list[int] = []
     for change in changes:
-        given = None if first_seq is None else first_seq + len(written)
-        seq = connection.execute(_INSERT_ROW, (given, *event, *change)).lastrowid
-        assert seq is not None  # noqa: S101 - of an INSERT
+        old_seq = None if first_seq is None else first_seq + len(written)
+        seq = connection.execute(_INSERT_ROW, (old_seq, *event, *change)).lastrowid
+        assert seq is not None  # noqa: S101 - an INSERT sets it
         written.append(seq)
         field, key, text, removed, _, _ = change
         if removed:
-            connection.execute(_REMOVE_SLOT, (session_id, field, key))
+            connection.execute(_REMOVE_REGISTER, (session_id, field, key))
         else:
-            value = None if field == "message" else text  # a message's value stays in its event row
-            connection.execute(_SET_SLOT, (session_id, field, key, version, event_id, seq, value))
+            value = None if field == "message" else text  # a message's value is only in its event row
+            connection.execute(_SET_REGISTER, (session_id, field, key, version, event_id, seq, value))
     return written
 
 
 def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> None:
-    """Fold a session anew from its events."""
+    """Fold a session again from its events."""
     events = read.all_events(connection, session_id, upcast)
     connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
-    for (field, key), written in fold(events).items():
+    for (field, key), register in fold(events).items():
         seq, text = connection.execute(
             "SELECT seq, value FROM session_events INDEXED BY session_events_by_id "
             "WHERE session_id = ? AND event_id = ? ORDER BY field <> ?, key <> ?",
-            (session_id, written.event_id, field, key),
+            (session_id, register.event_id, field, key),
         ).fetchone()
-        # A message stays where it is unless an upcast changed it; then the slot holds the new text itself.
-        value = None if field == "message" and text == written.text else written.text
-        connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, seq, value))
-    index.again(connection, session_id)
+        # A message's value is only in its event row, unless an upcast changed it.
+        value = None if field == "message" and text == register.text else register.text
+        connection.execute(_SET_REGISTER, (session_id, field, key, register.version, register.event_id, seq, value))
+    index.reindex(connection, session_id)
 
 
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
-    """Return the version at which this very event is recorded; None if its id is new here."""
-    found = _find_event(connection, session_id, event.event_id)
-    if found is None:
+    """Return the version at which this event is recorded; None if its event_id is new."""
+    recorded = _find_event(connection, session_id, event.event_id)
+    if recorded is None:
         return None
-    check_same(session_id, event, found)
-    return found.version
+    check_same(session_id, event, recorded)
+    return recorded.version
 
 
 def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    found = _find_event(connection, event.session_id, event.event_id)
-    if found is not None:
-        check_same(event.session_id, event, found)
-    return found is not None
+    recorded = _find_event(connection, event.session_id, event.event_id)
+    if recorded is not None:
+        check_same(event.session_id, event, recorded)
+    return recorded is not None
 
 
 def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> FoundEvent | None:
-    """Return what is here of a recorded event: its rows, else what is kept of them."""
-    rows = [_Written._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
+    """Return a recorded event: its rows, or its tombstone; None if the event_id is new."""
+    rows = [_RecordedRow._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
     if not rows:
         return kept.event(connection, session_id, event_id)
     content = {(row.field, row.key, row.value, bool(row.removed)) for row in rows}

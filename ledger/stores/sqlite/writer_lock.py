@@ -1,4 +1,4 @@
-"""A fair lock between processes that write: SQLite's busy handler polls, and one writer of four starved under it."""
+"""A fair lock between writing processes. SQLite's busy handler polls, so one of four writers can starve."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ from ledger.errors import StoreRejected, StoreUnavailable
 if sys.platform != "win32":
     import fcntl
 
-#: Seconds between two looks at a lock: a turn takes less than a millisecond, so often at first, and seldom later.
-_SHORT_NAP, _PATIENCE, _LONG_NAP = 0.00002, 0.02, 0.002
+#: Seconds between two attempts to lock, at first and after ``_SHORT_POLLING`` seconds: most commits take < 1 ms.
+_SHORT_DELAY, _SHORT_POLLING, _LONG_DELAY = 0.00002, 0.02, 0.002
 
 
 class FairFileLock:
-    """A lock file by which processes take turns at writing, in about the order in which they came.
+    """A lock file that gives processes the right to write, in about the order in which they asked.
 
-    There are two locks: the turn itself, and the place at the head of the queue. The process at the head says so in the
-    first byte of the file, which all processes map; while the byte is set nobody takes the turn without queueing, so a
-    busy process cannot take turn after turn. If nobody waits, a turn costs one system call to take and one to give.
-    Without ``fcntl`` (Windows) nothing is locked and SQLite's busy handler alone keeps writers apart.
+    There are two locks: the write lock, and one for the head of the queue. The process at the head sets the first byte
+    of the file, which all processes map; while the byte is set no process locks without queueing, so a busy process
+    cannot lock again and again. Without contention, acquiring takes one system call and releasing one. Without
+    ``fcntl`` (Windows) nothing is locked, and SQLite's busy handler alone keeps writers apart.
 
     Args:
-        path: The lock file; a second one beside it, for the queue, has ``-queue`` at its end.
+        path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
-        self._somebody_waits: mmap.mmap | bytearray = bytearray(1)
+        self._has_waiter: mmap.mmap | bytearray = bytearray(1)
 
     def acquire(self, wait: float) -> None:
-        """Wait for the turn, at most ``wait`` seconds. Call ``release`` afterwards in any case, also if this raises.
+        """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, also if this raises.
 
         Raises:
-            StoreUnavailable: Another process kept the turn for too long.
-            StoreRejected: The lock file cannot be made.
+            StoreUnavailable: Another process held the lock for too long.
+            StoreRejected: The lock file cannot be created.
         """
         if sys.platform == "win32":
             return
-        turn, queue = self._files or self._open()
-        if self._somebody_waits[0] or not self._try_lock(turn):
-            self._queue_for(turn, queue, wait)
+        lock, queue = self._files or self._open()
+        if self._has_waiter[0] or not self._try_lock(lock):
+            self._queue_for(lock, queue, wait)
 
     def release(self) -> None:
-        """Let the next process have its turn. Does nothing if this process does not have it."""
+        """Release the lock; does nothing if this process does not hold it."""
         if sys.platform != "win32" and self._files is not None:
             fcntl.flock(self._files[0], fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the files; the locks go with them."""
+        """Close the files, which releases the locks."""
         for file in self._files or ():
             file.close()
         self._files = None
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
         try:
-            turn, queue = open(self._path, "a+b"), open(f"{self._path}-queue", "ab")  # noqa: SIM115 - see close()
-            turn.truncate(1)
-            self._somebody_waits = mmap.mmap(turn.fileno(), 1)
+            lock, queue = open(self._path, "a+b"), open(f"{self._path}-queue", "ab")  # noqa: SIM115 - see close()
+            lock.truncate(1)
+            self._has_waiter = mmap.mmap(lock.fileno(), 1)
         except (OSError, ValueError) as error:
             raise StoreRejected(
-                f"Cannot make the lock file {self._path}: {error}. Appends need a writable folder."
+                f"Cannot create the lock file {self._path}: {error}. Appends need a writable directory."
             ) from error
-        self._files = turn, queue
-        return turn, queue
+        self._files = lock, queue
+        return lock, queue
 
-    def _queue_for(self, turn: IO[bytes], queue: IO[bytes], wait: float) -> None:
+    def _queue_for(self, lock: IO[bytes], queue: IO[bytes], wait: float) -> None:
         if sys.platform == "win32":
             return
         is_head = False
         try:
             self._lock(queue, wait)
             is_head = True
-            self._somebody_waits[0] = 1
-            self._lock(turn, wait)
+            self._has_waiter[0] = 1
+            self._lock(lock, wait)
         finally:
             if is_head:
-                self._somebody_waits[0] = 0
+                self._has_waiter[0] = 0
             fcntl.flock(queue, fcntl.LOCK_UN)
 
     def _try_lock(self, file: IO[bytes]) -> bool:
@@ -94,12 +94,12 @@ class FairFileLock:
         return True
 
     def _lock(self, file: IO[bytes], wait: float) -> None:
-        begun = time.monotonic()
+        started = time.monotonic()
         while not self._try_lock(file):
-            waited = time.monotonic() - begun
+            waited = time.monotonic() - started
             if waited > wait:
                 raise StoreUnavailable(
-                    f"Another process is writing and did not let go of {self._path} in time; nothing was written. "
-                    "Try again, or find the process that hangs."
+                    f"Another process is writing and did not release {self._path} in time; nothing was written. Try "
+                    "again, or end the process that hangs."
                 )
-            time.sleep(_SHORT_NAP if waited < _PATIENCE else _LONG_NAP)
+            time.sleep(_SHORT_DELAY if waited < _SHORT_POLLING else _LONG_DELAY)
