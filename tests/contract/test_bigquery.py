@@ -84,7 +84,7 @@ class StrictMachine(OnBigQuery):
 
 
 few = settings(
-    max_examples=3,
+    max_examples=2,
     stateful_step_count=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -87,7 +87,7 @@ def race(emulator: Any, store: BigQueryStore, kind: str, until: int) -> list[dic
 
 def test_of_eight_strict_writers_exactly_one_wins_each_version(emulator: Any, datasets: Datasets) -> None:
     store = BigQueryStore(datasets.place("strict", strict=True), environment=environment(emulator))
-    told = race(emulator, store, "strict", until=9)
+    told = race(emulator, store, "strict", until=6)
     events = list(store.events("shared"))
     store.close()
     assert [event.version for event in events] == list(range(1, len(events) + 1))
@@ -102,12 +102,12 @@ def test_of_eight_lenient_writers_every_event_is_kept_and_conflicts_are_listed(
     emulator: Any, datasets: Datasets
 ) -> None:
     store = BigQueryStore(datasets.place("lenient"), environment=environment(emulator))
-    told = race(emulator, store, "lenient", until=12)
+    told = race(emulator, store, "lenient", until=6)
     events = list(store.events("shared"))
     conflicts = store.warehouse.query("SELECT version, events FROM conflicts WHERE session_id = 'shared'").rows
     store.close()
     won = {event_id: version for each in told for event_id, version in each["won"].items()}
-    assert len(won) == WRITERS * 12
+    assert len(won) == WRITERS * 6
     assert won == {event.event_id: event.version for event in events[1:]}
     for each in told:  # each writer's own events are in order
         assert list(each["won"].values()) == sorted(set(each["won"].values()))

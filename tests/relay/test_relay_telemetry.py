@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -350,20 +350,29 @@ def test_a_collection_asks_the_store_once_so_that_its_values_go_together(store, 
 
 
 def test_relays_come_and_go_while_an_exporter_collects(store, collected):
-    """Threads take turns as often as they can, so that one comes while those that are there are gone through."""
+    """One comes while those that are there are gone through: it waits, or the collection would fail."""
     outbox = store.outbox(URL)
     store.close()  # so that all of them are passed over
-    watched = [Telemetry(URL, outbox, collected.instruments) for _ in range(200)]
-    collecting = threading.Thread(target=lambda: [collected.values() for _ in range(100)])
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    watched = [Telemetry(URL, outbox, collected.instruments) for _ in range(3)]
+    comes = threading.Thread(target=lambda: watched.append(Telemetry(URL, outbox, collected.instruments)))
+
+    def in_between(frame, what, _):
+        if what == "return" and frame.f_code is WeakSet.__iter__.__code__ and comes.ident is None:
+            comes.start()
+            comes.join(0.1)
+        return in_between
+
+    before = sys.gettrace()
+    sys.settrace(in_between)
     try:
-        collecting.start()
-        for number in itertools.takewhile(lambda _: collecting.is_alive(), itertools.count()):
-            watched[number % len(watched)] = Telemetry(URL, outbox, collected.instruments)
+        assert collected.values() == {}
     finally:
-        sys.setswitchinterval(usual)
-        collecting.join()
+        sys.settrace(before)
+    comes.join(60)
+    assert len(watched) == 4
+    for each in watched:
+        each.close()
+    assert collected.values() == {}
 
 
 def run(program, folder):
