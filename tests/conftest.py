@@ -21,13 +21,15 @@ EMULATOR_PYTHON = (3, 13)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses the emulator, and leave out what cannot run here: never by what happens to be installed.
+    """Mark what uses the emulator or a DuckDB file, and leave out what cannot run here: never by what is installed.
 
     A missing emulator on a Python that has it is therefore a failure and not a gap.
     """
     for item in items:
         if "emulator" in getattr(item, "fixturenames", ()):
             item.add_marker("emulator")
+        if "warehouse" in getattr(item, "fixturenames", ()):
+            item.add_marker("duckdb")
     here = sys.version_info >= EMULATOR_PYTHON
     remote = bool(os.environ.get("LEDGER_TEST_BIGQUERY"))
     out = [

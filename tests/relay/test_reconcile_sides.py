@@ -61,6 +61,7 @@ def mixed(items: list[h.History]) -> list[h.History]:
     ]
 
 
+@pytest.mark.duckdb
 def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
     warehouse = OnDuckDB(tmp_path)
     path = tmp_path / "ledger.db"

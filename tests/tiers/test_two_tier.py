@@ -184,6 +184,7 @@ def ours(tmp_path: Path, clock: SetClock, behind: Behind) -> Iterator[TwoTierSto
         yield store
 
 
+@pytest.mark.duckdb
 @pytest.mark.parametrize("session_id", [OWN_ID, UUID_ID])
 def test_a_session_only_in_the_warehouse_is_read_as_from_the_store_that_has_it(
     ours: TwoTierStore, theirs: SqliteStore, behind: Behind, session_id: str
