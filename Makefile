@@ -82,8 +82,8 @@ bench: setup ## the benchmarks
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
-docs: setup ## write the CLI reference and run every example of README and docs
-	$(BIN)/python -m ledger.cli.reference docs/cli.md
+docs: setup ## write the references of the CLI, the settings and the fields, and run every example of README and docs
+	$(BIN)/python -m ledger.cli.reference docs
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
 # No flag names an index: uv's default is the public one, and neither index nor path is written into the lock.

@@ -27,12 +27,16 @@ import orjson
 
 from ledger import Change, SessionLedger
 from ledger.clock import new_id, utc_now
-from ledger.stores.sqlite.schema import ROW, migrate
+from ledger.outbox.columns import NAMES, position, sql_list
+from ledger.stores.sqlite.schema import migrate
 
 ROUNDS, CALLS = 9, 300
 VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_date": "2025-03-11"}, "cfc": ["CFC-1"]}
 MESSAGE = {"role": "user", "content": "What were the total orders for CFC1 in the last week? " * 4}
-INSERT = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"  # noqa: S608
+INSERT = f"INSERT INTO session_events ({sql_list()}) VALUES ({sql_list('?' * len(NAMES))})"  # noqa: S608
+SESSION, VERSION, EVENT, USER = map(position, ("session_id", "version", "event_id", "user_id"))
+FIELD, KEY, VALUE_TEXT = map(position, ("field", "key", "value"))
+RECORDED, CREATED, STORE, HASH = map(position, ("recorded_at", "created_at", "store_id", "event_hash"))
 UPSERT = (
     "INSERT INTO session_state (session_id, field, key, version, event_id, event_seq, value) VALUES (?,?,?,?,?,?,?) "
     "ON CONFLICT DO UPDATE SET version=excluded.version, event_id=excluded.event_id, event_seq=excluded.event_seq, "
@@ -47,7 +51,7 @@ class Floor:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
-        migrate(self.db, str(path), new_store_id=new_id(utc_now()))
+        migrate(self.db, str(path), new_store_id=new_id(utc_now()), now=utc_now())
 
     @staticmethod
     def row(session_id: str, version: int, event_id: str, field: str, key: str, value: Any) -> tuple[Any, ...]:
@@ -64,17 +68,17 @@ class Floor:
         execute("BEGIN IMMEDIATE")
         for row in rows:
             seq = execute(INSERT, row).lastrowid
-            value = None if row[4] == "message" else row[6]
-            execute(UPSERT, (row[0], row[4], row[5], row[1], row[2], seq, value))
+            value = None if row[FIELD] == "message" else row[VALUE_TEXT]
+            execute(UPSERT, (row[SESSION], row[FIELD], row[KEY], row[VERSION], row[EVENT], seq, value))
         if create:
             execute(
                 "INSERT INTO session_heads VALUES (?,?,?,?,?,?,?)",
-                (row[0], row[8], row[12], row[1], row[11], row[18], row[14]),
+                (row[SESSION], row[USER], row[CREATED], row[VERSION], row[RECORDED], row[HASH], row[STORE]),
             )
         else:
             execute(
                 "UPDATE session_heads SET version=?, updated_at=?, event_hash=? WHERE session_id=?",
-                (row[1], row[11], row[18], row[0]),
+                (row[VERSION], row[RECORDED], row[HASH], row[SESSION]),
             )
         execute("COMMIT")
 
@@ -95,10 +99,10 @@ class Floor:
 
     def history(self, session_id: str) -> list[tuple[Any, ...]]:
         rows = self.db.execute(
-            f"SELECT {', '.join(ROW)} FROM session_events WHERE session_id = ? ORDER BY version, seq",  # noqa: S608
+            f"SELECT {sql_list()} FROM session_events WHERE session_id = ? ORDER BY version, seq",  # noqa: S608
             (session_id,),
         ).fetchall()
-        return [(*row[:6], orjson.loads(row[6]), *row[7:]) for row in rows]
+        return [(*row[:VALUE_TEXT], orjson.loads(row[VALUE_TEXT]), *row[VALUE_TEXT + 1 :]) for row in rows]
 
     def last_messages(self, session_id: str, count: int) -> list[Any]:
         rows = self.db.execute(

@@ -31,7 +31,7 @@ import views
 
 from ledger import SessionLedger
 from ledger.cli.demo import emulator
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, Slot
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.relay.background import BackgroundRelay
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.store import SqliteStore
@@ -159,7 +159,7 @@ class Acknowledging:
         assert self._connection.recv(1) == b"+"
         return place
 
-    def existing(self, rows: Sequence[Row]) -> set[Slot]:
+    def existing(self, rows: Sequence[Row]) -> set[RowKey]:
         return set()
 
     def close(self) -> None:

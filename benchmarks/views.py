@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from ledger.stores.sqlite.schema import ROW
+from ledger.outbox.columns import NAMES, sql_list
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers.opening import relay_between
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
@@ -97,7 +97,7 @@ def rows(sessions: int) -> Iterator[tuple[Any, ...]]:
 def fill(path: Path, sessions: int) -> int:
     """Write the rows into a store's file; gives their number."""
     SqliteStore(path).close()
-    insert = f"INSERT INTO session_events ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
+    insert = f"INSERT INTO session_events ({sql_list()}) VALUES ({', '.join('?' * len(NAMES))})"
     with sqlite3.connect(path) as connection:
         return connection.executemany(insert, rows(sessions)).rowcount
 

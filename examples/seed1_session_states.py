@@ -1,6 +1,6 @@
-"""Session states of a problem generator: save, read, list and count them, and wrap the agent's endpoint.
+"""Session states of a problem generator: save, read, list and count them, and run the agent of an endpoint.
 
-Before: ``from data.sql_db.session_state_db import ...`` over Postgres. After: the import below, and nothing else.
+Before: ``from data.sql_db.session_state_db import ...`` on Postgres. After: only the import below changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ledger.compat.session_states import (
 
 
 def agent(prompt: str, *, thread_id: str) -> dict[str, Any]:
-    """Stands for the workflow; the real one gets ``thread_id`` in its configuration."""
+    """Stand in for the workflow; a real one receives ``thread_id`` in its configuration."""
     return {
         "user_prompt": prompt,
         "topic": "arrays",
@@ -34,7 +34,7 @@ def agent(prompt: str, *, thread_id: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the documented calls; the ledger is the one at LEDGER_URL, else ./ledger.db."""
+    """Run the documented calls on the ledger at LEDGER_URL, else ./ledger.db."""
     state = agent("An easy problem about arrays", thread_id="unique-thread-id")
     record_id = save_session_state(
         thread_id="unique-thread-id", state=state, run_id="mlflow-run-id", workflow_status="completed"
@@ -45,7 +45,7 @@ def main() -> None:
     sessions = get_session_states_by_criteria(topic="arrays", difficulty="easy", tests_passed=True, limit=50)
     print(f"{len(sessions)} session about arrays: {sessions[0]['user_prompt']}")
 
-    # What /problems/verified does: a thread of its own, the final state saved, the status by whether tests passed.
+    # As /problems/verified does: a new thread, the final state saved, the status set by the test result.
     done = run_verified(agent, "Another one", run_id="mlflow-run-2")
     print(f"{done.workflow_status}: {done.thread_id}")
 

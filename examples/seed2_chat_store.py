@@ -1,7 +1,7 @@
-"""Chats with memory: messages, context and their life, as the session store's users know them.
+"""Multi-turn chats: messages, context and expiry.
 
 Before: ``from scripts.chat.session_store import SessionStore`` and ``from scripts.chat.models import Message``. After:
-the import below, and nothing else.
+only the import below changes.
 """
 
 from __future__ import annotations

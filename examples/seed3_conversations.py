@@ -1,6 +1,6 @@
-"""A personal assistant whose chats outlive the browser's refresh and the server's restart.
+"""A personal assistant whose chats survive page reloads and server restarts.
 
-Before: ``ConversationService(db)`` over two tables of the application's database. After: the same over a ledger.
+Before: ``ConversationService(db)`` on two tables of the application's database. After: the same on a ledger.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from ledger.compat.persistent_agent import PersistentAgent, Reply
 
 @dataclass
 class User:
-    """Stands for the application's user."""
+    """A stand-in for the application's user."""
 
     id: int
     name: str
 
 
 async def answer(message: Any, before: Sequence[ConversationMessage]) -> Reply:
-    """Stands for the model; the real one is asked with what was said before."""
+    """Stand in for the model; a real one also receives the earlier messages."""
     if message == "Fail!":
         raise RuntimeError("the model is overloaded")
     return Reply(f"You said {message!r}, after {len(before)} messages.", tools_used=["echo"], token_count=7)
 
 
 async def main() -> None:
-    """Run the documented calls; the ledger is the one at LEDGER_URL, else ./ledger.db."""
+    """Run the documented calls on the ledger at LEDGER_URL, else ./ledger.db."""
     current_user = User(7, "Ada")
     async with AsyncSessionLedger() as db:
         conversation_service = ConversationService(db)
         session = await conversation_service.create_session(user=current_user, context_data={"page": "/home"})
 
-        # Messages are automatically persisted
+        # Messages are stored automatically
         agent = PersistentAgent(conversation_service, answer)
         await agent.chat(message="Hello!", session_id=session.session_id, user=current_user)
         failed = await agent.chat(message="Fail!", session_id=session.session_id, user=current_user)
-        print(f"A failure is kept as well: {failed.error_message}")
+        print(f"A failure is recorded too: {failed.error_message}")
 
         # Get session with all messages
         found = await conversation_service.get_session(

@@ -1,6 +1,6 @@
-"""A multi-query analysis: a session is begun, queries are tracked, context accumulates, and analytics tell of it.
+"""A multi-query analysis: create a session, track queries, accumulate context, read analytics.
 
-Before: ``from fiml.sessions import ...`` over Redis and PostgreSQL. After: the import below, over a ledger.
+Before: ``from fiml.sessions import ...`` on Redis and PostgreSQL. After: the import below, on a ledger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ledger.compat.analysis_sessions import (
 
 
 async def main() -> None:
-    """Run the documented workflow; the ledger is the one at LEDGER_URL, else ./ledger.db."""
+    """Run the documented workflow on the ledger at LEDGER_URL, else ./ledger.db."""
     session_store = await get_session_store()
 
     # Create session
@@ -45,7 +45,7 @@ async def main() -> None:
     session.state.store_intermediate_result("prices", {"AAPL": 175.43})
     await session_store.update_session(session.id, session)
 
-    # A tool that takes an optional session_id tracks its query by itself
+    # For tools that take an optional session_id
     await track_query_in_session(session.id, "price", {"symbol": "GOOGL"}, "GOOGL: $141.80", cache_hit=True)
 
     # Later retrieval

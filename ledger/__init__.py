@@ -1,6 +1,6 @@
-"""The session ledger: every mutation of an agent's session, kept as an immutable, versioned row.
+"""The session ledger records every change of an agent's session as an immutable, versioned row.
 
-The public names load on first use: importing the package costs next to nothing.
+Public names are imported on first use, so importing the package is cheap.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from ledger.sdk.aio import AsyncSessionLedger
     from ledger.sdk.ledger import SessionLedger, SessionManagerV2
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_PLACES = {
+_MODULES = {
     "ledger.sdk.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
         *("ArchiveLost", "CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict"),
@@ -62,7 +62,7 @@ _PLACES = {
     "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
     "ledger.sdk.ledger": ("SessionLedger", "SessionManagerV2"),
 }
-_PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "ANY_VERSION",
@@ -113,9 +113,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACE_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACE_OF[name]), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The machine's clock and a source of ids: the defaults of what stores and the SDK take as ``clock`` and ``ids``."""
+"""The system clock and the id generator: defaults of the ``clock`` and ``ids`` arguments of stores and the SDK."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NewId = Callable[[datetime], str]
 
 
 def utc_now() -> datetime:
-    """The time by the machine's clock, aware, in UTC."""
+    """Return the system time as an aware datetime in UTC."""
     return datetime.now(UTC)
 
 
 def new_id(now: datetime) -> str:
-    """A fresh UUIDv7 for an instant; ids sort by the microsecond they were made for.
+    """Return a new UUIDv7 for an instant; ids sort by the microsecond of their instant.
 
-    Source: RFC 9562, section 6.2, method 3: the bits behind the milliseconds hold the rest of the time.
+    Source: RFC 9562, section 6.2, method 3: the bits after the milliseconds hold the fraction of the millisecond.
     """
     micros = to_micros(now)
-    made = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
-    return f"{made[:15]}{micros % 1000 * 4096 // 1000:03x}{made[18:]}"
+    uuid = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
+    return f"{uuid[:15]}{micros % 1000 * 4096 // 1000:03x}{uuid[18:]}"

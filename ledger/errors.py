@@ -1,33 +1,33 @@
-"""Every error the ledger raises, as one tree.
+"""Every error that the ledger raises, as one tree.
 
 ::
 
     LedgerError
-    ├── InvalidInput           what was handed in cannot be recorded; nothing was written
-    ├── SessionNotFound        no session has this id (or none that this caller may see)
+    ├── InvalidInput           the arguments cannot be recorded; nothing was written
+    ├── SessionNotFound        no session has this id, or the caller may not see it
     ├── SessionEnded           the session is expired, archived or deleted; nothing was written
-    ├── PermissionDenied       a read grant where a write is needed, or what is not one user's to ask for
-    ├── WrongExpectedVersion   somebody else appended first; nothing was written
-    ├── IdempotencyConflict    this event_id was recorded before with other content
-    ├── ValueTooLarge          an event is over the store's limit; nothing was written
-    ├── CorruptEvent           a stored row cannot be what was recorded
-    ├── UpcastMissing          a stored row has a shape this version of the code does not know
-    ├── CapabilityMissing      this store cannot do what was asked of it
+    ├── PermissionDenied       the caller has only a read grant, or a user's view does not offer the call
+    ├── WrongExpectedVersion   another caller appended first; nothing was written
+    ├── IdempotencyConflict    this event_id is already recorded with other content
+    ├── ValueTooLarge          an event exceeds the store's limit; nothing was written
+    ├── CorruptEvent           a stored row differs from what was recorded
+    ├── UpcastMissing          a stored row has a schema version that this release cannot read
+    ├── CapabilityMissing      the store does not have the capability
     ├── ConfigurationError     a setting is missing or wrong
     │   └── MissingExtra       an optional package is not installed (also an ImportError)
     └── StoreError
         ├── StoreUnavailable   nothing was written; the same call may succeed later
-        │   ├── LeaseHeld      another relay ships these rows now
-        │   ├── LeaseLost      another relay took over; nothing was saved
-        │   └── StreamEnded    a write stream takes no more rows; the relay recovers and goes on
+        │   ├── LeaseHeld      another relay holds the lease
+        │   ├── LeaseLost      another relay has taken the lease; nothing was saved
+        │   └── StreamEnded    a write stream takes no more rows; the relay recovers
         ├── OutcomeUnknown     the answer was lost; append again with the same event_id
-        └── StoreRejected      the store refuses for good until something is mended
-            ├── SessionArchived    the session's rows are only in a warehouse that is not attached
-            │   └── ArchiveLost    the warehouse that should have an archived session does not
-            └── RowsRefused    the warehouse will never take these rows as they are
+        └── StoreRejected      the store refuses until something is repaired
+            ├── SessionArchived    the session's rows are only in a warehouse, which is not attached
+            │   └── ArchiveLost    the warehouse does not have the archived session
+            └── RowsRefused    the warehouse will never take these rows
 
-Every class has a stable ``code`` for programs and a ``retryable`` flag: True means that the same call, made again
-with the same ``event_id``, may succeed without anybody changing anything.
+Every class has a stable ``code`` for programs and a ``retryable`` flag: True means that the same call with the same
+``event_id`` may succeed later, with nothing else changed.
 """
 
 from __future__ import annotations
@@ -63,20 +63,20 @@ __all__ = [
 
 
 class LedgerError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
     code: ClassVar[str] = "ledger_error"
     retryable: ClassVar[bool] = False
 
 
 class InvalidInput(LedgerError):
-    """What was handed in cannot be recorded as it is; nothing was written."""
+    """The arguments cannot be recorded; nothing was written."""
 
     code = "invalid_input"
 
 
 class SessionNotFound(LedgerError):
-    """No session has this id."""
+    """No session has this id, or the caller may not see it."""
 
     code = "session_not_found"
 
@@ -86,11 +86,11 @@ class SessionNotFound(LedgerError):
 
 
 class SessionEnded(LedgerError):
-    """The session is expired, archived or deleted, and takes no more events; nothing was written.
+    """The session is expired, archived or deleted and takes no more events; nothing was written.
 
     Attributes:
         session_id: The session.
-        status: expired, archived or deleted.
+        status: ``expired``, ``archived`` or ``deleted``.
     """
 
     code = "session_ended"
@@ -102,18 +102,18 @@ class SessionEnded(LedgerError):
 
 
 class PermissionDenied(LedgerError):
-    """The caller may see the session but not change it, or asks a user's view for what is not that user's."""
+    """The caller may see the session but not change it, or a user's view does not offer the call."""
 
     code = "permission_denied"
 
 
 class WrongExpectedVersion(LedgerError):
-    """The session is not at the version the caller expected; nothing was written.
+    """The session is not at the expected version; nothing was written.
 
     Attributes:
         session_id: The session.
-        expected: The version the caller gave, in events.
-        actual: The version found, in events; 0 where there is no such session.
+        expected: The version that the caller passed, in events.
+        actual: The session's version, in events; 0 if the session does not exist.
     """
 
     code = "wrong_expected_version"
@@ -126,7 +126,7 @@ class WrongExpectedVersion(LedgerError):
 
 
 class IdempotencyConflict(LedgerError):
-    """An event with this event_id was recorded before, with other content; nothing was written."""
+    """An event with this event_id is already recorded with other content; nothing was written."""
 
     code = "idempotency_conflict"
 
@@ -137,11 +137,11 @@ class IdempotencyConflict(LedgerError):
 
 
 class ValueTooLarge(LedgerError):
-    """An event holds more bytes than the store takes in one; nothing was written.
+    """An event exceeds the store's limit; nothing was written.
 
     Attributes:
-        size: Bytes of the event that was handed in: its keys, its values and its rows.
-        limit: Bytes that the store takes.
+        size: Size of the event in bytes: keys, values and rows.
+        limit: Maximum size in bytes.
     """
 
     code = "value_too_large"
@@ -153,7 +153,7 @@ class ValueTooLarge(LedgerError):
 
 
 class CorruptEvent(LedgerError):
-    """A stored row is not what was recorded; it is never skipped in silence."""
+    """A stored row differs from what was recorded. Reads raise this error; they never skip the row."""
 
     code = "corrupt_event"
 
@@ -164,13 +164,13 @@ class CorruptEvent(LedgerError):
 
 
 class UpcastMissing(LedgerError):
-    """A stored row has a schema_version that this code cannot bring up to its own."""
+    """A stored row has a schema_version that this release cannot upcast."""
 
     code = "upcast_missing"
 
 
 class CapabilityMissing(LedgerError):
-    """The store does not offer what was asked for."""
+    """The store does not have the capability that the call needs."""
 
     code = "capability_missing"
 
@@ -188,23 +188,23 @@ class MissingExtra(ConfigurationError, ImportError):
 
 
 class StoreError(LedgerError):
-    """The store behind the ledger failed."""
+    """The store or the warehouse failed."""
 
     code = "store_error"
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot serve now; nothing was written."""
+    """The store cannot be reached or is busy; nothing was written."""
 
     code = "store_unavailable"
     retryable = True
 
 
 class OutcomeUnknown(StoreError):
-    """The answer to an append was lost: it may or may not be recorded.
+    """The answer to an append was lost: the event may or may not be recorded.
 
     Attributes:
-        session_id, event_id: Append again with these: the store records it once, whatever happened before.
+        session_id, event_id: Append again with these; the store records the event once.
     """
 
     code = "outcome_unknown"
@@ -217,35 +217,35 @@ class OutcomeUnknown(StoreError):
 
 
 class StoreRejected(StoreError):
-    """The store refuses, and will until somebody changes something; nothing was written."""
+    """The store refuses until something is repaired; nothing was written."""
 
     code = "store_rejected"
 
 
 class LeaseHeld(StoreUnavailable):
-    """Another relay ships these rows now; nothing was sent."""
+    """Another relay holds the lease; nothing was sent."""
 
     code = "lease_held"
 
 
 class LeaseLost(StoreUnavailable):
-    """Another relay took over; nothing was saved."""
+    """Another relay has taken the lease; nothing was saved."""
 
     code = "lease_lost"
 
 
 class StreamEnded(StoreUnavailable):
-    """A write stream takes no more rows. Whether it took the batch under way is known once the relay has recovered."""
+    """A write stream takes no more rows. Recovery finds out if the batch in flight has arrived."""
 
     code = "stream_ended"
 
 
 class SessionArchived(StoreRejected):
-    """The session is archived: its rows are only in a warehouse, which this store does not reach.
+    """The session is archived: its rows are only in a warehouse, which is not attached.
 
     Attributes:
-        head: The session's head when its rows were dropped; no store owns it.
-        state: The fields that the store kept.
+        head: The session's head when its rows were dropped.
+        state: The fields that the store has kept.
     """
 
     code = "session_archived"
@@ -257,17 +257,17 @@ class SessionArchived(StoreRejected):
 
 
 class ArchiveLost(SessionArchived):
-    """The session is archived, and the warehouse that should have its rows has none of them."""
+    """The session is archived, and the warehouse has none of its rows."""
 
     code = "archive_lost"
 
 
 class RowsRefused(StoreRejected):
-    """The warehouse will never take these rows as they are; it took none of the batch.
+    """The warehouse will never take these rows; it took no row of the batch.
 
     Attributes:
-        reasons: Index of a row within the batch to what is wrong with it; empty if the warehouse named no row.
-        certain: Whether the refusal is about the rows, and not about the table or the request as a whole.
+        reasons: Index of a row in the batch to the reason; empty if the warehouse named no row.
+        certain: True if the rows are the cause; False if it may be the table or the request.
     """
 
     code = "rows_refused"

@@ -1,4 +1,4 @@
-"""The optional packages: which extra brings each of them, and the one error where one is not installed."""
+"""Optional packages: the extra that installs each of them, and MissingExtra if one is not installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ledger.errors import MissingExtra
 
-#: Extra to the modules that the ledger imports from it, each with the distribution that holds it.
+#: Extra to the modules that the ledger imports from it, each with the distribution that contains it.
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "analytics": {"duckdb": "duckdb", "pandas": "pandas", "pyarrow": "pyarrow", "sqlglot": "sqlglot"},
     "bigquery": {
@@ -24,26 +24,26 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Raise MissingExtra where modules of an extra are not installed; none of them is imported.
+    """Raise MissingExtra if modules of an extra are not installed; call it before importing them.
 
-    It is called before they are imported. An error of an installed package is left to its import.
+    No module is imported: if an installed package is broken, its import raises the error.
 
     Args:
-        extra: The extra.
-        modules: Those that are needed; all of the extra's where none is named.
+        extra: Name of the extra.
+        modules: Required modules; by default all of the extra.
     """
     if names := missing(extra, *modules):
         raise MissingExtra(f"Not installed: {', '.join(names)}. Type: {install_line(extra)}")
 
 
 def missing(extra: str, *modules: str) -> list[str]:
-    """The distributions of an extra that are not installed, or those of some of its modules."""
+    """Return the distributions of an extra that are not installed; ``modules`` limits the check to some modules."""
     known = EXTRAS[extra]
     return [known[module] for module in modules or known if not _is_installed(module)]
 
 
 def install_line(extra: str) -> str:
-    """What to type to install an extra."""
+    """Return the command line that installs an extra."""
     return f'pip install "session-ledger[{extra}]"'
 
 
@@ -53,9 +53,9 @@ def _is_installed(module: str) -> bool:
     try:
         spec = find_spec(module)
     except ModuleNotFoundError as error:
-        # A package that the module is in is not installed, or it is and fails to import something else.
+        # Either a parent package is not installed, or it is installed and fails to import another module.
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             return False
         raise
-    # A folder that happens to have the name, such as one for data, is a package without an origin.
+    # A folder with that name, such as a data folder, is a namespace package, which has no origin.
     return spec is not None and spec.origin is not None

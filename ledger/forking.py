@@ -1,8 +1,8 @@
-"""What open embedded stores do when the process forks.
+"""Fork hooks of open embedded stores.
 
-SQLite keeps account of its locks by process and file. A child inherits the account and not the locks: a connection
-that it opens beside an inherited one holds none, and what it commits is lost when its parent closes. So all are closed
-around a fork, and opened again on both sides.
+SQLite records its file locks per process. A child inherits the records but not the locks: a connection that it opens
+beside an inherited one holds no lock, and its commits are lost when the parent closes the file. So every store closes
+its connections before a fork and opens new ones in parent and child.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import weakref
 from typing import Protocol
 
 
-class Forks(Protocol):
-    """A store that lets go of its file while the process forks."""
+class ForkAware(Protocol):
+    """A store that closes its file while the process forks."""
 
     def before_fork(self) -> None:
         """Close every connection."""
 
     def after_fork_in_parent(self) -> None:
-        """Open again."""
+        """Allow connections again."""
 
     def after_fork_in_child(self) -> None:
-        """Open anew, and never touch what the parent has open."""
+        """Start without connections; never use or close one that the parent has open."""
 
 
-_OPEN: weakref.WeakSet[Forks] = weakref.WeakSet()
-_FORKING: list[Forks] = []
+_OPEN: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_FORKING: list[ForkAware] = []
 
 
-def register(store: Forks) -> None:
-    """Tell a store of forks, for as long as it lives or until ``unregister``."""
+def register(store: ForkAware) -> None:
+    """Call the hooks of a store at each fork, until ``unregister`` or until it is garbage-collected."""
     _OPEN.add(store)
 
 
-def unregister(store: Forks) -> None:
-    """Tell a store of forks no more."""
+def unregister(store: ForkAware) -> None:
+    """Stop calling the hooks of a store."""
     _OPEN.discard(store)
 
 

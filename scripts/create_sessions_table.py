@@ -1,4 +1,4 @@
-"""Create the ledger's tables, views and functions; see --help."""
+"""Create or update the ledger's tables, views and functions; see --help."""
 
 from ledger.cli.scripts.commands import create_sessions_table
 

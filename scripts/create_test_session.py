@@ -1,4 +1,4 @@
-"""Begin a session with a question; see --help."""
+"""Create a session with a question; see --help."""
 
 from ledger.cli.scripts.commands import create_test_session
 

@@ -1,4 +1,4 @@
-"""Show every function of the session states on a ledger of its own; see --help."""
+"""Call every function of session_states on a temporary ledger; see --help."""
 
 from ledger.cli.scripts.session_states import example_session_states
 

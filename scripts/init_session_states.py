@@ -1,4 +1,4 @@
-"""Make the ledger behind the session states, and say what is there; see --help."""
+"""Create the ledger behind session_states, and print the number of records; see --help."""
 
 from ledger.cli.scripts.session_states import init_session_states
 

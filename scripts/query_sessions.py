@@ -1,4 +1,4 @@
-"""Show one session, or the newest ones; see --help."""
+"""Show a session, or the newest sessions; see --help."""
 
 from ledger.cli.scripts.commands import query_sessions
 

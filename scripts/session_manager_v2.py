@@ -1,4 +1,4 @@
-"""The session manager under the name that its users import: ``from session_manager_v2 import SessionManagerV2``."""
+"""The session manager under its original module name: ``from session_manager_v2 import SessionManagerV2``."""
 
 from ledger.sdk.ledger import SessionManagerV2
 

@@ -1,4 +1,4 @@
-"""Make, verify or drop the ledger of analysis sessions; see --help."""
+"""Create, verify or drop the ledger of analysis sessions; see --help."""
 
 from ledger.cli.scripts.session_db import setup_session_db
 

@@ -1,10 +1,10 @@
-"""The command line: a command parses, makes one call of the SDK, and shows the answer."""
+"""The command line. Each command parses its arguments, calls the SDK once and prints the result."""
 
 from __future__ import annotations
 
 
 def main() -> None:
-    """Run the ``ledger`` command; the console script starts here."""
+    """Run the ``ledger`` command: the entry point of the console script."""
     from ledger.cli.app import ledger
 
     ledger(prog_name="ledger")

@@ -1,8 +1,7 @@
-"""The group of commands and what they share: where the ledger is, how to answer, what an error looks like."""
+"""The ``ledger`` command group, and what its commands share: the ledger's URL, JSON output and error messages."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,11 +11,12 @@ import click
 
 from ledger.cli.exits import OneLineErrors
 from ledger.errors import ConfigurationError
+from ledger.settings import LEDGER_URL, LEDGER_USER
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
-#: Command name to the module that holds it; help lists them in this order.
+#: Module of each command, in the order of the help.
 COMMANDS = {
     "init": "ledger.cli.commands.write",
     "new": "ledger.cli.commands.write",
@@ -68,42 +68,42 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(OneLineErrors, click.Group):
-    """Loads a command's module when the command is named."""
+    """A group that imports a command's module when the command is invoked."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of ``COMMANDS``."""
+        """Return all command names, in the order of ``COMMANDS``."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name."""
+        """Return the command of this name, or None if there is none."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
-        return found
+        loaded: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
+        return loaded
 
 
 class Command(click.Command):
-    """A command whose help ends with an example."""
+    """A command whose help ends with examples."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.examples = tuple(examples)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, each on a line of its own."""
+        """Write the examples, one per line."""
         with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
             for example in self.examples:
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-_URL_HELP = "The ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET."
+_URL_HELP = "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-u",
     "--url",
-    envvar="LEDGER_URL",
+    envvar=LEDGER_URL.name,
     show_envvar=True,
     metavar="URL",
     help=_URL_HELP + "  [default: sqlite:///ledger.db]",
@@ -111,42 +111,47 @@ _URL_HELP = "The ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigq
 @click.version_option(package_name="session-ledger", prog_name="ledger")
 @click.pass_context
 def ledger(ctx: click.Context, url: str | None) -> None:
-    """Every change of an agent's session, kept as an immutable, versioned row.
+    """Record every change of an agent's session as an immutable, versioned row.
 
-    Sessions live in a SQLite file, and GoogleSQL over them runs on a DuckDB file beside it (`ledger sql`); or both are
-    in a BigQuery dataset. Every command takes --json for programs. An error is one line on stderr, with an exit code
-    of its own (see docs/cli.md).
+    The ledger is a SQLite file, and `ledger sql` runs GoogleSQL on a DuckDB file beside it; or both are one BigQuery
+    dataset. Every command accepts --json. An error is one line on stderr; each class of errors has its own exit code
+    (see docs/cli.md).
     """
     ctx.obj = url
 
 
 def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command, with --json and --url, and put it ``into`` its module's table.
+    """Return a decorator that turns a function into a command with --json and --url.
 
     The function takes ``as_json`` and ``url`` besides its own parameters.
+
+    Args:
+        name: Name of the command.
+        examples: Command lines for its help.
+        into: The ``COMMANDS`` of the module, to which the command is added.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = click.command(name, cls=Command, examples=examples)(function)
-        made.params += [
-            click.Option(["--json", "as_json"], is_flag=True, help="Answer as JSON, for programs."),
+        decorated = click.command(name, cls=Command, examples=examples)(function)
+        decorated.params += [
+            click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
             click.Option(
-                ["-u", "--url"], metavar="URL", callback=_url, help="The ledger, as before the command's name."
+                ["-u", "--url"], metavar="URL", callback=_url, help="URL of the ledger, as in `ledger --url URL`."
             ),
         ]
-        into[name] = made
-        return made
+        into[name] = decorated
+        return decorated
 
     return decorate
 
 
 def _url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """The command's own --url, else the one before its name."""
+    """Return the command's own --url, or else the one of ``ledger``."""
     return value or ctx.find_root().obj
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in this order in the help."""
+    """Return one decorator for several options, which appear in this order in the help."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -158,22 +163,30 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 @contextmanager
 def opened(url: str | None, *, create: bool = False) -> Iterator[SessionLedger]:
-    """The ledger behind a URL; a missing file is refused unless the command is one that begins ledgers."""
+    """Open the ledger at a URL, without a relay.
+
+    Args:
+        url: URL of the ledger; None is the default URL.
+        create: Create a SQLite file that does not exist, instead of raising.
+
+    Raises:
+        ConfigurationError: The URL is malformed, or the file does not exist and ``create`` is False.
+    """
     from ledger.sdk.ledger import SessionLedger
 
-    with SessionLedger.open(url, create=create, relay="off") as found:
-        yield found
+    with SessionLedger.open(url, create=create, relay="off") as ledger:
+        yield ledger
 
 
 def default_user() -> str:
-    """The user of new sessions where none is named: LEDGER_USER, else whoever is logged in.
+    """Return the default owner of new sessions: LEDGER_USER, or else the login name.
 
     Raises:
-        ConfigurationError: Neither is known, as in a container whose user has no name.
+        ConfigurationError: LEDGER_USER is not set and the user has no login name, as in some containers.
     """
     import getpass
 
     try:
-        return os.environ.get("LEDGER_USER") or getpass.getuser()
-    except (OSError, KeyError, ImportError) as error:  # which of them depends on Python's version
-        raise ConfigurationError("It is not known who you are; set LEDGER_USER, or give --user.") from error
+        return LEDGER_USER.text() or getpass.getuser()
+    except (OSError, KeyError, ImportError) as error:  # which one depends on the Python version
+        raise ConfigurationError("Your login name is not known; set LEDGER_USER or pass --user.") from error

@@ -1,4 +1,4 @@
-"""Exit codes: one for each class of error, so that scripts can tell them apart. They never change."""
+"""Exit codes: one for each class of errors. Existing codes never change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from ledger import errors
 from ledger.cli.output.text import one_line
 
-#: 0 is success; 1 is a check that found something (doctor, demo) and any error not listed here.
+#: Exit code of each class of errors; 0 is success, 1 is also a check that failed (doctor, demo, reconcile).
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,
@@ -37,12 +37,12 @@ USAGE, FILES, INTERRUPTED = 2, 30, 130
 
 
 class Failure(click.ClickException):
-    """An error as people see it: one line on stderr, and an exit code."""
+    """An error message on one line, with a code and an exit code."""
 
     def __init__(self, message: str, code: str, exit_code: int) -> None:
         super().__init__(message)
         self.code = code
-        self.exit_code = exit_code  # type: ignore[misc]  # click itself sets it for each class
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it as a class attribute
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write ``error: message (code)`` to stderr."""
@@ -50,24 +50,24 @@ class Failure(click.ClickException):
 
 
 class OneLineErrors(click.Command):
-    """A command (or group) whose errors are one line each."""
+    """A command or group that reports each error on one line."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """As click does; a mistake in the arguments becomes one line."""
+        """Parse the arguments, and turn an error into a ``Failure``."""
         with one_line_errors():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever goes wrong becomes one line and an exit code."""
+        """Run the command, and turn an error into a ``Failure``."""
         with one_line_errors(), _quiet():
             return super().invoke(ctx)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The ledger's own log (a call is tried again) is shown where people watch, and nowhere else, as progress is."""
+    """Suppress the ledger's log, such as messages about retries, unless stderr is a terminal."""
     log, silence = logging.getLogger("ledger"), logging.NullHandler()
     if not sys.stderr.isatty():
         log.addHandler(silence)
@@ -78,25 +78,25 @@ def _quiet() -> Iterator[None]:
 
 
 def exit_code_of(error: errors.LedgerError) -> int:
-    """The exit code of an error: that of its class, or of the nearest class above it."""
+    """Return the exit code of the error's class, or else of its nearest base class."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what goes wrong into a Failure; a mistake in the program itself stays a traceback."""
+    """Turn expected errors into a ``Failure``. Other exceptions are bugs and keep their traceback."""
     try:
         yield
     except errors.LedgerError as error:
         raise Failure(str(error), error.code, exit_code_of(error)) from error
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the bare group: its help is the answer
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx is not None else ""
         raise Failure(error.format_message() + hint, "usage", USAGE) from error
     except KeyboardInterrupt as error:
         raise Failure("Interrupted.", "interrupted", INTERRUPTED) from error
-    except BrokenPipeError:  # the reader has seen enough; click ends quietly
+    except BrokenPipeError:  # the reader closed the pipe; click exits without a message
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

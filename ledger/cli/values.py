@@ -1,8 +1,8 @@
-"""How values are written on the command line.
+"""Parsing of values on the command line.
 
-A VALUE is text, exactly as typed: ``1.0`` is three characters and ``true`` a word. It is read as JSON with
---json-value, and for the fields that can hold nothing else (constraints, response_plan, error, tag ...). ``NAME=TEXT``
-and ``NAME:=JSON`` say the same where a name comes with it.
+A VALUE is text, exactly as typed: ``1.0`` is a string of three characters. It is parsed as JSON if --json-value is
+given, or if the field cannot hold text (constraints, response_plan, error, tag ...). For named values, ``NAME=TEXT`` is
+text and ``NAME:=JSON`` is JSON.
 """
 
 from __future__ import annotations
@@ -17,29 +17,34 @@ from ledger.model.fields import field_named
 
 
 def parse_value(field: str, text: str, *, as_json: bool) -> Any:
-    """The value of a field as typed.
+    """Return the value of a field: the text itself, or the parsed JSON.
+
+    Args:
+        field: Name of the field.
+        text: The value as typed.
+        as_json: Parse the text as JSON even if the field can hold text.
 
     Raises:
-        InvalidInput: The field is unknown, or needs JSON and the text is none.
+        InvalidInput: The field does not exist, or the text must be JSON and is not.
     """
     return parse_json(text, field) if as_json or holds_only_json(field) else text
 
 
 def holds_only_json(field: str) -> bool:
-    """Whether no value of this field can be text.
+    """Return True if the field cannot hold text.
 
     Raises:
-        InvalidInput: There is no such field.
+        InvalidInput: The field does not exist.
     """
     shape = field_named(field).shape
     return shape in ("object", "true") or shape.startswith("{")
 
 
-def text_of(content: bytes, name: str) -> str:
-    """The text of a file.
+def decode_text(content: bytes, name: str) -> str:
+    """Decode the content of a file.
 
     Raises:
-        InvalidInput: It is not UTF-8.
+        InvalidInput: The content is not UTF-8; the message names the file ``name``.
     """
     try:
         return content.decode("utf-8-sig")
@@ -48,29 +53,29 @@ def text_of(content: bytes, name: str) -> str:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """The value of a JSON text.
+    """Parse JSON.
 
     Raises:
-        InvalidInput: It is none; the message shows how to write JSON on a command line.
+        InvalidInput: The text is not JSON; the message shows how to quote JSON for a shell.
     """
     try:
         return orjson.loads(text)
     except ValueError as error:
         raise InvalidInput(
-            f"{name} must be JSON, and this is none: {error}. Quote it for the shell, for example '{{\"kpi\": [1]}}'."
+            f"{name} is not valid JSON: {error}. Quote it for the shell, for example '{{\"kpi\": [1]}}'."
         ) from error
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, Any]:
-    """``NAME=TEXT`` and ``NAME:=JSON`` as a mapping.
+    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` arguments into a dictionary.
 
     Raises:
-        InvalidInput: One of them is neither.
+        InvalidInput: An argument has neither form, or its JSON is not valid.
     """
-    found = {}
+    values = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key.rstrip(":"):
             raise InvalidInput(f"{name} must be NAME=TEXT or NAME:=JSON, not {pair[:70]!r}.")
-        found[key.removesuffix(":")] = parse_json(text, key[:-1]) if key.endswith(":") else text
-    return found
+        values[key.removesuffix(":")] = parse_json(text, key[:-1]) if key.endswith(":") else text
+    return values

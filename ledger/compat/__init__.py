@@ -1,1 +1,1 @@
-"""Drop-in modules for older session stores: their names and arguments, over a ledger."""
+"""Drop-in modules for earlier session stores: the same names and arguments, backed by a ledger."""

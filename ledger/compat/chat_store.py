@@ -1,8 +1,8 @@
-"""A chat session store on a SQLite file, over a ledger.
+"""A chat session store on a SQLite file, backed by a ledger.
 
-A chat is a session of the type ``chat``; other sessions of the same ledger are none to this store. It lives until
-somebody expires it, and is kept when it has expired. Messages are read when they are asked for, so that the newest ten
-of a long chat cost ten.
+A chat is a session of the type ``chat``; the store ignores other sessions of the ledger. A chat has no TTL: it ends
+when it is expired explicitly, and is kept afterwards. Messages are read on demand, so reading the newest ten of a long
+chat reads ten.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
-from ledger.compat.given import object_of
+from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
 from ledger.sdk.ledger import SessionLedger
 
-#: Owner of the sessions of nobody in particular.
+#: Owner of sessions created without a user.
 ANONYMOUS = "anonymous"
-#: What tells chats from other sessions of a ledger.
+#: Session type of chats.
 SESSION_TYPE = "chat"
-_PAGE = 1000
 
 _SESSIONS = f"""
 SELECT
@@ -67,7 +67,7 @@ FROM chat_sessions AS chats
 JOIN session_state AS slots ON slots.session_id = chats.session_id AND slots.field = 'message'
 JOIN session_events AS events ON events.seq = slots.event_seq
 """
-#: The views in place of the two tables: one row a chat, one row a message.
+#: Views that replace the two tables: one row per chat, one row per message.
 VIEWS: Mapping[str, str] = {"chat_sessions": _SESSIONS, "chat_messages": _MESSAGES}
 
 
@@ -75,10 +75,10 @@ class Message(BaseModel):
     """One message of a chat.
 
     Attributes:
-        query_plan, candidate_set: What the message's query was and found: any pydantic model, or JSON.
-        timestamp: When it was said, aware; when the message was made, where nobody says.
-        metadata: Whatever else belongs to it, as JSON.
-        message_id: Made with the message, so that adding the same message again, after an error, records it once.
+        query_plan, candidate_set: The message's query and its results: any pydantic model, or JSON.
+        timestamp: Time of the message, timezone-aware; defaults to now.
+        metadata: Any other JSON values.
+        message_id: Generated with the message, so that adding the same message again after an error records it once.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -93,7 +93,7 @@ class Message(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """What a chat endpoint answers with."""
+    """The answer of a chat endpoint."""
 
     message: str
     candidate_set: Any = None
@@ -101,14 +101,14 @@ class ChatResponse(BaseModel):
 
 
 class ChatSession:
-    """A chat as it was when it was read.
+    """A snapshot of a chat.
 
     Attributes:
-        session_id: Its id.
-        user_id: Its owner; None for the anonymous user.
-        context: What is carried from turn to turn.
-        created_at, updated_at: When it began, and when something last happened to it, in UTC.
-        expired_at: When it expired; None for one that has not.
+        session_id: The chat's id.
+        user_id: The owner; None for the anonymous user.
+        context: Values carried from turn to turn.
+        created_at, updated_at: Times of creation and of the last event, in UTC.
+        expired_at: Time of expiry; None if the chat has not expired.
     """
 
     def __init__(self, store: SessionStore, session: Session) -> None:
@@ -123,16 +123,16 @@ class ChatSession:
 
     @property
     def messages(self) -> list[Message]:
-        """All messages, the oldest first: read when they are first asked for, and kept."""
+        """All messages, oldest first; read at first access and cached."""
         if self._messages is None:
             self._messages = self._store._all_messages(self.session_id)
         return self._messages
 
     def get_recent_messages(self, n: int = 10) -> list[Message]:
-        """The newest ``n`` messages, the oldest of them first; no others are read.
+        """Return the newest ``n`` messages, oldest first; reads no others.
 
         Raises:
-            InvalidInput: ``n`` is no whole number from 1 to 10,000.
+            InvalidInput: ``n`` is not a whole number from 1 to 10,000.
         """
         return self._store._newest_messages(self.session_id, n)
 
@@ -141,18 +141,18 @@ class ChatSession:
 
 
 class SessionStore:
-    """Chats in a ledger's file, for any number of threads and processes. Close it, or use it as a context manager.
+    """Chats in a ledger, safe for any number of threads and processes. Close it, or use it as a context manager.
 
     Args:
-        path: The file; made, with its folder, where it does not exist. Or the URL of a ledger.
-        ledger: A ledger of yours instead, which you close; or the view of one user, ``ledger.for_user(...)``, to whom
-            the chats of others are not there.
-        query_plan_type, candidate_set_type: Pydantic models that messages come back with; JSON where None.
-        clock: By which messages and expiry go.
+        path: The file, created with its folder if it does not exist; or the URL of a ledger.
+        ledger: A ledger to use instead; the caller closes it. A view, ``ledger.for_user(...)``, hides the chats of
+            other users.
+        query_plan_type, candidate_set_type: Pydantic models to validate message parts with; if None, parts are JSON.
+        clock: Source of times, for messages and expiry.
 
     Raises:
-        ConfigurationError: Neither or both of path and ledger are given, or the file is no ledger. One of the older
-            store is brought in by ``ledger.compat.importing.import_chat_store``.
+        ConfigurationError: Neither or both of path and ledger are given, or the file is not a ledger. Import a file
+            of the earlier store with ``ledger.compat.importing.import_chat_store``.
     """
 
     def __init__(
@@ -165,20 +165,20 @@ class SessionStore:
         clock: Clock = utc_now,
     ) -> None:
         if (path is None) == (ledger is None):
-            raise ConfigurationError("A SessionStore is on the path of a file or over a ledger; give one of the two.")
+            raise ConfigurationError("Pass exactly one of path and ledger to SessionStore.")
         self._types = {"query_plan": query_plan_type, "candidate_set": candidate_set_type}
         self._clock = clock
         self._own = ledger is None
         self.ledger = SessionLedger(_url(path), clock=clock) if ledger is None else ledger
 
     def create_session(self, user_id: str | None = None) -> ChatSession:
-        """Begin a chat, of the anonymous user where nobody is named; over the view of a user, it is theirs."""
+        """Create a chat; without ``user_id`` it belongs to the anonymous user, or to the user of a ledger view."""
         owner = user_id if user_id is not None or self.ledger.user_id is not None else ANONYMOUS
         session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE}, ttl=None)
         return ChatSession(self, self._require(session_id))
 
     def get_session(self, session_id: str) -> ChatSession | None:
-        """A chat; None where it has expired or does not exist, also where no chat could have the id."""
+        """Return a chat; None if it expired, does not exist, or the id is not valid."""
         try:
             session = self._find(check_session_id(session_id))
         except InvalidInput:
@@ -186,16 +186,16 @@ class SessionStore:
         return None if session is None or session.status in CLOSED else ChatSession(self, session)
 
     def add_message(self, session_id: str, message: Message) -> str:
-        """Add a message at the end of a chat; any number of writers may at the same time.
+        """Append a message to a chat; concurrent writers are safe.
 
         Returns:
             The message's id.
 
         Raises:
-            SessionNotFound: There is no such chat.
-            SessionEnded: It has expired.
+            SessionNotFound: The chat does not exist.
+            SessionEnded: The chat has expired.
             IdempotencyConflict: Another message has this id.
-            InvalidInput: It is no message, or what belongs to it cannot be recorded as JSON.
+            InvalidInput: The argument is not a Message, or a part of it cannot be recorded as JSON.
         """
         if not isinstance(message, Message):
             raise InvalidInput(
@@ -221,12 +221,12 @@ class SessionStore:
         return message.message_id
 
     def update_context(self, session_id: str, context: Mapping[str, Any]) -> None:
-        """Merge names into a chat's context; the others stay as they are.
+        """Merge values into a chat's context; other keys are unchanged.
 
         Raises:
-            SessionNotFound: There is no such chat.
-            SessionEnded: It has expired.
-            InvalidInput: The context is no object, or JSON cannot hold it.
+            SessionNotFound: The chat does not exist.
+            SessionEnded: The chat has expired.
+            InvalidInput: The context is not a mapping, or cannot be recorded as JSON.
         """
         self._require(session_id)
         names = object_of(context, "context")
@@ -234,71 +234,71 @@ class SessionStore:
             self.ledger.update_context(session_id, _jsonable(names, "context"))
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
-        """All chats of a user, newest first, without their messages; None for the anonymous user."""
+        """Return all chats of a user (None: the anonymous user), newest first, without reading their messages."""
         found: list[ChatSession] = []
         after: str | None = None
         owner = ANONYMOUS if user_id is None else user_id
         while True:
-            page = self.ledger.list_sessions(owner, session_type=SESSION_TYPE, after=after, limit=_PAGE)
+            page = self.ledger.list_sessions(owner, session_type=SESSION_TYPE, after=after, limit=SESSIONS_PAGE)
             found += [ChatSession(self, each) for each in page if include_expired or each.status not in CLOSED]
             after = page.next
             if after is None:
                 return found
 
     def expire_session(self, session_id: str) -> bool:
-        """End a chat now; it is kept. False where it had expired before.
+        """Expire a chat now and keep it. Return False if it had expired before.
 
         Raises:
-            SessionNotFound: There is no such chat.
+            SessionNotFound: The chat does not exist.
         """
         self._require(session_id)
         return self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
-        """End every chat to which nothing has happened for so many hours; one that is used meanwhile goes on.
+        """Expire every chat without activity for this many hours; a chat used concurrently is left open.
 
         Returns:
-            How many it ended.
+            Number of chats expired.
 
         Raises:
-            InvalidInput: The hours are below zero.
+            InvalidInput: The number of hours is negative.
         """
         if isinstance(max_age_hours, bool) or not isinstance(max_age_hours, int | float) or not max_age_hours >= 0:
-            raise InvalidInput(f"max_age_hours must be a number of hours from 0 up, not {str(max_age_hours)[:70]!r}.")
+            raise InvalidInput(f"max_age_hours must be a number of hours, at least 0, not {str(max_age_hours)[:70]!r}.")
         try:
             before = self._clock() - timedelta(hours=max_age_hours)
         except OverflowError:
-            return 0  # longer ago than there are dates
+            return 0  # before datetime.min
         query = SessionQuery(
             session_type=SESSION_TYPE, updated_before=before, without=(*CLOSED, *DONE), at=self._clock()
         )
         expired = 0
         after: str | None = None
         while True:
-            page = self.ledger.store.sessions(query, after=after, limit=_PAGE)
+            page = self.ledger.store.sessions(query, after=after, limit=SESSIONS_PAGE)
             for head, _ in page:
                 try:
                     expired += self.ledger.expire_session(head.session_id, expected_version=head.version) is not None
                 except (WrongExpectedVersion, SessionNotFound, SessionEnded):
-                    continue  # somebody goes on with it, or was faster
+                    continue  # another writer appended to it, or expired it first
             after = page.next
             if after is None:
                 return expired
 
     def get_db_connection(self) -> sqlite3.Connection:
-        """A read-only DB-API connection that has ``chat_sessions`` and ``chat_messages``; close it.
+        """Return a read-only DB-API connection with views ``chat_sessions`` and ``chat_messages``; the caller closes.
 
         ``expired_at`` is NULL for a chat that has not expired; times are text in UTC; ``context``, ``query_plan`` and
         ``candidate_set`` are JSON text.
 
         Raises:
-            CapabilityMissing: The ledger is not in a SQLite file.
-            PermissionDenied: It is the view of one user.
+            CapabilityMissing: The ledger is not a SQLite file.
+            PermissionDenied: The ledger is the view of one user.
         """
         return read_only.connect(self.ledger, VIEWS)
 
     def close(self) -> None:
-        """Close the file; a ledger that was handed in stays open. Calling it again does nothing."""
+        """Close the file; a ledger passed by the caller stays open. Safe to call again."""
         if self._own:
             self.ledger.close()
 
@@ -318,7 +318,7 @@ class SessionStore:
         session = self._find(session_id)
         if session is None:
             raise SessionNotFound(
-                f"There is no chat {session_id}; begin one with create_session().", session_id=session_id
+                f"There is no chat {session_id}; create one with create_session().", session_id=session_id
             )
         return session
 
@@ -326,7 +326,7 @@ class SessionStore:
         found: list[Message] = []
         after: str | None = None
         while True:
-            page = self.ledger.get_messages(session_id, after=after, limit=_PAGE)
+            page = self.ledger.get_messages(session_id, after=after, limit=EVENTS_PAGE)
             found += [self._message(each) for each in page]
             after = page.next
             if after is None:
@@ -336,19 +336,19 @@ class SessionStore:
         return [self._message(each) for each in self.ledger.get_messages(session_id, last=n)]
 
     def _message(self, recorded: Recorded) -> Message:
-        # Another program may have recorded any JSON in either.
+        # Other programs may record any JSON in both.
         metadata = dict(_object_in(recorded.metadata, "metadata"))
-        said = None
+        sent_at = None
         with suppress(InvalidInput, KeyError):
-            said = from_text(metadata["timestamp"])
+            sent_at = from_text(metadata["timestamp"])
             del metadata["timestamp"]
         payload = _object_in(recorded.payload, "payload")
         parts = {name: self._typed(name, payload.get(name), recorded) for name in self._types}
-        # Not checked again: one that was erased has no role and no content, and one of the SDK's no timestamp.
+        # Not validated: an erased message has no role and no content, and one added by the SDK has no timestamp.
         return Message.model_construct(
             role=recorded.role,
             content=recorded.content or "",
-            timestamp=said,
+            timestamp=sent_at,
             metadata=metadata or None,
             message_id=recorded.message_id,
             **parts,
@@ -362,13 +362,13 @@ class SessionStore:
             return model.model_validate(value)
         except ValidationError as error:
             raise InvalidInput(
-                f"The {name} of message {recorded.message_id} is no {model.__name__}: {error.error_count()} parts do "
-                f"not fit it. Read it without {name}_type."
+                f"The {name} of message {recorded.message_id} is not a valid {model.__name__} (validation "
+                f"errors: {error.error_count()}). Read it without {name}_type."
             ) from error
 
 
 def _object_in(value: Any, name: str) -> Mapping[str, Any]:
-    """An object as it is, and any other JSON under a name."""
+    """Return an object unchanged, and any other JSON as a value under ``name``."""
     return value if isinstance(value, Mapping) else {} if value is None else {name: value}
 
 
@@ -377,7 +377,7 @@ def _jsonable(value: Any, name: str) -> Any:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidInput(
-            f"{name} holds something that JSON cannot ({type(value).__name__}); nothing was written."
+            f"{name} contains a value that cannot be represented in JSON ({type(value).__name__}); nothing was written."
         ) from error
 
 
@@ -386,5 +386,7 @@ def _url(path: str | Path | None) -> str:
     if isinstance(path, str) and "://" in text:
         return text
     if "?" in text:
-        raise ConfigurationError(f"The path {text!r} has a question mark, which a ledger's URL cannot say; rename it.")
+        raise ConfigurationError(
+            f"The path {text!r} contains a question mark, which a ledger URL cannot express; rename the file."
+        )
     return f"sqlite:///{text}"

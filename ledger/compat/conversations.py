@@ -1,8 +1,8 @@
-"""ConversationService: chats that outlive the browser's refresh and the server's restart, kept in a ledger.
+"""ConversationService: chats that survive page reloads and server restarts, stored in a ledger.
 
-It has the methods, arguments and fields of the conversation service over ``conversation_sessions`` and
-``conversation_messages``, which it replaces; ``import_conversations`` brings in what those tables hold. A chat is a
-session of the ledger, so all else that a ledger does with sessions is there as well: history, SQL, export.
+A drop-in for a conversation service on the tables ``conversation_sessions`` and ``conversation_messages``, with the
+same methods, arguments and fields; ``import_conversations`` imports the data of those tables. A chat is a session of
+the ledger, with history, SQL and export.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
 from ledger.clock import Clock, utc_now
-from ledger.compat.given import days_before, ledger_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
-from ledger.model.page import Page
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
-#: What kind of session a chat is.
+#: Session type of chats.
 CONVERSATION = "conversation"
-#: Days without a word after which a chat is cleaned up.
+#: Default age, in days without activity, at which a chat is cleaned up.
 OLD_AFTER_DAYS = 30
-#: Chats of a user that are listed at once.
+#: Default number of chats in a list.
 LISTED = 50
-_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -36,10 +35,10 @@ class ConversationMessage:
     """One message of a chat.
 
     Attributes:
-        tools_used: Of an assistant's message, any JSON.
-        has_error: Whether it tells of a failure; ``error_message`` says of which.
-        created_at: When it was said, in UTC.
-        message_id: Its id in the ledger.
+        tools_used: Tools used by an assistant's message, as JSON.
+        has_error: True if the message reports a failure, described by ``error_message``.
+        created_at: Time of the message, in UTC.
+        message_id: Id of the message in the ledger.
     """
 
     session_id: str
@@ -56,9 +55,9 @@ class ConversationMessage:
 
     @classmethod
     def of(cls, session_id: str, message: Message, created_at: datetime | None) -> Self:
-        """A message of the ledger's."""
+        """Return a message of the ledger as a chat message."""
         error = message.error
-        told = error.get("message") if isinstance(error, Mapping) else error
+        text = error.get("message") if isinstance(error, Mapping) else error
         return cls(
             session_id,
             message.role,
@@ -67,7 +66,7 @@ class ConversationMessage:
             message.processing_time_ms,
             message.token_count,
             error is not None,
-            None if told in (None, "", True) else str(told),
+            None if text in (None, "", True) else str(text),
             message.metadata,
             created_at,
             message.message_id,
@@ -79,9 +78,9 @@ class ConversationSession:
     """One chat.
 
     Attributes:
-        user_id: Its owner, as text.
-        is_active: Whether it goes on: not expired, archived, completed or failed.
-        messages: In order; None where they were not asked for.
+        user_id: The owner, as text.
+        is_active: True unless the chat is expired, archived, completed or failed.
+        messages: Messages in order; None if they were not read.
     """
 
     session_id: str
@@ -97,7 +96,7 @@ class ConversationSession:
 
     @classmethod
     def of(cls, session: Session, messages: list[ConversationMessage] | None = None) -> Self:
-        """A session of the ledger's."""
+        """Return a session of the ledger as a chat."""
         attributes = session.attributes
         return cls(
             session.session_id,
@@ -114,13 +113,13 @@ class ConversationSession:
 
 
 class ConversationService:
-    """Chats in a ledger; each user sees their own.
+    """Chats in a ledger; each user sees only their own.
 
     Args:
-        db: A ``SessionLedger``, an ``AsyncSessionLedger``, or the URL of one, which is opened at first use and closed
+        db: A ``SessionLedger``, an ``AsyncSessionLedger``, or a ledger URL, which is opened at first use and closed
             with the service.
-        ttl: How long a chat lives; None for as long as nobody cleans it up.
-        clock: By which chats get old.
+        ttl: Lifetime of a chat; None for no expiry.
+        clock: Source of times for the age of chats.
     """
 
     def __init__(
@@ -145,19 +144,19 @@ class ConversationService:
         session_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> ConversationSession:
-        """Begin a chat.
+        """Create a chat.
 
         Args:
             user: An object with an ``id``, a number or text.
-            title: The first message of the user gives one where it is None.
-            context_data: Name to any JSON.
-            session_metadata: Any object.
-            session_id: Your own id; a UUID is made where it is None.
+            title: If None, derived from the user's first message.
+            context_data: JSON values by name.
+            session_metadata: A JSON object.
+            session_id: The caller's own id; a UUID is generated if None.
 
         Raises:
             InvalidInput: The user has no id, or a value cannot be recorded.
             WrongExpectedVersion: The user has a chat with this id.
-            SessionNotFound: The id cannot be had.
+            SessionNotFound: The id is not available.
         """
         metadata = None if session_metadata is None else object_of(session_metadata, "session_metadata")
         attributes = {"description": description, "session_metadata": metadata}
@@ -168,33 +167,33 @@ class ConversationService:
         }
         if title is not None:
             fields["title"] = title
-        mine = self.ledger.for_user(user_id_of(user))
-        made = await mine.create_session(fields=fields, session_id=session_id, ttl=self._ttl, **envelope)
-        return ConversationSession.of(await mine.get_session(made), [])
+        view = self.ledger.for_user(user_id_of(user))
+        made = await view.create_session(fields=fields, session_id=session_id, ttl=self._ttl, **envelope)
+        return ConversationSession.of(await view.get_session(made), [])
 
     async def get_session(
         self, session_id: str, user: Any, include_messages: bool = False
     ) -> ConversationSession | None:
-        """A chat; None where the user has none of this id, or has deleted it.
+        """Return a chat; None if the user has no chat with this id, or deleted it.
 
         Args:
-            include_messages: Whether to read the messages as well; without, ``messages`` is None.
+            include_messages: Read the messages as well; otherwise ``messages`` is None.
         """
-        mine = self.ledger.for_user(user_id_of(user))
-        session = await mine.get_session(session_id, messages=include_messages)
+        view = self.ledger.for_user(user_id_of(user))
+        session = await view.get_session(session_id, messages=include_messages)
         if session is None or session.status == "deleted":
             return None
         if not include_messages:
             return ConversationSession.of(session)
-        times = await self._times(mine, session_id)
-        said = [ConversationMessage.of(session_id, it, times.get(it.version)) for it in session.messages]
-        return ConversationSession.of(session, said)
+        times = await self._times(view, session_id)
+        messages = [ConversationMessage.of(session_id, it, times.get(it.version)) for it in session.messages]
+        return ConversationSession.of(session, messages)
 
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
-        """The chat of this id that the user can go on with, else a new one; also where the id is empty.
+        """Return the user's active chat with this id, or create one.
 
-        It is begun under the id that is given, where nobody has that; where the chat is over, or the id is somebody
-        else's, under an id of its own: go on with the answer's ``session_id``.
+        A new chat gets the given id if it is free. If that chat has ended, or the id belongs to another user, the new
+        chat gets an id of its own: use the ``session_id`` of the result.
         """
         if not session_id:
             return await self.create_session(user)
@@ -204,7 +203,7 @@ class ConversationService:
         if found is None:
             with suppress(WrongExpectedVersion, SessionNotFound):
                 return await self.create_session(user, session_id=session_id)
-            found = await self.get_session(session_id, user)  # begun by another call meanwhile?
+            found = await self.get_session(session_id, user)  # created by a concurrent call?
             if found is not None and found.is_active:
                 return found
         return await self.create_session(user)
@@ -224,18 +223,18 @@ class ConversationService:
         user: Any = None,
         **envelope: Unpack[Envelope],
     ) -> ConversationMessage:
-        """Add a message to a chat; when this returns it is kept.
+        """Append a message to a chat; on return it is durable.
 
         Args:
-            role: ``user``, ``assistant``, or another that the ledger knows.
-            user: Who adds it. Give it wherever the session's id comes from outside: a chat of somebody else is then
-                not there. None adds to any chat.
-            envelope: With an ``event_id`` it is kept once, however often it is sent.
+            role: ``user``, ``assistant``, or another role of the ledger.
+            user: The user who adds the message. Pass it whenever the session id comes from outside, so that chats of
+                other users are not found. None adds to any chat.
+            envelope: With an ``event_id``, sending the message again records it once.
 
         Raises:
-            SessionNotFound: There is no such chat, or it is not the user's.
-            SessionEnded: It is expired, archived or deleted.
-            InvalidInput, ValueTooLarge: It cannot be kept.
+            SessionNotFound: The chat does not exist, or is not the user's.
+            SessionEnded: The chat is expired, archived or deleted.
+            InvalidInput, ValueTooLarge: The message cannot be recorded.
         """
         error = {"type": "error", "message": error_message or ""} if has_error or error_message else None
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
@@ -258,11 +257,11 @@ class ConversationService:
     async def get_user_sessions(
         self, user: Any, limit: int = LISTED, active_only: bool = True, *, after: str | None = None
     ) -> Page[ConversationSession]:
-        """A user's chats without their messages, newest first.
+        """Return a user's chats without their messages, newest first.
 
         Args:
-            limit: At most this many.
-            active_only: Whether to leave out those that are over.
+            limit: Maximum number of chats.
+            active_only: Leave out ended chats.
             after: The ``next`` of an earlier page.
         """
         page = await self.ledger.for_user(user_id_of(user)).list_sessions(
@@ -271,29 +270,31 @@ class ConversationService:
         return Page([ConversationSession.of(session) for session in page], page.next)
 
     async def delete_session(self, session_id: str, user: Any) -> bool:
-        """Take a chat of the user's out of sight; the ledger keeps its history. False where there is none."""
-        mine = self.ledger.for_user(user_id_of(user))
+        """Delete a chat of the user; the ledger keeps its history. Return False if it does not exist."""
+        view = self.ledger.for_user(user_id_of(user))
         with suppress(SessionNotFound):
-            return await mine.delete_session(session_id) is not None
+            return await view.delete_session(session_id) is not None
         return False
 
     async def cleanup_old_sessions(self, days: float = OLD_AFTER_DAYS, *, user: Any = None) -> int:
-        """Delete chats in which nothing has happened for so many days; those that go on meanwhile are left.
+        """Delete chats without activity for this many days; a chat used concurrently is kept.
 
         Args:
-            user: Only of this user; of all where None.
+            user: Only chats of this user; of all users if None.
 
         Returns:
-            How many there were.
+            Number of chats deleted.
 
         Raises:
-            InvalidInput: There are no such days.
+            InvalidInput: ``days`` is out of range.
         """
         before = days_before(self._clock(), days)
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
         removed, after = 0, None
         while True:
-            page = await ledger.list_sessions(session_type=CONVERSATION, created_until=before, after=after, limit=_PAGE)
+            page = await ledger.list_sessions(
+                session_type=CONVERSATION, created_until=before, after=after, limit=SESSIONS_PAGE
+            )
             for session in page:
                 if session.updated_at < before:
                     with suppress(WrongExpectedVersion, SessionNotFound):
@@ -304,7 +305,7 @@ class ConversationService:
                 return removed
 
     async def close(self) -> None:
-        """Close the ledger, where it was opened for this service."""
+        """Close the ledger if this service opened it."""
         if self._owned:
             await self.ledger.close()
 
@@ -316,11 +317,11 @@ class ConversationService:
 
     @staticmethod
     async def _times(ledger: AsyncSessionLedger, session_id: str) -> dict[int, datetime]:
-        """When what each version says happened."""
+        """Return the time of each event by version."""
         times: dict[int, datetime] = {}
         after: str | None = "0"
         while after is not None:
-            page = await ledger.history(session_id, after=int(after), limit=_PAGE)
+            page = await ledger.history(session_id, after=int(after), limit=EVENTS_PAGE)
             times |= {event.version: event.occurred_at for event in page}
             after = page.next
         return times

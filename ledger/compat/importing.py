@@ -1,9 +1,9 @@
-"""What an older session store holds, brought into a ledger: ids and times stay what they were.
+"""Import of earlier session stores: ids and times are preserved.
 
-Read through SQLAlchemy (the extra ``migrate``), so that SQLite and Postgres are alike. All rows are read and checked
-before anything is written: where one cannot be recorded, none is, and the error names the rows. Importing again adds
-nothing; where the older store has gone on meanwhile, what is new there follows what is here, and what it took back is
-taken back. Times without a zone are UTC.
+Databases are read through SQLAlchemy (the extra ``migrate``), SQLite and Postgres alike. All rows are read and checked
+before anything is written: if one row cannot be recorded none is, and the error names the bad rows. Importing again
+adds nothing; if the source has changed since, its new values are appended and its removals recorded. Times without a
+time zone are UTC.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import Clock, utc_now
 from ledger.compat import chat_store, session_records, session_states
 from ledger.compat.importing_sources import (
+    boolean_of,
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
-    truth,
     value_of,
 )
-from ledger.compat.importing_steps import BadRows, Step, bring_in, in_order, session_of, statement
+from ledger.compat.importing_steps import BadRows, Step, check_and_record, in_order, session_of, statement
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
 from ledger.formats.events import Imported
 from ledger.formats.recording import SessionEvents
@@ -35,7 +35,7 @@ from ledger.sdk.ledger import SessionLedger
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-#: Columns that may name a message, the first before the second.
+#: Columns that may hold a message's id, in order of preference.
 _IDS = ("message_id", "id")
 _OF_STATE = {*session_records.COLUMNS, "user_id"}
 _OF_CHAT = {"session_id", "user_id", "created_at", "updated_at", "last_activity", "expired_at", "context"}
@@ -51,21 +51,21 @@ def import_session_states(
     user_id: str = session_states.OWNER,
     clock: Clock = utc_now,
 ) -> Imported:
-    """Bring in a ``session_states`` table, as ``ledger.compat.session_states`` keeps its records.
+    """Import a ``session_states`` table as records of ``ledger.compat.session_states``.
 
-    A row becomes a session with two events: it began at ``created_at``, and was what the row says at ``updated_at``.
-    Columns beside the documented ones are kept as context.
+    A row becomes a session with two events: its creation at ``created_at``, and its values at ``updated_at``.
+    Undocumented columns are stored as context.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, the path of a SQLite file, or None for the database that the
             ``POSTGRES_*`` variables name.
-        user_id: Owner of the rows that name none in a ``user_id`` column.
-        clock: By which a row may be too old for a warehouse: ten years.
+        user_id: Owner of rows without a ``user_id``.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -75,29 +75,29 @@ def import_session_states(
             for row in source.rows(table, "created_at", "thread_id"):
                 where = f"row {row.get('id', row['thread_id'])}"
                 with bad.row(where):
-                    thread_id = text_of(row["thread_id"], "thread_id")
-                    steps = bad.new(thread_id, _state_steps(row, thread_id))
-                    owner = text_of(user_id if row.get("user_id") is None else row["user_id"], "user_id")
-                    yield bad.once(session_of(thread_id, owner, where, steps, ledger, clock))
+                    thread_id = id_text(row["thread_id"], "thread_id")
+                    steps = bad.unrecorded(thread_id, _state_steps(row, thread_id))
+                    owner = id_text(user_id if row.get("user_id") is None else row["user_id"], "user_id")
+                    yield bad.unique(session_of(thread_id, owner, where, steps, ledger, clock))
 
-        return bring_in(read, "session_states", ledger)
+        return check_and_record(read, "session_states", ledger)
 
 
 def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now) -> Imported:
-    """Bring in the tables ``chat_sessions`` and ``chat_messages``, as ``ledger.compat.chat_store`` keeps its chats.
+    """Import the tables ``chat_sessions`` and ``chat_messages`` as chats of ``ledger.compat.chat_store``.
 
-    A chat began at ``created_at``; each message was added at its time; the context was what it is at ``updated_at``;
-    and it expired at ``expired_at``. Columns beside these are kept: of a chat as attributes, of a message as metadata.
+    A chat is created at ``created_at``; each message is added at its own time; the context is set at ``updated_at``;
+    the chat expires at ``expired_at``. Undocumented columns become attributes of a chat and metadata of a message.
 
     Args:
         path_or_url: The path of the SQLite file, a URL, or an SQLAlchemy engine. Not the ledger's own file.
-        clock: By which a row may be too old for a warehouse: ten years.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:
@@ -111,52 +111,53 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
                 f"{', '.join(columns)}."
             )
 
-        inserted = source.inserted(messages, "id", "message_id")
+        by_insertion = source.insertion_column(messages, "id", "message_id")
 
         def read(bad: BadRows) -> Iterator[SessionEvents]:
-            for row in source.strays(messages, chats, "session_id"):
-                bad.found(f"message {value_of(row, *_IDS)}", f"belongs to no chat (session_id {row['session_id']!r})")
+            for row in source.orphans(messages, chats, "session_id"):
+                bad.add(f"message {value_of(row, *_IDS)}", f"belongs to no chat (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
                 where = f"session {row['session_id']}"
-                said = source.rows(messages, inserted, session_id=row["session_id"])
+                message_rows = source.rows(messages, by_insertion, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
-                    steps = bad.new(session_id, _chat_steps(row, [_message_step(each, time_column) for each in said]))
+                    session_id = id_text(row["session_id"], "session_id")
+                    added = [_message_step(each, time_column) for each in message_rows]
+                    steps = bad.unrecorded(session_id, _chat_steps(row, added))
                     owner = chat_store.ANONYMOUS if row.get("user_id") is None else row["user_id"]
-                    yield bad.once(session_of(session_id, text_of(owner, "user_id"), where, steps, ledger, clock))
+                    yield bad.unique(session_of(session_id, id_text(owner, "user_id"), where, steps, ledger, clock))
 
-        return bring_in(read, "chat_sessions and chat_messages", ledger)
+        return check_and_record(read, "chat_sessions and chat_messages", ledger)
 
 
 def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
-    began = instant(row["created_at"], "created_at")
-    changed = began if row.get("updated_at") is None else instant(row["updated_at"], "updated_at")
+    created_at = instant(row["created_at"], "created_at")
+    changed = created_at if row.get("updated_at") is None else instant(row["updated_at"], "updated_at")
     record_id = session_records.record_id_of(thread_id) if row.get("id") is None else str(row["id"])
     values = {name: row[name] for name in session_records.COLUMNS if name in row}
     values["problem_tests"] = json_value(values.get("problem_tests"), "problem_tests")
-    values["tests_passed"] = truth(values.get("tests_passed"), "tests_passed")
+    values["tests_passed"] = boolean_of(values.get("tests_passed"), "tests_passed")
     values |= {name: number(values[name]) for name in session_records.ATTEMPTS if name in values}
     values |= other_columns(row, _OF_STATE)
-    slots = session_records.slots_of(values)
+    slots = session_records.registers_from_state(values)
     slots.setdefault(("status", ""), "active")
-    # What is NULL is said to be gone: a row that is brought in again may have lost what it had.
+    # NULL is recorded as a removal: on a repeated import, the row may have lost a value.
     changes = [Change(*slot, value, value is None) for slot, value in slots.items()]
-    beginning = [
+    creation = [
         Change("status", "", "active"),
         Change("tag", session_records.TAG, True),
         Change("attribute", "record_id", record_id),
     ]
     return [
-        Step("session.created", began, beginning, "created"),
+        Step("session.created", created_at, creation, "created"),
         *statement("session.updated", changed, changes),
     ]
 
 
 def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
-    began = instant(row["created_at"], "created_at")
+    created_at = instant(row["created_at"], "created_at")
     used = value_of(row, "updated_at", "last_activity")
-    changed = began if used is None else instant(used, "the time of its last change")
-    beginning = [Change("status", "", "active"), Change("session_type", "", chat_store.SESSION_TYPE)]
+    changed = created_at if used is None else instant(used, "the time of the last change")
+    creation = [Change("status", "", "active"), Change("session_type", "", chat_store.SESSION_TYPE)]
     context = json_value(row.get("context"), "context")
     if context is not None and not isinstance(context, dict):
         raise InvalidInput("context must be an object of name to value")
@@ -164,11 +165,11 @@ def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
     changes += [
         Change("attribute", name, value) for name, value in other_columns(row, _OF_CHAT).items() if value is not None
     ]
-    steps = [Step("session.created", began, beginning, "created"), *messages]
+    steps = [Step("session.created", created_at, creation, "created"), *messages]
     if changes:
         steps += statement("context.updated", changed, changes)
-    elif changed > max(step.at for step in steps):  # nothing else says when it was used last
-        steps += statement("session.updated", changed, beginning[1:])
+    elif changed > max(step.at for step in steps):  # no other event records the time of last use
+        steps += statement("session.updated", changed, creation[1:])
     if row.get("expired_at") is not None:
         ended = instant(row["expired_at"], "expired_at")
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(ended))]
@@ -179,7 +180,7 @@ def _chat_steps(row: Mapping[str, Any], messages: list[Step]) -> list[Step]:
 def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
     found = value_of(row, *_IDS)
     try:
-        message_id = text_of(found, "its id")
+        message_id = id_text(found, "its id")
         at = instant(row[time_column], time_column)
         payload = {name: json_value(row.get(name), name) for name in ("query_plan", "candidate_set")}
         payload = {name: value for name, value in payload.items() if value is not None}
@@ -197,5 +198,5 @@ def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
 
 
 def other_columns(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """The columns that nobody documented, as JSON."""
+    """Return the undocumented columns of a row as JSON values."""
     return session_records.as_object({name: value for name, value in row.items() if name not in known})

@@ -1,7 +1,7 @@
-"""What the conversation service and the analysis sessions kept in their databases, brought into a ledger.
+"""Import of conversation services and analysis sessions: ids and times are preserved.
 
-Ids and times stay what they were, and importing again adds nothing: see ``ledger.compat.importing``, of which this is
-the part for ``ledger.compat.conversations`` and ``ledger.compat.analysis_sessions``.
+This is the part of ``ledger.compat.importing`` for ``ledger.compat.conversations`` and
+``ledger.compat.analysis_sessions``; the same rules apply.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import Clock, utc_now
 from ledger.compat.analysis_sessions.models import ANONYMOUS, SessionType
 from ledger.compat.analysis_sessions.slots import MARK, METRICS, PREFERENCE
+from ledger.compat.arguments import names_of
 from ledger.compat.conversations import CONVERSATION
-from ledger.compat.given import names_of
 from ledger.compat.importing import other_columns
 from ledger.compat.importing_sources import (
+    boolean_of,
     first_of,
+    id_text,
     instant,
     json_value,
     number,
     open_source,
-    text_of,
-    truth,
     value_of,
 )
-from ledger.compat.importing_steps import BadRows, Step, bring_in, in_order, session_of, statement
+from ledger.compat.importing_steps import BadRows, Step, check_and_record, in_order, session_of, statement
 from ledger.errors import ConfigurationError, InvalidInput, LedgerError
 from ledger.formats.events import Imported
 from ledger.formats.recording import SessionEvents
@@ -46,7 +46,7 @@ _OF_MESSAGE = {
     *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
     *("error_message", "message_metadata", "created_at"),
 }
-#: Columns of analysis sessions, each under the names that it is known by.
+#: Columns of analysis sessions, each under its known names.
 _ID, _KIND = ("id", "session_id"), ("type", "session_type")
 _STATE = ("state", "session_state", "state_data")
 _USED = ("last_accessed_at", "updated_at", "last_accessed")
@@ -55,51 +55,53 @@ _OF_ANALYSIS = {
     *(*_ID, *_KIND, *_STATE, *_USED, *_ARCHIVED, *_ARCHIVED_AT, "user_id", "assets", "tags", "created_at"),
     "expires_at",
 }
-#: The attribute that keeps a row of the older store's metrics, as it was.
+#: Attribute that holds a row of the imported metrics table, unchanged.
 OLDER_METRICS = "older_metrics"
-#: Attributes that mean something to the store; a column of such a name is kept as ``column_`` and the name.
+#: Attributes reserved by the store; a column of such a name is stored with the prefix ``column_``.
 _RESERVED = (MARK, METRICS, OLDER_METRICS)
 
 
 def import_conversations(
     engine_or_url: Engine | str | Path, ledger: SessionLedger, *, clock: Clock = utc_now
 ) -> Imported:
-    """Bring in ``conversation_sessions`` and ``conversation_messages``, as ``ConversationService`` keeps its chats.
+    """Import ``conversation_sessions`` and ``conversation_messages`` as chats of ``ConversationService``.
 
-    A chat began at ``created_at``; each message was added at its time; the rest was what it is at
-    ``last_activity_at``. A chat that is not active comes in as expired. Columns beside the documented ones are kept: of
-    a chat as attributes, of a message as metadata.
+    A chat is created at ``created_at``; each message is added at its own time; all other values are set at
+    ``last_activity_at``. A chat that is not active is imported as expired. Undocumented columns become attributes of a
+    chat and metadata of a message.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        clock: By which a row may be too old for a warehouse: ten years.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
         chats = source.table("conversation_sessions", "session_id", "user_id", "created_at")
         messages = source.table("conversation_messages", "id", "session_id", "role", "content", "created_at")
 
-        inserted = source.inserted(messages, "id")
+        by_insertion = source.insertion_column(messages, "id")
 
         def read(bad: BadRows) -> Iterator[SessionEvents]:
-            for row in source.strays(messages, chats, "session_id"):
-                bad.found(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
+            for row in source.orphans(messages, chats, "session_id"):
+                bad.add(f"message {row['id']}", f"belongs to no session (session_id {row['session_id']!r})")
             for row in source.rows(chats, "created_at", "session_id"):
                 where = f"session {row['session_id']}"
-                said = source.rows(messages, inserted, session_id=row["session_id"])
+                message_rows = source.rows(messages, by_insertion, session_id=row["session_id"])
                 with bad.row(where):
-                    session_id = text_of(row["session_id"], "session_id")
-                    steps = in_order([*_beginning(row), *map(_message_step, said), *_conversation_steps(row)])
-                    owner, steps = text_of(row["user_id"], "user_id"), bad.new(session_id, steps)
-                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
+                    session_id = id_text(row["session_id"], "session_id")
+                    steps = in_order(
+                        [*_creation_step(row), *map(_message_step, message_rows), *_conversation_steps(row)]
+                    )
+                    owner, steps = id_text(row["user_id"], "user_id"), bad.unrecorded(session_id, steps)
+                    yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
-        return bring_in(read, "conversation_sessions and conversation_messages", ledger)
+        return check_and_record(read, "conversation_sessions and conversation_messages", ledger)
 
 
 def import_analysis_sessions(
@@ -110,22 +112,22 @@ def import_analysis_sessions(
     metrics_table: str = "session_metrics",
     clock: Clock = utc_now,
 ) -> Imported:
-    """Bring in the archived sessions of a PostgreSQL database, as ``SessionStore`` keeps its own.
+    """Import the archived sessions of a PostgreSQL database as sessions of ``SessionStore``.
 
-    A session began at ``created_at``; each query of its history was added at its ``timestamp``; context, preferences
-    and results were what they are when it was last accessed; and it was archived where it is. What was in Redis alone
-    is not there: archive it first. The row of the metrics table, where there is one, is kept as the attribute
-    ``older_metrics``, and columns that nobody documented as attributes of their names.
+    A session is created at ``created_at``; each query of its history is added at its ``timestamp``; context,
+    preferences and results are set at the last access; an archived session is archived. Sessions that exist only in
+    Redis are not imported: archive them first. A row of the metrics table becomes the attribute ``older_metrics``, and
+    undocumented columns become attributes of their names.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        table, metrics_table: What the tables are called; the second need not be there.
-        clock: By which a row may be too old for a warehouse: ten years.
+        table, metrics_table: Names of the tables; the metrics table may be missing.
+        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session here contradicts a row; it is named, and
-            nothing of it was written. Those before it may be recorded; importing again goes on.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
+            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -135,50 +137,50 @@ def import_analysis_sessions(
             raise ConfigurationError(f"The table {table} needs a column id or session_id.")
         try:
             metrics = source.table(metrics_table, "session_id")
-        except ConfigurationError:  # analytics were off, or never ran
+        except ConfigurationError:  # analytics were disabled or never ran
             metrics = None
 
         def read(bad: BadRows) -> Iterator[SessionEvents]:
             for row in source.rows(sessions, "created_at", id_column):
                 where = f"session {row[id_column]}"
-                measured = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
+                metrics_rows = [] if metrics is None else source.rows(metrics, "session_id", session_id=row[id_column])
                 with bad.row(where):
-                    session_id = text_of(row[id_column], id_column)
-                    steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in measured])
-                    owner = text_of(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
-                    steps = bad.new(session_id, steps)
-                    yield bad.once(session_of(session_id, owner, where, steps, ledger, clock))
+                    session_id = id_text(row[id_column], id_column)
+                    steps = _analysis_steps(row, [other_columns(each, {"id"}) for each in metrics_rows])
+                    owner = id_text(ANONYMOUS if row.get("user_id") is None else row["user_id"], "user_id")
+                    steps = bad.unrecorded(session_id, steps)
+                    yield bad.unique(session_of(session_id, owner, where, steps, ledger, clock))
 
-        return bring_in(read, table, ledger)
+        return check_and_record(read, table, ledger)
 
 
-def _beginning(row: Mapping[str, Any]) -> Iterator[Step]:
+def _creation_step(row: Mapping[str, Any]) -> Iterator[Step]:
     changes = [Change("status", "", "active"), Change("session_type", "", CONVERSATION)]
     yield Step("session.created", instant(row["created_at"], "created_at"), changes, "created")
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
-    """What a chat is beside its messages."""
-    began = instant(row["created_at"], "created_at")
-    at = began if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
+    """Yield the steps of a chat, without its messages."""
+    created_at = instant(row["created_at"], "created_at")
+    at = created_at if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}
     attributes["session_metadata"] = _object(row, "session_metadata")
     changes = [Change("context", name, value) for name, value in (_object(row, "context_data") or {}).items()]
     changes += [Change("attribute", name, value) for name, value in attributes.items() if value is not None]
     if row.get("title") is not None:
         changes.append(Change("title", "", row["title"]))
-    # Said also where there is nothing else to say: it is when the chat was last used.
+    # Recorded even if nothing changed: the event has the time of last use.
     yield from statement("session.updated", at, changes or [Change("session_type", "", CONVERSATION)])
-    if truth(row.get("is_active"), "is_active") is False:
+    if boolean_of(row.get("is_active"), "is_active") is False:
         end = [Change("status", "", "expired"), Change("expires_at", "", to_text(at))]
         yield from statement("session.expired", at, end)
 
 
 def _message_step(row: Mapping[str, Any]) -> Step:
     try:
-        message_id = text_of(row["id"], "its id")
+        message_id = id_text(row["id"], "its id")
         at = instant(row["created_at"], "created_at")
-        failed = truth(row.get("has_error"), "has_error") or row.get("error_message") is not None
+        failed = boolean_of(row.get("has_error"), "has_error") or row.get("error_message") is not None
         metadata = {name: value for name, value in other_columns(row, _OF_MESSAGE).items() if value is not None}
         metadata |= _object(row, "message_metadata") or {}
         if not isinstance(row["content"], str):
@@ -200,24 +202,26 @@ def _message_step(row: Mapping[str, Any]) -> Step:
 
 
 def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Step]:
-    began = instant(row["created_at"], "created_at")
-    used = _time(row, _USED) or began
+    created_at = instant(row["created_at"], "created_at")
+    used = _time(row, _USED) or created_at
     state = _object({"state": value_of(row, *_STATE)}, "state") or {}
     history = state.get("history") or {}
     if not isinstance(history, dict) or not isinstance(history.get("queries", []), list):
         raise InvalidInput("state.history must be an object with a list of queries")
-    beginning = [Change("status", "", "active"), Change("attribute", MARK, True)]
-    steps = [_query_step(query, index, began) for index, query in enumerate(history.get("queries", []), 1)]
+    creation = [Change("status", "", "active"), Change("attribute", MARK, True)]
+    steps = [_query_step(query, index, created_at) for index, query in enumerate(history.get("queries", []), 1)]
     steps.sort(key=lambda step: step.at)
-    steps += statement("session.updated", max([used, *(step.at for step in steps)]), _kept(row, state, metrics))
-    if truth(value_of(row, *_ARCHIVED), "is_archived"):
+    steps += statement(
+        "session.updated", max([used, *(step.at for step in steps)]), _final_changes(row, state, metrics)
+    )
+    if boolean_of(value_of(row, *_ARCHIVED), "is_archived"):
         at = max(_time(row, _ARCHIVED_AT) or used, used)
         steps += statement("session.archived", at, [Change("status", "", "archived")])
-    return [Step("session.created", began, beginning, "created"), *steps]
+    return [Step("session.created", created_at, creation, "created"), *steps]
 
 
-def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
-    """What a session is by now, beside its queries."""
+def _final_changes(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
+    """Return the values of a session, without its queries."""
     changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _names(row, "assets"))]
     changes += [Change("tag", tag, True) for tag in dict.fromkeys(_names(row, "tags"))]
     ends = row.get("expires_at")
@@ -236,19 +240,19 @@ def _kept(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[s
     return changes + [Change("attribute", name, value) for name, value in others.items()]
 
 
-def _query_step(query: Any, index: int, began: datetime) -> Step:
+def _query_step(query: Any, index: int, created_at: datetime) -> Step:
     if not isinstance(query, dict):
         raise InvalidInput(f"query {index} must be an object, not {type(query).__name__}")
     query_id = str(query.get("query_id") or query.get("id") or f"query-{index:04}")
-    at = began if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
-    took = query.get("execution_time_ms")
-    if took is not None and (isinstance(took, bool) or not isinstance(took, int | float)):
-        raise InvalidInput(f"query {index}: execution_time_ms must be a number, not {str(took)[:70]!r}")
+    at = created_at if query.get("timestamp") is None else instant(query["timestamp"], f"query {index}: timestamp")
+    execution_time = query.get("execution_time_ms")
+    if execution_time is not None and (isinstance(execution_time, bool) or not isinstance(execution_time, int | float)):
+        raise InvalidInput(f"query {index}: execution_time_ms must be a number, not {str(execution_time)[:70]!r}")
     if not isinstance(query.get("parameters") or {}, dict):
         raise InvalidInput(f"query {index}: parameters must be an object of name to value")
     value = {name: it for name, it in query.items() if name not in ("query_id", "id")} | {"timestamp": to_text(at)}
     changes = [Change("query", query_id, value)]
-    return Step("query.added", max(at, began), changes, f"query {query_id}")
+    return Step("query.added", max(at, created_at), changes, f"query {query_id}")
 
 
 def _object(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -273,4 +277,4 @@ def _kind(row: Mapping[str, Any]) -> str:
     try:
         return str(SessionType(str(word).lower()))
     except ValueError as error:
-        raise InvalidInput(f"the type {word!r} is none of {', '.join(SessionType)}") from error
+        raise InvalidInput(f"the type {word!r} is not one of {', '.join(SessionType)}") from error

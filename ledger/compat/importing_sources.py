@@ -1,9 +1,8 @@
-"""Tables of an older session store, SQLite or Postgres, read through SQLAlchemy at one moment and never written."""
+"""The source database of an import, SQLite or Postgres, read through SQLAlchemy in one read-only transaction."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -15,32 +14,33 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
+from ledger.settings import POSTGRES_DB, POSTGRES_HOST, POSTGRES_PASSWORD, POSTGRES_PORT, POSTGRES_USER
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, TableClause
 
-#: The older store's own settings, with what they are called in a URL.
+#: Environment variables of the source database, with their part of a URL.
 POSTGRES = {
-    "POSTGRES_HOST": "host",
-    "POSTGRES_DB": "database",
-    "POSTGRES_USER": "username",
-    "POSTGRES_PASSWORD": "password",
-    "POSTGRES_PORT": "port",
+    POSTGRES_HOST: "host",
+    POSTGRES_DB: "database",
+    POSTGRES_USER: "username",
+    POSTGRES_PASSWORD: "password",
+    POSTGRES_PORT: "port",
 }
-#: Rows that are fetched together.
+#: Rows fetched per round trip.
 _FETCHED = 500
-#: Words for true and false in columns of text, as databases write them.
+#: Spellings of true and false in text columns.
 _TRUE, _FALSE = ("1", "t", "true", "y", "yes", "on"), ("0", "f", "false", "n", "no", "off")
 
 
 class Decoded(str):
-    """A string out of a JSON column, which the driver has decoded: no JSON text to be decoded again."""
+    """A string from a JSON column that the driver decoded; it must not be decoded again."""
 
     __slots__ = ()
 
 
 class Source:
-    """The tables of a database, within one transaction that only reads."""
+    """The tables of a database, within one read-only transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -48,16 +48,16 @@ class Source:
         self._types: dict[str, dict[str, Any]] = {}
 
     def table(self, name: str, *required: str) -> TableClause:
-        """A table with all columns that it has.
+        """Return a table with all its columns.
 
         Raises:
-            ConfigurationError: There is no such table, or it lacks a column that is required.
+            ConfigurationError: The table does not exist, or lacks a required column.
         """
         from sqlalchemy import column, inspect, table
 
         inspector = inspect(self._connection)
         if not inspector.has_table(name):
-            raise ConfigurationError(f"The database has no table {name}; check that it is the older store's.")
+            raise ConfigurationError(f"The database has no table {name}; check that it is the database to import.")
         self._types[name] = {each["name"]: each["type"] for each in inspector.get_columns(name)}
         names = list(self._types[name])
         if missing := [each for each in required if each not in names]:
@@ -65,7 +65,7 @@ class Source:
         return table(name, *(column(each) for each in names))
 
     def rows(self, table: TableClause, *order: str, **equal: Any) -> Iterator[dict[str, Any]]:
-        """The rows whose columns equal what is given, in order, as the driver gives them."""
+        """Yield the rows whose columns equal the given values, ordered, as the driver returns them."""
         from sqlalchemy import literal_column, select
 
         by = [table.c[name] if name in table.c else literal_column(name) for name in order]
@@ -74,9 +74,9 @@ class Source:
             statement = statement.where(self._equals(table, name, value))
         yield from self._fetched(statement, table)
 
-    def inserted(self, table: TableClause, *names: str) -> str:
-        """By what rows stand in the order of their insertion: the first of these columns that counts, else SQLite's
-        rowid, else the first column there is.
+    def insertion_column(self, table: TableClause, *names: str) -> str:
+        """Return the column that orders rows by insertion: the first integer column of ``names``, else SQLite's rowid,
+        else the first column that exists.
         """
         from sqlalchemy import Integer, text
 
@@ -84,25 +84,25 @@ class Source:
         if numbered := [name for name in names if isinstance(types.get(name), Integer)]:
             return numbered[0]
         if self._dialect == "sqlite":
-            made = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
-            sql = self._connection.execute(made, {"name": table.name}).scalar()
+            query = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+            sql = self._connection.execute(query, {"name": table.name}).scalar()
             if sql is not None and "WITHOUT ROWID" not in sql.upper():
                 return "rowid"
         return next(name for name in names if name in table.c)
 
-    def strays(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
-        """The rows of a table that belong to no row of another, by a column that both have."""
+    def orphans(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows without a matching row in another table, by a column of both."""
         from sqlalchemy import String, Text, cast, exists, select
 
         outer, inner = table.c[by], within.c[by]
         texts = {isinstance(self._types[each.name][by], String) for each in (table, within)}
-        # A cast keeps a database from its index: only for what could not be compared.
+        # A cast prevents the use of an index, so cast only types that cannot be compared.
         casts = self._dialect == "postgresql" and len(texts) > 1
         same = cast(inner, Text) == cast(outer, Text) if casts else inner == outer
         yield from self._fetched(select(*self._columns(table)).where(~exists().where(same)), table)
 
     def _columns(self, table: TableClause) -> list[ColumnElement[Any]]:
-        """The columns as they are read: times of Postgres as text, since it has some that Python has not."""
+        """Return the columns to select; Postgres times as text, since Python cannot represent all of them."""
         from sqlalchemy import Text, cast
 
         times = self._times(table)
@@ -121,7 +121,7 @@ class Source:
         }
 
     def _equals(self, table: TableClause, name: str, value: Any) -> ColumnElement[bool]:
-        """A comparison that Postgres takes, whose tables may have a UUID here and text there."""
+        """Return a comparison valid in Postgres, where one table may have a UUID and another text."""
         from sqlalchemy import String, Text, cast
 
         column = table.c[name]
@@ -142,7 +142,7 @@ class Source:
             for row in result.mappings():
                 found = dict(row)
                 for name, kind in times.items():
-                    with suppress(TypeError, ValueError):  # NULL, or what instant() refuses by name
+                    with suppress(TypeError, ValueError):  # NULL, or a value that instant() refuses
                         found[name] = kind.fromisoformat(found[name])
                 for name in decoded:
                     if isinstance(found[name], str):
@@ -151,26 +151,28 @@ class Source:
 
 
 @contextmanager
-def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
-    """The database at a place: an engine of yours, a URL, the path of a SQLite file, or None for ``POSTGRES_*``.
+def open_source(database: Engine | str | Path | None) -> Iterator[Source]:
+    """Open a database: the caller's engine, a URL, the path of a SQLite file, or None for ``POSTGRES_*``.
 
     Raises:
         MissingExtra: SQLAlchemy, or the database's driver, is not installed.
-        ConfigurationError: There is no such file, the URL is none, or a setting is missing.
+        ConfigurationError: The file does not exist, the URL is invalid, or a setting is missing.
         StoreUnavailable: The database does not answer.
     """
     require_extra("migrate", "sqlalchemy")
     from sqlalchemy import Engine, NullPool, create_engine, exc
 
     try:
-        own = not isinstance(place, Engine)
-        engine = place if isinstance(place, Engine) else create_engine(_url(place), poolclass=NullPool)
+        own = not isinstance(database, Engine)
+        engine = database if isinstance(database, Engine) else create_engine(_url(database), poolclass=NullPool)
     except ImportError as error:
-        require_extra("migrate")  # which brings the driver of Postgres
-        raise ConfigurationError(f"The older store's driver cannot be imported: {_first_line(error)}") from error
+        require_extra("migrate")  # which includes the Postgres driver
+        raise ConfigurationError(
+            f"The driver of the source database cannot be imported: {_first_line(error)}"
+        ) from error
     except (exc.ArgumentError, ValueError):
-        # Not chained: what they say may quote a password.
-        raise ConfigurationError("The URL of the older store is none that SQLAlchemy understands.") from None
+        # Not chained: the original error may contain a password.
+        raise ConfigurationError("The URL of the source database is not a valid SQLAlchemy URL.") from None
     where = engine.url.set(query={}).render_as_string(hide_password=True)
     try:
         with engine.connect() as connection:
@@ -178,37 +180,37 @@ def open_source(place: Engine | str | Path | None) -> Iterator[Source]:
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
             elif engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")  # else each statement would see a moment of its own
+                connection.exec_driver_sql("BEGIN")  # otherwise each statement reads its own snapshot
             yield Source(connection)
     except exc.SQLAlchemyError as error:
-        raise StoreUnavailable(f"The older store {where} cannot be read: {_first_line(error)}") from error
+        raise StoreUnavailable(f"The source database {where} cannot be read: {_first_line(error)}") from error
     finally:
         if own:
             engine.dispose()
 
 
 def instant(value: Any, name: str) -> datetime:
-    """A time as a driver gives it, or as SQLite keeps it; without a zone it is UTC.
+    """Return a time from a driver's value or SQLite's text; UTC if it has no time zone.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: The value is not a time.
     """
     found = value
     if isinstance(value, str):
         try:
             found = datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidInput(f"{name} {value[:70]!r} is no time such as 2025-03-11 10:00:00") from None
+            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00") from None
     if not isinstance(found, datetime):
         raise InvalidInput(f"{name} must be a time, not {'NULL' if value is None else type(value).__name__}")
     return from_micros(to_micros(found if found.tzinfo else found.replace(tzinfo=UTC), name))
 
 
 def json_value(value: Any, name: str) -> Any:
-    """JSON that a driver has decoded, or its text.
+    """Return a JSON value, decoded by the driver or from its text.
 
     Raises:
-        InvalidInput: The text is no JSON.
+        InvalidInput: The text is not valid JSON.
     """
     if isinstance(value, Decoded):
         return str(value)
@@ -217,23 +219,23 @@ def json_value(value: Any, name: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name} is text that is no JSON: {error}") from error
+        raise InvalidInput(f"{name} is not valid JSON text: {error}") from error
 
 
-def text_of(value: Any, name: str) -> str:
-    """An id as text: numbers and UUIDs as people write them.
+def id_text(value: Any, name: str) -> str:
+    """Return an id as text; numbers and UUIDs in their usual form.
 
     Raises:
-        InvalidInput: It is NULL, or none that the ledger takes.
+        InvalidInput: The value is NULL, or not a valid id.
     """
     return check_text(None if value is None else str(value), name)
 
 
-def truth(value: Any, name: str) -> bool | None:
-    """True or false as a driver gives it, or as a column of numbers or text has it; None for NULL.
+def boolean_of(value: Any, name: str) -> bool | None:
+    """Return a boolean from a driver's value, a number or text; None for NULL.
 
     Raises:
-        InvalidInput: It is neither.
+        InvalidInput: The value is neither true nor false.
     """
     word = str(value).strip().lower()
     if value is None or word in (*_TRUE, *_FALSE):
@@ -242,30 +244,30 @@ def truth(value: Any, name: str) -> bool | None:
 
 
 def number(value: Any) -> Any:
-    """A number as JSON has it, of a NUMERIC column as well; what is none is left to whoever checks it."""
+    """Return a NUMERIC value as an int or float; other values are returned unchanged for the caller to check."""
     if not isinstance(value, Decimal):
         return value
     return int(value) if value == value.to_integral_value() else float(value)
 
 
 def value_of(row: Mapping[str, Any], *names: str) -> Any:
-    """What a row has under the first of these names that is not NULL."""
+    """Return the first value of a row, by these names, that is not NULL."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | None:
-    """The first of these names that there is."""
+    """Return the first of these names that exists."""
     return next((name for name in names if name in columns), None)
 
 
-def _url(place: str | Path | None) -> Any:
+def _url(database: str | Path | None) -> Any:
     from sqlalchemy import make_url
 
-    if place is None:
+    if database is None:
         return _postgres()
-    if isinstance(place, Path) or "://" not in place:
-        return _file(Path(place))
-    url = make_url(place)
+    if isinstance(database, Path) or "://" not in database:
+        return _file(Path(database))
+    url = make_url(database)
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and url.database and not url.query:
@@ -274,20 +276,20 @@ def _url(place: str | Path | None) -> Any:
 
 
 def _file(path: Path) -> Any:
-    """A SQLite file, read only: opening one that is not there would make it."""
+    """Return the URL of a SQLite file, read-only, since a plain open would create a missing file."""
     from sqlalchemy import make_url
 
     if not path.is_file():
-        raise ConfigurationError(f"There is no file {path}.")
+        raise ConfigurationError(f"There is no file {path}; check the path.")
     return make_url(f"sqlite:///{path.absolute().as_uri()}?mode=ro&uri=true")
 
 
 def _postgres() -> Any:
     from sqlalchemy import URL
 
-    if missing := [name for name in POSTGRES if not os.environ.get(name)]:
-        raise ConfigurationError(f"Set {', '.join(missing)}, or give the URL of the older store.")
-    given = {part: os.environ[name] for name, part in POSTGRES.items()}
+    if missing := [setting.name for setting in POSTGRES if setting.text() is None]:
+        raise ConfigurationError(f"Set {', '.join(missing)}, or pass the URL of the source database.")
+    given = {part: setting.text() or "" for setting, part in POSTGRES.items()}
     return URL.create("postgresql+psycopg", **{**given, "port": int(given["port"])})  # type: ignore[arg-type]
 
 

@@ -1,9 +1,9 @@
-"""Rows of an older session store on their way to events: what they say, once checked, and what of that is new.
+"""Steps of an import: the events that rows of a source database become, once checked, without those recorded before.
 
-What is said of a session for good, a message or a query, is known again by its id. All else (its context, its title,
-whether it is over) is stated, and may be stated otherwise when the older store is imported again: then what differs
-from all statements before becomes an event. Its id follows from its words and from the statement before it, so that
-statements are found among what else happened in the ledger, and a store that goes back to what it once said is heard.
+A permanent step, such as a message or a query, is recognised by its id. Everything else (context, title, status) is a
+statement, which the source may change before the next import; then the differences from all earlier statements become
+an event. Its id is derived from its content and the preceding statement, so that statements are recognised among the
+other events of the ledger, and a source that returns to an earlier value is recorded too.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ledger.formats.recording import SessionEvents, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
 from ledger.model.ids import check_created_at, check_session_id, created_at_of
 from ledger.model.instants import to_text
+from ledger.model.page import EVENTS_PAGE
 from ledger.model.values import canonical, check_text, decode
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
 
-#: Bad rows that an error names; of the others it says how many there are.
+#: Bad rows listed in an error; the rest is counted.
 NAMED = 20
-#: Namespace of the ids made here.
+#: Namespace of the ids generated here.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d67")
-_PAGE = 500
 _STATUS, _END = ("status", ""), ("expires_at", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An event to be.
+    """An event to record.
 
     Attributes:
-        key: What it says apart from others of its session, and for good.
-        stated: Whether the older store may say otherwise by and by; see ``statement``.
+        key: Identifies the step permanently within its session.
+        stated: True if the source may change it before the next import; see ``statement``.
     """
 
     event_type: str
@@ -50,67 +50,70 @@ class Step:
 
 
 def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[Step]:
-    """How things stand at a time, in as many steps as it takes."""
+    """Yield the values at a time as one or more steps."""
     for start in range(0, len(changes), MAX_CHANGES):
         portion = changes[start : start + MAX_CHANGES]
         texts = [(change.field, change.key, None if change.removed else canonical(change.value)) for change in portion]
-        yield Step(event_type, at, portion, _words(at, texts), stated=True)
+        yield Step(event_type, at, portion, _content_of(at, texts), stated=True)
 
 
 def in_order(steps: list[Step]) -> list[Step]:
-    """Steps by the time at which they happened; the beginning first, and those of one time in the order given."""
+    """Return steps ordered by time; creation first, and steps of equal times in the given order."""
     return sorted(steps, key=lambda step: (step.event_type != "session.created", step.at))
 
 
-def said_again(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
-    """What an older store says of a session, where some of that is here.
+def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
+    """Return the steps of a session that is partly recorded.
 
     Args:
-        steps: All that it says by now, the beginning first.
-        events: All that is recorded of the session.
+        steps: All steps from the source, creation first.
+        events: All recorded events of the session.
 
     Returns:
-        What is said for good, the statements that are here, and one more where what is stated by now differs from them.
+        The permanent steps, the recorded statements, and a further statement if the source differs from them.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
-    wanted = _held(steps[0], *stated.values())
-    said = _held(steps[0])
+    current = _values_after(steps[0], *stated.values())
+    recorded = _values_after(steps[0])
     erased: set[tuple[str, str]] = set()
     before, last = "", steps[0].at
-    here: list[Step] = []
+    known: list[Step] = []
     for event in events:
         last = max(last, event.recorded_at)
         gone = {(change.field, change.key) for change in event.changes if change.text is None and not change.removed}
         erased |= gone
-        words = _words(event.occurred_at, [(change.field, change.key, change.text) for change in event.changes])
-        step = stated.get(event.event_id)  # also where values of it were erased since
+        content = _content_of(event.occurred_at, [(change.field, change.key, change.text) for change in event.changes])
+        step = stated.get(event.event_id)  # even if some of its values were erased since
         if step is None:
-            keys = {_event_id(session_id, key): key for key in (words, _after(words, before))}
+            keys = {_event_id(session_id, key): key for key in (content, _key_after(content, before))}
             if event.event_id not in keys:
                 continue
             changes = [Change(change.field, change.key, change.value, change.removed) for change in event.changes]
             step = Step(event.event_type, event.occurred_at, changes, keys[event.event_id], stated=True)
-        _hold(said, step.changes)
-        here.append(step)
+        _apply(recorded, step.changes)
+        known.append(step)
         before = event.event_id
-    # What was erased here must not come back from there.
+    # Values erased from the ledger must not be imported again.
     changes = [
-        Change(*slot, decode(text)) for slot, text in wanted.items() if said.get(slot) != text and slot not in erased
+        Change(*slot, decode(text))
+        for slot, text in current.items()
+        if recorded.get(slot) != text and slot not in erased
     ]
-    changes += [Change(*slot, removed=slot != _END) for slot in said if slot not in wanted]
+    changes += [Change(*slot, removed=slot != _END) for slot in recorded if slot not in current]
     at = max([steps[0].at, *(step.at for step in stated.values())])
-    for_good = [step for step in steps if not step.stated]
-    if not changes and at > max([last, *(step.at for step in for_good)]):  # nothing else says when it was used last
+    permanent = [step for step in steps if not step.stated]
+    # No other event records the time of last use.
+    if not changes and at > max([last, *(step.at for step in permanent)]):
         changes = [change for change in steps[0].changes if change.field != "status"][:1]
     for step in statement(_type_of(changes, steps), at, changes):
-        key = _after(step.key, before)
-        here.append(Step(step.event_type, at, step.changes, key, stated=True))
+        key = _key_after(step.key, before)
+        known.append(Step(step.event_type, at, step.changes, key, stated=True))
         before = _event_id(session_id, key)
-    return [*for_good, *here]
+    return [*permanent, *known]
 
 
-def bring_in(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
-    """Read all once to find what is bad, then once more to record it: no more is held than a batch."""
+def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
+    """Read everything twice, to check and then to record it, so that memory is bounded by a batch."""
     bad = BadRows()
     for _ in read(bad):
         pass
@@ -119,49 +122,49 @@ def bring_in(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledg
 
 
 class BadRows:
-    """The rows that cannot be recorded, and why.
+    """Rows that cannot be recorded, with reasons.
 
     Args:
-        store: Where the rows are being recorded, once all are checked; None while they are.
+        store: The target store while recording; None while checking.
     """
 
     def __init__(self, store: EventStore | None = None) -> None:
         self._store = store
-        self._looks: bool | None = None
+        self._partly_recorded: bool | None = None
         self._rows: list[str] = []
         self._count = 0
         self._ids: set[str] = set()
 
-    def row(self, where: str) -> _Row:
-        return _Row(self, where)
+    def row(self, where: str) -> _RowCheck:
+        return _RowCheck(self, where)
 
-    def once(self, session: SessionEvents) -> SessionEvents:
+    def unique(self, session: SessionEvents) -> SessionEvents:
         if session.session_id in self._ids:
-            raise InvalidInput(f"there are two rows of {session.session_id}")
+            raise InvalidInput(f"there are two rows with the id {session.session_id}")
         self._ids.add(session.session_id)
         return session
 
-    def new(self, session_id: str, steps: list[Step]) -> list[Step]:
-        """What steps say that is not here: all of them, but for what the older store said of the session before."""
+    def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
+        """Return the steps of a session that are not recorded yet."""
         store = self._store
-        if store is None or self._looks is False:
+        if store is None or self._partly_recorded is False:
             return steps
-        page = store.events(check_session_id(session_id), limit=_PAGE)
-        if self._looks is None:
-            # A warehouse takes its time to answer: of an import that is new there, the first session tells as much.
-            self._looks = bool(page) or store.capabilities.commit_order
+        page = store.events(check_session_id(session_id), limit=EVENTS_PAGE)
+        if self._partly_recorded is None:
+            # A warehouse is slow to answer, so the first session decides for all: if it is new, the others are too.
+            self._partly_recorded = bool(page) or store.capabilities.commit_order
         events = list(page)
         while page.next is not None:
-            page = store.events(session_id, after=int(page.next), limit=_PAGE)
+            page = store.events(session_id, after=int(page.next), limit=EVENTS_PAGE)
             events += page
-        return said_again(session_id, steps, events) if events else steps
+        return remaining_steps(session_id, steps, events) if events else steps
 
-    def found(self, where: str, why: str) -> None:
+    def add(self, where: str, why: str) -> None:
         self._count += 1
         if len(self._rows) < NAMED:
             self._rows.append(f"{where}: {why.rstrip('.')}")
-        if self._store is not None:  # the older store has changed since all was checked
-            self.check("the older store")
+        if self._store is not None:  # the source changed after the check
+            self.check("the source database")
 
     def check(self, what: str) -> None:
         if self._count:
@@ -171,8 +174,8 @@ class BadRows:
             )
 
 
-class _Row:
-    """A row that is being read; what is wrong with it is kept, and the next one follows."""
+class _RowCheck:
+    """A context manager that reads one row; it records an error of the row and suppresses it."""
 
     def __init__(self, bad: BadRows, where: str) -> None:
         self._bad = bad
@@ -184,22 +187,22 @@ class _Row:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, InvalidInput | ValueTooLarge):
             return False
-        self._bad.found(self._where, str(error))
+        self._bad.add(self._where, str(error))
         return True
 
 
 def session_of(
     session_id: str, user_id: str, where: str, steps: list[Step], ledger: SessionLedger, clock: Clock
 ) -> SessionEvents:
-    """Steps as the events of a session, recorded when they happened.
+    """Return steps as the events of a session, recorded at their own times.
 
     Raises:
-        InvalidInput: One of them cannot be, or two would be the same.
+        InvalidInput: A step is not a valid event, or two steps have the same id.
     """
     check_session_id(session_id)
-    twice = [key for key, times in Counter(step.key for step in steps).items() if times > 1]
-    if twice:
-        raise InvalidInput(f"there is more than one {', '.join(twice)}")
+    duplicates = [key for key, times in Counter(step.key for step in steps).items() if times > 1]
+    if duplicates:
+        raise InvalidInput(f"there is more than one {', '.join(duplicates)}")
     created_at = created_at_of(session_id) or steps[0].at
     check_created_at(created_at, clock())
     recorded_at = steps[0].at
@@ -209,7 +212,7 @@ def session_of(
         event = prepare(
             NewEvent(step.event_type, step.changes, event_id, None, step.at, check_text(user_id, "user_id"))
         )
-        recorded_at = max(recorded_at, step.at)  # within a session it never goes backwards
+        recorded_at = max(recorded_at, step.at)  # recorded_at never decreases within a session
         events.append(
             RecordedEvent(
                 session_id=session_id,
@@ -233,35 +236,35 @@ def _event_id(session_id: str, key: str) -> str:
     return str(uuid.uuid5(_ROWS, canonical([session_id, key])))
 
 
-def _words(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> str:
-    """What a statement says, in whatever order a store gives its changes back."""
+def _content_of(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> str:
+    """Return the content of a statement as text, independent of the order of its changes."""
     return canonical([to_text(at), sorted([field, key, text or "null"] for field, key, text in texts)])
 
 
-def _after(words: str, before: str) -> str:
-    """The key of a statement that follows another."""
-    return canonical([words, before])
+def _key_after(content: str, before: str) -> str:
+    """Return the key of a statement that follows another."""
+    return canonical([content, before])
 
 
-def _held(*steps: Step) -> dict[tuple[str, str], str]:
-    """What stands after some steps, as JSON text."""
-    held: dict[tuple[str, str], str] = {}
+def _values_after(*steps: Step) -> dict[tuple[str, str], str]:
+    """Return the values after these steps, as JSON text."""
+    values: dict[tuple[str, str], str] = {}
     for step in steps:
-        _hold(held, step.changes)
-    return held
+        _apply(values, step.changes)
+    return values
 
 
-def _hold(held: dict[tuple[str, str], str], changes: Iterable[Change]) -> None:
+def _apply(values: dict[tuple[str, str], str], changes: Iterable[Change]) -> None:
     for change in changes:
         slot = (change.field, change.key)
-        if change.removed or (slot == _END and change.value is None):  # no end, and none that was ever set, are alike
-            held.pop(slot, None)
+        if change.removed or (slot == _END and change.value is None):  # an expiry of None equals no expiry
+            values.pop(slot, None)
         else:
-            held[slot] = canonical(change.value)
+            values[slot] = canonical(change.value)
 
 
 def _type_of(changes: list[Change], steps: list[Step]) -> str:
-    """What a further statement amounts to."""
+    """Return the event type of a further statement."""
     status = next((change.value for change in changes if (change.field, change.key) == _STATUS), None)
     if status == "active":
         return "session.restored"

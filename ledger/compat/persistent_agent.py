@@ -1,8 +1,7 @@
-"""PersistentAgent: both sides of a chat are kept as it goes on, and it goes on where they cannot be.
+"""PersistentAgent: an agent whose chats are stored, and which keeps answering while the store is unavailable.
 
-Storage is dual. The ledger holds what was said; memory holds what the ledger could not take yet. A chat's unsaved
-messages are saved in order as soon as the store is back, before anything newer, each once: their event_ids and times
-were made when they were said.
+The ledger holds stored messages; memory holds messages not stored yet. Unsaved messages of a chat are saved in order,
+each once, before any newer message: their event_ids and times are generated when the messages are created.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from datetime import datetime
 from typing import Any
 
 from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.compat.arguments import user_id_of
 from ledger.compat.conversations import ConversationMessage, ConversationService
-from ledger.compat.given import user_id_of
 from ledger.errors import LedgerError, SessionEnded, SessionNotFound, StoreError
 from ledger.model.events import Change, NewEvent, prepare
 
-#: Chats that are remembered, beside those with unsaved messages: what a reply sees while the store is away.
+#: Chats cached in memory besides those with unsaved messages: the history for replies while the store is unavailable.
 REMEMBERED = 256
 
 
 @dataclass(slots=True)
 class Reply:
-    """What an agent answers, where that is more than text."""
+    """An agent's answer with metadata; an agent may also return plain text."""
 
     content: Any
     tools_used: Sequence[Any] | None = None
@@ -38,14 +37,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """What came of a message.
+    """The outcome of one chat turn.
 
     Attributes:
-        session_id: The chat; go on with it.
-        content: The answer; None where the agent failed.
-        has_error, error_message: Whether it failed, and of what.
-        unsaved: The chat's messages that the store has not taken yet, in order; empty where all are kept.
-        store_error: Why it has not.
+        session_id: The chat's id; pass it to the next call.
+        content: The answer; None if the agent failed.
+        has_error, error_message: True if the agent failed, and its error.
+        unsaved: The chat's messages not stored yet, in order.
+        store_error: Error of the store, if messages are unsaved.
     """
 
     session_id: str
@@ -64,22 +63,22 @@ Answer = Callable[[Any, Sequence[ConversationMessage]], Awaitable[Reply | Any] |
 
 @dataclass(slots=True)
 class _Chat:
-    """A chat as memory holds it: what was said, and of that what is not saved."""
+    """A chat in memory: its messages, and those not stored yet."""
 
     session_id: str
     user_id: str
-    said: list[ConversationMessage] = field(default_factory=list)
+    messages: list[ConversationMessage] = field(default_factory=list)
     unsaved: deque[ConversationMessage] = field(default_factory=deque)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class PersistentAgent:
-    """An agent whose chats are kept.
+    """An agent whose chats are stored.
 
     Args:
-        service: Where.
-        answer: Called with the user's message and what was said before it, oldest first; gives text or a ``Reply``,
-            awaited where need be. What it raises becomes a message with ``has_error``, and is kept as one.
+        service: The service that stores the chats.
+        answer: Called with the user's message and the earlier messages, oldest first; returns text or a ``Reply``,
+            or an awaitable of one. An exception is recorded as a message with ``has_error``.
         clock, ids: Sources of the times and ids of messages.
     """
 
@@ -94,20 +93,20 @@ class PersistentAgent:
 
     @property
     def unsaved(self) -> tuple[ConversationMessage, ...]:
-        """The messages of all chats that the store has not taken yet; they are gone if the program ends now."""
+        """Messages of all chats that are not stored yet; lost if the process ends now."""
         return tuple(message for chat in self._chats.values() for message in chat.unsaved)
 
     async def chat(self, message: Any, session_id: str | None = None, user: Any = None) -> ChatResponse:
-        """Answer a user's message, and keep both.
+        """Answer a user's message and store both.
 
-        Where the store cannot be reached the answer comes all the same, and says what is not saved.
+        If the store is unavailable the agent answers all the same, and the response lists the unsaved messages.
 
         Args:
-            session_id: The chat to go on with; a new one where None or empty, and where it is over.
-            user: Whose chat it is.
+            session_id: The chat to continue. A new chat is created if it is None, empty or ended.
+            user: Owner of the chat.
 
         Raises:
-            InvalidInput, ValueTooLarge: The message cannot be kept; the agent was not asked.
+            InvalidInput, ValueTooLarge: The message cannot be recorded; the agent was not called.
         """
         user_id = user_id_of(user)
         chat = self._chats.get((user_id, session_id)) if session_id else None
@@ -115,37 +114,37 @@ class PersistentAgent:
             chat = _Chat(session_id or self._ids(self._clock()), user_id)
             chat = self._chats.setdefault((user_id, chat.session_id), chat)
         async with chat.turn:
-            await self._remember(chat)
-            before = tuple(chat.said)
-            refused = await self._say(chat, self._message(chat, "user", message))
+            await self._load(chat)
+            before = tuple(chat.messages)
+            refused = await self._append(chat, self._message(chat, "user", message))
             if refused is not None:
                 raise refused
             response = await self._respond(chat, message, before)
-        self._forget()
+        self._evict()
         return response
 
     async def save_unsaved(self) -> int:
-        """Save what is not saved yet, chat by chat; returns how many messages still are not."""
+        """Save unsaved messages, chat by chat; return the number still unsaved."""
         for chat in list(self._chats.values()):
             async with chat.turn:
                 await self._save(chat)
         return len(self.unsaved)
 
     async def _respond(self, chat: _Chat, message: Any, before: Sequence[ConversationMessage]) -> ChatResponse:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         reply, failure = Reply(None), None
         try:
-            given = self._answer(message, before)
-            given = await given if inspect.isawaitable(given) else given
-            reply = given if isinstance(given, Reply) else Reply(given)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user is told and it is kept
-            failure = _told(error)
+            result = self._answer(message, before)
+            result = await result if inspect.isawaitable(result) else result
+            reply = result if isinstance(result, Reply) else Reply(result)
+        except Exception as error:  # noqa: BLE001 - any failure of the agent is reported and recorded
+            failure = _description_of(error)
         answer = self._message(chat, "assistant", "" if failure else reply.content)
-        answer.processing_time_ms = round((time.perf_counter() - begun) * 1000)
+        answer.processing_time_ms = round((time.perf_counter() - started) * 1000)
         answer.has_error, answer.error_message = failure is not None, failure
         answer.tools_used, answer.token_count = reply.tools_used, reply.token_count
         answer.message_metadata = reply.message_metadata
-        refused = await self._say(chat, answer)
+        refused = await self._append(chat, answer)
         return ChatResponse(
             chat.session_id,
             None if failure else reply.content,
@@ -155,11 +154,11 @@ class PersistentAgent:
             failure is not None,
             failure,
             (*chat.unsaved, answer) if refused is not None else tuple(chat.unsaved),
-            str(refused) if refused is not None else self._why if chat.unsaved else None,
+            str(refused) if refused is not None else self._store_error if chat.unsaved else None,
         )
 
-    async def _remember(self, chat: _Chat) -> None:
-        """Take over what the store holds; while it is away, what memory does."""
+    async def _load(self, chat: _Chat) -> None:
+        """Load the chat from the store; keep the copy in memory if the store is unavailable."""
         await self._save(chat)
         if chat.unsaved:
             return
@@ -168,26 +167,26 @@ class PersistentAgent:
             if found.session_id == chat.session_id:
                 found = await self.service.get_session(chat.session_id, chat.user_id, include_messages=True) or found
             self._move(chat, found.session_id)
-            chat.said = list(found.messages or [])
+            chat.messages = list(found.messages or [])
         except StoreError as error:
-            self._why = str(error)
+            self._store_error = str(error)
 
-    async def _say(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
-        """Add a message to the chat and save it if that can be; returns why it never can."""
-        refused = _refusal(message)
-        if refused is not None:  # not left to the store, which may be away
+    async def _append(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
+        """Add a message to the chat and save it if possible; return the error if it can never be recorded."""
+        refused = _error_of(message)
+        if refused is not None:  # the store may be unavailable, so check here
             return refused
-        chat.said.append(message)
+        chat.messages.append(message)
         chat.unsaved.append(message)
         refused = await self._save(chat)
-        if refused is not None and message in chat.said:
-            chat.said.remove(message)
+        if refused is not None and message in chat.messages:
+            chat.messages.remove(message)
         return refused
 
     async def _save(self, chat: _Chat) -> LedgerError | None:
-        """Save the chat's unsaved messages in order, until the store is away; returns what one of them was refused for.
+        """Save unsaved messages in order until the store fails; return the error of a message that was refused, if any.
 
-        A message that can never be kept is dropped from those that wait: the others must not wait for it for good.
+        A message that can never be recorded is dropped, so that it does not block later messages.
         """
         refused: LedgerError | None = None
         while chat.unsaved:
@@ -195,7 +194,7 @@ class PersistentAgent:
             try:
                 await self._add(chat, message)
             except StoreError as error:
-                self._why = str(error)
+                self._store_error = str(error)
                 break
             except LedgerError as error:
                 refused = error
@@ -205,7 +204,7 @@ class PersistentAgent:
     async def _add(self, chat: _Chat, message: ConversationMessage) -> None:
         try:
             await self._add_to(chat, message)
-        except (SessionNotFound, SessionEnded):  # never begun while the store was away, or over by now
+        except (SessionNotFound, SessionEnded):  # not created while the store was unavailable, or ended since
             found = await self.service.get_or_create_session(chat.session_id, chat.user_id)
             self._move(chat, found.session_id)
             await self._add_to(chat, message)
@@ -227,7 +226,7 @@ class PersistentAgent:
         )
 
     def _move(self, chat: _Chat, session_id: str) -> None:
-        """Go on under another id, where the chat's own is over or somebody else's."""
+        """Continue under another id because the chat has ended or its id belongs to another user."""
         if session_id == chat.session_id:
             return
         self._chats.pop((chat.user_id, chat.session_id), None)
@@ -240,17 +239,17 @@ class PersistentAgent:
         now: datetime = self._clock()
         return ConversationMessage(chat.session_id, role, content, created_at=now, message_id=self._ids(now))
 
-    def _forget(self) -> None:
-        """Let the oldest chats go, but for those with something unsaved or under way."""
+    def _evict(self) -> None:
+        """Drop the oldest cached chats, except those with unsaved messages or a turn in progress."""
         spare = [key for key, chat in self._chats.items() if not chat.unsaved and not chat.turn.locked()]
         for key in spare[: max(0, len(self._chats) - REMEMBERED)]:
             del self._chats[key]
 
-    _why: str | None = None
+    _store_error: str | None = None
 
 
-def _refusal(message: ConversationMessage) -> LedgerError | None:
-    """Why a message can never be kept; None where it can."""
+def _error_of(message: ConversationMessage) -> LedgerError | None:
+    """Return the error if a message can never be recorded; None otherwise."""
     parts = {
         "tools_used": message.tools_used,
         "processing_time_ms": message.processing_time_ms,
@@ -266,10 +265,10 @@ def _refusal(message: ConversationMessage) -> LedgerError | None:
     return None
 
 
-def _told(error: Exception) -> str:
-    """What an error says, in characters that can be kept."""
+def _description_of(error: Exception) -> str:
+    """Return an error's type and message, in characters that can be recorded."""
     try:
         words = str(error)
-    except Exception:  # noqa: BLE001 - the error of an error must not take its place
+    except Exception:  # noqa: BLE001 - a failing __str__ must not hide the error
         words = "(its message cannot be read)"
     return f"{type(error).__name__}: {words}".encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""A read-only SQL connection to a ledger's file, with the tables that an older session store had as views.
+"""A read-only SQL connection to a ledger's file, with views in place of an earlier store's tables.
 
-The views are temporary: they exist on this connection alone, and nothing of them is written to the file. Python's own
-``sqlite3`` is the copy of SQLite that the ledger uses as well; a second copy must never open the live file.
+The views are temporary: they exist on this connection only and are never written to the file. The connection uses
+Python's own ``sqlite3``, as the ledger does: a second copy of SQLite must never open the live file.
 """
 
 from __future__ import annotations
@@ -19,30 +19,28 @@ if TYPE_CHECKING:
 
 
 def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connection:
-    """A connection that reads and never writes; close it when you are done.
+    """Return a read-only connection; the caller closes it.
 
     Args:
-        ledger: Whose file it reads; one that is kept in SQLite.
-        views: Name of each view to the SELECT behind it.
+        ledger: A ledger in a SQLite file.
+        views: SELECT statement by view name.
 
     Returns:
-        A DB-API connection whose rows know their columns' names; parameters are ``?`` or ``:name``.
+        A DB-API connection whose rows can be accessed by column name; parameters are ``?`` or ``:name``.
 
     Raises:
-        PermissionDenied: The ledger is the view of one user; SQL sees everybody's sessions.
-        CapabilityMissing: The ledger is not in a SQLite file.
+        PermissionDenied: The ledger is the view of one user; SQL reads the sessions of all users.
+        CapabilityMissing: The ledger is not a SQLite file.
         StoreUnavailable, StoreRejected: The file cannot be opened.
     """
     if ledger.user_id is not None:
         raise PermissionDenied(
-            f"SQL sees everybody's sessions, and this is the view of user {ledger.user_id} alone; use the ledger that "
-            "for_user() was called on."
+            f"SQL reads the sessions of all users, and this ledger is limited to user {ledger.user_id}; use the "
+            "ledger that for_user() was called on."
         )
     path = getattr(ledger.store, "path", None)
     if not isinstance(path, Path):
-        raise CapabilityMissing(
-            f"{ledger.url} is no SQLite file; ask BigQuery for its views, or `ledger sql`, instead."
-        )
+        raise CapabilityMissing(f"{ledger.url} is not a SQLite file; query the views in BigQuery, or run `ledger sql`.")
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
@@ -59,7 +57,7 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
 
 
 def slot(field: str, key: str = "") -> str:
-    """SQL for the value of a session's slot, where ``heads`` is the session: text, a number, or JSON text."""
+    """Return SQL for the value of a slot of the session in ``heads``: text, a number, or JSON text."""
     return (
         "(SELECT json_extract(value, '$') FROM session_state "  # noqa: S608 - names of this package only
         f"WHERE session_id = heads.session_id AND field = '{field}' AND key = '{key}')"
@@ -67,5 +65,5 @@ def slot(field: str, key: str = "") -> str:
 
 
 def instant(column: str) -> str:
-    """SQL for a time in microseconds as text in UTC, which sorts: ``2026-11-21 05:00:00.000000``."""
+    """Return SQL that formats microseconds as sortable UTC text: ``2026-11-21 05:00:00.000000``."""
     return f"strftime('%Y-%m-%d %H:%M:%S', {column} / 1000000, 'unixepoch') || printf('.%06d', {column} % 1000000)"

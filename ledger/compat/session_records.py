@@ -1,4 +1,4 @@
-"""A record of ``session_states`` and the session behind it: which column is kept where, for Python and for SQL."""
+"""Mapping between a record of ``session_states`` and its session, in Python and in SQL."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COLUMNS = (
     *("problem_description", "problem_tests", "code", "tests_passed", "code_attempts", "problem_attempts"),
     "workflow_status",
 )
-#: Columns that are attributes, by which sessions are listed and counted; the last is the record's own id.
+#: Columns stored as attributes, for filtering and counting; the last is the record's own id.
 ATTRIBUTES = ("run_id", "topic", "difficulty", "tests_passed", "code_attempts", "problem_attempts", "record_id")
-#: Columns that are context, as is what a state holds beside the documented columns.
+#: Columns stored as context, like all undocumented names of a state.
 CONTEXT = ("problem_description", "problem_tests", "code")
 STATUSES = ("running", "completed", "failed")
 CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")
-#: What tells these sessions from others of the same ledger.
+#: Tag of the sessions that are records.
 TAG = "session_state"
-#: Namespace of the records' ids.
+#: Namespace of the record ids.
 _RECORDS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d66")
 _TEXTS = ("run_id", "user_prompt", "topic", "difficulty", "problem_description", "code", "workflow_status")
-#: Columns that count.
+#: Columns that count attempts.
 ATTEMPTS = ("code_attempts", "problem_attempts")
 
 _SELECT = f"""
@@ -61,12 +61,12 @@ SELECT
   json_array_length(problem_tests) AS test_count, created_at, updated_at
 FROM session_states
 """
-#: The view in place of the table, and the summary over it: one row a session.
+#: The view that replaces the table, and the summary over it: one row per session.
 VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 
-def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """Columns and whatever else a state holds, as slots of a session; checked, None for what is to be taken away.
+def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Return a state's values by slot, checked; None for a value to remove.
 
     Raises:
         InvalidInput: A column has the wrong type.
@@ -74,7 +74,7 @@ def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     slots: dict[tuple[str, str], Any] = {}
     for name, value in values.items():
         if name in ("id", "created_at", "updated_at", "thread_id"):
-            continue  # the ledger's own, in a record that was read before
+            continue  # set by the ledger; present if a record is saved again
         if name in COLUMNS and value is not None:
             value = checked(name, value)
         if name == "user_prompt":
@@ -89,12 +89,12 @@ def slots_of(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
 
 
 def record_id_of(thread_id: str) -> str:
-    """The id of a thread's record, where it was not brought in with one."""
+    """Return the id of a thread's record, unless it was imported with another."""
     return str(uuid.uuid5(_RECORDS, thread_id))
 
 
-def standing_of(session: Session) -> dict[tuple[str, str], str]:
-    """What this module writes of a session, as it stands there: JSON text, since 1 and True are equal to Python."""
+def recorded_values(session: Session) -> dict[tuple[str, str], str]:
+    """Return the recorded values of the slots that this module writes, as JSON text, since 1 == True in Python."""
     found: dict[tuple[str, str], Any] = {("attribute", name): value for name, value in session.attributes.items()}
     found |= {("context", name): value for name, value in session.context.items()}
     found |= {("tag", tag): True for tag in session.tags}
@@ -104,7 +104,7 @@ def standing_of(session: Session) -> dict[tuple[str, str], str]:
 
 
 def record_of(session: Session) -> dict[str, Any]:
-    """The documented columns of a session, with None for what was not saved."""
+    """Return the documented columns of a session, with None for values not saved."""
     values = {name: session.attributes.get(name) for name in ATTRIBUTES}
     values |= {name: session.context.get(name) for name in CONTEXT}
     status = session.status
@@ -120,15 +120,15 @@ def record_of(session: Session) -> dict[str, Any]:
 
 
 def is_state(session: Session) -> bool:
-    """Whether a session is a record, and not deleted."""
+    """Return True if the session is a record and not deleted."""
     return TAG in session.tags and session.recorded_status != "deleted"
 
 
 def as_object(state: Any) -> dict[str, Any]:
-    """A state as JSON: models, dataclasses, dates, enums and sets become what JSON has for them.
+    """Return a state as JSON values; models, dataclasses, dates, enums and sets are converted.
 
     Raises:
-        InvalidInput: It is no object, or holds what JSON cannot.
+        InvalidInput: The state is not an object, or contains a value that JSON cannot represent.
     """
     if isinstance(state, Mapping):
         return {name: _jsonable(value, str(name)[:70]) for name, value in state.items()}
@@ -143,16 +143,16 @@ def _jsonable(value: Any, where: str) -> Any:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidInput(
-            f"{where} holds something that JSON cannot ({type(value).__name__}); nothing was written. Leave it out of "
-            "the state, or convert it."
+            f"{where} contains a value that cannot be represented in JSON ({type(value).__name__}); nothing was "
+            "written. Leave it out of the state, or convert it."
         ) from error
 
 
 def checked(name: str, value: Any) -> Any:
-    """A column's value, once it is known to have the column's type.
+    """Return a column's value after checking its type.
 
     Raises:
-        InvalidInput: It has not.
+        InvalidInput: The value has the wrong type.
     """
     if name in ATTEMPTS:
         return check_whole(value, name)
@@ -164,10 +164,10 @@ def checked(name: str, value: Any) -> Any:
 
 
 def status_of(word: Any) -> str:
-    """The session's status for a ``workflow_status``.
+    """Return the session status of a ``workflow_status``.
 
     Raises:
-        InvalidInput: It is none of the three.
+        InvalidInput: The word is not a ``workflow_status``.
     """
     if word not in STATUSES:
         raise InvalidInput(f"workflow_status must be one of {', '.join(STATUSES)}, not {str(word)[:70]!r}.")

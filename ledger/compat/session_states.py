@@ -1,19 +1,18 @@
-"""The functions of a ``session_states`` table, over a ledger.
+"""The functions of a ``session_states`` table, backed by a ledger.
 
 A thread is a session: the caller's ``thread_id`` is its id, ``user_prompt`` its question, ``workflow_status`` its
-status (``running`` is ``active``). What is searched by is an attribute, the long texts and whatever else the state
-holds are context. A save records what changed and nothing else, so every state that was saved is still there:
-``SessionLedger.get_session(thread_id, version=...)``. These sessions have no end by themselves.
+status (``running`` is ``active``). Searchable columns are attributes; long texts and undocumented names are context. A
+save records only what changed, so ``SessionLedger.get_session(thread_id, version=...)`` returns every saved state.
+These sessions have no TTL.
 
-The ledger is the one given as ``ledger=``, else that of ``configure``, else the one at ``LEDGER_URL``. With
-``DEBUG_SESSION_STATES=1`` the logger of this module says what is done: ids and names, never values.
+The ledger is the one passed as ``ledger=``, else the one set by ``configure``, else the one at ``LEDGER_URL``. With
+``DEBUG_SESSION_STATES=1`` the logger of this module reports each call: ids and names, never values.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sqlite3
 import threading
 import uuid
@@ -34,22 +33,22 @@ from ledger.compat.session_records import (
     is_state,
     record_id_of,
     record_of,
-    slots_of,
-    standing_of,
+    recorded_values,
+    registers_from_state,
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
 from ledger.model.events import Change, Envelope
-from ledger.model.page import Page
+from ledger.model.page import SESSIONS_PAGE, Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DEFAULT_URL
+from ledger.settings import DEBUG_SESSION_STATES, LEDGER_URL
 
-#: Owner of the sessions for which nobody names one.
+#: Owner of sessions saved without a user_id.
 OWNER = "session-states"
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
-_PAGE = 1000
 _TRIES = 50
 
 _log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ _opened: dict[str, SessionLedger] = {}
 
 
 def configure(ledger: SessionLedger | None) -> None:
-    """Have the functions of this module use a ledger of yours, which you close; None for the one at ``LEDGER_URL``."""
+    """Set the ledger that this module uses; the caller closes it. None selects the one at ``LEDGER_URL``."""
     global _configured
     with _guard:
         _configured = ledger
@@ -75,23 +74,22 @@ def save_session_state(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> str:
-    """Save a session's state, or update it: what ``state`` does not name stays as it is, None takes it away.
+    """Create or update a session's state. Names missing from ``state`` are unchanged; None removes a value.
 
     Args:
         thread_id: The workflow's own id, 1 to 255 characters.
-        state: A mapping, pydantic model or dataclass. Documented columns must have their types; anything else in it is
-            kept as context, models and dates as JSON. A state that was read before may be saved as it is.
-        run_id: The run to correlate with, for example MLflow's; where None, the state's, else what was saved before.
-        workflow_status: running, completed or failed; where None, the state's, else what was saved before, else
-            running.
-        user_id: Whose session it is, for a new one; ``session-states`` where nobody says.
+        state: A mapping, pydantic model or dataclass. Documented columns must have their types; other values are stored
+            as context, models and dates as JSON. A record returned by ``get_session_state`` may be saved unchanged.
+        run_id: The run to correlate with, for example MLflow's; defaults to the state's, else to the saved one.
+        workflow_status: running, completed or failed; defaults to the state's, else to the saved one, else to running.
+        user_id: Owner of a new session; defaults to ``session-states``.
 
     Returns:
         The record's id, the same at every save.
 
     Raises:
-        InvalidInput: A column has the wrong type, something in the state is nothing that JSON can hold, or the id is
-            that of a session of another kind.
+        InvalidInput: A column has the wrong type, a value cannot be represented in JSON, or the id belongs to a session
+            of another kind.
         ValueTooLarge, SessionEnded, StoreError: Nothing was written.
     """
     target = _ledger(ledger)
@@ -100,16 +98,16 @@ def save_session_state(
         session = target.get_session(thread_id)
         try:
             if session is None:
-                return _begin(target, thread_id, wanted, user_id)
+                return _create(target, thread_id, wanted, user_id)
             return _update(target, session, wanted)
-        except WrongExpectedVersion:  # somebody else saved meanwhile
+        except WrongExpectedVersion:  # saved concurrently
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
 
 def get_session_state(thread_id: str, *, ledger: SessionLedger | None = None) -> dict[str, Any] | None:
-    """The record of a thread: the documented columns, with None for what was not saved. None where there is none."""
+    """Return a thread's record: the documented columns, None for values not saved. None if there is no record."""
     session = _ledger(ledger).get_session(thread_id)
     found = None if session is None or not is_state(session) else record_of(session)
     _debug("%s session state of thread %s", "read" if found else "found no", thread_id)
@@ -127,17 +125,17 @@ def get_session_states_by_criteria(
     ledger: SessionLedger | None = None,
     **unknown: Any,
 ) -> Page[dict[str, Any]]:
-    """The records that meet every criterion given, newest first.
+    """Return the records that meet every given criterion, newest first.
 
     Args:
-        limit: At most this many, 1 to 100.
+        limit: Maximum number of records, 1 to 100.
         after: The ``next`` of an earlier page.
 
     Raises:
-        InvalidInput: A criterion does not exist, or cannot be met by any record; or the limit is over 100.
+        InvalidInput: A criterion does not exist or has an impossible value, or the limit is out of range.
     """
     if unknown:
-        raise InvalidInput(f"There is no criterion {', '.join(sorted(unknown))}; there are {', '.join(CRITERIA)}.")
+        raise InvalidInput(f"Unknown criterion {', '.join(sorted(unknown))}; the criteria are {', '.join(CRITERIA)}.")
     given = {"topic": topic, "difficulty": difficulty, "tests_passed": tests_passed}
     attributes = {name: checked(name, value) for name, value in given.items() if value is not None}
     page = _ledger(ledger).list_sessions(
@@ -152,13 +150,13 @@ def get_session_states_by_criteria(
 
 
 def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, Any]:
-    """What all records amount to, read page by page to the last one.
+    """Return statistics over all records; reads every page.
 
     Returns:
-        ``total_sessions``; ``success_rate``, the percentage of sessions whose tests passed (0 where there are none);
-        ``average_code_attempts`` and ``average_problem_attempts`` of those that say (None where none does);
-        ``topic_distribution``, ``difficulty_distribution`` and ``workflow_status_distribution``, each value with how
-        many sessions have it, the most frequent first. A session without a topic is in no topic's count.
+        ``total_sessions``; ``success_rate``, the percentage of sessions whose tests passed (0 if there are none);
+        ``average_code_attempts`` and ``average_problem_attempts`` over the sessions that have a value (None if none
+        has); ``topic_distribution``, ``difficulty_distribution`` and ``workflow_status_distribution``, the number of
+        sessions by value, most frequent first. Sessions without a topic are not counted in ``topic_distribution``.
     """
     target = _ledger(ledger)
     total = passed = 0
@@ -166,7 +164,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("topic", "difficulty", "workflow_status")}
     after: str | None = None
     while True:
-        page = target.list_sessions(tag=TAG, after=after, limit=_PAGE)
+        page = target.list_sessions(tag=TAG, after=after, limit=SESSIONS_PAGE)
         for session in page:
             record = record_of(session)
             total += 1
@@ -190,7 +188,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
 
 
 def delete_session_state(thread_id: str, *, ledger: SessionLedger | None = None) -> bool:
-    """Take a record out of every read; its history stays in the ledger. False where there is none."""
+    """Delete a record; its history stays in the ledger. Return False if there is no record."""
     target = _ledger(ledger)
     session = target.get_session(thread_id)
     if session is None or not is_state(session):
@@ -201,14 +199,14 @@ def delete_session_state(thread_id: str, *, ledger: SessionLedger | None = None)
 
 
 def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connection:
-    """A read-only DB-API connection that has ``session_states`` and ``session_states_summary``; close it.
+    """Return a read-only DB-API connection with ``session_states`` and ``session_states_summary``; the caller closes.
 
-    Both are there for SELECT, over the ledger's own rows: ``problem_tests`` is JSON text, ``tests_passed`` 1 or 0,
-    times are text in UTC. Parameters are SQLite's, ``?``.
+    Both are views of the ledger's rows: ``problem_tests`` is JSON text, ``tests_passed`` 1 or 0, times are text in UTC.
+    Parameters are SQLite's, ``?``.
 
     Raises:
-        CapabilityMissing: The ledger is not in a SQLite file.
-        PermissionDenied: It is the view of one user.
+        CapabilityMissing: The ledger is not a SQLite file.
+        PermissionDenied: The ledger is the view of one user.
     """
     _debug("opened a connection")
     return read_only.connect(_ledger(ledger), VIEWS)
@@ -216,13 +214,13 @@ def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connect
 
 @dataclass
 class VerifiedWorkflow:
-    """A workflow under way.
+    """A workflow in progress.
 
     Attributes:
-        thread_id: Made for it; hand it to the agent.
-        state: What the agent ended with; set it before the block ends.
-        run_id: The run to correlate with; may be set as soon as it is known.
-        workflow_status: running, and once the block has ended completed or failed.
+        thread_id: Generated; pass it to the agent.
+        state: The agent's final state; set it before the block ends.
+        run_id: The run to correlate with; set it at any time.
+        workflow_status: running; completed or failed once the block has ended.
         record_id: The record's id.
     """
 
@@ -241,14 +239,14 @@ def verified_workflow(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> Iterator[VerifiedWorkflow]:
-    """What ``/problems/verified`` does around its agent: a thread of its own, and its final state saved.
+    """Run a block as ``/problems/verified`` runs its agent: with its own thread, saving the final state.
 
-    The record is there as ``running`` from the start, so that a workflow whose process died shows. When the block
-    ends, the final state is saved: ``completed`` where its ``tests_passed`` is true, else ``failed``. Where the block
-    raises, what is known is saved, the session is ``failed`` with the error, and the error goes on.
+    The record is saved as ``running`` at the start, so that a workflow whose process died remains visible. When the
+    block ends, the final state is saved as ``completed`` if its ``tests_passed`` is true, else as ``failed``. If the
+    block raises, the state is saved as it is, the session fails with the error, and the error is raised again.
 
     Args:
-        state: What is known at the start: ``{"user_prompt": ..., "topic": ...}``.
+        state: Initial values: ``{"user_prompt": ..., "topic": ...}``.
     """
     workflow = VerifiedWorkflow(str(uuid.uuid4()), run_id)
     target = _ledger(ledger)
@@ -280,9 +278,9 @@ def run_verified(
     """Run an agent in a ``verified_workflow``.
 
     Args:
-        agent: Called as ``agent(*args, thread_id=..., **kwargs)``; returns the final state. A ``run_id`` in that state
-            is the run's, where none is given.
-        state: What is known at the start.
+        agent: Called as ``agent(*args, thread_id=..., **kwargs)``; returns the final state. Its ``run_id`` is used if
+            ``run_id`` is None.
+        state: Initial values.
     """
     with verified_workflow(state, run_id=run_id, user_id=user_id, ledger=ledger) as workflow:
         workflow.state = agent(*args, thread_id=workflow.thread_id, **kwargs)
@@ -292,10 +290,10 @@ def run_verified(
 def _wanted(thread_id: str, state: Any, run_id: Any, workflow_status: Any) -> dict[tuple[str, str], Any]:
     values = as_object(state)
     if values.get("thread_id") not in (None, thread_id):
-        raise InvalidInput(f"The state is of another thread than {str(thread_id)[:70]!r}; nothing was written.")
-    slots = slots_of(values)
+        raise InvalidInput(f"The state belongs to another thread than {str(thread_id)[:70]!r}; nothing was written.")
+    slots = registers_from_state(values)
     if slots.get(("attribute", "run_id"), run_id) is None:
-        slots.pop(("attribute", "run_id"), None)  # a run, once known, is not taken back by a state that knows none
+        slots.pop(("attribute", "run_id"), None)  # a state without a run_id keeps the saved one
     if run_id is not None:
         slots["attribute", "run_id"] = checked("run_id", run_id)
     if workflow_status is not None:
@@ -303,7 +301,7 @@ def _wanted(thread_id: str, state: Any, run_id: Any, workflow_status: Any) -> di
     return slots
 
 
-def _begin(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str], Any], user_id: str | None) -> str:
+def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str], Any], user_id: str | None) -> str:
     record_id = record_id_of(check_text(thread_id, "thread_id"))
     fields: dict[str, Any] = {"tag": {TAG: True}, "attribute": {"record_id": record_id}}
     for (name, key), value in wanted.items():
@@ -320,33 +318,33 @@ def _begin(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, str
 
 
 def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any]) -> str:
-    """Append what differs from the session as it stands, on exactly that state."""
+    """Append the differences from the current state, expecting its version."""
     if TAG not in session.tags:
         raise InvalidInput(
-            f"{session.session_id} is a session of another kind, no session state; nothing was written. Save the "
-            "workflow under a thread_id of its own."
+            f"{session.session_id} is not a session state but a session of another kind; nothing was written. "
+            "Save the workflow under another thread_id."
         )
     slots = dict(wanted)
-    afresh = session.recorded_status == "deleted"
+    restoring = session.recorded_status == "deleted"
     record_id: str = session.attributes.get("record_id") or record_id_of(session.session_id)
     slots["attribute", "record_id"] = record_id
     slots["tag", TAG] = True
-    standing = standing_of(session)
-    if afresh:  # what was deleted must not come back with the id
-        slots = {slot: None for slot in standing if slot[0] != "status"} | {("status", ""): "active"} | slots
+    recorded = recorded_values(session)
+    if restoring:  # values of the deleted record must not return with the id
+        slots = {slot: None for slot in recorded if slot[0] != "status"} | {("status", ""): "active"} | slots
     if slots.get(("status", ""), "failed") != "failed":
         slots["error", ""] = None
     changes = [
         Change(name, key, value, value is None)
         for (name, key), value in slots.items()
-        if ((name, key) in standing if value is None else standing.get((name, key)) != canonical(value, key or name))
+        if ((name, key) in recorded if value is None else recorded.get((name, key)) != canonical(value, key or name))
     ]
-    if afresh:
+    if restoring:
         changes.append(Change("expires_at", "", None))
     if changes:
-        # Of a deleted session all goes into the one event that opens it: one that is refused leaves it deleted.
+        # A deleted record is restored in a single event: if the append is refused, it stays deleted.
         on_this = Envelope(expected_version=session.version)
-        target._append(session.session_id, "session.updated", changes, on_this, require_open=not afresh)
+        target._append(session.session_id, "session.updated", changes, on_this, require_open=not restoring)
     _debug(
         "saved session state of thread %s: %s",
         session.session_id,
@@ -356,9 +354,9 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
 
 
 def _record_failure(target: SessionLedger, workflow: VerifiedWorkflow, error: BaseException) -> None:
-    """Save what is known and the error; where that fails as well, the agent's error is the one that goes on."""
+    """Save the state and the error; if that fails too, the agent's error is the one raised."""
     try:
-        with suppress(InvalidInput):  # a state that cannot be saved may be the very error that is recorded below
+        with suppress(InvalidInput):  # an invalid state may be the very error recorded below
             save_session_state(workflow.thread_id, workflow.state, workflow.run_id, ledger=target)
         target.fail_session(workflow.thread_id, error)
     except LedgerError as unrecorded:
@@ -372,9 +370,9 @@ def _ledger(given: SessionLedger | None) -> SessionLedger:
     with _guard:
         if _configured is not None:
             return _configured
-        url = os.environ.get("LEDGER_URL") or DEFAULT_URL
+        url = LEDGER_URL.text() or DEFAULT_URL
         if url not in _opened:
-            _close_opened()  # LEDGER_URL says something else by now
+            _close_opened()  # LEDGER_URL has changed
             _opened[url] = SessionLedger(url)
         return _opened[url]
 
@@ -390,8 +388,8 @@ def _names(slots: Iterable[tuple[str, str]]) -> str:
 
 
 def _debug(message: str, *args: Any) -> None:
-    if os.environ.get("DEBUG_SESSION_STATES", "").lower() in ("1", "true", "yes", "on"):
+    if DEBUG_SESSION_STATES.is_on():
         _log.setLevel(logging.DEBUG)
-        if not _log.hasHandlers():  # a program that set logging up decides itself where it goes
+        if not _log.hasHandlers():  # the program's own logging setup has priority
             _log.addHandler(logging.StreamHandler())
     _log.debug(message, *args)

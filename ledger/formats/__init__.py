@@ -1,1 +1,1 @@
-"""What sessions are exported to and imported from."""
+"""Export and import formats of sessions."""

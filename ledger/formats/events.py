@@ -1,9 +1,8 @@
-"""JSON Lines of events: every event of a ledger as one line of text, and back, byte for byte.
+"""JSON Lines of events: each event of a ledger as one line of text, and back, byte for byte.
 
-A line is one JSON object with the keys of ``ENVELOPE`` and then ``changes``, an array of objects with the keys of
-``CHANGE``. A change without ``value`` is one that has none: its slot was removed, or its value erased. Times are
-RFC 3339 in UTC with six decimals. Nothing is left out, so a ledger that was filled from an export exports the same
-bytes again, and the hash chain is checked on the way in.
+A line is a JSON object with the keys of ``ENVELOPE`` and then ``changes``, an array of objects with the keys of
+``CHANGE``. A change without ``value`` removes its key, or its value was erased. Times are RFC 3339 in UTC with six
+decimals. An export is complete: a ledger filled from it exports the same bytes, and the import checks the hash chain.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from ledger.model.events import (
 )
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_text
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
@@ -35,21 +35,20 @@ ENVELOPE = (
     *("created_at", "schema_version", "store_id", "prev_hash", "event_hash"),
 )
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
-#: Events and bytes that go into the store at once, at least; a session's run of events is never cut.
+#: Minimum number of events and bytes per store call; consecutive events of a session are never split.
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
-_PAGE = 500
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        sessions: Sessions that the input holds events of.
-        events: Events that the input holds.
-        new: Those that were not here before.
+        sessions: Sessions in the input.
+        events: Events in the input.
+        new: Events that were not recorded before.
     """
 
     sessions: int
@@ -58,7 +57,7 @@ class Imported:
 
 
 def encode(event: RecordedEvent) -> bytes:
-    """An event as one line, with its line break."""
+    """Return an event as one line, including the line break."""
     changes = [_change_object(change) for change in event.changes]
     line = {name: getattr(event, name) for name in ENVELOPE} | {
         "occurred_at": to_text(event.occurred_at),
@@ -70,15 +69,15 @@ def encode(event: RecordedEvent) -> bytes:
 
 
 def decode(line: bytes | str) -> RecordedEvent:
-    """The event of one line.
+    """Return the event of one line.
 
     Raises:
-        InvalidInput, ValueTooLarge: The line is no event as ``encode`` writes it; the message says why.
+        InvalidInput, ValueTooLarge: The line was not written by ``encode``; the message gives the reason.
     """
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"this is no JSON: {error}.") from error
+        raise InvalidInput(f"invalid JSON: {error}.") from error
     _check_keys(found, _LINE_KEYS, _LINE_KEYS, "an event")
     for name in ("session_id", "event_id", "user_id", "store_id"):
         check_text(found[name], name)
@@ -89,30 +88,32 @@ def decode(line: bytes | str) -> RecordedEvent:
         check_text(found["actor"], "actor")
     _check_hashes(found, "prev_hash", "event_hash")
     if not isinstance(found["changes"], list) or not 1 <= len(found["changes"]) <= MAX_CHANGES:
-        raise InvalidInput(f"changes must be an array of 1 to {MAX_CHANGES:,}.")
+        raise InvalidInput(f"changes must be an array of 1 to {MAX_CHANGES:,} items.")
     times = {name: from_text(found[name], name) for name in ("occurred_at", "recorded_at", "created_at")}
     current = found["schema_version"] == SCHEMA_VERSION
     changes = tuple(_change(change, current) for change in found["changes"])
     if len({(change.field, change.key) for change in changes}) < len(changes):
-        raise InvalidInput("a slot is written twice by one event.")
+        raise InvalidInput("two changes of the event have the same field and key.")
     check_size(changes)
     return RecordedEvent(**{**found, **times, "changes": changes})
 
 
 def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) -> Iterator[bytes]:
-    """Lines of the sessions named, in that order; of all sessions, newest first, where none are.
+    """Yield the lines of the given sessions, in that order; by default of all sessions, newest first.
 
-    A session's events stand together, in order. Memory stays bounded by a page of events.
+    The events of a session are consecutive and in order. Memory is bounded by a page of events.
 
     Raises:
-        SessionNotFound: A session that was named does not exist.
+        SessionNotFound: A given session does not exist.
     """
     for session_id in _all_ids(store) if session_ids is None else session_ids:
         after: str | None = "0"
         while after is not None:
-            page = store.events(session_id, after=int(after), limit=_PAGE, upcast=False)
+            page = store.events(session_id, after=int(after), limit=EVENTS_PAGE, upcast=False)
             if not page and after == "0":
-                raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
+                raise SessionNotFound(
+                    f"There is no session {session_id}. List the sessions with: ledger list", session_id=session_id
+                )
             yield from map(encode, page)
             after = page.next
 
@@ -120,18 +121,19 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
 def import_lines(
     store: EventStore, lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None
 ) -> Imported:
-    """Take over exported events; those that are here already count as done, so an import can be repeated.
+    """Import exported events; events recorded before are accepted, so an import can be repeated.
 
-    Events of a session that stand together in the input are taken whole or not at all. What stands before a line that
-    is refused may be in the ledger; the same input, mended, brings in the rest.
+    Consecutive events of a session are imported whole or not at all. Lines before a refused line may be imported;
+    importing the corrected input again completes it.
 
     Args:
-        lines: Lines of ``encode``; blank ones are passed over.
-        seen: Called with each line as it is read, for a display of progress.
+        lines: Lines of ``encode``; blank lines are skipped.
+        seen: Called with each line as it is read, to display progress.
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
-            cannot be taken; the message begins with its number, and nothing of its session's run of events was written.
+            cannot be imported; the message begins with its number, and none of the consecutive events of its session
+            was written.
     """
     batch = _Batch(store)
     sessions: set[str] = set()
@@ -154,7 +156,7 @@ def import_lines(
 
 
 class _Batch:
-    """Events on their way into the store, and the numbers of the lines they came from."""
+    """Events to write, with their line numbers."""
 
     def __init__(self, store: EventStore) -> None:
         self.new = 0
@@ -176,7 +178,7 @@ class _Batch:
         self._bytes += size
 
     def write(self, *, but_last_session: bool = False) -> None:
-        """Hand the batch to the store, where wanted without the last session: it may go on in lines not yet read."""
+        """Write the batch; optionally without the last session, whose events may continue in lines not read yet."""
         events = self._events
         if but_last_session and events:
             cut = events[-1].session_id
@@ -200,7 +202,7 @@ class _Batch:
 def _all_ids(store: EventStore) -> Iterator[str]:
     after: str | None = None
     while True:
-        page = store.sessions(SessionQuery(), after=after, limit=_PAGE)
+        page = store.sessions(SessionQuery(), after=after, limit=SESSIONS_PAGE)
         yield from (head.session_id for head, _ in page)
         after = page.next
         if after is None:
@@ -214,16 +216,16 @@ def _change_object(change: RecordedChange) -> dict[str, Any]:
 
 
 def _change(found: Any, current: bool) -> RecordedChange:
-    """A change of a line; its shape is checked where it is of the present schema, older ones are the upcaster's."""
+    """Return a change of a line; its value is checked only in the current schema, older ones by the upcaster."""
     _check_keys(found, _CHANGE_KEYS - {"value"}, _CHANGE_KEYS, "a change")
     field, key, removed = found["field"], found["key"], found["removed"]
     if not isinstance(removed, bool):
         raise InvalidInput(f"removed must be true or false, not {removed!r}.")
     _check_hashes(found, "value_hash", "value_salt")
     if removed and "value" in found:
-        raise InvalidInput(f"{field} is removed and has a value as well.")
+        raise InvalidInput(f"{field} is removed but has a value.")
     if not removed and "value" not in found and found["value_salt"] is not None:
-        raise InvalidInput(f"{field} has no value, but was not erased either: its salt is there.")
+        raise InvalidInput(f"{field} has no value but has a salt; an erased value has no salt.")
     if current:
         check_change(field, key, found.get("value"), removed or "value" not in found)
     text = canonical(found["value"], str(field)) if "value" in found else None
@@ -234,7 +236,7 @@ def _check_keys(found: Any, required: frozenset[str], allowed: frozenset[str], w
     if not isinstance(found, dict):
         raise InvalidInput(f"{what} must be an object, not {type(found).__name__}.")
     if missing := sorted(required - found.keys()):
-        raise InvalidInput(f"{what} lacks {', '.join(missing)}. Is this an export of `ledger export`?")
+        raise InvalidInput(f"{what} lacks {', '.join(missing)}. Was the file written by `ledger export`?")
     if unknown := sorted(found.keys() - allowed):
         raise InvalidInput(f"{what} has unknown keys: {', '.join(unknown)}.")
 
@@ -246,5 +248,5 @@ def _check_hashes(found: Mapping[str, Any], *names: str) -> None:
 
 
 def _name_line(error: LedgerError, number: int) -> None:
-    """Make an error say where in the input it lies."""
+    """Prefix an error's message with its line number."""
     error.args = (f"Line {number}: {error}",)

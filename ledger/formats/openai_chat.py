@@ -1,10 +1,10 @@
-"""Recorded runs in the OpenAI chat form, as sessions.
+"""Recorded runs in the OpenAI chat format, imported as sessions.
 
-A run is a list of messages, or an object that holds one under ``messages`` or ``traj``. Whatever else the object says
-is kept: texts, numbers and truth values as attributes, objects and arrays as results. A run becomes one event for its
-start, one for each message (with the tool calls that the message plans or answers) and one for its end.
+A run is a list of messages, or an object with one under ``messages`` or ``traj``. Other keys of the object are kept:
+texts, numbers and booleans as attributes, objects and arrays as results. A run becomes one event for its start, one for
+each message (with the tool calls that the message plans or answers) and one for its end.
 
-All ids are worked out from the run itself, so importing it again adds nothing and an import that was cut short goes on.
+All ids are derived from the run, so importing it again adds nothing, and an interrupted import can be continued.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ledger.stores.base import EventStore
 
 #: Owner of a run that names none.
 DEFAULT_USER = "imported"
-#: How the answer of a tool that failed begins. It is what agent frameworks write by custom; in the recorded runs that
-#: this was built on, every answer that reports a failure begins so and no other does.
+#: Prefix of the answer of a failed tool. It is a custom of agent frameworks: in the recorded runs examined, all
+#: answers that report a failure begin with it and no others do.
 FAILED = "Error:"
-#: Namespace of the ids made here.
+#: Namespace of the ids generated here.
 _RUNS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d64")
 
 
@@ -42,7 +42,7 @@ class _Loose(BaseModel):
 
 
 class Function(_Loose):
-    """What a tool call calls; ``arguments`` is JSON as text, as models write it."""
+    """The function of a tool call; ``arguments`` is JSON text, as models write it."""
 
     name: str
     arguments: Any = None
@@ -56,7 +56,7 @@ class Call(_Loose):
 
 
 class ChatMessage(_Loose):
-    """One message; keys beyond these are kept as metadata."""
+    """One message; other keys are kept as metadata."""
 
     role: str
     content: Any = None
@@ -66,7 +66,7 @@ class ChatMessage(_Loose):
 
 
 class Run(_Loose):
-    """One recorded run; keys beyond these are kept as attributes and results."""
+    """One recorded run; other keys are kept as attributes and results."""
 
     messages: list[ChatMessage]
 
@@ -80,20 +80,20 @@ def import_runs(
     clock: Clock = utc_now,
     salt: Callable[[], str] = new_salt,
 ) -> Imported:
-    """Record each line's run as a session; what is here already stays as it is.
+    """Record the run of each line as a session; recorded events are kept.
 
     Args:
-        lines: One JSON run each; blank ones are passed over.
-        user_id: Owner of the runs that name none.
-        seen: Called with each line as it is read, for a display of progress.
-        clock: When a run is recorded; its session is created then, and its events occurred then.
+        lines: One JSON run per line; blank lines are skipped.
+        user_id: Owner of runs that name none.
+        seen: Called with each line as it is read, to display progress.
+        clock: Source of the times at which a session is created and its events occur.
         salt: Source of salts for the hash chain.
 
     Raises:
-        InvalidInput, ValueTooLarge: A line is no such run; the message begins with its number, and nothing of it was
-            written. Runs before it are recorded.
-        IdempotencyConflict: A run is here with other content; its line is named, and nothing of it was written. Runs
-            before it are recorded.
+        InvalidInput, ValueTooLarge: A line is not a valid run; the message begins with its number, and nothing of it
+            was written. The runs before it are recorded.
+        IdempotencyConflict: A run is recorded with other content; the message names its line, and nothing of it was
+            written. The runs before it are recorded.
     """
     runs = read_runs(lines, user_id=user_id, seen=seen, clock=clock, store_id=store.store_id)
     return record(store, runs, salt=salt)
@@ -107,10 +107,10 @@ def read_runs(
     clock: Clock = utc_now,
     store_id: str = "",
 ) -> Iterator[SessionEvents]:
-    """Each line's run as the events of a session; see ``import_runs``.
+    """Yield the run of each line as the events of a session; see ``import_runs``.
 
     Args:
-        store_id: The store that is to record the events.
+        store_id: The store that will record the events.
     """
     repeats: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
@@ -122,9 +122,9 @@ def read_runs(
             run = _parse(line)
             identity = canonical(run, "the run")
             repeats[identity] += 1
-            # The same run twice in one input is two sessions; the same input twice is still the same sessions.
+            # A run that occurs twice in one input is two sessions; importing the input again finds the same two.
             run_id = uuid.uuid5(_RUNS, f"{repeats[identity]}:{identity}")
-            events = events_of(run, run_id, user_id=user_id)
+            events = events_from_record(run, run_id, user_id=user_id)
             yielded = SessionEvents(str(run_id), where, _recorded(str(run_id), events, clock(), store_id))
         except LedgerError as error:
             locate(error, where)
@@ -132,16 +132,16 @@ def read_runs(
         yield yielded
 
 
-def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
-    """A run as the events of one session, in order.
+def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
+    """Return a run as the events of one session, in order.
 
     Args:
         record: A list of messages, or an object with one under ``messages`` or ``traj``.
-        run_id: The session's id; its events' ids are worked out from it.
-        user_id: Owner, where the run names none.
+        run_id: The session's id; event ids are derived from it.
+        user_id: Owner, if the run names none.
 
     Raises:
-        InvalidInput: It is no run; the message says where.
+        InvalidInput: The record is not a run; the message names the position.
     """
     run = _validated(record)
     owner = _owner(run) or user_id
@@ -162,7 +162,7 @@ def events_of(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) ->
 
 
 class _Calls:
-    """The tool calls of a run, as they are planned and answered."""
+    """The tool calls of a run, planned and answered."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -184,7 +184,7 @@ class _Calls:
         return changes
 
     def answered_by(self, message: ChatMessage) -> list[Change]:
-        """The oldest open call of the answer's id is done; an answer to none is a message and nothing more."""
+        """Return the changes for an answer to the oldest open call of its id; none if there is no such call."""
         waiting = self._open.get(message.tool_call_id or "") if message.role == "tool" else None
         if not waiting:
             return []
@@ -197,7 +197,7 @@ class _Calls:
         ]
 
     def _new_key(self, call_id: str) -> str:
-        """The call's id; where a run uses it again, the id with a number, so that every call is kept."""
+        """Return the call's id, with a number if the run uses it again, so that every call is kept."""
         key, count = call_id, 1
         while key in self.names:
             count += 1
@@ -206,7 +206,7 @@ class _Calls:
 
 
 def _recorded(session_id: str, events: Iterable[NewEvent], now: datetime, store_id: str) -> tuple[RecordedEvent, ...]:
-    """Checked events as a store would record them at one time, in a session that begins with them."""
+    """Return events as a store would record them in a new session, all at one time."""
     at = from_micros(to_micros(now))
     created_at = created_at_for(session_id, at)
     prepared = map(prepare, events)
@@ -233,7 +233,7 @@ def _parse(line: bytes) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"this is no JSON: {error}.") from error
+        raise InvalidInput(f"invalid JSON: {error}.") from error
 
 
 def _validated(record: Any) -> Run:
@@ -247,13 +247,13 @@ def _validated(record: Any) -> Run:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the run"
         raise InvalidInput(
-            f"this is no run in the OpenAI chat form: {where}: {first['msg']}. Give a list of messages, or an object "
-            "with one under 'messages' or 'traj'."
+            f"not a run in the OpenAI chat format: {where}: {first['msg']}. Pass a list of messages, or an "
+            "object with one under 'messages' or 'traj'."
         ) from error
 
 
 def _owner(run: Run) -> str | None:
-    """The user that a run names: on its top level, or as the task's."""
+    """Return the user that a run names, at its top level or in its task."""
     extra = _extra(run)
     info = extra.get("info")
     task = info.get("task") if isinstance(info, dict) else None
@@ -270,7 +270,7 @@ def _beginning(run: Run) -> list[Change]:
 
 
 def _end(run: Run) -> list[Change]:
-    """The run is over: that is what ``completed`` says; whether it solved its task is the reward's to say."""
+    """Return the changes at the end of a run: ``completed`` means that it ended; success is given by the reward."""
     return [Change("status", "", "completed"), *filter(_is_outcome, _extras(run))]
 
 
@@ -302,12 +302,12 @@ def _message(message: ChatMessage, message_id: str, call_ids: Sequence[str], cal
 
 
 def _actor(role: str) -> str | None:
-    """Who spoke, where it was not the owner."""
+    """Return the speaker of a message, or None for the owner."""
     return None if role == "user" else role
 
 
 def _text(content: Any) -> str | None:
-    """The text of a message's content, which is text itself or a list of parts."""
+    """Return the text of a message's content, which is text or a list of parts."""
     if isinstance(content, list):
         parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
         return "\n".join(parts) or None
@@ -315,7 +315,7 @@ def _text(content: Any) -> str | None:
 
 
 def _json_or_text(content: Any) -> Any:
-    """The value of a JSON text that a store keeps exactly; anything else stays as it is."""
+    """Return the value of JSON text that a store can represent exactly; other content unchanged."""
     if not isinstance(content, str):
         return content
     try:

@@ -1,7 +1,7 @@
-"""Sessions that were recorded elsewhere, into a ledger: what is here stays as it is, what is missing follows it.
+"""Recording of imported sessions: recorded events are kept, missing ones are appended.
 
-Ids of sessions and events say what is here: whoever makes events works their ids out from the input, so that the same
-input can be recorded again, also after it was cut short. A session's missing events are written whole or not at all.
+Events are recognised by their ids. The importer derives ids from the input, so that the same input can be imported
+again, even after an interruption. The missing events of a session are written whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ledger.errors import (
 from ledger.formats.events import BATCH_BYTES, BATCH_EVENTS, Imported
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import chained
+from ledger.model.page import EVENTS_PAGE
 from ledger.stores.base import EventStore
 
-#: What a session may be refused for; other errors are no session's.
+#: Errors that concern a single session; others concern the store.
 _REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
-#: Sessions that are looked at together: a warehouse takes its time for each, and has time for many.
+#: Sessions read concurrently, since a warehouse is slow to answer but serves many requests.
 _AT_ONCE = 8
 #: Events of a session that are read at once.
-_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEvents:
-    """A session recorded elsewhere.
+    """A session to import.
 
     Attributes:
-        where: The place in the input that errors name: ``Line 3``.
-        events: In order, with versions from 1 and without hashes.
+        where: Position in the input, for error messages: ``Line 3``.
+        events: Events in order, with versions from 1 and without hashes.
     """
 
     session_id: str
@@ -49,7 +49,7 @@ class SessionEvents:
 
 
 def new_salt() -> str:
-    """A fresh salt for the hash of a value."""
+    """Return a new random salt for a value's hash."""
     return os.urandom(16).hex()
 
 
@@ -60,21 +60,21 @@ def record(
     differences: bool = False,
     salt: Callable[[], str] = new_salt,
 ) -> Imported:
-    """Record sessions in the order given; what is here already stays as it is, and what is missing follows it.
+    """Record sessions in the given order; recorded events are kept, missing ones are appended.
 
-    Many sessions go in together. New ones cost a store a handful of calls for all of a batch, not one for each.
+    Sessions are written in batches: for new sessions, a store needs few calls per batch.
 
     Args:
-        sessions: No id twice. Where the next one cannot be had (it raises), those before it are recorded first.
-        differences: What an event says holds only right behind the one before it, and depends on that; its id stands
-            for something else that never changes. So an id alone says that an event is here, and nothing is recorded
-            in a session that went on. Otherwise, an event that is here must say the same.
+        sessions: Sessions with distinct ids. If the iterable raises, the sessions before are recorded first.
+        differences: Each event holds differences from the event before it, and its id is derived from other content
+            that never changes. A recorded id is then sufficient, and appending to a session that has further events is
+            refused. Otherwise recorded events must have the same content.
         salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
-            cannot be recorded; the message begins with its place, and nothing of it was written. Those before it are
-            recorded.
+            cannot be recorded; the message begins with its position, and nothing of it was written. The sessions before
+            it are recorded.
     """
     recording = _Recording(store, differences, salt)
     for batch in _batches(sessions):
@@ -83,12 +83,12 @@ def record(
 
 
 def locate(error: LedgerError, where: str) -> None:
-    """Make an error say where in the input it lies."""
+    """Prefix an error's message with its position in the input."""
     error.args = (f"{where}: {error}",)
 
 
 def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]:
-    """Sessions by the batch; before an error of theirs, those that came until then."""
+    """Yield sessions in batches; if the input raises, the sessions before the error first."""
     batch: list[SessionEvents] = []
     events = characters = 0
     try:
@@ -106,12 +106,12 @@ def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
-    """What of a session is here.
+class _Recorded:
+    """The recorded part of a session.
 
     Attributes:
-        versions: Of the events looked for that are here, by id.
-        version, created_at, recorded_at, event_hash: Where the session stands; the hash is the last of its chain.
+        versions: Versions of the imported events that are recorded, by event id.
+        version, created_at, recorded_at, event_hash: Head of the session; the hash is the last of its chain.
     """
 
     versions: Mapping[str, int]
@@ -123,14 +123,14 @@ class _Here:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """Events to be written, and the hash that their chain goes on from."""
+    """Events to append, and the hash that their chain continues from."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
 
 
 class _Recording:
-    """Sessions on their way into a store."""
+    """The state of one import."""
 
     def __init__(self, store: EventStore, differences: bool, salt: Callable[[], str]) -> None:
         self.sessions = self.events = self.new = 0
@@ -139,25 +139,25 @@ class _Recording:
         self._salt = salt
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record a batch: as if all of it were new, and only where that is refused with a look at each session."""
+        """Record a batch as if it were new; only if that is refused, compare it session by session."""
         if not batch:
             return
         too_large = False
         try:
-            # Of an input that was recorded before, the first session tells as much.
+            # If the input was imported before, its first session shows that.
             if not self._store.events(batch[0].session_id, limit=1):
                 self._ingest(batch, [_Missing(session.events) for session in batch])
                 return
         except _REFUSALS as error:
             too_large = isinstance(error, ValueTooLarge) and len(batch) > 1
-        if too_large:  # for one call; perhaps no session is
+        if too_large:  # for one call; each session alone may fit
             for half in _halves(batch):
                 self.write(half)
         else:
             self._write_missing(batch)
 
     def _write_missing(self, batch: Sequence[SessionEvents]) -> None:
-        """Record what is missing of each session; where one is refused, of those before it."""
+        """Record the missing events of each session; if one is refused, the sessions before it are recorded."""
         try:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 missing = list(pool.map(self._missing, batch))
@@ -167,7 +167,7 @@ class _Recording:
             if len(batch) == 1:
                 locate(error, f"{batch[0].where}: session {batch[0].session_id}")
                 raise
-        # All were refused for one, or another process was faster: the halves are looked at anew.
+        # One session was refused, or another process appended meanwhile: retry with each half.
         for half in _halves(batch):
             self._write_missing(half)
 
@@ -190,32 +190,32 @@ class _Recording:
             yield hashed
 
     def _missing(self, session: SessionEvents) -> _Missing:
-        """The events of a session that are not here, made to follow where it stands."""
-        here = self._here(session)
-        if here is None:
+        """Return the missing events of a session, numbered to follow its head."""
+        recorded = self._recorded(session)
+        if recorded is None:
             return _Missing(session.events)
-        events = [event for event in session.events if event.event_id not in here.versions]
+        events = [event for event in session.events if event.event_id not in recorded.versions]
         if events and self._differences:
-            _check_follows(session, events[0], here)
+            _check_follows(session, events[0], recorded)
         follow = [
             replace(
                 event,
-                version=here.version + number,
-                created_at=here.created_at,
-                recorded_at=max(event.recorded_at, here.recorded_at),
+                version=recorded.version + number,
+                created_at=recorded.created_at,
+                recorded_at=max(event.recorded_at, recorded.recorded_at),
             )
             for number, event in enumerate(events, 1)
         ]
-        return _Missing(follow, here.event_hash)
+        return _Missing(follow, recorded.event_hash)
 
-    def _here(self, session: SessionEvents) -> _Here | None:
-        """Where a session stands; it is read no further once nothing is missing."""
+    def _recorded(self, session: SessionEvents) -> _Recorded | None:
+        """Return the recorded part of a session; reading stops once all imported events are found."""
         wanted = {event.event_id: event for event in session.events}
         versions: dict[str, int] = {}
-        found: _Here | None = None
+        found: _Recorded | None = None
         after: str | None = "0"
         while after is not None and len(versions) < len(wanted):
-            page = self._store.events(session.session_id, after=int(after), limit=_PAGE)
+            page = self._store.events(session.session_id, after=int(after), limit=EVENTS_PAGE)
             for event in page:
                 if event.event_id in wanted:
                     if not self._differences:
@@ -224,7 +224,7 @@ class _Recording:
                 recorded_at, event_hash = event.recorded_at, event.event_hash
                 if found is not None:
                     recorded_at, event_hash = max(recorded_at, found.recorded_at), event_hash or found.event_hash
-                found = _Here(versions, event.version, event.created_at, recorded_at, event_hash)
+                found = _Recorded(versions, event.version, event.created_at, recorded_at, event_hash)
             after = page.next
         return found
 
@@ -235,7 +235,7 @@ def _halves(batch: Sequence[SessionEvents]) -> tuple[Sequence[SessionEvents], Se
 
 
 def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
-    """Raise IdempotencyConflict unless a recorded event says the same; a value that was erased since may have."""
+    """Raise IdempotencyConflict unless a recorded event has the same content, apart from erased values."""
     there = {(change.field, change.key): change for change in recorded.changes}
     same = event.event_type == recorded.event_type and len(event.changes) == len(there)
     for change in event.changes:
@@ -243,24 +243,25 @@ def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
         same = same and found is not None and found.removed == change.removed and found.text in (None, change.text)
     if not same:
         raise IdempotencyConflict(
-            f"version {recorded.version}, event {event.event_id}, is here with other content; nothing of the session "
-            "was written. It was imported from something else, or by another release: import into a new ledger.",
+            f"version {recorded.version}, event {event.event_id}, is recorded with other content; nothing of "
+            "the session was written. It was imported from another input or by another release: import into a "
+            "new ledger.",
             session_id=event.session_id,
             event_id=event.event_id,
         )
 
 
-def _check_follows(session: SessionEvents, event: RecordedEvent, here: _Here) -> None:
+def _check_follows(session: SessionEvents, event: RecordedEvent, recorded: _Recorded) -> None:
     """Raise WrongExpectedVersion unless the event before this one is the session's last."""
     index = session.events.index(event)
-    version = here.versions.get(session.events[index - 1].event_id, 0) if index else 0
-    if version != here.version:
+    version = recorded.versions.get(session.events[index - 1].event_id, 0) if index else 0
+    if version != recorded.version:
         raise WrongExpectedVersion(
-            f"what changed at {event.occurred_at.isoformat()} would follow version {version}, but the session is at "
-            f"version {here.version} here. Either it went on in the ledger, or this came late, or what was imported "
-            "before is missing: give all files of an export at once, or import into a new ledger. Nothing of the "
-            "session was written.",
+            f"the change of {event.occurred_at.isoformat()} would follow version {version}, but the session is "
+            f"at version {recorded.version}. Another writer appended to it, the change is late, or an earlier "
+            "import is missing: import all files of an export at once, or import into a new ledger. Nothing of "
+            "the session was written.",
             session_id=session.session_id,
             expected=version,
-            actual=here.version,
+            actual=recorded.version,
         )

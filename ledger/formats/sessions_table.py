@@ -1,16 +1,15 @@
-"""A table of sessions with one full row per update, as sessions.
+"""A table of sessions with one full row per update, imported as sessions.
 
-It is the table that many teams make first in BigQuery: the columns of ``COLUMNS``, a row appended for each update, the
-latest by ``updated_at`` the one that counts. Each row becomes an event with what it changed against the row before,
-recorded when the row was; rows that change nothing become none. So ``get_session(version=k)`` is the k-th row that
-changed anything, ``get_session(at=...)`` the row that held then, and what vanishes from a row is removed.
+This is a common first design in BigQuery: the columns of ``COLUMNS``, one row appended per update, the row with the
+latest ``updated_at`` current. Each row becomes an event with its differences from the row before, recorded at the row's
+time; a row without differences becomes none. So ``get_session(version=k)`` is the k-th row that differs from the one
+before it, ``get_session(at=...)`` the row current at that time, and a value missing from a row is removed.
 
-Other columns that hold something are kept as attributes. The names of tool calls are their ids; a name that a row has
-twice gets a number. Calls that one row adds are ordered by id. A UUIDv7 says itself when its session was created; any
-other session was created at the earliest ``created_at`` of its rows.
+Other columns with values become attributes. Names of tool calls are their ids; a name repeated within a row gets a
+number. Calls that one row adds are ordered by id. A UUIDv7 contains the session's creation time; any other session is
+created at the earliest ``created_at`` of its rows.
 
-Rows may come in any order, so all of them are held until the last is read: each distinct value of a session once, as
-JSON text.
+Rows may be in any order, so all are held until the last is read: each distinct value of a session once, as JSON text.
 """
 
 from __future__ import annotations
@@ -34,30 +33,30 @@ from ledger.model.values import canonical, check_text, decode
 from ledger.stores.base import EventStore
 
 REQUIRED = ("session_id", "user_id", "question", "status", "created_at", "updated_at")
-#: The columns of the table; those that are not required may be missing, which is NULL or, for an array, empty.
+#: The columns of the table. Optional ones may be missing: NULL or, for an array, empty.
 COLUMNS = (
     *REQUIRED,
     *("constraints", "response_plan", "strategy", "summary", "tool_calls", "tool_call_status", "tool_call_results"),
 )
-#: Other words for the status of a tool call; upper case, spaces and hyphens do not matter.
+#: Synonyms of tool call statuses; case, spaces and hyphens are ignored.
 TOOL_STATUS_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("pending", "planned", "queued", "scheduled", "waiting", "not_started", "todo"), "pending"),
     **dict.fromkeys(("running", "in_progress", "started", "executing", "processing"), "running"),
     **dict.fromkeys(("completed", "complete", "done", "success", "successful", "succeeded", "finished"), "completed"),
     **dict.fromkeys(("failed", "failure", "error", "errored"), "failed"),
 }
-#: Namespace of the ids made here.
+#: Namespace of the ids generated here.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d65")
 _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
 _OWN_TYPES = frozenset(("constraints", "response_plan", "strategy", "summary"))
-#: How far a status is on its way: of rows with one ``updated_at``, the one that got further comes later.
+#: Order of statuses: of two rows with the same ``updated_at``, the one with more progress is later.
 _PROGRESS = {'"running"': 1, '"completed"': 2, '"failed"': 2}
 
 Slot = tuple[str, str]
 
 
 class LineRow(dict[str, Any]):
-    """A row that knows which line it stood on."""
+    """A row with its line number."""
 
     def __init__(self, columns: Mapping[str, Any], line: int) -> None:
         super().__init__(columns)
@@ -70,32 +69,32 @@ def import_rows(
     *,
     salt: Callable[[], str] = new_salt,
 ) -> Imported:
-    """Record a table's sessions with their whole history; what is here already stays as it is.
+    """Record the sessions of a table with their whole history; recorded events are kept.
 
-    A longer export of the same table adds what came after: rows have to be new, at the end of their session, and the
-    session must not have gone on in the ledger itself.
+    A longer export of the same table appends its new rows: they must follow the last row of their session, and the
+    session must have no other events in the ledger.
 
     Args:
-        rows: All rows of the sessions, in any order: ``rows_of_lines`` of an export, or what a query gives. They are
-            all read before anything is written.
+        rows: All rows of the sessions, in any order: ``rows_of_lines`` of an export, or the result of a query. All are
+            read before anything is written.
         salt: Source of salts for the hash chain.
 
     Raises:
-        InvalidInput: A row cannot be read; the message begins with its line, and nothing was written.
-        InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded; it is named, and nothing of it
-            was written. Sessions before it may be recorded; the same rows, mended, bring in the rest.
+        InvalidInput: A row is invalid; the message begins with its line, and nothing was written.
+        InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded; the message names it, and
+            nothing of it was written. Sessions before it may be recorded; importing the corrected rows completes them.
     """
     return record(store, events_of_rows(rows, store_id=store.store_id), differences=True, salt=salt)
 
 
 def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None) -> Iterator[LineRow]:
-    """The rows of a BigQuery export as JSON Lines; blank lines are passed over.
+    """Yield the rows of a BigQuery export in JSON Lines; blank lines are skipped.
 
     Args:
-        seen: Called with each line as it is read, for a display of progress.
+        seen: Called with each line as it is read, to display progress.
 
     Raises:
-        InvalidInput: A line is no JSON object; the message begins with its number.
+        InvalidInput: A line is not a JSON object; the message begins with its number.
     """
     for number, line in enumerate(lines, 1):
         seen(line)
@@ -104,7 +103,7 @@ def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = l
         try:
             columns = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"Line {number}: this is no JSON: {error}.") from error
+            raise InvalidInput(f"Line {number}: invalid JSON: {error}.") from error
         if not isinstance(columns, dict):
             raise InvalidInput(
                 f"Line {number}: a row must be an object of column to value, not {type(columns).__name__}."
@@ -113,17 +112,17 @@ def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = l
 
 
 def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> Iterator[SessionEvents]:
-    """The events of each session in a table, oldest session first; order and repetition of the rows do not matter.
+    """Yield the events of each session of a table, oldest session first; order and repetition of rows do not matter.
 
     Args:
-        rows: Column to value. JSON columns are decoded or JSON text: objects, but for ``strategy``, where text that is
-            no JSON object, array, string or null is what it says (Markdown). Times are aware datetimes, or text that
-            ends with UTC or an offset.
-        store_id: The store that is to record the events.
+        rows: Values by column. JSON columns are decoded or JSON text: objects, except ``strategy``, where text that is
+            not a JSON object, array, string or null is the value itself (Markdown). Times are aware datetimes, or text
+            that ends with UTC or an offset.
+        store_id: The store that will record the events.
 
     Raises:
-        InvalidInput: A row cannot be read, or a session has two owners; the message begins with the line.
-        ValueTooLarge: What a row changed is over the limit of an event.
+        InvalidInput: A row is invalid, or a session has two owners; the message begins with the line.
+        ValueTooLarge: The differences of a row exceed the limit of an event.
     """
     tables: dict[str, _Table] = {}
     for number, row in enumerate(rows, 1):
@@ -140,7 +139,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row: when it was written, and what it says as the text of each slot. ``row_id`` follows from these alone."""
+    """One row: its time, and its values by slot as JSON text. ``row_id`` is derived from these only."""
 
     row_id: str
     where: str
@@ -148,8 +147,8 @@ class _Row:
     slots: Mapping[Slot, str]
 
     @property
-    def place(self) -> tuple[int, int, int, str]:
-        """Sorts rows: by time, and within one microsecond by how much they hold, then by how far their work got."""
+    def sort_key(self) -> tuple[int, int, int, str]:
+        """Sort key: time, then number of values, then progress of the statuses."""
         progress = sum(
             _PROGRESS.get(text, 0) for (field, _), text in self.slots.items() if field in ("status", "tool_call_status")
         )
@@ -157,7 +156,7 @@ class _Row:
 
 
 class _Table:
-    """The rows of one session, each once."""
+    """The distinct rows of one session."""
 
     def __init__(self, user_id: str, created_at: int, where: str) -> None:
         self.user_id = user_id
@@ -168,15 +167,15 @@ class _Table:
 
     def add(self, row: _Row) -> None:
         if row.row_id not in self.rows:
-            # Full rows say most things again: equal texts are held once.
+            # Full rows repeat most values, so equal texts are shared.
             shared = {slot: self._texts.setdefault(text, text) for slot, text in row.slots.items()}
             self.rows[row.row_id] = replace(row, slots=shared)
 
 
 def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
-    """Read a row and put it with the others of its session."""
+    """Add a row to its session."""
     try:
-        columns = dict(row)  # rows of BigQuery's client are no Mapping, but dict() takes them
+        columns = dict(row)  # BigQuery rows are not Mappings, but dict() accepts them
     except (TypeError, ValueError):
         raise InvalidInput(f"a row must be an object of column to value, not {type(row).__name__}.") from None
     if missing := [name for name in REQUIRED if columns.get(name) is None]:
@@ -195,21 +194,21 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
         table = tables.setdefault(session_id, _Table(user_id, created_at, where))
         if user_id != table.user_id:
             raise InvalidInput(
-                f"it belongs to {user_id!r} here and to {table.user_id!r} on {table.where.lower()}. A session has one "
-                "owner: correct the rows, or give one of the two sessions another id."
+                f"it belongs to {user_id!r} here and to {table.user_id!r} on {table.where.lower()}. A session "
+                "has one owner: correct the rows, or give one of the two sessions another id."
             )
     except LedgerError as error:
         locate(error, f"session {session_id}")
         raise
     table.created_at = min(table.created_at, created_at)
-    # The id of a row, and so of its event, follows from the row alone and not from its place among others: it stays
-    # when an export brings further rows or leaves old ones out, and in whatever form the row was exported.
-    said = canonical([session_id, updated_at, [[*slot, slots[slot]] for slot in sorted(slots)]])
-    table.add(_Row(str(uuid.uuid5(_ROWS, said)), where, updated_at, slots))
+    # The id of a row, and of its event, depends on its content only, not on its position: it is the same if an export
+    # adds or omits other rows, and in every form of export.
+    content = canonical([session_id, updated_at, [[*slot, slots[slot]] for slot in sorted(slots)]])
+    table.add(_Row(str(uuid.uuid5(_ROWS, content)), where, updated_at, slots))
 
 
 def _slots(columns: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """What a row says, as field, key and value."""
+    """Yield the values of a row as field, key and value."""
     yield "question", "", columns["question"]
     yield "status", "", _status_word(columns["status"])
     if columns.get("summary") is not None:
@@ -231,9 +230,10 @@ def _slots(columns: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple[str, str, Any]]:
-    if statuses and len(statuses) != len(names):  # none at all is no status yet
+    if statuses and len(statuses) != len(names):  # empty means that no status was recorded yet
         raise InvalidInput(
-            f"tool_calls has {len(names)} entries and tool_call_status {len(statuses)}; they must run parallel."
+            f"tool_calls has {len(names)} entries and tool_call_status has {len(statuses)}; they must have the "
+            "same length."
         )
     given = {check_text(name, f"tool_calls[{index}]") for index, name in enumerate(names)}
     taken: set[str] = set()
@@ -249,11 +249,11 @@ def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple
 
 
 def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedEvent]:
-    """An event for each row that changes something; the first always does."""
+    """Yield an event for each row that differs from the one before; the first always does."""
     created_at = created_at_of(session_id) or from_micros(table.created_at)
     before: Mapping[Slot, str] = {}
     version = 0
-    for row in sorted(table.rows.values(), key=lambda row: row.place):
+    for row in sorted(table.rows.values(), key=lambda row: row.sort_key):
         changes = _changes(before, row.slots)
         if not changes:
             continue
@@ -284,7 +284,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
 
 
 def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[RecordedChange, ...]:
-    """What turns one row into the next. A call that is new takes along what the row's constraints say of it."""
+    """Return the differences between two rows. A new call includes its definition from the row's constraints."""
     changed = {slot: after.get(slot) for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)}
     planned: Mapping[str, Any] = {}
     if any(field == "tool_call" and text is not None for (field, _), text in changed.items()):
@@ -299,14 +299,14 @@ def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[Rec
 
 
 def _definitions(constraints: str | None) -> dict[str, Any]:
-    """The tool calls that constraints list, by name."""
+    """Return the tool calls in constraints, by name."""
     calls = None if constraints is None else decode(constraints).get("tool_calls")
     listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     return {call["name"]: call for call in listed if isinstance(call.get("name"), str)}
 
 
 def _event_type(before: Mapping[Slot, str], changes: Sequence[RecordedChange]) -> str:
-    """What the SDK's method for these changes would have called them."""
+    """Return the event type that the SDK uses for these changes."""
     singles = {change.field for change in changes} - _OF_CALLS
     calls = [change for change in changes if change.field in _OF_CALLS]
     if not singles:
@@ -314,7 +314,7 @@ def _event_type(before: Mapping[Slot, str], changes: Sequence[RecordedChange]) -
     only = singles.pop()
     if singles or only not in _OWN_TYPES:
         return "session.updated"
-    # New constraints plan tool calls; nothing else changes calls along with a field.
+    # New constraints plan tool calls; no other update combines a field with calls.
     plans = only == "constraints" and all(
         ("tool_call", change.key) not in before and (change.field == "tool_call" or change.text == '"pending"')
         for change in calls
@@ -323,36 +323,36 @@ def _event_type(before: Mapping[Slot, str], changes: Sequence[RecordedChange]) -
 
 
 def _micros(value: Any, name: str) -> int:
-    """A time as a query gives it, or as an export writes it: ``2025-03-11 10:00:00.123456 UTC``, or RFC 3339."""
+    """Return a time in microseconds from a datetime or from text: ``2025-03-11 10:00:00.123456 UTC``, or RFC 3339."""
     instant = value
     if isinstance(value, str):
         try:
             instant = datetime.fromisoformat(re.sub(r" UTC\Z", "+00:00", value))
         except ValueError:
-            raise InvalidInput(f"{name} {value[:70]!r} is no time such as 2025-03-11 10:00:00.123456 UTC.") from None
+            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00.123456 UTC.") from None
     if not isinstance(instant, datetime):
         raise InvalidInput(f"{name} must be a time, not {type(value).__name__}.")
     if instant.tzinfo is None:
         raise InvalidInput(
-            f"{name} {str(value)!r} has no time zone. BigQuery's times are UTC and its exports say so: add it."
+            f"{name} {str(value)!r} has no time zone. Times in BigQuery are UTC, and its exports include that: add it."
         )
     return to_micros(instant, name)
 
 
 def _object(value: Any, name: str) -> Any:
-    """An object, or the one that JSON text holds, however often it was made text; JSON's null is none."""
+    """Return an object, decoded from JSON text if necessary, also if encoded repeatedly; None for null."""
     while isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{name} is text that is no JSON: {error}.") from error
+            raise InvalidInput(f"{name} is not valid JSON text: {error}.") from error
     if value is not None and not isinstance(value, dict):
-        raise InvalidInput(f"{name} must be an object, or JSON text of one, not {type(value).__name__}.")
+        raise InvalidInput(f"{name} must be an object, or an object as JSON text, not {type(value).__name__}.")
     return value
 
 
 def _strategy(value: Any) -> Any:
-    """A strategy: JSON as it is, or what JSON text of an object, array or text holds; other text is itself."""
+    """Return a strategy: a JSON value, or the object, array or string in JSON text; other text unchanged."""
     while isinstance(value, str):
         try:
             inner = json.loads(value)
@@ -378,12 +378,13 @@ def _call_status(word: Any, name: str) -> str:
     status = TOOL_STATUS_WORDS.get(_status_word(word)) if isinstance(word, str) else None
     if status is None:
         raise InvalidInput(
-            f"the tool call {name!r} has the status {str(word)[:70]!r}, which is none of {', '.join(TOOL_STATUSES)}, "
-            f"nor another word for one ({', '.join(sorted(set(TOOL_STATUS_WORDS) - set(TOOL_STATUSES)))})."
+            f"the tool call {name!r} has the status {str(word)[:70]!r}, which is not one of "
+            f"{', '.join(TOOL_STATUSES)}, nor a synonym "
+            f"({', '.join(sorted(set(TOOL_STATUS_WORDS) - set(TOOL_STATUSES)))})."
         )
     return status
 
 
 def _status_word(status: Any) -> Any:
-    """A status in the ledger's spelling: ``In Progress`` is ``in_progress``."""
+    """Return a status in the ledger's spelling: ``In Progress`` becomes ``in_progress``."""
     return "_".join(status.lower().replace("-", " ").split()) if isinstance(status, str) else status

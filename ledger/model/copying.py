@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ledger.model.events import ROW_BYTES, Change
-from ledger.model.fields import SESSION_KEY, check_change
-from ledger.model.fold import RegisterValue, State
+from ledger.model.fields import FIELDS, SESSION_KEY, check_change
+from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.lifetime import CLOSED
 from ledger.model.values import canonical
 
@@ -21,11 +21,9 @@ from ledger.model.values import canonical
 COPYING = "copying"
 #: Of one session and no other: who may see it, where it comes from, what came of it, how long it lives, under which key
 #: its owner asks for it.
-OWN = frozenset({"grant", "lineage", "child", "expires_at", SESSION_KEY})
+OWN = frozenset({*(field.name for field in FIELDS.values() if not field.copied), SESSION_KEY})
 #: Fields whose keys readers see in the order in which they were written.
-_ORDERED = ("message", "query", "score")
-
-Register = tuple[str, str]
+_ORDERED = frozenset(field.name for field in FIELDS.values() if field.ordered)
 
 
 class Sized(NamedTuple):
@@ -59,13 +57,14 @@ def to_copy(source: State) -> Plan:
     has any more.
     """
     sequences = _sequences(source)
-    in_order = {slot for sequence in sequences for slot in sequence}
-    free = [slot for slot in source if slot not in in_order and slot[0] not in OWN and slot[0] != "status"]
+    in_order = {register for sequence in sequences for register in sequence}
+    left_out = {*OWN, "status"}
+    free = [register for register in source if register not in in_order and register[0] not in left_out]
     return Plan(_set_each(free, source), [_set_each(sequence, source) for sequence in sequences])
 
 
 def lacking(plan: Plan, have: State) -> Plan:
-    """The changes of a plan to slots that a state does not have."""
+    """The changes of a plan to registers that a state does not have."""
     rest = [
         [it for it in items if (it.change.field, it.change.key) not in have] for items in (plan.free, *plan.ordered)
     ]
@@ -74,10 +73,10 @@ def lacking(plan: Plan, have: State) -> Plan:
 
 def status_of_copy(source: State) -> str | None:
     """The status of a session that goes on from a state: an end that belonged to the source is not the copy's."""
-    written = source.get(("status", ""))
-    if written is None or written.text is None:
+    held = source.get(("status", ""))
+    if held is None or held.text is None:
         return None
-    status: str = written.value
+    status: str = held.value
     return "active" if status in (*CLOSED, COPYING) else status
 
 
@@ -86,20 +85,21 @@ def to_rewind(now: State, then: State) -> Plan:
 
     What is of the session and not of its content stays: ``OWN``, and a status that closes it. Where something in an
     order was removed or written anew since, it and all that came behind it are written again, in their order. A value
-    that was erased since cannot be brought back: its slot is taken away, unless it is as it was.
+    that was erased since cannot be brought back: its register is taken away, unless it is as it was.
     """
     sequences = _sequences(then)
-    in_order = {slot for sequence in sequences for slot in sequence}
+    in_order = {register for sequence in sequences for register in sequence}
     free = []
-    for slot in now:
-        held = then.get(slot)
-        lost = held is not None and held.text is None and now[slot].text is not None
-        if (held is None or lost) and slot[0] not in OWN:
-            free.append(_sized(Change(*slot, removed=True), None))
-    for slot, held in then.items():
-        stays = slot in in_order or slot[0] in OWN or (slot[0] == "status" and held.value in (*CLOSED, COPYING))
-        if not stays and held.text is not None and (slot not in now or now[slot].text != held.text):
-            free.append(_set(slot, held))
+    for register in now:
+        held = then.get(register)
+        lost = held is not None and held.text is None and now[register].text is not None
+        if (held is None or lost) and register[0] not in OWN:
+            free.append(_sized(Change(*register, removed=True), None))
+    for register, held in then.items():
+        field, _ = register
+        stays = register in in_order or field in OWN or (field == "status" and held.value in (*CLOSED, COPYING))
+        if not stays and held.text is not None and (register not in now or now[register].text != held.text):
+            free.append(_set(register, held))
     return Plan(free, [_from_first_moved(sequence, now, then) for sequence in sequences])
 
 
@@ -123,37 +123,41 @@ def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Chan
 
 
 def _sequences(state: State) -> list[list[Register]]:
-    """The slots of a state that readers see in an order, in that order; a tool call has the place of its definition."""
+    """The registers that readers see in an order, in that order; a tool call has the place of its definition."""
     found: dict[str, dict[str, Register]] = {}
-    for slot in state:
-        field, key = slot
-        if field in (*_ORDERED, "tool_call"):
-            found.setdefault(field, {})[key] = slot
+    for register in state:
+        field, key = register
+        if field in _ORDERED:
+            found.setdefault(field, {})[key] = register
         elif field == "tool_call_status":
-            found.setdefault("tool_call", {}).setdefault(key, slot)
-    return [sorted(slots.values(), key=lambda slot: (state[slot].version, slot[1])) for slots in found.values()]
+            found.setdefault("tool_call", {}).setdefault(key, register)
+
+    def position(register: Register) -> tuple[int, str]:
+        return state[register].version, register[1]
+
+    return [sorted(registers.values(), key=position) for registers in found.values()]
 
 
 def _from_first_moved(sequence: Sequence[Register], now: Mapping[Register, RegisterValue], then: State) -> list[Sized]:
     """What of a sequence must be written so that it stands in its order again."""
     place: tuple[int, str] | None = None
-    for index, slot in enumerate(sequence):
-        if then[slot].text is None:
+    for index, register in enumerate(sequence):
+        if then[register].text is None:
             continue
-        held = now.get(slot)
-        if held is None or held.text != then[slot].text or (place is not None and (held.version, slot[1]) <= place):
+        held, key = now.get(register), register[1]
+        if held is None or held.text != then[register].text or (place is not None and (held.version, key) <= place):
             return _set_each(sequence[index:], then)
-        place = held.version, slot[1]
+        place = held.version, key
     return []
 
 
-def _set_each(slots: Sequence[Register], state: State) -> list[Sized]:
-    """What sets slots to what they are in a state, but for erased ones."""
-    return [_set(slot, state[slot]) for slot in slots if state[slot].text is not None]
+def _set_each(registers: Sequence[Register], state: State) -> list[Sized]:
+    """What sets registers to what they are in a state, but for erased ones."""
+    return [_set(register, state[register]) for register in registers if state[register].text is not None]
 
 
-def _set(slot: Register, written: RegisterValue) -> Sized:
-    return _sized(Change(*slot, written.value), written.text)
+def _set(register: Register, held: RegisterValue) -> Sized:
+    return _sized(Change(*register, held.value), held.text)
 
 
 def _sized(change: Change, text: str | None) -> Sized:

@@ -45,13 +45,13 @@ class Envelope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write to one slot: set (or remove) a field, under a key where the field is keyed.
+    """One write to one register: set (or remove) a field, under a key where the field is keyed.
 
     Attributes:
         field: A name from ``ledger.model.fields``.
         key: Empty for a field that is not keyed.
         value: Any JSON value; None where ``removed``.
-        removed: Take the slot away instead of setting it.
+        removed: Take the register away instead of setting it.
     """
 
     field: str
@@ -106,7 +106,7 @@ class RecordedChange:
     """One change as it stands in the store.
 
     Attributes:
-        text: The value as canonical JSON text; None where the slot was removed or its value erased.
+        text: The value as canonical JSON text; None where the register was removed or its value erased.
         value_hash, value_salt: None where nothing is hashed (removals, and rows without a chain). An erased value has
             lost its text and salt and kept its hash.
     """
@@ -155,7 +155,7 @@ class RecordedEvent:
 
 
 class PreparedChange(NamedTuple):
-    """A checked change with the text of its value; ``text`` is None where the slot is removed."""
+    """A checked change with the text of its value; ``text`` is None where the register is removed."""
 
     field: str
     key: str
@@ -233,7 +233,7 @@ def _prepare_changes(changes: Iterable[Change]) -> tuple[PreparedChange, ...]:
         field, key, removed = change.field, change.key, change.removed
         value = check_change(field, key, change.value, removed)
         if (field, key) in prepared:
-            raise InvalidInput(f"The event sets {field} {key!r} twice; one change per slot.")
+            raise InvalidInput(f"The event sets {field} {key!r} twice; one change per field and key.")
         text = None if removed else canonical(value, field)
         prepared[field, key] = PreparedChange(field, key, text, removed)
     if not 1 <= len(prepared) <= MAX_CHANGES:

@@ -1,7 +1,10 @@
-"""The fields of a session, in one place: which are keyed, and what shape each value has.
+"""The fields of a session. To add one, add it to ``FIELDS`` and to nothing else.
 
-Everything that reads or writes fields (checks, the session object, command line, documentation) goes by ``FIELDS``.
-Fields that begin with ``x_`` are free for adapters and users: any value, keyed or not.
+These follow from ``FIELDS``: checks of changes and updates, ``ledger show --json`` and ``ledger show``, what forks,
+templates and rewinds copy and in which order, what is searched, what stays of an archived session, and docs/fields.md
+(``make docs``). ``Session`` declares an attribute for each field, so that type checkers and editors see it;
+tests/model/test_fields.py prints the lines to add there. Fields that begin with ``x_`` are free for adapters and users:
+any value, keyed or not.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from ledger.errors import InvalidInput
@@ -27,25 +31,53 @@ SESSION_KEY = "x_session_key"
 _FREE = re.compile(r"x_[a-z0-9_]{1,60}")
 
 
-@dataclass(frozen=True, slots=True)
+def _any(value: Any, name: str) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """One field of a session.
 
     Attributes:
         name: As it stands in rows.
-        keyed: Whether each value has a key of its own.
+        doc: One sentence on what it is: the docstring of its attribute on ``Session``, and its line in docs/fields.md.
         shape: What a value looks like, for people.
         check: Takes a value and the words to name it by; returns what to record or raises InvalidInput.
+        key: What the keys are, for people: ``call id``. Empty if the field is not keyed.
+        attribute: Its attribute on ``Session`` and its key in JSON; ``name`` if empty.
+        own_form: ``Session`` and JSON have code of their own for it. Otherwise they show the value as it is, and that
+            of a keyed field as a dict by key.
+        ordered: Readers see its keys in the order in which they were written, so copies are written in that order.
+        copied: Forks and rewinds copy it. False if it belongs to one session alone.
+        in_template: A session made from a template takes it over.
+        searched: Its text is searched. Then sql/statements/search_text.sql names it too, and ``search.text_of`` must
+            give its text; files that exist must index it anew.
+        listed: It stays in the store when the session is archived, so that lists can filter by it and show it.
+        keeps_null: In updates None is a value; otherwise it removes the field.
     """
 
     name: str
-    keyed: bool
+    doc: str
     shape: str
-    check: Callable[[Any, str], Any]
+    check: Callable[[Any, str], Any] = _any
+    key: str = ""
+    attribute: str = ""
+    own_form: bool = False
+    ordered: bool = False
+    copied: bool = True
+    in_template: bool = False
+    searched: bool = False
+    listed: bool = False
+    keeps_null: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attribute", self.attribute or self.name)
 
-def _any(value: Any, name: str) -> Any:
-    return value
+    @property
+    def keyed(self) -> bool:
+        """Whether each value has a key of its own."""
+        return self.key != ""
 
 
 def _text(value: Any, name: str) -> Any:
@@ -107,40 +139,150 @@ def _fields(*fields: Field) -> Mapping[str, Field]:
     return {field.name: field for field in fields}
 
 
+#: In the order of ``ledger show --json``.
 FIELDS: Mapping[str, Field] = _fields(
-    Field("question", False, "text", _text),
-    Field("title", False, "text", _text),
-    Field("session_type", False, "text", _text),
-    Field("summary", False, "text", _text),
-    Field("status", False, "a lower-case word; active at first, completed and failed end a session", _status),
-    Field("constraints", False, "object", _object),
-    Field("response_plan", False, "object", _object),
-    Field("strategy", False, "any JSON, often Markdown text", _any),
-    Field("expires_at", False, "UTC timestamp, or null for none", _instant),
-    Field("error", False, "{type, message}", _object_with(type=_text, message=_text)),
-    Field("lineage", False, "{session_id, version, kind}", _object_with(session_id=_text, version=_any, kind=_text)),
-    Field("tool_call", True, "{name, description, tables, arguments, message_id ...}", _object_with(name=_text)),
-    Field("tool_call_status", True, "one of " + ", ".join(TOOL_STATUSES), _one_of(*TOOL_STATUSES)),
-    Field("tool_call_result", True, "any JSON", _any),
+    Field(name="question", doc="What the user asked.", shape="text", check=_text, searched=True, listed=True),
+    Field(name="title", doc="A short name, for lists.", shape="text", check=_text, searched=True, listed=True),
+    Field(name="session_type", doc="The kind of session: ``chat``.", shape="text", check=_text, listed=True),
+    Field(name="summary", doc="The outcome, in short.", shape="text", check=_text, searched=True),
     Field(
-        "message",
-        True,
-        "{role, content, tools_used, processing_time_ms, token_count, error, metadata, payload}",
-        _object_with(role=_one_of(*ROLES), content=_any),
+        name="status",
+        doc="Whether the session is active, has ended, or is closed.",
+        shape="a lower-case word; active at first, completed and failed end a session",
+        check=_status,
+        own_form=True,
+        listed=True,
     ),
     Field(
-        "query",
-        True,
-        "{query_type, parameters, result_summary, cache_hit, execution_time_ms}",
-        _object_with(query_type=_text),
+        name="constraints",
+        doc="What the question was narrowed down to; its tool calls are planned.",
+        shape="object",
+        check=_object,
+        in_template=True,
     ),
-    Field("context", True, "any JSON", _any),
-    Field("result", True, "any JSON", _any),
-    Field("attribute", True, "any JSON", _any),
-    Field("tag", True, "true", _true),
-    Field("grant", True, "read or write", _one_of(*ACCESS)),
-    Field("child", True, "{version, kind}", _object_with(version=_any, kind=_text)),
-    Field("score", True, "{name, value, source, comment}", _object_with(name=_text, value=_any)),
+    Field(name="response_plan", doc="How the answer is to be built.", shape="object", check=_object, in_template=True),
+    Field(
+        name="strategy",
+        doc="How the question is to be answered.",
+        shape="any JSON, often Markdown text",
+        in_template=True,
+    ),
+    Field(
+        name="expires_at",
+        doc="When the session ends by itself.",
+        shape="UTC timestamp, or null for none",
+        check=_instant,
+        own_form=True,
+        copied=False,
+        keeps_null=True,
+    ),
+    Field(
+        name="error",
+        doc="What made the session fail.",
+        shape="{type, message}",
+        check=_object_with(type=_text, message=_text),
+    ),
+    Field(
+        name="lineage",
+        doc="The session and version that this one was made from, as a fork or from a template.",
+        shape="{session_id, version, kind}",
+        check=_object_with(session_id=_text, version=_any, kind=_text),
+        copied=False,
+    ),
+    Field(
+        name="tool_call",
+        doc="A planned tool call.",
+        shape="{name, description, tables, arguments, message_id ...}",
+        check=_object_with(name=_text),
+        key="call id",
+        attribute="calls",
+        own_form=True,
+        ordered=True,
+    ),
+    Field(
+        name="tool_call_status",
+        doc="The status of a tool call.",
+        shape="one of " + ", ".join(TOOL_STATUSES),
+        check=_one_of(*TOOL_STATUSES),
+        key="call id",
+        own_form=True,
+    ),
+    Field(
+        name="tool_call_result",
+        doc="The result of a tool call.",
+        shape="any JSON",
+        key="call id",
+        attribute="tool_call_results",
+        own_form=True,
+    ),
+    Field(
+        name="message",
+        doc="A message.",
+        shape="{role, content, tools_used, processing_time_ms, token_count, error, metadata, payload}",
+        check=_object_with(role=_one_of(*ROLES), content=_any),
+        key="message id",
+        attribute="messages",
+        own_form=True,
+        ordered=True,
+        searched=True,
+    ),
+    Field(
+        name="attribute",
+        doc="Attributes by name: what sessions are listed and counted by.",
+        shape="any JSON",
+        key="name",
+        attribute="attributes",
+        listed=True,
+    ),
+    Field(name="context", doc="The context by name.", shape="any JSON", key="name", in_template=True),
+    Field(name="result", doc="Intermediate results by name.", shape="any JSON", key="name", attribute="results"),
+    Field(
+        name="query",
+        doc="Queries that were made for the session, by query id.",
+        shape="{query_type, parameters, result_summary, cache_hit, execution_time_ms}",
+        check=_object_with(query_type=_text),
+        key="query id",
+        attribute="queries",
+        ordered=True,
+    ),
+    Field(
+        name="score",
+        doc="Judgements of the session by score id.",
+        shape="{name, value, source, comment}",
+        check=_object_with(name=_text, value=_any),
+        key="score id",
+        attribute="scores",
+        ordered=True,
+    ),
+    Field(
+        name="grant",
+        doc="Access of other users by user id.",
+        shape="read or write",
+        check=_one_of(*ACCESS),
+        key="user id",
+        attribute="grants",
+        copied=False,
+        listed=True,
+    ),
+    Field(
+        name="child",
+        doc="Sessions that were made from this one, by session id.",
+        shape="{version, kind}",
+        check=_object_with(version=_any, kind=_text),
+        key="session id",
+        attribute="children",
+        copied=False,
+    ),
+    Field(
+        name="tag",
+        doc="A tag.",
+        shape="true",
+        check=_true,
+        key="tag",
+        attribute="tags",
+        own_form=True,
+        listed=True,
+    ),
 )
 
 
@@ -154,13 +296,18 @@ def field_named(name: Any) -> Field:
     if field is not None:
         return field
     if isinstance(name, str) and _FREE.fullmatch(name):
-        return Field(name, False, "any JSON", _any)
+        return _free_field(name)
     if name in FIXED:
         raise InvalidInput(f"{name} is fixed for the life of a session and cannot be set.")
     raise InvalidInput(
         f"There is no field {str(name)[:70]!r}. The fields are {', '.join(FIELDS)}, "
         "and any x_name of lower-case letters, digits and underscores."
     )
+
+
+@lru_cache(maxsize=256)
+def _free_field(name: str) -> Field:
+    return Field(name=name, doc="Free for adapters and users.", shape="any JSON")
 
 
 def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
@@ -170,7 +317,7 @@ def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
         InvalidInput: The field is unknown, the key is missing or too many, or the value has the wrong shape.
     """
     field = field_named(name)
-    if field.keyed or (key != "" and name.startswith("x_")):
+    if field.key or (key != "" and name.startswith("x_")):
         check_text(key, f"key of {name}")
     elif key != "":
         raise InvalidInput(f"{name} takes no key, but {str(key)[:70]!r} was given.")

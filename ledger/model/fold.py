@@ -1,7 +1,8 @@
 """The fold: a session's state is the last write per (field, key), in the order (version, event_id). Nothing else.
 
-It follows that duplicates, order of arrival and the way events were batched cannot change a state. Latest state,
-state at a version or time, history and diff are all this one idea; ``sql/views/session_fields.sql`` and
+A (field, key) is called a register: a state is a map of registers, in each of which the last write wins. It follows
+that duplicates, order of arrival and the way events were batched cannot change a state. Latest state, state at a
+version or time, history and diff are all this one idea; ``sql/views/session_fields.sql`` and
 ``sql/views/session_history.sql`` are the same in GoogleSQL, and a property test holds them together.
 """
 
@@ -17,7 +18,7 @@ from ledger.model.values import decode
 
 
 class RegisterValue(NamedTuple):
-    """What stands in a slot, and the event that wrote it; ``text`` is canonical JSON, None for an erased value."""
+    """The value of a register, and the event that wrote it; ``text`` is canonical JSON, None for an erased value."""
 
     text: str | None
     version: int
@@ -31,13 +32,15 @@ class RegisterValue(NamedTuple):
 
 #: The name of ``RegisterValue`` before 0.2; it stays.
 Written = RegisterValue
-#: A state: what stands in each (field, key). Slots whose last write removed them are not in it.
-State = Mapping[tuple[str, str], RegisterValue]
+#: A register: a field, and the key where the field is keyed, else an empty text.
+Register = tuple[str, str]
+#: A state: the value of each register. Registers whose last write removed them are not in it.
+State = Mapping[Register, RegisterValue]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One write to one slot and how long it held: from ``version`` until ``superseded_by`` (None: it still holds)."""
+    """One write to a register and how long it held: from ``version`` until ``superseded_by`` (None: it still holds)."""
 
     field: str
     key: str
@@ -49,13 +52,13 @@ class Interval:
 
     @property
     def value(self) -> Any:
-        """The value, decoded afresh at each call; None where the slot was removed or its value erased."""
+        """The value, decoded afresh at each call; None where the register was removed or its value erased."""
         return None if self.text is None else decode(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A slot that differs between two states; ``before`` or ``after`` is None where the slot is missing there."""
+    """A register that differs between two states; ``before`` or ``after`` is None where it is missing."""
 
     field: str
     key: str
@@ -63,26 +66,26 @@ class Difference:
     after: RegisterValue | None
 
 
-def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[tuple[str, str], RegisterValue]:
+def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[Register, RegisterValue]:
     """The state after ``events``, in whatever order and however often they come.
 
     Args:
         events: Events of one session.
         at_version: Leave out what came after this version; None for all.
     """
-    last: dict[tuple[str, str], tuple[tuple[int, str], RecordedChange]] = {}
+    last: dict[Register, tuple[tuple[int, str], RecordedChange]] = {}
     for event in events:
         if at_version is not None and event.version > at_version:
             continue
         position = event.position
         for change in event.changes:
-            slot = (change.field, change.key)
-            held = last.get(slot)
+            register = (change.field, change.key)
+            held = last.get(register)
             if held is None or held[0] < position:
-                last[slot] = (position, change)
+                last[register] = (position, change)
     return {
-        slot: RegisterValue(change.text, version, event_id)
-        for slot, ((version, event_id), change) in last.items()
+        register: RegisterValue(change.text, version, event_id)
+        for register, ((version, event_id), change) in last.items()
         if not change.removed
     }
 
@@ -98,7 +101,7 @@ def history(events: Iterable[RecordedEvent]) -> list[Interval]:
     The state at a version v is exactly the intervals with ``version <= v`` and ``superseded_by`` None or above v that
     are not removed; of several writes with one version only the last by event_id ever holds.
     """
-    writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
+    writes: dict[Register, dict[tuple[int, str], RecordedChange]] = {}
     for event in events:
         for change in event.changes:
             writes.setdefault((change.field, change.key), {})[event.position] = change
@@ -113,9 +116,9 @@ def history(events: Iterable[RecordedEvent]) -> list[Interval]:
 
 
 def diff(before: State, after: State) -> list[Difference]:
-    """The slots that differ in value or presence between two states, ordered by (field, key)."""
+    """The registers that differ in value or presence between two states, ordered by (field, key)."""
     return [
-        Difference(*slot, before.get(slot), after.get(slot))
-        for slot in sorted(before.keys() | after.keys())
-        if slot not in before or slot not in after or before[slot].text != after[slot].text
+        Difference(*register, before.get(register), after.get(register))
+        for register in sorted(before.keys() | after.keys())
+        if register not in before or register not in after or before[register].text != after[register].text
     ]

@@ -16,7 +16,7 @@ CLOSED = ("expired", "archived", "deleted")
 #: A session in one of these came to its end by itself: that it lasted too long is nothing to say of it any more.
 DONE = ("completed", "failed")
 #: The fields that say whether a session is open.
-FIELDS = ("status", "expires_at")
+LIFETIME_FIELDS = ("status", "expires_at")
 #: Later than every time, in microseconds since 1970.
 FOREVER = 2**62
 #: What brings a session back.

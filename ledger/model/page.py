@@ -12,6 +12,8 @@ from ledger.model.values import check_text, check_whole
 T = TypeVar("T")
 #: Items of one page, at most.
 MAX_LIMIT = 10_000
+#: Sessions, and events or messages, that whoever goes through a whole list reads at once.
+SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 
 

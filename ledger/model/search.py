@@ -18,11 +18,12 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
+from ledger.model.fields import FIELDS
 from ledger.model.instants import to_micros
 from ledger.model.values import canonical, decode
 
 #: The fields whose texts are searched.
-FIELDS = ("message", "question", "summary", "title")
+SEARCHED_FIELDS = tuple(sorted(field.name for field in FIELDS.values() if field.searched))
 #: Characters that may be looked for at once.
 MAX_TEXT = 1000
 #: Characters of a snippet, and how many of them stand before what was found.
@@ -38,7 +39,7 @@ class Match:
 
     Attributes:
         session_id, user_id: Its session, and whose that is.
-        field: ``message``, ``question``, ``summary`` or ``title``.
+        field: One of ``SEARCHED_FIELDS``: ``message``, ``question``, ``summary`` or ``title``.
         key: The id of a message; else empty.
         version: At which it was written.
         created_at: When the session began.
@@ -167,7 +168,7 @@ def text_of(field: str, value: Any) -> str:
     """The text of a value that is searched; of a message its content, or the texts of the parts of it.
 
     Args:
-        field: One of ``FIELDS``.
+        field: One of ``SEARCHED_FIELDS``.
         value: As it was recorded; None where it was erased.
     """
     if field == "message":

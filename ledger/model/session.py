@@ -1,7 +1,8 @@
 """What readers get: a session's state as one object, its messages and its tool calls.
 
 A ``Session`` is a typed object and a mapping with the columns of ``sql/views/sessions.sql``: ``session.question`` and
-``session["question"]`` are the same.
+``session["question"]`` are the same. Its attributes for fields are declared here for type checkers and editors; what a
+field is stands in ``ledger.model.fields``, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
-from ledger.model.fold import State
+from ledger.model.fields import FIELDS
+from ledger.model.fold import Register, State
 from ledger.model.instants import from_text
 from ledger.model.lifetime import status_at
 
@@ -131,9 +133,9 @@ class QueryStatistics:
 class _Part(Generic[T]):
     """An attribute of a Session that is worked out from its state at first use."""
 
-    def __init__(self, read: Callable[[Session], T]) -> None:
+    def __init__(self, read: Callable[[Session], T], doc: str | None = None) -> None:
         self._read = read
-        self.__doc__ = read.__doc__
+        self.__doc__ = doc or read.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -156,11 +158,11 @@ class _Part(Generic[T]):
 
 
 def _single(field: str) -> _Part[Any]:
-    return _Part(lambda session: session._value(field))
+    return _Part(lambda session: session._value(field), FIELDS[field].doc)
 
 
 def _by_key(field: str) -> _Part[dict[str, Any]]:
-    return _Part(lambda session: session._keyed(field))
+    return _Part(lambda session: session._keyed(field), FIELDS[field].doc)
 
 
 class Session(Mapping[str, Any]):
@@ -171,7 +173,7 @@ class Session(Mapping[str, Any]):
 
     Args:
         head: Where the session stands.
-        state: Its folded slots.
+        state: Its folded registers.
         with_messages: Whether ``state`` holds the messages.
         now: By when an ``expires_at`` that has come counts; None where only what is recorded does.
     """
@@ -211,21 +213,37 @@ class Session(Mapping[str, Any]):
         return self.head.version
 
     question: _Part[str | None] = _single("question")
-    constraints: _Part[dict[str, Any] | None] = _single("constraints")
-    response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
-    strategy: _Part[Any] = _single("strategy")
-    summary: _Part[str | None] = _single("summary")
+    """What the user asked."""
     title: _Part[str | None] = _single("title")
+    """A short name, for lists."""
     session_type: _Part[str | None] = _single("session_type")
+    """The kind of session: ``chat``."""
+    summary: _Part[str | None] = _single("summary")
+    """The outcome, in short."""
+    constraints: _Part[dict[str, Any] | None] = _single("constraints")
+    """What the question was narrowed down to; its tool calls are planned."""
+    response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
+    """How the answer is to be built."""
+    strategy: _Part[Any] = _single("strategy")
+    """How the question is to be answered."""
     error: _Part[dict[str, Any] | None] = _single("error")
+    """What made the session fail."""
     lineage: _Part[dict[str, Any] | None] = _single("lineage")
-    queries = _by_key("query")
-    context = _by_key("context")
-    results = _by_key("result")
-    attributes = _by_key("attribute")
-    grants = _by_key("grant")
-    children = _by_key("child")
-    scores = _by_key("score")
+    """The session and version that this one was made from, as a fork or from a template."""
+    attributes: _Part[dict[str, Any]] = _by_key("attribute")
+    """Attributes by name: what sessions are listed and counted by."""
+    context: _Part[dict[str, Any]] = _by_key("context")
+    """The context by name."""
+    results: _Part[dict[str, Any]] = _by_key("result")
+    """Intermediate results by name."""
+    queries: _Part[dict[str, Any]] = _by_key("query")
+    """Queries that were made for the session, by query id."""
+    scores: _Part[dict[str, Any]] = _by_key("score")
+    """Judgements of the session by score id."""
+    grants: _Part[dict[str, Any]] = _by_key("grant")
+    """Access of other users by user id."""
+    children: _Part[dict[str, Any]] = _by_key("child")
+    """Sessions that were made from this one, by session id."""
 
     @_Part
     def status(self) -> str | None:
@@ -253,27 +271,27 @@ class Session(Mapping[str, Any]):
     @_Part
     def tags(self) -> tuple[str, ...]:
         """Tags, sorted."""
-        return tuple(sorted(key for _, key in self._slots("tag")))
+        return tuple(sorted(key for _, key in self._registers("tag")))
 
     @_Part
     def free(self) -> dict[tuple[str, str], Any]:
         """Values of ``x_`` fields by (field, key)."""
-        return {slot: written.value for slot, written in self._state.items() if slot[0].startswith("x_")}
+        return {register: held.value for register, held in self._state.items() if register[0].startswith("x_")}
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
         """Messages in order; None where they were not asked for."""
         if not self._with_messages:
             return None
-        written = [(self._state[slot], slot[1]) for slot in self._slots("message")]
-        messages = [Message.from_value(key, message.version, message.value) for message, key in written]
+        found = [(register[1], self._state[register]) for register in self._registers("message")]
+        messages = [Message.from_value(key, held.version, held.value) for key, held in found]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
 
     @_Part
     def calls(self) -> tuple[ToolCall, ...]:
         """Tool calls, ordered by the version that planned each, then by id; a result alone makes no call."""
-        first = {key: self._state["tool_call_status", key].version for _, key in self._slots("tool_call_status")}
-        first |= {key: self._state["tool_call", key].version for _, key in self._slots("tool_call")}
+        first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
+        first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}
         return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
 
     @_Part
@@ -311,14 +329,14 @@ class Session(Mapping[str, Any]):
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
 
     def _value(self, field: str) -> Any:
-        written = self._state.get((field, ""))
-        return None if written is None else written.value
+        held = self._state.get((field, ""))
+        return None if held is None else held.value
 
     def _keyed(self, field: str) -> dict[str, Any]:
-        return {slot[1]: self._state[slot].value for slot in self._slots(field)}
+        return {register[1]: self._state[register].value for register in self._registers(field)}
 
-    def _slots(self, field: str) -> list[tuple[str, str]]:
-        return [slot for slot in self._state if slot[0] == field]
+    def _registers(self, field: str) -> list[Register]:
+        return [register for register in self._state if register[0] == field]
 
     def _call(self, call_id: str) -> ToolCall:
         parts = (self._state.get((name, call_id)) for name in ("tool_call", "tool_call_status", "tool_call_result"))

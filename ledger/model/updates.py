@@ -18,8 +18,9 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
         raise InvalidInput(f"Updates must be an object of field to value, not {type(updates).__name__}.")
     changes = []
     for name, value in updates.items():
-        if not field_named(name).keyed:
-            removed = value is None and name != "expires_at"
+        field = field_named(name)
+        if not field.keyed:
+            removed = value is None and not field.keeps_null
             value = dict(value) if isinstance(value, Mapping) else value
             changes.append(Change(name, "", value, removed))
         elif isinstance(value, Mapping):
@@ -59,8 +60,8 @@ def call_id_of(tool_name: str, state: State) -> str:
         return tool_name
     named = [
         key
-        for (field, key), written in state.items()
-        if field == "tool_call" and (written.value or {}).get("name") == tool_name
+        for (field, key), held in state.items()
+        if field == "tool_call" and (held.value or {}).get("name") == tool_name
     ]
     if len(named) > 1:
         raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(named))}.")

@@ -29,6 +29,17 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def canonical(value: Any, where: str = "value") -> str:
     """The canonical JSON text of a value: keys sorted, no white space, UTF-8.
 
+    This is not RFC 8785 (JCS), so a hash of the text can be checked only by what writes numbers and orders keys alike:
+
+    - Keys are in the order of their UTF-8 bytes, which is that of code points; RFC 8785 orders by UTF-16 code units.
+      The two differ only where a key beyond U+FFFF meets one from U+E000 up.
+    - Integers are written in full; RFC 8785 takes every number for a double, which is exact up to 2**53.
+    - A float keeps its point, as ``1.0`` and ``-0.0``, and has an exponent from 1e16 up and below 1e-5; RFC 8785 writes
+      ``1`` and ``0``, and has an exponent from 1e21 up and below 1e-6. The digits are the same, the shortest that read
+      back equal. A large exponent is written as orjson does: ``1e16`` by its release 3.10, ``1e+16`` by 3.13.
+
+    Strings are escaped alike.
+
     Args:
         value: Any JSON value; tuples count as arrays.
         where: What to call the value in an error, for example ``constraints``.

@@ -1,4 +1,4 @@
-"""What a comparison of a store with its warehouse needs of each side: rows without their values."""
+"""The contract of ``reconcile``: what it needs of the store and of the warehouse to compare them without values."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ledger.model.events import RecordedEvent
 from ledger.outbox.contract import Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 
-#: Sessions in one question about rows, and about how many rows they have: their ids are parameters, and the rows of
-#: both sides are in memory together.
+#: Sessions per query and, approximately, rows per query: ids are query parameters, and the rows of both sides are held
+#: in memory.
 SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 
 
 class WarehouseRow(NamedTuple):
-    """Rows of the warehouse that are the same in every word that is compared."""
+    """A row of the warehouse, and how many identical copies the raw table has."""
 
-    trace: RowDigest
+    digest: RowDigest
     store_id: str
     copies: int
 
 
 def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
-    """Sessions in parts of so few rows that both sides' can be compared in memory; at least one in each."""
+    """Split sessions so that the rows of each part fit in memory; each part has at least one session."""
     part: list[SessionKey] = []
     rows = 0
     for session, size in sizes.items():
@@ -38,70 +38,70 @@ def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
 
 
 class ComparableOutbox(Outbox, Protocol):
-    """A store's rows without their values, besides what a relay needs of it."""
+    """An outbox that can also be compared with its warehouse."""
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
     ) -> Iterable[tuple[SessionKey, SessionDigest]]:
-        """Of every session created in the span: its rows up to a ``seq``, without those put aside.
+        """Return the digest of each session created in a half-open span: rows up to a ``seq``, without dead letters.
 
-        Of an archived one whose rows were dropped: all that it had.
+        If an archived session's rows were dropped, its digest covers all rows that it had.
         """
         ...
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """All rows of some sessions, each after its ``seq``; those put aside and those that wait as well."""
+        """Return all rows of some sessions as ``(seq, digest)``, including dead letters and rows not yet shipped."""
         ...
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
-        """What is left of those of some sessions that are archived, and whose rows were dropped."""
+    def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
+        """Return the tombstones of those sessions that are archived and whose rows were dropped."""
         ...
 
     def deleting(self) -> Collection[SessionKey]:
-        """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
+        """Return the sessions that were purged here and are still to be purged in the warehouse."""
         ...
 
     def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
-        """Have the store take over events that the warehouse has, as rows that a relay asks about before it ships.
+        """Write events that the warehouse has back into the store, and mark their rows in doubt.
 
-        All of it or nothing, so that no relay, whenever it takes the lease, finds these rows and takes them for new.
+        This is one transaction, so that no relay can mistake the rows for new ones.
 
         Args:
-            checkpoint: With the epoch of ``acquire``; saved as it is but for ``in_doubt_upto``.
+            checkpoint: With the epoch of ``acquire``; saved with a new ``in_doubt_upto``.
 
         Returns:
-            How many events were new, and the checkpoint as saved.
+            The number of new events, and the checkpoint as saved.
 
         Raises:
-            LeaseLost: Somebody else took over.
+            LeaseLost: Another relay has taken the lease.
             CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; the checkpoint stays.
+                ``EventStore.ingest``; the checkpoint is unchanged.
         """
         ...
 
 
 class ComparableWarehouse(Protocol):
-    """A warehouse's rows without their values."""
+    """A warehouse that can be compared with a store."""
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> Sequence[tuple[SessionKey, SessionDigest, bool]]:
-        """The digest of every session created in the span, and whether the store wrote any of its rows.
+        """Return the digest of each session created in a span, and whether the store wrote any of its rows.
 
         Args:
-            created_from, created_until: Half-open span of creation, aware; the partitions that are read.
-            store_id: The store that is compared.
+            created_from, created_until: Half-open span of creation, aware; it decides which partitions are read.
+            store_id: The store to compare with.
         """
         ...
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[WarehouseRow]]:
-        """All rows of some sessions, which are in the order of their creation; sessions without rows are left out."""
+        """Return all rows of some sessions, given in order of creation; sessions without rows are left out."""
         ...
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
-        """The events of a session above a version, as they were recorded.
+        """Return a session's events above a version, as recorded.
 
         Raises:
-            InvalidInput: The id finds another session, created at another time.
+            InvalidInput: The id leads to another session, created at another time.
         """
         ...

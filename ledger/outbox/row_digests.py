@@ -1,4 +1,4 @@
-"""What a store and a warehouse compare of a session's rows: everything that tells a row, and no value."""
+"""Digests that a store and a warehouse compare: of rows, and of all rows of a session. They hold no value."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class SessionKey(NamedTuple):
-    """What tells a session from every other in a warehouse, where two stores may have used one id of a caller's own."""
+    """A session's identity in a warehouse. The id alone is not enough: two stores may have used the same custom id."""
 
     session_id: str
     created_at: datetime
 
 
 class RowDigest(NamedTuple):
-    """A row without its value. Erasing the value leaves it as it is."""
+    """A row without its value; erasing the value does not change it."""
 
     version: int
     event_id: str
@@ -26,59 +26,59 @@ class RowDigest(NamedTuple):
     value_hash: str | None
 
     @property
-    def slot(self) -> tuple[str, str, str]:
-        """What tells the row from every other of its session."""
+    def row_id(self) -> tuple[str, str, str]:
+        """The row's identity within its session: (event_id, field, key)."""
         return self.event_id, self.field, self.key
 
 
 class SessionDigest(NamedTuple):
-    """What the rows of a session amount to.
+    """Digest of all rows of a session.
 
     Attributes:
-        rows: How many they are.
-        slots: How many of them differ in (event_id, field, key): fewer where a row is there more than once.
-        version: The highest.
-        digest: Of all of them, whatever their order.
+        rows: Number of rows.
+        distinct_rows: Number of distinct (event_id, field, key); less than ``rows`` if a row is duplicated.
+        version: Highest version.
+        digest: Hash over the rows in any order.
     """
 
     rows: int
-    slots: int
+    distinct_rows: int
     version: int
     digest: str
 
 
 class Tombstone(NamedTuple):
-    """What is left of an archived session whose rows were dropped.
+    """What a store keeps of an archived session whose rows it dropped.
 
     Attributes:
-        amount: What its rows amounted to.
-        events: The version of each of its events, by id.
+        digest: Of the dropped rows.
+        events: Version of each of its events, by event_id.
     """
 
-    amount: SessionDigest
+    digest: SessionDigest
     events: Mapping[str, int]
 
 
-#: Of a session without a row.
+#: The digest of a session without rows.
 NOTHING = SessionDigest(0, 0, 0, "")
 
 
 def session_digest(rows: Iterable[RowDigest]) -> SessionDigest:
-    """What the rows of one session amount to.
+    """Return the digest of one session's rows.
 
     Source: sql/statements/reconcile_sessions.sql
     """
-    slots: set[tuple[str, str, str]] = set()
+    distinct: set[tuple[str, str, str]] = set()
     digests: list[str] = []
     last = 0
     for row in rows:
         version, event_id, field, key, event_hash, value_hash = row
-        slots.add((event_id, field, key))
+        distinct.add((event_id, field, key))
         last = max(last, version)
-        # No id and no key holds a line break, so no two rows have the same text.
+        # Ids and keys hold no line breaks, so the text is unambiguous.
         text = f"{version}\n{event_id}\n{field}\n{key}\n{event_hash or ''}\n{value_hash or ''}"
         digests.append(sha256(text.encode()).hexdigest())
     if not digests:
         return NOTHING
     digests.sort()
-    return SessionDigest(len(digests), len(slots), last, sha256("".join(digests).encode()).hexdigest())
+    return SessionDigest(len(digests), len(distinct), last, sha256("".join(digests).encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""A relay that goes on by itself, as a thread of the program that appends or as a process of its own."""
+"""Run a relay continuously, in a thread of the program that appends or in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ledger.outbox.contract import Outbox
 from ledger.relay.loop import Relay
 
 log = logging.getLogger("ledger.relay")
-#: Seconds that a row waits for others to go with it.
+#: Seconds between batches, in which rows accumulate.
 AGE = 1.0
-#: The longest pause after failures, in seconds.
+#: Maximum pause between retries, in seconds.
 LONGEST_PAUSE = 60.0
-#: Seconds that an interrupted relay gets to say so in the store.
+#: Seconds for an interrupted relay to record the failure in the store.
 _LAST_WORDS = 1.0
-#: Seconds that a relay which nobody closed gets to end its batch when the program ends.
+#: Seconds for a relay that was not closed to finish its batch when the interpreter exits.
 _AT_EXIT = 10.0
 
 
 def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
-    """Ship what is appended until told to stop; whatever fails is tried again, ever more seldom.
+    """Ship new rows until ``stop`` is set; failures are retried with exponential backoff.
 
     Args:
-        relay: Not closed at the end.
-        stop: Ends it, after the batch that is under way.
-        age: Seconds that a row waits for others to go with it.
+        relay: Left open.
+        stop: Ends the loop after the batch in flight.
+        age: Seconds between batches.
     """
     trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Exception),  # said, counted and kept for `ledger status` already
+        retry=tenacity.retry_if_exception_type(Exception),  # the relay has logged, counted and recorded it
         wait=tenacity.wait_random_exponential(multiplier=age, max=LONGEST_PAUSE),
         stop=tenacity.stop_when_event_set(stop),
         sleep=tenacity.sleep_using_event(stop),
@@ -55,18 +55,18 @@ def sync_now(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Have everything shipped that is recorded by now, by this relay or by another that is at it.
+    """Wait until all rows recorded before the call are shipped, by this relay or by the one that holds the lease.
 
     Args:
-        relay, outbox: Of one store and warehouse.
+        relay, outbox: Of the same store and warehouse.
         timeout: Seconds to wait for another relay.
-        progress: Told how many rows are settled.
+        progress: Called with the number of rows acknowledged.
 
     Returns:
-        How many rows this relay sent.
+        The number of rows that this relay sent.
 
     Raises:
-        LeaseHeld: Another relay is at it, and did not get there in time.
+        LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
         LedgerError: As for ``Relay.sync``.
     """
     until, deadline = outbox.last_seq(), now() + timeout
@@ -82,7 +82,7 @@ def sync_now(
 
 
 def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
-    """Ship what waits, within a bound: no batch is begun after it.
+    """Ship waiting rows; no batch starts after ``seconds``.
 
     Raises:
         LedgerError: As for ``Relay.sync``.
@@ -92,11 +92,11 @@ def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monot
 
 
 class BackgroundRelay:
-    """A relay in a thread of its own, which never holds up an append.
+    """A relay in a daemon thread; appends never wait for it.
 
     Args:
-        relay: Closed at the end.
-        age: Seconds that a row waits for others to go with it.
+        relay: Closed when the thread ends.
+        age: Seconds between batches.
     """
 
     def __init__(self, relay: Relay, *, age: float = AGE) -> None:
@@ -108,17 +108,17 @@ class BackgroundRelay:
         _RUNNING.add(self)
 
     def close(self, seconds: float) -> bool:
-        """Ship what waits for so many seconds at most, then stop.
+        """Ship waiting rows for at most ``seconds``, then stop.
 
         Returns:
-            Whether the relay has come to its end. One that waits for an answer of the warehouse is cut off, and what
-            became of its batch is found out the next time.
+            True if the thread has ended. A relay that waits for the warehouse's answer is abandoned; the next relay
+            recovers its batch.
         """
         self._seconds = seconds
         return self.stop(seconds)
 
     def stop(self, seconds: float) -> bool:
-        """Stop after the batch under way, which gets so many seconds; see ``close``."""
+        """Stop after the batch in flight, for which this waits at most ``seconds``; see ``close``."""
         self._stop.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -131,13 +131,13 @@ class BackgroundRelay:
         try:
             if self._seconds > 0:
                 drain(self._relay, self._seconds)
-        except Exception:  # noqa: BLE001 - said and kept by the relay; what is left is reported by whoever closes
+        except Exception:  # noqa: BLE001 - the relay has recorded it; the caller of close() reports the rows left
             return
         finally:
             self._relay.close()
 
 
-#: A thread that is within native code when the interpreter ends takes the process down with it.
+#: Stopped at exit: a thread inside native code while the interpreter shuts down crashes the process.
 _RUNNING: weakref.WeakSet[BackgroundRelay] = weakref.WeakSet()
 
 

@@ -1,4 +1,4 @@
-"""The relay's one loop, whatever the warehouse: take the lease, find out where one stands, send batch after batch."""
+"""The relay's loop, the same for every warehouse: acquire the lease, recover, send batch after batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
-from ledger.outbox.contract import Batch, Outbox, RelayCheckpoint, Row, Sink, batch_digest, event_key, row_key
+from ledger.outbox.contract import (
+    LEASE_SECONDS,
+    SEQ,
+    Batch,
+    Outbox,
+    RelayCheckpoint,
+    Row,
+    Sink,
+    batch_digest,
+    event_key,
+    row_key,
+)
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
 T = TypeVar("T")
-#: Seconds for which a relay that says nothing keeps others off.
-LEASE_SECONDS = 60.0
-#: How often to begin again in a row without a batch getting through.
+#: Maximum number of recoveries in a row without a batch arriving.
 RESTARTS = 5
 #: The weight of the latest batch in the rate.
 _LATEST = 0.3
@@ -28,7 +37,13 @@ _LATEST = 0.3
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """Rows as the sink takes them; ``content`` is the error where they cannot be packed."""
+    """A batch ready to send.
+
+    Attributes:
+        upto: Every row up to this ``seq`` is acknowledged once the batch has arrived.
+        rows: The rows; empty if all rows read are acknowledged already.
+        content: The sink's encoding of the rows, or the CorruptEvent that it raised.
+    """
 
     upto: int
     rows: Sequence[Row] = ()
@@ -36,18 +51,18 @@ class _Packed:
 
 
 class Relay:
-    """Ships a store's rows to a warehouse: in the order of their commits, every one, once.
+    """Ships a store's rows to a warehouse in commit order, each row exactly once.
 
-    Whatever interrupts it, and wherever, the next one goes on from what the store remembers and what the warehouse
-    says. Any number of them may be tried at once; one ships. Calls from several threads wait for one another.
+    After an interruption at any point, the next relay recovers from the saved checkpoint and from what the warehouse
+    says. Any number of relays may run; the lease lets one ship. Calls from several threads wait for each other.
 
     Args:
-        outbox: The store's rows, and where it stands with this warehouse.
-        sink: The warehouse.
-        holder: Who ships, unique among all who ever do: ``host/process/token``.
-        lease_seconds: For how long others keep off after the last sign of life.
-        now: Seconds of a clock that does not jump, for rates and renewals.
-        instruments: Where metrics and spans go; by default, to OpenTelemetry's providers of the program.
+        outbox: The store's side.
+        sink: The warehouse's side.
+        holder: Lease holder, unique among all relays ever made: ``host/process/token``.
+        lease_seconds: Lease duration.
+        now: A monotonic clock, in seconds, for rates and renewals.
+        instruments: Receives metrics and spans; the program's OpenTelemetry providers by default.
     """
 
     def __init__(
@@ -67,36 +82,36 @@ class Relay:
         self._now = now
         self._telemetry = Telemetry(sink.url, outbox, instruments)
         self._busy = threading.Lock()
-        self._taken: RelayCheckpoint | None = None  # while this relay holds the lease
-        self._checkpoint: RelayCheckpoint | None = None  # once it knows where it stands
+        self._taken: RelayCheckpoint | None = None  # set while this relay holds the lease
+        self._checkpoint: RelayCheckpoint | None = None  # set once it has recovered
         self._saved_at = 0.0
         self._arrived_at = 0.0
-        self._recent_rows = self._recent_seconds = 0.0  # of a batch, the latest counting most
+        self._recent_rows = self._recent_seconds = 0.0  # moving averages, per batch
         self._sent = self._sent_before = 0
         self._doubts: list[RowsRefused] = []  # refusals that may not be about the rows
 
     def sync(
         self, *, progress: Callable[[int], None] = lambda rows: None, stop: Callable[[], bool] = lambda: False
     ) -> int:
-        """Ship what is recorded by now.
+        """Ship all rows recorded before the call.
 
         Args:
-            progress: Told of each batch how many rows are settled by it.
-            stop: Asked between two batches; what is then left waits for the next time.
+            progress: Called after each batch with the number of rows acknowledged by it.
+            stop: Called between batches; returning True ends the call, and the remaining rows wait for the next one.
 
         Returns:
-            How many rows were sent. Rows that the warehouse refused were put aside.
+            The number of rows sent. Events that the warehouse refused are dead-lettered.
 
         Raises:
-            LeaseHeld: Another relay is at it.
-            StoreUnavailable: The warehouse takes nothing now. What was sent is there, the rest waits.
-            StoreRejected, ConfigurationError: Nor will it, before something is mended.
+            LeaseHeld: Another relay holds the lease.
+            StoreUnavailable: The warehouse is unavailable. Rows sent so far are there, the rest wait.
+            StoreRejected, ConfigurationError: The warehouse takes nothing until something is repaired.
         """
         with self._busy:
             self._sent_before = self._sent
             try:
-                if self._waits():
-                    if self._checkpoint is None:  # first of all: whoever ships may keep the sink from being entered
+                if self._has_work():
+                    if self._checkpoint is None:  # before the sink is entered: another relay may keep it locked
                         self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
                     with self._sink:
                         self._ship(progress, stop)
@@ -109,22 +124,22 @@ class Relay:
             return self._sent - self._sent_before
 
     def close(self) -> None:
-        """Give the lease back and let go of the warehouse; calling it again does nothing."""
+        """Release the lease and close the sink; a second call does nothing."""
         with self._busy:
             self._telemetry.close()
             try:
                 self._release()
-            except LedgerError as error:  # the store was closed before: the lease ends by itself
-                log.info("The relay to %s could not give its lease back: %s", self._sink.url, error)
+            except LedgerError as error:  # the store is closed already; the lease expires
+                log.info("The relay to %s could not release its lease: %s", self._sink.url, error)
             finally:
                 self._sink.close()
 
     def abandon(self) -> None:
-        """Let go of the warehouse while a ``sync`` is under way, which then fails; what it sent is found out later."""
+        """Close the sink during a ``sync`` in another thread, which then fails; the next relay recovers."""
         self._sink.close()
 
-    def _waits(self) -> bool:
-        """Whether there may be something to do; where there is not, the lease is kept alive."""
+    def _has_work(self) -> bool:
+        """Return True if there may be rows to send; otherwise renew the lease when it is due."""
         checkpoint = self._checkpoint or self._outbox.checkpoint()
         if self._outbox.last_seq() > checkpoint.seq or self._outbox.rows_to_redrive(1, max_bytes=1):
             return True
@@ -148,20 +163,20 @@ class Relay:
                 restarts = restarts + 1 if self._sent == sent else 1
                 if restarts > RESTARTS:
                     raise
-                log.info("The relay to %s begins again: %s", self._sink.url, ended)
+                log.info("The relay to %s recovers: %s", self._sink.url, ended)
                 self._checkpoint, sent = None, self._sent
             else:
                 return
 
     def _recover(self) -> None:
-        """Take the lease, and settle what became of the batch that was under way."""
+        """Acquire the lease and find out whether the batch in flight has arrived."""
         with self._telemetry.span("begin"):
             checkpoint = self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
             recovery = self._sink.recover(self._outbox.store_id, checkpoint)
         batch, checkpoint = checkpoint.batch, replace(checkpoint, sink_state=recovery.sink_state, batch=None)
         if recovery.in_doubt_after is not None:
             log.warning(
-                "%s holds other rows than this store remembers sending; it is asked for each before it is sent.",
+                "%s does not hold what this store recorded as sent; it is asked about each row before it is sent.",
                 self._sink.url,
             )
             seq = min(checkpoint.seq, recovery.in_doubt_after)
@@ -172,10 +187,10 @@ class Relay:
             self._save(checkpoint, redriven=False)
 
     def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
-        """Send what lies beyond the checkpoint; the store reads a batch while the warehouse takes the one before."""
+        """Send the rows above the checkpoint; the next batch is read while the warehouse takes this one."""
         start, in_doubt_upto = self._held.seq, self._held.in_doubt_upto
-        # What is appended meanwhile waits for others to go with it: a batch for every few rows would slow appends down,
-        # and whoever appends without a pause would keep this from ever ending.
+        # Rows appended from now on wait for the next call: a batch for every few rows would slow appends down, and a
+        # writer that never pauses would keep this call from ending.
         until = self._outbox.last_seq()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
             ahead = _ahead(reader, self._next_batch, start, until, in_doubt_upto)
@@ -189,64 +204,64 @@ class Relay:
                 progress(self._held.seq - acknowledged)
 
     def _redrive(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
-        """Send again what was put aside, where somebody asked for it; what is there after all is crossed off."""
+        """Send dead letters that were requeued; those that are in the warehouse after all are acknowledged."""
         while not stop() and (
             rows := self._outbox.rows_to_redrive(self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
         ):
             known = self._sink.existing(rows)
             left = [row for row in rows if row_key(row) not in known]
             if len(left) < len(rows):
-                self._save(self._held, acknowledged=[row[0] for row in rows if row_key(row) in known])
+                self._save(self._held, acknowledged=[row[SEQ] for row in rows if row_key(row) in known])
             if left:
                 self._deliver(self._pack(left), redrive=True)
             progress(len(rows))
 
     def _next_batch(self, after: int, until: int, in_doubt_upto: int) -> _Packed | None:
-        """The next rows to send; none, and yet a packed, where all of them are settled already."""
+        """Return the next batch: None at the end, a batch without rows if all rows read are acknowledged already."""
         if after >= until:
             return None
         rows = self._outbox.rows_after(after, self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
         if not rows:
             return None
         left: Sequence[Row] = rows
-        if dead_letters := self._outbox.dead_letters_between(rows[0][0], rows[-1][0]):
-            left = [row for row in left if row[0] not in dead_letters]
-        if left and left[0][0] <= in_doubt_upto:
-            known = self._sink.existing([row for row in left if row[0] <= in_doubt_upto])
+        if dead_letters := self._outbox.dead_letters_between(rows[0][SEQ], rows[-1][SEQ]):
+            left = [row for row in left if row[SEQ] not in dead_letters]
+        if left and left[0][SEQ] <= in_doubt_upto:
+            known = self._sink.existing([row for row in left if row[SEQ] <= in_doubt_upto])
             left = [row for row in left if row_key(row) not in known]
         if not left:
-            return _Packed(rows[-1][0])
+            return _Packed(rows[-1][SEQ])
         packed = self._pack(left)
-        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][0])
+        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][SEQ])
 
     def _pack(self, rows: Sequence[Row]) -> _Packed:
         try:
             count, content = self._sink.pack(rows)
         except CorruptEvent as error:
             count, content = len(rows), error
-        return _Packed(rows[count - 1][0], rows[:count], content)
+        return _Packed(rows[count - 1][SEQ], rows[:count], content)
 
     def _deliver(self, packed: _Packed, *, redrive: bool = False) -> None:
-        """Send a packed, but for the events in it that the warehouse refuses.
+        """Send a batch; events that the warehouse refuses are dead-lettered.
 
         Raises:
-            RowsRefused: It took not one row of late, and does not say that it is about the rows: so it is about the
-                table or the request. Nothing stays refused.
+            RowsRefused: The warehouse has taken no row in this ``sync`` and did not blame the rows, so the fault is the
+                table's or the request's. The events are requeued.
         """
         self._doubts.clear()
         self._send(packed, redrive)
         if self._doubts and self._sent == self._sent_before:
-            self._outbox.redrive({row[0]: str(self._doubts[0]) for row in packed.rows})
+            self._outbox.redrive({row[SEQ]: str(self._doubts[0]) for row in packed.rows})
             raise self._doubts[0]
 
     def _send(self, packed: _Packed, redrive: bool) -> None:
-        """Send a packed; whole events that the warehouse refuses are put aside."""
+        """Send a batch; if the warehouse refuses it, send the events that it accepts."""
         rows = packed.rows
         batch = Batch(packed.upto, len(rows), batch_digest(rows), redrive)
         try:
             if isinstance(packed.content, CorruptEvent):
                 raise RowsRefused(str(packed.content)) from packed.content
-            self._save(replace(self._held, batch=batch), redriving=[row[0] for row in rows] if redrive else ())
+            self._save(replace(self._held, batch=batch), redriving=[row[SEQ] for row in rows] if redrive else ())
             with self._telemetry.span("send", rows=batch.rows):
                 sink_state = self._sink.send(self._held.sink_state, batch, packed.content)
         except RowsRefused as refused:
@@ -255,7 +270,7 @@ class Relay:
             self._acknowledge(replace(self._held, sink_state=sink_state), batch)
 
     def _send_without(self, rows: Sequence[Row], refused: RowsRefused, redrive: bool) -> None:
-        """Send what is fit of rows that were refused together."""
+        """Dead-letter the events that a refusal names; if it names none, bisect the batch."""
         events = [list(event) for _, event in groupby(rows, event_key)]
         self._save(replace(self._held, batch=None), redriven=False if redrive else None)
         unfit = {event_key(rows[index]): reason for index, reason in refused.reasons.items()}
@@ -263,7 +278,7 @@ class Relay:
             unfit = {event_key(rows[0]): next(iter(refused.reasons.values()), str(refused))}
             self._doubts += [] if refused.certain else [refused]
         if unfit:
-            self._dead_letter({row[0]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
+            self._dead_letter({row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
             parts = [[row for row in rows if event_key(row) not in unfit]]
         else:
             middle = len(events) // 2
@@ -276,12 +291,14 @@ class Relay:
                 left = left[len(packed.rows) :]
 
     def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
-        # The reasons may quote values, which no log is to have.
-        log.error("%s refused %d event(s), which were put aside; see `ledger relay refused`.", self._sink.url, events)
+        # Not logged: the reasons may quote values.
+        log.error(
+            "%s refused %d event(s), which are dead-lettered; see `ledger relay refused`.", self._sink.url, events
+        )
         self._save(self._held, dead_letters=reasons)
 
     def _acknowledge(self, checkpoint: RelayCheckpoint, batch: Batch) -> None:
-        """Remember that a batch has arrived."""
+        """Save that a batch has arrived."""
         now = self._now()
         self._recent_rows += _LATEST * (batch.rows - self._recent_rows)
         self._recent_seconds += _LATEST * (now - self._arrived_at - self._recent_seconds)
@@ -298,7 +315,7 @@ class Relay:
 
     @property
     def _held(self) -> RelayCheckpoint:
-        assert self._checkpoint is not None  # noqa: S101 - callers have begun
+        assert self._checkpoint is not None  # noqa: S101 - callers have recovered
         return self._checkpoint
 
     def _save(self, checkpoint: RelayCheckpoint, **more: Any) -> None:
@@ -307,11 +324,11 @@ class Relay:
         self._saved_at = self._now()
 
     def _fail(self, error: BaseException) -> None:
-        """Say why, where people look, and let others try."""
+        """Log and record the failure, and release the lease."""
         reason = None
         if isinstance(error, LedgerError):
             reason, code = str(error), error.code
-        elif isinstance(error, Exception):  # a mistake somewhere, whose words may quote anything
+        elif isinstance(error, Exception):  # a bug; its message may quote values
             reason = code = type(error).__name__
         if reason is not None:
             said = "it takes no event; see `ledger status`." if isinstance(error, RowsRefused) else reason
@@ -321,8 +338,8 @@ class Relay:
             if reason is not None:
                 self._outbox.failed(reason)
             self._release()
-        except LedgerError as also:  # the store itself cannot be written: the lease ends by itself
-            log.warning("The relay to %s could not say so in the store: %s", self._sink.url, also)
+        except LedgerError as also:  # the store cannot be written; the lease expires
+            log.warning("The relay to %s could not record the failure in the store: %s", self._sink.url, also)
         self._taken = self._checkpoint = None
 
     def _release(self) -> None:
@@ -332,8 +349,8 @@ class Relay:
 
 
 def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:
-    """What gives the result of work that another thread is at meanwhile."""
+    """Start work in the reader thread and return a function that waits for its result."""
     try:
         return reader.submit(work, *args).result
-    except RuntimeError:  # the interpreter is about to end, and lends no threads: it is done when it is asked for
+    except RuntimeError:  # the interpreter is shutting down and starts no threads: work runs when the result is needed
         return partial(work, *args)

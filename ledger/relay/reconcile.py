@@ -1,7 +1,7 @@
-"""A store and its warehouse compared, session by session and without a value; and what differs, mended.
+"""Compare a store with its warehouse, session by session and without reading a value, and repair differences.
 
-First both sides tell what the rows of each session amount to; then the rows of those sessions are compared in which
-they differ. Relays may ship and sessions go on meanwhile: what is on its way is no difference.
+Both sides compute a digest per session; rows are compared only for sessions whose digests differ. Relays may ship and
+sessions may be appended to during the comparison: rows in flight are not differences.
 """
 
 from __future__ import annotations
@@ -20,33 +20,29 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, WarehouseRow, parts
-from ledger.outbox.contract import Outbox
+from ledger.outbox.contract import LEASE_SECONDS, Outbox
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
-from ledger.relay.loop import LEASE_SECONDS
 
-#: Why rows are sent again, for people who look at what is put aside.
+#: Recorded as the reason of requeued rows.
 REASON = "reconcile: the warehouse lacks it"
-#: What keeps a session from being brought back, and no other. An archived one is hydrated instead.
-_NOT_BROUGHT_BACK = (
-    *(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),
-)
+#: Errors that keep one session from being restored, and do not stop the others. An archived one is hydrated instead.
+_NOT_RESTORED = (*(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionDifference:
-    """How a session in the warehouse differs from the store's.
+    """The differences between a session in the store and in the warehouse.
 
     Attributes:
         session_id, created_at: The session.
-        version_here, version_there: The highest version in the store and in the warehouse; 0 where it has no row.
-        missing: ``seq`` of the rows that the warehouse lacks. ``repair`` has them sent again.
-        unknown: Rows in the warehouse that the store lacks: it was restored from a backup, or lost them. Where the
-            session is ``lost``, ``repair`` brings them back.
-        diverged: Whether some of them are at versions that the store has as well: the session went on here and there.
-        changed: Rows whose version or hashes are not the store's; nothing mends that.
-        doubled: Rows that the raw table has more than once; every view shows them once, and nothing mends it.
-        gone: Rows of an archived session that the warehouse lacks, and that the store has dropped; only a backup of one
-            of the two has them.
+        version_here, version_there: Highest version in the store and in the warehouse; 0 if it has no rows.
+        missing: ``seq`` of rows that the warehouse lacks. ``repair`` requeues them.
+        unknown: Rows in the warehouse that the store lacks, because it lost them or was restored from a backup. If the
+            session is ``lost``, ``repair`` restores them.
+        diverged: Some unknown rows are at versions that the store has too: both sides were appended to.
+        changed: Rows whose version or hashes differ; they cannot be repaired.
+        doubled: Rows that the raw table has more than once. Every view shows them once; they cannot be repaired.
+        gone: Rows of an archived session that the warehouse lacks and the store has dropped; only a backup has them.
     """
 
     session_id: str
@@ -62,22 +58,22 @@ class SessionDifference:
 
     @property
     def lost(self) -> bool:
-        """Whether the unknown rows simply follow the store's, so that it can take them back."""
+        """True if the unknown rows follow the store's own, so that ``repair`` can restore them."""
         return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        created_from, created_until: Half-open span of creation of the sessions that were compared.
-        sessions: How many they are: those of the store, and those in the warehouse with rows that it wrote.
+        created_from, created_until: Half-open span of creation of the compared sessions.
+        sessions: Number of sessions: those of the store, and those in the warehouse with rows that it wrote.
         rows: Rows of the store that the warehouse must have.
-        differences: Of sessions that differ, oldest session first.
-        elsewhere: Sessions that another store has taken over and gone on with; that is no difference.
-        waiting_rows: Rows of the store, of whatever session, that are still to be shipped; they are no difference.
-        refused_events: Events, of whatever session, that the warehouse refused; they are no difference either.
+        differences: One per session that differs, oldest session first.
+        elsewhere: Sessions that another store has taken over; not a difference.
+        waiting_rows: Rows of any session still to be shipped; not a difference.
+        refused_events: Dead letters of any session; not a difference.
     """
 
     created_from: datetime
@@ -92,12 +88,12 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair did.
+    """The result of a repair.
 
     Attributes:
         asked_rows: Rows that the next ``Relay.sync`` sends again.
-        events: Events that were brought back from the warehouse.
-        left: Id of each session that could not be brought back, and why.
+        events: Events restored from the warehouse.
+        left: Session ids that could not be restored, and why.
     """
 
     asked_rows: int
@@ -108,26 +104,25 @@ class Repaired:
 def reconcile(
     outbox: ComparableOutbox, warehouse: ComparableWarehouse, created_from: datetime, created_until: datetime
 ) -> Reconciliation:
-    """Compare a store with the warehouse that it is shipped to; nothing is changed.
+    """Compare a store with the warehouse that it ships to; nothing is changed.
+
+    An archived session is compared by its tombstone. One that is being purged is left out.
 
     Args:
         outbox: The store, as the outbox of its relay to this warehouse.
-        warehouse: With the ledger's tables.
-        created_from, created_until: Half-open span of the sessions' creation, aware; what it costs.
-
-    An archived session is compared by what is left of it here: a digest of the rows that it had, then its events. One
-    that is being deleted for good is left out.
+        warehouse: The warehouse, with the ledger's tables.
+        created_from, created_until: Half-open span of the sessions' creation, aware; it decides the cost.
 
     Raises:
         InvalidInput: A time is naive.
-        StoreUnavailable: The store or the warehouse cannot be read now.
+        StoreUnavailable: The store or the warehouse cannot be read.
 
     Source: sql/statements/reconcile_sessions.sql, sql/statements/reconcile_rows.sql
     """
-    # The store is asked first: whatever was there by then, and settled, the warehouse must have when it is asked.
-    settled = _Settled(outbox)
+    # The store is read first: the warehouse must have every row that was acknowledged by then.
+    shipped = _Shipped(outbox)
     deleting = set(outbox.deleting())
-    here = dict(outbox.session_digests(created_from, created_until, upto=settled.upto))
+    here = dict(outbox.session_digests(created_from, created_until, upto=shipped.upto))
     answer = warehouse.session_digests(created_from, created_until, store_id=outbox.store_id)
     deleting.update(outbox.deleting())
     there = {session: amount for session, amount, own in answer if (own or session in here) and session not in deleting}
@@ -141,19 +136,19 @@ def reconcile(
     elsewhere: list[SessionKey] = []
     for part in parts(sizes):
         found = warehouse.rows_of(part)
-        archived = dict(outbox.archived(part))  # before its rows and after: it may be dropped or come back meanwhile
-        kept = outbox.row_digests(part)  # after the warehouse: what is there by now and not here was never here
-        archived.update(outbox.archived(part))
-        settled.look_again()
+        archived = dict(outbox.tombstones(part))  # before and after the rows: they may be dropped or restored meanwhile
+        kept = outbox.row_digests(part)  # after the warehouse: a row that is only there was never here
+        archived.update(outbox.tombstones(part))
+        shipped.refresh()
         for session in part:
             there_now = found.get(session, ())
             if session in archived:
                 events = archived[session].events
-                own = {each.trace.slot for each in there_now if each.trace.event_id in events}
+                own = {each.digest.row_id for each in there_now if each.digest.event_id in events}
                 difference = _compare_archived(session, archived[session], there_now)
             else:
-                own = {trace.slot for _, trace in kept[session]}
-                difference = _compare(session, kept[session], there_now, settled)
+                own = {digest.row_id for _, digest in kept[session]}
+                difference = _compare(session, kept[session], there_now, shipped)
             if difference.unknown and _is_elsewhere(difference, own, there_now, outbox.store_id):
                 elsewhere.append(session)
                 difference = replace(difference, unknown=0)
@@ -181,20 +176,19 @@ def repair(
     holder: str,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Repaired:
-    """Mend what a comparison found; afterwards ``Relay.sync`` sends what the warehouse lacks.
+    """Repair differences: requeue missing rows for the next ``Relay.sync`` and restore lost events.
 
-    What is mended already stays as it is, so a repair that was cut short can be made again.
+    An interrupted repair can be repeated.
 
     Args:
-        found: By ``reconcile``, of late.
+        found: A recent result of ``reconcile``.
         outbox, warehouse: As for ``reconcile``.
-        holder: As for ``Relay``.
-        lease_seconds: For how long relays keep off after the last sign of life.
+        holder, lease_seconds: As for ``Relay``.
 
     Raises:
-        LeaseHeld: A relay ships now, so nothing was brought back from the warehouse. What that lacks was asked for.
-        LeaseLost: One began to ship meanwhile; some may be mended.
-        StoreUnavailable, StoreRejected: The store or the warehouse cannot be used now; some may be mended.
+        LeaseHeld: A relay is shipping, so no events were restored; missing rows were requeued.
+        LeaseLost: A relay took the lease during the repair; it may be partly done.
+        StoreUnavailable, StoreRejected: The store or the warehouse failed; the repair may be partly done.
     """
     asked = {seq: REASON for each in found.differences for seq in each.missing}
     if asked:
@@ -213,9 +207,9 @@ def repair(
                 brought, checkpoint = outbox.restore(
                     checkpoint, warehouse.events(SessionKey(each.session_id, each.created_at), after=each.version_here)
                 )
-            except _NOT_BROUGHT_BACK as error:
+            except _NOT_RESTORED as error:
                 left[each.session_id] = str(error)
-                outbox.save(checkpoint)  # the lease is good for as long again
+                outbox.save(checkpoint)  # renews the lease
             else:
                 events += brought
     finally:
@@ -223,66 +217,66 @@ def repair(
     return Repaired(len(asked), events, left)
 
 
-class _Settled:
-    """Which rows of a store the warehouse must have: those before the checkpoint that are not put aside.
+class _Shipped:
+    """The rows that the warehouse must have: those up to the checkpoint that are not dead-lettered.
 
     Attributes:
-        upto: The checkpoint at the beginning; rows beyond it may be there or not.
+        upto: The checkpoint's ``seq`` at the start; the warehouse may or may not have rows above it.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.upto = outbox.checkpoint().seq
-        self._aside = set(outbox.dead_letters_between(1, self.upto))
+        self._dead_letters = set(outbox.dead_letters_between(1, self.upto))
 
-    def look_again(self) -> None:
-        """Take note of what was put aside, or asked for, meanwhile; what was so before may be there by now or not."""
-        self._aside.update(self._outbox.dead_letters_between(1, self.upto))
+    def refresh(self) -> None:
+        """Add rows dead-lettered or requeued meanwhile; earlier ones stay, because they may have arrived or not."""
+        self._dead_letters.update(self._outbox.dead_letters_between(1, self.upto))
 
     def __contains__(self, seq: int) -> bool:
-        return seq <= self.upto and seq not in self._aside
+        return seq <= self.upto and seq not in self._dead_letters
 
 
 def _compare(
-    session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], settled: _Settled
+    session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], shipped: _Shipped
 ) -> SessionDifference:
-    """How the rows of a session differ; what is not settled yet may be there, and need not."""
-    here = {trace.slot: trace for _, trace in kept}
+    """Compare the rows of a session; rows that are not known to be shipped may be missing."""
+    here = {digest.row_id: digest for _, digest in kept}
     there: dict[tuple[str, str, str], list[WarehouseRow]] = {}
     for each in found:
-        there.setdefault(each.trace.slot, []).append(each)
-    version_here = max((trace.version for trace in here.values()), default=0)
-    unknown = [each.trace for slot, same in there.items() if slot not in here for each in same]
+        there.setdefault(each.digest.row_id, []).append(each)
+    version_here = max((digest.version for digest in here.values()), default=0)
+    unknown = [each.digest for row_id, same in there.items() if row_id not in here for each in same]
     return SessionDifference(
         *session,
         version_here=version_here,
-        version_there=max((each.trace.version for each in found), default=0),
-        missing=tuple(seq for seq, trace in kept if seq in settled and trace.slot not in there),
-        unknown=len({trace.slot for trace in unknown}),
-        diverged=any(trace.version <= version_here for trace in unknown),
-        changed=sum(any(each.trace != here[slot] for each in there[slot]) for slot in here.keys() & there.keys()),
+        version_there=max((each.digest.version for each in found), default=0),
+        missing=tuple(seq for seq, digest in kept if seq in shipped and digest.row_id not in there),
+        unknown=len({digest.row_id for digest in unknown}),
+        diverged=any(digest.version <= version_here for digest in unknown),
+        changed=sum(any(each.digest != here[it] for each in there[it]) for it in here.keys() & there.keys()),
         doubled=sum(sum(each.copies for each in same) > 1 for same in there.values()),
     )
 
 
-def _compare_archived(session: SessionKey, remains: Tombstone, found: Sequence[WarehouseRow]) -> SessionDifference:
-    """How what the warehouse has of an archived session differs from what it had here."""
-    own = {each.trace for each in found if each.trace.event_id in remains.events}
-    own_slots = {trace.slot for trace in own}
-    unknown = [each.trace for each in found if each.trace.event_id not in remains.events]
+def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence[WarehouseRow]) -> SessionDifference:
+    """Compare the warehouse's rows of an archived session with its tombstone."""
+    own = {each.digest for each in found if each.digest.event_id in tombstone.events}
+    own_rows = {digest.row_id for digest in own}
+    unknown = [each.digest for each in found if each.digest.event_id not in tombstone.events]
     copies: dict[tuple[str, str, str], int] = {}
     for each in found:
-        copies[each.trace.slot] = copies.get(each.trace.slot, 0) + each.copies
-    version_here = remains.amount.version
-    gone = max(0, remains.amount.slots - len(own_slots))
+        copies[each.digest.row_id] = copies.get(each.digest.row_id, 0) + each.copies
+    version_here = tombstone.digest.version
+    gone = max(0, tombstone.digest.distinct_rows - len(own_rows))
     return SessionDifference(
         *session,
         version_here=version_here,
-        version_there=max((each.trace.version for each in found), default=0),
-        unknown=len({trace.slot for trace in unknown}),
-        diverged=any(trace.version <= version_here for trace in unknown),
-        # One at least: which of them is not known here.
-        changed=int(not gone and session_digest(own) != remains.amount),
+        version_there=max((each.digest.version for each in found), default=0),
+        unknown=len({digest.row_id for digest in unknown}),
+        diverged=any(digest.version <= version_here for digest in unknown),
+        # At least one; a tombstone does not say which.
+        changed=int(not gone and session_digest(own) != tombstone.digest),
         doubled=sum(count > 1 for count in copies.values()),
         gone=gone,
     )
@@ -291,10 +285,13 @@ def _compare_archived(session: SessionKey, remains: Tombstone, found: Sequence[W
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Whether what is unknown here was written by the store that owns the session now: the one that wrote last.
+    """Return True if the unknown rows were written by another store, which owns the session now.
 
-    The slots in ``own`` are the store's.
-    Where the session went on here as well, it has diverged.
+    A session that both stores appended to has diverged instead.
+
+    Args:
+        own: Identities of this store's rows.
     """
-    last = max((each for each in found if each.trace.slot not in own), key=lambda each: each.trace[:2])
+    unknown = (each for each in found if each.digest.row_id not in own)
+    last = max(unknown, key=lambda each: (each.digest.version, each.digest.event_id))
     return not difference.diverged and last.store_id != store_id

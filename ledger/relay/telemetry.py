@@ -1,7 +1,7 @@
-"""What a relay does as OpenTelemetry metrics and spans, where its API is installed; else nothing.
+"""OpenTelemetry metrics and spans of a relay; no-ops if OpenTelemetry's API is not installed.
 
-The counters count what this process did. What ``ledger status`` says of the ledger is observed when an exporter asks
-for it, of every relay that is not closed. No message of an error goes out: a warehouse's may quote values.
+Counters count what this process did. Gauges report what ``ledger status`` shows, for every open relay, when an exporter
+collects. Error messages are never exported, because a warehouse's may quote values.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def _since(then: datetime | None, now: datetime) -> float | None:
 
 
 def _oldest(status: RelayStatus, now: datetime) -> float:
-    """0 where nothing waits, so that whoever draws it sees the backlog end."""
+    """Return the age of the oldest waiting row; 0 if none waits, so that a chart shows the backlog end."""
     return _since(status.waiting_since, now) or 0.0
 
 
-#: Name to unit, description, and what is observed. They do not add up over processes that look at the same ledger.
+#: Name to unit, description and value. Do not add them up over processes that ship the same ledger.
 _GAUGES: dict[str, tuple[str, str, _Value]] = {
     "waiting.rows": ("{row}", "Rows that are not in the warehouse yet", lambda it, now: it.waiting_rows),
     "waiting.age": ("s", "Age of the oldest of them", _oldest),
@@ -49,11 +49,10 @@ _GAUGES: dict[str, tuple[str, str, _Value]] = {
 
 
 class Instruments:
-    """The meters and the tracer of all relays that report to the same providers.
+    """Meters and tracer shared by all relays that report to the same providers.
 
     Args:
-        meter_provider, tracer_provider: Where metrics and spans go; None for those that the program has set, or sets
-            later.
+        meter_provider, tracer_provider: Receive metrics and spans; None for the program's global providers.
 
     Raises:
         MissingExtra: OpenTelemetry's API is not installed.
@@ -83,12 +82,12 @@ class Instruments:
             )
 
     def watch(self, telemetry: Telemetry) -> None:
-        """Observe a relay from now on, as long as there is one."""
+        """Observe a relay until it is closed or garbage-collected."""
         with self._lock:
             self._watched.add(telemetry)
 
     def leave(self, telemetry: Telemetry) -> None:
-        """Observe a relay no more; calling it again does nothing."""
+        """Stop observing a relay; a second call does nothing."""
         with self._lock:
             self._watched.discard(telemetry)
 
@@ -101,7 +100,7 @@ class Instruments:
             for each in watched:
                 try:
                     found = value(each.status_for(name), each.clock())
-                except (LedgerError, OSError):  # the store was closed first, or its file is away
+                except (LedgerError, OSError):  # the store was closed first, or its file is gone
                     continue
                 if found is not None:
                     yield Observation(found, each.attributes)
@@ -113,10 +112,10 @@ class Telemetry:
     """The metrics and spans of one relay.
 
     Args:
-        warehouse: Its URL, which tells it apart from relays of the same store to other warehouses.
-        outbox: The store's identity, and how the relay is doing; asked when an exporter collects.
-        instruments: Where it all goes; by default, to the providers of the program.
-        clock: What ages are counted up to.
+        warehouse: Its URL; distinguishes relays of one store to several warehouses.
+        outbox: Gives the store's identity and the relay's status.
+        instruments: Default: those of the program's global providers.
+        clock: Ages are measured up to its time.
     """
 
     def __init__(
@@ -126,14 +125,14 @@ class Telemetry:
         self.clock = clock
         self._outbox = outbox
         self._status: RelayStatus | None = None
-        self._told: set[str] = set()
-        self._instruments = instruments or _of_the_program()
+        self._read_by: set[str] = set()
+        self._instruments = instruments or _program_instruments()
         if self._instruments is not None:
             self._instruments.watch(self)
 
     @contextmanager
     def span(self, step: str, *, rows: int | None = None) -> Iterator[None]:
-        """A span around a step: ``begin``, or ``send`` with so many rows."""
+        """Record a span around a step: ``begin``, or ``send`` with a number of rows."""
         if self._instruments is None:
             yield
             return
@@ -165,16 +164,16 @@ class Telemetry:
             self._instruments.failures.add(1, {**self.attributes, "error.type": code})
 
     def close(self) -> None:
-        """Observe no more."""
+        """Stop observing."""
         if self._instruments is not None:
             self._instruments.leave(self)
 
     def status_for(self, gauge: str) -> RelayStatus:
-        """How the relay is doing, asked once for all gauges of a collection, so that their values go together."""
-        if self._status is None or gauge in self._told:
+        """Return the relay's status, read once for all gauges of one collection so that their values are consistent."""
+        if self._status is None or gauge in self._read_by:
             self._status = self._outbox.status()
-            self._told.clear()
-        self._told.add(gauge)
+            self._read_by.clear()
+        self._read_by.add(gauge)
         return self._status
 
 
@@ -182,8 +181,11 @@ _SHARED: list[Instruments] = []
 _SHARING = threading.Lock()
 
 
-def _of_the_program() -> Instruments | None:
-    """Made once, as an SDK keeps the first callback of each name only; None where there is no OpenTelemetry."""
+def _program_instruments() -> Instruments | None:
+    """Return the shared instruments, or None without OpenTelemetry.
+
+    They are made once because an SDK keeps only the first callback of each instrument name.
+    """
     with _SHARING:
         if not _SHARED:
             try:

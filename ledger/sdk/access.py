@@ -10,7 +10,7 @@ from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
-from ledger.sdk.recorder import CommandBase
+from ledger.sdk.command_base import CommandBase
 from ledger.stores.user_view import UserStore
 
 if TYPE_CHECKING:

@@ -19,12 +19,13 @@ from ledger.errors import (
 )
 from ledger.model.copying import COPYING, Plan, lacking, portions, sized, status_of_copy, to_copy
 from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, prepare
+from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.ids import check_session_id, event_id_for, session_id_for
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import canonical, check_whole
+from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
-from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import Capabilities
 
 #: How often what is being written is looked at again because somebody else wrote there meanwhile.
@@ -32,7 +33,7 @@ ATTEMPTS = 50
 #: Changes that a first event holds beside what is copied: lineage, status and end.
 _BESIDE = 3
 #: What a session takes over from its template.
-_OF_TEMPLATE = ("constraints", "response_plan", "strategy", "context")
+_OF_TEMPLATE = frozenset(field.name for field in FIELDS.values() if field.in_template)
 #: A session's content as changes, and its status.
 Content = Callable[[State], tuple[Plan, str | None]]
 
@@ -173,16 +174,16 @@ class Branches(CommandBase):
         self._check_end(template_session_id, ends or [], envelope)
 
         def content(state: State) -> tuple[Plan, str | None]:
-            slots = {
-                slot: Change(*slot, written.value)
-                for slot, written in state.items()
-                if slot[0] in _OF_TEMPLATE and written.text is not None
+            registers = {
+                register: Change(*register, held.value)
+                for register, held in state.items()
+                if register[0] in _OF_TEMPLATE and held.text is not None
             }
-            slots |= {(change.field, change.key): change for change in own}
-            changes = [change for slot, change in slots.items() if not change.removed and slot[0] != "status"]
-            constraints = slots.get(("constraints", ""))
+            registers |= {(change.field, change.key): change for change in own}
+            changes = [change for change in registers.values() if not change.removed and change.field != "status"]
+            constraints = registers.get(("constraints", ""))
             changes += planned_calls(constraints and constraints.value, {}, changes)
-            status = slots.get(("status", ""), Change("status", "", "active"))
+            status = registers.get(("status", ""), Change("status", "", "active"))
             return Plan([sized(change) for change in changes], []), status.value
 
         return self._branch(

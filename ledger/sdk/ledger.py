@@ -15,16 +15,16 @@ from ledger.model.updates import call_id_of, changes_of, changes_with_plan
 from ledger.model.values import check_text
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
-from ledger.sdk.facets import Facets
-from ledger.sdk.grouping import Grouping
+from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
 from ledger.sdk.search import Search
+from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
 from ledger.sdk.timetravel import TimeTravel
 
 
-class SessionLedger(Messages, Facets, Grouping, Search, Archive, Access, TimeTravel, Subscriptions):
+class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions):
     """Sessions, each a stream of immutable events; what is read is folded from them.
 
     Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call

@@ -18,8 +18,8 @@ from ledger.model.lifetime import CLOSED, DONE, status_at
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
+from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
-from ledger.sdk.recorder import CommandBase, make_room
 
 #: Sessions that the sweep looks at together.
 _SWEPT = 200

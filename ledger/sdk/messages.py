@@ -12,7 +12,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Message
 from ledger.model.values import check_text
-from ledger.sdk.recorder import CommandBase, make_room
+from ledger.sdk.command_base import CommandBase, make_room
 
 #: Characters of a title that is taken from a message.
 TITLE_CHARACTERS = 80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -12,6 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, InvalidInput
+from ledger.settings import (
+    LEDGER_RELAY,
+    LEDGER_SESSION_DEFAULT_TTL_HOURS,
+    LEDGER_SESSION_MAX_TTL_HOURS,
+    LEDGER_URL,
+    LEDGER_WAREHOUSE,
+    Setting,
+)
 from ledger.stores.base import EventStore
 from ledger.stores.urls import open_store
 
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.model.profiles import Profile
     from ledger.tiers.attached import AttachedWarehouse
 
-DEFAULT_URL = "sqlite:///ledger.db"
+DEFAULT_URL = LEDGER_URL.default
 RELAYS = ("off", "background")
 #: Seconds for which closing waits for rows to be shipped.
 DRAIN_SECONDS = 10.0
@@ -49,16 +56,16 @@ class LedgerConnection:
         ids: NewId = new_id,
     ) -> None:
         self._default_ttl, self._max_ttl = _lifetimes(default_ttl_hours, max_ttl_hours)
-        self.url = url or os.environ.get("LEDGER_URL") or DEFAULT_URL
+        self.url = url or LEDGER_URL.text() or DEFAULT_URL
         self._clock = clock
         self._ids = ids
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # sessions that have a title, as far as is remembered
         self._begun: dict[tuple[str, str], str] = {}  # owner and key to the session that was last begun under it
-        relay = relay or os.environ.get("LEDGER_RELAY") or "off"
+        relay = relay or LEDGER_RELAY.text() or LEDGER_RELAY.default
         if relay not in RELAYS:
             raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
-        place = warehouse or os.environ.get("LEDGER_WAREHOUSE") or None
+        place = warehouse or LEDGER_WAREHOUSE.text()
         if place is None and relay != "off":
             raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
@@ -173,9 +180,9 @@ def check_drain(drain: object) -> None:
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
     """How long a session lives where nobody says, and at most: from arguments, else from the environment."""
-    longest = _span(max_hours, "max_ttl_hours", "LEDGER_SESSION_MAX_TTL_HOURS", MAX_TTL_HOURS)
-    named = default_hours is not UNSET or "LEDGER_SESSION_DEFAULT_TTL_HOURS" in os.environ
-    default = _span(default_hours, "default_ttl_hours", "LEDGER_SESSION_DEFAULT_TTL_HOURS", DEFAULT_TTL_HOURS)
+    longest = _span(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
+    named = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
+    default = _span(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)
     if default is not None and longest is not None and default > longest:
         if named:
             raise ConfigurationError(
@@ -186,9 +193,9 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     return default, longest
 
 
-def _span(hours: Any, name: str, variable: str, otherwise: float) -> timedelta | None:
+def _span(hours: Any, name: str, setting: Setting, otherwise: float) -> timedelta | None:
     if hours is UNSET:
-        text = os.environ.get(variable) or str(otherwise)
+        text = setting.text() or str(otherwise)
         try:
             hours = None if text.lower() == "none" else float(text)
         except ValueError:
@@ -196,5 +203,5 @@ def _span(hours: Any, name: str, variable: str, otherwise: float) -> timedelta |
     if hours is None:
         return None
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < LONGEST_HOURS:
-        raise ConfigurationError(f"{name} is {hours!r}; it must be hours above 0, or none. Check {variable}.")
+        raise ConfigurationError(f"{name} is {hours!r}; it must be hours above 0, or none. Check {setting.name}.")
     return timedelta(hours=hours)

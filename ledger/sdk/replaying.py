@@ -11,9 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 
 from ledger.model.events import RecordedEvent
-from ledger.model.fold import RegisterValue, State
-
-Register = tuple[str, str]
+from ledger.model.fold import Register, RegisterValue, State
 
 
 class Replayed:
@@ -43,12 +41,12 @@ class Replayed:
         for change in event.changes:
             if change.field == "message" and not self._with_messages:
                 continue
-            slot = change.field, change.key
-            before.setdefault(slot, self._live.get(slot))
+            register = change.field, change.key
+            before.setdefault(register, self._live.get(register))
             if change.removed:
-                self._live.pop(slot, None)
+                self._live.pop(register, None)
             else:
-                self._live[slot] = RegisterValue(change.text, event.version, event.event_id)
+                self._live[register] = RegisterValue(change.text, event.version, event.event_id)
 
 
 class _Moment(Mapping[Register, RegisterValue]):
@@ -64,17 +62,17 @@ class _Moment(Mapping[Register, RegisterValue]):
         self._own: dict[Register, RegisterValue] | None = None
 
     def superseded(self, before: dict[Register, RegisterValue | None]) -> _Moment:
-        """The next moment, in which the slots of ``before`` are no longer as they were; the lock is held."""
+        """The next moment, in which the registers of ``before`` are no longer as they were; the lock is held."""
         following = _Moment(self._live, self._lock)
         if self._own is None:
             self._before, self._next = before, following
         return following
 
-    def __getitem__(self, slot: Register) -> RegisterValue:
+    def __getitem__(self, register: Register) -> RegisterValue:
         with self._lock:
             if self._next is None and self._own is None:
-                return self._live[slot]
-            return self._made()[slot]
+                return self._live[register]
+            return self._made()[register]
 
     def __iter__(self) -> Iterator[Register]:
         with self._lock:
@@ -93,10 +91,10 @@ class _Moment(Mapping[Register, RegisterValue]):
             end = moments[-1]._next
             own = dict(self._live if end is None or end._own is None else end._own)
             for moment in reversed(moments):
-                for slot, written in moment._before.items():
-                    if written is None:
-                        own.pop(slot, None)
+                for register, held in moment._before.items():
+                    if held is None:
+                        own.pop(register, None)
                     else:
-                        own[slot] = written
+                        own[register] = held
             self._own, self._next, self._before = own, None, {}
         return self._own

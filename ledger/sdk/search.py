@@ -7,7 +7,7 @@ from datetime import datetime
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Terms
-from ledger.sdk.recorder import CommandBase
+from ledger.sdk.command_base import CommandBase
 
 
 class Search(CommandBase):

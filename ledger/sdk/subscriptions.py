@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from ledger.errors import CapabilityMissing, InvalidInput
 from ledger.model.events import RecordedEvent
@@ -18,17 +18,17 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
+from ledger.outbox.contract import SEQ, Row, event_key, index_of
+from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
-from ledger.sdk.recorder import CommandBase
 from ledger.stores.base import EventStore
-from ledger.stores.sqlite.read import events_of
+from ledger.stores.sqlite.read import events_from_rows
 
 #: Rows, and bytes of their values, that are read at once.
 _ROWS, _BYTES = 500, 4_000_000
 #: Seconds between two looks: short after an event, longer the longer nothing comes.
 _SOONEST, _LATEST = 0.005, 0.25
-
-Row = tuple[Any, ...]
+_SESSION, _TYPE, _USER = map(index_of, ("session_id", "event_type", "user_id"))
 
 
 class Delivery(NamedTuple):
@@ -48,7 +48,7 @@ class _Wanted:
 
     def has(self, row: Row) -> bool:
         """Whether the event of a row is wanted."""
-        session_id, event_type, user_id = row[1], row[4], row[9]
+        session_id, event_type, user_id = row[_SESSION], row[_TYPE], row[_USER]
         return (
             self.session_id in (None, session_id)
             and self.user_id in (None, user_id)
@@ -82,8 +82,8 @@ class Subscription(Iterator[Delivery]):
         while not self._closed.is_set():
             if self._ready or self._look():
                 rows = self._ready[0]  # it stays there where it cannot be read: nothing is passed over in silence
-                (event,) = events_of([row[1:] for row in rows], self._upcast)
-                self.position = rows[-1][0]
+                (event,) = events_from_rows([row[1:] for row in rows], self._upcast)
+                self.position = rows[-1][SEQ]
                 del self._ready[0]
                 return Delivery(self.position, event)
             left = _LATEST if self._timeout is None else begun + self._timeout - time.monotonic()
@@ -111,8 +111,8 @@ class Subscription(Iterator[Delivery]):
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
             # Where none are shown, as to a user who may see no others, all up to there were looked at.
-            self._read = rows[-1][0] if rows else upto
-            for _, of_event in groupby(rows, key=lambda row: (row[1], row[3])):
+            self._read = rows[-1][SEQ] if rows else upto
+            for _, of_event in groupby(rows, event_key):
                 if self._wanted.has((event := list(of_event))[0]):
                     self._ready.append(event)
         if not self._ready:
@@ -127,7 +127,7 @@ class Subscription(Iterator[Delivery]):
             self._ready.clear()
         self._ready = newest
         if newest:  # what came before is not handed out to whoever goes on from here, either
-            self.position = newest[0][0][0] - 1
+            self.position = newest[0][0][SEQ] - 1
         return len(newest) == last
 
 
@@ -202,7 +202,7 @@ class Subscriptions(CommandBase):
     def _end_of_event(self, seq: int) -> int:
         """The last ``seq`` of the event to which a row belongs; the same where there is no such row."""
         rows = self.store.rows_after(seq - 1, 1, max_bytes=1) if seq else ()
-        return int(rows[-1][0]) if rows and rows[0][0] == seq else seq
+        return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 
     def _newest(self, last: int, wanted: _Wanted, timeout: float | None) -> Subscription:
         """A subscription that begins with the newest ``last`` events: looked for backwards, twice as far each time."""

@@ -18,7 +18,7 @@ from ledger.sdk.branches import ATTEMPTS, Branches, moved_on, to_be_finished
 from ledger.sdk.replaying import Replayed
 
 #: Versions that a replay reads at once.
-_PAGE = 200
+_REPLAY_PAGE = 200
 
 
 class TimeTravel(Branches):
@@ -161,7 +161,7 @@ class TimeTravel(Branches):
         states = Replayed({} if before is None else before[1], with_messages=messages)
         after: int | None = first - 1
         while after is not None and after < last:
-            page = self.store.events(session_id, after=after, limit=min(_PAGE, last - after))
+            page = self.store.events(session_id, after=after, limit=min(_REPLAY_PAGE, last - after))
             for version, of_version in groupby(page, key=lambda event: event.version):
                 if version > last:
                     return

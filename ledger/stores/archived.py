@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.errors import SessionArchived
 from ledger.model.events import Change
+from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.session import Head
 from ledger.stores.base import EventStore
@@ -13,7 +14,7 @@ from ledger.stores.base import EventStore
 UNOWNED = ""
 #: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
 #: to those who go on with the session.
-LISTED = ("attribute", "grant", "question", "session_type", "status", "tag", "title")
+LISTED = tuple(sorted(field.name for field in FIELDS.values() if field.listed))
 
 
 def session_archived(head: Head, state: State, warehouses: list[str]) -> SessionArchived:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
+from ledger.outbox.contract import SEQ, index_of
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
 from ledger.stores.checks import check_expected
 
@@ -44,6 +46,8 @@ ATTEMPTS = 1000
 _DELETED = '"deleted"'
 #: Statuses that only a session's owner gives it.
 _OWNERS = ('"archived"', _DELETED)
+_SESSION = index_of("session_id")
+_OWNED = itemgetter(_SESSION, index_of("user_id"))
 
 
 class UserStore:
@@ -190,10 +194,10 @@ class UserStore:
         """
         self._check_open()
         while rows := self._store.rows_after(seq, limit, max_bytes=max_bytes):
-            sees = {session_id: self._sees(session_id, owner) for session_id, owner in {(it[1], it[9]) for it in rows}}
-            if visible := [row for row in rows if sees[row[1]]]:
+            sees = {session_id: self._sees(session_id, owner) for session_id, owner in set(map(_OWNED, rows))}
+            if visible := [row for row in rows if sees[row[_SESSION]]]:
                 return visible
-            seq = rows[-1][0]
+            seq = rows[-1][SEQ]
         return []
 
     def last_seq(self) -> int:

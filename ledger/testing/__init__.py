@@ -1,7 +1,7 @@
-"""The store contract: what every EventStore does, as tests that any store's own test module can run.
+"""The store contract: the behaviour of every EventStore, as tests for the test module of any store.
 
-``StoreContract`` holds the tests, ``StoreMachine`` compares a store with the model by random steps; what they are made
-of (a clock, ids and events of tests) is here as well. ``docs/writing-a-store.md`` shows how to use them.
+``StoreContract`` holds the tests; ``StoreMachine`` compares a store with the reference model by random operations. The
+clock, ids and events of the tests are public too. ``docs/writing-a-store.md`` shows how to use them.
 
 Needs pytest and Hypothesis: ``pip install 'session-ledger[testing]'``.
 """
@@ -15,7 +15,7 @@ from ledger.extras import require_extra
 require_extra("testing")
 import pytest  # noqa: E402
 
-# Before they are imported, or a failure would not show the values that it compared.
+# Before the imports below: otherwise failures would not show the compared values.
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from ledger.testing.contract import StoreContract  # noqa: E402

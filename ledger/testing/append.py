@@ -1,4 +1,4 @@
-"""The contract of append: what an event looks like once recorded, how a session begins, and what is refused."""
+"""The contract of append: the recorded event, creation of a session, and refused events."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class AppendContract(Harness):
     ) -> None:
         begin(store)
         limit = self.capabilities.max_event_bytes
-        # The text alone fills the event; whatever the store counts beside it comes on top.
+        # The text alone fills the event; the store counts other parts on top.
         large = event(1, Change("strategy", value="x" * limit))
         error = refused(ValueTooLarge, lambda: store.append("s", large))
         assert error.limit == limit < error.size
         fitting = "é" * (limit * 9 // 20)  # two bytes each: 90 %
         store.append("s", event(1, Change("strategy", value=fitting)))
         kept = [values(store)["strategy", ""] == fitting, events_of(store)[1].changes[0].value == fitting]
-        assert kept == [True, True]  # a difference of such texts would take minutes to show
+        assert kept == [True, True]  # pytest takes minutes to show the difference of such texts
 
     def test_an_event_that_cannot_be_recorded_is_refused_whole(self, store: EventStore, refused: Refused) -> None:
         begin(store)
@@ -146,5 +146,5 @@ class AppendContract(Harness):
         store.append("s", first, expected_version=0)
         assert store.append("s", first, expected_version=0).replayed
         theirs = event(1, Change("question", value="q"), user_id="eve")
-        # A view of one user has an error of its own for sessions that others begin.
+        # A view of one user raises its own error for sessions created by others.
         refused(LedgerError, lambda: store.append("s", theirs, expected_version=0))

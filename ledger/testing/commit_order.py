@@ -1,17 +1,23 @@
-"""The contract of rows_after and last_seq: rows in the order of their commits. Declared by ``commit_order``."""
+"""The contract of rows_after and last_seq: rows in commit order. Declared by ``commit_order``."""
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from ledger import Change, InvalidInput
+from ledger.outbox.columns import NAMES
+from ledger.outbox.contract import SEQ, Row, index_of
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, begin, refusals
 from ledger.testing.streams import event, event_id
 
+_VERSION = index_of("version")
+_SAYS = itemgetter(index_of("session_id"), _VERSION, index_of("field"))
+
 
 class CommitOrderContract(Harness):
-    """Each row once, in the order of the commits, no event in two pieces; or CapabilityMissing."""
+    """Each row once, in commit order, no event split; CapabilityMissing without the capability."""
 
     def test_rows_come_in_the_order_of_their_commits_each_once(self, store: EventStore) -> None:
         if self.lacks("commit_order", lambda: store.rows_after(0, 100)):
@@ -20,10 +26,10 @@ class CommitOrderContract(Harness):
         begin(store, "b")
         store.append("a", event(1, Change("title", value="x"), Change("tag", "t", True)))
         rows = store.rows_after(0, 100)
-        assert [f"{row[1]} {row[2]} {row[5]}" for row in rows] == ["a 1 status", "b 1 status", "a 2 title", "a 2 tag"]
-        assert [row[0] for row in rows] == sorted({row[0] for row in rows})
-        assert store.rows_after(rows[1][0], 100) == rows[2:]
-        assert list(store.rows_after(rows[-1][0], 100)) == []
+        assert list(map(_SAYS, rows)) == [("a", 1, "status"), ("b", 1, "status"), ("a", 2, "title"), ("a", 2, "tag")]
+        assert [row[SEQ] for row in rows] == sorted({row[SEQ] for row in rows})
+        assert store.rows_after(rows[1][SEQ], 100) == rows[2:]
+        assert list(store.rows_after(rows[-1][SEQ], 100)) == []
 
     def test_rows_never_split_an_event(self, store: EventStore) -> None:
         if self.lacks("commit_order", lambda: store.rows_after(0, 1)):
@@ -33,9 +39,9 @@ class CommitOrderContract(Harness):
         sizes = [most * 2 // 5, most * 7 // 10, most, 1, most - 1]
         for number, size in enumerate(sizes, 1):
             store.append("s", event(number, *(Change("context", str(key), number) for key in range(size))))
-        found: list[tuple[Any, ...]] = []
-        while rows := store.rows_after(found[-1][0] if found else 0, 1):
-            versions = [row[2] for row in rows]
+        found: list[Row] = []
+        while rows := store.rows_after(found[-1][SEQ] if found else 0, 1):
+            versions = [row[_VERSION] for row in rows]
             for version in (versions[0], versions[-1]):
                 assert versions.count(version) == [1, *sizes][version - 1]
             found += rows
@@ -46,8 +52,20 @@ class CommitOrderContract(Harness):
         if self.lacks("commit_order", lambda: store.rows_after(0, 10)):
             return
         (row,) = store.rows_after(0, 10)
-        assert len(row) == 20
-        assert row[1:10] == ("s", 1, event_id(0), "test.made", "strategy", "", '{"a":null,"b":1}', 0, "ada")
+        said = dict(zip(("seq", *NAMES), row, strict=True))
+        assert {name: said[name] for name in ("session_id", "version", "event_id", "event_type", "user_id")} == {
+            "session_id": "s",
+            "version": 1,
+            "event_id": event_id(0),
+            "event_type": "test.made",
+            "user_id": "ada",
+        }
+        assert {name: said[name] for name in ("field", "key", "value", "removed")} == {
+            "field": "strategy",
+            "key": "",
+            "value": '{"a":null,"b":1}',
+            "removed": 0,
+        }
 
     def test_rows_follow_a_row(self, store: EventStore) -> None:
         if self.lacks("commit_order", lambda: store.rows_after(0, 10)):
@@ -61,4 +79,4 @@ class CommitOrderContract(Harness):
         assert store.last_seq() == 0
         begin(store, "a")
         begin(store, "b", Change("title", value="x"), Change("tag", "t", True))
-        assert store.last_seq() == store.rows_after(0, 10)[-1][0]
+        assert store.last_seq() == store.rows_after(0, 10)[-1][SEQ]

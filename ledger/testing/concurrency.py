@@ -1,7 +1,7 @@
-"""The contract of several at once: threads of one store, and two stores on the same data as two processes have them.
+"""The contract of concurrent use: threads on one store, and two stores on the same data, as in two processes.
 
-``compare_and_append`` and ``gapless_versions`` say what holds between stores. What holds without them: no event is
-lost or doubled, and everybody reads the same order.
+``compare_and_append`` and ``gapless_versions`` declare the guarantees between stores. Without them, still no event is
+lost or duplicated, and all readers see the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ledger.testing.streams import event, event_id
 
 
 def at_once(calls: Sequence[Callable[[], AppendResult]]) -> tuple[list[AppendResult], list[WrongExpectedVersion]]:
-    """Make each call in a thread of its own, all at one moment; returns who went through and who came too late."""
+    """Make all calls at once, each in its own thread; return the successful results and the conflicts."""
     ready = threading.Barrier(len(calls))
 
     def run(call: Callable[[], AppendResult]) -> AppendResult | WrongExpectedVersion:
@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], AppendResult]]) -> tuple[list[AppendRes
 
 
 class ConcurrencyContract(Harness):
-    """Threads of one store never get in each other's way; stores on the same data as far as declared."""
+    """Threads on one store do not interfere; stores on the same data are as safe as declared."""
 
     def test_of_threads_that_expect_one_version_one_wins(self, store: EventStore) -> None:
         begin(store)

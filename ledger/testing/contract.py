@@ -1,4 +1,4 @@
-"""The whole contract, put together from its parts."""
+"""The complete store contract."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ class StoreContract(
     ConcurrencyContract,
     BackupContract,
 ):
-    """What every event store does, by the EventStore protocol alone; each test has stores of its own.
+    """The behaviour of every event store, tested through the EventStore protocol only; each test has its own stores.
 
-    A subclass, whose name begins with ``Test``, sets ``capabilities`` to what the store is expected to declare: what
-    is True must work, and what is False must raise CapabilityMissing or be absent. Nothing is skipped.
+    A subclass, whose name begins with ``Test``, sets ``capabilities`` to those the store is expected to declare: a
+    capability that is True must work; one that is False must raise CapabilityMissing, or its effect must be absent. No
+    test is skipped.
 
-    It, or its module, gives these fixtures:
+    The subclass or its module provides these fixtures:
 
-    - ``open_store``: called with a name, it opens the store of that name, empty at first and with all it holds at each
-      later call, also while it is open already. The store takes its times from the fixture ``clock``. What was opened
-      is closed after the test.
-    - ``open_backup``, where ``backup`` is True: called with the path of a backup, it opens the copy.
+    - ``open_store``: a function that opens the store of the given name: empty at the first call, with its data at every
+      later call, even while it is open. The store takes its times from the fixture ``clock``. The fixture closes all
+      stores after the test.
+    - ``open_backup``, if ``backup`` is True: a function that opens the backup at the given path.
     """

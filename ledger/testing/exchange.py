@@ -1,4 +1,4 @@
-"""The contract of ingest: whole events that were recorded elsewhere are taken over as they are, or not at all."""
+"""The contract of ingest: events recorded by another store are recorded unchanged, or not at all."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ledger.testing.streams import START, chained, event, event_id, recorded, uu
 
 
 def titled(number: int) -> list[Change]:
-    """The changes of event ``number`` of a session, by field: the changes of one event have no order of their own."""
+    """Return the changes of event ``number``, sorted by field, since the changes of an event have no order."""
     return [Change("tag", str(number), True), Change("title", value=str(number))]
 
 
 def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
-    """A session's events as a store with a hash chain would have recorded them; event n has version n + 1."""
+    """Return a session's events as recorded by a store with a hash chain; event n has version n + 1."""
     return chained(recorded(number + 1, number, titled(number), session_id=session_id) for number in range(count))
 
 
 class ExchangeContract(Harness):
-    """An export of one store is an import of another, however often and in whatever order it comes."""
+    """A store imports the export of another, in any order and repeatedly."""
 
     @pytest.fixture
     def elsewhere(self, open_store: OpenStore) -> EventStore:
-        """Another store of the same kind, with the sessions a (four events) and b (two)."""
+        """Another store of the same kind, with the sessions a (four events) and b (two events)."""
         other = open_store("elsewhere")
         for session_id, count in (("a", 4), ("b", 2)):
             begin(other, session_id)

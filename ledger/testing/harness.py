@@ -1,4 +1,4 @@
-"""What the parts of the contract share: a new store for each test, how it is filled and read, what a refusal is."""
+"""The base of the contract tests: a new store for each test, functions to fill and read it, and checks of refusals."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ALL = SessionQuery()
 
 
 class Harness:
-    """The fixtures of every test; see ``StoreContract`` for what a store's own tests add."""
+    """The fixtures of every test; see ``StoreContract`` for those that a store's own tests provide."""
 
     capabilities: ClassVar[Capabilities]
 
     @pytest.fixture
     def clock(self) -> SetClock:
-        """The clock of every store that the test opens."""
+        """The clock of every store in the test."""
         return SetClock()
 
     @pytest.fixture
@@ -37,11 +37,11 @@ class Harness:
 
     @pytest.fixture
     def refused(self, store: EventStore) -> Refused:
-        """Asserts that the store refuses something and writes nothing."""
+        """A check that the store refuses an operation and writes nothing."""
         return Refused(store)
 
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
-        """Whether the store is declared to be without a capability, whose use must then raise CapabilityMissing."""
+        """Return True if the store does not declare a capability; its use must then raise CapabilityMissing."""
         if getattr(self.capabilities, capability):
             return False
         with pytest.raises(CapabilityMissing):
@@ -50,7 +50,7 @@ class Harness:
 
 
 class Refused:
-    """Asserts that what is tried raises, and that the store holds afterwards what it held before."""
+    """A check that an attempt raises and leaves the content of the store unchanged."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
@@ -65,7 +65,7 @@ class Refused:
     def each(
         self, kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
     ) -> list[E]:
-        """What each of the values raises; looked at the store only before the first and after the last."""
+        """Return the error of each value; the store is compared once, before the first and after the last."""
         before = everything(self.store)
         raised = refusals(kind, values, attempt, match)
         assert everything(self.store) == before
@@ -75,41 +75,41 @@ class Refused:
 def refusals(
     kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
 ) -> list[E]:
-    """What each of the values raises when it is tried; a failure names the value."""
+    """Return the error of each value; a failure names the value."""
     raised = []
     for value in values:
         try:
             with pytest.raises(kind, match=match) as refused:
                 attempt(value)
         except BaseException as error:
-            error.add_note(f"This was tried with: {shown(value)}")
+            error.add_note(f"The value was: {shown(value)}")
             raise
         raised.append(refused.value)
     return raised
 
 
 def shown(value: object) -> str:
-    """A value as a failure shows it; Python refuses to print very large integers."""
+    """Return a value as text; Python refuses to print very large integers."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {value.bit_length():,} bits"
     return ascii(value)[:200]
 
 
 def everything(store: EventStore) -> tuple[dict[str, list[RecordedEvent]], object]:
-    """All that a store holds: the events of each session, and rows that belong to none where they can be read."""
+    """Return the content of a store: the events of each session, and all rows if the store can list them."""
     listed = store.sessions(ALL, limit=10_000)
     rows = store.rows_after(0, 10_000) if store.capabilities.commit_order else ()
     return {head.session_id: list(store.events(head.session_id, limit=10_000)) for head, _ in listed}, rows
 
 
 def begin(store: EventStore, session_id: str = "s", *changes: Change, user_id: str = "ada", number: int = 0) -> None:
-    """Begin a session by event ``number``."""
+    """Create a session with event ``number``."""
     changes = changes or (Change("status", value="active"),)
     store.append(session_id, event(number, *changes, user_id=user_id), expected_version=0)
 
 
 def events_of(store: EventStore, session_id: str = "s") -> list[RecordedEvent]:
-    """All events of a session, in order."""
+    """Return all events of a session, in order."""
     page = store.events(session_id, limit=10_000)
     assert page.next is None
     return list(page)
@@ -123,7 +123,7 @@ def state_of(
     at: datetime | None = None,
     with_messages: bool = False,
 ) -> tuple[Head, State]:
-    """Head and state of a session that is there."""
+    """Return head and state of an existing session."""
     found = store.state(session_id, version=version, at=at, with_messages=with_messages)
     assert found is not None
     return found
@@ -132,13 +132,13 @@ def state_of(
 def values(
     store: EventStore, session_id: str = "s", *, version: int | None = None, with_messages: bool = False
 ) -> dict[tuple[str, str], Any]:
-    """The value of each slot of a session that is there."""
+    """Return the value of each slot of an existing session."""
     _, state = state_of(store, session_id, version=version, with_messages=with_messages)
     return {slot: written.value for slot, written in state.items()}
 
 
 def listed(store: EventStore, query: SessionQuery = ALL, limit: int = 50) -> list[str]:
-    """The ids of all sessions that meet a query, page by page."""
+    """Return the ids of all sessions that meet a query, read page by page."""
     page = store.sessions(query, limit=limit)
     found = [head.session_id for head, _ in page]
     while page.next is not None:

@@ -1,4 +1,4 @@
-"""The contract of event ids: an event that is sent again is recorded once."""
+"""The contract of event ids: an event sent again is recorded once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.testing.streams import START, SetClock, event, event_id
 
 
 class IdempotencyContract(Harness):
-    """The same event_id with the same content is a replay, with other content a conflict."""
+    """The same event_id with the same content is a replay; with other content, a conflict."""
 
     def test_the_same_event_again_is_replayed(self, store: EventStore, clock: SetClock) -> None:
         begin(store)

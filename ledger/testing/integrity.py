@@ -1,4 +1,4 @@
-"""The contract of the hash chain: nobody changes an event unseen. Declared by ``hash_chain``."""
+"""The contract of the hash chain: every change of a recorded event is detected. Declared by ``hash_chain``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ledger.testing.streams import START, event, recorded
 
 
 def carry_no_hashes(events: Iterable[RecordedEvent]) -> bool:
-    """Whether events are recorded as by a store without a chain."""
+    """Return True if no event has hashes."""
     return all(
         (it.prev_hash, it.event_hash, change.value_hash, change.value_salt) == (None, None, None, None)
         for it in events
@@ -25,7 +25,7 @@ def carry_no_hashes(events: Iterable[RecordedEvent]) -> bool:
 
 
 class IntegrityContract(Harness):
-    """What a store with a chain appends verifies, and it takes over nothing that does not; another has no hashes."""
+    """A chain verifies, and broken ones are refused; without the capability, appended events have no hashes."""
 
     def test_what_was_appended_verifies(self, store: EventStore) -> None:
         begin(store)
@@ -78,6 +78,6 @@ class IntegrityContract(Harness):
         assert verify(events_of(store)) == 2
 
     def appends_no_hashes(self, store: EventStore) -> None:
-        """What holds instead of a check where the store keeps no chain: there is nothing that could be checked."""
+        """Check that appended events have no hashes, so that there is nothing to verify."""
         begin(store)
         assert carry_no_hashes(events_of(store))

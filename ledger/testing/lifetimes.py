@@ -1,4 +1,4 @@
-"""The contract of a session's end: who is told that it has come, and which lists say so."""
+"""The contract of expiry and closing: refused appends, and the status in lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ledger.testing.streams import START, SetClock, event, uuid7
 
 HOUR = timedelta(hours=1)
 NOW = START + HOUR
-#: Status and end of sessions, and what they are an hour after the start.
+#: Recorded status, expires_at, and status one hour after the start.
 IDS = [uuid7(START, number) for number in range(8)]
 LIVES = dict(
     zip(
@@ -34,14 +34,14 @@ LIVES = dict(
 
 
 def fill(store: EventStore) -> None:
-    """Begin the sessions of ``LIVES``."""
+    """Create the sessions of ``LIVES``."""
     for session_id, (status, end, _) in LIVES.items():
         ends = Change("expires_at", value=None if end is None else to_text(end))
         begin(store, session_id, Change("status", value=status), ends)
 
 
 class LifetimesContract(Harness):
-    """An event for open sessions is refused where the session has ended, and lists know the end before it is swept."""
+    """Events for open sessions are refused after the end of a session; lists respect an expiry before the sweep."""
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(
         self, store: EventStore, clock: SetClock, refused: Refused
@@ -54,9 +54,9 @@ class LifetimesContract(Harness):
         errors = refused.each(SessionEnded, closed, lambda session_id: store.append(session_id, said))
         assert [(error.session_id, error.status) for error in errors] == [(it, LIVES[it][2]) for it in closed]
         for session_id in LIVES.keys() - closed:
-            reopened = LIVES[session_id][2] == "archived"  # which is an event as well
+            reopened = LIVES[session_id][2] == "archived"  # reopening is an event too
             assert store.append(session_id, said).version == 2 + reopened
-        for session_id in closed:  # and any other event is not
+        for session_id in closed:  # other events are accepted
             assert store.append(session_id, event(51, Change("title", value="t"))).version == 2
 
     def test_what_an_append_says_of_the_end_holds_for_the_next(
@@ -81,7 +81,7 @@ class LifetimesContract(Harness):
 
     def test_lists_ask_for_the_status_of_a_time(self, store: EventStore, clock: SetClock) -> None:
         fill(store)
-        for status in ("active", "expired", "waiting"):  # few: a store may take long to list
+        for status in ("active", "expired", "waiting"):  # few, since listing may be slow
             now = [it for it, life in reversed(LIVES.items()) if life[2] == status]
             assert listed(store, SessionQuery(status=status, at=NOW)) == now, status
             recorded = [it for it, life in reversed(LIVES.items()) if life[0] == status]

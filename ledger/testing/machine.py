@@ -1,4 +1,4 @@
-"""A store beside the model: whatever is done to it, it answers what the pure fold answers."""
+"""A state machine that compares a store with the reference model, the pure fold of its events."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SESSIONS = st.sampled_from(["a", "b"])
 
 
 def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
-    """What an event wrote, by slot: its changes have no order of their own."""
+    """Return the changes of an event by slot, since the changes of an event have no order."""
     return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Rules act on the store and keep a log of what it acknowledged; the invariant compares store and fold of the log.
+    """Rules act on the store and log the acknowledged events; the invariant compares the store with a fold of the log.
 
-    A subclass gives ``open``; its ``TestCase`` is what pytest collects, with ``settings`` of Hypothesis's own.
+    A subclass defines ``open``; pytest collects its ``TestCase``, whose ``settings`` are those of Hypothesis.
     """
 
     def open(self, clock: SetClock) -> EventStore:
-        """The store under test, empty at first, the same at each later call."""
+        """Return the store under test: empty at the first call, with the same data at every later call."""
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS, changes=changes(), seconds=st.integers(-3, 3))
     def append(self, session_id: str, changes: list[Change], seconds: int) -> None:
-        """Record an event on the version that the log knows; the clock may have gone back."""
+        """Append an event at the logged version; the clock may have gone back."""
         self.clock.move(seconds)
         self.numbers += 1
         expected = len(self.log.get(session_id, []))
@@ -69,7 +69,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS, changes=changes(), off=st.sampled_from([-1, 1, 5]))
     def append_on_another_version(self, session_id: str, changes: list[Change], off: int) -> None:
-        """A version that is not the present one is refused."""
+        """Check that another version than the current one is refused."""
         at = len(self.log.get(session_id, []))
         if at + off >= 0:
             with pytest.raises(WrongExpectedVersion) as refused:
@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS)
     def append_without_an_owner(self, session_id: str) -> None:
-        """A session that is not there cannot go on."""
+        """Check that an event without an owner creates no session."""
         if session_id not in self.log:
             with pytest.raises(SessionNotFound):
                 self.store.append(session_id, event(9999))
@@ -86,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
-        """An event that was recorded is replayed; its id with other content is a conflict."""
+        """Check that a recorded event is replayed, and that its id with other content is a conflict."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         log = self.log[session_id]
         version = data.draw(st.integers(1, len(log)))
@@ -105,7 +105,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """The state at a version and at a time is the fold of the events up to there."""
+        """Check that the state at a version and at a time is the fold of the events so far."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         events = self.events[session_id]
         version = data.draw(st.integers(1, len(events)))
@@ -117,15 +117,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def list_by_a_tag(self) -> None:
-        """A criterion finds the sessions whose fold meets it."""
+        """Check that a list by tag contains the sessions whose fold has the tag."""
         tagged = [session_id for session_id in self.log if ("tag", "a") in fold(self.events[session_id])]
         assert sorted(listed(self.store, SessionQuery(tag="a"))) == sorted(tagged)
 
     @invariant()
     def the_store_answers_as_the_model(self) -> None:
-        """Events are those of the log, states and heads follow from them, the list has every session once.
+        """Compare events with the log, states and heads with its fold, and the list with all sessions.
 
-        A read may take long: one list, and each session's events and state once; rules use what was read here.
+        Reads may be slow, so each session is read once here, and rules use the result.
         """
         for session_id, log in self.log.items():
             events = self.events[session_id] = events_of(self.store, session_id)

@@ -1,4 +1,4 @@
-"""The contract of opening and closing: what a store can do, who it is, and what stays."""
+"""The contract of opening and closing: capabilities, identity and durability."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ledger.testing.streams import event, event_id, recorded
 
 
 class OpeningContract(Harness):
-    """A store is what it declares, the same after reopening, and silent once it is closed."""
+    """A store has the declared capabilities, is unchanged by reopening, and refuses all calls once closed."""
 
     def test_the_capabilities_are_those_expected(self, store: EventStore) -> None:
         assert store.capabilities == self.capabilities

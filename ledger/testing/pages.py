@@ -1,4 +1,4 @@
-"""The contract of pages: events and messages in order, in pieces that join without gap or repeat."""
+"""The contract of pages: events and messages in order, without gap or repetition between pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 
 
 class PagesContract(Harness):
-    """A page says whether more follows; an event is never split between two."""
+    """A page has a ``next`` if more follows; an event is never split between pages."""
 
     def test_pages_of_events_join_to_the_whole(self, store: EventStore) -> None:
         begin(store)
@@ -62,7 +62,7 @@ class PagesContract(Harness):
 
     @pytest.fixture
     def talk(self, store: EventStore) -> EventStore:
-        """A store whose session has five messages, at the versions 2 to 6."""
+        """A store whose session has five messages, at versions 2 to 6."""
         begin(store)
         for number, key in enumerate(["z", "a:b", "m", ":", "é"], 1):
             store.append("s", event(number, Change("message", key, {"role": "user", "content": number})))
@@ -98,5 +98,5 @@ class PagesContract(Harness):
 
 
 def ids(store: EventStore) -> list[str]:
-    """The ids of the session's messages, in order."""
+    """Return the ids of the session's messages, in order."""
     return [it.message_id for it in store.messages("s", after=None, limit=9)]

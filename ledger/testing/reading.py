@@ -15,7 +15,7 @@ from ledger.testing.streams import START, SetClock, event
 
 
 class ReadingContract(Harness):
-    """Whatever state is asked for, it is the fold of the events up to there."""
+    """Every state equals the fold of the events up to it."""
 
     def test_the_state_is_the_last_write_of_each_slot(self, store: EventStore) -> None:
         begin(store)
@@ -69,7 +69,7 @@ class ReadingContract(Harness):
         assert ("message", "m") not in values(store, version=2)
         assert ("message", "m") in values(store, version=2, with_messages=True)
 
-    # As of a version, as of a time
+    # At a version, at a time
 
     def test_the_state_at_a_version_is_the_fold_up_to_it(self, store: EventStore) -> None:
         begin(store)

@@ -1,4 +1,4 @@
-"""The contract of searches: what stands now is found by its words, and nothing else."""
+"""The contract of search: current texts are found by their words, and no others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.testing.harness import Harness, begin, refusals
 from ledger.testing.streams import START, SetClock, event, recorded
 
 MINUTE = timedelta(minutes=1)
-#: What to look for, and the numbers of the texts that have it.
+#: Search terms, with the numbers of the texts that match.
 TEXTS = [
     "Orders dropped in Bavaria",
     'the "orders" of bavaria, dropped!',
@@ -53,7 +53,7 @@ FINDS: list[tuple[str, Iterable[int]]] = [
 
 
 def found(store: EventStore, text: str, *, limit: int = 50, **criteria: Any) -> list[Match]:
-    """All matches of a text, page by page."""
+    """Return all matches of a text, read page by page."""
     query = SearchQuery(Terms.of(text), **criteria)
     page = store.search(query, limit=limit)
     matches = list(page)
@@ -66,12 +66,12 @@ def found(store: EventStore, text: str, *, limit: int = 50, **criteria: Any) -> 
 
 
 def hits(store: EventStore, text: str, **criteria: Any) -> list[str]:
-    """The sessions of all matches of a text."""
+    """Return the session of each match of a text."""
     return [match.session_id for match in found(store, text, **criteria)]
 
 
 class SearchContract(Harness):
-    """A search gives the texts that stand and have the words, each once, in order."""
+    """A search returns the current texts that contain the words, each once, in order."""
 
     def test_texts_are_found_by_their_words(self, store: EventStore) -> None:
         if self.lacks("search", lambda: found(store, "x")):

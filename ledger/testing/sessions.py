@@ -13,7 +13,7 @@ from ledger.testing.harness import ALL, Harness, begin, listed, refusals, state_
 from ledger.testing.streams import START, SetClock, event, uuid7
 
 MINUTE = timedelta(minutes=1)
-#: Criteria, the numbers of the sessions on the shelf that meet them, and limits to page by.
+#: Criteria, the numbers of the sessions that meet them, and page limits to try.
 CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({}, range(12), (50, 5)),
     ({"user_id": "ada"}, range(6), (50,)),
@@ -41,7 +41,7 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
 
 
 def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
-    """Begin so many sessions a minute apart, which differ in all that a list can ask for; returns their ids."""
+    """Create sessions one minute apart, which differ in every criterion of a list; return their ids."""
     ids = [f"s:{number:02}" for number in range(count)]
     for number, session_id in enumerate(ids):
         clock.move(60)
@@ -61,10 +61,10 @@ def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
 
 
 class SessionsContract(Harness):
-    """Every criterion holds for every session that is listed, and each is listed once."""
+    """Every listed session meets every criterion, and each is listed once."""
 
     def test_sessions_are_listed_by_every_criterion_newest_first(self, store: EventStore, clock: SetClock) -> None:
-        ids = fill(store, clock, 12)  # once for all criteria: a store may take long to fill
+        ids = fill(store, clock, 12)  # one store for all criteria, since filling one may be slow
         for criteria, numbers, limits in CRITERIA:
             expected = [ids[number] for number in reversed(list(numbers))]
             for limit in limits:
@@ -105,7 +105,7 @@ class SessionsContract(Harness):
         first = store.sessions(ALL, limit=2)
         clock.move(60)
         begin(store, "new")
-        older = uuid7(START - timedelta(hours=1), 1)  # further down
+        older = uuid7(START - timedelta(hours=1), 1)  # listed after the others
         begin(store, older)
         rest = store.sessions(ALL, after=first.next, limit=50)
         assert [head.session_id for head, _ in [*first, *rest]] == [*reversed(ids), older]

@@ -1,4 +1,4 @@
-"""What tests of stores are made of: a clock and ids passed in, made-up events, a Hypothesis strategy for changes."""
+"""Building blocks of store tests: a clock, ids, events, and a Hypothesis strategy for changes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class SetClock:
         return self.now
 
     def move(self, seconds: float) -> datetime:
-        """Move by so many seconds, back where they are below zero; returns the new time."""
+        """Move by this many seconds, possibly negative; return the new time."""
         self.now += timedelta(seconds=seconds)
         return self.now
 
 
 def uuid7(now: datetime, count: int) -> str:
-    """The UUIDv7 of a millisecond that sorts as number ``count`` within it."""
+    """Return the UUIDv7 of a millisecond that sorts as number ``count`` within it."""
     millis = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return str(uuid.UUID(int=millis << 80 | 7 << 76 | 2 << 62 | count))
 
 
 class CountedIds:
-    """UUIDv7s that can be told in advance: those of one millisecond sort in the order they were made."""
+    """Predictable UUIDv7s; those of one millisecond sort in the order of generation."""
 
     def __init__(self, offset: int = 0) -> None:
         self.made = offset
@@ -51,14 +51,14 @@ class CountedIds:
 
 
 def event_id(number: int) -> str:
-    """The id of event ``number`` of a test."""
+    """Return the id of event ``number``."""
     return uuid7(START, 1_000_000 + number)
 
 
 def event(
     number: int, *changes: Change, user_id: str | None = None, event_type: str = "test.made", **more: Any
 ) -> NewEvent:
-    """An event to append; its id is that of ``number``."""
+    """Return an event to append, with the id of ``number``."""
     changes = changes or (Change("title", value=f"title {number}"),)
     return NewEvent(event_type, changes, event_id(number), user_id=user_id, **more)
 
@@ -66,7 +66,7 @@ def event(
 def recorded(
     version: int, number: int, changes: Iterable[Change], *, session_id: str = "s", at: datetime = START, **more: Any
 ) -> RecordedEvent:
-    """An event as a store without a hash chain would have recorded it."""
+    """Return an event as recorded by a store without a hash chain."""
     times: dict[str, Any] = {"occurred_at": at, "recorded_at": at, "created_at": START}
     return RecordedEvent(
         session_id=session_id,
@@ -81,7 +81,7 @@ def recorded(
 
 
 def chained(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
-    """The events of one session, from its first on, as a store with a hash chain would have recorded them."""
+    """Return all events of one session as recorded by a store with a hash chain."""
     made: list[RecordedEvent] = []
     for number, it in enumerate(events):
         salt = f"{number:032x}"
@@ -109,7 +109,7 @@ SLOTS = [("title", ""), ("summary", ""), ("context", "a"), ("context", "b"), ("t
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """The changes of one event: one to three slots, set or removed."""
+    """Draw the changes of one event: one to three slots, set or removed."""
     slots = draw(st.lists(st.sampled_from(SLOTS), min_size=1, max_size=3, unique=True))
     made = []
     for field, key in slots:

@@ -1,4 +1,4 @@
-"""The contract of versions: they count a session's events, and an append may say which one it expects."""
+"""The contract of versions: they count the events of a session, and an append may expect one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.testing.streams import event
 
 
 class VersionsContract(Harness):
-    """As long as one store writes, versions are exact whatever it declares; ``concurrency`` has several."""
+    """With a single writing store, versions are exact whatever it declares; see ``concurrency`` for several."""
 
     def test_versions_count_a_sessions_events_from_one(self, store: EventStore) -> None:
         begin(store)

@@ -1,1 +1,1 @@
-"""A store and its warehouse as one: two-tier reads, archiving, the attached relay."""
+"""Tiers: a store and its warehouse used as one, with reads from both, archiving and the attached relay."""

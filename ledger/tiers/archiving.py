@@ -25,7 +25,7 @@ from ledger.stores.sqlite.archive import Droppable, PendingDeletion
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.projection import HeadRow, Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
 
 
@@ -170,7 +170,7 @@ def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequ
     return [
         each
         for each in sessions
-        if {trace for _, trace in here[each.key]} <= {found.trace for found in there.get(each.key, ())}
+        if {digest for _, digest in here[each.key]} <= {found.digest for found in there.get(each.key, ())}
     ]
 
 
@@ -179,7 +179,8 @@ def _not_gone_on(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> l
     span = span_of({each.key.session_id: each.key.created_at for each in sessions})
     parameters = {**span, "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
-    versions = {SessionKey(row[0], row[2]): row[3] for row in rows}
+    heads = [HeadRow(*row) for row in rows]
+    versions = {SessionKey(head.session_id, head.created_at): head.version for head in heads}
     return [each for each in sessions if versions.get(each.key, 0) <= each.version]
 
 

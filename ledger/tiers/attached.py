@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from ledger.outbox.contract import DeadLetter, RelayStatus
+from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.outbox import SqliteOutbox
@@ -27,17 +27,19 @@ class AttachedWarehouse:
         store: The ledger's store.
         url: Of the warehouse.
         background: Whether a thread of this process ships what is appended.
+        lease_seconds: How long a relay of this ledger keeps others off after its last sign of life.
 
     Raises:
         ConfigurationError: No warehouse is behind the URL.
         CapabilityMissing: The store is no outbox.
     """
 
-    def __init__(self, store: Any, url: str, *, background: bool = False) -> None:
+    def __init__(self, store: Any, url: str, *, background: bool = False, lease_seconds: float = LEASE_SECONDS) -> None:
         require_outbox(store)
         check_apart(store, url)
         self._store = store
         self.url = url
+        self._lease_seconds = lease_seconds
         self._background = BackgroundRelay(self.relay()) if background else None
 
     @cached_property
@@ -64,7 +66,7 @@ class AttachedWarehouse:
 
     def relay(self) -> Relay:
         """A relay to it, for whoever runs it and closes it."""
-        return relay_between(self._store, open_warehouse(self.url))
+        return relay_between(self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds)
 
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None, timeout: float = LEASE_TIMEOUT) -> int:
         """Ship what is recorded by now; see ``sync_now``."""

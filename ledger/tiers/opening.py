@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
-from ledger.outbox.contract import Sink
-from ledger.relay.loop import LEASE_SECONDS, Relay
+from ledger.outbox.contract import LEASE_SECONDS, Sink
+from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -43,12 +43,12 @@ def relay_between(store: Any, warehouse: Warehouse, *, lease_seconds: float = LE
     Raises:
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
-    from ledger.stores.sqlite.outbox import holder_name
+    from ledger.stores.sqlite.lease import owner_name
 
     if isinstance(warehouse, DuckDBWarehouse):
         require_extra("analytics", "duckdb", "sqlglot", "pyarrow")
     sink = sink_of(warehouse)
-    return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
+    return Relay(outbox_of(store, sink.url), sink, holder=owner_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
 
 
 def outbox_of(store: Any, url: str) -> SqliteOutbox:

@@ -1,1 +1,1 @@
-"""Warehouses: where the rows of all stores come together and GoogleSQL answers."""
+"""Warehouses: BigQuery and DuckDB, which collect the rows of stores and answer GoogleSQL."""

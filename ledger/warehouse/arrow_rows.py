@@ -1,4 +1,4 @@
-"""A store's rows as Arrow: the columns of ``sql/tables/session_events.sql`` and their types."""
+"""A store's rows as Arrow: the columns of ``ledger.outbox.columns`` and their types; JSON travels as text."""
 
 from __future__ import annotations
 
@@ -8,33 +8,23 @@ from typing import Any
 import pyarrow as pa
 
 from ledger.errors import CorruptEvent
+from ledger.outbox import columns
+from ledger.outbox.columns import Kind
+from ledger.outbox.contract import SEQ, Row
 
 _INSTANT = pa.timestamp("us")
-#: Column to Arrow type, in the order of the table; JSON travels as text.
-COLUMNS: dict[str, pa.DataType] = {
-    "session_id": pa.string(),
-    "version": pa.int64(),
-    "event_id": pa.string(),
-    "event_type": pa.string(),
-    "field": pa.string(),
-    "key": pa.string(),
-    "value": pa.string(),
-    "removed": pa.bool_(),
-    "user_id": pa.string(),
-    "actor": pa.string(),
-    "occurred_at": _INSTANT,
-    "recorded_at": _INSTANT,
-    "created_at": _INSTANT,
-    "schema_version": pa.int64(),
-    "store_id": pa.string(),
-    "value_hash": pa.string(),
-    "value_salt": pa.string(),
-    "prev_hash": pa.string(),
-    "event_hash": pa.string(),
+_TYPES = {
+    Kind.TEXT: pa.string(),
+    Kind.INTEGER: pa.int64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.INSTANT: _INSTANT,
+    Kind.JSON: pa.string(),
 }
+#: Column to Arrow type, in the order of the table.
+COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
 
 
-def arrow_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+def arrow_table(rows: Sequence[Row]) -> pa.Table:
     """A store's rows as Arrow.
 
     Args:
@@ -44,11 +34,13 @@ def arrow_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
         CorruptEvent: A row does not have the columns and types it must.
     """
     try:
-        seqs, *columns = zip(*rows, strict=True)
-        arrays = [_array(values, kind) for values, kind in zip(columns, COLUMNS.values(), strict=True)]
+        seqs, *by_column = zip(*rows, strict=True)
+        arrays = [_array(values, kind) for values, kind in zip(by_column, COLUMNS.values(), strict=True)]
         return pa.table([pa.array(seqs, pa.int64()), *arrays], names=["seq", *COLUMNS])
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise CorruptEvent(f"Rows {rows[0][0]} to {rows[-1][0]} of the store are not as recorded: {error}") from error
+        raise CorruptEvent(
+            f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
+        ) from error
 
 
 def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""What every warehouse does. ``ledger.warehouse.duckdb.warehouse`` is the one on a laptop."""
+"""The interface of every warehouse; ``warehouse.duckdb`` and ``warehouse.bigquery`` implement it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: What a statement may take as a named parameter: text, numbers, booleans, aware datetimes, and lists of one of them.
+#: Named parameters of a statement: text, numbers, booleans, aware datetimes, or lists of one of these types.
 Parameters = Mapping[str, Any]
 
 
@@ -15,8 +15,8 @@ class Answer:
     """The rows of a query.
 
     Attributes:
-        columns: Names, in order.
-        rows: One tuple per row. JSON values come decoded (JSON null and SQL NULL are both None), timestamps as aware
+        columns: Column names, in order.
+        rows: One tuple per row. JSON values are decoded (JSON null and SQL NULL are both None); timestamps are aware
             datetimes in UTC.
     """
 
@@ -25,42 +25,43 @@ class Answer:
 
 
 class Warehouse(Protocol):
-    """What answers the ledger's GoogleSQL."""
+    """A database that answers the ledger's GoogleSQL."""
 
     def create(self) -> None:
-        """Create the tables, views and functions of ``sql/`` where they are missing or old; rows are kept.
+        """Create the tables, views and functions of ``sql/`` that are missing or outdated; rows are kept.
 
         Raises:
-            StoreUnavailable: Another process holds the warehouse; nothing was changed.
+            StoreUnavailable: The warehouse cannot be reached or is in use; call again later.
         """
         ...
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
-        """Answer one GoogleSQL SELECT; nothing can be changed by it.
+        """Answer one GoogleSQL SELECT; it cannot change anything.
 
         Args:
-            sql: One statement. Bare names are the ledger's objects; so are `${project}.${dataset}.name` in backticks.
+            sql: One statement. Unqualified names are the ledger's objects; so are `${project}.${dataset}.name` in
+                backticks.
             parameters: Values of its ``@name`` parameters.
-            operation: What it is asked for, in a warehouse that keeps accounts of its jobs.
+            operation: The job label, in a warehouse that labels jobs.
 
         Raises:
-            InvalidInput: It is not one SELECT, or does not fit the tables; the message says where.
+            InvalidInput: The statement is not one SELECT, or does not match the tables; the message says where.
             StoreUnavailable: The warehouse cannot answer now.
         """
         ...
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Carry out one of the ledger's own statements that change rows: all of its steps, or none.
+        """Run one of the ledger's own statements that change rows: all of its steps, or none.
 
         Args:
-            name: Of the file in ``sql/statements/``; carried out twice it does what it does once.
+            name: The file in ``sql/statements/`` without its suffix; running it twice has the same effect as once.
             parameters: Values of its ``@name`` parameters.
 
         Raises:
-            StoreUnavailable: It may be carried out or not; do it again.
+            StoreUnavailable: The statement may or may not have run; run it again.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the warehouse; calling it again does nothing."""
+        """Release all resources; a second call does nothing."""
         ...

@@ -1,7 +1,7 @@
-"""The SQL objects of the ledger: found on disk, bound to a project and dataset, in the order they can be created.
+"""The catalog of the ledger's SQL objects: read from ``sql/``, sorted by dependency, bound to a project and dataset.
 
-``sql/`` holds one object per file, named as the file, in GoogleSQL. A file names the ledger's own objects as
-`${project}.${dataset}.name` in backticks, and nothing else in it is substituted.
+``sql/`` holds one GoogleSQL object per file, and the file has the object's name. A file names the ledger's own objects
+as `${project}.${dataset}.name` in backticks; nothing else in it is substituted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ledger.errors import ConfigurationError
 
-#: The folders that hold objects of the catalog, and the kind of object in each.
+#: Folder to the kind of its objects.
 KINDS: Mapping[str, str] = {"tables": "table", "views": "view", "functions": "function"}
 
 _NAME = re.compile(r"`\$\{project\}\.\$\{dataset\}\.([a-z][a-z0-9_]*)`")
@@ -33,8 +33,8 @@ class SqlObject:
 
     Attributes:
         kind: ``table``, ``view`` or ``function``.
-        name: As in SQL; the file is named the same.
-        source: The whole file, header comment and placeholders included.
+        name: Name in SQL and of the file.
+        source: The whole file, including header comment and placeholders.
         references: Names of the objects that it reads.
     """
 
@@ -45,47 +45,47 @@ class SqlObject:
 
 
 def sql_folder() -> Path:
-    """Where the SQL files lie: inside an installed package, else beside it in a checkout.
+    """Return the folder of the SQL files: inside an installed package, or beside the package in a checkout.
 
     Raises:
-        ConfigurationError: They are in neither place.
+        ConfigurationError: The folder is in neither place.
     """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "sql", package.parent / "sql"):
         if folder.is_dir():
             return folder
-    raise ConfigurationError(f"The SQL files are missing beside {package}; install session-ledger again.")
+    raise ConfigurationError(f"The SQL files of {package} are missing; install session-ledger again.")
 
 
 @cache
 def objects() -> tuple[SqlObject, ...]:
-    """The ledger's own objects, each after those it reads.
+    """Return the ledger's own objects, each after the objects that it reads.
 
     Raises:
-        ConfigurationError: The files are missing or do not fit together.
+        ConfigurationError: The files are missing or inconsistent.
     """
     return load(sql_folder())
 
 
 def load(folder: Path) -> tuple[SqlObject, ...]:
-    """Read a folder of SQL files and put the objects in an order in which they can be created.
+    """Read a folder of SQL files; return its objects in an order in which they can be created.
 
     Args:
-        folder: Holds ``tables/``, ``views/`` and ``functions/``.
+        folder: The parent of ``tables/``, ``views/`` and ``functions/``.
 
     Raises:
-        ConfigurationError: A file creates something else than its name and folder say, reads an object that is not
-            there, or reads itself by way of others.
+        ConfigurationError: A file creates another object than its folder and name say, reads an object that no file
+            creates, or is part of a circle of references.
     """
-    files = sorted(path for part in KINDS for path in (folder / part).glob("*.sql"))
-    return _ordered([_read(path) for path in files])
+    files = sorted(path for kind in KINDS for path in (folder / kind).glob("*.sql"))
+    return _sort_by_references([_read(path) for path in files])
 
 
 def named(name: str) -> SqlObject:
-    """The object of this name.
+    """Return the object with this name.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: No object has this name.
     """
     for item in objects():
         if item.name == name:
@@ -94,18 +94,18 @@ def named(name: str) -> SqlObject:
 
 
 def bind(sql: str, project: str | None = None, dataset: str | None = None) -> str:
-    """Put real names in place of `${project}.${dataset}.name`.
+    """Replace `${project}.${dataset}.name` by real names.
 
     Args:
         sql: GoogleSQL with placeholders.
-        project: Where the ledger's objects are; None for bare names, as in a database of the ledger's own.
-        dataset: Given along with ``project``.
+        project: Project of the ledger's objects; None for unqualified names, as in a DuckDB file.
+        dataset: Dataset of the ledger's objects; None if ``project`` is None.
 
     Returns:
-        The SQL with every name still in backticks.
+        The SQL, with every name in backticks.
 
     Raises:
-        ConfigurationError: A name is not one that BigQuery takes, so it is not put into a statement.
+        ConfigurationError: A name is not a valid BigQuery identifier, so it is not substituted.
     """
     if project is None or dataset is None:
         return _NAME.sub(r"`\1`", sql)
@@ -114,22 +114,22 @@ def bind(sql: str, project: str | None = None, dataset: str | None = None) -> st
 
 
 def check_names(project: str, dataset: str) -> None:
-    """Raise ConfigurationError unless these are names that BigQuery gives projects and datasets."""
+    """Raise ConfigurationError unless both are valid BigQuery identifiers."""
     if not _PROJECT.fullmatch(project):
-        raise ConfigurationError(f"{project!r} is no project id: lower-case letters, digits and hyphens, 6 to 30.")
+        raise ConfigurationError(f"{project!r} is not a project id: 6 to 30 lower-case letters, digits and hyphens.")
     if not _DATASET.fullmatch(dataset):
-        raise ConfigurationError(f"{dataset!r} is no dataset id: letters, digits and underscores.")
+        raise ConfigurationError(f"{dataset!r} is not a dataset id: letters, digits and underscores.")
 
 
 @cache
 def query(name: str) -> str:
-    """A statement of ``sql/statements/``, which takes parameters and creates nothing; its header comment left out."""
+    """Return a parameterised statement of ``sql/statements/`` without its header comment."""
     source = (sql_folder() / "statements" / f"{name}.sql").read_text(encoding="utf-8")
     return re.sub(r"\A(--[^\n]*\n)+", "", source)
 
 
 def statement(item: SqlObject) -> str:
-    """The object's statement without its header comment, so that what a warehouse stores begins with the code."""
+    """Return the object's CREATE statement without the header comment, which a warehouse would store."""
     match = _STATEMENT.search(item.source)
     return item.source[match.start() :] if match else item.source
 
@@ -140,12 +140,14 @@ def _read(path: Path) -> SqlObject:
     match = _STATEMENT.search(source)
     created = _NAME.fullmatch(match[2]) if match else None
     if match is None or created is None or _CREATES[match[1]] != kind or created[1] != path.stem:
-        raise ConfigurationError(f"{path} must create the {kind} {path.stem}, under its placeholder name.")
+        raise ConfigurationError(
+            f"{path} must create the {kind} {path.stem}, named as `${{project}}.${{dataset}}.{path.stem}`."
+        )
     code = re.sub(r"--[^\n]*", "", source)
     return SqlObject(kind, path.stem, source, frozenset(_NAME.findall(code)) - {path.stem})
 
 
-def _ordered(items: Iterable[SqlObject]) -> tuple[SqlObject, ...]:
+def _sort_by_references(items: Iterable[SqlObject]) -> tuple[SqlObject, ...]:
     by_name = {item.name: item for item in items}
     for item in by_name.values():
         if missing := sorted(item.references - by_name.keys()):
@@ -154,4 +156,4 @@ def _ordered(items: Iterable[SqlObject]) -> tuple[SqlObject, ...]:
     try:
         return tuple(by_name[name] for name in sorter.static_order())
     except ValueError as error:
-        raise ConfigurationError(f"SQL objects read each other in a circle: {error.args[1]}.") from error
+        raise ConfigurationError(f"SQL objects reference each other in a circle: {error.args[1]}.") from error

@@ -6,15 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 
 from ledger.model.instants import from_micros
-from ledger.outbox.contract import Row, RowKey, event_key, row_key
+from ledger.outbox.contract import Row, RowKey, event_key, index_of, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of
 
 #: Bytes of ids in one question: BigQuery takes a request of 10 MB, in which each id is wrapped and escaped.
 _ASKED_BYTES = 1_000_000
-#: Where in a row, its ``seq`` being the first.
-_CREATED_AT = 13
+_CREATED_AT = index_of("created_at")
 
 
 def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:

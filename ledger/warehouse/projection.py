@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
@@ -22,6 +23,7 @@ from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, decode
+from ledger.outbox import columns
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 
@@ -29,6 +31,9 @@ from ledger.warehouse.base import Parameters, Warehouse
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+#: A row of ``read_events`` begins with the columns that the rows of an event share.
+_SHARED = len(columns.EVENT)
+_EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
 
 _VERSION_AT = """
 SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @first_day, @next_day, @at_time)
@@ -51,6 +56,32 @@ class _Slot(NamedTuple):
     store_id: str
     event_hash: str | None
     updated_at: datetime
+
+
+class HeadRow(NamedTuple):
+    """A row of ``read_heads``."""
+
+    session_id: str
+    user_id: str
+    created_at: datetime
+    version: int
+    updated_at: datetime
+    event_hash: str | None
+    store_id: str
+    strict: bool
+    event_version: int | None
+
+
+class _Written(NamedTuple):
+    """What follows the columns of the event in a row of ``read_events``: the change, and what superseded it."""
+
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+    value_hash: str | None
+    value_salt: str | None
+    superseded_by: int | None
 
 
 class SessionHead(NamedTuple):
@@ -103,9 +134,17 @@ class Projection:
         Source: sql/statements/read_heads.sql
         """
         for row in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
-            _, user_id, created_at, version, updated_at, event_hash, store_id, strict, event_version = row
-            head = Head(session_id, user_id, created_at, version, updated_at, event_hash, store_id)
-            return SessionHead(head, strict, event_version)
+            found = HeadRow(*row)
+            head = Head(
+                session_id,
+                found.user_id,
+                found.created_at,
+                found.version,
+                found.updated_at,
+                found.event_hash,
+                found.store_id,
+            )
+            return SessionHead(head, found.strict, found.event_version)
         return None
 
     def state(
@@ -201,10 +240,13 @@ class Projection:
         if created_at is None:
             return []
         rows = self._changes(_day_of(session_id, created_at), 0, LAST_VERSION, LAST_VERSION)
-        return [
-            Interval(field, key, _canonical(text), removed, version, event_id, superseded_by)
-            for _, version, event_id, *_, field, key, text, removed, _, _, superseded_by in rows
-        ]
+        found = []
+        for row in rows:
+            version, event_id = _EVENT_KEY(row)
+            change = _Written(*row[_SHARED:])
+            slot, text = (change.field, change.key), _canonical(change.text)
+            found.append(Interval(*slot, text, change.removed, version, event_id, change.superseded_by))
+        return found
 
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
@@ -312,7 +354,7 @@ class Projection:
 
     def _events(self, rows: Sequence[tuple[Any, ...]], *, upcast: bool = True) -> Iterator[RecordedEvent]:
         # Two events may share a version; an event_id stands for one event.
-        for _, of_event in groupby(rows, key=lambda row: row[1:3]):
+        for _, of_event in groupby(rows, _EVENT_KEY):
             event = _event(list(of_event))
             yield self._upcast(event) if upcast else event
 
@@ -357,31 +399,17 @@ def _event(rows: list[tuple[Any, ...]]) -> RecordedEvent:
     Raises:
         CorruptEvent: The rows do not agree on the event that they belong to.
     """
-    envelope = rows[0][:13]
-    if any(row[:13] != envelope for row in rows):
+    shared = rows[0][:_SHARED]
+    event = dict(zip(columns.EVENT, shared, strict=True))
+    if any(row[:_SHARED] != shared for row in rows):
+        session_id, version, event_id = event["session_id"], event["version"], event["event_id"]
         raise CorruptEvent(
-            f"Session {envelope[0]}, version {envelope[1]}: the rows of event {envelope[2]} contradict each other.",
-            session_id=envelope[0],
-            version=envelope[1],
+            f"Session {session_id}, version {version}: the rows of event {event_id} contradict each other.",
+            session_id=session_id,
+            version=version,
         )
-    session_id, version, event_id, event_type, user_id, actor, *times, schema_version, store_id, prev, own = envelope
-    occurred_at, recorded_at, created_at = times
-    return RecordedEvent(
-        session_id=session_id,
-        version=version,
-        event_id=event_id,
-        event_type=event_type,
-        changes=tuple(
-            RecordedChange(field, key, _canonical(text), removed, value_hash, value_salt)
-            for *_, field, key, text, removed, value_hash, value_salt, _ in rows
-        ),
-        user_id=user_id,
-        actor=actor,
-        occurred_at=occurred_at,
-        recorded_at=recorded_at,
-        created_at=created_at,
-        schema_version=schema_version,
-        store_id=store_id,
-        prev_hash=prev,
-        event_hash=own,
-    )
+    changes = []
+    for row in rows:
+        field, key, text, removed, value_hash, value_salt, _ = _Written(*row[_SHARED:])
+        changes.append(RecordedChange(field, key, _canonical(text), removed, value_hash, value_salt))
+    return RecordedEvent(**event, changes=tuple(changes))

@@ -1,4 +1,4 @@
-"""A warehouse's side of a comparison with a store: its rows without their values, so many sessions at a time."""
+"""The warehouse's side of ``reconcile``: digests of sessions and of rows, without values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.warehouse.projection import Projection
 
 
 class ComparedRows:
-    """The ``ComparableWarehouse`` of any warehouse with the ledger's tables."""
+    """The ``ComparableWarehouse`` for any warehouse that has the ledger's tables."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -23,19 +23,19 @@ class ComparedRows:
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> list[tuple[SessionKey, SessionDigest, bool]]:
-        """Digests of the sessions created in a span; see ``ComparableWarehouse.session_digests``.
+        """Return digests of the sessions created in a span; see ``ComparableWarehouse.session_digests``.
 
         Source: sql/statements/reconcile_sessions.sql
         """
         parameters = {"created_from": created_from, "created_until": created_until, "store_id": store_id}
         answer = self._warehouse.query(catalog.query("reconcile_sessions"), parameters, operation="reconcile_sessions")
         return [
-            (SessionKey(session_id, created_at), SessionDigest(rows, slots, version, digest), own)
-            for session_id, created_at, rows, slots, version, digest, own in answer.rows
+            (SessionKey(session_id, created_at), SessionDigest(rows, registers, version, digest), own)
+            for session_id, created_at, rows, registers, version, digest, own in answer.rows
         ]
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[WarehouseRow]]:
-        """All rows of some sessions; see ``ComparableWarehouse.rows_of``.
+        """Return all rows of some sessions; see ``ComparableWarehouse.rows_of``.
 
         Source: sql/statements/reconcile_rows.sql
         """
@@ -44,21 +44,21 @@ class ComparedRows:
             "created_from": sessions[0].created_at,
             "created_until": sessions[-1].created_at + timedelta(microseconds=1),
         }
-        found: dict[SessionKey, list[WarehouseRow]] = {}
+        rows: dict[SessionKey, list[WarehouseRow]] = {}
         answer = self._warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
-        for session_id, created_at, *trace, store_id, copies in answer.rows:
-            found.setdefault(SessionKey(session_id, created_at), []).append(
-                WarehouseRow(RowDigest(*trace), store_id, copies)
+        for session_id, created_at, *digest, store_id, copies in answer.rows:
+            rows.setdefault(SessionKey(session_id, created_at), []).append(
+                WarehouseRow(RowDigest(*digest), store_id, copies)
             )
-        return found
+        return rows
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
-        """The events of a session above a version; see ``ComparableWarehouse.events``."""
-        found = Projection(self._warehouse).events(session.session_id, after=after, upcast=False)
-        events = [event for event in found if event.created_at == session.created_at]
-        if not events:  # by an id of a caller's own, which two stores used on different days
+        """Return the events of a session above a version; see ``ComparableWarehouse.events``."""
+        same_id = Projection(self._warehouse).events(session.session_id, after=after, upcast=False)
+        events = [event for event in same_id if event.created_at == session.created_at]
+        if not events:  # two stores created a session with the same caller-chosen id on different days
             raise InvalidInput(
-                f"The warehouse finds another session {session.session_id} by this id than the one created at "
+                f"The warehouse finds another session with the id {session.session_id} than the one created at "
                 f"{session.created_at.isoformat()}."
             )
         return events

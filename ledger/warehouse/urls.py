@@ -1,4 +1,4 @@
-"""Which warehouse is behind a URL."""
+"""Parse warehouse URLs and open the warehouses that they name."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ledger.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
 
-#: Where other programs' URLs hold secrets: in an option of such a name, and before the last @, for a password may hold
-#: another one, and slashes.
+#: Secrets in other programs' URLs: options with such a name, and everything before the last @, because a password may
+#: contain @ and slashes.
 _SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
-_USER = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
+_USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
 
 
 def parse_warehouse_url(url: str) -> Path | Dataset:
-    """The DuckDB file or the dataset that a URL names; nothing is opened.
+    """Return the DuckDB file or the dataset that a URL names, without opening it.
 
     Args:
         url: ``duckdb:///relative/path.duckdb``, ``duckdb:////absolute/path.duckdb`` or ``bigquery://PROJECT/DATASET``.
 
     Raises:
-        ConfigurationError: No warehouse is behind such a URL.
+        ConfigurationError: The URL does not name a warehouse.
     """
     if any("\ud800" <= character <= "\udfff" for character in url):
         raise ConfigurationError(f"The warehouse's URL is {without_secrets(url)!r}, which is no UTF-8 text.")
@@ -45,35 +45,35 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
 
 
 def without_secrets(url: str) -> str:
-    """A URL that was refused, as an error may show it."""
-    return _USER.sub(lambda match: f"{match[1] or ''}***@", _SECRET_OPTION.sub(r"\1***", url))
+    """Return a URL with its secrets masked, for error messages."""
+    return _USER_INFO.sub(lambda match: f"{match[1] or ''}***@", _SECRET_OPTION.sub(r"\1***", url))
 
 
 def of_postgres(url: str, wanted: str) -> str:
-    """What is to be said besides to those who come from a store in Postgres; nothing where the URL is of no such."""
+    """Return a hint for an error message if the URL names a Postgres database; otherwise an empty string."""
     if not url.lower().startswith("postgres"):
         return ""
     return f" A {wanted} is no Postgres database; `ledger import-store` brings the sessions of one into a ledger."
 
 
 def duckdb_url(path: Path) -> str:
-    """The URL of a DuckDB file, the same from wherever it is named."""
+    """Return the URL of a DuckDB file; relative and absolute paths of a file give the same URL."""
     return f"duckdb:///{path.absolute()}"
 
 
 def open_warehouse(url: str) -> Warehouse:
-    """The warehouse behind a URL; nothing is asked of it, and nothing made.
+    """Return the warehouse that a URL names, without connecting to it or creating it.
 
     Raises:
-        ConfigurationError: No warehouse is behind such a URL.
-        MissingExtra: It is in BigQuery, and the extra is not installed.
+        ConfigurationError: The URL does not name a warehouse.
+        MissingExtra: It is in BigQuery, and the extra ``bigquery`` is not installed.
     """
-    place = parse_warehouse_url(url)
-    if isinstance(place, Path):
+    target = parse_warehouse_url(url)
+    if isinstance(target, Path):
         from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-        return DuckDBWarehouse(place)
+        return DuckDBWarehouse(target)
     require_extra("bigquery")
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    return BigQueryWarehouse(place)
+    return BigQueryWarehouse(target)

@@ -1,9 +1,10 @@
 -- session_changes: every change of one session once, with the version that superseded it.
 --
 -- Grain:  (event_id, field, key) of the session.
--- Inputs: session_history. of_session is the id; first_day and next_day are the first instant of the UTC day of its
---         creation and that of the next day; versions above after_version and up to until_version are given (NULL: all).
--- Cost:   the session's blocks in the one partition that the day names.
+-- Inputs: session_history. of_session is the session's id; first_day and next_day are the midnights (UTC) that begin
+--         the day of its creation and the day after. Returns versions above after_version and up to until_version
+--         (NULL: no bound).
+-- Cost:   the session's blocks in the one partition of that day.
 -- Twin:   ledger/model/fold.py (history).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_changes`(

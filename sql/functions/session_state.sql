@@ -1,9 +1,9 @@
--- session_state: the values that stand in one session, now or at a version.
+-- session_state: the current values of one session, or its values at a version.
 --
 -- Grain:  (field, key) of the session.
--- Inputs: session_history. of_session is the id; first_day and next_day are the first instant of the UTC day of its
---         creation and that of the next day; at_version is the version to look at, NULL for the latest.
--- Cost:   the session's blocks in the one partition that the day names.
+-- Inputs: session_history. of_session is the session's id; first_day and next_day are the midnights (UTC) that begin
+--         the day of its creation and the day after; at_version is the version to read, NULL for the latest.
+-- Cost:   the session's blocks in the one partition of that day.
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_state`(
@@ -27,6 +27,6 @@ WHERE session_id = of_session
   AND created_at >= first_day
   AND created_at < next_day
   AND version <= IFNULL(at_version, version)
-  -- Where at_version is NULL the comparison is not true, and what was superseded is left out.
+  -- If at_version is NULL the comparison is never true, which leaves out superseded values.
   AND (superseded_by IS NULL OR superseded_by > at_version)
   AND NOT removed;

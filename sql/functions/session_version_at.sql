@@ -1,9 +1,9 @@
--- session_version_at: the version that one session had at a time, by its store's clock.
+-- session_version_at: the version of one session at a time, by its store's clock.
 --
--- Grain:  one row; version is 0 where the session had not begun, or is not there.
--- Inputs: session_events. of_session is the id; first_day and next_day are the first instant of the UTC day of its
---         creation and that of the next day; at_time is the time to look at.
--- Cost:   the session's blocks in the one partition that the day names, without their values.
+-- Grain:  one row; version is 0 if the session did not exist at that time, or does not exist.
+-- Inputs: session_events. of_session is the session's id; first_day and next_day are the midnights (UTC) that begin
+--         the day of its creation and the day after; at_time is the time to read.
+-- Cost:   the session's blocks in the one partition of that day, without their values.
 -- Twin:   ledger/model/fold.py (version_at).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_version_at`(

@@ -1,8 +1,8 @@
--- sessions_between: the sessions created in a span of days, as they stand now, one wide row each.
+-- sessions_between: the current state of all sessions created in a time span, one wide row per session.
 --
 -- Grain:  (session_id).
--- Inputs: sessions. first_day is the first instant of the span and next_day that after its end; days that begin and end
---         at midnight UTC read whole partitions and no more.
+-- Inputs: sessions. The span includes first_day and excludes next_day; a span from midnight to midnight (UTC) reads
+--         whole partitions and no others.
 -- Cost:   the partitions of the span.
 -- Twin:   ledger/model/session.py (Session).
 -- Test:   tests/sql/test_functions.py

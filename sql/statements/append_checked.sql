@@ -1,16 +1,16 @@
--- append_checked: one event of a session whose appends are checked, whole or not at all.
+-- append_checked: append one event with a version check, whole or not at all.
 --
--- Inputs: @session_id, @created_at and @user_id of the session; @version_before and @hash_before (empty for none) of the
---         head that the event was made for; the event's columns, and its @changes: field, key, value, removed, value_hash
---         and value_salt of each; @indexed, whether the session's creation is to be found by session_index.
--- Answer: outcome is 'appended'; 'recorded', where the event is there already; 'moved', where the head is another than
---         was thought; or 'unlocked', where session_locks has lost its row. Only the first writes.
+-- Inputs: @session_id, @created_at and @user_id of the session; @version_before and @hash_before (empty for none) of
+--         the expected head; the event's columns, and its @changes: field, key, value, removed, value_hash and
+--         value_salt of each; @indexed, true if session_index holds the session's creation time.
+-- Answer: outcome is 'appended'; 'recorded' if the event exists already; 'moved' if the head is not the expected one;
+--         'unlocked' if session_locks has lost its row. Only 'appended' writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
 -- Twin:   ledger/stores/sqlite/write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_writers.py
 --
--- The update comes first and is the lock: of two transactions that update one table BigQuery aborts one, and it is made
--- again by its caller. It serialises all checked appends to the dataset, which is what bounds their rate.
+-- The update comes first and acts as the lock: BigQuery aborts one of two concurrent transactions that update the same
+-- table, and the caller repeats it. This serialises all checked appends to the dataset and thereby limits their rate.
 DECLARE outcome STRING;
 BEGIN TRANSACTION;
 UPDATE `${project}.${dataset}.session_locks` SET moved_at = CURRENT_TIMESTAMP() WHERE TRUE;

@@ -1,13 +1,14 @@
--- claim_creation: begin a session whose id does not say when it was created, at a time that everybody agrees on.
+-- claim_creation: fix the creation time of a session whose id does not contain it, the same for all writers.
 --
--- Inputs: @session_id, @user_id, and @created_at, the time to begin at where nobody has begun; @stale, before which a
---         creation without an event is what retention or a crash left behind.
--- Answer: outcome is the time that counts, as text, or 'unlocked' where session_locks has lost its row.
+-- Inputs: @session_id, @user_id, and @created_at, the creation time unless another writer has fixed one; @stale: an
+--         earlier creation time without an event is a remainder of retention or a crash, and is deleted.
+-- Answer: outcome is the fixed creation time in microseconds, as text, or 'unlocked' if session_locks has lost its row.
 -- Cost:   the rows of this id, and the one row of session_locks.
 -- Twin:   ledger/stores/sqlite/write.py (append).
 -- Test:   tests/contract/test_bigquery.py, tests/faults/test_bigquery_races.py
 --
--- An append alone could not do it: two writers would both find nothing, and the later row could hide the other's events.
+-- An append alone is not enough: two writers could both find no session, and the later row could hide the events of the
+-- other.
 DECLARE outcome STRING;
 BEGIN TRANSACTION;
 UPDATE `${project}.${dataset}.session_locks` SET moved_at = CURRENT_TIMESTAMP() WHERE TRUE;

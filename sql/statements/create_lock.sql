@@ -1,4 +1,4 @@
--- create_lock: put the one row into session_locks, where there is none.
+-- create_lock: insert the one row of session_locks, unless it exists.
 --
 -- Twin:   none.
 -- Test:   tests/warehouse/test_bigquery_tables.py

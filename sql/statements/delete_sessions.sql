@@ -1,10 +1,10 @@
--- delete_sessions: delete sessions for good, so that they can be found by nothing.
+-- delete_sessions: delete sessions permanently, from every table.
 --
--- Inputs: @sessions are the sessions, each as the microseconds of its creation, a slash and its id; @session_ids are
---         their ids, created at @created_from or later and before @created_until.
--- Answer: none; sessions that are not there, or no more, are no matter.
+-- Inputs: @sessions identify the sessions, each as the microseconds of its creation, a slash and its id; @session_ids
+--         are their ids; all were created at @created_from or later and before @created_until.
+-- Answer: none; sessions that do not exist are ignored.
 -- Cost:   the blocks of these ids in the days between, which are constants, and in session_index.
--- Twin:   ledger/stores/sqlite/archive.py (forget).
+-- Twin:   ledger/stores/sqlite/archive.py (purge).
 -- Test:   tests/tiers/test_archive_duckdb.py, tests/tiers/test_archive_bigquery.py
 BEGIN TRANSACTION;
 DELETE FROM `${project}.${dataset}.session_events`

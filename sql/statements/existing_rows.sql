@@ -1,8 +1,8 @@
--- existing_rows: which rows of some events are there.
+-- existing_rows: the rows of some events that exist.
 --
 -- Grain:  (session_id, event_id, field, key).
--- Inputs: session_events. @session_ids and @event_ids are those of the events; the sessions were created at
---         @created_from or later and before @created_until.
+-- Inputs: session_events. @session_ids and @event_ids identify the events; the sessions were created at @created_from
+--         or later and before @created_until.
 -- Cost:   the blocks of these sessions in the days between, which are constants; no values.
 -- Twin:   ledger/outbox/contract.py (row_key).
 -- Test:   tests/warehouse/test_bigquery_sink.py

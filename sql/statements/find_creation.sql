@@ -1,8 +1,8 @@
--- find_creation: when sessions were created, for ids that do not carry it.
+-- find_creation: the creation times of sessions whose ids do not contain them.
 --
--- Grain:  (session_id); ids that nobody used have no row.
+-- Grain:  (session_id); unknown ids have no row.
 -- Inputs: session_index. @session_ids are the ids.
--- Cost:   the blocks of these ids; there are no partitions.
+-- Cost:   the blocks of these ids; the table has no partitions.
 -- Twin:   ledger/stores/sqlite/read.py (HEAD).
 -- Test:   tests/contract/test_bigquery.py
 SELECT session_id, MIN(created_at) AS created_at

@@ -1,13 +1,13 @@
--- ingest_staged: whole events that were recorded elsewhere, from a staging table, all of them or none.
+-- ingest_staged: record events of another store from a staging table, all of them or none.
 --
--- Inputs: @heads, what the sessions become: session_id, user_id, created_at, version, updated_at, event_hash (empty for
---         none), and version_before, the version that they had when the events were checked (0 for none);
---         @created_from and @created_until, the span of their creation; @checked, whether new sessions are to be checked
---         ones; @indexed, the ids whose creation is to be found by session_index, and is not yet, or only by a row from
---         before @stale; @store_id, the store that owns them from now on. The staging table, which has the columns of
---         session_events, stands in place of session_staging.
--- Answer: outcome is 'ingested'; 'moved', where one of the sessions went on in between; or 'unlocked', where
---         session_locks has lost its row. Only the first writes.
+-- Inputs: @heads, the new heads of the sessions: session_id, user_id, created_at, version, updated_at, event_hash
+--         (empty for none), and version_before, their version when the events were checked (0 for none); @created_from
+--         and @created_until, the span of their creation; @checked, true if appends to new sessions are to be checked;
+--         @indexed, the ids to add to session_index, which have no row in it or only one from before @stale; @store_id,
+--         the store that owns the sessions from now on. The staging table, with the columns of session_events, replaces
+--         session_staging.
+-- Answer: outcome is 'ingested'; 'moved' if another writer appended to one of the sessions meanwhile; 'unlocked' if
+--         session_locks has lost its row. Only 'ingested' writes.
 -- Cost:   the blocks of these days, without values, and the staging table.
 -- Twin:   ledger/stores/sqlite/write.py (ingest).
 -- Test:   tests/contract/test_bigquery.py
@@ -35,7 +35,7 @@ IF (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN
 END IF;
 IF outcome != 'unlocked' AND moved = 0 THEN
   SET outcome = 'ingested';
-  -- Left behind by retention, or by an append that was cut short before it wrote its event.
+  -- Remainders of retention, or of an append interrupted before it wrote its event.
   DELETE FROM `${project}.${dataset}.session_index` WHERE session_id IN UNNEST(@indexed);
   INSERT INTO `${project}.${dataset}.session_index` (session_id, created_at, user_id)
   SELECT head.session_id, head.created_at, head.user_id
@@ -66,7 +66,7 @@ IF outcome != 'unlocked' AND moved = 0 THEN
     created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash
   FROM `${project}.${dataset}.session_staging`
   WHERE TRUE
-  -- A request that was sent again may have left its rows twice.
+  -- A retried request may have staged its rows twice.
   QUALIFY ROW_NUMBER() OVER (PARTITION BY session_id, event_id, field, key ORDER BY version) = 1;
 END IF;
 COMMIT TRANSACTION;

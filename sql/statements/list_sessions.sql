@@ -1,12 +1,12 @@
--- list_sessions: which sessions meet some criteria, newest first, a page of them.
+-- list_sessions: a page of the sessions that meet some criteria, newest first.
 --
 -- Grain:  (session_id, created_at).
--- Inputs: session_events, session_fields. Sessions created at @created_from or later and before @created_until, and in
---         the order of the list after (@before, @before_id), are given, @at_most of them. @user_id is their owner, empty
---         for any; @updated_before is later than the last event of each. @wanted are values that must stand in a
---         session's slots, as field/key/value, in JSON, or of a grant as field/key/. @status is the status at @at_time,
---         empty for any, as it is in the field or as an expires_at that has come says; @unwanted are those that none
---         has; with @unswept only sessions are given whose field does not say yet that they are expired.
+-- Inputs: session_events, session_fields. Returns at most @at_most sessions created at @created_from or later and
+--         before @created_until, after (@before, @before_id) in the order of the list. @user_id is the owner, empty for
+--         any; @updated_before is later than the last event of each. @wanted are current values of the session, as
+--         field/key/value in JSON, or for a grant field/key/. @status is the status at @at_time, empty for any, which
+--         is 'expired' once expires_at has passed; @unwanted are statuses to leave out; @unswept selects only expired
+--         sessions whose recorded status is not yet 'expired'.
 -- Cost:   the days between, which are constants.
 -- Twin:   ledger/stores/sqlite/read.py (sessions).
 -- Test:   tests/contract/test_bigquery.py

@@ -1,7 +1,7 @@
--- name_stream: say which write stream a relay's rows go into, where that relay is still the last that began.
+-- name_stream: register the write stream of a relay, if its fencing token is the newest.
 --
--- Inputs: @store_id; @fence, which the relay holds; @stream.
--- Answer: held, whether it was; asked again it answers the same, until another begins.
+-- Inputs: @store_id; @fence, the relay's fencing token; @stream.
+-- Answer: held, true if the token is the newest; a retry gives the same answer until another relay starts.
 -- Cost:   the rows of relay_leases.
 -- Twin:   ledger/stores/sqlite/outbox.py (save).
 -- Test:   tests/warehouse/test_bigquery_sink_begins.py

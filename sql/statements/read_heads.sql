@@ -1,8 +1,8 @@
--- read_heads: where sessions stand, whether appends to them are checked, and the version of one event.
+-- read_heads: the heads of sessions, whether appends to them are checked, and the version of one event.
 --
--- Grain:  (session_id); a session that nobody began has no row.
+-- Grain:  (session_id); sessions that do not exist have no row.
 -- Inputs: session_events, session_heads. @session_ids are the ids, created at @created_from or later and before
---         @created_until; @event_id is the event to look for.
+--         @created_until; @event_id is the event to find.
 -- Cost:   the blocks of these ids in the days between, which are constants; no values.
 -- Twin:   ledger/stores/sqlite/read.py (HEAD).
 -- Test:   tests/contract/test_bigquery.py

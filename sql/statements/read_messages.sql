@@ -1,9 +1,9 @@
--- read_messages: the messages that stand in one session, a page of them.
+-- read_messages: a page of the current messages of one session.
 --
 -- Grain:  (key), which is the message's id.
--- Inputs: session_state. @session_id is the id; @first_day and @next_day name the day of its creation; messages after
---         (@after_version, @after_key) are given, @at_most of them: the first, or with @newest the last.
--- Cost:   the session's blocks in the one partition that the day names.
+-- Inputs: session_state. @session_id is the id; @first_day and @next_day are the day of its creation and the day after.
+--         Returns @at_most messages after (@after_version, @after_key): the first, or with @newest the last.
+-- Cost:   the session's blocks in the one partition of that day.
 -- Twin:   ledger/stores/sqlite/read.py (messages).
 -- Test:   tests/contract/test_bigquery.py
 SELECT

@@ -1,9 +1,9 @@
--- read_states: the last write to every slot of some sessions, removals included, with where each session stood.
+-- read_states: the last write to each field and key of some sessions, including removals, with the sessions' heads.
 --
 -- Grain:  (session_id, field, key).
 -- Inputs: session_events. @session_ids are the ids, created at @created_from or later and before @created_until;
---         @at_version is the last version to look at. Without @with_messages the messages are left out, but for the very
---         last write, whose value is then NULL: it tells where the session stood.
+--         @at_version is the last version to read. Without @with_messages, messages are left out, except the very last
+--         write of a session, which carries its head; its value is then NULL.
 -- Cost:   the blocks of these ids in the days between, which are constants.
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/contract/test_bigquery.py

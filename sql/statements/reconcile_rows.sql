@@ -1,10 +1,10 @@
--- reconcile_rows: the rows of some sessions without their values, and how often each is there.
+-- reconcile_rows: the rows of some sessions without their values, and the number of copies of each.
 --
 -- Grain:  (session_id, created_at, version, event_id, field, key, event_hash, value_hash, store_id).
 -- Inputs: session_events. @session_ids are the ids, of sessions created at @created_from or later and before
 --         @created_until.
 -- Cost:   the blocks of these ids in the days between, which are constants; no values.
--- Twin:   ledger/stores/sqlite/row_digests.py (traces).
+-- Twin:   ledger/stores/sqlite/row_digests.py (row_digests).
 -- Test:   tests/relay/test_reconcile.py
 SELECT
   session_id,

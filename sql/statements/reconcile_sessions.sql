@@ -1,14 +1,14 @@
--- reconcile_sessions: what the rows of each session amount to, to be compared with what its store has.
+-- reconcile_sessions: a digest of the rows of each session, to compare with that of its store.
 --
 -- Grain:  (session_id, created_at).
--- Inputs: session_events. The sessions were created at @created_from or later and before @created_until; own says whether
---         any of a session's rows was written by the store @store_id.
+-- Inputs: session_events. The sessions were created at @created_from or later and before @created_until; own is true if
+--         the store @store_id wrote any of a session's rows.
 -- Cost:   the days between, which are constants; no values.
--- Twin:   ledger/outbox/row_digests.py (fingerprint).
+-- Twin:   ledger/outbox/row_digests.py (session_digest).
 -- Test:   tests/relay/test_reconcile_sides.py
 --
--- Rows are digested one by one and put in the order of their digests, so nothing depends on how texts or NULLs sort, and
--- a session takes 64 bytes a row while they are joined.
+-- Rows are digested one by one and joined in the order of their digests, so that the result does not depend on the
+-- order of texts or NULLs. A session takes 64 bytes per row while they are joined.
 WITH
   digests AS (
     SELECT

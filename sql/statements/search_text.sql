@@ -1,12 +1,12 @@
--- search_text: the texts that stand in sessions and have some words, newest session first, a page of them.
+-- search_text: a page of the current texts that contain some words, newest session first.
 --
 -- Grain:  (session_id, created_at, field, key).
--- Inputs: session_fields. Sessions created at @created_from or later and before @created_until are looked through, with
---         @user_id or @session_id only those of one owner or the one of that id, with @visible_to only those of that user
---         and those that are shared with them; each is empty for any. @terms are what SEARCH is to find: words in lower
---         case, and in backticks those that must stand in a row. What follows (@before, @before_id, @after_version,
---         @after_field, @after_key) in the order of the answer is given, @at_most of it.
--- Cost:   the days between, which are constants, whole but for the columns that are not read.
+-- Inputs: session_fields. Searches sessions created at @created_from or later and before @created_until; with @user_id
+--         only those of this owner, with @session_id only this one, with @visible_to only those of this user and those
+--         shared with them; each is empty for any. @terms are the terms of SEARCH: words in lower case, and phrases in
+--         backticks. Returns at most @at_most matches after (@before, @before_id, @after_version, @after_field,
+--         @after_key) in the order of the result.
+-- Cost:   the days between, which are constants, whole except for columns that are not read.
 -- Twin:   ledger/model/search.py (words, text_of), ledger/stores/sqlite/search.py (search).
 -- Test:   tests/property/test_search.py, tests/contract/test_bigquery.py
 WITH
@@ -23,7 +23,7 @@ WITH
         WHEN JSON_TYPE(JSON_QUERY(value, '$.content')) = 'string' THEN JSON_VALUE(value, '$.content')
         ELSE (
           SELECT STRING_AGG(JSON_VALUE(part, '$.text'), '\n' ORDER BY place)
-          -- What is no array is NULL to BigQuery, and an error to its emulator.
+          -- A value that is not an array gives NULL in BigQuery and an error in its emulator.
           FROM UNNEST(
             JSON_QUERY_ARRAY(
               IF(JSON_TYPE(JSON_QUERY(value, '$.content')) = 'array', JSON_QUERY(value, '$.content'), NULL)
@@ -39,8 +39,8 @@ WITH
       AND (@user_id = '' OR user_id = @user_id)
       AND (@session_id = '' OR session_id = @session_id)
   ),
-  -- The words alone, with a blank between them: so SEARCH takes for a word what the ledger does. The last replacement is
-  -- of an i with a dot above it, which is what a capital one becomes.
+  -- The words alone, separated by spaces, so that SEARCH splits words as the ledger does. The last replacement is of an
+  -- i with a dot above, the lower case of the capital dotted I.
   split_texts AS (
     SELECT
       created_at,

@@ -1,14 +1,14 @@
--- take_fence: become the one relay that ships a store's rows.
+-- take_fence: acquire the fencing token of the one relay that ships a store's rows.
 --
--- Inputs: @store_id; @holder, a name made for this beginning, the same where it is asked for again.
--- Answer: outcome is 'taken' or, where session_locks has lost its row, 'unlocked', and nothing was written; fence is
---         what the relay now holds, and stream the one that rows went into before, or empty.
+-- Inputs: @store_id; @holder, a name made for this start of the relay, the same when the request is retried.
+-- Answer: outcome is 'taken', or 'unlocked' if session_locks has lost its row and nothing was written; fence is the
+--         relay's new fencing token, and stream the previous write stream, or empty.
 -- Cost:   the one row of session_locks, and the rows of relay_leases.
--- Twin:   ledger/stores/sqlite/outbox.py (take).
+-- Twin:   ledger/stores/sqlite/outbox.py (acquire).
 -- Test:   tests/warehouse/test_bigquery_sink_begins.py
 --
 -- The update of session_locks is the lock, as in append_checked.sql: two relays that both found no row would both
--- insert one. Where the store's row names this holder, the request was carried out before and its answer lost.
+-- insert one. If the store's row names this holder, the request was executed before and its answer was lost.
 DECLARE outcome STRING;
 DECLARE held INT64;
 DECLARE found STRING;

@@ -1,16 +1,16 @@
--- relay_leases: who ships a store's rows here now, so that whoever did before can add none any more.
+-- relay_leases: the current relay of each store, with a fencing token so that earlier relays can add no more rows.
 --
 -- Grain:  (store_id).
--- Inputs: moved by each relay that begins (sql/statements/take_fence.sql), which then names its write stream
+-- Inputs: updated by each relay that starts (sql/statements/take_fence.sql), which then registers its write stream
 --         (sql/statements/name_stream.sql).
--- Cost:   next to nothing: a row for each store.
--- Twin:   ledger/stores/sqlite/outbox.py, which remembers where the relay stands.
+-- Cost:   negligible: one row per store.
+-- Twin:   ledger/stores/sqlite/outbox.py, which keeps the relay's checkpoint.
 -- Test:   tests/warehouse/test_bigquery_sink_begins.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.relay_leases` (
   store_id STRING NOT NULL OPTIONS (description = 'The store whose rows are shipped'),
-  fence INT64 NOT NULL OPTIONS (description = 'Counts the relays that began; the last of them may ship'),
-  stream STRING NOT NULL OPTIONS (description = 'The write stream that its rows go into; empty before the first'),
-  holder STRING NOT NULL OPTIONS (description = 'Made for one beginning, which is told by it when repeated'),
-  moved_at TIMESTAMP NOT NULL OPTIONS (description = 'When a relay last began, or named its stream')
+  fence INT64 NOT NULL OPTIONS (description = 'Fencing token: counts relay starts; only the newest may ship'),
+  stream STRING NOT NULL OPTIONS (description = 'Write stream of the relay; empty before the first'),
+  holder STRING NOT NULL OPTIONS (description = 'Name made for one relay start; identifies a retried request'),
+  moved_at TIMESTAMP NOT NULL OPTIONS (description = 'Time of the last start of a relay or registration of a stream')
 )
-OPTIONS (description = 'Who ships the rows of each store, and into which write stream');
+OPTIONS (description = 'The current relay of each store and its write stream');

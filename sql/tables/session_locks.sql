@@ -1,13 +1,13 @@
--- session_locks: one row that checked appends update first, so that of two at once BigQuery aborts one.
+-- session_locks: one row that checked appends update first, so that BigQuery aborts one of two concurrent appends.
 --
--- Grain:  one row. (Were it there twice, an update would still touch both.)
--- Inputs: filled by whoever creates the tables; updated by sql/statements/append_checked.sql and ingest_staged.sql.
--- Cost:   next to nothing. Its purpose is a conflict: INSERT and a MERGE that only inserts never conflict in BigQuery,
---         so two writers who both find no session would both begin it; UPDATEs of one table do.
+-- Grain:  one row. (If there were two, an update would still change both.)
+-- Inputs: filled when the tables are created; updated by sql/statements/append_checked.sql and ingest_staged.sql.
+-- Cost:   negligible. The table exists to cause conflicts: in BigQuery, INSERT and an insert-only MERGE never conflict,
+--         so two writers that both find no session would both create it; UPDATEs of one table do conflict.
 -- Twin:   ledger/stores/sqlite/writer_lock.py, for processes on one SQLite file.
 -- Test:   tests/faults/test_bigquery_writers.py
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_locks` (
-  name STRING NOT NULL OPTIONS (description = 'What is locked: appends'),
-  moved_at TIMESTAMP NOT NULL OPTIONS (description = 'When a checked append last took it')
+  name STRING NOT NULL OPTIONS (description = 'Name of the lock: appends'),
+  moved_at TIMESTAMP NOT NULL OPTIONS (description = 'Time at which a checked append last took the lock')
 )
-OPTIONS (description = 'One row that checked appends update, so that they come one after the other');
+OPTIONS (description = 'One row that checked appends update, which serialises them');

@@ -1,4 +1,4 @@
--- conflicts: versions of a session that more than one event wrote, which happens only where appends are unchecked.
+-- conflicts: versions of a session written by more than one event, which is possible only with unchecked appends.
 --
 -- Grain:  (session_id, version).
 -- Inputs: session_events.
@@ -6,7 +6,7 @@
 -- Twin:   ledger/model/events.py (RecordedEvent.position).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
--- All the events count. event_ids is in their order: where two wrote the same slot, the later one in it holds.
+-- All the events are valid. event_ids is in their order: if two wrote the same field and key, the later one wins.
 CREATE OR REPLACE VIEW `${project}.${dataset}.conflicts` AS
 WITH
   events AS (

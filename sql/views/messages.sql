@@ -1,4 +1,4 @@
--- messages: every message as it stands now, one row each.
+-- messages: every current message, one row each.
 --
 -- Grain:  (session_id, message_id); (session_id, position) is unique too.
 -- Inputs: session_fields.
@@ -6,8 +6,8 @@
 -- Twin:   ledger/model/session.py (Message).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
--- position counts a session's messages from 1. An erased message keeps its place, with the role 'erased'. text is the
--- content where that is text; content holds it whatever it is.
+-- position counts a session's messages from 1. An erased message keeps its position and has the role 'erased'. text is
+-- the content if it is text; content holds it in any case.
 CREATE OR REPLACE VIEW `${project}.${dataset}.messages` AS
 SELECT
   session_id,

@@ -1,4 +1,4 @@
--- session_fields: the state of every session, one row for each value that stands in it now.
+-- session_fields: the current state of every session, one row per value.
 --
 -- Grain:  (session_id, field, key).
 -- Inputs: session_events.
@@ -8,7 +8,7 @@
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_fields` AS
 WITH
-  -- Exact duplicates tie in the order, and one of them is as good as the other.
+  -- Exact duplicates tie in this order; either may be chosen.
   last_writes AS (
     SELECT
       session_id,
@@ -31,7 +31,7 @@ WITH
       ORDER BY version DESC, event_id DESC
     ) = 1
   )
--- Removals are dropped only now: dropped before the window, they would bring back the value they removed.
+-- Removals must be dropped after the window: dropped before it, the removed values would come back.
 SELECT
   session_id,
   field,

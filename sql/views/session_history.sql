@@ -35,7 +35,7 @@ WITH
     FROM `${project}.${dataset}.session_events`
     WINDOW slot AS (PARTITION BY created_at, session_id, field, key ORDER BY version, event_id)
   )
--- Exact duplicates follow each other in the window; the last of them is the one whose successor is another event.
+-- Exact duplicates are adjacent in the window; the last of them is the one whose successor is another event.
 SELECT
   session_id,
   version,

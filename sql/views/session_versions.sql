@@ -1,4 +1,4 @@
--- session_versions: every session as it stood at each of its versions, one wide row each.
+-- session_versions: the state of every session at each of its versions, one wide row each.
 --
 -- Grain:  (session_id, version).
 -- Inputs: session_history, session_events.
@@ -6,7 +6,7 @@
 -- Twin:   ledger/model/fold.py (fold, at_version) and ledger/model/session.py (Session).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
--- The columns are those of the sessions view, and so are their meanings. updated_at is when the version was recorded.
+-- The columns have the meaning of those of the sessions view. updated_at is the time at which the version was recorded.
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_versions` AS
 WITH
   events AS (
@@ -42,8 +42,8 @@ WITH
       ) AS versions
     FROM `${project}.${dataset}.session_history`
   ),
-  -- A value belongs to every version from its own until the one that superseded it. The versions are counted out and not
-  -- joined, since a join might keep a filter from one side; those that no event wrote fall away in the end.
+  -- A value holds from its own version until the one that superseded it. The versions are generated and not joined,
+  -- since a join might keep a filter from one side; versions without an event are dropped in the final SELECT.
   field_and_head_rows AS (
     SELECT
       created_at,
@@ -75,7 +75,7 @@ WITH
       updated_at
     FROM versions
   ),
-  -- One row for each tool call, and one (key '') for all that is not keyed.
+  -- One row for each tool call, and one (key '') for all fields without a key.
   parts AS (
     SELECT
       created_at,

@@ -1,18 +1,18 @@
--- sessions: every session as it stands now, one wide row each.
+-- sessions: the current state of every session, one wide row each.
 --
 -- Grain:  (session_id).
 -- Inputs: session_fields, session_events.
 -- Cost:   filters on created_at and session_id reach both inputs: a range of created_at reads those days only. Messages
---         and the other fields that are not shown here are left out before anything is sorted.
+--         and other fields that are not shown here are left out before any sorting.
 -- Twin:   ledger/model/session.py (Session).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
--- tool_calls holds the call ids in the order they were planned, tool_call_status runs parallel to it ('pending' where
--- none was recorded), and tool_call_results is an object by call id, NULL where there is none. A session whose values
--- have all been removed is still a row.
+-- tool_calls holds the call ids in the order of planning; tool_call_status has the same order and is 'pending' if no
+-- status was recorded; tool_call_results is an object by call id, NULL if there are no results. A session without any
+-- current value still has a row.
 CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS
 WITH
-  -- A session's head comes as a row beside its fields and not by a join, which might keep a filter from one side.
+  -- A session's head is an additional row, not joined, since a join might keep a filter from one side.
   field_and_head_rows AS (
     SELECT
       created_at,
@@ -43,7 +43,7 @@ WITH
     FROM `${project}.${dataset}.session_events`
     GROUP BY created_at, session_id
   ),
-  -- One row for each tool call, and one (key '') for all that is not keyed.
+  -- One row for each tool call, and one (key '') for all fields without a key.
   parts AS (
     SELECT
       created_at,

@@ -1,4 +1,4 @@
--- tool_calls: every tool call as it stands now, one row each.
+-- tool_calls: every current tool call, one row each.
 --
 -- Grain:  (session_id, call_id).
 -- Inputs: session_fields.
@@ -6,8 +6,8 @@
 -- Twin:   ledger/model/session.py (Session.calls).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
--- position counts a session's calls from 1 in the order they were planned. result is SQL NULL where has_result is false,
--- and also where the result was erased.
+-- position counts a session's calls from 1 in the order of planning. result is SQL NULL if has_result is false, and
+-- also if the result was erased.
 CREATE OR REPLACE VIEW `${project}.${dataset}.tool_calls` AS
 WITH
   calls AS (
@@ -33,7 +33,7 @@ WITH
     WHERE field IN ('tool_call', 'tool_call_status', 'tool_call_result')
     GROUP BY created_at, session_id, key
   ),
-  -- A result alone, without a definition or a status, makes no call.
+  -- A result without a definition or a status is not a call.
   planned_calls AS (
     SELECT
       created_at,

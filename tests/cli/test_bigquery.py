@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self, project: str, dataset: str) -> None:
         self.project = project
-        self.dataset = dataset
+        self.name = dataset
         self.url = f"bigquery://{project}/{dataset}"
         self.options = ("--project", project, "--dataset", dataset)
 
@@ -242,8 +242,8 @@ def test_the_demo_compares_the_sdk_with_sql_in_the_emulator_and_drops_its_datase
     before = {item.dataset_id for item in emulator.client.list_datasets()}
     shown = shell.ok("demo", "--emulator")
     assert shown.count("✓ same") == 3
-    assert "the same, in BigQuery's SQL, from its emulator" in shown
-    assert f"All of it was in bigquery://{emulator.project}/ledger_demo_" in shown
+    assert "the same in BigQuery's SQL, from its emulator" in shown
+    assert f"The ledger was bigquery://{emulator.project}/ledger_demo_" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert {item.dataset_id for item in emulator.client.list_datasets()} == before
 
@@ -255,7 +255,7 @@ def test_the_demo_is_either_in_the_emulator_or_at_a_url(shell: Shell) -> None:
 def test_where_no_emulator_is_named_one_runs_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(EMULATOR[0])
     monkeypatch.setenv(EMULATOR[1], "elsewhere:1")
-    with own_emulator.named():
+    with own_emulator.configured():
         rest = os.environ[EMULATOR[0]]
         assert os.environ[EMULATOR[1]] != "elsewhere:1"
         listed = requests.get(f"{rest}/bigquery/v2/projects/ledger/datasets", timeout=5)
@@ -451,7 +451,7 @@ def test_a_location_that_is_not_the_datasets_is_a_problem(
 
     monkeypatch.setattr(bigquery.Dataset, "location", property(lambda self: "EU"))
     _, findings = examined(there, "--url", f"{place.url}?location=US")
-    assert findings["dataset"]["remedy"] == "write location=EU, or leave it out"
+    assert findings["dataset"]["remedy"] == "use location=EU, or omit it"
 
 
 def test_emulators_that_are_malformed_silent_or_half_named_are_found(there: Shell, closed_port: int) -> None:
@@ -487,7 +487,7 @@ def test_credentials_are_named_and_never_shown(there: Shell, nobody: Path, monke
         there, "--url", "bigquery://my-project/d", GOOGLE_APPLICATION_CREDENTIALS=str(key), LEDGER_TOKEN="s3cret"
     )
     assert (code, problems(findings)) == (1, ["api"])
-    assert findings["credentials"]["detail"] == f"a user's, from {key}"
+    assert findings["credentials"]["detail"] == f"of a user, from {key}"
     assert "roles/bigquery" in findings["api"]["detail"]
     assert "s3cret" not in json.dumps(findings)
     key.write_text('{"type": "service_account", "private_key": "s3cret"}')

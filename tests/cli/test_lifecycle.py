@@ -23,7 +23,7 @@ def shown(shell: Shell, session_id: str) -> dict[str, object]:
 def test_a_session_is_ended_and_opened_again(shell: Shell, sid: str, still: SetClock) -> None:
     assert shell.ok("extend", sid, "--ttl-hours", "5") == f"{sid} is at version 2.\n"
     assert shell.ok("expire", sid) == f"{sid} is at version 3.\n"
-    assert shell.ok("expire", sid) == f"Session {sid} is expired already.\n"
+    assert shell.ok("expire", sid) == f"Session {sid} is already expired.\n"
     refused = shell("message", sid, "user", "hello")
     assert (refused.exit_code, "session_ended" in refused.stderr) == (14, True)
     assert shell.ok("restore", sid, "--ttl-hours", "none") == f"{sid} is at version 4.\n"

@@ -22,14 +22,14 @@ def test_a_session_is_archived_dropped_and_hydrated(shell: Shell) -> None:
     assert shell.json("archive", session_id)["version"] == 2
     assert shell.ok("maintain") == "0 expired, 0 dropped, 0 deleted.\n"
     shell.ok("sync")
-    assert shell.ok("archive", session_id) == f"{session_id} is archived already.\n"
+    assert shell.ok("archive", session_id) == f"{session_id} is already archived.\n"
     assert rows(shell) == 0
     assert shell.json("list")["sessions"][0]["status"] == "archived"
     code, said = shell.fails("show", session_id)
     assert (code, "its rows are only in duckdb://" in said) == (23, True)
     assert shell.ok("reconcile").endswith("nothing differs.\n")
     assert shell.ok("hydrate", session_id, "--actor", "bob") == f"{session_id} is at version 3.\n"
-    assert shell.ok("hydrate", session_id) == f"{session_id} is here, and not archived.\n"
+    assert shell.ok("hydrate", session_id) == f"{session_id} is not archived.\n"
     assert shell.json("hydrate", session_id) == {
         "session_id": session_id,
         "version": None,
@@ -46,7 +46,7 @@ def test_maintaining_promises_its_keys_and_deletes_what_is_old(shell: Shell, tmp
     shell.ok("sync", "--warehouse", warehouse)
     assert shell.json("maintain", "--warehouse", warehouse) == {"expired": 0, "dropped": 1, "deleted": 0, "waiting": 0}
     assert shell.ok("maintain", "--retention-days", "0").endswith(
-        "1 deleted; 1 still to be deleted in another warehouse.\n"
+        "1 deleted; 1 waiting to be deleted from another warehouse.\n"
     )
     code, said = shell.fails("new", "Again?", "--id", "mine")
     assert "is still to be deleted in duckdb://" in said

@@ -47,7 +47,7 @@ def test_where_nothing_differs_one_line_says_what_was_compared(here: tuple[Shell
     assert ends_with(shell, 0) == f"{compared}\n"
     assert ends_with(shell, 0, "--repair") == f"{compared}\n"
     shell.ok("new", "And this?")
-    assert ends_with(shell, 0) == f"{compared.replace('1 session', '2 sessions')} 3 rows still to be shipped.\n"
+    assert ends_with(shell, 0) == f"{compared.replace('1 session', '2 sessions')} 3 rows waiting.\n"
 
 
 def test_a_session_that_differs_has_a_line_and_the_exit_code_is_1(here: tuple[Shell, str]) -> None:
@@ -57,8 +57,8 @@ def test_a_session_that_differs_has_a_line_and_the_exit_code_is_1(here: tuple[Sh
     by_hand(shell, "INSERT INTO session_events SELECT * FROM session_events WHERE field = 'question'")
     first, last = ends_with(shell, 1).splitlines()
     assert first == (
-        f"{session_id}: 1 row missing in the warehouse; 1 row changed in the warehouse; 1 row there more than once, "
-        "which views show once (version 2 here, 1 there)"
+        f"{session_id}: 1 row missing in the warehouse; 1 row changed in the warehouse; 1 row duplicated in the "
+        "warehouse, which views show once (version 2 in the ledger, 1 in the warehouse)"
     )
     assert last.endswith(": 1 session differs.")
 
@@ -68,7 +68,7 @@ def test_repair_ships_again_what_the_warehouse_lacks(here: tuple[Shell, str]) ->
     by_hand(shell, "DELETE FROM session_events WHERE version = 2")
     difference, repaired, last = ends_with(shell, 0, "--repair").splitlines()
     assert difference.startswith(f"{session_id}: 1 row missing")
-    assert repaired == "Repaired: 1 row shipped, 0 events brought back from the warehouse."
+    assert repaired == "Repaired: 1 row shipped, 0 events restored from the warehouse."
     assert last.endswith(": nothing differs.")
     assert shell.json("show", session_id)["version"] == 2
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM session_events")["rows"] == [{"n": 4}]
@@ -81,8 +81,10 @@ def test_repair_brings_back_what_a_restored_ledger_lost(here: tuple[Shell, str],
     shell.ok("sync")
     restored = Shell(tmp_path / "backup.db")
     place = ("--warehouse", warehouse(shell))
-    assert f"{session_id}: 1 row lost here (version 2 here, 3 there)" in ends_with(restored, 1, *place)
-    assert "0 rows shipped, 1 event brought back" in ends_with(restored, 0, "--repair", *place)
+    assert f"{session_id}: 1 row lost by the ledger (version 2 in the ledger, 3 in the warehouse)" in ends_with(
+        restored, 1, *place
+    )
+    assert "0 rows shipped, 1 event restored" in ends_with(restored, 0, "--repair", *place)
     assert restored.json("show", session_id)["title"] == "T"
     assert ends_with(restored, 0, *place).endswith(": nothing differs.\n")
 
@@ -95,7 +97,8 @@ def test_what_cannot_be_mended_is_left_and_the_exit_code_says_so(here: tuple[She
     restored = Shell(tmp_path / "backup.db")
     place = ("--warehouse", warehouse(shell))
     restored.ok("set", session_id, "title", "U")
-    line = f"{session_id}: 1 row unknown here, where the session went on as well (version 3 here, 3 there)"
+    counts = "1 row unknown to the ledger, where the session diverged"
+    line = f"{session_id}: {counts} (version 3 in the ledger, 3 in the warehouse)"
     assert ends_with(restored, 1, "--repair", *place).splitlines()[0] == line
     by_hand(shell, "DELETE FROM session_events WHERE version = 1 AND field = 'status'")
     lines = ends_with(restored, 1, "--repair", *place).splitlines()

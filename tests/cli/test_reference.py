@@ -1,13 +1,16 @@
-"""docs/cli.md is what the commands say of themselves."""
+"""The pages of docs/ that are generated are those of the code: commands, settings, fields."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ledger.cli.reference import reference
+import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+from ledger.cli.reference import PAGES
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_cli_reference_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), "run `make docs`"
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reference_is_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"

@@ -33,7 +33,7 @@ def test_sync_ships_what_waits_and_status_says_so(shell: Shell, tmp_path: Path) 
     assert before["waiting_rows"] == 3
     assert before["waiting_since"] is not None
     assert before["shipped_rows"] == 0
-    assert shell.ok("sync").endswith("/ledger.duckdb; nothing waits.\n")
+    assert shell.ok("sync").endswith("/ledger.duckdb; 0 rows waiting.\n")
     shell.ok("set", session_id, "summary", "That.")
     assert shell.json("sync")["sent_rows"] == 1
     after = shell.json("status")
@@ -62,17 +62,28 @@ def test_a_refused_event_is_told_by_code_status_and_list_and_sent_again(shell: S
     answer = shell("sync")
     assert answer.exit_code == 1
     assert "4 rows shipped" in answer.stdout
-    assert "1 event refused; see `ledger relay refused`." in answer.stdout
+    assert "1 event refused; see `ledger relay dead-letters`." in answer.stdout
     assert shell("status").exit_code == 1
-    (refused,) = json.loads(shell("relay", "refused", "--json").stdout)["refused"]
+    (refused,) = json.loads(shell("relay", "dead-letters", "--json").stdout)["refused"]
     assert (refused["session_id"], refused["version"], refused["rows"], refused["asked"]) == (session_id, 2, 1, False)
-    assert session_id[:8] in shell.ok("relay", "refused")
+    assert session_id[:8] in shell.ok("relay", "dead-letters")
     with closing(sqlite3.connect(shell.path)) as connection, connection:
         connection.execute("UPDATE session_events SET value = '\"mended\"' WHERE version = 2")
-    assert shell.ok("relay", "retry", refused["event_id"]).startswith("1 row to be sent again")
+    assert shell.ok("relay", "redrive", refused["event_id"]).startswith("1 row to be shipped again")
     assert shell.json("sync")["sent_rows"] == 1
     assert shell.json("sql", "SELECT summary FROM sessions")["rows"] == [{"summary": "mended"}]
-    assert shell.json("relay", "retry") == {"asked_rows": 0}
+    assert shell.json("relay", "redrive") == {"asked_rows": 0}
+
+
+def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    damage(shell.path, 1)
+    assert shell("sync").exit_code == 1
+    listed = shell.json("relay", "dead-letters")
+    assert listed["refused"][0]["session_id"] == session_id
+    assert shell.json("relay", "refused") == listed
+    assert shell.json("relay", "retry") == {"asked_rows": 3}
+    assert shell.json("relay", "redrive") == {"asked_rows": 0}
 
 
 @pytest.mark.parametrize(
@@ -82,11 +93,12 @@ def test_a_refused_event_is_told_by_code_status_and_list_and_sent_again(shell: S
         (("sync", "--warehouse", "duckdb:///"), 12, "duckdb:///ledger.duckdb"),
         (("sync", "--warehouse", "bigquery://my-project/agents?transport=insertall"), 12, "Storage Write"),
         (("--url", "bigquery://my-project/agents", "sync"), 11, "in its warehouse already"),
-        (("relay", "refused", "EVENT"), 2, "EVENT_ID goes with retry"),
+        (("relay", "dead-letters", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
+        (("relay", "refused", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "walk"), 2, "walk"),
         (("relay", "--age", "nan"), 2, "'nan'"),
         (("relay", "--drain", "inf"), 2, "3600"),
-        (("relay", "retry", "\udcff"), 3, "event_id"),
+        (("relay", "redrive", "\udcff"), 3, "event_id"),
         (("status", "--warehouse", "duckdb:///\udcff"), 12, "UTF-8"),
     ],
 )
@@ -120,7 +132,7 @@ def test_a_relay_ships_what_others_append_and_drains_when_it_is_told_to_end(shel
         process.send_signal(signal.SIGTERM)
         said = [json.loads(line) for line in process.stderr.read().splitlines()]
     assert process.returncode == 0
-    assert said[-1]["message"] == "Stopped: nothing waits."
+    assert said[-1]["message"] == "Stopped: 0 rows waiting."
     assert shell.json("status")["waiting_rows"] == 0
     assert shell.json("status")["holder"] is None
 
@@ -136,7 +148,7 @@ def test_a_relay_that_stood_by_ends_in_order(shell: Shell, tmp_path: Path) -> No
         process.send_signal(signal.SIGTERM)
         said = process.stderr.read().splitlines()
     assert process.returncode == 0
-    assert json.loads(said[-1])["message"] == "Stopped: 3 rows left."
+    assert json.loads(said[-1])["message"] == "Stopped: 3 rows waiting."
 
 
 @pytest.mark.parametrize("closes", [True, False])

@@ -140,7 +140,7 @@ def test_the_dry_run_needs_no_credentials_and_takes_the_dataset_of_a_url_as_well
 
 
 def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
-    assert run.ok("create_sessions_table.py").startswith("Ready: ")
+    assert run.ok("create_sessions_table.py").startswith("The ledger sqlite:///")
     assert list(json.loads(run.ok("create_sessions_table.py", "--json"))) == ["url", "store_id", "warehouse"]
     assert {"ledger.db", "ledger.duckdb"} <= {path.name for path in run.folder.iterdir()}
 

@@ -26,7 +26,7 @@ def test_a_search_shows_where_the_words_stand(shell: Shell) -> None:
     assert first in shown
     assert [it["session_id"] for it in shell.json("search", "orders", "--user", "ada")["matches"]] == [first]
     assert shell.json("search", "orders", "--session", first, "--since", "2030-01-01")["matches"] == []
-    assert shell.ok("search", "nothing") == "Nothing was found.\n"
+    assert shell.ok("search", "nothing") == "No matches.\n"
 
 
 def test_a_search_goes_on_where_it_ended(shell: Shell) -> None:

@@ -55,7 +55,7 @@ def test_a_session_begins_from_a_template(shell: Shell, sid: str) -> None:
 def test_a_session_is_rewound_and_says_where_it_stands(shell: Shell, sid: str) -> None:
     assert shell.ok("rewind", sid, "2") == f"{sid} is at version 5.\n"
     assert shell.json("show", sid)["summary"] is None
-    assert shell.ok("rewind", sid, "2") == f"{sid} is as it was at version 2 already; nothing was written.\n"
+    assert shell.ok("rewind", sid, "2") == f"{sid} already has the state of version 2; nothing was written.\n"
     assert shell.json("rewind", sid, "2") == {"session_id": sid, "version": None, "event_id": None, "replayed": False}
     again = shell.json("rewind", sid, "4", "--event-id", "k")
     assert (again["version"], again["replayed"]) == (6, False)

@@ -194,11 +194,11 @@ def test_bad_rows_of_session_states_are_named_and_nothing_is_written(older: Engi
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("problem_tests", "[1", "problem_tests is text that is no JSON"),
+        ("problem_tests", "[1", "problem_tests is not valid JSON text"),
         ("problem_tests", '{"a": 1}', "problem_tests must be an array"),
         ("tests_passed", 7, "tests_passed must be true or false"),
         ("code_attempts", "many", "code_attempts must be a whole number"),
-        ("created_at", "yesterday", "created_at 'yesterday' is no time"),
+        ("created_at", "yesterday", "created_at 'yesterday' is not a time"),
         ("updated_at", 12, "updated_at must be a time"),
         pytest.param("code", "x" * 8_000_001, "bytes", id="a large text"),
     ],
@@ -585,7 +585,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(ledger: S
         import_session_states(in_query, ledger)
     assert "hidden" not in "".join(traceback.format_exception(asked.value))
     for url in ("nothing://ada:hidden@x/y", "postgresql://u:p@h:hidden/db"):
-        with pytest.raises(ConfigurationError, match="none that SQLAlchemy understands") as wrong:
+        with pytest.raises(ConfigurationError, match="not a valid SQLAlchemy URL") as wrong:
             import_session_states(url, ledger)
         assert "hidden" not in "".join(traceback.format_exception(wrong.value))
 
@@ -605,7 +605,9 @@ def test_without_the_driver_of_postgres_the_extra_is_named(
 
 
 def test_a_driver_that_is_in_no_extra_is_a_setting_to_mend(ledger: SessionLedger) -> None:
-    with pytest.raises(ConfigurationError, match="driver cannot be imported: No module named 'pymysql'") as raised:
+    with pytest.raises(
+        ConfigurationError, match="driver of the source database cannot be imported: No module named 'pymysql'"
+    ) as raised:
         import_session_states("mysql+pymysql://ada:hidden@127.0.0.1:1/none", ledger)
     assert not isinstance(raised.value, MissingExtra)
     assert "hidden" not in str(raised.value)

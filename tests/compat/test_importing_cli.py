@@ -51,7 +51,7 @@ def test_an_older_store_comes_in_once_however_often_it_is_imported(
     first = shell.json("import-store", kind, place)
     assert (first["sessions"], first["new_events"]) == (1, first["events"])
     assert shell.json("show", SID)["session_id"] == SID
-    assert f"{first['events']:,} were here already." in shell.ok("import-store", kind, place)
+    assert f"{first['events']:,} already recorded." in shell.ok("import-store", kind, place)
 
 
 def test_the_database_may_be_named_where_nobody_sees_it(shell: Shell, older: Engine, place: str) -> None:

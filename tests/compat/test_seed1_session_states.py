@@ -170,7 +170,7 @@ def test_column_thread_id_is_the_unique_id_of_the_workflow_of_up_to_255_characte
         ("problem_attempts", -1, "problem_attempts must be a whole number"),
         ("workflow_status", "done", "workflow_status must be one of running, completed, failed"),
         ("thread_id", "another", "another thread"),
-        ("a lock", threading.Lock(), "holds something that JSON cannot"),
+        ("a lock", threading.Lock(), "contains a value that cannot be represented in JSON"),
     ],
 )
 def test_columns_have_the_documented_types_and_anything_else_is_a_typed_error(
@@ -350,7 +350,10 @@ def test_query_parameter_limit_is_50_by_default_and_100_at_most() -> None:
 @pytest.mark.parametrize(
     ("criteria", "words"),
     [
-        ({"colour": "red"}, "no criterion colour; there are topic, difficulty, workflow_status, tests_passed"),
+        (
+            {"colour": "red"},
+            "Unknown criterion colour; the criteria are topic, difficulty, workflow_status, tests_passed",
+        ),
         ({"workflow_status": "done"}, "workflow_status must be one of"),
         ({"tests_passed": "yes"}, "tests_passed must be true or false"),
         ({"topic": 3}, "topic must be text"),
@@ -545,7 +548,7 @@ def test_the_view_session_states_summary_has_a_row_a_session_without_its_texts()
 
 
 def test_analytics_success_rate_attempts_topics_difficulties_and_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_states, "_PAGE", 2)  # every page counts
+    monkeypatch.setattr(session_states, "SESSIONS_PAGE", 2)  # every page counts
     rows = [
         ("arrays", "easy", True, 1, 1, "completed"),
         ("arrays", "hard", False, 4, 2, "failed"),

@@ -183,7 +183,7 @@ def test_cli_what_somebody_said_cannot_pass_for_what_another_one_did(shell: Shel
 def test_cli_a_chat_that_does_not_exist_is_one_line(shell: Shell, args: tuple[str, ...]) -> None:
     shell.ok("init")
     code, line = shell.fails(*args)
-    assert (code, line.split(";")[0]) == (4, "The chat nobody has expired or does not exist")
+    assert (code, line.split(".")[0]) == (4, "The chat nobody has expired or does not exist")
 
 
 def test_cli_chat_cleanup_expires_sessions_inactive_for_so_many_hours(
@@ -241,7 +241,7 @@ def test_python_api_query_plan_and_candidate_set_come_back_as_models_where_these
         store.add_message(session.session_id, message)
         assert session.messages == [message]
         store.add_message(session.session_id, Message(role="assistant", content="c", query_plan={"other": 1}))
-        with pytest.raises(InvalidInput, match="no QueryPlan"):
+        with pytest.raises(InvalidInput, match="not a valid QueryPlan"):
             session.get_recent_messages(1)
 
 
@@ -289,7 +289,7 @@ def test_session_not_found_is_none_also_for_what_is_no_id(store: SessionStore, s
 
 def test_python_api_what_json_cannot_hold_is_a_typed_error(store: SessionStore) -> None:
     session = store.create_session()
-    with pytest.raises(InvalidInput, match="candidate_set holds something that JSON cannot"):
+    with pytest.raises(InvalidInput, match="candidate_set contains a value that cannot be represented in JSON"):
         store.add_message(session.session_id, Message(role="user", content="c", candidate_set=threading.Lock()))
     naive = Message(role="user", content="c", timestamp=datetime(2026, 3, 5))  # noqa: DTZ001 - what is refused
     with pytest.raises(InvalidInput, match="timestamp"):
@@ -322,7 +322,8 @@ def test_session_lifecycle_list_user_sessions_shows_those_of_one_user_newest_fir
 
 
 def test_session_lifecycle_a_list_is_never_cut(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.compat.chat_store._PAGE", 2)
+    for page in ("SESSIONS_PAGE", "EVENTS_PAGE"):
+        monkeypatch.setattr(f"ledger.compat.chat_store.{page}", 2)
     chats = [store.create_session("user123") for _ in range(5)]
     said(store, chats[0].session_id, 5)
     assert len(store.list_user_sessions("user123")) == 5
@@ -562,7 +563,7 @@ def test_large_message_history_get_recent_messages_reads_only_those(
 
 def test_a_store_is_on_a_path_or_over_a_ledger(ledger: SessionLedger, path: Path) -> None:
     for settings in ({}, {"path": path, "ledger": ledger}):
-        with pytest.raises(ConfigurationError, match="one of the two"):
+        with pytest.raises(ConfigurationError, match="exactly one of path and ledger"):
             SessionStore(**settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="question mark"):
         SessionStore("what?.db")

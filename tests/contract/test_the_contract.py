@@ -262,7 +262,7 @@ def test_of_several_bad_values_the_one_that_goes_through_is_named() -> None:
 
     with pytest.raises(pytest.fail.Exception) as failed:
         refusals(CapabilityMissing, [1, 2, 10**5000], attempt)
-    assert failed.value.__notes__ == ["This was tried with: an integer of 16,610 bits"]
+    assert failed.value.__notes__ == ["The value was: an integer of 16,610 bits"]
 
 
 @pytest.mark.parametrize("package", ["pytest", "hypothesis"])

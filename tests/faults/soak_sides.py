@@ -14,15 +14,15 @@ from typing import Any
 
 from ledger import SessionLedger
 from ledger.model.instants import to_micros
+from ledger.outbox.columns import NAMES
 from ledger.outbox.contract import RelayCheckpoint
-from ledger.stores.sqlite.schema import ROW
 from support.emulator import Emulator
 
 #: An event: its session's id and its own.
 Event = tuple[str, str]
 #: The columns of a row that tell it from every other.
-_SLOT = [ROW.index(name) for name in ("session_id", "event_id", "field", "key")]
-_VERSION = ROW.index("version")
+_SLOT = [NAMES.index(name) for name in ("session_id", "event_id", "field", "key")]
+_VERSION = NAMES.index("version")
 #: Rows that are read at once.
 _AT_ONCE = 5_000
 
@@ -150,7 +150,7 @@ class Sides:
             while rows := ledger.store.rows_after(seq, _AT_ONCE):
                 seq = rows[-1][0]
                 for _, *row in rows:
-                    values = dict(zip(ROW, row, strict=True))
+                    values = dict(zip(NAMES, row, strict=True))
                     yield _row(values | {"removed": bool(values["removed"])})
 
     def rows_there(self) -> Iterator[tuple[Any, ...]]:
@@ -162,7 +162,7 @@ class Sides:
             # Of a value that is not there and of one that is null the client says the same.
             sql = f"SELECT *, value IS NOT NULL FROM `{table}` WHERE session_id IN ({names})"
             for *row, has_value in self._ask(sql):
-                values = dict(zip(ROW, row, strict=True))
+                values = dict(zip(NAMES, row, strict=True))
                 text = json.dumps(values["value"]) if has_value else None
                 times = {name: to_micros(values[name]) for name in ("occurred_at", "recorded_at", "created_at")}
                 yield _row(values | times | {"value": text})
@@ -182,7 +182,7 @@ def compared(here: Sequence[tuple[Any, ...]], there: Sequence[tuple[Any, ...]], 
     """Check that rows are the same here and there, each once, and that all is there that was acknowledged.
 
     Args:
-        here, there: Rows in the order of ``ROW``.
+        here, there: Rows in the order of ``NAMES``.
 
     Returns:
         How much that is.
@@ -209,10 +209,10 @@ def compared(here: Sequence[tuple[Any, ...]], there: Sequence[tuple[Any, ...]], 
 
 
 def _row(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A row in the order of ``ROW``; the value as text that is the same for the same JSON."""
+    """A row in the order of ``NAMES``; the value as text that is the same for the same JSON."""
     text = values["value"]
     value = None if text is None else json.dumps(json.loads(text), sort_keys=True)
-    return tuple(value if name == "value" else values[name] for name in ROW)
+    return tuple(value if name == "value" else values[name] for name in NAMES)
 
 
 def _slot(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -107,7 +107,7 @@ def test_rows_that_arrive_after_they_were_sent_again_are_the_same_rows(
         other = store_of(emulator, place)
         store.append("s", event(0, user_id="ada"))
         sent: list[Any] = []
-        transport = store.warehouse._rows_into()
+        transport = store.warehouse._row_transport()
         send = transport.send
 
         def lose(table: str, rows: Any) -> None:

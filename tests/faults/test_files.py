@@ -9,16 +9,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ledger import Change, ConfigurationError, LedgerError, SessionLedger, StoreError, StoreRejected
 from ledger.model.fold import fold
+from ledger.model.instants import to_micros
 from ledger.model.integrity import verify
-from ledger.stores.sqlite.schema import MIGRATIONS, migrate
+from ledger.stores.sqlite.migrations import MIGRATIONS
+from ledger.stores.sqlite.schema import migrate
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock, event
+from ledger.testing.streams import START
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_a_damaged_database_is_an_error_with_a_way_out(path):
 @pytest.mark.parametrize("schema", range(1, len(MIGRATIONS) + 1))
 def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tmp_path, schema):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
-    migrate(connection, "l.db", new_store_id="store-1", upto=schema)
+    migrate(connection, "l.db", new_store_id="store-1", now=START, upto=schema)
     connection.close()
     # A row as that schema's code wrote it: taken from a ledger of today, whose tables of schema 1 are the same.
     made = SqliteStore(tmp_path / "made.db", clock=SetClock(), ids=CountedIds())
@@ -131,9 +136,27 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
         assert verify(ledger.history("s")) == 5
 
 
+@pytest.mark.parametrize("schema", range(len(MIGRATIONS) + 1))
+def test_migrations_say_when_they_were_applied(tmp_path, schema):
+    """Of those that an older release applied nobody knows when; a second opening changes nothing."""
+    noted = 7  # the migration that brought the table of them
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        migrate(connection, "l.db", new_store_id="store-1", now=START, upto=schema)
+    first, later = to_micros(START), to_micros(START + timedelta(days=1))
+    SqliteStore(tmp_path / "l.db", clock=SetClock(START + timedelta(days=1))).close()
+    SqliteStore(tmp_path / "l.db", clock=SetClock(START + timedelta(days=2))).close()
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
+        applied = connection.execute("SELECT name, applied_at FROM migrations ORDER BY name").fetchall()
+    unknown = None if schema < noted else first
+    assert applied == [
+        (migration.name, unknown if number <= schema else later) for number, migration in enumerate(MIGRATIONS, 1)
+    ]
+    assert [name[:4] for name, _ in applied] == [f"{number:03d}_" for number in range(1, len(MIGRATIONS) + 1)]
+
+
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
-    migrate(connection, "l.db", new_store_id="store-1", upto=1)
+    migrate(connection, "l.db", new_store_id="store-1", now=START, upto=1)
     connection.execute("CREATE INDEX session_state_lookups ON meta (name)")  # in the way of migration 2
     connection.close()
     with pytest.raises(StoreRejected):

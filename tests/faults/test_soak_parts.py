@@ -13,7 +13,7 @@ from faults.proxy import proxy
 from faults.soak_sides import Sides, Told, compared
 from faults.trouble import Trouble
 from ledger import Change, SessionLedger
-from ledger.stores.sqlite.schema import ROW
+from ledger.outbox.columns import NAMES
 from support.bigquery_stores import environment
 from support.emulator import connect
 
@@ -39,12 +39,12 @@ def test_both_sides_are_read_as_the_same_rows(
 
 SLOT = {"session_id", "event_id", "field", "key"}
 ROWS = [
-    tuple({"session_id": "s", "version": n, "event_id": f"e{n}"}.get(name, name) for name in ROW) for n in (1, 2, 3)
+    tuple({"session_id": "s", "version": n, "event_id": f"e{n}"}.get(name, name) for name in NAMES) for n in (1, 2, 3)
 ]
 
 
 def changed(row: tuple[Any, ...], **columns: Any) -> tuple[Any, ...]:
-    return tuple(columns.get(name, value) for name, value in zip(ROW, row, strict=True))
+    return tuple(columns.get(name, value) for name, value in zip(NAMES, row, strict=True))
 
 
 def told_of(*events: tuple[str, str, int]) -> Told:
@@ -67,7 +67,11 @@ def test_the_same_rows_in_another_order_are_the_same() -> None:
         ([*ROWS, ROWS[1]], "1 rows that are there more than once"),
         (ROWS[:2], "1 rows that the warehouse lacks"),
         ([*ROWS, changed(ROWS[0], field="tag")], "1 rows that the store does not know"),
-        *(([*ROWS[:2], changed(ROWS[2], **{name: "other"})], "1 rows that differ") for name in ROW if name not in SLOT),
+        *(
+            ([*ROWS[:2], changed(ROWS[2], **{name: "other"})], "1 rows that differ")
+            for name in NAMES
+            if name not in SLOT
+        ),
     ],
 )
 def test_a_row_that_is_not_there_as_it_is_here_is_found(there: list[tuple[Any, ...]], found: str) -> None:

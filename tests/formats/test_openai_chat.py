@@ -292,7 +292,7 @@ def test_the_command_line_imports_runs(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_bytes(b"".join(lines(RUN, [{"role": "user", "content": "hi"}])))
     args = ("import", "--format", "openai-chat", str(tmp_path / "runs.jsonl"), "--user", "somebody")
     assert shell.json(*args) == {"sessions": 2, "events": 14, "new_events": 14}
-    assert shell.ok(*args) == "2 sessions, 14 events: 0 new, 14 were here already.\n"
+    assert shell.ok(*args) == "2 sessions, 14 events: 0 new, 14 already recorded.\n"
     assert len(shell.json("list", "--user", "somebody")["sessions"]) == 1
 
 

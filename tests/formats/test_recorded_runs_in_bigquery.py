@@ -172,7 +172,7 @@ def test_a_table_there_takes_further_rows_and_refuses_those_that_come_late(store
     assert counted(lambda store: import_rows(store, rows(days[0], days[2]))) == (4, QUERIES)
     assert counted(lambda store: import_rows(store, rows(days[0], days[2], days[3])))[0] == 2
     assert counted(lambda store: import_rows(store, rows(*days[2:])))[0] == 0
-    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session a: what changed at .* would follow version 1"):
+    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session a: the change of .* would follow version 1"):
         import_rows(store, rows(*days))
     assert {head.session_id: head.version for head, _ in _all(store)} == {"a": 3, "b": 3}
 

@@ -354,7 +354,7 @@ def test_imported_events_carry_a_hash_chain_that_later_changes_go_on_with(ledger
 def test_rows_that_do_not_follow_what_is_here_are_refused(ledger: SessionLedger, rows: list[Row], why: str) -> None:
     import_rows(ledger.store, [row(), row(2, summary="x")])
     before = ledger.history("s")[:]
-    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session s: what changed at 2026-.*all files of an export"):
+    with pytest.raises(WrongExpectedVersion, match=r"^Row 1: session s: the change of 2026-.*all files of an export"):
         import_rows(ledger.store, rows)
     assert ledger.history("s")[:] == before, why
 
@@ -362,7 +362,7 @@ def test_rows_that_do_not_follow_what_is_here_are_refused(ledger: SessionLedger,
 def test_a_session_that_went_on_in_the_ledger_takes_no_further_rows(ledger: SessionLedger) -> None:
     import_rows(ledger.store, [row()])
     ledger.update_summary("s", "mine")
-    with pytest.raises(WrongExpectedVersion, match=r"session s: .*went on in the ledger"):
+    with pytest.raises(WrongExpectedVersion, match=r"session s: .*Another writer appended"):
         import_rows(ledger.store, [row(session_id="r"), row(), row(1, summary="theirs"), row(session_id="t")])
     assert (get(ledger).summary, get(ledger).version) == ("mine", 2)
     assert get(ledger, "r").version == 1  # it came before
@@ -503,8 +503,8 @@ BAD: dict[str, tuple[Row, str]] = {
     "an impossible status": (row(status="fertig!"), "session s: status 'fertig!'"),
     "constraints that are an array": (row(constraints=[1]), "session s: constraints must be an object"),
     "constraints as text of an array": (row(constraints="[1]"), "session s: constraints must be an object"),
-    "constraints that are no JSON": (row(constraints="{"), "session s: constraints is text that is no JSON"),
-    "a plan nested without end": (row(response_plan="[" * 100_000), "session s: response_plan is text that is no JSON"),
+    "constraints that are no JSON": (row(constraints="{"), "session s: constraints is not valid JSON text"),
+    "a plan nested without end": (row(response_plan="[" * 100_000), "session s: response_plan is not valid JSON text"),
     "results that are an array": (row(tool_call_results=[]), "session s: tool_call_results must be an object"),
     "a number that no store keeps": (row(strategy=10**30), "session s: strategy is the integer"),
     "calls that are text": (row(tool_calls="a"), "session s: tool_calls must be an array"),
@@ -514,7 +514,7 @@ BAD: dict[str, tuple[Row, str]] = {
     ),
     "arrays that are not parallel": (
         row(tool_calls=["a", "b"], tool_call_status=["done"]),
-        "session s: tool_calls has 2 entries and tool_call_status 1",
+        "session s: tool_calls has 2 entries and tool_call_status has 1",
     ),
     "statuses without calls": (row(tool_call_status=["done"]), "session s: tool_calls has 0 entries"),
     "an unknown status of a call": (
@@ -522,7 +522,7 @@ BAD: dict[str, tuple[Row, str]] = {
         "session s: the tool call 'a' has the status 'exploded'",
     ),
     "a status of a call that is null": (row(tool_calls=["a"], tool_call_status=[None]), "session s: the tool call 'a'"),
-    "a time that is none": (row(updated_at="yesterday"), "session s: updated_at 'yesterday' is no time"),
+    "a time that is none": (row(updated_at="yesterday"), "session s: updated_at 'yesterday' is not a time"),
     "a time that is a number": (row(created_at=1741687200.1), "session s: created_at must be a time"),
     "a time without a zone": (row(created_at="2026-03-05 09:30:00"), "session s: created_at .* has no time zone"),
     "another owner": (row(1, user_id="bob"), "session s: it belongs to 'bob' here and to 'ada' on line 1"),
@@ -603,7 +603,7 @@ def test_the_command_line_imports_a_table(shell: Shell, tmp_path: Path) -> None:
     assert shell.json(*args) == {"sessions": 1, "events": 5, "new_events": 5}
     file.write_bytes(b"".join(exported(wide) for wide in manager.rows))
     assert shell.json(*args) == {"sessions": 1, "events": 8, "new_events": 3}
-    assert shell.ok(*args) == "1 sessions, 8 events: 0 new, 8 were here already.\n"
+    assert shell.ok(*args) == "1 sessions, 8 events: 0 new, 8 already recorded.\n"
 
     wide = manager.get_session(session_id)
     names = ("question", "constraints", "response_plan", "strategy", "summary", "status", "tool_calls")

@@ -1,39 +1,26 @@
-"""The fields: those of the design's table, keyed as it says, and the shape of each value."""
+"""The fields: the shape of each value, and that Session, copies and search follow from ``FIELDS``."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from ledger import InvalidInput
+from ledger import InvalidInput, Session
+from ledger.model.copying import to_copy
 from ledger.model.fields import FIELDS, FIXED, check_change, field_named
+from ledger.model.fold import RegisterValue
+from ledger.model.search import SEARCHED_FIELDS, text_of
+from ledger.model.session import Head
+from ledger.model.values import canonical
+from ledger.testing import START
 
-TABLE = """
-| question, title, session_type, summary | - |
-| status | - |
-| constraints, response_plan | - |
-| strategy | - |
-| expires_at | - |
-| error | - |
-| lineage | - |
-| tool_call | call id |
-| tool_call_status | call id |
-| tool_call_result | call id |
-| message | message id |
-| query | query id |
-| context, result, attribute | name |
-| tag | tag |
-| grant | user id |
-| child | session id |
-| score | score id |
-"""
-KEYED = {
-    name.strip(): key.strip() != "-"
-    for _, names, key, _ in (line.split("|") for line in TABLE.strip().splitlines())
-    for name in names.split(",")
-}
-
+SEARCH_SQL = Path(__file__).parents[2] / "sql" / "statements" / "search_text.sql"
 GOOD = {
     "question": ["", "Why?"],
     "title": ["x"],
@@ -85,17 +72,16 @@ BAD = {
 }
 
 
+ANY_JSON = {name for name, field in FIELDS.items() if field.shape.startswith("any JSON")}
+
+
 def key_of(name: str) -> str:
-    return "k" if KEYED[name] else ""
-
-
-def test_the_fields_are_those_of_the_table_keyed_as_it_says():
-    assert {name: field.keyed for name, field in FIELDS.items()} == KEYED
+    return "k" if FIELDS[name].keyed else ""
 
 
 def test_every_field_has_examples_here():
-    assert GOOD.keys() == FIELDS.keys()
-    assert FIELDS.keys() - BAD.keys() == {"strategy", "tool_call_result", "context", "result", "attribute"}
+    assert GOOD.keys() == FIELDS.keys(), "add values that the field takes to GOOD in this module"
+    assert BAD.keys() == FIELDS.keys() - ANY_JSON, "add values that the field refuses to BAD in this module"
 
 
 @pytest.mark.parametrize(
@@ -114,10 +100,10 @@ def test_a_value_of_another_shape_is_refused_by_name(name, value):
         check_change(name, key_of(name), value, removed=False)
 
 
-@pytest.mark.parametrize("name", sorted(KEYED))
+@pytest.mark.parametrize("name", sorted(FIELDS))
 def test_a_key_stands_exactly_where_the_field_is_keyed(name):
     with pytest.raises(InvalidInput, match=name):
-        check_change(name, "" if KEYED[name] else "k", GOOD[name][0], removed=False)
+        check_change(name, "" if FIELDS[name].keyed else "k", GOOD[name][0], removed=False)
 
 
 def test_an_end_is_recorded_in_utc_with_six_decimals():
@@ -154,3 +140,63 @@ def test_a_key_that_cannot_be_one_is_refused(key):
 def test_a_removal_needs_no_value():
     assert check_change("title", "", "ignored", removed=True) is None
     assert check_change("tag", "a", None, removed=True) is None
+
+
+def declared_in_session() -> dict[str, str]:
+    """The attributes that Session declares for fields, each with its docstring."""
+    (body,) = ast.parse(inspect.getsource(Session)).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for line, below in pairwise(body.body):
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            is_docstring = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            found[line.target.id] = str(below.value.value) if is_docstring else ""
+    return found
+
+
+@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
+def test_session_declares_an_attribute_for_each_field(field):
+    if field.own_form:
+        assert getattr(Session, field.attribute, None) is not None, (
+            f"add a method {field.attribute} to Session in ledger/model/session.py, and its JSON to session_object in "
+            "ledger/cli/output/shapes.py"
+        )
+        return
+    kind, make = ("dict[str, Any]", "_by_key") if field.keyed else ("Any", "_single")
+    lines = f'''    {field.attribute}: _Part[{kind}] = {make}("{field.name}")\n    """{field.doc}"""'''
+    assert declared_in_session().get(field.attribute) == field.doc, (
+        f"add the attribute {field.attribute} to Session in ledger/model/session.py, under its docstring:\n{lines}"
+    )
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS.values() if not field.own_form], ids=lambda it: it.name)
+def test_session_reads_each_field_by_its_attribute(field):
+    key, value = key_of(field.name), GOOD[field.name][-1]
+    state = {(field.name, key): RegisterValue(canonical(value), 1, "e")}
+    found = getattr(Session(Head("s", "ada", START, 1, START, None, "store"), state), field.attribute)
+    assert found == ({key: value} if field.keyed else value)
+
+
+@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
+def test_a_copy_holds_what_is_copied_in_the_order_in_which_it_was_written(field):
+    keys = ("z", "a") if field.keyed else ("",)
+    text = canonical(GOOD[field.name][-1])
+    state = {(field.name, key): RegisterValue(text, version, "e") for version, key in enumerate(keys, 1)}
+    plan = to_copy(state)
+    copied = [[it.change.key for it in sequence] for sequence in (plan.free, *plan.ordered)]
+    is_ordered = field.ordered or field.name == "tool_call_status"  # in the order of its tool calls
+    if field.name == "status" or not field.copied:
+        assert copied == [[]]
+    else:
+        assert copied == ([[], list(keys)] if is_ordered else [list(keys)])
+
+
+def test_the_statement_that_searches_bigquery_names_the_fields_that_are_searched():
+    names = re.search(r"AND field IN \(([^)]*)\)", SEARCH_SQL.read_text(encoding="utf-8"))
+    assert names is not None
+    assert re.findall(r"'(\w+)'", names[1]) == list(SEARCHED_FIELDS), "see sql/statements/search_text.sql"
+
+
+@pytest.mark.parametrize("name", SEARCHED_FIELDS)
+def test_the_text_of_each_field_that_is_searched_is_known(name):
+    assert any(text_of(name, value) for value in GOOD[name]), f"ledger.model.search.text_of has no text of {name}"

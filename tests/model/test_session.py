@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ledger import Change, Session
-from ledger.model.fields import FIELDS
 from ledger.model.fold import Written, fold
 from ledger.model.session import COLUMNS, Head
 from ledger.testing import START, recorded
@@ -78,23 +77,6 @@ def test_an_empty_session_has_none_and_empty_lists():
         {},
         False,
     )
-
-
-def test_every_field_can_be_read():
-    named = {
-        "tool_call": "calls",
-        "tool_call_status": "tool_call_status",
-        "tool_call_result": "tool_call_results",
-        "message": "messages",
-        "query": "queries",
-        "result": "results",
-        "attribute": "attributes",
-        "tag": "tags",
-        "grant": "grants",
-        "child": "children",
-        "score": "scores",
-    }
-    assert all(hasattr(session(), named.get(name, name)) for name in FIELDS)
 
 
 def test_times_are_aware_and_in_utc():

@@ -175,3 +175,12 @@ def test_a_whole_number_is_an_integer_within_bounds(number):
     with pytest.raises(InvalidInput, match="version must be a whole number"):
         check_whole(number, "version")
     assert check_whole(0, "version") == 0
+
+
+def test_canonical_text_differs_from_rfc_8785_as_it_says():
+    """In numbers and in the order of keys beyond U+FFFF; there it would be 1, 0, 10000000000000000, 0.000001 ..."""
+    numbers = [1.0, -0.0, 1e15, 1e16, 1e-5, 9.9e-6, 1e21, 1e-7, 2**53 + 1]
+    text = "[1.0,-0.0,1000000000000000.0,1e16,0.00001,9.9e-6,1e21,1e-7,9007199254740993]"
+    assert canonical(numbers).replace("e+", "e") == text  # the sign is of orjson's release
+    assert canonical({"\U0001f600": 1, "\ufb33": 2}) == '{"\ufb33":2,"\U0001f600":1}'
+    assert canonical("\x7f\u2028\x0b\b/<é") == '"\x7f\u2028\\u000b\\b/<é"'

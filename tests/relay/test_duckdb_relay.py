@@ -11,15 +11,16 @@ import duckdb
 import pytest
 
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
-from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
+from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest, index_of
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from ledger.testing import event as new_event
+from ledger.tiers.attached import AttachedWarehouse
 from ledger.tiers.opening import relay_between
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.histories import DAY, event, rows_of
-from support.sql_targets import ROW, fill
+from support.sql_targets import fill
 
 pytestmark = pytest.mark.duckdb
 
@@ -172,7 +173,7 @@ def test_a_batch_that_follows_another_than_was_thought_is_not_taken(warehouse):
 def test_a_row_that_cannot_be_is_refused_with_its_batch(warehouse, column, value):
     rows = numbered(EVENTS[:2])
     bad = list(rows[-1])
-    bad[1 + ROW.index(column)] = value
+    bad[index_of(column)] = value
     with pytest.raises((CorruptEvent, RowsRefused)):
         fill(warehouse, [*rows[:-1], tuple(bad)])
     assert warehouse.query(COUNT).rows == [(0, 0)]
@@ -227,3 +228,15 @@ def test_a_relay_is_refused_while_another_ships_and_free_afterwards(files):
         one.close()
         assert two.sync() == 1
         two.close()
+
+
+def test_a_lease_lasts_as_long_as_whoever_attaches_the_warehouse_says(tmp_path):
+    clock = SetClock()
+    with contextlib.closing(SqliteStore(tmp_path / "l.db", clock=clock)) as store:
+        store.append("s", new_event(1, user_id="ada"))
+        attached = AttachedWarehouse(store, f"duckdb:///{tmp_path}/w.duckdb", lease_seconds=5)
+        with contextlib.closing(attached.relay()) as relay:
+            assert relay.sync() == 1
+            assert attached.status().holder is not None
+            clock.move(5)
+            assert attached.status().holder is None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from ledger.outbox.columns import NAMES
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionDigest, SessionKey, session_digest
 from ledger.relay.reconcile import Repaired, SessionDifference
 from ledger.stores.sqlite.store import SqliteStore
@@ -22,13 +23,13 @@ from ledger.warehouse import catalog
 from support import histories as h
 from support.bigquery_stores import Datasets, environment
 from support.shipped import Ledger
-from support.sql_targets import ROW, OnDuckDB
+from support.sql_targets import OnDuckDB
 
 EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def traces_of(rows: list[tuple[Any, ...]]) -> list[RowDigest]:
-    return [RowDigest(*(row[ROW.index(column)] for column in RowDigest._fields)) for row in rows]
+    return [RowDigest(*(row[NAMES.index(column)] for column in RowDigest._fields)) for row in rows]
 
 
 def told_by(warehouse: Any, store_id: str = "store") -> dict[SessionKey, tuple[SessionDigest, bool]]:
@@ -71,8 +72,8 @@ def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             for table in ("session_events", "session_heads"):
                 connection.execute(f"DELETE FROM {table}")
-            marks = ", ".join("?" * (len(ROW) + 1))
-            connection.executemany(f"INSERT INTO session_events (seq, {', '.join(ROW)}) VALUES ({marks})", rows)
+            marks = ", ".join("?" * (len(NAMES) + 1))
+            connection.executemany(f"INSERT INTO session_events (seq, {', '.join(NAMES)}) VALUES ({marks})", rows)
             connection.execute(
                 "INSERT INTO session_heads SELECT session_id, user_id, created_at, MAX(version), 0, NULL, store_id "
                 "FROM session_events GROUP BY session_id"
@@ -103,7 +104,7 @@ def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
 def test_the_order_of_rows_is_nothing_and_all_else_counts():
     rows = [RowDigest(1, "e", "title", "", "h", "v"), RowDigest(1, "e", "context", "k", "h", None)]
     told = session_digest(rows)
-    assert (told.rows, told.slots, told.version) == (2, 2, 1)
+    assert (told.rows, told.distinct_rows, told.version) == (2, 2, 1)
     assert session_digest(reversed(rows)) == told
     assert session_digest([]) == NOTHING
     first = rows[0]

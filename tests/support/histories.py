@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import fold, history
-from ledger.model.instants import to_micros
 from ledger.model.session import Head, Message, Session
 from ledger.model.values import canonical
+from ledger.outbox.columns import change_values, event_values, row_of
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 VERSIONS = 6
@@ -120,17 +120,7 @@ def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8) -> list[Histo
 
 def rows_of(events: Iterable[RecordedEvent]) -> list[tuple[Any, ...]]:
     """The rows of events as a store hands them to the relay, without ``seq``."""
-    return [
-        (
-            *(event.session_id, event.version, event.event_id, event.event_type, change.field, change.key),
-            *(change.text, int(change.removed), event.user_id, event.actor),
-            *(to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at)),
-            *(event.schema_version, event.store_id),
-            *(change.value_hash, change.value_salt, event.prev_hash, event.event_hash),
-        )
-        for event in events
-        for change in event.changes
-    ]
+    return [row_of(event_values(event), change) for event in events for change in change_values(event)]
 
 
 def shuffled(rows: Sequence[tuple[Any, ...]], seed: int) -> list[tuple[Any, ...]]:

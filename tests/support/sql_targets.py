@@ -16,12 +16,6 @@ from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 if TYPE_CHECKING:
     from support.emulator import Emulator
 
-ROW = (
-    *("session_id", "version", "event_id", "event_type", "field", "key", "value", "removed", "user_id", "actor"),
-    *("occurred_at", "recorded_at", "created_at", "schema_version", "store_id"),
-    *("value_hash", "value_salt", "prev_hash", "event_hash"),
-)
-
 
 class Target(Protocol):
     """A warehouse whose rows a test can set."""

@@ -29,7 +29,7 @@ from ledger.errors import (
     ValueTooLarge,
 )
 from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
-from ledger.warehouse.bigquery.retries import ATTEMPTS, retrying
+from ledger.warehouse.bigquery.retries import MAX_ATTEMPTS, retrying
 
 URL = "https://bigquery.googleapis.com/bigquery/v2/projects/p/queries?prettyPrint=false"
 
@@ -558,9 +558,9 @@ def test_a_call_is_given_up_after_so_many_tries_with_its_last_error():
     call = Failing(*LATER)
     with pytest.raises(StoreUnavailable) as raised:
         retrying("The append", 1e9, slept.append)(call)
-    assert raised.value is LATER[ATTEMPTS - 1]
-    assert call.calls == ATTEMPTS
-    assert len(slept) == ATTEMPTS - 1
+    assert raised.value is LATER[MAX_ATTEMPTS - 1]
+    assert call.calls == MAX_ATTEMPTS
+    assert len(slept) == MAX_ATTEMPTS - 1
     assert all(0 <= seconds <= 8 for seconds in slept)
     assert max(slept) > 1  # it waits longer as time goes on
 

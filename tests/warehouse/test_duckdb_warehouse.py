@@ -14,10 +14,11 @@ import duckdb
 import pytest
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
+from ledger.outbox.columns import NAMES
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.projection import Projection
 from support.histories import DAY, event, rows_of
-from support.sql_targets import ROW, OnDuckDB, fill
+from support.sql_targets import OnDuckDB, fill
 
 pytestmark = pytest.mark.duckdb
 
@@ -31,7 +32,7 @@ EVENTS = [event(version, ("title", "", f"t{version}"), ("context", "k", {"v": ve
 
 def test_the_tables_are_those_of_the_catalog(warehouse):
     columns = warehouse.query("SELECT * FROM session_events").columns
-    assert columns == ROW
+    assert columns == NAMES
     assert warehouse.query("SELECT * FROM session_heads").columns == (
         *("session_id", "user_id", "created_at", "version", "updated_at", "event_hash", "store_id"),
     )

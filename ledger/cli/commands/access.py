@@ -25,9 +25,10 @@ COMMANDS: dict[str, click.Command] = {}
 @click.argument("access", metavar="ACCESS", type=click.Choice(ACCESS))
 @with_envelope
 def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: str, **envelope: Any) -> None:
-    """Share a session with another user, who then sees it in SessionLedger.for_user(USER).
+    """Grant another user access to a session.
 
-    ACCESS is read, or write: to append as well. A later grant replaces an earlier one.
+    ACCESS is read, or write to allow appends as well. The user finds the session in SessionLedger.for_user(USER). A
+    later grant replaces an earlier one.
     """
     with opened(url) as ledger:
         print_appended(ledger.grant_access(session_id, user_id, access, **envelope_of(**envelope)), as_json)
@@ -42,6 +43,6 @@ def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access:
 @click.argument("user_id", metavar="USER")
 @with_envelope
 def revoke(as_json: bool, url: str | None, session_id: str, user_id: str, **envelope: Any) -> None:
-    """Share a session with a user no longer."""
+    """Revoke a user's access to a session."""
     with opened(url) as ledger:
         print_appended(ledger.revoke_access(session_id, user_id, **envelope_of(**envelope)), as_json)

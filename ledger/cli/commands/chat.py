@@ -1,4 +1,4 @@
-"""The commands of the chat store: chats are sessions of the type ``chat``."""
+"""Commands of the chat store. A chat is a session of the type ``chat``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import one_line, safe, shown
 from ledger.errors import SessionNotFound
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: Messages that `query` shows.
+#: Number of messages that ``ledger query`` prints.
 RECENT = 10
 
 
@@ -28,16 +28,16 @@ RECENT = 10
     "ledger --url sqlite:///data/chat/sessions.db chat-init",
     into=COMMANDS,
 )
-@click.option("--user-id", help="Whose chat it is.  [default: the anonymous user]")
+@click.option("--user-id", help="Owner of the chat.  [default: the anonymous user]")
 def chat_init(as_json: bool, url: str | None, user_id: str | None) -> None:
-    """Begin a chat, in a new ledger where there is none."""
+    """Create a chat, and the ledger if it does not exist."""
     from ledger.compat.chat_store import ANONYMOUS, SessionStore
 
     with opened(url, create=True) as ledger:
         chat = SessionStore(ledger=ledger).create_session(user_id)
-        found = {"session_id": chat.session_id, "user_id": chat.user_id, "database": _database(ledger)}
+        created = {"session_id": chat.session_id, "user_id": chat.user_id, "database": _database(ledger)}
     if as_json:
-        print_json(found)
+        print_json(created)
         return
     click.echo(f"Created session: {safe(chat.session_id)}")
     click.echo(f"User: {safe(chat.user_id or ANONYMOUS)}")
@@ -50,12 +50,12 @@ def chat_init(as_json: bool, url: str | None, user_id: str | None) -> None:
     into=COMMANDS,
 )
 @click.argument("text")
-@click.option("--session-id", required=True, help="The chat, as `ledger chat-init` printed it.")
+@click.option("--session-id", required=True, help="Id of the chat, as printed by `ledger chat-init`.")
 def query(as_json: bool, url: str | None, text: str, session_id: str) -> None:
-    """Record a question as the user's message, and show what an answer can go on from.
+    """Record a question as a message of the user, and print the chat's context and newest messages.
 
-    That is the chat's context and its newest messages. The ledger answers no questions itself: the program that does
-    adds its answer with `ledger message SESSION_ID assistant TEXT`, or SessionStore.add_message().
+    The ledger does not answer the question. The program that does records its answer with `ledger message SESSION_ID
+    assistant TEXT` or SessionStore.add_message().
     """
     from ledger.compat.chat_store import Message, SessionStore
 
@@ -80,7 +80,7 @@ def query(as_json: bool, url: str | None, text: str, session_id: str) -> None:
     into=COMMANDS,
 )
 @click.argument("session_id")
-@click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many messages.")
+@click.option("--last", type=click.IntRange(1, 10_000), help="Show only this many newest messages.")
 def chat_history(as_json: bool, url: str | None, session_id: str, last: int | None) -> None:
     """Show the messages of a chat in order."""
     from ledger.compat.chat_store import SessionStore
@@ -104,10 +104,10 @@ def chat_history(as_json: bool, url: str | None, session_id: str, last: int | No
     type=NumberRange(min=0),
     default=24,
     show_default=True,
-    help="Expire chats to which nothing has happened for this long.",
+    help="Expire chats without an event for this many hours.",
 )
 def chat_cleanup(as_json: bool, url: str | None, max_age_hours: float) -> None:
-    """Expire old chats; they are kept, and sessions that are no chats stay as they are."""
+    """Expire inactive chats. Their history is kept; sessions of other types are not changed."""
     from ledger.compat.chat_store import SessionStore
 
     with opened(url) as ledger:
@@ -122,19 +122,19 @@ def _chat(store: SessionStore, session_id: str) -> ChatSession:
     chat = store.get_session(session_id)
     if chat is None:
         raise SessionNotFound(
-            f"The chat {session_id} has expired or does not exist; `ledger chat-init` begins one. `ledger show` shows "
-            "sessions of every kind, also expired ones.",
+            f"The chat {session_id} has expired or does not exist. Create one with: ledger chat-init. `ledger show` "
+            "shows sessions of every type, expired ones as well.",
             session_id=session_id,
         )
     return chat
 
 
 def _database(ledger: SessionLedger) -> str:
-    """The file as its URL names it; where there is none, the URL."""
+    """Return the path of a SQLite ledger as written in its URL, or the URL of any other ledger."""
     from ledger.stores.urls import SqliteFile, parse_url
 
-    place = parse_url(ledger.url)
-    return place.path if isinstance(place, SqliteFile) else ledger.url
+    parsed = parse_url(ledger.url)
+    return parsed.path if isinstance(parsed, SqliteFile) else ledger.url
 
 
 def _chat_object(chat: ChatSession, messages: list[Message]) -> dict[str, Any]:
@@ -152,5 +152,5 @@ def _echo(messages: list[Message]) -> None:
 
 
 def _within(value: Any) -> str:
-    """A value whose further lines are indented: what somebody said cannot pass for what another one did."""
+    """Return a value as text with its continuation lines indented, so that it cannot imitate another message."""
     return safe(shown(value)).replace("\n", "\n  ")

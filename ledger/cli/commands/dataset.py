@@ -1,4 +1,4 @@
-"""The ledger's dataset in BigQuery, as operators see it: what stands in it, making it, and telling what was done."""
+"""Administration of the ledger's BigQuery dataset: inspect, create, drop, and report the changes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 T = TypeVar("T")
-#: Seconds for a look that is not tried again.
+#: Timeout in seconds of a call without retries.
 SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What stands in a dataset.
+    """The state of a dataset.
 
     Attributes:
-        location: Where it is; None where that is not told, as by an emulator.
-        missing: The ledger's objects that are not there.
-        label: What the dataset says of the release that made its views and functions; None where it says nothing.
+        location: Its location, or None if unknown, as with an emulator.
+        missing: Objects of the ledger that the dataset lacks.
+        label: Its label for the release that created the views and functions, or None if it has no label.
     """
 
     location: str | None
@@ -39,28 +39,35 @@ class DatasetState:
 
 
 def once(doing: str, call: Callable[[], T]) -> T:
-    """What a call of Google's client returns that may be made again, with its errors as the ledger's.
+    """Make an idempotent call of Google's client without retries, and translate its errors.
+
+    Args:
+        doing: Subject of the error message, such as "Listing tables".
+        call: The call.
 
     Raises:
-        LedgerError: It failed; the cause is chained.
+        LedgerError: The call failed; the cause is chained.
     """
     from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 
     try:
         return call()
     except Exception as error:
-        found = translate(error, doing)
-        raise (StoreUnavailable(str(found)) if isinstance(found, OutcomeLost) else found) from error
+        translated = translate(error, doing)
+        if isinstance(translated, OutcomeLost):  # the call is idempotent, so a lost answer is no more than a failure
+            translated = StoreUnavailable(str(translated))
+        raise translated from error
 
 
 def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
-    """What stands in a dataset; reads names and labels only.
+    """Return the state of a dataset. Reads names and labels only.
 
     Args:
-        dataset: As the client gave it.
+        warehouse: A warehouse on the dataset.
+        dataset: The dataset as Google's client returned it.
 
     Raises:
-        LedgerError: It cannot be looked at.
+        LedgerError: The dataset cannot be read.
     """
     from ledger.warehouse.bigquery.clients import ONCE
     from ledger.warehouse.bigquery.tables import CATALOG_LABEL
@@ -75,10 +82,10 @@ def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
 
 
 def try_views(warehouse: BigQueryWarehouse) -> None:
-    """Have BigQuery resolve a query over every view, without running it: it reads nothing and costs nothing.
+    """Dry-run a query over every view. It reads no rows and costs nothing.
 
     Raises:
-        LedgerError: The query would fail: an object or a permission is missing.
+        LedgerError: An object or a permission is missing.
     """
     from google.cloud import bigquery
 
@@ -86,25 +93,25 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
 
     views = [item.name for item in catalog.objects() if item.kind == "view"]
     day = "created_at >= TIMESTAMP '2026-01-01' AND created_at < TIMESTAMP '2026-01-02'"
-    sql = " UNION ALL ".join(f"SELECT created_at FROM `${{project}}.${{dataset}}.{view}` WHERE {day}" for view in views)  # noqa: S608 - names of files
-    clients, place = warehouse.clients, warehouse.dataset
-    bound = catalog.bind(sql, clients.project, place.name)
+    sql = " UNION ALL ".join(f"SELECT created_at FROM `${{project}}.${{dataset}}.{view}` WHERE {day}" for view in views)  # noqa: S608 - names of SQL files
+    clients, dataset = warehouse.clients, warehouse.dataset
+    bound = catalog.bind(sql, clients.project, dataset.name)
     config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
     once(
         "A query over the views",
         lambda: clients.rest.query(
-            bound, job_config=config, location=place.location, retry=ONCE, job_retry=ONCE, timeout=SECONDS
+            bound, job_config=config, location=dataset.location, retry=ONCE, job_retry=ONCE, timeout=SECONDS
         ),
     )
 
 
 def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[ObjectChange]:
-    """Create what is missing, bring the rest up to date, and look whether all of it is there and can be read.
+    """Create missing objects, update the others, and check that all of them exist and can be queried.
 
     Raises:
-        ConfigurationError: The dataset holds something else under the ledger's names, or is elsewhere.
-        StoreRejected: Something is missing all the same.
-        LedgerError: BigQuery cannot be reached, or does not permit it.
+        ConfigurationError: The dataset is in another location, or has other objects under the ledger's names.
+        StoreRejected: An object is missing after it was created.
+        LedgerError: BigQuery cannot be reached, or denies permission.
     """
     from ledger.warehouse.bigquery.clients import ONCE
     from ledger.warehouse.bigquery.tables import create
@@ -114,18 +121,18 @@ def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) ->
     dataset = once("Looking up the dataset", lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS))
     if missing := look(warehouse, dataset).missing:
         raise StoreRejected(
-            f"Everything was created in {warehouse.dataset.url}, and now {', '.join(item.name for item in missing)} is "
-            "missing: something else drops it. Run this again."
+            f"{', '.join(item.name for item in missing)} is missing from {warehouse.dataset.url} after it was created: "
+            "another process dropped it. Run the command again."
         )
     try_views(warehouse)
     return changes
 
 
 def drop(warehouse: BigQueryWarehouse) -> None:
-    """Drop a dataset with all that is in it; one that is not there is done.
+    """Drop a dataset and its contents. Does nothing if it does not exist.
 
     Raises:
-        LedgerError: It may still be there.
+        LedgerError: The call failed; the dataset may still exist.
     """
     from ledger.warehouse.bigquery.clients import ONCE
 
@@ -137,7 +144,7 @@ def drop(warehouse: BigQueryWarehouse) -> None:
 
 
 def report(changes: Sequence[ObjectChange], ledger: SessionLedger, *, as_json: bool) -> None:
-    """Say what creating did: a line for each object, and how many were created and updated."""
+    """Print the changes made by ``create``, one line per object, and the number of objects created and updated."""
     done = Counter(change.done for change in changes)
     if as_json:
         print_json(

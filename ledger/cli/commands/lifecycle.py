@@ -1,4 +1,4 @@
-"""Commands about how sessions end and come back, and how they are judged."""
+"""Commands that end, restore, tag, score and count sessions."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ COMMANDS: dict[str, click.Command] = {}
 _session = click.argument("session_id")
 
 
-def _judgement(text: str) -> Any:
-    """A score's value as typed: JSON where it is any, else the text."""
+def _score_value(text: str) -> Any:
+    """Parse the value of a score: JSON if it is valid, or else text."""
     try:
         return parse_json(text, "VALUE")
     except InvalidInput:
         return text
 
 
-def _print_changed(appended: AppendResult | None, session_id: str, already: str, as_json: bool) -> None:
+def _print_changed(appended: AppendResult | None, session_id: str, status: str, as_json: bool) -> None:
     if appended is not None:
         print_appended(appended, as_json)
     elif as_json:
         print_json({"session_id": session_id, "version": None, "event_id": None, "replayed": True})
     else:
-        click.echo(f"Session {safe(session_id)} is {already} already.")
+        click.echo(f"Session {safe(session_id)} is already {status}.")
 
 
-def _ending(name: str, method: str, already: str, words: str) -> Callable[..., None]:
-    """A command that takes a session and nothing else."""
+def _ending(name: str, method: str, status: str, doc: str) -> Callable[..., None]:
+    """Define a command that ends a session and takes no other argument."""
 
     def run(as_json: bool, url: str | None, session_id: str, **envelope: Any) -> None:
         with opened(url) as ledger:
             appended = getattr(ledger, method)(session_id, **envelope_of(**envelope))
-        _print_changed(appended, session_id, already, as_json)
+        _print_changed(appended, session_id, status, as_json)
 
-    run.__doc__ = words
+    run.__doc__ = doc
     return command(name, f"ledger {name} SESSION_ID", into=COMMANDS)(_session(with_envelope(run)))
 
 
-_ending("complete", "complete_session", "completed", "Record that a session came to its end as it should.")
-_ending("expire", "expire_session", "expired", "End a session now, before its time has come.")
+_ending("complete", "complete_session", "completed", "Mark a session as completed.")
+_ending("expire", "expire_session", "expired", "Expire a session now, before its TTL ends.")
 _ending(
     "delete",
     "delete_session",
     "deleted",
-    "Take a session out of every list. Its history stays, and `ledger restore` brings it back.",
+    "Delete a session, which hides it from lists. Its history is kept, and `ledger restore` undoes this.",
 )
 
 
 @command("fail", 'ledger fail SESSION_ID "The warehouse did not answer." --type Timeout', into=COMMANDS)
 @_session
 @click.argument("message")
-@click.option("--type", "kind", default="error", show_default=True, help="What kind of error it was.")
+@click.option("--type", "kind", default="error", show_default=True, help="Type of the error.")
 @with_envelope
 def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: str, **envelope: Any) -> None:
-    """Record that a session broke off, and why. One that is merely left alone expires instead."""
+    """Mark a session as failed, with an error message. An abandoned session expires by itself."""
     with opened(url) as ledger:
         error = {"type": kind, "message": message}
         print_appended(ledger.fail_session(session_id, error, **envelope_of(**envelope)), as_json)
@@ -77,7 +77,7 @@ def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: st
 @with_ttl
 @with_envelope
 def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
-    """Have a session end later: so many hours from now."""
+    """Extend a session: set its TTL, counted from now."""
     with opened(url) as ledger:
         print_appended(ledger.extend_session(session_id, ttl_hours, **envelope_of(**envelope)), as_json)
 
@@ -87,7 +87,7 @@ def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta
 @with_ttl
 @with_envelope
 def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
-    """Open an expired or deleted session again, with the status it had before."""
+    """Restore an expired or deleted session to its previous status."""
     with opened(url) as ledger:
         print_appended(ledger.restore_session(session_id, ttl_hours, **envelope_of(**envelope)), as_json)
 
@@ -95,10 +95,10 @@ def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelt
 @command("tag", "ledger tag SESSION_ID weekly", "ledger tag SESSION_ID weekly --remove", into=COMMANDS)
 @_session
 @click.argument("tags", nargs=-1, required=True, metavar="TAG...")
-@click.option("--remove", is_flag=True, help="Take the tags off instead.")
+@click.option("--remove", is_flag=True, help="Remove the tags.")
 @with_envelope
 def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], remove: bool, **envelope: Any) -> None:
-    """Tag a session, whether or not it has ended."""
+    """Add tags to a session, or remove them. The session may have ended."""
     with opened(url) as ledger:
         change = ledger.remove_tags if remove else ledger.add_tags
         print_appended(change(session_id, *tags, **envelope_of(**envelope)), as_json)
@@ -108,8 +108,8 @@ def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], 
 @_session
 @click.argument("name")
 @click.argument("value")
-@click.option("--source", help="Who judges.")
-@click.option("--comment", help="Why.")
+@click.option("--source", help="Source of the score, such as a reviewer.")
+@click.option("--comment", help="Reason for the score.")
 @with_envelope
 def score(
     as_json: bool,
@@ -121,10 +121,13 @@ def score(
     comment: str | None,
     **envelope: Any,
 ) -> None:
-    """Judge a session, whether or not it has ended. VALUE is a number, true, false, or text."""
+    """Add a score to a session. The session may have ended.
+
+    VALUE is a number, true, false or text.
+    """
     with opened(url) as ledger:
         appended = ledger.add_score(
-            session_id, name, _judgement(value), source=source, comment=comment, **envelope_of(**envelope)
+            session_id, name, _score_value(value), source=source, comment=comment, **envelope_of(**envelope)
         )
     print_appended(appended, as_json)
 
@@ -134,25 +137,25 @@ def score(
 @click.argument("message_id")
 @with_envelope
 def remove_message(as_json: bool, url: str | None, session_id: str, message_id: str, **envelope: Any) -> None:
-    """Take a message out of the conversation. The history keeps it."""
+    """Remove a message from a session. The history keeps it."""
     with opened(url) as ledger:
         print_appended(ledger.remove_message(session_id, message_id, **envelope_of(**envelope)), as_json)
 
 
 @command("count", "ledger count status", "ledger count topic --type problem --user user123", into=COMMANDS)
 @click.argument("by")
-@click.option("--user", help="Only this user's.")
-@click.option("--status", help="Only those of this status.")
-@click.option("--type", "session_type", help="Only those of this kind.")
+@click.option("--user", help="Count only sessions of this user.")
+@click.option("--status", help="Count only sessions with this status.")
+@click.option("--type", "session_type", help="Count only sessions of this type.")
 def count(
     as_json: bool, url: str | None, by: str, user: str | None, status: str | None, session_type: str | None
 ) -> None:
-    """How many sessions there are, by status, session_type, user_id, day, or the name of an attribute."""
+    """Count sessions, grouped BY status, session_type, user_id, day or an attribute."""
     with opened(url) as ledger:
-        found = ledger.count_sessions(by, user_id=user, status=status, session_type=session_type)
+        counts = ledger.count_sessions(by, user_id=user, status=status, session_type=session_type)
     if as_json:
-        print_json([{"value": value, "sessions": number} for value, number in found.items()])
+        print_json([{"value": value, "sessions": number} for value, number in counts.items()])
         return
-    width = max((len(f"{number:,}") for number in found.values()), default=0)
-    for value, number in found.items():
+    width = max((len(f"{number:,}") for number in counts.values()), default=0)
+    for value, number in counts.items():
         click.echo(f"{number:>{width},}  {'(none)' if value is None else safe(str(value))}")

@@ -1,4 +1,4 @@
-"""Commands for sessions that are kept in the warehouse alone, and for what is to be done from time to time."""
+"""Commands that archive and hydrate sessions, and run periodic maintenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.commands.relay import with_warehouse
 from ledger.cli.commands.write import envelope_of, with_envelope
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: A hundred years, as good as none.
+#: Upper bounds of the options: a hundred years.
 _DAYS, _HOURS = 36_525, 876_600
 
 
@@ -30,17 +30,17 @@ _DAYS, _HOURS = 36_525, 876_600
 @with_warehouse
 @with_envelope
 def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
-    """Close a session, and keep its rows in the warehouse alone once they have all arrived there.
+    """Archive a session: keep its rows only in the warehouse.
 
-    They are dropped by `ledger maintain`, or at once where nothing is left to ship. It is still read and listed, and
-    `ledger hydrate`, or whatever is appended to it, opens it again.
+    The local rows are dropped when all of them are in the warehouse: immediately if none is waiting, or else by `ledger
+    maintain`. The session stays in lists, and is read from the warehouse. `ledger hydrate` or any append reopens it.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.archive_session(session_id, **envelope_of(**envelope))
     if appended is not None:
         print_appended(appended, as_json)
     else:
-        _nothing(session_id, "is archived already", as_json)
+        _print_unchanged(session_id, "is already archived", as_json)
 
 
 @command("hydrate", "ledger hydrate SESSION_ID", into=COMMANDS)
@@ -48,16 +48,16 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 @with_warehouse
 @with_envelope
 def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
-    """Open an archived session again; its events come back from the warehouse, and the hash chain is checked.
+    """Hydrate a session: copy its events back from the warehouse, verify the hash chain, and reopen it.
 
-    A session that only another ledger had is taken over; archive it there first.
+    A session of another ledger is taken over; archive it there first.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.hydrate_session(session_id, **envelope_of(**envelope))
     if appended is not None:
         print_appended(appended, as_json)
     else:
-        _nothing(session_id, "is here, and not archived", as_json)
+        _print_unchanged(session_id, "is not archived", as_json)
 
 
 @command(
@@ -69,50 +69,51 @@ def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 @click.option(
     "--max-age-hours",
     type=NumberRange(0, _HOURS),
-    help="Also end sessions to which nothing has happened for so long.",
+    help="Also expire sessions without an event for this many hours.",
 )
 @click.option(
     "--retention-days",
     type=NumberRange(0, _DAYS),
-    help="Delete for good, here and in the warehouse, expired, archived and deleted sessions that ended so long ago.",
+    help="Also purge sessions, here and in the warehouse, that expired or were archived or deleted this many days ago.",
 )
 @with_warehouse
 def maintain(
     as_json: bool, url: str | None, max_age_hours: float | None, retention_days: float | None, warehouse: str | None
 ) -> None:
-    """What is to be done from time to time, from cron: end what has expired, drop what is archived, delete what is old.
+    """Expire, drop and purge old sessions. Run this periodically, for example from cron.
 
-    Rows of archived sessions are dropped once the warehouse is seen to have them. It may be interrupted and run again.
+    Expires sessions whose TTL has ended, and drops the local rows of archived sessions after checking that the
+    warehouse has them. Purges sessions only with --retention-days. The command can be interrupted and repeated.
     """
     max_age = None if max_age_hours is None else timedelta(hours=max_age_hours)
     retention = None if retention_days is None else timedelta(days=retention_days)
     with _with_warehouse(url, warehouse) as ledger:
-        done = ledger.maintain(max_age=max_age, retention=retention)
+        result = ledger.maintain(max_age=max_age, retention=retention)
     if as_json:
-        print_json(asdict(done))
+        print_json(asdict(result))
         return
-    waiting = f"; {done.waiting:,} still to be deleted in another warehouse" if done.waiting else ""
-    click.echo(f"{done.expired:,} expired, {done.dropped:,} dropped, {done.deleted:,} deleted{waiting}.")
+    waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
+    click.echo(f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}.")
 
 
 @contextmanager
 def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
-    """The ledger with the warehouse that was named, else with the DuckDB file beside it."""
+    """Open the ledger with a warehouse; the default is the DuckDB file beside it."""
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:
-        if not ledger.store.capabilities.commit_order:  # it is in its warehouse already
+        if not ledger.store.capabilities.commit_order:  # a ledger in BigQuery is its own warehouse
             yield ledger
             return
-        place = warehouse or duckdb_url(warehouse_path(ledger))
-    with SessionLedger.open(url, create=False, warehouse=place, relay="off") as found:
-        yield found
+        warehouse_url = warehouse or duckdb_url(warehouse_path(ledger))
+    with SessionLedger.open(url, create=False, warehouse=warehouse_url, relay="off") as ledger:
+        yield ledger
 
 
-def _nothing(session_id: str, why: str, as_json: bool) -> None:
+def _print_unchanged(session_id: str, reason: str, as_json: bool) -> None:
     if as_json:
         print_json({"session_id": session_id, "version": None, "event_id": None, "replayed": True})
     else:
-        click.echo(safe(f"{session_id} {why}."))
+        click.echo(safe(f"{session_id} {reason}."))

@@ -16,11 +16,11 @@ COMMANDS: dict[str, click.Command] = {}
 
 
 def point_in_time(text: str) -> datetime:
-    """A point in time with its zone, or a day, which begins at midnight UTC."""
+    """Parse a time with a UTC offset, or a day, which means midnight UTC."""
     try:
         return from_text(f"{text}T00:00:00Z" if len(text) == 10 else text, "the time")
     except InvalidInput as error:
-        raise click.BadParameter(f"{error} A day alone, such as 2026-11-21, will do as well.") from error
+        raise click.BadParameter(f"{error} A day such as 2026-11-21 is accepted as well.") from error
 
 
 @command(
@@ -31,12 +31,17 @@ def point_in_time(text: str) -> datetime:
     into=COMMANDS,
 )
 @click.argument("session_id")
-@click.option("--version", type=click.IntRange(min=1), help="As it was after this many events.")
+@click.option("--version", type=click.IntRange(min=1), help="Show the session at this version.  [default: the latest]")
 @click.option(
-    "--at", type=point_in_time, metavar="TIME", help="As it was at this time: 2026-11-21T09:00:00Z, or a day."
+    "--at",
+    type=point_in_time,
+    metavar="TIME",
+    help="Show the session as of this time: 2026-11-21T09:00:00Z, or a day.",
 )
-@click.option("--messages", is_flag=True, help="Its messages as well.")
-@click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many messages, of the latest state.")
+@click.option("--messages", is_flag=True, help="Show the messages as well.")
+@click.option(
+    "--last", type=click.IntRange(1, 10_000), help="Show only this many newest messages, of the latest state."
+)
 def show(
     as_json: bool,
     url: str | None,
@@ -46,25 +51,23 @@ def show(
     messages: bool,
     last: int | None,
 ) -> None:
-    """Show a session: its latest state, or what it was then."""
+    """Show a session: its latest state, or the state at a version or time."""
     if last is not None and (version is not None or at is not None):
-        raise click.UsageError(
-            "--last reads the latest state; leave out --version and --at.", click.get_current_context()
-        )
+        raise click.UsageError("--last reads the latest state; omit --version and --at.", click.get_current_context())
     with opened(url) as ledger:
         session = ledger.get_session(session_id, version=version, at=at, messages=messages and last is None)
         newest = ledger.get_messages(session_id, last=last) if last is not None and session is not None else None
     if session is None:
-        when = "" if at is None else f" that had begun by {at.isoformat()}"
+        when = "" if at is None else f" created before {at.isoformat()}"
         raise SessionNotFound(
-            f"There is no session {session_id}{when}. `ledger list` shows those there are.", session_id=session_id
+            f"There is no session {session_id}{when}. List the sessions with: ledger list", session_id=session_id
         )
     shown = session.messages if newest is None else tuple(newest)
     if as_json:
-        found = session_object(session)
+        document = session_object(session)
         if newest is not None:
-            found["messages"] = [message_object(message) for message in newest]
-        print_json(found)
+            document["messages"] = [message_object(message) for message in newest]
+        print_json(document)
     else:
         from ledger.cli.output.render import show_session
 
@@ -79,24 +82,36 @@ def show(
     "ledger list --user user456 --shared",
     into=COMMANDS,
 )
-@click.option("--user", "user_id", help="Of this user.")
-@click.option("--shared", is_flag=True, help="Those that others share with this user instead.")
-@click.option("--status", help="With this status.")
-@click.option("--type", "session_type", help="Of this type.")
-@click.option("--tag", help="With this tag.")
+@click.option("--user", "user_id", help="List only sessions of this user.")
+@click.option("--shared", is_flag=True, help="With --user: list the sessions that other users share with this user.")
+@click.option("--status", help="List only sessions with this status.")
+@click.option("--type", "session_type", help="List only sessions of this type.")
+@click.option("--tag", help="List only sessions with this tag.")
 @click.option(
     "--attribute",
     "attributes",
     multiple=True,
     metavar="NAME=TEXT|NAME:=JSON",
-    help="With this attribute, exactly so: 1 and 1.0 differ. May be repeated.",
+    help="List only sessions with exactly this attribute: 1 and 1.0 differ. May be repeated.",
 )
 @click.option(
-    "--since", "created_from", type=point_in_time, metavar="TIME", help="Created at this time or day, or later."
+    "--since",
+    "created_from",
+    type=point_in_time,
+    metavar="TIME",
+    help="List only sessions created at or after this time or day.",
 )
-@click.option("--until", "created_until", type=point_in_time, metavar="TIME", help="Created before this time or day.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most this many.")
-@click.option("--after", metavar="CURSOR", help="Go on where a list ended.")
+@click.option(
+    "--until",
+    "created_until",
+    type=point_in_time,
+    metavar="TIME",
+    help="List only sessions created before this time or day.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of sessions."
+)
+@click.option("--after", metavar="CURSOR", help="Continue after the cursor printed with the previous page.")
 def list_(
     as_json: bool,
     url: str | None,
@@ -111,7 +126,7 @@ def list_(
     after: str | None,
     shared: bool,
 ) -> None:
-    """List sessions that meet every criterion, newest first."""
+    """List sessions that meet all criteria, newest first."""
     with opened(url) as ledger:
         page = ledger.list_sessions(
             user_id,
@@ -140,10 +155,12 @@ def list_(
     into=COMMANDS,
 )
 @click.argument("session_id")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Only what came after this version.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most this many.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Show only events after this version.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of events."
+)
 def history(as_json: bool, url: str | None, session_id: str, after: int, limit: int) -> None:
-    """Show every event of a session in order: who changed what, and when."""
+    """Show the events of a session in order, with their changes."""
     with opened(url) as ledger:
         page = ledger.history(session_id, after=after, limit=limit)
     if as_json:
@@ -164,7 +181,10 @@ def history(as_json: bool, url: str | None, session_id: str, after: int, limit: 
 @click.argument("before", type=click.IntRange(min=0))
 @click.argument("after", type=click.IntRange(min=1), required=False)
 def diff(as_json: bool, url: str | None, session_id: str, before: int, after: int | None) -> None:
-    """Show what changed between two versions. BEFORE may be 0, the beginning; without AFTER it is the latest."""
+    """Show the differences between two versions of a session.
+
+    BEFORE may be 0, the empty session. AFTER is the latest version by default.
+    """
     with opened(url) as ledger:
         differences = ledger.diff(session_id, before, after)
     if as_json:

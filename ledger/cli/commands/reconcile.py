@@ -1,4 +1,4 @@
-"""``ledger reconcile``: whether the warehouse has what the ledger has, without downloading a value."""
+"""``ledger reconcile``: compare the ledger with its warehouse without reading values, and repair differences."""
 
 from __future__ import annotations
 
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
 
 COMMANDS: dict[str, click.Command] = {}
-#: The exit code where something differs and was not mended.
+#: Exit code if differences remain.
 DIFFERS = 1
-#: Days that are compared where none are named.
+#: Default number of days to compare.
 DAYS = 7
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Mended:
-    """What was done about differences: ``sent`` rows were shipped again, and ``after`` was found afterwards."""
+class _Repair:
+    """The result of a repair.
+
+    Attributes:
+        repaired: Rows to ship again, and events restored from the warehouse.
+        sent: Number of rows shipped again.
+        after: The comparison after the repair.
+    """
 
     repaired: Repaired
     sent: int
@@ -53,67 +59,66 @@ class _Mended:
     "first",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="The first day, in UTC, on which the sessions were created.  [default: six days before --until]",
+    help="First day of creation of the sessions, in UTC.  [default: six days before --until]",
 )
 @click.option(
     "--until",
     "last",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="The last such day, compared as well.  [default: today]",
+    help="Last day of creation, inclusive.  [default: today]",
 )
 @with_warehouse
-@click.option("--repair", "mend", is_flag=True, help="Mend what can be mended, and compare again.")
+@click.option("--repair", is_flag=True, help="Repair differences, and compare again.")
 def reconcile(
     as_json: bool,
     url: str | None,
     first: datetime | None,
     last: datetime | None,
     warehouse: str | None,
-    mend: bool,
+    repair: bool,
 ) -> None:
-    """Compare the ledger with its warehouse over days of creation, by session, versions and hashes.
+    """Compare the ledger with its warehouse, for the sessions created in a range of days.
 
-    No value is read. Rows that wait to be shipped, and events that were refused, are no difference. --repair ships
-    again what the warehouse lacks, and brings back events that the ledger lost, as when it was restored from a backup;
-    no relay may be shipping meanwhile. Changed rows, rows that are there twice, and sessions that went on here and
-    there are reported and left. The exit code is 1 where something is left.
+    Sessions are compared by version and hash; values are not read. Waiting rows and refused events are not
+    differences. The exit code is 1 if differences remain.
+
+    --repair ships missing rows again, and restores events that the ledger lost, for example when its file was replaced
+    by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported.
     """
     created_from, created_until = _span(first, last)
-    mended = None
-    with opened(url) as ledger, _opened(ledger, warehouse) as (place, behind):
-        found = _compared(place, behind, created_from, created_until)
-        if mend and any(each.missing or each.lost for each in found.differences):
-            mended = _mended(ledger, place, behind, found)
+    done = None
+    with opened(url) as ledger, _open_warehouse(ledger, warehouse) as (target, comparable):
+        before = _compare(target, comparable, created_from, created_until)
+        if repair and any(each.missing or each.lost for each in before.differences):
+            done = _repair(target, comparable, before)
     if as_json:
-        print_json(_object(place.outbox.warehouse, found, mended))
+        print_json(_document(target.outbox.warehouse, before, done))
     else:
-        _print(place.outbox.warehouse, found, mended)
-    if (found if mended is None else mended.after).differences:
+        _print(target.outbox.warehouse, before, done)
+    if (before if done is None else done.after).differences:
         raise click.exceptions.Exit(DIFFERS)
 
 
 @contextmanager
-def _opened(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWarehouse, ComparableWarehouse]]:
-    """The ledger's warehouse: as what it is shipped to, and as what is asked."""
+def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWarehouse, ComparableWarehouse]]:
+    """Open the ledger's warehouse for shipping and for comparison."""
     from ledger.warehouse.row_comparison import ComparedRows
     from ledger.warehouse.urls import open_warehouse
 
-    place = attached(ledger, url)
-    with closing(open_warehouse(place.url)) as behind:
-        yield place, ComparedRows(behind)
+    target = attached(ledger, url)
+    with closing(open_warehouse(target.url)) as opened_warehouse:
+        yield target, ComparedRows(opened_warehouse)
 
 
 def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:
-    """The half-open span of some days, of which the last one belongs to it."""
+    """Return the half-open time span from the first day to the last, inclusive."""
     until = (last or utc_now()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     try:
         since = until - (DAYS - 1) * _DAY if first is None else first.replace(tzinfo=UTC)
         end = until + _DAY
     except OverflowError as error:
-        raise click.UsageError(
-            f"--until {until:%Y-%m-%d} leaves no days to compare.", click.get_current_context()
-        ) from error
+        raise click.UsageError(f"--until {until:%Y-%m-%d} is out of range.", click.get_current_context()) from error
     if since > until:
         raise click.UsageError(
             f"--from {since:%Y-%m-%d} is after --until {until:%Y-%m-%d}.", click.get_current_context()
@@ -121,48 +126,46 @@ def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, date
     return since, end
 
 
-def _compared(
-    place: AttachedWarehouse, behind: ComparableWarehouse, created_from: datetime, created_until: datetime
+def _compare(
+    target: AttachedWarehouse, comparable: ComparableWarehouse, created_from: datetime, created_until: datetime
 ) -> Reconciliation:
     from ledger.relay.reconcile import reconcile as compare
 
-    return compare(place.outbox, behind, created_from, created_until)
+    return compare(target.outbox, comparable, created_from, created_until)
 
 
-def _mended(
-    ledger: SessionLedger, place: AttachedWarehouse, behind: ComparableWarehouse, found: Reconciliation
-) -> _Mended:
-    """Mend what was found, ship, and compare again: what is left is what a second look finds."""
+def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: Reconciliation) -> _Repair:
+    """Repair differences, ship the rows, and compare again."""
     from ledger.relay.reconcile import repair
-    from ledger.stores.sqlite.outbox import holder_name
+    from ledger.stores.sqlite.lease import owner_name
 
-    repaired = repair(found, place.outbox, behind, holder=holder_name(uuid.uuid4().hex))
-    with progress("Shipping rows", place.status().waiting_rows) as advance:
-        sent = place.sync(progress=advance)
-    return _Mended(repaired, sent, _compared(place, behind, found.created_from, found.created_until))
+    repaired = repair(before, target.outbox, comparable, holder=owner_name(uuid.uuid4().hex))
+    with progress("Shipping rows", target.status().waiting_rows) as advance:
+        sent = target.sync(progress=advance)
+    return _Repair(repaired, sent, _compare(target, comparable, before.created_from, before.created_until))
 
 
-def _object(warehouse: str, found: Reconciliation, mended: _Mended | None) -> dict[str, Any]:
-    shown = {
+def _document(warehouse: str, before: Reconciliation, repair: _Repair | None) -> dict[str, Any]:
+    document = {
         "warehouse": warehouse,
-        "created_from": found.created_from,
-        "created_until": found.created_until,
-        "sessions": found.sessions,
-        "rows": found.rows,
-        "waiting_rows": found.waiting_rows,
-        "refused_events": found.refused_events,
-        "elsewhere": [session.session_id for session in found.elsewhere],
-        "differences": [_difference_object(each) for each in found.differences],
+        "created_from": before.created_from,
+        "created_until": before.created_until,
+        "sessions": before.sessions,
+        "rows": before.rows,
+        "waiting_rows": before.waiting_rows,
+        "refused_events": before.refused_events,
+        "elsewhere": [session.session_id for session in before.elsewhere],
+        "differences": [_difference_object(each) for each in before.differences],
     }
-    if mended is not None:
-        shown["repaired"] = {
-            "asked_rows": mended.repaired.asked_rows,
-            "sent_rows": mended.sent,
-            "events": mended.repaired.events,
-            "not_brought_back": dict(mended.repaired.left),
+    if repair is not None:
+        document["repaired"] = {
+            "asked_rows": repair.repaired.asked_rows,
+            "sent_rows": repair.sent,
+            "events": repair.repaired.events,
+            "not_brought_back": dict(repair.repaired.left),
         }
-        shown["left"] = [_difference_object(each) for each in mended.after.differences]
-    return shown
+        document["left"] = [_difference_object(each) for each in repair.after.differences]
+    return document
 
 
 def _difference_object(difference: SessionDifference) -> dict[str, Any]:
@@ -180,51 +183,49 @@ def _difference_object(difference: SessionDifference) -> dict[str, Any]:
     }
 
 
-def _print(warehouse: str, found: Reconciliation, mended: _Mended | None) -> None:
-    """One line for each session that differs, then what was done, then how it stands."""
-    for line in _lines(found.differences):
+def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> None:
+    """Print a line per session that differs, the result of the repair, and a summary."""
+    for line in _lines(before.differences):
         click.echo(safe(line))
-    if mended is not None:
-        repaired = mended.repaired
-        click.echo(
-            f"Repaired: {_count(mended.sent, 'row')} shipped, {_count(repaired.events, 'event')} brought back from the "
-            "warehouse."
-        )
-        for session_id, why in repaired.left.items():
-            click.echo(safe(f"{session_id} could not be brought back: {why}"))
-        for line in _lines(mended.after.differences):
+    if repair is not None:
+        events = _count(repair.repaired.events, "event")
+        click.echo(f"Repaired: {_count(repair.sent, 'row')} shipped, {events} restored from the warehouse.")
+        for session_id, reason in repair.repaired.left.items():
+            click.echo(safe(f"{session_id} could not be restored: {reason}"))
+        for line in _lines(repair.after.differences):
             click.echo(safe(f"Left: {line}"))
-    click.echo(safe(_summary(warehouse, found if mended is None else mended.after)))
+    click.echo(safe(_summary(warehouse, before if repair is None else repair.after)))
 
 
 def _lines(differences: Sequence[SessionDifference]) -> Iterator[str]:
     for each in differences:
-        unknown = "lost here" if each.lost else "unknown here"
+        unknown = "lost by the ledger" if each.lost else "unknown to the ledger"
         parts = (
             (len(each.missing), "missing in the warehouse"),
-            (each.unknown, f"{unknown}, where the session went on as well" if each.diverged else unknown),
+            (each.unknown, f"{unknown}, where the session diverged" if each.diverged else unknown),
             (each.changed, "changed in the warehouse"),
-            (each.doubled, "there more than once, which views show once"),
-            (each.gone, "of an archived session gone from the warehouse"),
+            (each.doubled, "duplicated in the warehouse, which views show once"),
+            (each.gone, "of an archived session missing in the warehouse"),
         )
-        counts = "; ".join(f"{_count(number, 'row')} {what}" for number, what in parts if number)
-        yield f"{each.session_id}: {counts} (version {each.version_here} here, {each.version_there} there)"
+        counts = "; ".join(f"{_count(number, 'row')} {difference}" for number, difference in parts if number)
+        versions = f"version {each.version_here} in the ledger, {each.version_there} in the warehouse"
+        yield f"{each.session_id}: {counts} ({versions})"
 
 
-def _summary(warehouse: str, found: Reconciliation) -> str:
-    days = f"{found.created_from:%Y-%m-%d} to {found.created_until - _DAY:%Y-%m-%d}"
-    number = len(found.differences)
+def _summary(warehouse: str, comparison: Reconciliation) -> str:
+    days = f"{comparison.created_from:%Y-%m-%d} to {comparison.created_until - _DAY:%Y-%m-%d}"
+    number = len(comparison.differences)
     verdict = f"{_count(number, 'session')} differ{'s' if number == 1 else ''}" if number else "nothing differs"
-    compared = f"{_count(found.sessions, 'session')} and {_count(found.rows, 'row')} compared with {warehouse}"
-    parts = [f"{compared}, {days}: {verdict}."]
-    if found.elsewhere:
-        parts.append(f"{_count(len(found.elsewhere), 'session')} went on in another ledger.")
-    if found.waiting_rows:
-        parts.append(f"{_count(found.waiting_rows, 'row')} still to be shipped.")
-    if found.refused_events:
-        parts.append(f"{_count(found.refused_events, 'event')} refused; see `ledger relay refused`.")
+    rows = _count(comparison.rows, "row")
+    parts = [f"{_count(comparison.sessions, 'session')} and {rows} compared with {warehouse}, {days}: {verdict}."]
+    if comparison.elsewhere:
+        parts.append(f"{_count(len(comparison.elsewhere), 'session')} continued in another ledger.")
+    if comparison.waiting_rows:
+        parts.append(f"{_count(comparison.waiting_rows, 'row')} waiting.")
+    if comparison.refused_events:
+        parts.append(f"{_count(comparison.refused_events, 'event')} refused; see `ledger relay dead-letters`.")
     return " ".join(parts)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

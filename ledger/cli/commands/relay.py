@@ -1,4 +1,4 @@
-"""Commands of the relay: ship what waits, go on shipping, and how that goes."""
+"""Commands of the relay: ship rows to the warehouse, show the status, list and redrive dead letters."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened, together
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import one_line, safe
+from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
     from ledger.outbox.contract import DeadLetter, RelayStatus
@@ -27,27 +28,29 @@ if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
 
 COMMANDS: dict[str, click.Command] = {}
-#: What the codes of ``sync``, ``relay`` and ``status`` say beside success and errors: an event was refused.
+#: Exit code of ``sync``, ``relay`` and ``status`` if the warehouse refused an event.
 REFUSED = 1
-
+#: Former names of actions of ``relay``, which stay valid.
+_FORMER_ACTIONS = {"refused": "dead-letters", "retry": "redrive"}
 
 with_warehouse = together(
     click.option(
         "-w",
         "--warehouse",
-        envvar="LEDGER_WAREHOUSE",
+        envvar=LEDGER_WAREHOUSE.name,
         show_envvar=True,
         metavar="URL",
-        help="bigquery://PROJECT/DATASET or duckdb:///file.duckdb.  [default: the DuckDB file beside the ledger]",
+        help="URL of the warehouse: bigquery://PROJECT/DATASET or duckdb:///file.duckdb.  "
+        "[default: the DuckDB file beside the ledger]",
     ),
 )
 
 
 def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
-    """The warehouse that was named, else the DuckDB file beside the ledger.
+    """Return the ledger's warehouse: the one at a URL, or by default the DuckDB file beside the ledger.
 
     Raises:
-        CapabilityMissing: The ledger is in BigQuery itself.
+        CapabilityMissing: The ledger is in BigQuery, and has no other warehouse.
     """
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.tiers.attached import AttachedWarehouse
@@ -66,42 +69,51 @@ def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
 )
 @with_warehouse
 def sync(as_json: bool, url: str | None, warehouse: str | None) -> None:
-    """Ship what waits in the ledger to its warehouse, once: every row, in order, none twice.
+    """Ship all waiting rows to the warehouse, then exit.
 
-    It may be interrupted anywhere and run again. What the warehouse refuses is put aside and the rest goes on; then
-    the exit code is 1.
+    Rows are shipped in order, each exactly once. The command can be interrupted and repeated. An event that the
+    warehouse refuses becomes a dead letter, and the other events are shipped; the exit code is then 1.
     """
     with opened(url) as ledger:
-        place = attached(ledger, warehouse)
-        with progress("Shipping rows", place.status().waiting_rows) as advance:
-            sent = place.sync(progress=advance)
-        status = place.status()
+        target = attached(ledger, warehouse)
+        with progress("Shipping rows", target.status().waiting_rows) as advance:
+            sent = target.sync(progress=advance)
+        status = target.status()
     if as_json:
         print_json({"sent_rows": sent, **asdict(status)})
     else:
-        click.echo(safe(f"{_count(sent, 'row')} shipped to {place.url}; {_left(status)}"))
+        click.echo(safe(f"{_count(sent, 'row')} shipped to {target.url}; {_waiting(status)}"))
     _exit(status)
 
 
 @command(
     "relay",
     "ledger relay --warehouse bigquery://my-project/ledger",
-    "ledger relay refused",
-    "ledger relay retry",
+    "ledger relay dead-letters",
+    "ledger relay redrive",
     into=COMMANDS,
 )
-@click.argument("action", type=click.Choice(["run", "refused", "retry"]), default="run")
+@click.argument(
+    "action",
+    metavar="[run|dead-letters|redrive]",
+    type=click.Choice(["run", "dead-letters", "redrive", *_FORMER_ACTIONS]),
+    default="run",
+)
 @click.argument("event_id", required=False)
 @with_warehouse
 @click.option(
-    "--age", type=NumberRange(0.01, 3600), default=1.0, show_default=True, help="Seconds that a row waits for others."
+    "--age",
+    type=NumberRange(0.01, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds that a row waits for others, to be shipped in one batch.",
 )
 @click.option(
     "--drain",
     type=NumberRange(0, 3600),
     default=30.0,
     show_default=True,
-    help="Seconds to go on shipping after SIGTERM.",
+    help="Seconds to keep shipping waiting rows after SIGTERM.",
 )
 def relay(
     as_json: bool,
@@ -112,111 +124,116 @@ def relay(
     age: float,
     drain: float,
 ) -> None:
-    """Ship what is appended, by whatever process, until SIGTERM or Ctrl-C; then what waits is shipped first.
+    """Ship rows to the warehouse until SIGTERM or Ctrl-C, then ship the waiting rows and exit.
 
-    Several may run at once: one ships, and another takes over when it is gone. The log goes to stderr, with --json as
-    JSON Lines. `refused` lists the events that the warehouse refused, and `retry` sends them (or the one with
-    EVENT_ID) again with the next batch.
+    The relay ships the appends of every process. Several relays may run: one holds the lease and ships, and another
+    takes over when it stops. The log goes to stderr, with --json as JSON Lines.
+
+    `ledger relay dead-letters` lists the events that the warehouse refused. `ledger relay redrive` ships them again
+    with the next batch: all of them, or only EVENT_ID. The former names `refused` and `retry` still work.
     """
-    if event_id is not None and action != "retry":
-        raise click.UsageError("EVENT_ID goes with retry.", click.get_current_context())
+    action = _FORMER_ACTIONS.get(action, action)
+    if event_id is not None and action != "redrive":
+        raise click.UsageError("EVENT_ID is an argument of `redrive` only.", click.get_current_context())
     with opened(url) as ledger:
-        place = attached(ledger, warehouse)
-        if action == "refused":
-            _print_refused(place, as_json=as_json)
-        elif action == "retry":
-            rows = place.retry(event_id)
+        target = attached(ledger, warehouse)
+        if action == "dead-letters":
+            _print_dead_letters(target, as_json=as_json)
+        elif action == "redrive":
+            rows = target.retry(event_id)
             if as_json:
                 print_json({"asked_rows": rows})
             else:
-                click.echo(f"{_count(rows, 'row')} to be sent again by the next `ledger sync` or relay.")
+                click.echo(f"{_count(rows, 'row')} to be shipped again by the next `ledger sync` or relay.")
         else:
             with _log(as_json):
-                _run(ledger, place, warehouse, age, drain)
-            _exit(place.status())
+                _run(ledger, target, age, drain)
+            _exit(target.status())
 
 
-def _run(ledger: SessionLedger, place: AttachedWarehouse, warehouse: str | None, age: float, drain: float) -> None:
-    """Ship until told to stop, then what waits."""
+def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: float) -> None:
+    """Ship until a signal arrives, then ship the waiting rows for ``drain`` seconds at most."""
     from ledger.errors import LeaseHeld
-    from ledger.relay.background import drain as ship_the_rest
+    from ledger.relay.background import drain as ship_waiting
     from ledger.relay.background import run
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    making = place.relay()
+    relay = target.relay()
     try:
-        logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, place.url)
-        run(making, stop, age=age)
+        logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, target.url)
+        run(relay, stop, age=age)
         if drain:
-            with suppress(LeaseHeld):  # it was ready to take over, and another ships what is left
-                ship_the_rest(making, drain)
+            with suppress(LeaseHeld):  # this relay stood by, and the one with the lease ships the waiting rows
+                ship_waiting(relay, drain)
     finally:
-        making.close()
+        relay.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    status = place.status()
-    logging.getLogger("ledger.relay").info("Stopped: %s", _left(status))
+    logging.getLogger("ledger.relay").info("Stopped: %s", _waiting(target.status()))
 
 
 @command("status", "ledger status", "ledger status --json | jq .waiting_rows", into=COMMANDS)
 @with_warehouse
 def status(as_json: bool, url: str | None, warehouse: str | None) -> None:
-    """How shipping to the warehouse goes: what waits and for how long, what was shipped, what was refused.
+    """Show the progress of the relay: rows waiting and shipped, events refused, and the last error.
 
-    The warehouse is not asked. The exit code is 1 where events were refused.
+    The command reads the ledger and does not contact the warehouse. The exit code is 1 if events were refused.
     """
     with opened(url) as ledger:
-        found = attached(ledger, warehouse).status()
+        relay_status = attached(ledger, warehouse).status()
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(relay_status))
     else:
-        _print_status(found)
-    _exit(found)
+        _print_status(relay_status)
+    _exit(relay_status)
 
 
-def _print_status(found: RelayStatus) -> None:
+def _print_status(status: RelayStatus) -> None:
     from ledger.cli.output.render import emit, facts, when
 
-    age = "" if found.waiting_since is None else f", the oldest for {_ago(found.waiting_since)}"
-    last = "" if found.shipped_at is None else f", last {when(found.shipped_at)}"
-    error = "none" if found.failed_at is None else f"{_ago(found.failed_at)} ago: {found.last_error}"
+    age = "" if status.waiting_since is None else f", the oldest for {_ago(status.waiting_since)}"
+    last = "" if status.shipped_at is None else f", last {when(status.shipped_at)}"
+    error = "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {status.last_error}"
     emit(
         facts(
-            ("warehouse", found.warehouse),
-            ("waiting", f"{_count(found.waiting_rows, 'row')}{age}"),
-            ("shipped", _count(found.shipped_rows, "row") + last),
-            ("refused", _count(found.refused_events, "event")),
+            ("warehouse", status.warehouse),
+            ("waiting", f"{_count(status.waiting_rows, 'row')}{age}"),
+            ("shipped", _count(status.shipped_rows, "row") + last),
+            ("refused", _count(status.refused_events, "event")),
             ("last error", error),
-            ("rate", "-" if found.rows_per_second is None else f"{found.rows_per_second:,.0f} rows a second"),
-            ("disk", f"{found.disk_bytes / 2**20:,.1f} MiB"),
-            ("held by", found.holder or "nobody"),
+            ("rate", "-" if status.rows_per_second is None else f"{status.rows_per_second:,.0f} rows a second"),
+            ("disk", f"{status.disk_bytes / 2**20:,.1f} MiB"),
+            ("held by", status.holder or "no relay"),
         )
     )
 
 
-def _print_refused(place: AttachedWarehouse, *, as_json: bool) -> None:
-    found = place.refused()
+def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
+    letters = target.refused()
     if as_json:
-        print_json({"refused": [_dead_letter_object(each) for each in found]})
+        print_json({"refused": [_dead_letter_object(letter) for letter in letters]})
         return
     from ledger.cli.output.render import emit, rows_table
 
-    columns = ("session", "version", "event", "rows", "reason", "asked")
-    rows = [(it.session_id, it.version, it.event_id, it.rows, it.reason, it.redriving) for it in found]
+    columns = ("session", "version", "event", "rows", "reason", "redrive")
+    rows = [
+        (letter.session_id, letter.version, letter.event_id, letter.rows, letter.reason, letter.redriving)
+        for letter in letters
+    ]
     emit(rows_table(columns, rows))
 
 
 def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter; ``put_at`` and ``asked`` are the names of two of its keys before 0.2, and stay."""
+    """Return a dead letter as a JSON object. ``put_at`` and ``asked`` are the former names of two keys."""
     return asdict(letter) | {"put_at": letter.dead_lettered_at, "asked": letter.redriving}
 
 
-def _left(status: RelayStatus) -> str:
-    waits = f"{_count(status.waiting_rows, 'row')} left." if status.waiting_rows else "nothing waits."
+def _waiting(status: RelayStatus) -> str:
+    waiting = f"{_count(status.waiting_rows, 'row')} waiting."
     if status.refused_events:
-        waits += f" {_count(status.refused_events, 'event')} refused; see `ledger relay refused`."
-    return waits
+        waiting += f" {_count(status.refused_events, 'event')} refused; see `ledger relay dead-letters`."
+    return waiting
 
 
 def _exit(status: RelayStatus) -> None:
@@ -224,8 +241,8 @@ def _exit(status: RelayStatus) -> None:
         raise click.exceptions.Exit(REFUSED)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _ago(then: datetime) -> str:
@@ -238,7 +255,7 @@ def _ago(then: datetime) -> str:
 
 @contextmanager
 def _log(as_json: bool) -> Iterator[None]:
-    """The ledger's log on stderr, also where nobody watches: that is what a process's log is for."""
+    """Write the ledger's log to stderr, even if it is not a terminal."""
     log, handler = logging.getLogger("ledger"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines() if as_json else _Line("%(asctime)s %(levelname)s %(message)s"))
     before = log.level
@@ -252,20 +269,20 @@ def _log(as_json: bool) -> Iterator[None]:
 
 
 class _Line(logging.Formatter):
-    """A line a record, with nothing in it that moves the cursor."""
+    """A formatter that writes each record on one line, with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         return one_line(super().format(record))
 
 
 class _Lines(logging.Formatter):
-    """A JSON object a line, with what the record carries beside its message."""
+    """A formatter that writes each record as a JSON object on one line, with its extra attributes."""
 
     _ORDINARY = frozenset(vars(logging.makeLogRecord({})))
 
     def format(self, record: logging.LogRecord) -> str:
-        more: dict[str, Any] = {name: value for name, value in vars(record).items() if name not in self._ORDINARY}
+        extra: dict[str, Any] = {name: value for name, value in vars(record).items() if name not in self._ORDINARY}
         at = datetime.fromtimestamp(record.created, UTC).isoformat()
         return json.dumps(
-            {"at": at, "level": record.levelname, "message": safe(record.getMessage()), **more}, default=str
+            {"at": at, "level": record.levelname, "message": safe(record.getMessage()), **extra}, default=str
         )

@@ -1,4 +1,4 @@
-"""The command that finds sessions by what is written in them."""
+"""The command that searches the text of sessions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,26 @@ COMMANDS: dict[str, click.Command] = {}
     into=COMMANDS,
 )
 @click.argument("text")
-@click.option("--user", "user_id", help="Only sessions of this user.")
-@click.option("--session", "session_id", metavar="SESSION_ID", help="Only this session.")
+@click.option("--user", "user_id", help="Search only sessions of this user.")
+@click.option("--session", "session_id", metavar="SESSION_ID", help="Search only this session.")
 @click.option(
-    "--since", "created_from", type=point_in_time, metavar="TIME", help="Created at this time or day, or later."
+    "--since",
+    "created_from",
+    type=point_in_time,
+    metavar="TIME",
+    help="Search only sessions created at or after this time or day.",
 )
-@click.option("--until", "created_until", type=point_in_time, metavar="TIME", help="Created before this time or day.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most this many.")
-@click.option("--after", metavar="CURSOR", help="Go on where an answer ended.")
+@click.option(
+    "--until",
+    "created_until",
+    type=point_in_time,
+    metavar="TIME",
+    help="Search only sessions created before this time or day.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of matches."
+)
+@click.option("--after", metavar="CURSOR", help="Continue after the cursor printed with the previous page.")
 def search(
     as_json: bool,
     url: str | None,
@@ -40,9 +52,9 @@ def search(
     limit: int,
     after: str | None,
 ) -> None:
-    """Find messages, questions, titles and summaries in which every word of TEXT occurs, as they stand now.
+    """Find current messages, questions, titles and summaries that contain every word of TEXT.
 
-    Words are whole words in any case; those in double quotes must stand in a row. The newest session comes first.
+    Words match whole and regardless of case; words in double quotes must be adjacent. Newest sessions come first.
     """
     with opened(url) as ledger:
         page = ledger.search(

@@ -1,4 +1,4 @@
-"""Commands that go back and forth in time: forks, rewinding, replay, comparison, and events as they come."""
+"""Commands that fork, rewind, replay and compare sessions, and follow events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import (
     difference_object,
     event_object,
@@ -24,8 +24,8 @@ from ledger.model.fold import Difference
 from ledger.model.session import Session
 
 COMMANDS: dict[str, click.Command] = {}
-#: Characters of what an event wrote that a line shows.
-_WRITTEN = 100
+#: Maximum length of the fields on a line of ``ledger tail``.
+_FIELDS_WIDTH = 100
 
 
 @command(
@@ -36,13 +36,15 @@ _WRITTEN = 100
     into=COMMANDS,
 )
 @click.argument("session_id")
-@click.option("--version", type=click.IntRange(min=1), help="As it was after this many events.  [default: now]")
-@click.option("--user", help="The new session's owner.  [default: that of the session]")
-@click.option("--id", "new_session_id", help="Your own id for the new session; one is made where it is left out.")
+@click.option("--version", type=click.IntRange(min=1), help="Fork the session at this version.  [default: the latest]")
+@click.option("--user", help="Owner of the new session.  [default: the session's owner]")
+@click.option("--id", "new_session_id", help="Id of the new session.  [default: a generated id]")
 @click.option(
-    "--template", is_flag=True, help="Take over only constraints, response plan, strategy and context; plan calls anew."
+    "--template",
+    is_flag=True,
+    help="Copy only constraints, response plan, strategy and context; planned tool calls become pending.",
 )
-@click.option("--question", help="With --template: what the new session was asked.")
+@click.option("--question", help="With --template: question of the new session.")
 @with_ttl
 @with_envelope
 def fork(
@@ -57,37 +59,43 @@ def fork(
     ttl_hours: timedelta | None,
     **envelope: Any,
 ) -> None:
-    """Begin a session with the state of another one, messages included; prints its id.
+    """Create a session from the state of another session, including its messages, and print its id.
 
-    The other session notes the fork as its child, and stays as it is otherwise. Where a fork was broken off, the same
-    command with --event-id finishes it.
+    The other session records the fork as its child. Repeating an interrupted fork with the same --event-id completes
+    it.
     """
     if question is not None and not template:
-        raise click.UsageError("--question goes with --template.", click.get_current_context())
+        raise click.UsageError("--question requires --template.", click.get_current_context())
     with opened(url) as ledger:
-        about = envelope_of(**envelope)
+        envelope_arguments = envelope_of(**envelope)
         if template:
-            made = ledger.create_from_template(
+            fork_id = ledger.create_from_template(
                 session_id,
                 _owner(ledger.get_session(session_id)) if user is None else user,
                 question,
                 at_version=version,
                 new_session_id=new_session_id,
                 ttl=ttl_hours,
-                **about,
+                **envelope_arguments,
             )
         else:
-            made = ledger.fork_session(
-                session_id, at_version=version, user_id=user, new_session_id=new_session_id, ttl=ttl_hours, **about
+            fork_id = ledger.fork_session(
+                session_id,
+                at_version=version,
+                user_id=user,
+                new_session_id=new_session_id,
+                ttl=ttl_hours,
+                **envelope_arguments,
             )
     if as_json:
-        print_json({"session_id": made, "source": session_id})
+        print_json({"session_id": fork_id, "source": session_id})
     else:
-        click.echo(safe(made))
+        click.echo(safe(fork_id))
 
 
 def _owner(session: Session | None) -> str:
-    return "nobody" if session is None else session.user_id  # where it is not there, the SDK says so
+    """Return the owner of a session; any text if it does not exist, since ``create_from_template`` raises then."""
+    return "unknown" if session is None else session.user_id
 
 
 @command(
@@ -100,18 +108,18 @@ def _owner(session: Session | None) -> str:
 @click.argument("version", type=click.IntRange(min=1))
 @with_envelope
 def rewind(as_json: bool, url: str | None, session_id: str, version: int, **envelope: Any) -> None:
-    """Bring a session back to the state that it had at VERSION, by an event that takes back what came after.
+    """Rewind a session: append an event that restores its state at VERSION.
 
-    The history stays. With --json, version and event_id are null where the session is as it was already.
+    The history is kept. With --json, version and event_id are null if the session already has that state.
     """
     with opened(url) as ledger:
-        done = ledger.rewind(session_id, version, **envelope_of(**envelope))
-    if done is not None:
-        print_appended(done, as_json)
+        appended = ledger.rewind(session_id, version, **envelope_of(**envelope))
+    if appended is not None:
+        print_appended(appended, as_json)
     elif as_json:
         print_json({"session_id": session_id, "version": None, "event_id": None, "replayed": False})
     else:
-        click.echo(f"{safe(session_id)} is as it was at version {version} already; nothing was written.")
+        click.echo(f"{safe(session_id)} already has the state of version {version}; nothing was written.")
 
 
 @command(
@@ -123,13 +131,13 @@ def rewind(as_json: bool, url: str | None, session_id: str, version: int, **enve
 @click.argument("session_id")
 @click.option("--from", "from_version", type=click.IntRange(min=1), default=1, show_default=True, help="First version.")
 @click.option("--to", "to_version", type=click.IntRange(min=1), help="Last version.  [default: the latest]")
-@click.option("--messages", is_flag=True, help="With --json: the states hold the messages.")
+@click.option("--messages", is_flag=True, help="With --json: include the messages in each state.")
 def replay(
     as_json: bool, url: str | None, session_id: str, from_version: int, to_version: int | None, messages: bool
 ) -> None:
-    """Go through a session event by event: what each one changed, from what to what.
+    """Replay a session event by event, with the values before and after each change.
 
-    With --json a line for each event, with the session as it was after it.
+    With --json, each line is an event and the state of the session after it.
     """
     with opened(url) as ledger:
         before = ledger.get_session(session_id, version=from_version - 1, messages=True) if from_version > 1 else None
@@ -138,8 +146,8 @@ def replay(
         )
         for event, session in states:
             if as_json:
-                found = {"event": event_object(event), "session": session_object(session)}
-                click.echo(json_text(found, indent=False))
+                step = {"event": event_object(event), "session": session_object(session)}
+                click.echo(json_text(step, indent=False))
             else:
                 _show_step(event, before, session)
                 before = session
@@ -148,12 +156,12 @@ def replay(
 def _show_step(event: RecordedEvent, before: Session | None, session: Session) -> None:
     from ledger.cli.output.render import difference_lines, emit, indented, when
 
-    slots = sorted((change.field, change.key) for change in event.changes)
-    was = {} if before is None else before._state
-    differences = [Difference(*slot, was.get(slot), session._state.get(slot)) for slot in slots]
+    registers = sorted((change.field, change.key) for change in event.changes)
+    earlier = {} if before is None else before._state
+    differences = [Difference(*register, earlier.get(register), session._state.get(register)) for register in registers]
     by = f" by {event.actor}" if event.actor else ""
     head = plain(f"{event.version}  {event.event_type}{by}  {when(event.recorded_at)}", "bold")
-    emit(head, *(indented(difference_lines(it, brief=True)) for it in differences))
+    emit(head, *(indented(difference_lines(difference, brief=True)) for difference in differences))
 
 
 @command(
@@ -164,8 +172,10 @@ def _show_step(event: RecordedEvent, before: Session | None, session: Session) -
 )
 @click.argument("session_id")
 @click.argument("other_session_id")
-@click.option("--version", type=click.IntRange(min=1), help="The first one as it was after this many events.")
-@click.option("--other-version", type=click.IntRange(min=1), help="The same of the other one.")
+@click.option("--version", type=click.IntRange(min=1), help="Version of the first session.  [default: the latest]")
+@click.option(
+    "--other-version", type=click.IntRange(min=1), help="Version of the other session.  [default: the latest]"
+)
 def compare(
     as_json: bool,
     url: str | None,
@@ -174,7 +184,7 @@ def compare(
     version: int | None,
     other_version: int | None,
 ) -> None:
-    """Show what differs between two sessions: - is the first one, + the other."""
+    """Show the differences between two sessions: - marks the first session, + the other."""
     with opened(url) as ledger:
         differences = ledger.compare(session_id, other_session_id, version=version, other_version=other_version)
     if as_json:
@@ -200,13 +210,21 @@ def compare(
     "ledger tail --after 1234 --json",
     into=COMMANDS,
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, by whatever process, until Ctrl-C.")
-@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Only what came after this; 0 for everything.")
-@click.option("--last", type=click.IntRange(1, 10_000), help="Begin with the newest this many.  [default: 10]")
-@click.option("--session", "session_id", help="Of this session.")
-@click.option("--user", "user_id", help="Of this user's sessions.")
-@click.option("--type", "event_types", multiple=True, metavar="PREFIX", help="Types that begin so; may be repeated.")
-@click.option("--timeout", type=NumberRange(min=0), help="With --follow: end when so many seconds bring nothing.")
+@click.option("-f", "--follow", is_flag=True, help="Show new events of any process as they are recorded, until Ctrl-C.")
+@click.option(
+    "--after", type=click.IntRange(min=0), metavar="SEQ", help="Start after this sequence number; 0 shows all events."
+)
+@click.option("--last", type=click.IntRange(1, 10_000), help="Start with this many newest events.  [default: 10]")
+@click.option("--session", "session_id", help="Show only events of this session.")
+@click.option("--user", "user_id", help="Show only events of this user's sessions.")
+@click.option(
+    "--type",
+    "event_types",
+    multiple=True,
+    metavar="PREFIX",
+    help="Show only event types that start with this. May be repeated.",
+)
+@click.option("--timeout", type=NumberRange(min=0), help="With --follow: exit after this many seconds without events.")
 def tail(
     as_json: bool,
     url: str | None,
@@ -218,14 +236,15 @@ def tail(
     event_types: tuple[str, ...],
     timeout: float | None,
 ) -> None:
-    """Show the newest events of all sessions, in the order in which they were committed.
+    """Show the newest events of all sessions in commit order.
 
-    Each line begins with the place of its event: --after goes on there. With --json a line is an object.
+    Each line starts with the sequence number of the event; pass it to --after to continue. With --json, each line is a
+    JSON object.
     """
     if timeout is not None and not follow:
-        raise click.UsageError("--timeout goes with --follow.", click.get_current_context())
+        raise click.UsageError("--timeout requires --follow.", click.get_current_context())
     if after is not None and last is not None:
-        raise click.UsageError("Give --after or --last, not both.", click.get_current_context())
+        raise click.UsageError("Pass --after or --last, not both.", click.get_current_context())
     with opened(url) as ledger:
         subscription = ledger.subscribe(
             after,
@@ -237,18 +256,18 @@ def tail(
         )
         for seq, event in subscription:
             if as_json:
-                where = {"seq": seq, "session_id": event.session_id, "user_id": event.user_id}
-                click.echo(json_text({**where, **event_object(event)}, indent=False))
+                envelope = {"seq": seq, "session_id": event.session_id, "user_id": event.user_id}
+                click.echo(json_text({**envelope, **event_object(event)}, indent=False))
             else:
                 click.echo(_line(seq, event))
 
 
 def _line(seq: int, event: RecordedEvent) -> str:
-    slots = " ".join(f"{it.field}[{it.key}]" if it.key else it.field for it in event.changes)
+    fields = " ".join(f"{each.field}[{each.key}]" if each.key else each.field for each in event.changes)
     by = f" by {one_line(event.actor, 40)}" if event.actor else ""
-    where = f"{safe(event.session_id)} {event.version}"
-    return f"{seq:>8}  {_moment(event.recorded_at)}  {where}  {event.event_type}{by}  {one_line(slots, _WRITTEN)}"
+    session = f"{safe(event.session_id)} {event.version}"
+    return f"{seq:>8}  {_time(event.recorded_at)}  {session}  {event.event_type}{by}  {one_line(fields, _FIELDS_WIDTH)}"
 
 
-def _moment(instant: datetime) -> str:
+def _time(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

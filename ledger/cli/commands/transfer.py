@@ -1,4 +1,4 @@
-"""Commands that carry events out of a ledger and into one."""
+"""Commands that export, import and back up events."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ COMMANDS: dict[str, click.Command] = {}
 )
 @click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file; stdout where left out."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
 def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
-    """Write events as JSON Lines: of the sessions named, else of all. `ledger import` brings back every byte.
+    """Export events as JSON Lines: those of the given sessions, or of all sessions.
 
-    With --json, and --output, a count follows on stdout.
+    `ledger import` restores them byte for byte. --json requires --output, and prints the number of events.
     """
     from ledger.formats.events import export_lines
 
     if as_json and output is None:
-        raise click.UsageError("The events themselves are JSON; --json needs --output.", click.get_current_context())
+        raise click.UsageError("The export itself is JSON; --json requires --output.", click.get_current_context())
     escaped = output is None and to_terminal()
     count = 0
     with opened(url) as ledger, _target(output) as file, progress("Exporting events") as advance:
@@ -56,7 +56,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """The file to write; stdout stays open."""
+    """Open the output file; stdout is not closed."""
     return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
 
 
@@ -75,28 +75,28 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     type=click.Choice(["events", "openai-chat", "sessions-table"]),
     default="events",
     show_default=True,
-    help="events: as `ledger export` writes them. openai-chat: a recorded run in each line, which becomes a session. "
-    "sessions-table: BigQuery's export of a table with one full row per update; all its files at once, in any order.",
+    help="events: output of `ledger export`. openai-chat: one recorded run per line; each becomes a session. "
+    "sessions-table: BigQuery's export of a table with one full row per update; all files at once, in any order.",
 )
-@click.option("--user", default=None, help="openai-chat: owner of the runs that name none.  [default: imported]")
+@click.option("--user", default=None, help="openai-chat: owner of runs without one.  [default: imported]")
 def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
-    """Bring in events, recorded runs or a table of sessions, from JSON Lines; - is stdin.
+    """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
 
-    What is here already is passed over, so the same file can be imported again. A line that is refused is named by its
-    number, and nothing of its session's events was written.
+    Events recorded before are skipped, so an import can be repeated. The error for an invalid line has its line number;
+    no event of its session is recorded.
     """
     if user is not None and form != "openai-chat":
         raise click.UsageError(
-            "Events and rows have their owners; --user is for --format openai-chat.", click.get_current_context()
+            "--user requires --format openai-chat; events and rows have their own owners.", click.get_current_context()
         )
     path = Path(str(getattr(source, "name", "-")))
     size = path.stat().st_size if path.is_file() else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
-        done = _imported(ledger.store, source, form, user, lambda line: advance(len(line)))
-    print_imported(done, as_json)
+        imported = _import(ledger.store, source, form, user, lambda line: advance(len(line)))
+    print_imported(imported, as_json)
 
 
-def _imported(
+def _import(
     store: EventStore, source: IO[bytes], form: str, user: str | None, seen: Callable[[bytes], object]
 ) -> Imported:
     if form == "events":
@@ -115,7 +115,7 @@ def _imported(
 @command("backup", "ledger backup ledger-2026-11-21.db", into=COMMANDS)
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def backup(as_json: bool, url: str | None, path: Path) -> None:
-    """Write a consistent copy of the live ledger to a file that does not exist yet. A plain cp would miss rows."""
+    """Write a consistent copy of the ledger, which may be in use, to a new file. Do not use cp: it can miss rows."""
     with opened(url) as ledger:
         ledger.store.backup(path)
     size = path.stat().st_size

@@ -1,10 +1,9 @@
-"""GoogleSQL over the ledger: asked of BigQuery where the ledger is there, else of a DuckDB file beside it."""
+"""``ledger sql``: GoogleSQL over the ledger, run by BigQuery or on a DuckDB file beside a SQLite ledger."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from ledger.cli.app import command, opened
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json, to_terminal
 from ledger.cli.output.text import plain, safe
-from ledger.cli.values import parse_pairs, text_of
+from ledger.cli.values import decode_text, parse_pairs
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.settings import LEDGER_WAREHOUSE
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -29,46 +29,49 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
-#: Rows of a table on the screen: fitting columns to very many takes long, and nobody reads them there.
+#: Maximum number of rows in a table: computing the column widths of more rows is slow.
 TABLE_ROWS = 1000
-#: Seconds to wait while another process brings the same file up to date.
+#: Seconds to wait for another process that ships to the same file.
 RETRY_TIMEOUT = 60.0
 
 
 def warehouse_path(ledger: SessionLedger) -> Path:
-    """The DuckDB file of a ledger: that of LEDGER_WAREHOUSE, else the one beside it: ledger.db has ledger.duckdb.
+    """Return the path of a ledger's DuckDB file: that of LEDGER_WAREHOUSE, or else ledger.duckdb for ledger.db.
 
     Raises:
-        CapabilityMissing: The ledger is no file.
-        ConfigurationError: The ledger itself has that name.
+        CapabilityMissing: The ledger is not a file.
+        ConfigurationError: The ledger itself has that path.
     """
     path = getattr(ledger.store, "path", None)
     if path is None:
-        raise CapabilityMissing(f"{ledger.url} is no file, so it has no DuckDB file beside it.")
-    named = os.environ.get("LEDGER_WAREHOUSE", "")
-    if named.startswith("duckdb:"):
-        found = parse_warehouse_url(named)
-        assert isinstance(found, Path)  # noqa: S101 - by its scheme
-        return found
+        raise CapabilityMissing(f"{ledger.url} is not a file, so it has no DuckDB file beside it.")
+    setting = LEDGER_WAREHOUSE.text() or ""
+    if setting.startswith("duckdb:"):
+        configured = parse_warehouse_url(setting)
+        assert isinstance(configured, Path)  # noqa: S101 - implied by the scheme
+        return configured
     beside = Path(path).with_suffix(".duckdb")
     if beside == Path(path):
-        raise ConfigurationError(f"{path} is the ledger itself, so SQL has no file of that name; name the ledger .db.")
+        raise ConfigurationError(
+            f"{path} is the ledger itself, so its DuckDB file cannot have that name. Rename the ledger to end with .db."
+        )
     return beside
 
 
 def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
-    """The warehouse that a ledger in BigQuery is itself; None for a ledger elsewhere."""
+    """Return the warehouse of a ledger in BigQuery, which is the ledger itself, or None for any other ledger."""
     return getattr(ledger.store, "warehouse", None)
 
 
 @contextmanager
 def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """The ledger's warehouse, with all that the ledger has recorded and nothing else.
+    """Open the ledger's warehouse with all rows of the ledger.
 
-    A ledger in BigQuery is its own; one in a SQLite file has a DuckDB file beside it, which is caught up first.
+    A ledger in BigQuery is its own warehouse. A SQLite ledger has a DuckDB file, to which waiting rows are shipped
+    first.
 
     Raises:
-        ConfigurationError: The file has rows that the ledger has not: another ledger's, or from before it was restored.
+        ConfigurationError: The file has rows of another ledger.
     """
     own = own_warehouse(ledger)
     if own is not None:
@@ -82,10 +85,10 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
 
 
 def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: float = RETRY_TIMEOUT) -> int:
-    """Ship to a DuckDB file what the ledger has recorded, and return how many rows that was.
+    """Ship waiting rows to a DuckDB file, and return their number.
 
     Raises:
-        ConfigurationError: The file has another ledger's rows.
+        ConfigurationError: The file has rows of another ledger.
     """
     from ledger.relay.background import sync_now
     from ledger.tiers.opening import outbox_of, relay_between
@@ -94,13 +97,13 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: floa
     own = {"own": ledger.store.store_id}
     if beside.query("SELECT store_id FROM relay_batches WHERE store_id != @own LIMIT 1", own).rows:
         raise ConfigurationError(
-            f"{beside.path} has rows of another ledger than {ledger.url}, which would be counted with its own. "
-            "Move it away; it is made again from the ledger."
+            f"{beside.path} has rows of another ledger, not only of {ledger.url}. Move the file away; the next "
+            "`ledger sql` creates it again from the ledger."
         )
     outbox = outbox_of(ledger.store, duckdb_url(beside.path))
     relay = relay_between(ledger.store, beside)
     try:
-        with progress("Catching up, rows", outbox.status().waiting_rows) as advance:
+        with progress("Shipping rows", outbox.status().waiting_rows) as advance:
             return sync_now(relay, outbox, timeout=retry_timeout, progress=advance)
     finally:
         relay.close()
@@ -119,43 +122,45 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: floa
     "params",
     multiple=True,
     metavar="NAME=TEXT|NAME:=JSON",
-    help="The value of @NAME: text, or a JSON number or truth value. May be repeated.",
+    help="Value of @NAME: text, or a JSON number or boolean. May be repeated.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Of the answer.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
 def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
-    """Answer a GoogleSQL SELECT over the ledger; - reads it from standard input.
+    """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
-    A ledger in BigQuery is asked there, which costs what BigQuery charges for reading: name a range of created_at. For
-    one in a SQLite file the same SQL is answered by a DuckDB file beside it (ledger.db has ledger.duckdb), which is
-    brought up to date first. Tables: session_events, session_heads, session_index. Views: sessions, session_fields,
-    session_history, session_versions, tool_calls, messages, conflicts.
+    If the ledger is in BigQuery, the query runs there at BigQuery's price: filter by created_at. If it is a SQLite
+    file, the query runs on a DuckDB file beside it (ledger.duckdb for ledger.db), to which waiting rows are shipped
+    first.
+
+    Tables: session_events, session_heads, session_index. Views: sessions, session_fields, session_history,
+    session_versions, tool_calls, messages, conflicts.
     """
-    text = text_of(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
+    text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     with opened(url) as ledger, warehouse_of(ledger) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
     print_answer(answer, "json" if as_json else form)
 
 
 def print_answer(answer: Answer, form: str) -> None:
-    """An answer as a table, JSON or CSV. CSV goes into files as it is; to a terminal without control characters."""
+    """Print an answer as a table, JSON or CSV. CSV for a terminal has its control characters escaped."""
     from ledger.cli.output.render import cell, emit, rows_table
 
     if form == "json":
         print_json({"columns": answer.columns, "rows": as_rows(answer)})
     elif form == "csv":
-        written = io.StringIO()
-        writer = csv.writer(written, lineterminator="\n")
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(answer.columns)
         writer.writerows([cell(value) for value in row] for row in answer.rows)
-        click.echo(safe(written.getvalue()) if to_terminal() else written.getvalue(), nl=False)
+        click.echo(safe(buffer.getvalue()) if to_terminal() else buffer.getvalue(), nl=False)
     else:
         count = len(answer.rows)
-        said = f"{count:,} {'row' if count == 1 else 'rows'}"
+        footer = f"{count:,} {'row' if count == 1 else 'rows'}"
         if count > TABLE_ROWS:
-            said += f", the first {TABLE_ROWS:,} shown; --format csv or json gives all"
-        emit(rows_table(answer.columns, answer.rows[:TABLE_ROWS]), plain(said, "dim"))
+            footer += f", the first {TABLE_ROWS:,} shown; --format csv or json prints all"
+        emit(rows_table(answer.columns, answer.rows[:TABLE_ROWS]), plain(footer, "dim"))
 
 
 def as_rows(answer: Answer) -> list[dict[str, Any]]:
-    """Rows as mappings of column to value."""
+    """Return the rows as dictionaries of column to value."""
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]

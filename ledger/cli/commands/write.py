@@ -1,4 +1,4 @@
-"""Commands that begin and change sessions."""
+"""Commands that create and change sessions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, default_user, opened, together
-from ledger.cli.output.numbers import NumberRange
+from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
-from ledger.cli.values import parse_json, parse_pairs, parse_value, text_of
+from ledger.cli.values import decode_text, parse_json, parse_pairs, parse_value
 from ledger.errors import InvalidInput
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope
 from ledger.model.fields import ROLES, TOOL_STATUSES
@@ -25,20 +25,20 @@ with_envelope = together(
     click.option(
         "--expected-version", type=click.IntRange(min=0), help="Append only if the session is at this version."
     ),
-    click.option("--event-id", help="The change's identity: sending it again records it once. Any text."),
-    click.option("--actor", help="Who makes the change, where that is not the session's user."),
+    click.option("--event-id", help="Idempotency key, any text: a change sent twice is recorded once."),
+    click.option("--actor", help="Author of the change.  [default: the session's user]"),
 )
-with_json_value = click.option("--json-value", is_flag=True, help="Read the value as JSON, also where text would do.")
+with_json_value = click.option("--json-value", is_flag=True, help="Parse the value as JSON instead of text.")
 with_file = click.option(
     "--from",
     "source",
     type=click.File("rb"),
-    help="Read the value from a file instead; - is standard input.",
+    help="Read the value from a file; - is stdin.",
 )
 
 
 def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """A lifetime as it is typed; ``UNSET`` where it was not."""
+    """Parse a TTL; ``UNSET`` if the option is not given, None if it is ``none``."""
     if text is None:
         return UNSET  # type: ignore[no-any-return]
     if text.lower() == "none":
@@ -53,12 +53,12 @@ with_ttl = click.option(
     "--ttl-hours",
     metavar="HOURS|none",
     callback=_ttl_of,
-    help="How long it lives from now on.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else 24]",
+    help="TTL in hours, counted from now; none to never expire.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else 24]",
 )
 
 
 def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
-    """What ``with_envelope`` takes, as the SDK does."""
+    """Return the options of ``with_envelope`` as keyword arguments of the SDK."""
     envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
     if expected_version is None:
         del envelope["expected_version"]
@@ -69,18 +69,20 @@ def envelope_of(expected_version: int | None, event_id: str | None, actor: str |
     return envelope
 
 
-def _text_of(value: str | None, source: Any, name: str) -> str:
-    """What was typed, or stands in a file; one of the two must be given."""
+def _text_given(value: str | None, source: Any, name: str) -> str:
+    """Return the value of an argument, or the content of --from; exactly one of them must be given."""
     if (value is None) == (source is None):
-        raise click.UsageError(f"Give {name} or --from FILE, one of the two.", click.get_current_context())
-    return text_of(source.read(), name) if value is None else value
+        raise click.UsageError(f"Pass either {name} or --from FILE.", click.get_current_context())
+    return decode_text(source.read(), name) if value is None else value
 
 
-def make_ledger(url: str | None, purpose: str, *, as_json: bool) -> None:
-    """Make a ledger, or bring an old one up to this release, and say that it is ready.
+def create_ledger(url: str | None, message: str, *, as_json: bool) -> None:
+    """Create or upgrade a ledger, and print that it is ready.
 
     Args:
-        purpose: What follows "is ready", for people.
+        url: URL of the ledger.
+        message: Text after "The ledger URL is ready".
+        as_json: Print JSON.
     """
     from ledger.cli.commands.warehouse import own_warehouse
 
@@ -91,11 +93,11 @@ def make_ledger(url: str | None, purpose: str, *, as_json: bool) -> None:
 
             report(create(own), ledger, as_json=as_json)
             return
-        found = {"url": ledger.url, "store_id": ledger.store.store_id}
+        created = {"url": ledger.url, "store_id": ledger.store.store_id}
     if as_json:
-        print_json(found)
+        print_json(created)
     else:
-        click.echo(f"The ledger {safe(found['url'])} is ready{purpose}")
+        click.echo(f"The ledger {safe(created['url'])} is ready{message}")
 
 
 @command(
@@ -106,12 +108,12 @@ def make_ledger(url: str | None, purpose: str, *, as_json: bool) -> None:
     into=COMMANDS,
 )
 def init(as_json: bool, url: str | None) -> None:
-    """Make a ledger, or bring an old one up to this release. One that is up to date stays as it is.
+    """Create a ledger, or upgrade an existing one to this release.
 
-    In BigQuery that is a dataset with the ledger's tables, views and functions; create_sessions_table.py does the same
-    and takes a location, an expiration, a key and labels.
+    A ledger of this release is not changed. In BigQuery, this creates a dataset with the ledger's tables, views and
+    functions. To set a location, expiration, key or labels, use create_sessions_table.py.
     """
-    make_ledger(url, '. Begin a session: ledger new "QUESTION"', as_json=as_json)
+    create_ledger(url, '. Create a session with: ledger new "QUESTION"', as_json=as_json)
 
 
 @command(
@@ -121,17 +123,21 @@ def init(as_json: bool, url: str | None) -> None:
     into=COMMANDS,
 )
 @click.argument("question", required=False)
-@click.option("--user", help="Its owner, for good.  [default: LEDGER_USER, else your login]")
-@click.option("--id", "session_id", help="Your own session id; one is made where it is left out.")
-@click.option("--title", help="A title.")
-@click.option("--type", "session_type", help="The kind of session.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be repeated.")
+@click.option("--user", help="Owner of the session; cannot be changed.  [default: LEDGER_USER, else your login name]")
+@click.option("--id", "session_id", help="Id of the session.  [default: a generated id]")
+@click.option("--title", help="Title of the session.")
+@click.option("--type", "session_type", help="Type of the session.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Add a tag. May be repeated.")
 @click.option(
-    "--attribute", "attributes", multiple=True, metavar="NAME=TEXT|NAME:=JSON", help="An attribute; may be repeated."
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="NAME=TEXT|NAME:=JSON",
+    help="Set an attribute. May be repeated.",
 )
-@click.option("--expires-at", metavar="TIME", help="When it ends by itself: 2026-12-01T00:00:00Z.")
+@click.option("--expires-at", metavar="TIME", help="Time at which the session expires: 2026-12-01T00:00:00Z.")
 @with_ttl
-@click.option("--event-id", help="The identity of this call: sending it again makes one session.")
+@click.option("--event-id", help="Idempotency key, any text: a call sent twice creates one session.")
 def new(
     as_json: bool,
     url: str | None,
@@ -144,7 +150,7 @@ def new(
     event_id: str | None,
     **single: str | None,
 ) -> None:
-    """Begin a session, in a new ledger where there is none; prints its id."""
+    """Create a session and print its id. Creates the ledger if it does not exist."""
     fields: dict[str, Any] = {name: value for name, value in single.items() if value is not None}
     if tags:
         fields["tag"] = dict.fromkeys(tags, True)
@@ -152,13 +158,13 @@ def new(
         fields["attribute"] = parse_pairs(attributes, "--attribute")
     with opened(url, create=True) as ledger:
         envelope = envelope_of(None, event_id, None)
-        made = ledger.create_session(
+        session_id = ledger.create_session(
             user or default_user(), question, fields=fields, session_id=session_id, ttl=ttl_hours, **envelope
         )
     if as_json:
-        print_json({"session_id": made})
+        print_json({"session_id": session_id})
     else:
-        click.echo(safe(made))
+        click.echo(safe(session_id))
 
 
 @command(
@@ -173,10 +179,10 @@ def new(
 @click.argument("session_id")
 @click.argument("field")
 @click.argument("value", required=False)
-@click.option("--key", help="Which one, for the fields that have many: attribute, context, tag, score ...")
+@click.option("--key", help="Key of the value, for fields with many values: attribute, context, tag, score ...")
 @with_json_value
 @with_file
-@click.option("--remove", is_flag=True, help="Take the field away instead.")
+@click.option("--remove", is_flag=True, help="Remove the field.")
 @with_envelope
 def set_(
     as_json: bool,
@@ -192,9 +198,8 @@ def set_(
 ) -> None:
     """Set one field of a session, or remove it.
 
-    VALUE is text exactly as typed (1.0 is text). It is read as JSON with --json-value, and for fields that hold nothing
-    but JSON: constraints, response_plan, error, tag and the like. A field that does not exist is refused, and the error
-    lists those that do.
+    VALUE is text, exactly as typed (1.0 is text). It is parsed as JSON with --json-value, and for fields that cannot
+    hold text: constraints, response_plan, error, tag and others. The error for an unknown FIELD lists all fields.
     """
     if remove:
         if value is not None or source is not None or json_value:
@@ -203,7 +208,7 @@ def set_(
     elif value is None and source is None and field == "tag":
         change = True
     else:
-        change = parse_value(field, _text_of(value, source, "VALUE"), as_json=json_value)
+        change = parse_value(field, _text_given(value, source, "VALUE"), as_json=json_value)
     with opened(url) as ledger:
         print_appended(_set(ledger, session_id, field, key, change, remove, envelope_of(**envelope)), as_json)
 
@@ -211,14 +216,14 @@ def set_(
 def _set(
     ledger: SessionLedger, session_id: str, field: str, key: str | None, value: Any, remove: bool, envelope: Envelope
 ) -> AppendResult:
-    """Through update_session, so that tool calls planned in constraints become pending; a removal plans none."""
+    """Set a field by update_session, which makes tool calls planned in constraints pending, or remove it."""
     if remove or value is None or (key is not None and not _keyed(field)):
         change = Change(field, key or "", None if remove else value, remove)
         return ledger.append(session_id, "session.updated", [change], **envelope)
     if not _keyed(field):
         return ledger.update_session(session_id, {field: value}, **envelope)
     if key is None:
-        raise InvalidInput(f"There can be many of {field}: say which with --key.")
+        raise InvalidInput(f"{field} has many values; name one with --key.")
     return ledger.update_session(session_id, {field: {key: value}}, **envelope)
 
 
@@ -239,11 +244,13 @@ def _keyed(field: str) -> bool:
 @click.argument("content", required=False)
 @with_json_value
 @with_file
-@click.option("--id", "message_id", help="Your own message id; a message that has it is replaced.")
-@click.option("--tool", "tools_used", multiple=True, metavar="NAME", help="A tool that was used; may be repeated.")
-@click.option("--tokens", "token_count", type=click.IntRange(min=0), help="Tokens of the message.")
-@click.option("--ms", "processing_time_ms", type=NumberRange(min=0), help="Milliseconds it took.")
-@click.option("--metadata", metavar="JSON", help="An object that belongs to the message.")
+@click.option(
+    "--id", "message_id", help="Id of the message; replaces a message with this id.  [default: a generated id]"
+)
+@click.option("--tool", "tools_used", multiple=True, metavar="NAME", help="Name of a tool used. May be repeated.")
+@click.option("--tokens", "token_count", type=click.IntRange(min=0), help="Number of tokens.")
+@click.option("--ms", "processing_time_ms", type=NumberRange(min=0), help="Processing time in milliseconds.")
+@click.option("--metadata", metavar="JSON", help="Metadata of the message, an object.")
 @with_envelope
 def message(
     as_json: bool,
@@ -262,8 +269,11 @@ def message(
     event_id: str | None,
     actor: str | None,
 ) -> None:
-    """Add a message to a session. ROLE is system, developer, user, assistant, tool or function."""
-    text = _text_of(content, source, "CONTENT")
+    """Add a message to a session.
+
+    ROLE is system, developer, user, assistant, tool or function.
+    """
+    text = _text_given(content, source, "CONTENT")
     with opened(url) as ledger:
         appended = ledger.add_message(
             session_id,
@@ -288,9 +298,13 @@ def message(
 @click.argument("session_id")
 @click.argument("name")
 @click.argument("status", metavar="STATUS", type=click.Choice(TOOL_STATUSES))
-@click.option("--result", metavar="JSON", help="The call's result; a later status leaves it alone.")
-@click.option("--result-text", metavar="TEXT", help="The result, where that is text.")
-@click.option("--result-from", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file of JSON.")
+@click.option("--result", metavar="JSON", help="Result of the call.  [default: unchanged]")
+@click.option("--result-text", metavar="TEXT", help="Result of the call, as text.")
+@click.option(
+    "--result-from",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Read the result from a JSON file.",
+)
 @with_envelope
 def tool(
     as_json: bool,
@@ -303,18 +317,21 @@ def tool(
     result_from: Path | None,
     **envelope: Any,
 ) -> None:
-    """Set the status of a tool call, and its result. NAME is the call's id, or its name where one call has it.
+    """Set the status and result of a tool call.
 
-    STATUS is pending, running, completed or failed. An unknown name begins a new call.
+    NAME is the call's id, or its name if the name is unique. An unknown NAME creates a tool call. STATUS is pending,
+    running, completed or failed.
     """
-    given = [it for it in (result, result_text, result_from) if it is not None]
-    if len(given) > 1:
-        raise click.UsageError("Give one result.", click.get_current_context())
+    results = [each for each in (result, result_text, result_from) if each is not None]
+    if len(results) > 1:
+        raise click.UsageError(
+            "Pass only one of --result, --result-text and --result-from.", click.get_current_context()
+        )
     extra: dict[str, Any] = {}
     if result_text is not None:
         extra["result"] = result_text
-    elif given:
-        text = text_of(result_from.read_bytes(), "the result") if result_from else str(result)
+    elif results:
+        text = decode_text(result_from.read_bytes(), "the result") if result_from else str(result)
         extra["result"] = parse_json(text, "the result")
     with opened(url) as ledger:
         appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope_of(**envelope))

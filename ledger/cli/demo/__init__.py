@@ -1,1 +1,1 @@
-"""``ledger demo``: a recorded session, shown on every store."""
+"""``ledger demo``: record a session and show it."""

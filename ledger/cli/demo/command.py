@@ -1,8 +1,7 @@
-"""``ledger demo``: one session recorded, looked at from every side, and the same answers from GoogleSQL."""
+"""``ledger demo``: record a session, show it by the SDK, and compare with GoogleSQL."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.warehouse.base import Answer
 
 COMMANDS: dict[str, click.Command] = {}
-#: Seconds for which the demo tries to reach an emulator.
+#: Seconds to retry an emulator that does not answer.
 RETRY_TIMEOUT = 10.0
 
 
@@ -35,16 +34,16 @@ RETRY_TIMEOUT = 10.0
 @click.option(
     "--emulator",
     is_flag=True,
-    help="In BigQuery's emulator: the one of BIGQUERY_EMULATOR_HOST, else one that runs for the demo.",
+    help="Use BigQuery's emulator: the one at BIGQUERY_EMULATOR_HOST, or else a temporary one.",
 )
 def demo(as_json: bool, url: str | None, emulator: bool) -> None:
-    """Record a session and look at it: now, then, what changed, and by SQL.
+    """Record a session, and show its state, history, versions, differences and SQL.
 
-    It works in a temporary ledger that is gone afterwards, whatever LEDGER_URL says; with --url the session is kept.
-    With --emulator all of it goes through Google's own client to an emulator, into a dataset that is dropped again.
-    Where a package for SQL is not installed, that part says how to install it.
+    The demo uses a temporary ledger and ignores LEDGER_URL; pass --url to keep the session. With --emulator it uses
+    Google's client and a temporary dataset in an emulator. If a package for SQL is missing, the demo prints how to
+    install it.
     """
-    with _somewhere(url, emulator) as ledger:
+    with _open_ledger(url, emulator) as ledger:
         from ledger.cli.commands.warehouse import as_rows, warehouse_of
         from ledger.cli.demo import scenario
 
@@ -54,13 +53,13 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
             state for event in events if (state := ledger.get_session(session_id, version=event.version)) is not None
         ]
         latest = states[-1]
-        changed = ledger.diff(session_id, 5)
+        differences = ledger.diff(session_id, 5)
         checks: list[Check] = []
         answers: tuple[Answer, Answer] | str
         try:
             with warehouse_of(ledger) as warehouse:
-                bound = {"id": session_id, "created_at": latest.created_at}
-                wide, versions, calls = (warehouse.query(sql, bound) for sql in (LATEST, AT_VERSION, CALLS))
+                parameters = {"id": session_id, "created_at": latest.created_at}
+                wide, versions, calls = (warehouse.query(sql, parameters) for sql in (LATEST, AT_VERSION, CALLS))
         except MissingExtra as error:
             answers = str(error)
         else:
@@ -75,7 +74,7 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
                 {
                     "session": session_object(latest),
                     "events": [event_object(event) for event in events],
-                    "differences": [difference_object(difference) for difference in changed],
+                    "differences": [difference_object(difference) for difference in differences],
                     "checks": [{"what": check.what, "same": check.same} for check in checks],
                     "not_checked": answers if isinstance(answers, str) else None,
                 }
@@ -83,31 +82,31 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
         else:
             from ledger.cli.demo.page import show
 
-            show(ledger, states, events, changed, answers, checks)
+            show(ledger, states, events, differences, answers, checks)
     if not all(check.same for check in checks):
         raise click.exceptions.Exit(1)
 
 
 @contextmanager
-def _somewhere(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
-    """The ledger that was asked for, else a temporary one."""
-    here = click.get_current_context()
-    typed = [
-        each for each in (here, here.find_root()) if each.get_parameter_source("url") is ParameterSource.COMMANDLINE
-    ]
-    if url is not None and typed:
+def _open_ledger(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
+    """Open the ledger at --url, or a temporary one. LEDGER_URL is ignored."""
+    context = click.get_current_context()
+    explicit = any(
+        each.get_parameter_source("url") is ParameterSource.COMMANDLINE for each in (context, context.find_root())
+    )
+    if url is not None and explicit:
         if emulator:
-            raise click.UsageError("Give --emulator or --url, not both.", here)
+            raise click.UsageError("Pass --emulator or --url, not both.", context)
         with opened(url, create=True) as ledger:
             yield ledger
     elif emulator:
         require_extra("bigquery")
-        from ledger.cli.demo.emulator import named
+        from ledger.cli.demo.emulator import configured
 
         with ExitStack() as stack:
             with progress("Starting BigQuery's emulator"):
-                stack.enter_context(named())
-            yield stack.enter_context(_dataset())
+                stack.enter_context(configured())
+            yield stack.enter_context(_temporary_dataset())
     else:
         with tempfile.TemporaryDirectory(prefix="ledger-demo-") as folder:
             path = Path(folder) / "demo.db"
@@ -116,29 +115,30 @@ def _somewhere(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
 
 
 @contextmanager
-def _dataset() -> Iterator[SessionLedger]:
-    """A ledger in a dataset of the emulator that the environment names, dropped afterwards."""
+def _temporary_dataset() -> Iterator[SessionLedger]:
+    """Open a ledger in a new dataset of the emulator, and drop the dataset at the end."""
     from ledger.cli.commands.dataset import create, drop
     from ledger.cli.demo.emulator import PROJECT
+    from ledger.settings import GOOGLE_CLOUD_PROJECT
     from ledger.warehouse.bigquery.settings import Dataset
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    place = Dataset(os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
-    with closing(BigQueryWarehouse(replace(place, retry_timeout=RETRY_TIMEOUT))) as warehouse:
+    dataset = Dataset(GOOGLE_CLOUD_PROJECT.text() or PROJECT, f"ledger_demo_{uuid.uuid4().hex[:12]}")
+    with closing(BigQueryWarehouse(replace(dataset, retry_timeout=RETRY_TIMEOUT))) as warehouse:
         try:
             with progress("Creating tables and views"):
                 create(warehouse)
-            with opened(place.url) as ledger:
+            with opened(dataset.url) as ledger:
                 yield ledger
         except BaseException:
-            with suppress(LedgerError):  # what went wrong first is what is told
+            with suppress(LedgerError):  # report the first error
                 drop(warehouse)
             raise
         drop(warehouse)
 
 
 def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
-    """What ``AT_VERSION`` must answer, from the SDK."""
+    """Return the expected answer to ``AT_VERSION``, from the SDK."""
     return [
         {
             "version": state.version,
@@ -151,7 +151,7 @@ def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
 
 
 def _calls(session: Session) -> list[dict[str, Any]]:
-    """What ``CALLS`` must answer, from the SDK."""
+    """Return the expected answer to ``CALLS``, from the SDK."""
     return [
         {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
         for call in session.calls

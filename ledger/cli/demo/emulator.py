@@ -1,6 +1,7 @@
-"""BigQuery's emulator for as long as it is needed: local-bigquery, over DuckDB's extensions as PyPI carries them.
+"""BigQuery's emulator: local-bigquery, with DuckDB's extensions from PyPI.
 
-``python -m ledger.cli.demo.emulator FOLDER`` serves until standard input ends, as it does when its starter ends.
+``python -m ledger.cli.demo.emulator FOLDER`` serves until its standard input is closed, so that it ends with its parent
+process.
 """
 
 from __future__ import annotations
@@ -18,57 +19,59 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import MissingExtra, StoreUnavailable
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST
 from ledger.warehouse.bigquery.settings import Emulator
 
-#: The project that the emulator begins with.
+#: Project of the emulator.
 PROJECT = "ledger"
 EXTENSIONS = ("icu", "ducklake", "spatial")
 _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIONS))
 
 
 @contextmanager
-def named() -> Iterator[None]:
-    """The environment names an emulator: the one it named before, else one that runs for as long as this is entered.
+def configured() -> Iterator[None]:
+    """Make sure that BIGQUERY_EMULATOR_HOST is set: start an emulator if it is not, and stop it at the end.
 
     Raises:
         MissingExtra, StoreUnavailable: As for ``running``.
     """
-    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+    if BIGQUERY_EMULATOR_HOST.text():
         yield
         return
-    with running() as found:
-        before = os.environ.pop("BIGQUERY_EMULATOR_GRPC_HOST", None)
-        os.environ |= {"BIGQUERY_EMULATOR_HOST": found.rest, "BIGQUERY_EMULATOR_GRPC_HOST": found.grpc}
+    with running() as emulator:
+        rest, grpc = BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name
+        before = os.environ.pop(grpc, None)
+        os.environ |= {rest: emulator.rest, grpc: emulator.grpc}
         try:
             yield
         finally:
-            del os.environ["BIGQUERY_EMULATOR_HOST"], os.environ["BIGQUERY_EMULATOR_GRPC_HOST"]
+            del os.environ[rest], os.environ[grpc]
             if before is not None:
-                os.environ["BIGQUERY_EMULATOR_GRPC_HOST"] = before
+                os.environ[grpc] = before
 
 
 @contextmanager
 def running() -> Iterator[Emulator]:
-    """An empty emulator in a process of its own, which is gone afterwards with all that it held.
+    """Run an empty emulator in a child process; its data is deleted at the end.
 
     Raises:
-        MissingExtra: It is not installed; the message says how to.
-        StoreUnavailable: It did not start.
+        MissingExtra: The emulator is not installed; the message says how to install it.
+        StoreUnavailable: The emulator did not start.
     """
     extension_files()
     with tempfile.TemporaryDirectory(prefix="ledger-emulator-") as folder:
-        said = Path(folder) / "said"
+        stderr = Path(folder) / "stderr"
         program = [sys.executable, "-P", "-m", "ledger.cli.demo.emulator", folder]
         with (
-            open(said, "wb") as errors,
-            subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as child,  # noqa: S603 - this very program
+            open(stderr, "wb") as errors,
+            subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as child,  # noqa: S603 - this module
         ):
             try:
-                first = child.stdout.readline().decode() if child.stdout else ""
-                addresses = first.split()
+                first_line = child.stdout.readline().decode() if child.stdout else ""
+                addresses = first_line.split()
                 if len(addresses) != 2:
-                    last = said.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                    raise StoreUnavailable(f"BigQuery's emulator did not start: {last[0]}")
+                    last_line = stderr.read_text(errors="replace").strip().splitlines()[-1:] or ["no error message"]
+                    raise StoreUnavailable(f"BigQuery's emulator did not start: {last_line[0]}")
                 yield Emulator(*addresses)
             finally:
                 _end(child)
@@ -84,16 +87,17 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def extension_files() -> tuple[str, list[Path]]:
-    """Where DuckDB looks for extensions within its ``extension_directory``, and the files that belong there.
+    """Return DuckDB's subfolder of ``extension_directory``, and the extension files to put there.
 
     Raises:
-        MissingExtra: A package of the emulator is missing, or is for another DuckDB; the message says what to install.
+        MissingExtra: A package of the emulator is missing, or is for another version of DuckDB; the message says what
+            to install.
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name.replace("-", "_")) is None]
     if missing:
         raise MissingExtra(
             f"BigQuery's emulator needs Python 3.13 or later and {', '.join(missing)}: pip install "
-            f"{' '.join(_PACKAGES)}. Or start one elsewhere, and set BIGQUERY_EMULATOR_HOST to its host:port."
+            f"{' '.join(_PACKAGES)}. Or set BIGQUERY_EMULATOR_HOST to the host:port of a running emulator."
         )
     import duckdb
 
@@ -106,14 +110,14 @@ def extension_files() -> tuple[str, list[Path]]:
         file = Path(package.__path__[0]) / "extensions" / version / f"{name}.duckdb_extension"
         if not file.exists():
             raise MissingExtra(
-                f"duckdb-extension-{name} is not for DuckDB {version}, which is installed: pip install {_pins()}."
+                f"duckdb-extension-{name} does not support the installed DuckDB {version}: pip install {_pins()}."
             )
         files.append(file.resolve())
     return f"{version}/{platform}", files
 
 
 def _pins() -> str:
-    """DuckDB and its extensions in one version: that of the extensions, since PyPI carries few."""
+    """Return requirements with DuckDB at the version of the extensions, of which PyPI has few."""
     from importlib import metadata
 
     version = metadata.version(f"duckdb-extension-{EXTENSIONS[0]}")
@@ -121,9 +125,9 @@ def _pins() -> str:
 
 
 class _OfflineDuckDB:
-    """The duckdb module as the emulator sees it: every connection finds the extensions on disk, none is fetched.
+    """A proxy of the duckdb module whose connections load extensions from disk and download none.
 
-    Only the emulator gets it, so that connections of others in the process stay as they are.
+    Only the emulator uses it; other connections of the process are not affected.
     """
 
     def __init__(self, extensions: Path) -> None:
@@ -133,7 +137,7 @@ class _OfflineDuckDB:
         self._config = {
             "extension_directory": str(extensions),
             "autoinstall_known_extensions": "false",
-            "threads": "1",  # for its few rows a second thread costs more than it brings
+            "threads": "1",  # a second thread costs more than it gains on few rows
         }
 
     def __getattr__(self, name: str) -> Any:
@@ -143,8 +147,8 @@ class _OfflineDuckDB:
         return self._duckdb.connect(*args, config=self._config | (config or {}), **kwargs)
 
 
-class _AsLargeAsTheService:
-    """The grpc module as the emulator sees it: its server takes requests of 10 MB as the service does, not of 4 MB."""
+class _LargeMessageGrpc:
+    """A proxy of the grpc module whose server accepts requests of 10 MB, like BigQuery, instead of 4 MB."""
 
     def __getattr__(self, name: str) -> Any:
         import grpc
@@ -158,10 +162,10 @@ class _AsLargeAsTheService:
 
 
 def _lock_streams() -> None:
-    """Make appending and finalizing atomic, as they are in the service.
+    """Make appends and finalizing atomic, as they are in BigQuery.
 
-    The emulator compares the offset, inserts and counts in three steps: two connections at one offset would both be
-    accepted, and a stream could be finalized, and its rows counted, while some are on their way in.
+    The emulator compares the offset, inserts and counts in three steps. Without a lock, it would accept two appends at
+    the same offset, and finalize and count a stream during an append.
     """
     from google.cloud.bigquery_storage_v1 import types
     from local_bigquery.grpc import server, write
@@ -177,7 +181,7 @@ def _lock_streams() -> None:
             return finalize(request)
 
     write._append = locked_append
-    # The table of methods was filled when its module was loaded.
+    # SERVICES refers to the original function since its module was imported.
     server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]["FinalizeWriteStream"] = server._unary(
         locked_finalize, types.FinalizeWriteStreamRequest, types.FinalizeWriteStreamResponse
     )
@@ -185,20 +189,20 @@ def _lock_streams() -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run the emulator in this process, once per process; yields its REST URL and its gRPC address.
+    """Run the emulator in this process, once per process. Yields its REST URL and gRPC address.
 
     Args:
         folder: An empty folder for its data.
 
     Raises:
-        MissingExtra: It is not installed.
-        StoreUnavailable: It did not start.
+        MissingExtra: The emulator is not installed.
+        StoreUnavailable: The emulator did not start.
     """
-    place, files = extension_files()
+    subfolder, files = extension_files()
     extensions = folder / "extensions"
-    (extensions / place).mkdir(parents=True)
+    (extensions / subfolder).mkdir(parents=True)
     for file in files:
-        (extensions / place / file.name).symlink_to(file)
+        (extensions / subfolder / file.name).symlink_to(file)
 
     from local_bigquery.engine import database
     from local_bigquery.settings import settings
@@ -212,9 +216,9 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     from local_bigquery.grpc import server
 
     _lock_streams()
-    server.grpc = _AsLargeAsTheService()
+    server.grpc = _LargeMessageGrpc()
     storage, grpc_port = server.start("127.0.0.1", 0)
-    # No websockets and no lifespan: the emulator has neither, and uvicorn warns about the former's library.
+    # The emulator uses neither websockets nor lifespan, and uvicorn's websockets support emits warnings.
     config = uvicorn.Config(local_bigquery.app, port=0, log_level="warning", ws="none", lifespan="off")
     rest = uvicorn.Server(config)
     thread = threading.Thread(target=rest.run, name="bigquery-emulator", daemon=True)

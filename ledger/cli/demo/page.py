@@ -1,4 +1,4 @@
-"""What the demo prints."""
+"""Text output of the demo."""
 
 from __future__ import annotations
 
@@ -38,46 +38,51 @@ def show(
     ledger: SessionLedger,
     states: Sequence[Session],
     events: Sequence[RecordedEvent],
-    changed: Sequence[Difference],
+    differences: Sequence[Difference],
     answers: tuple[Answer, Answer] | str,
     checks: Sequence[Check],
 ) -> None:
-    """Print the demo: one section for each thing that the ledger can tell.
+    """Print the demo, one section per feature.
 
     Args:
-        answers: Of the statements that are shown, or why there are none.
+        ledger: The ledger of the session.
+        states: The session at each version.
+        events: Its events.
+        differences: Differences from version 5 to the latest.
+        answers: Answers to the SQL queries, or the reason why there are none.
+        checks: Comparisons of SDK and SQL.
     """
     latest = states[-1]
     own = own_warehouse(ledger)
     if own is None:
-        where, begin = " on this machine", 'ledger new "QUESTION"'
+        where, next_command = " on this machine", 'ledger new "QUESTION"'
     else:
         where = ", from its emulator" if own.clients.emulator else ", from BigQuery"
-        begin = "ledger --url bigquery://PROJECT/DATASET init"
+        next_command = "ledger --url bigquery://PROJECT/DATASET init"
     emit(
-        Text.assemble(("session ledger", "bold"), "  one question, answered by an agent; every step kept"),
+        Text.assemble(("session ledger", "bold"), "  an agent answers one question; every step is recorded"),
         *_heading("1", "the latest state", "ledger.get_session(id)"),
         indented(_latest(latest)),
-        *_heading("2", "how it came about", "ledger.history(id)"),
+        *_heading("2", "the history", "ledger.history(id)"),
         indented(timeline(events)),
-        *_heading("3", "a look back, at every version", "ledger.get_session(id, version=n)"),
-        indented(_back(states)),
+        *_heading("3", "the state at every version", "ledger.get_session(id, version=n)"),
+        indented(_versions_table(states)),
         *_heading("4", f"what changed from version 5 to {latest.version}", f"ledger.diff(id, 5, {latest.version})"),
-        *(indented(difference_lines(difference, brief=True)) for difference in changed),
-        *_heading("5", f"the same, in BigQuery's SQL{where}", "ledger sql"),
+        *(indented(difference_lines(difference, brief=True)) for difference in differences),
+        *_heading("5", f"the same in BigQuery's SQL{where}", "ledger sql"),
         *_queries(answers),
         *(_verdict(check) for check in checks),
         Text(),
-        cut(plain(f"All of it was in {ledger.url}", "dim")),
-        plain(f"Yours begins with: {begin}", "dim"),
+        cut(plain(f"The ledger was {ledger.url}", "dim")),
+        plain(f"Create your own with: {next_command}", "dim"),
     )
 
 
 _STATEMENTS = (AT_VERSION, CALLS)
 
 
-def _heading(number: str, what: str, how: str) -> tuple[RenderableType, ...]:
-    return Text(), Rule(Text.assemble((f"{number}  {what}", "bold"), (f"  {how}", "dim")), align="left", style="dim")
+def _heading(number: str, title: str, call: str) -> tuple[RenderableType, ...]:
+    return Text(), Rule(Text.assemble((f"{number}  {title}", "bold"), (f"  {call}", "dim")), align="left", style="dim")
 
 
 def _latest(session: Session) -> Table:
@@ -100,8 +105,8 @@ def _calls(session: Session) -> str:
     return ", ".join(f"{call.name}: {call.status}" for call in session.calls)
 
 
-def _back(states: Sequence[Session]) -> Table:
-    """A line for each version: what stood already, what did not yet."""
+def _versions_table(states: Sequence[Session]) -> Table:
+    """Return a table of the fields that are set at each version."""
     table = table_of(">v", "constraints", "strategy", "plan", "summary", "status", "tool")
     for state in states:
         marks = (state.constraints, state.strategy, state.response_plan, state.summary)

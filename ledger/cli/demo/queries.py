@@ -1,10 +1,10 @@
-"""What the demo asks of GoogleSQL, and how each answer compares with the SDK's."""
+"""GoogleSQL queries of the demo, and the comparison of each answer with the SDK."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What the demo asks of GoogleSQL; each is bound to the session by @id, and to its creation by @created_at.
+#: Query parameters: @id is the session, @created_at its time of creation, which prunes partitions.
 LATEST = "SELECT * FROM sessions WHERE session_id = @id AND created_at = @created_at"
 AT_VERSION = """
 SELECT version, status, summary IS NOT NULL AS has_summary, tool_call_status
@@ -21,7 +21,7 @@ WHERE session_id = @id AND created_at = @created_at
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that the SDK and GoogleSQL both answered."""
+    """A comparison of the SDK with GoogleSQL."""
 
     what: str
     same: bool

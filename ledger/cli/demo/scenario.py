@@ -1,4 +1,4 @@
-"""The session that the demo records: an analytics assistant answers one question, from constraints to summary."""
+"""The session of the demo: an analytics assistant answers one question, from constraints to summary."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ This analysis examines order trends for CFC-1 over the past month, broken down b
 
 
 def record(ledger: SessionLedger, *, question: str = QUESTION) -> str:
-    """Record the whole session and return its id; eight events."""
+    """Record the session, eight events, and return its id."""
     session_id = ledger.create_session(USER, question)
     ledger.update_constraints(session_id, CONSTRAINTS)
     ledger.update_strategy(session_id, STRATEGY)

@@ -1,4 +1,4 @@
-"""Checks that a person runs: each says what it found, and the program ends with 1 where one failed."""
+"""Check scripts for people. A script prints each check, and exits with 1 if one fails."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ledger.sdk.ledger import SessionManagerV2
 
 
 class Checks:
-    """What was checked so far."""
+    """A counter of checks and failures."""
 
     def __init__(self) -> None:
         self.failed = 0
         self.count = 0
 
-    def equal(self, what: str, found: object, expected: object) -> None:
-        """Report whether ``found`` is what was expected."""
+    def equal(self, name: str, actual: object, expected: object) -> None:
+        """Check that two values are equal, and print the result."""
         self.count += 1
-        if found == expected:
-            click.echo(f"ok    {what}")
+        if actual == expected:
+            click.echo(f"ok    {name}")
         else:
             self.failed += 1
-            click.echo(f"FAIL  {what}: {one_line(repr(found), 200)}, not {one_line(repr(expected), 200)}")
+            click.echo(f"FAIL  {name}: {one_line(repr(actual), 200)}, not {one_line(repr(expected), 200)}")
 
 
 def script(check: Callable[[SessionManagerV2, Checks], None]) -> click.Command:
-    """A command that runs ``check`` on a temporary ledger, or on the one that --url names."""
+    """Return a command that runs ``check`` on a temporary ledger, or on the one at --url."""
 
     @click.command(check.__name__, cls=OneLineErrors, help=check.__doc__)
-    @click.option("-u", "--url", metavar="URL", help="The ledger to check on.  [default: a temporary one]")
+    @click.option("-u", "--url", metavar="URL", help="URL of the ledger to use.  [default: a temporary ledger]")
     def run(url: str | None) -> None:
         checks = Checks()
         with (

@@ -1,4 +1,4 @@
-"""``ledger doctor``: what is configured and reachable, and how to mend what is not. It changes nothing."""
+"""``ledger doctor``: check the installation, the ledger and its warehouse, without changing anything."""
 
 from __future__ import annotations
 
@@ -20,28 +20,38 @@ from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
+from ledger.settings import (
+    BIGQUERY_EMULATOR_GRPC_HOST,
+    BIGQUERY_EMULATOR_HOST,
+    CLOUDSDK_CONFIG,
+    GOOGLE_APPLICATION_CREDENTIALS,
+    HOME,
+    LEDGER_WAREHOUSE,
+    SETTINGS,
+    process_environment,
+)
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
 
 COMMANDS: dict[str, click.Command] = {}
-#: Less free space than this is a problem.
+#: Minimum free disk space, in bytes.
 LOW_DISK = 100_000_000
-#: Packages whose versions matter when something goes wrong.
+#: Packages whose versions are reported.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
-#: Addresses of an emulator; of a ledger in BigQuery they are looked at rather than shown.
-EMULATOR_SETTINGS = {"BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST"}
-#: Settings whose values are shown; of any other LEDGER_ setting only that it is set, since it may be a secret.
-PUBLIC_SETTINGS = {"LEDGER_URL", "LEDGER_USER", "GOOGLE_CLOUD_PROJECT", *EMULATOR_SETTINGS}
+#: Addresses of an emulator. For a ledger in BigQuery they have checks of their own.
+EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
+#: Settings whose values are shown. Other LEDGER_ settings may be secrets.
+PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
 @command("doctor", "ledger doctor", "ledger doctor --json", into=COMMANDS)
 def doctor(as_json: bool, url: str | None) -> None:
-    """Look at everything the ledger needs, and say how to mend what is missing. Changes nothing.
+    """Check the installation, settings, ledger and warehouse, and print a remedy for each problem.
 
-    The exit code is 1 where there is a problem. Secrets are never shown, only whether they are there.
+    The command changes nothing and never prints secrets. The exit code is 1 if there is a problem.
     """
-    findings = list(examine(url, os.environ))
+    findings = list(examine(url, process_environment()))
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:
@@ -53,7 +63,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
 
 def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything there is to find, in the order in which to mend it."""
+    """Run all checks, in the order in which to fix problems."""
     from ledger.sdk.opening import DEFAULT_URL
     from ledger.stores.urls import parse_url
     from ledger.warehouse.bigquery.settings import Dataset
@@ -61,23 +71,23 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
     yield Finding("python", OK, f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     yield _packages()
     url = url or DEFAULT_URL
-    needed = {extra for place in (url, environment.get("LEDGER_WAREHOUSE", "")) if (extra := _extra_of(place))}
+    needed = {extra for each in (url, LEDGER_WAREHOUSE.text(environment) or "") if (extra := _extra_of(each))}
     yield from _extras(needed)
     try:
-        place = parse_url(url)
+        parsed = parse_url(url)
     except LedgerError as error:
-        yield Finding("url", PROBLEM, str(error), "set LEDGER_URL or give --url")
-        place = None
+        yield Finding("url", PROBLEM, str(error), "set LEDGER_URL or pass --url")
+        parsed = None
     else:
         yield Finding("url", OK, url)
-    if isinstance(place, Dataset):
+    if isinstance(parsed, Dataset):
         if not missing("bigquery"):
             from ledger.cli.doctor.bigquery import examine as examine_dataset
 
-            yield from examine_dataset(place, environment)
+            yield from examine_dataset(parsed, environment)
         yield from _settings({name: environment[name] for name in environment.keys() - EMULATOR_SETTINGS})
     else:
-        yield from [] if place is None else _ledger(place)
+        yield from [] if parsed is None else _ledger(parsed)
         yield from _settings(environment)
         yield _credentials(environment)
 
@@ -94,12 +104,12 @@ def _packages() -> Finding:
 
 
 def _extra_of(url: str) -> str | None:
-    """The extra that a URL needs."""
+    """Return the extra that a URL requires, or None."""
     return {"bigquery": "bigquery", "duckdb": "analytics"}.get(url.partition("://")[0])
 
 
 def _extras(needed: Collection[str]) -> Iterator[Finding]:
-    """The extras, installed or not; one that is not is a problem only where a URL that is configured needs it."""
+    """Check the extras. A missing extra is a problem only if a configured URL requires it."""
     for extra, packages in EXTRAS.items():
         lacking = missing(extra)
         if lacking:
@@ -121,39 +131,40 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _ledger(place: SqliteFile) -> Iterator[Finding]:
-    path = Path(place.path).absolute()
+def _ledger(file: SqliteFile) -> Iterator[Finding]:
+    path = Path(file.path).absolute()
     if not path.exists():
-        yield Finding("file", PROBLEM, f"{path} does not exist", "make it with `ledger init`, or check LEDGER_URL")
+        yield Finding("file", PROBLEM, f"{path} does not exist", "create it with `ledger init`, or check LEDGER_URL")
         yield from _folder(_nearest(path.parent))
         return
     yield from _file(path)
     yield from _folder(path.parent)
-    yield _durability(place.synchronous)
+    yield _durability(file.synchronous)
     yield from _warehouse(path.with_suffix(".duckdb"))
 
 
 def _durability(synchronous: str) -> Finding:
     if synchronous == "FULL":
-        return Finding("synchronous", OK, "FULL: an append survives a power cut")
+        return Finding("synchronous", OK, "FULL: appends survive a power failure")
     if synchronous == "NORMAL":
-        return Finding("synchronous", NOTE, "NORMAL: a power cut may take the last appends")
+        return Finding("synchronous", NOTE, "NORMAL: a power failure may lose the last appends")
     return Finding("synchronous", PROBLEM, f"{synchronous} is unknown", "use ?synchronous=FULL or NORMAL in the URL")
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or its nearest parent that exists."""
     return next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
 
 
 def _file(path: Path) -> Iterator[Finding]:
-    """What the file says about itself, read without changing it."""
-    from ledger.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
+    """Check a SQLite file without changing it."""
+    from ledger.stores.sqlite.migrations import MIGRATIONS
+    from ledger.stores.sqlite.schema import APPLICATION_ID
 
     size = f"{path.stat().st_size:,} bytes"
     try:
-        # Reading a WAL database makes files beside it, unless it is opened as one that nobody changes. It is one where
-        # there is no WAL; where there is one, its files are there already.
+        # Reading a WAL database creates files beside it, unless it is opened as immutable. That is safe only without a
+        # WAL file; with one, the other files exist already.
         mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
         connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=2)
         try:
@@ -166,26 +177,24 @@ def _file(path: Path) -> Iterator[Finding]:
     except sqlite3.Error as error:
         from ledger.stores.sqlite.errors import translate
 
-        yield Finding("file", PROBLEM, str(translate(error, path)), "point LEDGER_URL at a ledger, or restore a backup")
+        yield Finding("file", PROBLEM, str(translate(error, path)), "set LEDGER_URL to a ledger, or restore a backup")
         return
     if not ours:
         detail = f"{path} is a SQLite database of another program"
-        yield Finding("file", PROBLEM, detail, "point LEDGER_URL at a file of the ledger's own")
+        yield Finding("file", PROBLEM, detail, "set LEDGER_URL to another file")
         return
     yield Finding("file", OK, f"{path}, {size}, {sessions:,} sessions")
     if schema > len(MIGRATIONS):
-        detail = f"{schema}, newer than this code's {len(MIGRATIONS)}"
+        detail = f"{schema}, newer than {len(MIGRATIONS)} of this release"
         yield Finding("schema", PROBLEM, detail, "pip install --upgrade session-ledger")
     elif schema < len(MIGRATIONS):
-        yield Finding("schema", NOTE, f"{schema}; the next opening brings it to {len(MIGRATIONS)}")
+        yield Finding("schema", NOTE, f"{schema}; the next command upgrades it to {len(MIGRATIONS)}")
     else:
         yield Finding("schema", OK, str(schema))
     if os.access(path, os.W_OK):
         yield Finding("writable", OK, "yes")
     else:
-        yield Finding(
-            "writable", PROBLEM, f"{path} cannot be written", f"chmod u+w '{path}', or use its owner's account"
-        )
+        yield Finding("writable", PROBLEM, f"{path} is not writable", f"chmod u+w '{path}', or run as its owner")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -193,7 +202,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
         yield Finding(
             "folder",
             PROBLEM,
-            f"{folder} cannot be written; the ledger keeps files beside itself",
+            f"{folder} is not writable; the ledger creates files beside itself",
             "change its permissions",
         )
     free = shutil.disk_usage(folder).free
@@ -203,12 +212,12 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 def _warehouse(path: Path) -> Iterator[Finding]:
     if not path.exists():
-        yield Finding("duckdb", NOTE, f"{path.name} is not there yet", "the first `ledger sql` makes it")
+        yield Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
     elif os.access(path, os.R_OK | os.W_OK):
         yield Finding("duckdb", OK, f"{path.name}, {path.stat().st_size:,} bytes")
     else:
-        remedy = f"change its permissions, or delete it: `ledger sql` makes '{path}' again from the ledger"
-        yield Finding("duckdb", PROBLEM, f"{path.name} cannot be read and written", remedy)
+        remedy = f"change its permissions, or delete it: `ledger sql` creates '{path}' again from the ledger"
+        yield Finding("duckdb", PROBLEM, f"{path.name} is not readable and writable", remedy)
 
 
 def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -220,15 +229,15 @@ def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _credentials(environment: Mapping[str, str]) -> Finding:
-    """Whether Google's libraries would find credentials; they are not opened."""
-    if environment.get("BIGQUERY_EMULATOR_HOST"):
-        return Finding("google", OK, "an emulator is set; no credentials are needed")
-    named = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
-    if named is not None and not Path(named).is_file():
-        remedy = "mend the path, or unset GOOGLE_APPLICATION_CREDENTIALS"
-        return Finding("google", PROBLEM, "GOOGLE_APPLICATION_CREDENTIALS names a file that is not there", remedy)
-    folder = Path(environment.get("CLOUDSDK_CONFIG") or Path(environment.get("HOME", "/")) / ".config" / "gcloud")
-    if named is not None or (folder / "application_default_credentials.json").is_file():
+    """Check whether credentials for BigQuery are configured, without reading them."""
+    if BIGQUERY_EMULATOR_HOST.text(environment):
+        return Finding("google", OK, "an emulator is configured; no credentials are needed")
+    key_file = environment.get(GOOGLE_APPLICATION_CREDENTIALS.name)
+    if key_file is not None and not Path(key_file).is_file():
+        remedy = "correct or unset GOOGLE_APPLICATION_CREDENTIALS"
+        return Finding("google", PROBLEM, "the file in GOOGLE_APPLICATION_CREDENTIALS does not exist", remedy)
+    folder = Path(CLOUDSDK_CONFIG.text(environment) or Path(environment.get(HOME.name, "/")) / ".config" / "gcloud")
+    if key_file is not None or (folder / "application_default_credentials.json").is_file():
         return Finding("google", OK, "credentials are configured")
     remedy = "only for BigQuery: gcloud auth application-default login"
     return Finding("google", NOTE, "no credentials are configured", remedy)

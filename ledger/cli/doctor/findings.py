@@ -1,4 +1,4 @@
-"""What a check of ``ledger doctor`` reports."""
+"""Result of a check of ``ledger doctor``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: Its name.
-        status: ok, note (works, but know this) or problem.
-        detail: What was found.
-        remedy: What to do about it; empty where nothing is to be done.
+        what: Name of the check.
+        status: ok, note (works, with a remark) or problem.
+        detail: Result of the check.
+        remedy: Action to take, or an empty string.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on stderr where that is a terminal, and nothing anywhere else."""
+"""Progress bars on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int | None = None, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
-    """Yield a function that says how much more is done.
+    """Show a progress bar, and yield a function that advances it.
 
     Args:
-        what: What is being done, for people.
-        total: How much there is to do; None where nobody knows.
-        in_bytes: Whether the amounts are bytes.
+        what: Description of the task.
+        total: Total amount, or None if unknown.
+        in_bytes: True if the amounts are bytes.
     """
     if not sys.stderr.isatty():
         yield lambda more: None

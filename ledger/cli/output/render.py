@@ -1,8 +1,7 @@
-"""Sessions, events and differences as people read them on a terminal."""
+"""Sessions, events, differences and tables as text for a terminal."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,13 +13,14 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.output.shapes import MAPS, in_order, json_text
+from ledger.cli.output.shapes import MAPS, VALUES, in_order, json_text
 from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
 from ledger.model.session import Message, Session, ToolCall
+from ledger.settings import TERMINAL_COLUMNS
 
 STYLES = {
     "active": "cyan",
@@ -33,28 +33,28 @@ STYLES = {
     "deleted": "dim",
 }
 _ROLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta"}
-#: Width where the output is no terminal: lines of a file or pipe are cut as those of a wide one.
+#: Width of the output if it is a file or pipe.
 _PIPED = 120
-#: Characters from which a line has room for less important columns.
+#: Minimum width for less important columns.
 _WIDE = 110
-#: Characters for a column of a query's answer, below which each value gets a line of its own.
+#: Minimum average width of a column; below it, each value is printed on its own line.
 _NARROWEST = 11
-#: Characters above which an object or array is laid out over several lines.
+#: Maximum length of an object or array on one line.
 _LONG = 60
-#: Characters of a key that a timeline shows.
+#: Maximum length of a key in a timeline.
 _KEY = 10
 
 
 def console() -> Console:
-    """A console on stdout that reads no markup and makes no guesses about what text means."""
-    made = Console(markup=False, highlight=False, emoji=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = _PIPED
-    return made
+    """Return a console on stdout without markup, highlighting or emoji."""
+    stdout = Console(markup=False, highlight=False, emoji=False)
+    if not stdout.is_terminal and not TERMINAL_COLUMNS.is_set():
+        stdout.width = _PIPED
+    return stdout
 
 
 def emit(*parts: RenderableType) -> None:
-    """Print to stdout, and into files without blanks at the ends of lines."""
+    """Print to stdout; unless it is a terminal, without trailing spaces."""
     out = console()
     if out.is_terminal:
         out.print(*parts, sep="\n")
@@ -66,12 +66,12 @@ def emit(*parts: RenderableType) -> None:
 
 
 def show_session(session: Session, messages: Sequence[Message] | None) -> None:
-    """A session as a page: what it is, what it was asked, what came of it."""
+    """Print a session, and its messages if they are given."""
     emit(session_page(session, messages))
 
 
 def session_page(session: Session, messages: Sequence[Message] | None = None) -> Group:
-    """What ``show_session`` prints."""
+    """Return a session as a page of text."""
     head = facts(
         ("session", session.session_id),
         ("user", session.user_id),
@@ -89,18 +89,18 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
         parts += _section(name, getattr(session, name))
     if session.calls:
         parts += [_heading("tool calls"), indented(calls_table(session.calls))]
-    for name in ("summary", "error", "lineage"):
+    for name in ("summary", *VALUES):
         parts += _section(name, getattr(session, name))
     for name in MAPS:
         parts += _section(name, in_order(getattr(session, name)))
-    parts += _section("free", {"/".join(filter(None, slot)): value for slot, value in in_order(session.free).items()})
+    parts += _section("free", {"/".join(filter(None, name)): value for name, value in in_order(session.free).items()})
     if messages is not None:
         parts += [_heading("messages"), *(line for message in messages for line in _message(message))]
     return Group(*parts)
 
 
 def list_sessions(page: Page[Session]) -> None:
-    """Sessions as a table, and how to see more of them."""
+    """Print a page of sessions as a table, and the option for the next page."""
     if not page:
         emit(plain("No sessions."))
         return
@@ -108,7 +108,7 @@ def list_sessions(page: Page[Session]) -> None:
 
 
 def sessions_table(sessions: Iterable[Session]) -> Table:
-    """One line for each session."""
+    """Return a table with one row per session."""
     wide = console().width >= _WIDE
     table = table_of("session", "user", "status", ">v", *(["created"] if wide else []), "question")
     for session in sessions:
@@ -124,9 +124,9 @@ def sessions_table(sessions: Iterable[Session]) -> Table:
 
 
 def list_matches(page: Page[Match]) -> None:
-    """Texts that were found, and how to see more of them."""
+    """Print a page of search matches as a table, and the option for the next page."""
     if not page:
-        emit(plain("Nothing was found."))
+        emit(plain("No matches."))
         return
     table = table_of("session", "user", "where", ">v", "text")
     for match in page:
@@ -140,16 +140,16 @@ def list_matches(page: Page[Match]) -> None:
         )
     emit(table)
     if page.next is not None:
-        click.echo(f"More: --after {page.next}")  # longer than a line, and of no use when it is broken
+        click.echo(f"More: --after {page.next}")  # not by rich, which would break the long cursor over two lines
 
 
 def show_history(page: Page[RecordedEvent]) -> None:
-    """Events as a timeline, and how to see more of them."""
+    """Print a page of events as a timeline, and the option for the next page."""
     emit(timeline(page), *_more(page))
 
 
 def timeline(events: Iterable[RecordedEvent]) -> Table:
-    """One line for each change of each event."""
+    """Return a table with one row per change."""
     table = table_of(">v", "recorded", "event", "change")
     events = list(events)
     one_day = len({event.recorded_at.date() for event in events}) == 1
@@ -161,30 +161,30 @@ def timeline(events: Iterable[RecordedEvent]) -> Table:
             plain(event.event_type + by),
         )
         for index, change in enumerate(event.changes):
-            # The id that a message got from its event says nothing here.
-            name = slot_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
+            # The generated id of a message is the event_id: of no use to a reader.
+            name = register_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
             if change.removed:
-                what = Text.assemble((safe(name), "cyan"), (" removed", "red"))
+                text = Text.assemble((safe(name), "cyan"), (" removed", "red"))
             elif change.text is None:
-                what = Text.assemble((safe(name), "cyan"), (" erased", "red"))
+                text = Text.assemble((safe(name), "cyan"), (" erased", "red"))
             else:
-                what = Text.assemble((safe(name), "cyan"), " = ", one_line(_brief(change.field, change.value), 300))
-            table.add_row(*(head if index == 0 else ("", "", "")), cut(what))
+                text = Text.assemble((safe(name), "cyan"), " = ", one_line(_brief(change.field, change.value), 300))
+            table.add_row(*(head if index == 0 else ("", "", "")), cut(text))
     return table
 
 
 def show_diff(differences: Sequence[Difference]) -> None:
-    """Differences, one slot after the other: what was, what is."""
+    """Print differences, each with the values before and after."""
     emit(*map(difference_lines, differences) if differences else [plain("No differences.")])
 
 
 def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
-    """A slot that differs, with each side that has it; ``brief`` cuts each to a line."""
-    name = plain(slot_name(difference.field, difference.key), "bold")
+    """Return a difference with the values before and after; ``brief`` truncates each value to one line."""
+    name = plain(register_name(difference.field, difference.key), "bold")
     lines = []
-    for mark, style, written in (("-", "red", difference.before), ("+", "green", difference.after)):
-        if written is not None:
-            text = _written(written, pretty=not brief)
+    for mark, style, register in (("-", "red", difference.before), ("+", "green", difference.after)):
+        if register is not None:
+            text = _register_text(register, pretty=not brief)
             shown_text = cut(plain(one_line(text, 300))) if brief else plain(text.strip("\n"))
             side = Table.grid(padding=(0, 1, 0, 0))
             side.add_row(Text(mark), shown_text, style=style)
@@ -193,7 +193,7 @@ def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
 
 
 def calls_table(calls: Sequence[ToolCall]) -> Table:
-    """Tool calls with status and result."""
+    """Return a table of tool calls with status and result."""
     table = table_of("call", "status", "result")
     for call in calls:
         name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
@@ -203,7 +203,7 @@ def calls_table(calls: Sequence[ToolCall]) -> Table:
 
 
 def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
-    """What the doctor found: name, status, detail and remedy of each."""
+    """Print the findings of the doctor, each as (name, status, detail, remedy)."""
     marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -218,7 +218,7 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
 
 
 def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
-    """What was done to the objects of a dataset: kind, name, what was done, and how."""
+    """Return a table of changes to the objects of a dataset, each as (kind, name, change, detail)."""
     styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
     table = table_of("what", "name", "done", "detail")
     for what, name, done, detail in changes:
@@ -227,7 +227,7 @@ def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
-    """Rows of a query: a table, or where the columns would get too narrow one line for each value."""
+    """Return rows as a table, or with one line per value if the columns would be too narrow."""
     if console().width // max(len(columns), 1) < _NARROWEST:
         records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
         return Group(*(part for record in records for part in (Rule(style="dim"), record)))
@@ -240,7 +240,7 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Rendera
 
 
 def cell(value: Any) -> str:
-    """A value in a table or CSV: text as it is, times in RFC 3339, arrays and objects as JSON, NULL as nothing."""
+    """Return a value for a table or CSV: strings as they are, times in RFC 3339, arrays and objects as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -249,46 +249,46 @@ def cell(value: Any) -> str:
     return text if isinstance(value, dict | list | tuple) else text.strip('"')
 
 
-def slot_name(field: str, key: str) -> str:
-    """A slot as people write it: ``summary``, ``tool_call_status[orders]``."""
+def register_name(field: str, key: str) -> str:
+    """Return the name of a register: ``summary``, ``tool_call_status[orders]``."""
     return f"{field}[{key}]" if key else field
 
 
 def when(instant: datetime) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def table_of(*columns: str) -> Table:
-    """A table without borders whose last column alone gives way; one that begins with > is aligned to the right."""
+    """Return a table without borders in which only the last column shrinks; ``>`` right-aligns a column."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        # Rich takes from the columns that may wrap; the cells of the last one are cut all the same.
+        # Rich shrinks only the columns that may wrap. The cells of the last column are truncated by ``cut``.
         last = column is columns[-1]
         table.add_column(plain(column.removeprefix(">")), justify="right" if right else "left", no_wrap=not last)
     return table
 
 
 def cut(text: Text) -> Text:
-    """The text on one line, cut where the column ends."""
+    """Truncate the text to the width of its column, with an ellipsis."""
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
 
 
 def indented(part: RenderableType) -> Padding:
-    """The part, two characters to the right."""
+    """Indent by two characters."""
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
 def _more(page: Page[Any]) -> list[Text]:
-    """How to go on after a page."""
+    """Return the line with the option for the next page, if there is one."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 
 def facts(*pairs: tuple[str, str | Text | None]) -> Table:
-    """Names and values, one pair a line; what is None is left out."""
+    """Return names and values, one pair per line, without those that are None."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -325,15 +325,16 @@ def _message(message: Message) -> list[RenderableType]:
 
 
 def _brief(field: str, value: Any) -> str:
-    """What a change says in a timeline: of a message who said what, of a tool call its name."""
+    """Return the value of a change for a timeline: of a message, its role and content."""
     if field == "message" and isinstance(value, dict):
         content = value.get("content")
         return f"{value.get('role')}: {'' if content is None else shown(content)}"
     return shown(value)
 
 
-def _written(written: RegisterValue, *, pretty: bool) -> str:
-    if written.text is None:
+def _register_text(register: RegisterValue, *, pretty: bool) -> str:
+    if register.text is None:
         return "erased"
-    value = written.value
-    return json_text(value) if pretty and isinstance(value, dict | list) and len(written.text) > _LONG else shown(value)
+    value = register.value
+    long = len(register.text) > _LONG
+    return json_text(value) if pretty and long and isinstance(value, dict | list) else shown(value)

@@ -1,4 +1,4 @@
-"""The JSON that commands answer with. These keys are a promise: they are added to, never renamed or taken away."""
+"""JSON output of the commands. Keys may be added, and are never renamed or removed."""
 
 from __future__ import annotations
 
@@ -12,53 +12,60 @@ import orjson
 
 from ledger.cli.output.text import safe
 from ledger.model.events import AppendResult, RecordedEvent
+from ledger.model.fields import FIELDS
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.instants import to_text
-from ledger.model.session import MESSAGE_PARTS, Message, Session, ToolCall
+from ledger.model.session import COLUMNS, MESSAGE_PARTS, Message, Session, ToolCall
 
 if TYPE_CHECKING:
     from ledger.formats.events import Imported
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
-#: Named parts of a session that are maps from a key to a value.
-MAPS = ("attributes", "context", "results", "queries", "scores", "grants", "children")
+#: Attributes of a session that hold one value and are not columns of the sessions view, and those that map keys to
+#: values.
+VALUES = tuple(
+    field.attribute
+    for field in FIELDS.values()
+    if not field.keyed and not field.own_form and field.attribute not in COLUMNS
+)
+MAPS = tuple(field.attribute for field in FIELDS.values() if field.keyed and not field.own_form)
 
 
 def print_json(value: Any) -> None:
-    """Write a document to stdout: indented, UTF-8, with every control character escaped."""
+    """Print a value as indented JSON with control characters escaped."""
     click.echo(json_text(value))
 
 
 def json_text(value: Any, *, indent: bool = True) -> str:
-    """JSON text that is safe on a terminal; it means the same as without the escapes."""
+    """Return a value as JSON with control characters escaped, which is safe on a terminal and equivalent."""
     options = (orjson.OPT_INDENT_2 if indent else 0) | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
     return safe(orjson.dumps(value, default=_other, option=options).decode())
 
 
 def session_object(session: Session) -> dict[str, Any]:
-    """A session: ``COLUMNS`` of the sessions view, and all other fields under their plural names."""
-    found = {column: session[column] for column in session}
-    found["tool_calls"] = [call_object(call) for call in session.calls]
-    del found["tool_call_status"], found["tool_call_results"]
-    found |= {"error": session.error, "lineage": session.lineage}
-    found |= {name: in_order(getattr(session, name)) for name in MAPS}
-    found["tags"] = list(session.tags)
-    found["free"] = [
+    """Return a session: the columns of the sessions view, and all other fields under their plural names."""
+    document = {column: session[column] for column in session}
+    document["tool_calls"] = [call_object(call) for call in session.calls]
+    del document["tool_call_status"], document["tool_call_results"]
+    document |= {name: getattr(session, name) for name in VALUES}
+    document |= {name: in_order(getattr(session, name)) for name in MAPS}
+    document["tags"] = list(session.tags)
+    document["free"] = [
         {"field": field, "key": key, "value": value} for (field, key), value in in_order(session.free).items()
     ]
     if session.messages is not None:
-        found["messages"] = [message_object(message) for message in session.messages]
-    return found
+        document["messages"] = [message_object(message) for message in session.messages]
+    return document
 
 
-def in_order(found: Mapping[K, V]) -> dict[K, V]:
-    """A map in the order of its keys: a state's own order differs from store to store."""
-    return dict(sorted(found.items(), key=lambda item: item[0]))
+def in_order(values: Mapping[K, V]) -> dict[K, V]:
+    """Return a mapping sorted by key, since the order in a state depends on the store."""
+    return dict(sorted(values.items(), key=lambda item: item[0]))
 
 
 def call_object(call: ToolCall) -> dict[str, Any]:
-    """A tool call; ``result`` is there only where one was recorded."""
+    """Return a tool call; it has the key ``result`` only if a result was recorded."""
     result = {"result": call.result} if call.has_result else {}
     return {
         "call_id": call.call_id,
@@ -70,7 +77,7 @@ def call_object(call: ToolCall) -> dict[str, Any]:
 
 
 def message_object(message: Message) -> dict[str, Any]:
-    """A message with all its parts; those that were not given are null."""
+    """Return a message with all its parts; missing parts are None."""
     return {
         "message_id": message.message_id,
         "version": message.version,
@@ -79,7 +86,7 @@ def message_object(message: Message) -> dict[str, Any]:
 
 
 def event_object(event: RecordedEvent) -> dict[str, Any]:
-    """An event with its changes; a change without ``value`` was removed or erased."""
+    """Return an event with its changes; a change that removed a field, or was erased, has no ``value``."""
     return {
         "version": event.version,
         "event_id": event.event_id,
@@ -96,7 +103,7 @@ def event_object(event: RecordedEvent) -> dict[str, Any]:
 
 
 def difference_object(difference: Difference) -> dict[str, Any]:
-    """A slot that differs; a side on which it is missing has no key."""
+    """Return a difference; it lacks the key ``before`` or ``after`` if there is no value on that side."""
     return {
         "field": difference.field,
         "key": difference.key,
@@ -106,7 +113,7 @@ def difference_object(difference: Difference) -> dict[str, Any]:
 
 
 def appended_object(appended: AppendResult) -> dict[str, Any]:
-    """What a change did."""
+    """Return the result of an append."""
     return {
         "session_id": appended.session_id,
         "version": appended.version,
@@ -116,33 +123,33 @@ def appended_object(appended: AppendResult) -> dict[str, Any]:
 
 
 def print_appended(appended: AppendResult, as_json: bool) -> None:
-    """Say at which version a change stands."""
+    """Print the version of a session after an append."""
     if as_json:
         print_json(appended_object(appended))
     else:
-        again = ", recorded before" if appended.replayed else ""
-        click.echo(f"{safe(appended.session_id)} is at version {appended.version}{again}.")
+        replayed = ", recorded before" if appended.replayed else ""
+        click.echo(f"{safe(appended.session_id)} is at version {appended.version}{replayed}.")
 
 
 def print_imported(done: Imported, as_json: bool) -> None:
-    """Say what an import brought in."""
+    """Print the result of an import."""
     if as_json:
         print_json({"sessions": done.sessions, "events": done.events, "new_events": done.new})
     else:
         known = done.events - done.new
         click.echo(
             f"{done.sessions:,} sessions, {done.events:,} events: {done.new:,} new"
-            + (f", {known:,} were here already." if known else ".")
+            + (f", {known:,} already recorded." if known else ".")
         )
 
 
 def to_terminal() -> bool:
-    """Whether stdout is a terminal."""
+    """Return True if stdout is a terminal."""
     return sys.stdout.isatty()
 
 
-def _side(name: str, written: RegisterValue | None) -> dict[str, Any]:
-    return {} if written is None else {name: written.value}
+def _side(name: str, register: RegisterValue | None) -> dict[str, Any]:
+    return {} if register is None else {name: register.value}
 
 
 def _other(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The commands behind ``scripts/``."""
+"""Commands of the scripts in ``scripts/``."""

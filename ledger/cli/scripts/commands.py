@@ -1,4 +1,4 @@
-"""The commands behind ``scripts/``: those that users of the BigQuery session manager know, over this ledger."""
+"""Commands of ``scripts/`` under the names of the BigQuery session manager's scripts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ledger.cli.output.shapes import in_order, print_json, session_object, to_te
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
+from ledger.settings import LEDGER_URL
 from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
 if TYPE_CHECKING:
@@ -28,64 +29,71 @@ if TYPE_CHECKING:
 with_url = click.option(
     "-u",
     "--url",
-    envvar="LEDGER_URL",
+    envvar=LEDGER_URL.name,
     metavar="URL",
-    help="The ledger: sqlite:///file.db or bigquery://PROJECT/DATASET.  [default: LEDGER_URL, else sqlite:///ledger.db]",
+    help="URL of the ledger: sqlite:///file.db or bigquery://PROJECT/DATASET.  "
+    "[default: LEDGER_URL, else sqlite:///ledger.db]",
 )
-with_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
+with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command("create_sessions_table", cls=OneLineErrors)
-@click.option("--project", help="The Google Cloud project; without one, --url says where.")
-@click.option("--dataset", help="The BigQuery dataset; made where it is missing.")
-@click.option("--location", help="Of a dataset that is made now: US, EU, europe-west3 ...  [default: US]")
+@click.option("--project", help="Google Cloud project.  [default: that of --url]")
+@click.option("--dataset", help="BigQuery dataset; created if it does not exist.")
+@click.option("--location", help="Location of a new dataset: US, EU, europe-west3 ...  [default: US]")
 @click.option(
     "--partition-expiration-days",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Drop sessions this long after their creation; 8 days or more.  [default: never]",
+    help="Drop sessions N days after their creation; 8 or more.  [default: never]",
 )
-@click.option("--kms-key", metavar="KEY", help="Encrypt with projects/P/locations/L/keyRings/R/cryptoKeys/K.")
-@click.option("--require-partition-filter", is_flag=True, help="Refuse queries that name no range of created_at.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Of dataset and tables. May be repeated.")
-@click.option("--dry-run", is_flag=True, help="Print the statements and do nothing.")
+@click.option("--kms-key", metavar="KEY", help="Encryption key: projects/P/locations/L/keyRings/R/cryptoKeys/K.")
+@click.option("--require-partition-filter", is_flag=True, help="Refuse queries without a filter on created_at.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Label of the dataset and its tables. May be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the statements without running them.")
 @with_json
 @with_url
 def create_sessions_table(
     project: str | None, dataset: str | None, dry_run: bool, as_json: bool, url: str | None, **settings: Any
 ) -> None:
-    """Create the ledger's tables, views and functions, and say what was done.
+    """Create or update the ledger's tables, views and functions.
 
-    In BigQuery with --project and --dataset, or where --url is bigquery://PROJECT/DATASET; else the SQLite ledger and
-    the DuckDB file beside it. It can be repeated: what is missing is made, what is old is brought up to date, rows are
-    kept, and nothing is ever dropped.
+    With --project and --dataset, or a --url of bigquery://PROJECT/DATASET, they are created in BigQuery; otherwise the
+    command creates the SQLite ledger and the DuckDB file beside it. The command can be repeated: it creates missing
+    objects, updates old ones, keeps all rows and drops nothing.
     """
     from ledger.stores.urls import parse_url
 
-    url = _where(project, dataset, url)
-    place = parse_url(url)
-    if not isinstance(place, Dataset):
-        given = [name for name, value in settings.items() if value]
-        if given and not dry_run:
-            option = f"--{given[0].removesuffix('s' if given[0] == 'labels' else '').replace('_', '-')}"
-            raise click.UsageError(f"{option} is BigQuery's: give --project and --dataset with it.")
+    url = _ledger_url(project, dataset, url)
+    parsed = parse_url(url)
+    if not isinstance(parsed, Dataset):
+        names = [name for name, value in settings.items() if value]
+        if names and not dry_run:
+            option = f"--{names[0].removesuffix('s' if names[0] == 'labels' else '').replace('_', '-')}"
+            raise click.UsageError(f"{option} requires --project and --dataset.")
     if dry_run:
-        _print_statements(place if isinstance(place, Dataset) else None, _options(**settings), as_json)
+        _print_statements(parsed if isinstance(parsed, Dataset) else None, _options(**settings), as_json)
     else:
-        _create(url, _options(**settings) if isinstance(place, Dataset) else None, as_json)
+        _create(url, _options(**settings) if isinstance(parsed, Dataset) else None, as_json)
 
 
-def _where(project: str | None, dataset: str | None, url: str | None) -> str:
-    """The ledger's URL, of two options or as it was given."""
+def _ledger_url(project: str | None, dataset: str | None, url: str | None) -> str:
+    """Return the ledger's URL from --project and --dataset, or from --url."""
     from ledger.sdk.opening import DEFAULT_URL
     from ledger.warehouse import catalog
 
     if (project is None) != (dataset is None):
-        raise click.UsageError("Give --project and --dataset together, or neither.")
+        raise click.UsageError("Pass both --project and --dataset, or neither.")
     if project is None or dataset is None:
         return url or DEFAULT_URL
     if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("Give --project and --dataset, or --url, not both.")
+        raise click.UsageError("Pass --project and --dataset, or --url, not both.")
     catalog.check_names(project, dataset)
     return Dataset(project, dataset).url
 
@@ -109,19 +117,19 @@ def _options(
     )
 
 
-def _print_statements(place: Dataset | None, options: TableOptions, as_json: bool) -> None:
+def _print_statements(dataset: Dataset | None, options: TableOptions, as_json: bool) -> None:
     from ledger.warehouse.bigquery.clients import Clients
     from ledger.warehouse.bigquery.tables import statements
 
-    if place is None:
-        found = list(statements(None, None, options))
+    if dataset is None:
+        bound = list(statements(None, None, options))
     else:
-        options = replace(options, location=options.location or place.location)
-        found = list(statements(place.project or Clients(place).project, place.name, options))
+        options = replace(options, location=options.location or dataset.location)
+        bound = list(statements(dataset.project or Clients(dataset).project, dataset.name, options))
     if as_json:
-        print_json({"statements": found})
+        print_json({"statements": bound})
         return
-    for statement in found:
+    for statement in bound:
         click.echo(statement)
 
 
@@ -139,68 +147,77 @@ def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
         if as_json:
             print_json({"url": ledger.url, "store_id": ledger.store.store_id, "warehouse": beside})
         else:
-            click.echo(f"Ready: {safe(ledger.url)}, and {safe(beside)} for SQL.")
+            click.echo(f"The ledger {safe(ledger.url)} is ready, with {safe(beside)} for SQL.")
 
 
 @click.command("query_sessions", cls=OneLineErrors)
 @click.argument("session_id", required=False)
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="At most this many sessions."
+    "--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Maximum number of sessions."
 )
-@click.option("--details", is_flag=True, help="All that is known of each session.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--details", is_flag=True, help="Print each session in full.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
 @with_json
 @with_url
 def query_sessions(
     session_id: str | None, limit: int, details: bool, form: str, as_json: bool, url: str | None
 ) -> None:
-    """Show the latest state of one session, or of the newest ones."""
+    """Show the latest state of a session, or of the newest sessions."""
     with opened(url) as ledger:
         if session_id is None:
-            found: Sequence[Session] = ledger.list_sessions(limit=limit)
+            sessions: Sequence[Session] = ledger.list_sessions(limit=limit)
         else:
             session = ledger.get_session(session_id, messages=details)
             if session is None:
-                raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
-            found = [session]
+                raise SessionNotFound(
+                    f"There is no session {session_id}. List the newest with: query_sessions.py", session_id=session_id
+                )
+            sessions = [session]
     if as_json or form == "json":
-        print_json([session_object(session) for session in found])
+        print_json([session_object(session) for session in sessions])
     elif form == "csv":
-        _print_csv(found)
+        _print_csv(sessions)
     else:
         from ledger.cli.output.render import emit, session_page, sessions_table
 
         if details or session_id is not None:
-            for session in found:
+            for session in sessions:
                 emit(session_page(session, session.messages), "")
         else:
-            emit(sessions_table(found))
+            emit(sessions_table(sessions))
 
 
 def _print_csv(sessions: Sequence[Session]) -> None:
-    """The columns of the sessions view; arrays and objects as JSON."""
+    """Print the columns of the sessions view, with arrays and objects as JSON."""
     from ledger.cli.output.render import cell
     from ledger.model.session import COLUMNS
 
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for session in sessions:
         values = dict(session) | {"tool_call_results": in_order(session.tool_call_results or {}) or None}
         writer.writerow([cell(values[column]) for column in COLUMNS])
-    click.echo(safe(written.getvalue()) if to_terminal() else written.getvalue(), nl=False)
+    click.echo(safe(buffer.getvalue()) if to_terminal() else buffer.getvalue(), nl=False)
 
 
 @click.command("create_test_session", cls=OneLineErrors)
 @click.argument("question")
-@click.option("--user", help="Its owner.  [default: LEDGER_USER, else your login]")
+@click.option("--user", help="Owner of the session.  [default: LEDGER_USER, else your login name]")
 @with_json
 @with_url
 def create_test_session(question: str, user: str | None, as_json: bool, url: str | None) -> None:
-    """Begin a session with a question, and print its id."""
+    """Create a session with a question, and print its id."""
     with opened(url, create=True) as ledger:
-        made = ledger.create_session(user or default_user(), question)
+        session_id = ledger.create_session(user or default_user(), question)
     if as_json:
-        print_json({"session_id": made})
+        print_json({"session_id": session_id})
     else:
-        click.echo(safe(made))
+        click.echo(safe(session_id))

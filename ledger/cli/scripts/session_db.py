@@ -1,4 +1,4 @@
-"""The commands behind ``scripts/setup_session_db.py``: the ledger of analysis sessions, made, looked at, and left."""
+"""Commands of ``scripts/setup_session_db.py``: create, verify and drop the ledger of analysis sessions."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import opened
-from ledger.cli.commands.write import make_ledger
+from ledger.cli.commands.write import create_ledger
 from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
+from ledger.model.page import SESSIONS_PAGE
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
-_PAGE = 500
-
 
 class _Setup(OneLineErrors, click.Group):
-    """The group; its errors are one line each."""
+    """A group that reports each error on one line."""
 
 
 @click.group("setup_session_db", cls=_Setup)
 def setup_session_db() -> None:
-    """Make the ledger of analysis sessions, or look at it.
+    """Create, verify or drop the ledger of analysis sessions.
 
-    Sessions, their queries and their metrics are events of one ledger, so there is one thing to make. `create` can be
-    repeated and keeps what is there.
+    One ledger holds the sessions, their queries and their metrics. `create` can be repeated and keeps existing
+    sessions.
     """
 
 
@@ -38,51 +37,53 @@ def setup_session_db() -> None:
 @with_json
 @with_url
 def create(as_json: bool, url: str | None) -> None:
-    """Make the ledger, or bring it up to date.
+    """Create the ledger, or upgrade it to this release.
 
     Example: python scripts/setup_session_db.py create --url sqlite:///sessions.db
     """
-    make_ledger(url, " for analysis sessions.", as_json=as_json)
+    create_ledger(url, " for analysis sessions.", as_json=as_json)
 
 
 @setup_session_db.command("verify", cls=OneLineErrors)
 @with_json
 @with_url
 def verify(as_json: bool, url: str | None) -> None:
-    """Read every analysis session of the ledger, and say how many there are. Changes nothing.
+    """Read every analysis session, and print the number of sessions and queries. Changes nothing.
 
-    The exit code is 1 where a session cannot be read.
+    The exit code is 1 if a session cannot be read.
 
     Example: python scripts/setup_session_db.py verify --url sqlite:///sessions.db
     """
     with opened(url) as ledger:
-        found = _verified(ledger)
+        result = _verify(ledger)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        click.echo(f"{safe(found['url'])}: {found['sessions']:,} analysis sessions, {found['queries']:,} queries.")
-        for session_id, why in found["unreadable"].items():
-            click.echo(f"{safe(session_id)} cannot be read: {safe(why)}")
-    if found["unreadable"]:
+        click.echo(f"{safe(result['url'])}: {result['sessions']:,} analysis sessions, {result['queries']:,} queries.")
+        for session_id, reason in result["unreadable"].items():
+            click.echo(f"{safe(session_id)} cannot be read: {safe(reason)}")
+    if result["unreadable"]:
         raise click.exceptions.Exit(1)
 
 
 @setup_session_db.command("drop", cls=OneLineErrors)
-@click.option("--yes", is_flag=True, help="Needed: the ledger's file and all sessions in it are deleted.")
+@click.option("--yes", is_flag=True, help="Confirm that the ledger's file and all its sessions are deleted.")
 @with_json
 @with_url
 def drop(yes: bool, as_json: bool, url: str | None) -> None:
-    """Delete the ledger's file with everything in it, of whatever kind. What is in BigQuery is never dropped from here.
+    """Delete the ledger's file with all its sessions, of every type. A dataset in BigQuery cannot be dropped with this.
 
     Example: python scripts/setup_session_db.py drop --yes --url sqlite:///sessions.db
     """
     with opened(url) as ledger:
-        place, name = getattr(ledger.store, "path", None), ledger.url
-    if place is None:
-        raise ConfigurationError(f"{name} is no file; drop a dataset with BigQuery's own tools.")
+        file, name = getattr(ledger.store, "path", None), ledger.url
+    if file is None:
+        raise ConfigurationError(f"{name} is not a file. Drop a dataset with: bq rm -r -d PROJECT:DATASET")
     if not yes:
-        raise click.UsageError(f"This deletes {name} and every session in it; add --yes.", click.get_current_context())
-    removed = [str(path) for path in _files(Path(place)) if path.exists()]
+        raise click.UsageError(
+            f"This deletes {name} and every session in it. Confirm with --yes.", click.get_current_context()
+        )
+    removed = [str(path) for path in _files(Path(file)) if path.exists()]
     for path in removed:
         Path(path).unlink()
     if as_json:
@@ -91,26 +92,26 @@ def drop(yes: bool, as_json: bool, url: str | None) -> None:
         click.echo(f"Deleted {', '.join(map(safe, removed))}.")
 
 
-def _verified(ledger: SessionLedger) -> dict[str, Any]:
-    """How many analysis sessions and queries there are, and which cannot be read."""
+def _verify(ledger: SessionLedger) -> dict[str, Any]:
+    """Count analysis sessions and queries, and collect the sessions that cannot be read."""
     from ledger.compat.analysis_sessions.slots import MARK, session_of
 
     sessions = queries = 0
     unreadable: dict[str, str] = {}
     after: str | None = None
     while True:
-        page = ledger.list_sessions(attributes={MARK: True}, after=after, limit=_PAGE)
-        for found in page:
+        page = ledger.list_sessions(attributes={MARK: True}, after=after, limit=SESSIONS_PAGE)
+        for session in page:
             sessions += 1
             try:
-                queries += session_of(found).state.history.total_queries
-            except (LedgerError, ValueError) as error:  # another program wrote what is no analysis session
-                unreadable[found.session_id] = str(error).splitlines()[0]
+                queries += session_of(session).state.history.total_queries
+            except (LedgerError, ValueError) as error:  # another program wrote values that are not an analysis session
+                unreadable[session.session_id] = str(error).splitlines()[0]
         after = page.next
         if after is None:
             return {"url": ledger.url, "sessions": sessions, "queries": queries, "unreadable": unreadable}
 
 
 def _files(path: Path) -> list[Path]:
-    """A SQLite ledger's file and those that stand beside it while it is open."""
-    return [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm", "-turn", "-turn-queue")]
+    """Return the path of a SQLite ledger, and those of the files beside it."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-turn", "-turn-queue")]

@@ -1,4 +1,4 @@
-"""The commands behind ``scripts/init_session_states.py`` and ``scripts/example_session_states.py``."""
+"""Commands of ``scripts/init_session_states.py`` and ``scripts/example_session_states.py``."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ledger.cli.scripts.commands import with_json, with_url
 @with_json
 @with_url
 def init_session_states(as_json: bool, url: str | None) -> None:
-    """Make the ledger, or bring it up to date, and say what session_states is there.
+    """Create or upgrade the ledger behind session_states, and print the number of records.
 
-    Table and summary are views over the ledger: get_db_connection() gives them. Indexes come with the ledger, and
-    updated_at needs no trigger, since it is when the last event was recorded. It can be repeated; records are kept.
+    The table and the summary are views of the ledger; get_db_connection() connects to them. They need no indexes or
+    triggers: updated_at is the time of the last event. The command can be repeated; records are kept.
     """
     from ledger.compat.session_records import VIEWS
     from ledger.compat.session_states import get_db_connection
 
     with opened(url, create=True) as ledger:
         with closing(get_db_connection(ledger=ledger)) as connection:
-            counted = {name: _count(connection, name) for name in VIEWS}
-        found: dict[str, Any] = {"url": ledger.url, "views": list(counted), "records": counted["session_states"]}
+            counts = {name: _count(connection, name) for name in VIEWS}
+        result: dict[str, Any] = {"url": ledger.url, "views": list(counts), "records": counts["session_states"]}
     if as_json:
-        print_json(found)
+        print_json(result)
         return
-    click.echo(f"The ledger {safe(found['url'])} is ready.")
-    for name, count in counted.items():
+    click.echo(f"The ledger {safe(result['url'])} is ready.")
+    for name, count in counts.items():
         click.echo(f"{name}: {count:,} rows")
 
 
@@ -48,9 +48,9 @@ def _count(connection: Any, view: str) -> int:
 @with_json
 @with_url
 def example_session_states(as_json: bool, url: str | None) -> None:
-    """Save, read, list, count and delete session states, and print what each of these answers.
+    """Save, read, list, count and delete a session state, and print the result of each call.
 
-    Without --url or LEDGER_URL the ledger is a temporary one, which is gone afterwards.
+    Without --url and LEDGER_URL, the ledger is temporary.
     """
     with tempfile.TemporaryDirectory() as folder:
         steps = _example(url or f"sqlite:///{Path(folder) / 'example.db'}")
@@ -85,7 +85,7 @@ def _example(url: str) -> dict[str, Any]:
     return {
         "save_session_state": done.record_id,
         "get_session_state": {name: value for name, value in record.items() if not name.endswith("_at")},
-        "get_session_states_by_criteria": [found["thread_id"] for found in listed],
+        "get_session_states_by_criteria": [each["thread_id"] for each in listed],
         "get_session_analytics": analytics,
         "delete_session_state": deleted,
     }

@@ -1,4 +1,4 @@
-"""Analysis sessions of several queries, kept in a ledger: the modules of the session management that this replaces."""
+"""Analysis sessions of several queries, stored in a ledger: a drop-in for an earlier session management package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What analysis sessions amount to: metrics of each that is over, and statistics over many."""
+"""Metrics of single analysis sessions, and statistics over many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.compat.analysis_sessions.metrics import SessionMetrics
 from ledger.compat.analysis_sessions.models import Session, SessionType, session_type_of
-from ledger.compat.given import days_before, user_id_of
+from ledger.compat.arguments import days_before, user_id_of
 from ledger.errors import InvalidInput
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from ledger.compat.analysis_sessions.store import SessionStore
 
 FORMATS = ("json", "jsonl", "csv")
-#: Assets that are listed as the most analysed.
+#: Number of assets in ``top_assets``.
 TOP = 10
 
 
 class SessionAnalytics:
-    """Metrics and statistics.
+    """Metrics and statistics of analysis sessions.
 
     Args:
-        store: Of the sessions; that of the program where None.
+        store: Defaults to the process-wide store.
     """
 
     def __init__(self, store: SessionStore | None = None) -> None:
@@ -39,16 +39,16 @@ class SessionAnalytics:
         self.store: SessionStore = store
 
     async def record_session_metrics(self, session: Session | str) -> SessionMetrics | None:
-        """Work out a session's metrics and keep them with it; they outlast its queries in this file.
+        """Record a session's metrics with it; they remain available after its queries are archived.
 
         Args:
-            session: It, or its id; what is recorded of it counts, not what was changed since.
+            session: A session or its id. Metrics are computed from the recorded state, not from unsaved changes.
 
         Returns:
-            None where ``session_enable_analytics`` is off.
+            None if ``session_enable_analytics`` is off.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
         """
         return await self.store.record_metrics(session.id if isinstance(session, Session) else session)
 
@@ -61,20 +61,21 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[str, Any]:
-        """Statistics over sessions; deleted ones do not count.
+        """Return statistics over sessions, without deleted ones.
 
         Args:
-            user_id: Of this user.
-            session_type: Of this type.
-            days: Begun within so many days; for other times ``created_from`` and ``created_until``, half open.
+            user_id: Only sessions of this user.
+            session_type: Only sessions of this type.
+            days: Only sessions created within this many days. ``created_from`` (inclusive) and ``created_until``
+                (exclusive) select any other range.
 
         Raises:
-            InvalidInput: There is no such type, or there are no such days.
+            InvalidInput: The session type does not exist, or ``days`` is out of range.
 
         Returns:
             total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
             average_duration_seconds, average_queries_per_session, abandonment_rate, cache_hit_rate, top_assets,
-            query_type_distribution and session_type_distribution. Rates are 0 to 1, and 0 where there are no sessions.
+            query_type_distribution and session_type_distribution. Rates are 0 to 1, and 0 if there are no sessions.
         """
         tally = _Tally()
         async for found in self._sessions(user_id, session_type, days, created_from, created_until):
@@ -82,22 +83,22 @@ class SessionAnalytics:
         return tally.result()
 
     async def get_user_session_summary(self, user_id: Any) -> dict[str, Any]:
-        """The statistics of one user, with ``user_id``, ``first_session_at``, ``last_session_at`` (begun then)."""
+        """Return one user's statistics, with ``user_id``, ``first_session_at`` and ``last_session_at``."""
         tally = _Tally()
-        begun: list[datetime] = []
+        created: list[datetime] = []
         async for found in self._sessions(user_id, None, None, None, None):
             tally.add(found)
-            begun.append(found.created_at)
+            created.append(found.created_at)
         return {
             "user_id": user_id_of(user_id),
-            "first_session_at": min(begun, default=None),
-            "last_session_at": max(begun, default=None),
+            "first_session_at": min(created, default=None),
+            "last_session_at": max(created, default=None),
             **tally.result(),
         }
 
     async def export_session_metrics(
         self,
-        format: str = "json",  # noqa: A002 - the service that this replaces calls it so
+        format: str = "json",  # noqa: A002 - public name of the earlier service
         user_id: Any = None,
         session_type: SessionType | str | None = None,
         days: float | None = None,
@@ -105,15 +106,15 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> str:
-        """The metrics of each session as text, newest first.
+        """Return the metrics of each session as text, newest first.
 
         Args:
-            format: ``json``: an array. ``jsonl``: an object in each line. ``csv``: with a header; lists and objects as
-                JSON.
-            user_id, session_type, days, created_from, created_until: As for ``get_session_stats``.
+            format: ``json``: an array. ``jsonl``: one object per line. ``csv``: with a header; lists and objects as
+                JSON text.
+            user_id, session_type, days, created_from, created_until: See ``get_session_stats``.
 
         Raises:
-            InvalidInput: There is no such format.
+            InvalidInput: The format does not exist.
         """
         if format not in FORMATS:
             raise InvalidInput(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
@@ -140,7 +141,7 @@ class SessionAnalytics:
     ) -> AsyncIterator[Recorded]:
         if days is not None:
             if created_from is not None:
-                raise InvalidInput("Give days or created_from, not both.")
+                raise InvalidInput("Pass days or created_from, not both.")
             created_from = days_before(self.store.now(), days)
         return self.store.all_sessions(
             user_id=None if user_id is None else user_id_of(user_id),
@@ -151,7 +152,7 @@ class SessionAnalytics:
 
 
 class _Tally:
-    """Statistics as sessions come by."""
+    """Running totals over sessions."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -161,7 +162,7 @@ class _Tally:
         self._kinds: Counter[str] = Counter()
 
     def add(self, recorded: Recorded) -> None:
-        """One more session."""
+        """Add one session."""
         metrics = SessionMetrics.of(recorded)
         self._counts["sessions"] += 1
         self._counts[f"status {recorded.status}"] += 1
@@ -174,7 +175,7 @@ class _Tally:
         self._kinds[metrics.session_type] += 1
 
     def result(self) -> dict[str, Any]:
-        """What they amount to."""
+        """Return the statistics."""
         counts = self._counts
         sessions, queries = counts["sessions"], counts["queries"]
         return {

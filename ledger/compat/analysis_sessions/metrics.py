@@ -1,7 +1,7 @@
-"""What lists and statistics show of an analysis session: its summary, and what it amounts to.
+"""The summary and the metrics of an analysis session.
 
-Any program may record what it likes in a session of the ledger. Here a part that does not fit is shown as text, or as
-nothing at all, and never keeps the sessions beside it from being read.
+Other programs may record any value in a session. A value that does not fit is shown as text or left out, so that it
+never prevents other sessions from being read.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ledger.compat.analysis_sessions.models import SessionSummary
-from ledger.compat.analysis_sessions.slots import METRICS, asked_at, assets_of, session_of
+from ledger.compat.analysis_sessions.slots import METRICS, assets_of, query_time, session_of
 from ledger.model.session import Session as Recorded
 
 
 class SessionMetrics(BaseModel):
-    """What one session amounts to.
+    """Metrics of one session.
 
     Attributes:
-        ended_at: When something was last recorded in it, or its time was over.
-        duration_seconds: From its beginning to its last query or change; waiting to expire does not count.
-        status: As it was when this was worked out.
-        abandoned: Whether it expired, and nobody had said that it was completed or had failed.
+        ended_at: Time of the last recorded event, or of expiry.
+        duration_seconds: Seconds from creation to the last query or change, without waiting for expiry.
+        status: Status when the metrics were computed.
+        abandoned: True if the session expired without being completed or failed.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -45,7 +45,7 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def kept(cls, recorded: Recorded) -> Self | None:
-        """The metrics that were recorded with a session; None also where something else is kept under that name."""
+        """Return the metrics recorded with a session; None if there are none, or the attribute holds another value."""
         try:
             return cls.model_validate(recorded.attributes.get(METRICS))
         except ValidationError:
@@ -53,7 +53,7 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def of(cls, recorded: Recorded) -> Self:
-        """The metrics of a session; of one that is over, those that were recorded then."""
+        """Return the metrics of a session; for an ended session, the recorded ones."""
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
         if kept is not None:
@@ -80,10 +80,10 @@ class SessionMetrics(BaseModel):
 
 
 def summary_of(recorded: Recorded) -> SessionSummary:
-    """What a list shows of a session; of one that is in the warehouse alone, metrics say how many queries it had.
+    """Return the summary of a session; if only the warehouse holds it, query counts come from its metrics.
 
     Raises:
-        InvalidInput: It has no type that an analysis session can have.
+        InvalidInput: The session has a type that analysis sessions do not have.
     """
     summary = SessionSummary.from_session(session_of(recorded))
     metrics = SessionMetrics.kept(recorded)
@@ -94,8 +94,8 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """When something was last done in a session; that its time was over is no doing."""
+    """Return the time of the last activity in a session; expiry is not activity."""
     if recorded.status != "expired":
         return recorded.updated_at
-    began = recorded.created_at
-    return max([began, *(asked_at(value or {}, began) for value in recorded.queries.values())])
+    created_at = recorded.created_at
+    return max([created_at, *(query_time(value or {}, created_at) for value in recorded.queries.values())])

@@ -1,4 +1,4 @@
-"""Analysis sessions as programs hold them: queries, context, preferences, results; changed at will and then saved."""
+"""Models of an analysis session: queries, context, preferences, results. Change a model, then save it in the store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ledger.errors import InvalidInput
 from ledger.model.session import QueryStatistics
 
 M = TypeVar("M", bound=BaseModel)
-#: Owner of a session that names none.
+#: Owner of a session created without a user.
 ANONYMOUS = "anonymous"
 
 
 class SessionType(StrEnum):
-    """What is analysed."""
+    """Kind of analysis."""
 
     EQUITY = "equity"
     CRYPTO = "crypto"
@@ -29,10 +29,10 @@ class SessionType(StrEnum):
 
 
 def session_type_of(word: Any) -> SessionType:
-    """The type of this name.
+    """Return the session type with this name.
 
     Raises:
-        InvalidInput: There is none.
+        InvalidInput: There is no such type.
     """
     try:
         return SessionType(word)
@@ -40,11 +40,11 @@ def session_type_of(word: Any) -> SessionType:
         raise InvalidInput(f"session_type must be one of {', '.join(SessionType)}, not {str(word)[:70]!r}.") from error
 
 
-def made(model: type[M], values: Mapping[str, Any]) -> M:
-    """A model of these values, every part of them checked.
+def validated(model: type[M], values: Mapping[str, Any]) -> M:
+    """Return a validated model of these values.
 
     Raises:
-        InvalidInput: They are none; the message names the first part that does not fit.
+        InvalidInput: A value does not fit; the message names the first one.
     """
     try:
         return model.model_validate(values)
@@ -52,13 +52,12 @@ def made(model: type[M], values: Mapping[str, Any]) -> M:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInput(
-            f"{where} {first['input']!r:.70} is nothing that a {model.__name__} can hold: {first['msg']}. Nothing was "
-            "written."
+            f"{where} {first['input']!r:.70} does not fit {model.__name__}: {first['msg']}. Nothing was written."
         ) from error
 
 
 class TooManyQueries(InvalidInput):
-    """The session has as many queries as it may have; nothing was written.
+    """The session holds the maximum number of queries; nothing was written.
 
     Attributes:
         session_id: The session.
@@ -74,9 +73,10 @@ class TooManyQueries(InvalidInput):
 
     @classmethod
     def of(cls, session_id: str, limit: int) -> Self:
-        """The error for a session that is full."""
+        """Return the error for a session at its limit."""
         return cls(
-            f"Session {session_id} has its {limit:,} queries (session_max_queries_per_session); begin another.",
+            f"Session {session_id} has its {limit:,} queries (session_max_queries_per_session); create another "
+            "session.",
             session_id=session_id,
             limit=limit,
         )
@@ -87,7 +87,7 @@ class _Model(BaseModel):
 
 
 class QueryRecord(_Model):
-    """One query: what it was asked with, what came out, how long it took."""
+    """One query: type, parameters, result summary and execution time."""
 
     query_id: str = Field(default_factory=lambda: new_id(utc_now()))
     query_type: str
@@ -99,12 +99,12 @@ class QueryRecord(_Model):
 
 
 class AnalysisHistory(_Model):
-    """All queries of a session, and what they amount to so far."""
+    """All queries of a session, with statistics over them."""
 
     queries: list[QueryRecord] = Field(default_factory=list)
 
     def add_query(self, query: QueryRecord) -> None:
-        """Add a query; one with the same id is replaced."""
+        """Add a query; replace the one with the same id, if any."""
         for index, known in enumerate(self.queries):
             if known.query_id == query.query_id:
                 self.queries[index] = query
@@ -118,37 +118,37 @@ class AnalysisHistory(_Model):
 
     @property
     def total_queries(self) -> int:
-        """How many queries there were."""
+        """Number of queries."""
         return len(self.queries)
 
     @property
     def cache_hits(self) -> int:
-        """How many of them the cache answered."""
+        """Number of queries answered from the cache."""
         return self.statistics.cache_hits
 
     @property
     def cache_hit_rate(self) -> float:
-        """Their share, 0 to 1; 0 where there were none."""
+        """Share of queries answered from the cache, 0 to 1; 0 if there are no queries."""
         return self.statistics.cache_hit_rate
 
     @property
     def query_types(self) -> dict[str, int]:
-        """How many there were of each type, the most frequent first."""
+        """Number of queries by type, most frequent first."""
         return self.statistics.by_type
 
     @property
     def average_execution_time_ms(self) -> float | None:
-        """Of those that say how long they took; None where none does."""
+        """Average over the queries that recorded a time; None if none did."""
         return self.statistics.average_execution_time_ms
 
     @property
     def last_query(self) -> QueryRecord | None:
-        """The previous query."""
+        """The most recent query, or None."""
         return self.queries[-1] if self.queries else None
 
 
 class SessionState(_Model):
-    """What accumulates over the queries of a session."""
+    """State that accumulates over the queries of a session."""
 
     context: dict[str, Any] = Field(default_factory=dict)
     preferences: dict[str, Any] = Field(default_factory=dict)
@@ -156,11 +156,11 @@ class SessionState(_Model):
     history: AnalysisHistory = Field(default_factory=AnalysisHistory)
 
     def update_context(self, key: str, value: Any) -> None:
-        """Set a name of the context."""
+        """Set a context value."""
         self.context[key] = value
 
     def get_context(self, key: str, default: Any = None) -> Any:
-        """What the context holds under a name."""
+        """Return a context value."""
         return self.context.get(key, default)
 
     def set_preference(self, key: str, value: Any) -> None:
@@ -168,25 +168,25 @@ class SessionState(_Model):
         self.preferences[key] = value
 
     def get_preference(self, key: str, default: Any = None) -> Any:
-        """A preference of the user."""
+        """Return a preference of the user."""
         return self.preferences.get(key, default)
 
     def store_intermediate_result(self, key: str, value: Any) -> None:
-        """Keep a result that later queries build upon."""
+        """Store a result for later queries."""
         self.intermediate_results[key] = value
 
     def get_intermediate_result(self, key: str, default: Any = None) -> Any:
-        """A result that was kept."""
+        """Return a stored result."""
         return self.intermediate_results.get(key, default)
 
 
 class Session(_Model):
-    """An analysis session. Change it as you like; ``SessionStore.update_session`` records what you changed.
+    """An analysis session. ``SessionStore.update_session`` records the changes made to it.
 
     Attributes:
-        id: Its id; also ``session_id``.
-        is_archived: Whether it is over: expired, and recorded so, or archived.
-        last_accessed_at: When something was last recorded, or ``touch`` called.
+        id: The session's id; also ``session_id``.
+        is_archived: True if the session is recorded as expired or archived.
+        last_accessed_at: Time of the last recorded event, or of the last ``touch``.
     """
 
     id: str = Field(default_factory=lambda: new_id(utc_now()))
@@ -200,44 +200,44 @@ class Session(_Model):
     last_accessed_at: AwareDatetime = Field(default_factory=utc_now)
     is_archived: bool = False
 
-    #: What of it is recorded, slot by slot, as it was loaded; None for one that was not.
+    #: JSON text by slot as loaded from the store; None if the session was not loaded from one.
     _recorded: dict[tuple[str, str], str] | None = PrivateAttr(default=None)
     _max_queries: int | None = PrivateAttr(default=None)
 
     @property
     def session_id(self) -> str:
-        """Its id."""
+        """The session's id."""
         return self.id
 
     @property
     def session_type(self) -> SessionType:
-        """Its type."""
+        """The session's type."""
         return self.type
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time is over by the machine's clock."""
+        """True if the session has expired by the system clock."""
         return self.is_expired_at(utc_now())
 
     def is_expired_at(self, now: datetime) -> bool:
-        """Whether its time is over at a time."""
+        """Return True if the session has expired at a given time."""
         return self.expires_at is not None and self.expires_at <= now
 
     @property
     def time_remaining(self) -> timedelta | None:
-        """How long it goes on, by the machine's clock; None for ever."""
+        """Time until expiry by the system clock; None if the session never expires."""
         return None if self.expires_at is None else max(timedelta(0), self.expires_at - utc_now())
 
     @property
     def duration(self) -> timedelta:
-        """From its beginning to what happened last."""
+        """Time from creation to last access."""
         return max(timedelta(0), self.last_accessed_at - self.created_at)
 
     def add_query(self, query: QueryRecord) -> None:
         """Add a query to the history.
 
         Raises:
-            TooManyQueries: The session, which a store gave, has as many as it may have.
+            TooManyQueries: The session was loaded from a store and holds the maximum number of queries.
         """
         known = {it.query_id for it in self.state.history.queries}
         if self._max_queries is not None and len(known | {query.query_id}) > self._max_queries:
@@ -246,27 +246,27 @@ class Session(_Model):
         self.touch()
 
     def touch(self, now: datetime | None = None) -> None:
-        """Note that it is used now."""
+        """Set ``last_accessed_at`` to now."""
         self.last_accessed_at = now or datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, with the statistics of the history beside its queries."""
-        made = self.model_dump(mode="json")
+        """Return the session as JSON values, with statistics in its history."""
+        data = self.model_dump(mode="json")
         history = self.state.history
-        made["state"]["history"] |= {
+        data["state"]["history"] |= {
             "total_queries": history.total_queries,
             "cache_hits": history.cache_hits,
             "cache_hit_rate": history.cache_hit_rate,
             "query_types": history.query_types,
         }
-        return made
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """What ``to_dict`` made of one; statistics are worked out anew.
+        """Return the session that ``to_dict`` serialized; statistics are computed again.
 
         Raises:
-            pydantic.ValidationError: It is none.
+            pydantic.ValidationError: The data is not an analysis session.
         """
         state = dict(data.get("state") or {})
         if "history" in state:
@@ -275,7 +275,7 @@ class Session(_Model):
 
 
 class SessionSummary(_Model):
-    """What a list of sessions shows of each."""
+    """An entry in a list of sessions."""
 
     id: str
     user_id: str
@@ -291,7 +291,7 @@ class SessionSummary(_Model):
 
     @classmethod
     def from_session(cls, session: Session) -> Self:
-        """The summary of a session."""
+        """Return the summary of a session."""
         own = {name: getattr(session, name) for name in cls.model_fields if name in type(session).model_fields}
         history = session.state.history
         return cls(**own, total_queries=history.total_queries, cache_hit_rate=history.cache_hit_rate)

@@ -1,31 +1,31 @@
-"""The settings of analysis sessions: the six of the service that this replaces, with its defaults."""
+"""Settings of analysis sessions: the six of the earlier service, with its defaults."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ledger.errors import ConfigurationError
+from ledger.settings import ANALYSIS_SESSIONS
 
-#: A thousand years: what lies further off, a calendar may have no room for.
+#: A thousand years: datetime cannot represent times much further away.
 _LONGEST_DAYS = 365_000
 
 
 class SessionSettings(BaseModel):
-    """How long analysis sessions live, how many queries they take, and what becomes of them.
+    """Lifetime, limits, cleanup and retention of analysis sessions.
 
     Each is read from the environment by its name in capitals, ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` before
     ``SESSION_DEFAULT_TTL_HOURS``; see ``from_environment``.
 
     Attributes:
-        session_default_ttl_hours: Lifetime of a session where nobody says otherwise.
-        session_max_ttl_hours: The longest that may be asked for: seven days.
-        session_cleanup_interval_minutes: Between two runs of the cleanup; see ``beat_schedule``.
-        session_retention_days: For how long sessions that are over are kept.
-        session_max_queries_per_session: Queries of one session.
-        session_enable_analytics: Whether metrics of sessions are recorded.
+        session_default_ttl_hours: Default TTL in hours.
+        session_max_ttl_hours: Maximum TTL in hours.
+        session_cleanup_interval_minutes: Minutes between two cleanup runs; see ``beat_schedule``.
+        session_retention_days: Days to keep a session after it ended.
+        session_max_queries_per_session: Maximum number of queries in one session.
+        session_enable_analytics: Record session metrics.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,20 +45,15 @@ class SessionSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> SessionSettings:
-        """The settings that the environment names, with the defaults for the rest.
+        """Return the settings in the environment, with defaults for the rest.
 
         Raises:
-            ConfigurationError: One of them cannot be; the message names it.
+            ConfigurationError: A value is invalid; the message names it.
         """
-        given = os.environ if environment is None else environment
-        values = {}
-        for name in cls.model_fields:
-            text = given.get(f"LEDGER_{name.upper()}") or given.get(name.upper())
-            if text:
-                values[name] = text
+        values = {name: text for name, each in ANALYSIS_SESSIONS.items() if (text := each.seed_text(environment))}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the settings of sessions"
+            where = ".".join(map(str, first["loc"])) or "the session settings"
             raise ConfigurationError(f"{where}: {first['msg']}. Check {where.upper()} in the environment.") from error

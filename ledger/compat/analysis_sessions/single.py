@@ -1,4 +1,4 @@
-"""The one store of a program, and what tools do with it."""
+"""The process-wide session store, and query tracking for tools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ledger.compat.analysis_sessions.models import QueryRecord, made
+from ledger.compat.analysis_sessions.models import QueryRecord, validated
 from ledger.compat.analysis_sessions.store import SessionStore
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
@@ -16,10 +16,10 @@ _only: SessionStore | None = None
 
 
 def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None) -> SessionStore:
-    """The one store of this program, made by the first call; it may be awaited, and is open then.
+    """Return the process-wide store, created by the first call; await it to open it.
 
     Args:
-        db: For the first call: where the sessions are; the ledger that the environment names where None.
+        db: A ledger or its URL, used by the first call; defaults to the ledger that the environment names.
     """
     global _only
     with _lock:
@@ -29,7 +29,7 @@ def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None
 
 
 async def close_session_store() -> None:
-    """Close the one store of this program; the next ``get_session_store`` makes another."""
+    """Close the process-wide store; the next ``get_session_store`` creates another."""
     global _only
     with _lock:
         store, _only = _only, None
@@ -47,13 +47,13 @@ async def track_query_in_session(
     *,
     store: SessionStore | None = None,
 ) -> QueryRecord | None:
-    """Record a query in its session, where there is one: for tools that take an optional ``session_id``.
+    """Record a query in its session, for tools that take an optional ``session_id``.
 
     Args:
-        store: That of the program where None.
+        store: Defaults to the process-wide store.
 
     Returns:
-        What was recorded; None where ``session_id`` is.
+        The recorded query; None if ``session_id`` is None.
 
     Raises:
         SessionNotFound, SessionEnded, TooManyQueries, InvalidInput: Nothing was written.
@@ -67,6 +67,6 @@ async def track_query_in_session(
         "cache_hit": cache_hit,
         "execution_time_ms": execution_time_ms,
     }
-    query = made(QueryRecord, values)
+    query = validated(QueryRecord, values)
     await (store or get_session_store()).track_query(session_id, query)
     return query

@@ -1,7 +1,7 @@
-"""An analysis session as the fields of a ledger's session, and back.
+"""Conversion between an analysis session and a ledger session.
 
-Context, results, queries and tags are the ledger's own fields of these names; preferences are ``x_preference``, each
-under its name; the assets are an attribute, and so is the mark by which analysis sessions are told from others.
+Context, results, queries and tags are the ledger's fields of the same names; each preference is an ``x_preference``.
+Assets are an attribute, and so is the mark that distinguishes analysis sessions from others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ledger.compat.analysis_sessions.models import (
     Session,
     SessionState,
     SessionType,
-    made,
     session_type_of,
+    validated,
 )
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
@@ -26,18 +26,18 @@ from ledger.model.values import canonical, decode
 
 MARK = "analysis_session"
 PREFERENCE = "x_preference"
-#: The attribute that holds a session's metrics: lists show attributes also of what is in the warehouse alone.
+#: Attribute of a session's metrics. Lists include attributes even if only the warehouse still holds the session.
 METRICS = "metrics"
-#: In these an analysis session is over.
+#: Statuses of an ended analysis session.
 OVER = ("expired", "archived")
 Slot = tuple[str, str]
 
 
-def slots_of(session: Session) -> dict[Slot, str]:
-    """What an analysis session says, slot by slot, as JSON text.
+def registers_of(session: Session) -> dict[Slot, str]:
+    """Return the content of an analysis session as JSON text by slot.
 
     Raises:
-        InvalidInput: A value is no JSON.
+        InvalidInput: A value cannot be represented in JSON.
     """
     state = session.state
     values: dict[Slot, Any] = {
@@ -55,12 +55,12 @@ def slots_of(session: Session) -> dict[Slot, str]:
 
 
 def value_of(query: QueryRecord) -> dict[str, Any]:
-    """A query as the field ``query`` holds it."""
+    """Return a query as a value of the field ``query``."""
     return query.model_dump(exclude={"query_id", "timestamp"}) | {"timestamp": to_text(query.timestamp)}
 
 
 def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing: bool = True) -> list[Change]:
-    """What makes of one the other."""
+    """Return the changes that turn one state into another."""
     changes = [Change(*slot, decode(text)) for slot, text in after.items() if before.get(slot) != text]
     if removing:
         changes += [Change(*slot, removed=True) for slot in before if slot not in after]
@@ -68,19 +68,19 @@ def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing
 
 
 def is_analysis(recorded: Recorded | None) -> bool:
-    """Whether a session is one of these, and not deleted."""
+    """Return True if the session is an analysis session and not deleted."""
     return recorded is not None and recorded.attributes.get(MARK) is True and recorded.status != "deleted"
 
 
 def checked(session: Session) -> Session:
-    """A copy of a session, every part of it checked: what programs set in one is theirs, and unchecked.
+    """Return a validated copy of a session; assignments by the caller were not validated.
 
     Raises:
-        InvalidInput: Something in it is nothing that an analysis session can hold.
+        InvalidInput: A value does not fit.
     """
     state = session.state
     values = {name: getattr(session, name) for name in ("id", "user_id", "type", "assets", "tags", "expires_at")}
-    return made(
+    return validated(
         Session,
         values
         | {
@@ -95,16 +95,16 @@ def checked(session: Session) -> Session:
 
 
 def assets_of(recorded: Recorded) -> list[str]:
-    """The assets of a session; one that is no text, as another program may record it, as its JSON."""
+    """Return the assets of a session; an asset that another program recorded as another JSON type becomes JSON text."""
     found = recorded.attributes.get("assets") or []
     return [it if isinstance(it, str) else canonical(it) for it in (found if isinstance(found, list) else [found])]
 
 
 def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
-    """The analysis session that a ledger's session holds.
+    """Return the analysis session stored in a ledger session.
 
     Raises:
-        InvalidInput: It has no type that an analysis session can have.
+        InvalidInput: The session has a type that analysis sessions do not have.
     """
     queries = [_query(query_id, value or {}, recorded.created_at) for query_id, value in recorded.queries.items()]
     queries.sort(key=lambda query: (query.timestamp, query.query_id))
@@ -125,28 +125,28 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
         last_accessed_at=recorded.updated_at,
         is_archived=recorded.recorded_status in OVER,
     )
-    session._recorded = slots_of(session)
+    session._recorded = registers_of(session)
     session._max_queries = max_queries
     return session
 
 
-def asked_at(value: dict[str, Any], otherwise: datetime) -> datetime:
-    """When a recorded query was made; where it does not say, as one that another program added may not, otherwise."""
+def query_time(value: dict[str, Any], default: datetime) -> datetime:
+    """Return the timestamp of a recorded query; ``default`` if another program recorded none."""
     try:
         return from_text(value["timestamp"])
     except (KeyError, InvalidInput):
-        return max(otherwise, EPOCH)
+        return max(default, EPOCH)
 
 
-def _query(query_id: str, value: dict[str, Any], otherwise: datetime) -> QueryRecord:
-    """A recorded query, also one that was erased, or that another program added with whatever it had."""
-    parameters, took = value.get("parameters") or {}, value.get("execution_time_ms")
+def _query(query_id: str, value: dict[str, Any], default: datetime) -> QueryRecord:
+    """Return a recorded query, even if it was erased or another program recorded it in another form."""
+    parameters, execution_time = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(
         query_id=query_id,
         query_type=value.get("query_type", "erased"),
         parameters=parameters if isinstance(parameters, dict) else {"parameters": parameters},
         result_summary=value.get("result_summary"),
         cache_hit=bool(value.get("cache_hit")),
-        execution_time_ms=took if isinstance(took, int | float) else None,
-        timestamp=asked_at(value, otherwise),
+        execution_time_ms=execution_time if isinstance(execution_time, int | float) else None,
+        timestamp=query_time(value, default),
     )

@@ -1,4 +1,4 @@
-"""SessionStore: analysis sessions in a ledger, which is both the fast store of the active and the lasting one."""
+"""SessionStore: analysis sessions in a ledger, which takes the place of both the cache and the database."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ledger.compat.analysis_sessions.models import (
     SessionSummary,
     SessionType,
     TooManyQueries,
-    made,
     session_type_of,
+    validated,
 )
 from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.slots import (
@@ -28,33 +28,32 @@ from ledger.compat.analysis_sessions.slots import (
     changes_between,
     checked,
     is_analysis,
+    registers_of,
     session_of,
-    slots_of,
 )
-from ledger.compat.given import days_before, ledger_of, names_of, object_of, user_id_of
+from ledger.compat.arguments import days_before, ledger_of, names_of, object_of, user_id_of
 from ledger.errors import InvalidInput, PermissionDenied, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, Change, Envelope, NewEvent
 from ledger.model.lifetime import CLOSED, DONE
-from ledger.model.page import Page, check_limit
+from ledger.model.page import SESSIONS_PAGE, Page, check_limit
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical, check_whole
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
-#: How often queries are added again because somebody else appended meanwhile.
+#: Attempts to add queries while other writers append to the same session.
 _ATTEMPTS = 50
-_PAGE = 1000
 
 
 class SessionStore:
-    """Analysis sessions.
+    """A store of analysis sessions.
 
-    A session that is read is a copy; ``update_session`` records what was changed in it since, and nothing else, so that
-    two programs that change different things of one session both succeed.
+    A session returned by the store is a copy. ``update_session`` records only what changed in it since, so two programs
+    that change different parts of one session both succeed.
 
     Args:
         db: A ledger, its URL, or None for the one that ``LEDGER_URL`` names, which is opened at first use.
-        settings: Where None, those of the environment.
+        settings: Defaults to the environment.
         clock, ids: Sources of times and ids.
     """
 
@@ -74,7 +73,7 @@ class SessionStore:
         self._ids = ids
 
     async def initialize(self) -> None:
-        """Open the ledger now and not at first use."""
+        """Open the ledger now, not at first use."""
         await self.ledger
 
     async def _initialized(self) -> Self:
@@ -85,7 +84,7 @@ class SessionStore:
         return self._initialized().__await__()
 
     async def close(self) -> None:
-        """Close the ledger, where it was opened for this store."""
+        """Close the ledger if this store opened it."""
         if self._owned:
             await self.ledger.close()
 
@@ -96,7 +95,7 @@ class SessionStore:
         await self.close()
 
     def for_user(self, user_id: Any) -> SessionStore:
-        """This store as one user sees it: with their own sessions and those shared with them."""
+        """Return this store limited to one user's own sessions and those shared with them."""
         view = self.ledger.for_user(user_id_of(user_id))
         return SessionStore(view, settings=self.settings, clock=self._clock, ids=self._ids)
 
@@ -112,65 +111,66 @@ class SessionStore:
         session_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> Session:
-        """Begin a session.
+        """Create a session.
 
         Args:
-            assets: What is analysed: ``["AAPL", "GOOGL"]``.
-            user_id: Its owner; ``anonymous`` where None.
-            ttl_hours: Hours that it lives, at most ``session_max_ttl_hours``; ``session_default_ttl_hours`` where None.
-            session_id: Your own id; one is made where None.
+            assets: The assets to analyse: ``["AAPL", "GOOGL"]``.
+            user_id: Owner; ``anonymous`` if None.
+            ttl_hours: TTL in hours, at most ``session_max_ttl_hours``; defaults to ``session_default_ttl_hours``.
+            session_id: The caller's own id; generated if None.
 
         Raises:
-            InvalidInput: It cannot live so long, or a value cannot be recorded.
-            WrongExpectedVersion: There is a session with this id.
+            InvalidInput: The TTL is out of range, or a value cannot be recorded.
+            WrongExpectedVersion: A session with this id exists.
         """
         hours = self.settings.session_default_ttl_hours if ttl_hours is None else ttl_hours
         fields = {
             "session_type": str(session_type_of(session_type)),
             "attribute": {MARK: True, "assets": names_of(assets, "assets")},
             "tag": dict.fromkeys(names_of(tags, "tags"), True),
-            "context": made(SessionState, {"context": object_of(context, "context")}).context,
+            "context": validated(SessionState, {"context": object_of(context, "context")}).context,
         }
         await self.ledger
         owner = self.ledger.user_id if user_id is None else user_id
-        begun = await self.ledger.create_session(
+        created_id = await self.ledger.create_session(
             ANONYMOUS if owner is None else user_id_of(owner),
             fields=fields,
             session_id=session_id,
             ttl=self._ttl(hours),
             **envelope,
         )
-        return session_of(await self.ledger.get_session(begun), self.settings.session_max_queries_per_session)
+        return session_of(await self.ledger.get_session(created_id), self.settings.session_max_queries_per_session)
 
     async def get_session(self, session_id: str) -> Session | None:
-        """A session, also one that is over; None where there is none, or it was deleted."""
+        """Return a session, ended or not; None if it does not exist or was deleted."""
         found = await self.ledger.get_session(session_id)
         return session_of(found, self.settings.session_max_queries_per_session) if is_analysis(found) else None
 
     async def update_session(self, session_id: str, session: Session) -> Session:
-        """Record what was changed in a session since it was loaded.
+        """Record the changes made to a session since it was loaded.
 
-        One that no store gave (``Session.from_dict``) is compared with what is recorded now, and takes nothing away.
+        A session that was not loaded from a store (``Session.from_dict``) is compared with the recorded one; values
+        missing from it are kept.
 
         Returns:
             The same object.
 
         Raises:
-            SessionNotFound: There is no such session.
-            SessionEnded: It is over.
-            TooManyQueries: It would have more than ``session_max_queries_per_session``; nothing was written.
-            InvalidInput: It is another session, or a value cannot be recorded.
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session has ended.
+            TooManyQueries: The session would exceed ``session_max_queries_per_session``; nothing was written.
+            InvalidInput: The ids differ, or a value cannot be recorded.
         """
         if session.id != session_id:
-            raise InvalidInput(f"This is session {session.id}, not {session_id}; nothing was written.")
-        wanted = slots_of(checked(session))
+            raise InvalidInput(f"The session passed is {session.id}, not {session_id}; nothing was written.")
+        wanted = registers_of(checked(session))
         before = session._recorded
         if before is None:
-            before = slots_of(session_of(await self._required(session_id)))
+            before = registers_of(session_of(await self._required(session_id)))
         changes = changes_between(before, wanted, removing=session._recorded is not None)
         if session.expires_at is not None and any(change.field == "expires_at" for change in changes):
             self._ttl((session.expires_at - self._clock()) / timedelta(hours=1))
-        # One event, but for more than a thousand changes. If that breaks off, the same call writes the rest.
+        # More than MAX_CHANGES changes need several events. If one fails, calling again records the rest.
         for start in range(0, len(changes), MAX_CHANGES):
             await self._append(session_id, changes[start : start + MAX_CHANGES])
         if not changes:
@@ -180,7 +180,7 @@ class SessionStore:
         return session
 
     async def track_query(self, session_id: str, query: QueryRecord) -> None:
-        """Record a query without loading its session for the caller.
+        """Record a query without returning its session.
 
         Raises:
             SessionNotFound, SessionEnded, TooManyQueries: Nothing was written.
@@ -190,7 +190,7 @@ class SessionStore:
         await self.update_session(session_id, session)
 
     async def delete_session(self, session_id: str) -> bool:
-        """Take a session out of every list; the ledger keeps its history. False where there is none."""
+        """Remove a session from every list; the ledger keeps its history. Return False if it does not exist."""
         with suppress(SessionNotFound):
             if is_analysis(await self.ledger.get_session(session_id)):
                 return await self.ledger.delete_session(session_id) is not None
@@ -206,15 +206,15 @@ class SessionStore:
         *,
         after: str | None = None,
     ) -> Page[SessionSummary]:
-        """A user's sessions, newest first.
+        """Return a user's sessions, newest first.
 
-        One of a type that analysis sessions do not have is left out; ``setup_session_db.py verify`` names it.
+        Sessions of a type that analysis sessions do not have are left out; ``setup_session_db.py verify`` names them.
 
         Args:
-            include_archived: Whether to list those that are over as well.
-            session_type: Only of this type.
-            limit: At most this many.
-            offset: Pass over so many; to go on, ``after`` costs less.
+            include_archived: Include ended sessions.
+            session_type: Only sessions of this type.
+            limit: Maximum number of sessions.
+            offset: Number of sessions to skip; ``after`` is cheaper.
             after: The ``next`` of an earlier page.
         """
         check_limit(limit)
@@ -228,7 +228,7 @@ class SessionStore:
                 session_type=kind,
                 attributes={MARK: True},
                 after=after,
-                limit=min(_PAGE, skip + limit - len(listed)),
+                limit=min(SESSIONS_PAGE, skip + limit - len(listed)),
             )
             for found in page:
                 if not include_archived and found.status in OVER:
@@ -244,15 +244,15 @@ class SessionStore:
                 return Page(listed, after)
 
     async def extend_session(self, session_id: str, hours: float | None = None) -> Session:
-        """Have a session live for so many hours more than it would.
+        """Extend a session's lifetime.
 
         Args:
-            hours: ``session_default_ttl_hours`` where None.
+            hours: Hours to add; defaults to ``session_default_ttl_hours``.
 
         Raises:
-            SessionNotFound: There is no such session.
-            SessionEnded: It is over.
-            InvalidInput: It would live for longer than ``session_max_ttl_hours`` from now.
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session has ended.
+            InvalidInput: The session would expire more than ``session_max_ttl_hours`` from now.
         """
         hours = self.settings.session_default_ttl_hours if hours is None else hours
         if isinstance(hours, bool) or not isinstance(hours, int | float) or hours <= 0:
@@ -265,11 +265,11 @@ class SessionStore:
         return session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
 
     async def complete_session(self, session_id: str) -> None:
-        """Record that an analysis came to its end as it should; one that only expires counts as abandoned."""
+        """Record that an analysis completed; a session that only expires counts as abandoned."""
         await self.ledger.complete_session(session_id)
 
     async def archive_session(self, session_id: str) -> bool:
-        """End a session and keep it; False where it is archived already, or there is none."""
+        """End a session and keep it; return False if it does not exist or is archived already."""
         found = await self.ledger.get_session(session_id)
         if not is_analysis(found) or found.status == "archived":
             return False
@@ -278,9 +278,9 @@ class SessionStore:
         return True
 
     async def cleanup_expired_sessions(self) -> int:
-        """Archive every session whose time is over; returns how many there were.
+        """Archive every expired session; return their number.
 
-        It is the ledger's sweep, which records the end of all its sessions; those that are no analyses stay expired.
+        Also records the expiry of all other sessions in the ledger, without archiving them.
         """
         await self.ledger.expire_old_sessions()
         archived = 0
@@ -289,22 +289,23 @@ class SessionStore:
         return archived
 
     async def delete_old_archived_sessions(self) -> int:
-        """Delete the sessions that have been over for longer than ``session_retention_days``; returns how many.
+        """Delete sessions that ended more than ``session_retention_days`` ago; return their number.
 
-        Over are those that are expired, archived, completed, failed or deleted. They are deleted for good, here and in
-        the warehouse; one that still has to be shipped stays for another time. In BigQuery, whose partitions expire
-        instead, they are only taken out of every list.
+        Ended sessions are expired, archived, completed, failed or deleted. They are deleted permanently, here and in
+        the warehouse; a session with unshipped rows is left for a later run. In BigQuery, where partitions expire
+        instead, they are only removed from every list.
 
         Raises:
-            PermissionDenied: This is the store as one user sees it.
-            StoreUnavailable: The warehouse cannot be reached: what is deleted here is deleted there the next time.
+            PermissionDenied: This store is limited to one user.
+            StoreUnavailable: The warehouse cannot be reached; the next run deletes there what this one deleted here.
         """
         before = days_before(self._clock(), self.settings.session_retention_days)
         await self.ledger
         if self.ledger.user_id is not None:
             raise PermissionDenied(
-                f"The retention is for everybody's sessions, and this is the store as user {self.ledger.user_id} sees "
-                "it; nothing was deleted. Use the one that for_user() was called on."
+                "Retention applies to the sessions of all users, and this store is limited to user "
+                f"{self.ledger.user_id}; nothing was deleted. Call it on the store that for_user() was called "
+                "on."
             )
         purge = getattr(self.ledger.store, "purge", None)
         deleted = 0
@@ -316,16 +317,18 @@ class SessionStore:
                     deleted += await purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
-        # Also where nothing was deleted now: in a run before, the warehouse may have been away.
+        # Even if nothing was deleted now: the warehouse may have been unreachable in an earlier run.
         if hasattr(self.ledger.store, "delete_there"):
             await self.ledger.store.delete_there()
         return deleted
 
     async def all_sessions(self, **criteria: Any) -> AsyncIterator[Recorded]:
-        """Every analysis session that meets the criteria of ``list_sessions``, newest first."""
+        """Yield every analysis session that meets the criteria of ``list_sessions``, newest first."""
         after: str | None = None
         while True:
-            page = await self.ledger.list_sessions(**criteria, attributes={MARK: True}, after=after, limit=_PAGE)
+            page = await self.ledger.list_sessions(
+                **criteria, attributes={MARK: True}, after=after, limit=SESSIONS_PAGE
+            )
             for found in page:
                 yield found
             after = page.next
@@ -333,11 +336,11 @@ class SessionStore:
                 return
 
     def now(self) -> datetime:
-        """The time by the store's clock."""
+        """Return the time by the store's clock."""
         return self._clock()
 
     async def record_metrics(self, session_id: str) -> SessionMetrics | None:
-        """Work out a session's metrics and keep them with it; see ``SessionAnalytics.record_session_metrics``."""
+        """Record a session's metrics; see ``SessionAnalytics.record_session_metrics``."""
         if not self.settings.session_enable_analytics:
             return None
         found = await self.ledger.get_session(session_id)
@@ -346,13 +349,13 @@ class SessionStore:
         metrics = SessionMetrics.of(found)
         value = metrics.model_dump(mode="json")
         kept = found.attributes.get(METRICS)
-        # What is archived takes nothing more: an append would open it again.
+        # An append to an archived session would reopen it.
         if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
-            await self._note(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
+            await self._record(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
         return metrics
 
-    async def _note(self, session_id: str, event_type: str, changes: list[Change]) -> None:
-        """Record something about a session, whether or not it is over."""
+    async def _record(self, session_id: str, event_type: str, changes: list[Change]) -> None:
+        """Record an event in a session, ended or not."""
         await self.ledger
         await self.ledger.store.append(session_id, NewEvent(event_type, changes, self._ids(self._clock())))
 
@@ -360,12 +363,12 @@ class SessionStore:
         found = await self.ledger.get_session(session_id)
         if found is None or not is_analysis(found):
             raise SessionNotFound(
-                f"There is no analysis session {session_id}; begin it with create_session().", session_id=session_id
+                f"There is no analysis session {session_id}; create it with create_session().", session_id=session_id
             )
         return found  # type: ignore[no-any-return]
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
-        """Append to a session; where queries come in, exactly on the number of them that was counted."""
+        """Append to a session; if queries are added, expect the version at which they were counted."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
         for attempt in range(_ATTEMPTS):
@@ -390,7 +393,7 @@ class SessionStore:
         longest = self.settings.session_max_ttl_hours
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= longest:
             raise InvalidInput(
-                f"A session lives for more than 0 and at most {longest:g} hours from now (session_max_ttl_hours), not "
-                f"for {hours!r}; nothing was written."
+                f"The TTL must be more than 0 and at most {longest:g} hours from now (session_max_ttl_hours), "
+                f"not {hours!r}; nothing was written."
             )
         return timedelta(hours=hours)

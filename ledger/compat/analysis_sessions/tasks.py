@@ -1,11 +1,10 @@
-"""Three tasks for a scheduler, as plain functions, and when they are to run.
+"""Three scheduler tasks as plain functions, and their schedule.
 
-They need no Celery. Where there is one, ``app.task(cleanup_expired_sessions)`` makes a task of each and
-``app.conf.beat_schedule = CELERY_BEAT_SCHEDULE`` runs them, given names that match; where there is none, cron does:
+With Celery, ``app.task(cleanup_expired_sessions)`` makes a task of each function, and
+``app.conf.beat_schedule = CELERY_BEAT_SCHEDULE`` runs them if the task names match. Without Celery, use cron:
 ``python -c "from ledger.compat.analysis_sessions.tasks import *; cleanup_expired_sessions()"``.
 
-A task runs to its end and returns what it did. It has an event loop of its own, so it is not for calling from one:
-there, await the methods of the store.
+A task runs its own event loop. Within a running event loop, await the methods of the store instead.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.single import get_session_store
 from ledger.compat.analysis_sessions.store import SessionStore
 
-#: Days that the daily metrics look back.
+#: Days covered by the daily metrics.
 RECENT_DAYS = 1
 _DAY = 86_400.0
 
 
 def cleanup_expired_sessions(store: SessionStore | None = None) -> dict[str, Any]:
-    """Archive what has expired; hourly.
+    """Archive expired sessions; hourly.
 
     Returns:
-        ``archived_sessions``, how many there were, and ``duration_seconds``.
+        ``archived_sessions`` (their number) and ``duration_seconds``.
     """
 
     async def work(chosen: SessionStore) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def cleanup_expired_sessions(store: SessionStore | None = None) -> dict[str, Any
 
 
 def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str, Any]:
-    """Delete what has been over for longer than ``session_retention_days``; daily.
+    """Delete sessions that ended more than ``session_retention_days`` ago; daily.
 
     Returns:
         ``deleted_sessions``, ``retention_days`` and ``duration_seconds``.
@@ -54,7 +53,7 @@ def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str,
 
 
 def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any]:
-    """Record the metrics of sessions that ended since the last time, and tell of those begun lately; daily.
+    """Record the metrics of ended sessions that have none yet, and return statistics over recent sessions; daily.
 
     Returns:
         ``recorded_sessions``, the keys of ``get_session_stats``, and ``duration_seconds``.
@@ -74,10 +73,10 @@ def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any
 
 
 def beat_schedule(settings: SessionSettings | None = None) -> dict[str, dict[str, Any]]:
-    """When each task is to run, in seconds, as Celery's ``beat_schedule`` takes it.
+    """Return the interval of each task in seconds, in the format of Celery's ``beat_schedule``.
 
     Args:
-        settings: ``session_cleanup_interval_minutes`` counts; those of the environment where None.
+        settings: Provides ``session_cleanup_interval_minutes``; defaults to the environment.
     """
     chosen = settings or SessionSettings.from_environment()
     every = {
@@ -91,15 +90,15 @@ def beat_schedule(settings: SessionSettings | None = None) -> dict[str, dict[str
     }
 
 
-#: The schedule with the defaults of the settings: cleanup each hour, the others each day.
+#: The schedule with default settings: cleanup hourly, the others daily.
 CELERY_BEAT_SCHEDULE = beat_schedule(SessionSettings.from_environment({}))
 
 
 def _run(store: SessionStore | None, work: Callable[[SessionStore], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     chosen = store or get_session_store()
-    begun = time.perf_counter()
+    started = time.perf_counter()
 
     async def whole() -> dict[str, Any]:
         return await work(chosen)
 
-    return {**asyncio.run(whole()), "duration_seconds": time.perf_counter() - begun}
+    return {**asyncio.run(whole()), "duration_seconds": time.perf_counter() - started}

@@ -1,4 +1,4 @@
-"""Appends straight to BigQuery: lenient ones over a stream, checked ones in a transaction."""
+"""Appends to sessions in BigQuery: lenient ones over a stream, strict ones in a transaction that compares versions."""
 
 from __future__ import annotations
 
@@ -15,49 +15,52 @@ from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, Record
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
-from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.session import Head
+from ledger.outbox import columns
 from ledger.stores.checks import check_expected, check_owner, conflict
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.projection import HeadRow, Projection, span_of
 
-#: How often an append is made anew because another writer moved the session's head meanwhile.
-RACES = 50
-#: Sessions that a process remembers.
-KNOWN_SESSIONS = 4096
-#: Events of one session that are kept to be sent again as they were; during an outage every append leaves one.
-UNSETTLED = 16
-#: How long after an id was claimed its first event may still be on its way.
-STALE = timedelta(days=1)
+#: Attempts of one append while other writers move the session's head.
+MAX_ATTEMPTS = 50
+#: Sessions whose heads a process caches.
+MAX_CACHED_HEADS = 4096
+#: In-doubt events of one session that are kept to be sent again as they were; in an outage every append leaves one.
+MAX_IN_DOUBT = 16
+#: How long after its id was claimed the first event of a session may arrive.
+CLAIM_LIFETIME = timedelta(days=1)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class CachedHead:
-    """What this process knows of one session; its appends to it come one after the other, under ``lock``.
+    """What this process knows of one session; appends to it hold ``lock``, so they come one after the other.
 
     Attributes:
-        head: Where it stood when it was last looked at; None where that is not known.
-        created_at: When it was created, by the last look; None where nobody has begun it.
-        strict: Whether appends to it are checked; of no meaning without a head.
-        lifetime: What stood in ``status`` and ``expires_at`` at ``head``, as JSON; None where that is not known.
-        unsettled: Lenient events whose outcome is unknown, by event_id: sent again they must be the same rows, since
-            the first ones may still arrive.
+        session_id: The session.
+        head: The head as last read or written; None if it must be read.
+        created_at: The creation time as last read; None if the session does not exist.
+        strict: Whether appends are checked; of no meaning without a head.
+        lifetime: ``status`` and ``expires_at`` at ``head``, as JSON; None if they must be read.
+        in_doubt: Lenient events whose outcome is unknown, by event_id. A retry sends the same rows, since the first
+            ones may still arrive.
     """
 
+    session_id: str
     lock: threading.Lock = field(default_factory=threading.Lock)
     head: Head | None = None
     created_at: datetime | None = None
     strict: bool = False
     lifetime: dict[str, str | None] | None = None
-    unsettled: dict[str, _Made] = field(default_factory=dict)
+    in_doubt: dict[str, _PendingEvent] = field(default_factory=dict)
 
 
 class CachedHeads:
-    """The sessions that this process appended to last; those in use are never forgotten."""
+    """The heads of the sessions that this process appended to last; one in use is never evicted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,23 +69,23 @@ class CachedHeads:
 
     def __getitem__(self, session_id: str) -> CachedHead:
         with self._lock:
-            known = self._in_use.get(session_id)
-            if known is None:
-                known = self._in_use[session_id] = CachedHead()
-            self._recent[session_id] = known
+            cached = self._in_use.get(session_id)
+            if cached is None:
+                cached = self._in_use[session_id] = CachedHead(session_id)
+            self._recent[session_id] = cached
             self._recent.move_to_end(session_id)
-            if len(self._recent) > KNOWN_SESSIONS:
+            if len(self._recent) > MAX_CACHED_HEADS:
                 self._recent.popitem(last=False)
-            return known
+            return cached
 
     def evict(self, session_ids: Iterable[str]) -> None:
-        """Where these sessions stand has to be looked up again."""
+        """Have the heads of these sessions read again."""
         for session_id in session_ids:
             with self._lock:
-                known = self._in_use.get(session_id)
-            if known is not None:
-                with known.lock:
-                    known.head = None
+                cached = self._in_use.get(session_id)
+            if cached is not None:
+                with cached.lock:
+                    cached.head = None
 
 
 class Appender:
@@ -90,8 +93,9 @@ class Appender:
 
     Args:
         warehouse, projection: Of the dataset.
-        store_id: Gives what is written into rows; not asked before the first append, as it may need credentials.
-        strict: Whether sessions that begin here are to be strict.
+        store_id: Returns the ``store_id`` of rows; not called before the first append, as it may need credentials.
+        salt: Returns a new salt for the hash of a value.
+        strict: Whether sessions created here are strict.
         schema_version: Of the rows written.
     """
 
@@ -99,202 +103,203 @@ class Appender:
         self,
         warehouse: BigQueryWarehouse,
         projection: Projection,
-        store_id: Callable[[], str],
         *,
+        store_id: Callable[[], str],
+        salt: Callable[[], str],
         strict: bool,
         schema_version: int,
     ) -> None:
         self._warehouse = warehouse
         self._projection = projection
         self._store_id = store_id
+        self._salt = salt
         self._strict = strict
         self._schema_version = schema_version
-        # Transactions that update one table abort each other: those of one process need not even try.
-        self._one_transaction = threading.Lock()
+        # BigQuery aborts one of two transactions that update one table: those of one process queue up here instead.
+        self._transaction_lock = threading.Lock()
 
-    def append(
-        self,
-        session_id: str,
-        known: CachedHead,
-        event: PreparedEvent,
-        salt: Callable[[], str],
-        expected: int,
-        now: datetime,
-    ) -> AppendResult:
-        """Record an event; see ``EventStore.append``. To be called with the lock of ``known`` held.
+    def append(self, cached: CachedHead, event: PreparedEvent, expected: int, now: datetime) -> AppendResult:
+        """Record an event; see ``EventStore.append``. The caller holds the lock of ``cached``.
 
         Raises:
-            OutcomeLost: It may be recorded; ``known`` is to be forgotten.
+            OutcomeLost: It may be recorded; the caller must drop the cached head.
         """
-        for _ in range(RACES):
-            version = self._look(session_id, known, event, expected)
-            if version is not None:
-                self._check_same(session_id, event, version)
-                if known.head is not None:
-                    check_owner(session_id, known.head.user_id, event)
-                return AppendResult(session_id, version, event.event_id, replayed=True)
-            head = known.head
-            at, owner = (0, None) if head is None else (head.version, head.user_id)
-            user_id = check_expected(session_id, at, owner, event, expected)
+        session_id = cached.session_id
+        for _ in range(MAX_ATTEMPTS):
+            recorded_version = self._recorded_version(cached, event, expected)
+            if recorded_version is not None:
+                self._check_same(session_id, event, recorded_version)
+                if cached.head is not None:
+                    check_owner(session_id, cached.head.user_id, event)
+                return AppendResult(session_id, recorded_version, event.event_id, replayed=True)
+            head = cached.head
+            version, owner = (0, None) if head is None else (head.version, head.user_id)
+            user_id = check_expected(session_id, version, owner, event, expected)
             if event.require_open and head is not None:
-                self._check_open(known, head, now)
-            strict = self._strict if head is None else known.strict
+                self._check_open(cached, head, now)
+            strict = self._strict if head is None else cached.strict
             if head is None:
-                head = self._begin(session_id, user_id, strict, now, known.created_at)
-            made = _Made(session_id, event, head, max(to_micros(now), to_micros(head.updated_at)))
+                head = self._new_head(cached, user_id, strict, now)
+            pending = _PendingEvent(event, head, max(to_micros(now), to_micros(head.updated_at)))
             if strict:
-                outcome, lost = self._append_checked(made, salt)
+                outcome, answer_lost = self._append_checked(pending)
                 if outcome == "recorded":
-                    return self._found(session_id, known, event, lost)
-                if outcome == "moved":  # somebody else was first: look again
-                    known.head = None
+                    return self._result_of_recorded(cached, event, answer_lost)
+                if outcome == "moved":  # another writer was first: read the head again
+                    cached.head = None
                     continue
             else:
-                made = self._append_lenient(made, known)
-            if made.version > head.version:
-                known.head = made.head_after(self._store_id())
-                known.lifetime = _lifetime_after(known.lifetime if head.version else {}, event)
-            known.strict = strict
-            return AppendResult(session_id, made.version, event.event_id)
+                pending = self._append_lenient(cached, pending)
+            if pending.version > head.version:
+                cached.head = pending.head_after(self._store_id())
+                cached.lifetime = _lifetime_after(cached.lifetime if head.version else {}, event)
+            cached.strict = strict
+            return AppendResult(session_id, pending.version, event.event_id)
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
 
-    def look_up(self, session_id: str, known: CachedHead, event_id: str) -> int | None:
-        """Find out where a session stands, and the version of one of its events; None where that is not there."""
-        known.head = known.lifetime = None
-        created_at = known.created_at = self._projection.creation_of(session_id)
+    def read_head(self, cached: CachedHead, event_id: str) -> int | None:
+        """Read a session's head into the cache; return the version of one of its events, or None if it is not there."""
+        cached.head = cached.lifetime = None
+        created_at = cached.created_at = self._projection.creation_of(cached.session_id)
         if created_at is None:
             return None
-        standing = self._projection.standing(session_id, created_at, event_id)
-        if standing is None:
+        stored = self._projection.standing(cached.session_id, created_at, event_id)
+        if stored is None:
             return None
-        known.head, known.strict = standing.head, standing.strict
-        return standing.event_version
+        cached.head, cached.strict = stored.head, stored.strict
+        return stored.event_version
 
-    def _look(self, session_id: str, known: CachedHead, event: PreparedEvent, expected: int) -> int | None:
-        """The version of the event where it is recorded; what is known well enough is not asked for."""
-        head = known.head
+    def _recorded_version(self, cached: CachedHead, event: PreparedEvent, expected: int) -> int | None:
+        """The version of the event if it is recorded already; the head is read only if the event depends on it."""
+        head = cached.head
         if head is None and event.creates_stream:
             return None
         if head is not None and not event.check_duplicate and expected in (ANY_VERSION, head.version):
             return None
-        return self.look_up(session_id, known, event.event_id)
+        return self.read_head(cached, event.event_id)
 
-    def _check_open(self, known: CachedHead, head: Head, now: datetime) -> None:
-        """Raise SessionEnded where the session takes no more events, as far as this process knows."""
-        if known.lifetime is None:
-            slots = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
-            known.lifetime = {field: slots[field, ""].text for field in FIELDS if (field, "") in slots}
-        check_open(head.session_id, known.lifetime.get("status"), known.lifetime.get("expires_at"), now)
+    def _check_open(self, cached: CachedHead, head: Head, now: datetime) -> None:
+        """Raise SessionEnded if the session takes no more events, as far as this process knows."""
+        if cached.lifetime is None:
+            state = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
+            cached.lifetime = {name: state[name, ""].text for name in LIFETIME_FIELDS if (name, "") in state}
+        check_open(head.session_id, cached.lifetime.get("status"), cached.lifetime.get("expires_at"), now)
 
-    def _begin(self, session_id: str, user_id: str, strict: bool, now: datetime, indexed: datetime | None) -> Head:
-        """The head, at version 0, of a session that is about to begin.
-
-        Args:
-            indexed: When it was created, by the index: an earlier attempt may have come as far as that, and counts.
-        """
+    def _new_head(self, cached: CachedHead, user_id: str, strict: bool, now: datetime) -> Head:
+        """The head, at version 0, of a session that its first event is about to create."""
+        session_id = cached.session_id
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
             if strict:
-                created_at = indexed or created_at
+                # An earlier attempt may have come as far as the index: its creation time counts.
+                created_at = cached.created_at or created_at
             else:
-                created_at = self._claim(session_id, user_id, created_at, now)
+                created_at = self._claim_creation(session_id, user_id, created_at, now)
         return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id())
 
-    def _claim(self, session_id: str, user_id: str, created_at: datetime, now: datetime) -> datetime:
-        """The creation time of a session that begins, the same for everybody who begins it."""
-        parameters = {"session_id": session_id, "user_id": user_id, "created_at": created_at, "stale": now - STALE}
-        with self._one_transaction:
+    def _claim_creation(self, session_id: str, user_id: str, created_at: datetime, now: datetime) -> datetime:
+        """Agree with all other writers on the creation time of a new session, and return it."""
+        parameters = {
+            "session_id": session_id,
+            "user_id": user_id,
+            "created_at": created_at,
+            "stale": now - CLAIM_LIFETIME,
+        }
+        with self._transaction_lock:
             answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
         return from_micros(int(require_lock(answer.rows[0][0])))
 
-    def _append_lenient(self, made: _Made, known: CachedHead) -> _Made:
-        """Append rows; those of an earlier attempt whose outcome is not known, where there was one."""
-        event_id = made.event.event_id
-        before = known.unsettled.get(event_id)
-        if before is not None and before.event[:3] == made.event[:3]:
-            made = before
-        rows = made.rows(
-            [(*change, None, None) for change in made.event.changes], self._schema_version, self._store_id()
-        )
-        created = {made.session_id: made.head.created_at}
+    def _append_lenient(self, cached: CachedHead, pending: _PendingEvent) -> _PendingEvent:
+        """Append rows without a check: those of an earlier attempt if its outcome is in doubt.
+
+        Returns:
+            The event that was appended.
+        """
+        event_id = pending.event.event_id
+        earlier = cached.in_doubt.get(event_id)
+        if earlier is not None and earlier.event[:3] == pending.event[:3]:
+            pending = earlier
+        unsealed = [(*change, None, None) for change in pending.event.changes]
+        rows = pending.rows(unsealed, self._schema_version, self._store_id())
+        created = {cached.session_id: pending.head.created_at}
 
         def is_committed() -> bool:
-            parameters = {**span_of(created), "event_id": made.event.event_id}
+            parameters = {**span_of(created), "event_id": event_id}
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
-            return any(row[-1] is not None for row in answer.rows)
+            return any(HeadRow(*row).event_version is not None for row in answer.rows)
 
         try:
             self._warehouse.append("session_events", record_batch(rows), is_committed=is_committed)
         except OutcomeLost:
-            known.unsettled[event_id] = made
-            if len(known.unsettled) > UNSETTLED:
-                del known.unsettled[next(iter(known.unsettled))]
+            cached.in_doubt[event_id] = pending
+            if len(cached.in_doubt) > MAX_IN_DOUBT:
+                del cached.in_doubt[next(iter(cached.in_doubt))]
             raise
-        known.unsettled.pop(event_id, None)
-        return made
+        cached.in_doubt.pop(event_id, None)
+        return pending
 
-    def _append_checked(self, made: _Made, salt: Callable[[], str]) -> tuple[str, bool]:
-        """How the transaction went, and whether an answer was lost before this one.
+    def _append_checked(self, pending: _PendingEvent) -> tuple[str, bool]:
+        """Append rows in a transaction that compares versions; return its outcome, and whether an answer was lost.
 
-        Asked again after a lost answer it finds the event, if that was recorded: nothing is written twice. And what was
-        lost can do nothing any more once another has moved the head.
+        The transaction may be repeated after a lost answer: it finds the event if that was recorded, so nothing is
+        written twice. A lost request can do nothing any more once another writer has moved the head.
         """
-        salts = [None if change.removed else salt() for change in made.event.changes]
-        changes, made.event_hash = seal(
-            made.head.event_hash, made.envelope(self._schema_version), made.event.changes, salts
+        changes = pending.event.changes
+        salts = [None if change.removed else self._salt() for change in changes]
+        sealed, pending.event_hash = seal(
+            pending.head.event_hash, pending.envelope(self._schema_version), changes, salts
         )
-        parameters = made.parameters(changes, self._schema_version, self._store_id())
+        parameters = pending.parameters(sealed, self._schema_version, self._store_id())
 
-        def once(lost: bool) -> str:
-            with self._one_transaction:
+        def call(answer_lost: bool) -> str:
+            with self._transaction_lock:
                 answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
             return require_lock(answer.rows[0][0])
 
-        return self._warehouse.retry_non_idempotent("The checked append", once)
+        return self._warehouse.retry_non_idempotent("The checked append", call)
 
-    def _found(self, session_id: str, known: CachedHead, event: PreparedEvent, lost: bool) -> AppendResult:
-        """An event that is recorded: by this append, where its answer was lost, or by another of the same id."""
+    def _result_of_recorded(self, cached: CachedHead, event: PreparedEvent, answer_lost: bool) -> AppendResult:
+        """The result for an event that the transaction found: written by this append if its answer was lost."""
         try:
-            version = self.look_up(session_id, known, event.event_id)
+            version = self.read_head(cached, event.event_id)
         except (StoreError, ConfigurationError) as error:
             raise OutcomeLost(f"The event is recorded, and its version cannot be read: {error}") from error
         if version is None:
             raise OutcomeLost(f"Event {event.event_id} was recorded a moment ago, and is not there now.")
-        self._check_same(session_id, event, version)
-        return AppendResult(session_id, version, event.event_id, replayed=not lost)
+        self._check_same(cached.session_id, event, version)
+        return AppendResult(cached.session_id, version, event.event_id, replayed=not answer_lost)
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
-        """Raise IdempotencyConflict unless a recorded event is the one that is sent again."""
+        """Raise IdempotencyConflict unless the event recorded at a version is this one."""
         recorded = [
-            found
-            for found in self._projection.events(session_id, after=version - 1, until=version, upcast=False)
-            if found.event_id == event.event_id
+            each
+            for each in self._projection.events(session_id, after=version - 1, until=version, upcast=False)
+            if each.event_id == event.event_id
         ]
         if not recorded:
             raise CorruptEvent(
                 f"Session {session_id}, version {version}: the event cannot be read.", session_id=session_id
             )
-        if recorded[0].event_type != event.event_type or slots_of(recorded[0]) != {tuple(it) for it in event.changes}:
+        if recorded[0].event_type != event.event_type or content_of(recorded[0]) != {tuple(it) for it in event.changes}:
             raise conflict(session_id, event.event_id)
 
 
 def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
-    """What stands in a session's ``status`` and ``expires_at`` once an event follows; None where that is not known."""
+    """``status`` and ``expires_at`` of a session after an event; None if they are not known before it."""
     if before is None:
         return None
-    return before | {change.field: change.text for change in event.changes if change.field in FIELDS}
+    return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
 
 
-def slots_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
-    """What an event wrote: field, key, text and removed of each change."""
+def content_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
+    """The changes of an event without their hashes: field, key, text, removed."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
 
 
 @dataclass(slots=True)
-class _Made:
-    """An event with its place behind a head; times are microseconds since 1970."""
+class _PendingEvent:
+    """An event to be written after a head; times are microseconds since 1970."""
 
-    session_id: str
     event: PreparedEvent
     head: Head
     recorded_at: int
@@ -309,28 +314,23 @@ class _Made:
         return self.recorded_at if self.event.occurred_at is None else self.event.occurred_at
 
     def envelope(self, schema_version: int) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
-        """What ``event_hash`` covers of it."""
+        """The part of a row that ``event_hash`` covers beside the changes."""
         event, head = self.event, self.head
         return (
-            *(self.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),
+            *(head.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),
             *(self.occurred_at, self.recorded_at, to_micros(head.created_at), schema_version),
         )
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
-        """Its rows, with the columns of ``sql/tables/session_events.sql``."""
-        *before, user_id, actor, occurred_at, recorded_at, created_at, _ = self.envelope(schema_version)
-        after = (user_id, actor, occurred_at, recorded_at, created_at, schema_version, store_id)
-        return [
-            (*before, name, key, text, removed, *after, digest, salt, self.head.event_hash, self.event_hash)
-            for name, key, text, removed, digest, salt in changes
-        ]
+        """Its rows, in the order of the table."""
+        event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
+        return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
-        """What ``append_checked`` takes."""
+        """The parameters of ``append_checked``."""
         event, head = self.event, self.head
-        names = ("field", "key", "value", "removed", "value_hash", "value_salt")
         return {
-            "session_id": self.session_id,
+            "session_id": head.session_id,
             "created_at": head.created_at,
             "user_id": head.user_id,
             "version_before": head.version,
@@ -343,14 +343,14 @@ class _Made:
             "schema_version": schema_version,
             "store_id": store_id,
             "event_hash": self.event_hash or "",
-            "indexed": created_at_of(self.session_id) is None,
-            "changes": [dict(zip(names, change, strict=True)) for change in changes],
+            "indexed": created_at_of(head.session_id) is None,
+            "changes": [dict(zip(columns.CHANGE, change, strict=True)) for change in changes],
         }
 
     def head_after(self, store_id: str) -> Head:
-        """Where the session stands with it."""
+        """The session's head once the event is written."""
         head = self.head
         recorded_at = from_micros(self.recorded_at)
         return Head(
-            self.session_id, head.user_id, head.created_at, self.version, recorded_at, self.event_hash, store_id
+            head.session_id, head.user_id, head.created_at, self.version, recorded_at, self.event_hash, store_id
         )

@@ -1,27 +1,27 @@
-"""Whole events, recorded elsewhere, into BigQuery: through a staging table, in one transaction."""
+"""Ingestion of whole events that were recorded elsewhere: through a staging table, in one transaction."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUnavailable
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
-from ledger.model.instants import to_micros
-from ledger.stores.bigquery.append import RACES, STALE, slots_of
+from ledger.outbox import columns
+from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS, content_of
 from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.projection import HeadRow, Projection, span_of
 
 _STAGING = "`${project}.${dataset}.session_staging`"
-#: Without rows, and gone after a day, should whoever made it be gone before.
+#: An empty table that expires after a day, in case the process that made it does not drop it.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
@@ -30,12 +30,24 @@ AS SELECT * FROM `${project}.${dataset}.session_events` WHERE created_at < TIMES
 _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
+class _Stored(NamedTuple):
+    """What the dataset has of the sessions to ingest, by session_id.
+
+    Attributes:
+        heads: The heads of sessions that have events.
+        creations: The creation times of these, of ids that say when, and of claims that still hold.
+    """
+
+    heads: dict[str, StreamHead]
+    creations: dict[str, datetime]
+
+
 class Ingestion:
-    """Takes over whole events.
+    """Ingests whole events.
 
     Args:
         warehouse, projection: Of the dataset.
-        store_id: The store that owns sessions which begin here by it.
+        store_id: The store that owns the sessions created by it.
         strict: Whether such sessions are strict.
     """
 
@@ -46,130 +58,133 @@ class Ingestion:
         self._strict = strict
 
     def ingest(self, sessions: Mapping[str, list[RecordedEvent]], now: Callable[[], datetime]) -> int:
-        """Take over the events of sessions, as ``by_session`` gives them, all or none; see ``EventStore.ingest``.
+        """Record the events of sessions, as ``by_session`` gives them, all or none; see ``EventStore.ingest``.
 
         Raises:
-            OutcomeLost: They may be there; handing them in again finds out.
+            OutcomeLost: They may be recorded; ingesting them again finds out.
         """
         written = 0  # by a transaction whose answer was lost
-        for _ in range(RACES):
-            stale = now() - STALE
+        for _ in range(MAX_ATTEMPTS):
+            claims_since = now() - CLAIM_LIFETIME
             try:
-                standings, known = self._standings(sessions, stale)
-                taken = {
-                    session_id: found
-                    for session_id, of_session in sessions.items()
-                    if (found := self._taken(of_session, standings.get(session_id), now()))
+                stored = self._stored(sessions, claims_since)
+                plans = {
+                    session_id: plan
+                    for session_id, events in sessions.items()
+                    if (plan := self._plan(events, stored.heads.get(session_id), now()))
                 }
             except (StoreError, ConfigurationError) as error:
                 if written:
                     raise OutcomeLost(f"An answer was lost. Afterwards: {error}") from error
                 raise
-            if not taken:
+            if not plans:
                 return written
-            count = sum(len(each.events) for each in taken.values())
-            outcome, lost = self._write(taken, standings, known, stale)
+            count = sum(len(plan.events) for plan in plans.values())
+            outcome, answer_lost = self._write(plans, stored, claims_since)
             if outcome == "ingested":
                 return count
-            written = count if lost else written
+            written = count if answer_lost else written
         raise StoreUnavailable("Other writers went on with these sessions all the time; nothing was written.")
 
-    def _standings(
-        self, sessions: Mapping[str, list[RecordedEvent]], stale: datetime
-    ) -> tuple[dict[str, StreamHead], dict[str, datetime]]:
-        """Where sessions stand that are here, by id; and the creation times that are known here."""
+    def _stored(self, sessions: Mapping[str, list[RecordedEvent]], claims_since: datetime) -> _Stored:
+        """Read what the dataset has of these sessions.
+
+        Raises:
+            InvalidInput: One of them is being created here at another time.
+        """
         for session_id in sessions:
             check_session_id(session_id)
-        known = self._projection.creations_of(sessions)
-        if not known:
-            return {}, known
-        parameters = {**span_of(known), "event_id": ""}
+        creations = self._projection.creations_of(sessions)
+        if not creations:
+            return _Stored({}, creations)
+        parameters = {**span_of(creations), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
-        standings = {
-            session_id: StreamHead(user_id, created_at, version, event_hash)
-            for session_id, user_id, created_at, version, _, event_hash, *_ in rows
-            if created_at == known[session_id]
+        heads = {
+            head.session_id: StreamHead(head.user_id, head.created_at, head.version, head.event_hash)
+            for head in map(HeadRow._make, rows)
+            if head.created_at == creations[head.session_id]
         }
-        for session_id, created_at in known.items():
-            own = created_at_of(session_id) is None
-            if own and session_id not in standings and sessions[session_id][0].created_at != created_at > stale:
+        for session_id, created_at in creations.items():
+            claimed = created_at_of(session_id) is None and session_id not in heads
+            if claimed and sessions[session_id][0].created_at != created_at > claims_since:
                 raise InvalidInput(
                     f"Session {session_id} is being begun here by somebody else, at {created_at.isoformat()}, and was "
                     f"created at {sessions[session_id][0].created_at.isoformat()} in what is brought in; created_at "
                     "never changes."
                 )
-        # An old entry of the index without events is what was left behind; it is put right along the way.
-        return standings, {
-            session_id: created_at
-            for session_id, created_at in known.items()
-            if session_id in standings or created_at_of(session_id) is not None or created_at > stale
-        }
+        # A claim that expired without an event was left behind by a crash or by retention: the transaction replaces it.
+        return _Stored(
+            heads,
+            {
+                session_id: created_at
+                for session_id, created_at in creations.items()
+                if session_id in heads or created_at_of(session_id) is not None or created_at > claims_since
+            },
+        )
 
-    def _taken(self, events: Sequence[RecordedEvent], standing: StreamHead | None, now: datetime) -> IngestPlan | None:
-        if standing is None:
+    def _plan(self, events: Sequence[RecordedEvent], head: StreamHead | None, now: datetime) -> IngestPlan | None:
+        """Check that a session's events fit those recorded; return those that are new, or None if none is."""
+        if head is None:
             return plan_ingest(events, None, lambda event: False, now)
         recorded = {event.event_id: event for event in self._projection.events(events[0].session_id, upcast=False)}
 
         def is_recorded(event: RecordedEvent) -> bool:
-            found = recorded.get(event.event_id)
-            if found is None:
+            twin = recorded.get(event.event_id)
+            if twin is None:
                 return False
-            same = (found.version, found.event_type) == (event.version, event.event_type)
-            if not same or slots_of(found) != slots_of(event) or _hashes_of(found) != _hashes_of(event):
+            same = (twin.version, twin.event_type) == (event.version, event.event_type)
+            if not same or content_of(twin) != content_of(event) or _hashes_of(twin) != _hashes_of(event):
                 raise conflict(event.session_id, event.event_id)
             return True
 
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
-        return plan_ingest(events, standing._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
+        return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
-    def _write(
-        self,
-        taken: Mapping[str, IngestPlan],
-        standings: Mapping[str, StreamHead],
-        known: Mapping[str, datetime],
-        stale: datetime,
-    ) -> tuple[str, bool]:
-        """What became of the transaction, and whether an answer was lost before this one."""
+    def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
+        """Write events in one transaction; return its outcome, and whether an answer was lost."""
         name = f"session_staging_{uuid.uuid4().hex}"
-        created = {session_id: each.events[0].created_at for session_id, each in taken.items()}
-        span = span_of(created)
+        span = span_of({session_id: plan.events[0].created_at for session_id, plan in plans.items()})
         parameters = {
-            "heads": [_head(session_id, each, standings.get(session_id)) for session_id, each in taken.items()],
+            "heads": [
+                _head_after(session_id, plan, stored.heads.get(session_id)) for session_id, plan in plans.items()
+            ],
             "created_from": span["created_from"],
             "created_until": span["created_until"],
             "checked": self._strict,
-            "indexed": sorted(session_id for session_id in taken if session_id not in known),
-            "stale": stale,
+            "indexed": sorted(session_id for session_id in plans if session_id not in stored.creations),
+            "stale": claims_since,
             "store_id": self._store_id,
         }
-        script = _staged(catalog.query("ingest_staged"), name)
+        script = _with_staging(catalog.query("ingest_staged"), name)
 
-        def once(lost: bool) -> str:
+        def call(answer_lost: bool) -> str:
             return require_lock(self._warehouse.run("ingest_staged", script, parameters).rows[0][0])
 
-        self._warehouse.ask("create_staging", _staged(_CREATE_STAGING, name))
+        self._warehouse.ask("create_staging", _with_staging(_CREATE_STAGING, name))
         try:
-            rows = [row for each in taken.values() for event in each.events for row in _rows(event)]
+            rows = [row for plan in plans.values() for event in plan.events for row in _rows(event)]
             self._warehouse.append(name, record_batch(rows))
-            return self._warehouse.retry_non_idempotent("The ingestion", once)
+            return self._warehouse.retry_non_idempotent("The ingestion", call)
         finally:
-            self._warehouse.drop_quietly(name, _staged(_DROP_STAGING, name))
+            self._warehouse.drop_quietly(name, _with_staging(_DROP_STAGING, name))
 
 
-def _staged(sql: str, name: str) -> str:
+def _with_staging(sql: str, name: str) -> str:
+    """A statement over the staging table of this name."""
     return sql.replace(_STAGING, _STAGING.replace("session_staging", name))
 
 
-def _head(session_id: str, taken: IngestPlan, standing: StreamHead | None) -> dict[str, Any]:
-    last = taken.events[-1]
+def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) -> dict[str, Any]:
+    """A session's head once its events are written, as ``ingest_staged`` takes it."""
+    last = plan.events[-1]
     return {
         "session_id": session_id,
         "user_id": last.user_id,
         "created_at": last.created_at,
         "version": last.version,
-        "updated_at": taken.updated_at,
-        "event_hash": taken.event_hash or "",
-        "version_before": 0 if standing is None else standing.version,
+        "updated_at": plan.updated_at,
+        "event_hash": plan.event_hash or "",
+        "version_before": 0 if before is None else before.version,
     }
 
 
@@ -178,14 +193,6 @@ def _hashes_of(event: RecordedEvent) -> set[tuple[str, str, str | None]]:
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:
-    """An event's rows, with the columns of ``sql/tables/session_events.sql``."""
-    times = (to_micros(event.occurred_at), to_micros(event.recorded_at), to_micros(event.created_at))
-    return [
-        (
-            *(event.session_id, event.version, event.event_id, event.event_type),
-            *(change.field, change.key, change.text, change.removed, event.user_id, event.actor, *times),
-            *(event.schema_version, event.store_id, change.value_hash, change.value_salt),
-            *(event.prev_hash, event.event_hash),
-        )
-        for change in event.changes
-    ]
+    """An event's rows, in the order of the table."""
+    values = columns.event_values(event)
+    return [columns.row_of(values, change) for change in columns.change_values(event)]

@@ -44,7 +44,7 @@ from ledger.warehouse.reads import WarehouseReads
 MAX_JSON_EVENT_BYTES = 2_000_000
 #: A list looks at the newest days first, and further back only while its page is not full.
 SPANS = (timedelta(days=7), timedelta(days=100))
-_STORES = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
+_STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 
 
@@ -57,8 +57,8 @@ class BigQueryStore:
         dataset: The dataset and how it is used.
         clock, salt: Sources of times and salts.
         upcaster: Brings events of older shapes up to the present one.
-        environment: Where an emulator's address is looked up.
-        sleep: Waits between tries.
+        environment: Where an emulator's address is looked up; None for the process's own.
+        sleep: Waits between attempts.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -71,7 +71,7 @@ class BigQueryStore:
         clock: Clock = utc_now,
         salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.dataset = dataset
@@ -86,15 +86,15 @@ class BigQueryStore:
             max_event_bytes=MAX_JSON_EVENT_BYTES if as_json else MAX_EVENT_BYTES,
         )
         self._clock = clock
-        self._salt = salt
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
         self._reads = WarehouseReads(self._projection)
-        self._known = CachedHeads()
+        self._heads = CachedHeads()
         self._appender = Appender(
             self.warehouse,
             self._projection,
-            lambda: self.store_id,
+            store_id=lambda: self.store_id,
+            salt=salt,
             strict=dataset.strict,
             schema_version=self._upcast.current,
         )
@@ -103,7 +103,7 @@ class BigQueryStore:
     @property
     def store_id(self) -> str:
         """The identity of the dataset, the same for everybody who opens it."""
-        return str(uuid.uuid5(_STORES, f"{self.warehouse.clients.project}/{self.dataset.name}"))
+        return str(uuid.uuid5(_STORE_NAMESPACE, f"{self.warehouse.clients.project}/{self.dataset.name}"))
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``.
@@ -115,12 +115,12 @@ class BigQueryStore:
         check_session_id(session_id)
         prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        known = self._known[session_id]
-        with known.lock:
+        cached = self._heads[session_id]
+        with cached.lock:
             try:
-                return self._appender.append(session_id, known, prepared, self._salt, expected_version, self._clock())
+                return self._appender.append(cached, prepared, expected_version, self._clock())
             except OutcomeLost as error:
-                known.head = None
+                cached.head = None
                 raise OutcomeUnknown(
                     f"{error} Whether event {event.event_id} of session {session_id} is recorded is not known: append "
                     "it again with the same event_id.",
@@ -130,7 +130,7 @@ class BigQueryStore:
             except LedgerError:
                 raise
             except BaseException:  # interrupted: whether it is recorded is not known, so neither is the version
-                known.head = None
+                cached.head = None
                 raise
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
@@ -145,17 +145,17 @@ class BigQueryStore:
         except OutcomeLost as error:
             raise OutcomeUnknown(f"{error} Whether the events are here is not known: bring them in again.") from error
         finally:
-            self._known.evict(sessions)
+            self._heads.evict(sessions)
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
         """Head and state of a session, now or then; see ``EventStore.state``."""
         self._check_open()
-        found = self._reads.state(session_id, version=version, at=at, with_messages=with_messages)
-        if version is None and at is None and found is not None:
-            self._remember(session_id, found[0])
-        return found
+        session = self._reads.state(session_id, version=version, at=at, with_messages=with_messages)
+        if version is None and at is None and session is not None:
+            self._refresh_head(session_id, session[0])
+        return session
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Messages in order; see ``EventStore.messages``."""
@@ -176,31 +176,29 @@ class BigQueryStore:
         """Sessions, newest first; see ``EventStore.sessions``. It reads back only until the page is full."""
         self._check_open()
         check_limit(limit)
-        wanted = _wanted(query)
-        lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
-        upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
+        required = _required_values(query)
+        lower, upper = _creation_span(query)
         before = (_LATEST, "")
         if after is not None:
             micros, session_id = position_of(after)
             before = (from_micros(min(micros, to_micros(_LATEST))), session_id)
-        found: list[tuple[str, datetime]] = []
+        listed: list[tuple[str, datetime]] = []
         for created_from, created_until in spans(lower, min(upper, before[0] + INSTANT), self._clock()):
-            found += self._projection.sessions(
+            listed += self._projection.sessions(
                 created_from,
                 created_until,
                 before=before,
                 query=query,
-                wanted=wanted,
-                at_most=limit + 1 - len(found),
+                wanted=required,
+                at_most=limit + 1 - len(listed),
             )
-            if len(found) > limit:
+            if len(listed) > limit:
                 break
-        shown = found[:limit]
-        states = self._projection.states(dict(shown))
-        last = f"{to_micros(shown[-1][1])}:{shown[-1][0]}" if len(found) > limit else None
-        # One that went meanwhile, as retention lets them, is left out.
-        there = [states[session_id] for session_id, _ in shown if session_id in states]
-        return Page(there, last)
+        page = listed[:limit]
+        states = self._projection.states(dict(page))
+        cursor = f"{to_micros(page[-1][1])}:{page[-1][0]}" if len(listed) > limit else None
+        # A session that retention deleted in between is left out.
+        return Page([states[session_id] for session_id, _ in page if session_id in states], cursor)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Texts as they stand in which every term occurs; see ``EventStore.search``.
@@ -212,8 +210,7 @@ class BigQueryStore:
         for name in ("user_id", "visible_to"):
             if getattr(query, name) is not None:
                 check_text(getattr(query, name), name)
-        lower = EPOCH if query.created_from is None else from_micros(to_micros(query.created_from, "created_from"))
-        upper = _LATEST if query.created_until is None else from_micros(to_micros(query.created_until, "created_until"))
+        lower, upper = _creation_span(query)
         cursor = SearchCursor(to_micros(_LATEST), "", 0, "", "")
         if after is not None:
             cursor = SearchCursor.of(after)
@@ -224,14 +221,15 @@ class BigQueryStore:
             if created_at is None:
                 return Page([])
             lower, upper = max(lower, created_at), min(upper, created_at + INSTANT)
-        found: list[Match] = []
+        matches: list[Match] = []
         for created_from, created_until in spans(lower, upper, self._clock()):
-            found += self._projection.search(
-                created_from, created_until, after=cursor, query=query, at_most=limit + 1 - len(found)
+            matches += self._projection.search(
+                created_from, created_until, after=cursor, query=query, at_most=limit + 1 - len(matches)
             )
-            if len(found) > limit:
+            if len(matches) > limit:
                 break
-        return Page(found[:limit], SearchCursor.of_match(found[limit - 1]).to_text() if len(found) > limit else None)
+        last = SearchCursor.of_match(matches[limit - 1]).to_text() if len(matches) > limit else None
+        return Page(matches[:limit], last)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Not offered: rows in BigQuery have no order in which they were committed.
@@ -265,7 +263,7 @@ class BigQueryStore:
         )
 
     def close(self) -> None:
-        """Let go of connections; calling it again does nothing."""
+        """Close all connections; calling it again does nothing."""
         self._closed = True
         self.warehouse.close()
 
@@ -273,20 +271,20 @@ class BigQueryStore:
         if self._closed:
             raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
 
-    def _remember(self, session_id: str, head: Head) -> None:
-        """Take from a read that a session went on, where no append is under way that would know better."""
-        known = self._known[session_id]
-        if known.lock.acquire(blocking=False):
+    def _refresh_head(self, session_id: str, head: Head) -> None:
+        """Refresh the cached head after a read, unless an append holds its lock."""
+        cached = self._heads[session_id]
+        if cached.lock.acquire(blocking=False):
             try:
-                if known.head is not None and known.head.version < head.version:
-                    known.head = replace(head, event_hash=head.event_hash if known.strict else None)
-                    known.lifetime = None
+                if cached.head is not None and cached.head.version < head.version:
+                    cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
+                    cached.lifetime = None
             finally:
-                known.lock.release()
+                cached.lock.release()
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Half-open spans from ``upper`` down to ``lower``, the newest first: some days, some weeks, and all the rest."""
+    """Split a half-open span into some days, some weeks, and the rest, newest first."""
     end = max(upper, lower)
     for length in SPANS:
         start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
@@ -297,22 +295,31 @@ def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[dat
         yield lower, end
 
 
-def _wanted(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """The values that must stand in a session, as (field, key, canonical JSON), which of a grant is left open."""
-    found = []
+def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetime]:
+    """The half-open span of creation times that a query names, else all."""
+    lower, upper = query.created_from, query.created_until
+    return (
+        EPOCH if lower is None else from_micros(to_micros(lower, "created_from")),
+        _LATEST if upper is None else from_micros(to_micros(upper, "created_until")),
+    )
+
+
+def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
+    """The registers that a session must have, as (field, key, canonical JSON); of a grant the JSON is empty: any."""
+    required = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):
         if text is not None:
             check_text(text, name)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
-        found.append(("session_type", "", canonical(query.session_type, "session_type")))
+        required.append(("session_type", "", canonical(query.session_type, "session_type")))
     if query.tag is not None:
-        found.append(("tag", check_text(query.tag, "tag"), "true"))
+        required.append(("tag", check_text(query.tag, "tag"), "true"))
     if query.granted_to is not None:
-        found.append(("grant", check_text(query.granted_to, "granted_to"), ""))
+        required.append(("grant", check_text(query.granted_to, "granted_to"), ""))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
-        found.append(("attribute", name, canonical(value, f"attribute {name}")))
-    return found
+        required.append(("attribute", name, canonical(value, f"attribute {name}")))
+    return required

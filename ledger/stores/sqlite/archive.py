@@ -29,10 +29,32 @@ from ledger.stores.sqlite import tombstones as kept
 
 #: Why rows that were brought back are compared with a warehouse, for people who look at what is put aside.
 REASON = "hydrated: it may be there"
-_ROWS = (
-    "SELECT seq, version, event_id, event_type, field, key, value, removed, event_hash, value_hash "
-    "FROM session_events WHERE session_id = ? ORDER BY version, seq"
-)
+
+
+class _Row(NamedTuple):
+    """A row that is about to be dropped: what is kept of it is made from these columns."""
+
+    seq: int
+    version: int
+    event_id: str
+    event_type: str
+    field: str
+    key: str
+    value: str | None
+    removed: int
+    event_hash: str | None
+    value_hash: str | None
+
+
+class _Place(NamedTuple):
+    """An event that was here before its session was archived: its first ``seq``, and how many rows it had."""
+
+    version: int
+    seq: int
+    rows: int
+
+
+_ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
 #: Archived sessions whose rows are here; the index on that status leads to them.
 _HERE = (
     "SELECT h.session_id, h.created_at, h.version FROM session_state AS s JOIN session_heads AS h USING (session_id) "
@@ -164,7 +186,7 @@ class SqliteArchive:
         given = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
         with self._reader() as connection:
             rows = connection.execute(sql.format(given[0]), given[1]).fetchall()
-        return [PendingDeletion(SessionKey(row[0], from_micros(row[1])), row[2]) for row in rows]
+        return [_pending_deletion(*row) for row in rows]
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
         """The session of this id that was deleted here, where a warehouse is still to delete it.
@@ -174,7 +196,7 @@ class SqliteArchive:
         sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
         with self._reader() as connection:
             row = connection.execute(sql, (session_id,)).fetchone()
-        return None if row is None else PendingDeletion(SessionKey(row[0], from_micros(row[1])), row[2])
+        return None if row is None else _pending_deletion(*row)
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
         """Remember that sessions are in a warehouse no more."""
@@ -184,30 +206,31 @@ class SqliteArchive:
 
     def _drop(self, connection: sqlite3.Connection, session: Droppable, warehouse: str) -> bool:
         (session_id, created_at), version, count = session
-        head = connection.execute(read.HEAD, (session_id,)).fetchone()
+        head = read.head_row(connection, session_id)
         archived = connection.execute(f"{_HERE} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
-        if archived is None or (head[1], head[2]) != (to_micros(created_at), version):
+        if archived is None or head is None or (head.created_at, head.version) != (to_micros(created_at), version):
             return False
         if _settled_rows(connection, session_id, warehouse) != count:
             return False
-        rows = connection.execute(_ROWS, (session_id,)).fetchall()
-        row_digests = [RowDigest(row[1], row[2], row[4], row[5], row[8], row[9]) for row in rows]
-        amount = session_digest(row_digests)
-        events: dict[str, list[tuple[Any, ...]]] = {}
+        rows = [_Row._make(row) for row in connection.execute(_ROWS, (session_id,)).fetchall()]
+        amount = session_digest(
+            RowDigest(row.version, row.event_id, row.field, row.key, row.event_hash, row.value_hash) for row in rows
+        )
+        events: dict[str, list[_Row]] = {}
         for row in rows:
-            events.setdefault(row[2], []).append(row)
+            events.setdefault(row.event_id, []).append(row)
         for event_id, of_event in events.items():
-            salt = self._salt()
-            content = {(row[4], row[5], row[6], bool(row[7])) for row in of_event}
-            digest = kept.content_digest(salt, of_event[0][3], content)
-            place = (of_event[0][1], of_event[0][0], len(of_event))
+            salt, first = self._salt(), of_event[0]
+            content = {(row.field, row.key, row.value, bool(row.removed)) for row in of_event}
+            digest = kept.content_digest(salt, first.event_type, content)
+            place = _Place(first.version, first.seq, len(of_event))
             connection.execute(
                 "INSERT INTO archived_events VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (session_id, event_id, *place, salt, digest),
             )
         connection.execute(
             "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
-            (session_id, amount.rows, amount.slots, amount.digest),
+            (session_id, amount.rows, amount.distinct_rows, amount.digest),
         )
         connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
         fields = ", ".join("?" * len(LISTED))
@@ -225,8 +248,8 @@ class SqliteArchive:
         if len(sessions) != 1:
             raise InvalidInput(f"Sessions are brought back one at a time, not {len(sessions)} at once.")
         ((session_id, in_order),) = sessions.items()
-        head = connection.execute(read.HEAD, (session_id,)).fetchone()
-        if head is not None and head[5] != UNOWNED:
+        head = read.head_row(connection, session_id)
+        if head is not None and head.store_id != UNOWNED:
             return 0
         if head is None:
             kept.check_not_deleted(connection, session_id)
@@ -239,7 +262,7 @@ class SqliteArchive:
         with write.all_or_none(connection):
             _clear(connection, session_id)
             last = taken.events[-1]
-            updated_at = max(to_micros(taken.updated_at), 0 if head is None else head[3])
+            updated_at = max(to_micros(taken.updated_at), 0 if head is None else head.updated_at)
             connection.execute(
                 write.PUT_HEAD,
                 (
@@ -272,21 +295,25 @@ def _passed(connection: sqlite3.Connection, session_id: str, last: int, known: S
     return connection.execute(_ASIDE.format(""), (session_id,)).fetchone() is None
 
 
-def _places(connection: sqlite3.Connection, session_id: str) -> dict[str, tuple[int, int, int]]:
-    """Version, first ``seq`` and number of rows of each event that was here before, by id."""
-    sql = "SELECT event_id, version, seq, rows FROM archived_events WHERE session_id = ?"
-    return {row[0]: row[1:] for row in connection.execute(sql, (session_id,)).fetchall()}
+def _places(connection: sqlite3.Connection, session_id: str) -> dict[str, _Place]:
+    """Where each event was that was here before, by id."""
+    sql = f"SELECT event_id, {', '.join(_Place._fields)} FROM archived_events WHERE session_id = ?"  # noqa: S608
+    return {event_id: _Place(*place) for event_id, *place in connection.execute(sql, (session_id,)).fetchall()}
+
+
+def _pending_deletion(session_id: str, created_at: int, version: int) -> PendingDeletion:
+    return PendingDeletion(SessionKey(session_id, from_micros(created_at)), version)
 
 
 def _check_same(
     session_id: str,
-    head: tuple[Any, ...],
+    head: read.HeadRow,
     events: Sequence[RecordedEvent],
-    places: Mapping[str, tuple[int, int, int]],
+    places: Mapping[str, _Place],
     warehouse: str,
 ) -> None:
     """Raise unless these events begin with exactly those that were archived here."""
-    user_id, created_at, version, _, event_hash, _ = head
+    version = head.version
     there = {event.event_id: event for event in events}
     if missing := sorted(places.keys() - there.keys()):
         raise StoreRejected(
@@ -295,10 +322,10 @@ def _check_same(
             "was shipped to, or restore that."
         )
     last = [event for event in events if event.version <= version]
-    same = all(there[event_id].version == place[0] for event_id, place in places.items())
+    same = all(there[event_id].version == place.version for event_id, place in places.items())
     hashed = next((event.event_hash for event in reversed(last) if event.event_hash is not None), None)
-    fixed = {(event.user_id, to_micros(event.created_at)) for event in events} == {(user_id, created_at)}
-    if not (same and fixed and len(last) == len(places) and hashed == event_hash):
+    fixed = {(event.user_id, to_micros(event.created_at)) for event in events} == {(head.user_id, head.created_at)}
+    if not (same and fixed and len(last) == len(places) and hashed == head.event_hash):
         raise CorruptEvent(
             f"Session {session_id}, version {version}: {warehouse} has another history than was archived here; nothing "
             "was written. `ledger reconcile` shows more; restore the warehouse.",
@@ -308,22 +335,22 @@ def _check_same(
 
 
 def _write(
-    connection: sqlite3.Connection, events: Sequence[RecordedEvent], places: Mapping[str, tuple[int, int, int]]
+    connection: sqlite3.Connection, events: Sequence[RecordedEvent], places: Mapping[str, _Place]
 ) -> tuple[list[int], list[int]]:
     """Write events in order; the ``seq`` of rows that are where they were before, and of those that are new here."""
     before: list[int] = []
     new: list[int] = []
     for event in events:
-        _, first, rows = places.get(event.event_id, (0, None, 0))
-        if first is not None and rows != len(event.changes):
+        place = places.get(event.event_id)
+        if place is not None and place.rows != len(event.changes):
             raise CorruptEvent(
                 f"Session {event.session_id}, version {event.version}: the warehouse has {len(event.changes)} changes "
-                f"of its event, and {rows} were archived here; nothing was written.",
+                f"of its event, and {place.rows} were archived here; nothing was written.",
                 session_id=event.session_id,
                 version=event.version,
             )
-        written = write.write_recorded(connection, event, first)
-        (new if first is None else before).extend(written)
+        written = write.write_recorded(connection, event, None if place is None else place.seq)
+        (new if place is None else before).extend(written)
     return before, new
 
 
@@ -342,15 +369,16 @@ def _ask_about(
 
 
 def _forget(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
-    head = connection.execute(read.HEAD, (session_id,)).fetchone()
-    if head is None or head[2] != version:
+    head = read.head_row(connection, session_id)
+    if head is None or head.version != version:
         return False
     known = kept.warehouses(connection)
     last = connection.execute(_LAST_SEQ, (session_id,)).fetchone()[0]
     if last is not None and not _passed(connection, session_id, last, known):
         return False
     connection.executemany(
-        "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)", [(session_id, head[1], name, version) for name in known]
+        "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
+        [(session_id, head.created_at, name, version) for name in known],
     )
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock
-from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
+from ledger.outbox import columns
 from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus, Row
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
-from ledger.stores.sqlite.schema import ROW
+from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
 
 _MEET = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
 _POSITION = "SELECT epoch, checkpoint, unsure_upto, place, batch FROM relays WHERE warehouse = ?"
-_HOLDER = "SELECT holder, lease_until FROM relays WHERE warehouse = ?"
-_TAKE = "UPDATE relays SET epoch = epoch + 1, holder = ?, lease_until = ? WHERE warehouse = ?"
-_GIVE_BACK = "UPDATE relays SET holder = NULL, lease_until = 0 WHERE warehouse = ? AND epoch = ?"
 _SAVE = (
     "UPDATE relays SET checkpoint = :checkpoint, unsure_upto = :unsure_upto, place = :place, batch = :batch, "
-    "lease_until = :lease_until, rate = COALESCE(:rate, rate), shipped_rows = shipped_rows + :shipped, "
-    "shipped_at = IIF(:shipped > 0, :now, shipped_at) WHERE warehouse = :warehouse AND epoch = :epoch"
+    "rate = COALESCE(:rate, rate), shipped_rows = shipped_rows + :shipped, "
+    "shipped_at = IIF(:shipped > 0, :now, shipped_at) WHERE warehouse = :warehouse"
 )
 _PUT_ASIDE = (
     "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, ?) "
@@ -49,13 +44,13 @@ _ASK_AGAIN = (
 _ROWS_ASIDE = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
 #: Not before the checkpoint has passed them: until then they would be sent in their turn as well.
 _IS_ASKED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
-_ASKED = f"SELECT e.seq, {', '.join(f'e.{name}' for name in ROW)} {_ROWS_ASIDE} AND {_IS_ASKED} ORDER BY e.seq"
+_ASKED = f"SELECT e.seq, {columns.sql_list(table='e')} {_ROWS_ASIDE} AND {_IS_ASKED} ORDER BY e.seq"
 _EVENTS_ASIDE = (
     "SELECT e.session_id, e.version, e.event_id, COUNT(*), MIN(a.reason), MIN(a.put_at), MAX(a.state != 'refused') "
     f"{_ROWS_ASIDE} GROUP BY e.session_id, e.version, e.event_id ORDER BY MIN(a.seq)"
 )
 _STATUS = (
-    "SELECT checkpoint, shipped_rows, shipped_at, rate, last_error, failed_at, holder, lease_until "
+    "SELECT checkpoint, shipped_rows, shipped_at, rate, last_error, failed_at, holder, lease_until, epoch "
     "FROM relays WHERE warehouse = ?"
 )
 #: Rows that wait, and when the oldest of them was recorded: those beyond the checkpoint, and those to be sent again.
@@ -67,9 +62,6 @@ _REFUSED_EVENTS = (
     "SELECT COUNT(*) FROM "  # noqa: S608
     f"(SELECT DISTINCT e.session_id, e.event_id {_ROWS_ASIDE} AND a.state = 'refused')"
 )
-
-#: Seconds beyond which no lease reaches.
-LONGEST_LEASE = 3600.0
 
 
 class SqliteOutbox:
@@ -103,7 +95,7 @@ class SqliteOutbox:
         self._ingest = ingest
         self._clock = clock
         self._path = path
-        self._seconds = 60.0
+        self._lease = Lease(warehouse)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
         """Rows beyond ``seq`` in order, whole events."""
@@ -124,7 +116,7 @@ class SqliteOutbox:
     def last_seq(self) -> int:
         """The ``seq`` of the last row; 0 where there is none."""
         with self._reader() as connection:
-            return _last_seq(connection)
+            return read.last_seq(connection)
 
     def checkpoint(self) -> RelayCheckpoint:
         """Where the relay stands; nothing is taken."""
@@ -142,19 +134,10 @@ class SqliteOutbox:
 
         def work(connection: sqlite3.Connection) -> RelayCheckpoint:
             connection.execute(_MEET, (self.warehouse,))
-            other, until = connection.execute(_HOLDER, (self.warehouse,)).fetchone()
-            # A lease that reaches further was taken by a clock that was ahead; whoever took it can save no more.
-            holds = to_micros(now) < until <= _after(now, max(seconds, LONGEST_LEASE))
-            if other not in (None, holder) and holds and not _is_gone(other):
-                raise LeaseHeld(
-                    f"{_who(other)} ships this ledger to {self.warehouse} already, and holds on to it until "
-                    f"{from_micros(until).isoformat(timespec='seconds')} at least."
-                )
-            connection.execute(_TAKE, (holder, _after(now, seconds), self.warehouse))
+            self._lease.acquire(connection, holder, seconds, now)
             return _checkpoint(connection.execute(_POSITION, (self.warehouse,)).fetchone())
 
         checkpoint: RelayCheckpoint = self._run(work)
-        self._seconds = seconds
         return checkpoint
 
     def save(
@@ -191,7 +174,7 @@ class SqliteOutbox:
         def work(connection: sqlite3.Connection) -> tuple[int, RelayCheckpoint]:
             self._save(connection, checkpoint, now)  # before anything is written: the lease may be another's by now
             count = self._ingest(connection, events)
-            moved = replace(checkpoint, in_doubt_upto=_last_seq(connection))
+            moved = replace(checkpoint, in_doubt_upto=read.last_seq(connection))
             self._save(connection, moved, now)
             return count, moved
 
@@ -207,24 +190,22 @@ class SqliteOutbox:
         shipped: int = 0,
         rate: float | None = None,
     ) -> None:
+        self._lease.renew(connection, checkpoint.epoch, now)
         values = {
             "warehouse": self.warehouse,
-            "epoch": checkpoint.epoch,
             "checkpoint": checkpoint.seq,
             "unsure_upto": checkpoint.in_doubt_upto,
             "place": checkpoint.sink_state,
             "batch": _batch_text(checkpoint.batch),
-            "lease_until": _after(now, self._seconds),
             "rate": rate,
             "shipped": shipped,
             "now": to_micros(now),
         }
-        if connection.execute(_SAVE, values).rowcount == 0:
-            raise LeaseLost(f"Somebody else ships this ledger to {self.warehouse} now.")
+        connection.execute(_SAVE, values)
 
     def release(self, checkpoint: RelayCheckpoint) -> None:
         """Let others ship; does nothing where somebody else took over already."""
-        self._run(lambda connection: connection.execute(_GIVE_BACK, (self.warehouse, checkpoint.epoch)).rowcount)
+        self._run(lambda connection: self._lease.release(connection, checkpoint.epoch))
 
     def failed(self, reason: str) -> None:
         """Remember why rows could not be shipped, for people."""
@@ -286,10 +267,10 @@ class SqliteOutbox:
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
-    def archived(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
+    def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """What is left of those of some sessions that are archived, and whose rows were dropped."""
         with self._reader() as connection, read.snapshot(connection):
-            return digests.archived(connection, sessions)
+            return digests.tombstones(connection, sessions)
 
     def deleting(self) -> Collection[SessionKey]:
         """Sessions that were deleted for good here, and are still to be deleted in the warehouse."""
@@ -300,13 +281,14 @@ class SqliteOutbox:
 
     def status(self) -> RelayStatus:
         """How the relay is doing."""
-        now = to_micros(self._clock())
+        now = self._clock()
         with self._reader() as connection, read.snapshot(connection):
             found = connection.execute(_STATUS, (self.warehouse,)).fetchone()
-            checkpoint, shipped, shipped_at, rate, error, failed_at, holder, until = found or (0, 0, *[None] * 5, 0)
+            found = found or (0, 0, None, None, None, None, None, 0, 0)
+            checkpoint, shipped, shipped_at, rate, error, failed_at, *lease = found
             waiting, since = connection.execute(_WAITING, (checkpoint, self.warehouse)).fetchone()
             (refused,) = connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone()
-        held = holder is not None and until > now and not _is_gone(holder)
+        holder = LeaseRow(*lease).active_owner(now)
         return RelayStatus(
             warehouse=self.warehouse,
             waiting_rows=waiting,
@@ -317,25 +299,15 @@ class SqliteOutbox:
             refused_events=refused,
             last_error=error,
             failed_at=None if failed_at is None else from_micros(failed_at),
-            holder=_who(holder) if held else None,
+            holder=None if holder is None else process_of(holder),
             disk_bytes=disk_bytes(self._path),
         )
-
-
-def holder_name(token: str) -> str:
-    """Who this process is, as a holder: ``host/process/token``."""
-    return f"{socket.gethostname()}/{os.getpid()}/{token}"
 
 
 def disk_bytes(path: Path) -> int:
     """What a store takes on the disk, with what was appended of late and is not yet folded in."""
     files = (path, path.with_name(f"{path.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _last_seq(connection: sqlite3.Connection) -> int:
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
-    return found[0] if found else 0
 
 
 def _checkpoint(row: tuple[Any, ...] | None) -> RelayCheckpoint:
@@ -355,26 +327,3 @@ def _batch_text(batch: Batch | None) -> str | None:
 def _batch(text: str) -> Batch:
     found = json.loads(text)
     return Batch(found["last"], found["rows"], found["digest"], found["again"])
-
-
-def _after(now: datetime, seconds: float) -> int:
-    return to_micros(now + timedelta(seconds=seconds))
-
-
-def _who(holder: str) -> str:
-    return holder.rpartition("/")[0]
-
-
-def _is_gone(holder: str) -> bool:
-    """Whether the process that holds a lease has ended; of other hosts nothing is known."""
-    host, _, rest = holder.partition("/")
-    process = rest.partition("/")[0]
-    if host != socket.gethostname() or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's, and alive
-        return False
-    return False

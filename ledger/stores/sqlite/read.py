@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
@@ -20,12 +21,32 @@ from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
+from ledger.outbox import columns
+from ledger.outbox.contract import Row, index_of
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.schema import ROW
 
-HEAD = "SELECT user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads WHERE session_id = ?"
-_COLUMNS = ", ".join(ROW)
+
+class HeadRow(NamedTuple):
+    """A session's row of ``session_heads``, without its id; times are microseconds since 1970."""
+
+    user_id: str
+    created_at: int
+    version: int
+    updated_at: int
+    event_hash: str | None
+    store_id: str
+
+
+_HEAD_COLUMNS = ", ".join(HeadRow._fields)
+HEAD = f"SELECT {_HEAD_COLUMNS} FROM session_heads WHERE session_id = ?"  # noqa: S608
+_COLUMNS = columns.sql_list()
+#: Positions in a row without ``seq``.
+_SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
+_FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
+_EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
+#: Positions in a row after ``seq``.
+_OF_SESSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "event_id", "value"))
 _SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
 #: The head comes first; the two ranges step over the messages, however many there are.
 _LATEST = f"{HEAD}1 UNION ALL {_SLOTS} AND field < 'message' UNION ALL {_SLOTS} AND field > 'message'"
@@ -81,15 +102,19 @@ def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -
     return int(row[0])
 
 
-def head_of(session_id: str, row: tuple[Any, ...]) -> Head:
-    """The head from a row of ``HEAD``."""
+def head_row(connection: sqlite3.Connection, session_id: str) -> HeadRow | None:
+    """A session's row of ``session_heads``; None where there is no such session."""
+    row = connection.execute(HEAD, (session_id,)).fetchone()
+    return None if row is None else HeadRow._make(row)
+
+
+def head_of(session_id: str, row: HeadRow) -> Head:
+    """The head from its row."""
     user_id, created_at, version, updated_at, event_hash, store_id = row
     return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
 
 
-def latest(
-    connection: sqlite3.Connection, session_id: str, *, with_messages: bool
-) -> tuple[tuple[Any, ...], State] | None:
+def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bool) -> tuple[HeadRow, State] | None:
     """The row of a session's head and its folded slots; None where there is no such session.
 
     Raises:
@@ -99,19 +124,19 @@ def latest(
     rows = connection.execute(statement, (session_id,)).fetchall()
     if not rows:
         return None
-    head = rows[0]
+    head = HeadRow._make(rows[0])
     state = {
         (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
     }
-    if head[5] == UNOWNED:
+    if head.store_id == UNOWNED:
         raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
     return head, state
 
 
 def _require_rows(connection: sqlite3.Connection, session_id: str) -> None:
     """Raise SessionArchived where a session's rows are in a warehouse alone."""
-    head = connection.execute(HEAD, (session_id,)).fetchone()
-    if head is not None and head[5] == UNOWNED:
+    head = head_row(connection, session_id)
+    if head is not None and head.store_id == UNOWNED:
         latest(connection, session_id, with_messages=False)
 
 
@@ -134,10 +159,10 @@ def state_at(
     moment = None if at is None else to_micros(at, "at")
     if version is not None:
         check_whole(version, "version", at_least=1)
-    head = connection.execute(HEAD, (session_id,)).fetchone()
+    head = head_row(connection, session_id)
     if head is None:
         return None
-    if head[5] == UNOWNED:
+    if head.store_id == UNOWNED:
         latest(connection, session_id, with_messages=False)
     if moment is not None:
         version = connection.execute(
@@ -145,16 +170,16 @@ def state_at(
         ).fetchone()[0]
         if version is None:
             return None
-    elif version is not None and version > head[2]:
-        raise InvalidInput(f"Session {session_id} has versions 1 to {head[2]}; there is no version {version}.")
+    elif version is not None and version > head.version:
+        raise InvalidInput(f"Session {session_id} has versions 1 to {head.version}; there is no version {version}.")
     statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
     rows = connection.execute(f"{statement} ORDER BY version, seq", (session_id, version)).fetchall()
-    at_version = connection.execute(
+    updated_at, event_hash = connection.execute(
         "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
         (session_id, version),
     ).fetchone()
-    then = (head[0], head[1], version, at_version[0], at_version[1], head[5])
-    return head_of(session_id, then), fold(events_of(rows, upcast))
+    then = head._replace(version=head.version if version is None else version, updated_at=updated_at)
+    return head_of(session_id, then._replace(event_hash=event_hash)), fold(events_from_rows(rows, upcast))
 
 
 def events(
@@ -172,7 +197,7 @@ def events(
         with snapshot(connection):  # they may be on their way back
             _require_rows(connection, session_id)
             rows = connection.execute(_EVENTS_PAGE, (session_id, after, limit)).fetchall()
-    found = events_of(rows, upcast)
+    found = events_from_rows(rows, upcast)
     last = found[-1].version if found else after
     more = (
         len(found) >= limit
@@ -186,7 +211,7 @@ def events(
 def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> list[RecordedEvent]:
     """All events of a session, in order."""
     rows = connection.execute(f"{_EVENTS} ORDER BY version, seq", (session_id,)).fetchall()
-    return events_of(rows, upcast)
+    return events_from_rows(rows, upcast)
 
 
 def messages(
@@ -236,13 +261,13 @@ def sessions(
         conditions.append("(created_at, session_id) < (?, ?)")
         parameters.extend(position_of(after))
     heads = connection.execute(
-        "SELECT session_id, user_id, created_at, version, updated_at, event_hash, store_id FROM session_heads "  # noqa: S608
+        f"SELECT session_id, {_HEAD_COLUMNS} FROM session_heads "  # noqa: S608
         f"{'WHERE ' if conditions else ''}{' AND '.join(conditions)} "
         "ORDER BY created_at DESC, session_id DESC LIMIT ?",
         (*parameters, limit + 1),
     ).fetchall()
-    shown = heads[:limit]
-    states: dict[str, dict[tuple[str, str], RegisterValue]] = {row[0]: {} for row in shown}
+    shown = {session_id: HeadRow(*head) for session_id, *head in heads[:limit]}
+    states: dict[str, dict[tuple[str, str], RegisterValue]] = {session_id: {} for session_id in shown}
     slots = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
     chosen = "(SELECT value FROM json_each(?1))"
     for session_id, field, key, version, event_id, text in connection.execute(
@@ -250,11 +275,14 @@ def sessions(
         (canonical(list(states)),),
     ):
         states[session_id][field, key] = RegisterValue(text, version, event_id)
-    found = [(head_of(row[0], row[1:]), states[row[0]]) for row in shown]
-    return Page(found, f"{shown[-1][2]}:{shown[-1][0]}" if len(heads) > limit else None)
+    found = [(head_of(session_id, head), states[session_id]) for session_id, head in shown.items()]
+    if len(heads) <= limit:
+        return Page(found)
+    last, head = shown.popitem()
+    return Page(found, f"{head.created_at}:{last}")
 
 
-def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
+def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
     """Raw rows beyond ``seq``, whole events: about ``limit`` rows and ``max_bytes`` at most, at least one event."""
     with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
         return whole_events(rows, limit, max_bytes)
@@ -266,16 +294,16 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def whole_events(rows: Iterable[tuple[Any, ...]], limit: int, max_bytes: int) -> list[tuple[Any, ...]]:
-    """The leading events of raw rows ``(seq, *row)`` within both bounds; the first one in any case."""
-    found: list[tuple[Any, ...]] = []
+def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
+    """The leading events of raw rows within both bounds; the first one in any case."""
+    found: list[Row] = []
     event, begun, size = None, 0, 0
     for row in rows:
-        if (row[1], row[3]) != event:
+        if (row[_OF_SESSION], row[_OF_EVENT]) != event:
             if len(found) >= limit or size >= max_bytes:
                 break
-            event, begun = (row[1], row[3]), len(found)
-        value = row[7] or ""
+            event, begun = (row[_OF_SESSION], row[_OF_EVENT]), len(found)
+        value = row[_VALUE] or ""
         size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
         if begun and (len(found) >= limit or size > max_bytes):
             return found[:begun]
@@ -340,7 +368,7 @@ def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
 
 
-def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
     """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
 
     Raises:
@@ -352,17 +380,19 @@ def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[
     row: tuple[Any, ...] | None = None
     try:
         for next_row in rows:
-            if row is not None and (next_row[1] != row[1] or next_row[2] != row[2]):
+            if row is not None and (next_row[_VERSION] != row[_VERSION] or next_row[_EVENT_ID] != row[_EVENT_ID]):
                 found.append(_event(row, changes, created, upcast))
                 changes = []
             if row is None:
-                created = from_micros(next_row[12])  # one for all: it never changes within a session
+                created = from_micros(next_row[_CREATED])  # one for all: it never changes within a session
             row = next_row
-            changes.append(RecordedChange(row[4], row[5], row[6], row[7] != 0, row[15], row[16]))
+            changes.append(
+                RecordedChange(row[_FIELD], row[_KEY], row[_TEXT], row[_REMOVED] != 0, row[_HASH], row[_SALT])
+            )
         if row is not None:
             found.append(_event(row, changes, created, upcast))
     except (TypeError, ValueError, OverflowError) as error:
-        session_id, version = row[:2] if row else ("", 0)
+        session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
         raise CorruptEvent(
             f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
             session_id=session_id,
@@ -376,8 +406,8 @@ def events_of(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[
 def _event(
     row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
 ) -> RecordedEvent:
-    session_id, version, event_id, event_type, _, _, _, _, user_id, actor, occurred_at, recorded_at, *rest = row
-    _, schema_version, store_id, _, _, prev_hash, event_hash = rest
+    session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, _, *rest = _EVENT_VALUES(row)
+    schema_version, store_id, prev_hash, event_hash = rest
     recorded = from_micros(recorded_at)
     event = RecordedEvent(
         *(session_id, version, event_id, event_type, tuple(changes), user_id, actor),

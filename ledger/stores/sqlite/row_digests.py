@@ -16,7 +16,7 @@ _HEADS = (
     "SELECT created_at, session_id, store_id, version FROM session_heads "
     "WHERE (created_at, session_id) > (?, ?) AND created_at < ? ORDER BY created_at, session_id LIMIT ?"
 )
-_TRACE = "version, event_id, field, key, event_hash, value_hash"
+_TRACE = ", ".join(RowDigest._fields)
 _OF_SESSION = "FROM session_events INDEXED BY session_events_by_version WHERE session_id = ? AND created_at = ?"
 _SETTLED = (
     f"SELECT {_TRACE} {_OF_SESSION} AND seq <= ? AND NOT EXISTS "  # noqa: S608
@@ -64,7 +64,7 @@ def _amount(connection: sqlite3.Connection, session_id: str, version: int) -> Se
     return SessionDigest(rows, slots, version, digest)
 
 
-def archived(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
+def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
     """What is left of those of some sessions that are archived, and whose rows were dropped."""
     found = {}
     for session in sessions:

@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
-from ledger.model.search import FIELDS, text_of, words
+from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
@@ -23,7 +23,7 @@ SLOTS, CHARACTERS = 200, 20_000
 #: Of a longer text than this the index has each word once, and of one with more different words nothing: it is looked
 #: through when somebody searches. Otherwise one text could hold up appends for a second.
 LARGE = 50_000
-_FIELDS = ", ".join(f"'{field}'" for field in FIELDS)
+_FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
 # Words come in lower case and with blanks between them (ledger.model.search), so that this tokenizer parts them only
 # there: unicode61 would part and fold by the Unicode of SQLite's release.
@@ -60,6 +60,10 @@ class _Slot(NamedTuple):
     event_id: str
     kept: str
     words: str
+
+    @property
+    def register(self) -> tuple[str, str, str]:
+        return self.session_id, self.field, self.key
 
 
 class Step(NamedTuple):
@@ -115,7 +119,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     rows = connection.execute(_BEYOND, (upto, wanted)) if again is None else connection.execute(_OF_SESSION, again)
     for seq, session_id, field, key, version, event_id, text in rows:
         made = _slot(session_id, field, key, version, event_id, text)
-        found[made[:3]] = made
+        found[made.register] = made
         size += len(made.words)
         if len(found) >= SLOTS or size >= CHARACTERS:
             rows.close()
@@ -129,16 +133,18 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
         return
     for slot in step.slots:
         here = connection.execute(
-            "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?", slot[:3]
+            "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
+            slot.register,
         ).fetchone()
         if here is not None:
-            if here[1:] == (slot.version, slot.event_id):
+            number, *written = here
+            if written == [slot.version, slot.event_id]:
                 continue
-            _remove(connection, here[0])
+            _remove(connection, number)
         if slot.version is not None:
             number = connection.execute(
                 "INSERT INTO search_slots (session_id, field, key, version, event_id, kept) VALUES (?, ?, ?, ?, ?, ?)",
-                slot[:-1],
+                (*slot.register, slot.version, slot.event_id, slot.kept),
             ).lastrowid
             if slot.words:
                 connection.execute("INSERT INTO search_words (rowid, words) VALUES (?, ?)", (number, slot.words))

@@ -33,11 +33,11 @@ from ledger.stores.base import MAX_BYTES, Capabilities
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.errors import translate
-from ledger.stores.sqlite.group_commit import CommitGroup, let_go
+from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.search import SqliteSearch
-from ledger.stores.sqlite.writer_lock import TurnFile
+from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
@@ -110,21 +110,21 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._readers: deque[sqlite3.Connection] = deque()
         self._opened_readers = 0
         self._opening = threading.RLock()
-        self._heads: dict[str, tuple[Any, ...]] = {}
-        self._cache: dict[str, tuple[tuple[Any, ...], Head, State]] = {}
-        self._turn = TurnFile(self.path.with_name(self.path.name + "-turn"))
+        self._heads: write.KnownHeads = {}
+        self._cache: dict[str, tuple[read.HeadRow, Head, State]] = {}
+        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
             try:
                 self._file = self._identity()
                 self._set_up_file()
                 self.store_id = read.meta(self._writer, "store_id")
-                self._commits = CommitGroup(self._writer, self._turn, self._wait, self._error, self._check_file)
+                self._commits = CommitGroup(self._writer, self._file_lock, self._wait, self._error, self._check_file)
                 if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
-                self._turn.close()
+                self._file_lock.close()
                 raise
 
     def _set_up_file(self) -> None:
@@ -136,8 +136,9 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
                 state_schema = self._upcast.current
-                new_store_id = self._ids(self._clock())
-                migrate(self._writer, str(self.path), new_store_id=new_store_id, state_schema=state_schema)
+                now = self._clock()
+                new_store_id = self._ids(now)
+                migrate(self._writer, str(self.path), new_store_id=new_store_id, now=now, state_schema=state_schema)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -293,7 +294,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         # The last connection to close folds the WAL in; of two that close at the same moment neither is the last.
         with self._opening:
             self._writer.close()
-        self._turn.close()
+        self._file_lock.close()
 
     def _close_readers(self) -> None:
         with self._opening, suppress(IndexError):  # none left
@@ -320,13 +321,9 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         return connection
 
     def _open_reader(self) -> sqlite3.Connection:
-        try:
-            with self._opening:
-                connection = self._connect()
-                self._opened_readers += 1
-        except BaseException:
-            let_go(self._opening)
-            raise
+        with self._opening:
+            connection = self._connect()
+            self._opened_readers += 1
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -401,7 +398,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
 
     def after_fork_in_child(self) -> None:
         """Open the file anew."""
-        _ABANDONED.extend((self._readers, self._turn))
+        _ABANDONED.extend((self._readers, self._file_lock))
         self._open()
 
 

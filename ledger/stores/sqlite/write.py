@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ledger.errors import StoreUnavailable
 from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
@@ -15,21 +15,23 @@ from ledger.model.fold import fold
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import seal
-from ledger.model.lifetime import FIELDS, check_open
+from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.upcast import Upcaster
+from ledger.outbox import columns
+from ledger.outbox.columns import ChangeValues, EventValues
 from ledger.stores.archived import UNOWNED
 from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.schema import ROW
+from ledger.stores.sqlite.read import HeadRow
 
-_INSERT_ROW = f"INSERT INTO session_events (seq, {', '.join(ROW)}) VALUES (?{', ?' * len(ROW)})"  # noqa: S608
-#: A session's head, from its columns.
-PUT_HEAD = (
-    "INSERT INTO session_heads (session_id, user_id, created_at, version, updated_at, event_hash, store_id) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+#: What the rows of an event share comes first, so that it is put together once.
+_COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
+_INSERT_ROW = f"INSERT INTO session_events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_HEAD_COLUMNS = ("session_id", *HeadRow._fields)
+#: A session's head, from its id and its row.
+PUT_HEAD = f"INSERT INTO session_heads ({', '.join(_HEAD_COLUMNS)}) VALUES ({', '.join('?' * len(_HEAD_COLUMNS))})"  # noqa: S608
 _MOVE_HEAD = (
     "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
     "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
@@ -47,10 +49,26 @@ _LIFETIME = (
     "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
 )
 _REMOVE_SLOT = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
+
+
+class _Written(NamedTuple):
+    """What tells whether a recorded event is the one that is appended again: a row of it."""
+
+    version: int
+    event_type: str
+    field: str
+    key: str
+    value: str | None
+    removed: int
+    value_hash: str | None
+
+
 _FIND_EVENT = (
-    "SELECT version, event_type, field, key, value, removed, value_hash FROM session_events "
+    f"SELECT {', '.join(_Written._fields)} FROM session_events "  # noqa: S608
     "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
 )
+#: Heads as a process last knew them, by session, each with the time until which the session is open, 0 for not known.
+KnownHeads = dict[str, tuple[HeadRow, int]]
 
 
 def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path) -> None:
@@ -67,7 +85,7 @@ def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path
 
 def append(
     connection: sqlite3.Connection,
-    heads: dict[str, tuple[Any, ...]],
+    heads: KnownHeads,
     session_id: str,
     event: PreparedEvent,
     salts: Sequence[str | None],
@@ -80,9 +98,8 @@ def append(
     """Check an event against the session's head, then write its rows, its slots and the head.
 
     Args:
-        heads: What this process last knew of sessions' heads, rows of ``HEAD``, each with the time until which the
-            session is open (0: not known). The head is moved only from exactly what was known, so one that is out of
-            date, or of a transaction rolled back since, is found out.
+        heads: The head is moved only from exactly what was known, so one that is out of date, or of a transaction
+            rolled back since, is found out.
         salts: One for each change, None for a removal.
         now: Time of recording; an earlier one than the session's last is moved up to that.
 
@@ -90,57 +107,59 @@ def append(
         SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Before anything was
             written.
     """
-    head = heads.pop(session_id, None)
-    if head is None or expected_version not in (ANY_VERSION, head[2]):
-        head = connection.execute(read.HEAD, (session_id,)).fetchone()
-        head = head and (*head, 0)
+    head, open_until = heads.pop(session_id, (None, 0))
+    if head is None or expected_version not in (ANY_VERSION, head.version):
+        head, open_until = read.head_row(connection, session_id), 0
     if head is not None and event.check_duplicate:
         version = _recorded_version(connection, session_id, event)
         if version is not None:
-            check_owner(session_id, head[0], event)
+            check_owner(session_id, head.user_id, event)
             return AppendResult(session_id, version, event.event_id, replayed=True)
-    version, owner = (0, None) if head is None else (head[2], head[0])
+    version, owner = (0, None) if head is None else (head.version, head.user_id)
     user_id = check_expected(session_id, version, owner, event, expected_version)
     recorded_at = to_micros(now)
-    open_until = 0 if head is None else head[6]
     if event.require_open and head is not None and recorded_at >= open_until:
         lifetime = dict(connection.execute(_LIFETIME, (session_id,)).fetchall())
         open_until = check_open(session_id, lifetime.get("status"), lifetime.get("expires_at"), now)
     if head is None:
         kept.check_not_deleted(connection, session_id)
-    elif head[5] == UNOWNED:
+    elif head.store_id == UNOWNED:
         check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
     else:
-        _, created_at, version, updated_at, prev_hash, _, _ = head
-        version += 1
-        recorded_at = max(recorded_at, updated_at)
+        created_at, version, prev_hash = head.created_at, head.version + 1, head.event_hash
+        recorded_at = max(recorded_at, head.updated_at)
     occurred_at = recorded_at if event.occurred_at is None else event.occurred_at
-    before = (session_id, version, event.event_id, event.event_type)
-    after = (user_id, event.actor, occurred_at, recorded_at, created_at, schema_version)
-    changes, hashed = seal(prev_hash, (*before, *after), event.changes, salts)
+    envelope = (
+        *(session_id, version, event.event_id, event.event_type, user_id, event.actor),
+        *(occurred_at, recorded_at, created_at, schema_version),
+    )
+    changes, hashed = seal(prev_hash, envelope, event.changes, salts)
+    new = HeadRow(user_id, created_at, version, recorded_at, hashed, store_id if head is None else head.store_id)
     if head is None:
-        owned_by = store_id
-        connection.execute(PUT_HEAD, (session_id, user_id, created_at, version, recorded_at, hashed, owned_by))
-    else:
-        owned_by = head[5]
-        move = (version, recorded_at, hashed, session_id, version - 1, prev_hash, owned_by)
-        if connection.execute(_MOVE_HEAD, move).rowcount == 0:  # out of date, and no longer in heads: look again
-            return append(
-                *(connection, heads, session_id, event, salts),
-                expected_version=expected_version,
-                now=now,
-                schema_version=schema_version,
-                store_id=store_id,
-            )
-    _write_rows(connection, before, changes, (*after, store_id), (prev_hash, hashed))
+        connection.execute(PUT_HEAD, (session_id, *new))
+    elif not _move_head(connection, session_id, head, new):  # out of date, and no longer in heads: look again
+        return append(
+            *(connection, heads, session_id, event, salts),
+            expected_version=expected_version,
+            now=now,
+            schema_version=schema_version,
+            store_id=store_id,
+        )
+    _write_rows(connection, EventValues(*envelope, store_id, prev_hash, hashed), changes)
     if len(heads) >= KNOWN_HEADS:
         heads.clear()
-    if any(change.field in FIELDS for change in event.changes):
+    if any(change.field in LIFETIME_FIELDS for change in event.changes):
         open_until = 0
-    heads[session_id] = (user_id, created_at, version, recorded_at, hashed, owned_by, open_until)
+    heads[session_id] = new, open_until
     return AppendResult(session_id, version, event.event_id)
+
+
+def _move_head(connection: sqlite3.Connection, session_id: str, known: HeadRow, new: HeadRow) -> bool:
+    """Move a session's head on; False where it is not as it was known."""
+    where = (session_id, known.version, known.event_hash, known.store_id)
+    return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *where)).rowcount > 0
 
 
 def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, now: datetime, upcast: Upcaster) -> int:
@@ -183,14 +202,16 @@ def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
 def _ingest_session(
     connection: sqlite3.Connection, session_id: str, events: Sequence[RecordedEvent], now: datetime, upcast: Upcaster
 ) -> int:
-    head = connection.execute(read.HEAD, (session_id,)).fetchone()
-    standing = None if head is None else StreamHead(head[0], from_micros(head[1]), head[2], head[4])
+    head = read.head_row(connection, session_id)
+    standing = None
+    if head is not None:
+        standing = StreamHead(head.user_id, from_micros(head.created_at), head.version, head.event_hash)
     taken = plan_ingest(events, standing, lambda event: _is_recorded(connection, event), now)
     if taken is None:
         return 0
     if head is None:
         kept.check_not_deleted(connection, session_id)
-    elif head[5] == UNOWNED:
+    elif head.store_id == UNOWNED:
         check_open(session_id, _ARCHIVED, None, now)
     for event in taken.events:
         write_recorded(connection, event)
@@ -200,8 +221,8 @@ def _ingest_session(
         owner = read.meta(connection, "store_id")
         connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, taken.event_hash, owner))
     else:
-        move = (last.version, max(updated_at, head[3]), taken.event_hash, session_id, head[2], head[4], head[5])
-        connection.execute(_MOVE_HEAD, move)
+        moved = head._replace(version=last.version, updated_at=max(updated_at, head.updated_at))
+        _move_head(connection, session_id, head, moved._replace(event_hash=taken.event_hash))
     if any(event.schema_version != upcast.current for event in taken.events):
         refold_session(connection, session_id, upcast)
     return len(taken.events)
@@ -213,39 +234,24 @@ def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_s
     Args:
         first_seq: Of its rows, where they were here before; new ones where None.
     """
-    return _write_rows(
-        connection,
-        (event.session_id, event.version, event.event_id, event.event_type),
-        [
-            (change.field, change.key, change.text, change.removed, change.value_hash, change.value_salt)
-            for change in event.changes
-        ],
-        (
-            *(event.user_id, event.actor, to_micros(event.occurred_at), to_micros(event.recorded_at)),
-            *(to_micros(event.created_at), event.schema_version, event.store_id),
-        ),
-        (event.prev_hash, event.event_hash),
-        first_seq,
-    )
+    return _write_rows(connection, columns.event_values(event), columns.change_values(event), first_seq)
 
 
 def _write_rows(
     connection: sqlite3.Connection,
-    before: tuple[Any, ...],
-    changes: Iterable[tuple[str, str, str | None, bool, str | None, str | None]],
-    after: tuple[Any, ...],
-    chain: tuple[str | None, str | None],
+    event: EventValues,
+    changes: Iterable[ChangeValues],
     first_seq: int | None = None,
 ) -> list[int]:
-    """Write an event's rows and slots; ``before`` and ``after`` are the columns around those of a change."""
-    session_id, version, event_id, _ = before
+    """Write an event's rows and slots."""
+    session_id, version, event_id = event.session_id, event.version, event.event_id
     written: list[int] = []
-    for field, key, text, removed, digest, salt in changes:
+    for change in changes:
         given = None if first_seq is None else first_seq + len(written)
-        row = (given, *before, field, key, text, removed, *after, digest, salt, *chain)
-        seq = connection.execute(_INSERT_ROW, row).lastrowid
+        seq = connection.execute(_INSERT_ROW, (given, *event, *change)).lastrowid
         assert seq is not None  # noqa: S101 - of an INSERT
         written.append(seq)
+        field, key, text, removed, *_ = change
         if removed:
             connection.execute(_REMOVE_SLOT, (session_id, field, key))
         else:
@@ -259,39 +265,43 @@ def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upca
     events = read.all_events(connection, session_id, upcast)
     connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
     for (field, key), written in fold(events).items():
-        row = connection.execute(
+        seq, text = connection.execute(
             "SELECT seq, value FROM session_events INDEXED BY session_events_by_id "
             "WHERE session_id = ? AND event_id = ? ORDER BY field <> ?, key <> ?",
             (session_id, written.event_id, field, key),
         ).fetchone()
         # A message stays where it is unless an upcast changed it; then the slot holds the new text itself.
-        value = None if field == "message" and row[1] == written.text else written.text
-        connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, row[0], value))
+        value = None if field == "message" and text == written.text else written.text
+        connection.execute(_SET_SLOT, (session_id, field, key, written.version, written.event_id, seq, value))
     index.again(connection, session_id)
 
 
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
     """The version at which this very event stands already; None where its id is new here."""
-    rows = connection.execute(_FIND_EVENT, (session_id, event.event_id)).fetchall()
+    rows = _find_event(connection, session_id, event.event_id)
     there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
     if not rows:
         left = kept.event(connection, session_id, event.event_id)
         if left is not None and not left.says(event.event_type, there):
             raise conflict(session_id, event.event_id)
         return None if left is None else left.version
-    here = {(row[2], row[3], row[4], bool(row[5])) for row in rows}
-    if rows[0][1] != event.event_type or here != there:
+    here = {(row.field, row.key, row.value, bool(row.removed)) for row in rows}
+    if rows[0].event_type != event.event_type or here != there:
         raise conflict(session_id, event.event_id)
-    return int(rows[0][0])
+    return rows[0].version
+
+
+def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> list[_Written]:
+    return [_Written._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
 
 
 def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    rows = connection.execute(_FIND_EVENT, (event.session_id, event.event_id)).fetchall()
+    rows = _find_event(connection, event.session_id, event.event_id)
     if not rows:
         return _is_kept(connection, event)
-    here = {(row[2], row[3], row[4], bool(row[5]), row[6]) for row in rows}
+    here = {(row.field, row.key, row.value, bool(row.removed), row.value_hash) for row in rows}
     there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
-    if rows[0][:2] != (event.version, event.event_type) or here != there:
+    if (rows[0].version, rows[0].event_type) != (event.version, event.event_type) or here != there:
         raise conflict(event.session_id, event.event_id)
     return True
 

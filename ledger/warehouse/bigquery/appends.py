@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
+from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 
@@ -22,13 +23,10 @@ from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 REQUEST_BYTES = 9_000_000
 #: Seconds to wait for one acknowledgement.
 ACK_SECONDS = 60.0
-#: Codes (google.rpc.Code) of refusals that no repetition mends: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION ...
-_FINAL_CODES = {3: "INVALID_ARGUMENT", 7: "PERMISSION_DENIED", 9: "FAILED_PRECONDITION", 16: "UNAUTHENTICATED"}
-_NOT_FOUND = 5
 
 
-class Transport(Protocol):
-    """One road for rows into a table; each call is acknowledged before it returns."""
+class RowTransport(Protocol):
+    """A way to append rows to a table; each call is acknowledged before it returns."""
 
     @property
     def request_bytes(self) -> int:
@@ -39,26 +37,26 @@ class Transport(Protocol):
         """Append rows, all or none.
 
         Raises:
-            OutcomeLost: They may be there.
-            StoreUnavailable: They are not, and the same call may succeed later.
-            StoreRejected, ConfigurationError, ValueTooLarge: They are not.
+            OutcomeLost: They may have been added.
+            StoreUnavailable: They were not added; the same call may succeed later.
+            StoreRejected, ConfigurationError, ValueTooLarge: They were not added.
         """
         ...
 
     def disconnect(self, table: str) -> None:
-        """Let go of what is held for a table that is no more."""
+        """Release what is held for a table that is dropped."""
         ...
 
     def close(self) -> None:
-        """Let go of connections; what is under way is given up."""
+        """Close all connections; calls under way fail."""
         ...
 
 
 class StorageWrites:
     """The Storage Write API: Arrow rows on a table's default stream, one connection for all threads.
 
-    The acknowledged rows can be queried at once. Idle connections are closed by the service after some minutes; the
-    next append opens another without a word.
+    Acknowledged rows can be queried at once. The service closes idle connections after some minutes; the next append
+    opens another.
     """
 
     request_bytes = REQUEST_BYTES
@@ -69,7 +67,7 @@ class StorageWrites:
         self._lock = threading.Lock()
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
-        """Append rows, all or none; see ``Transport.send``."""
+        """Append rows, all or none; see ``RowTransport.send``."""
         dataset = self._clients.dataset
         path = f"projects/{self._clients.project}/datasets/{dataset.name}/tables/{table}/streams/_default"
         with self._lock:
@@ -78,7 +76,7 @@ class StorageWrites:
                 connection = self._connections[table] = Connection(self._clients, path)
         response = connection.send(rows)
         if response.error.code:
-            connection.introduce_again()
+            connection.resend_schema()
             raise self._refusal(table, response)
 
     def disconnect(self, table: str) -> None:
@@ -89,7 +87,7 @@ class StorageWrites:
             connection.close()
 
     def close(self) -> None:
-        """Close the connections; what is under way is given up."""
+        """Close all connections; calls under way fail."""
         with self._lock:
             connections = list(self._connections.values())
             self._connections.clear()
@@ -97,16 +95,16 @@ class StorageWrites:
             connection.close()
 
     def _refusal(self, table: str, response: Any) -> LedgerError:
-        code, said = response.error.code, response.error.message
+        code, message = reasons.code_of_number(response.error.code), response.error.message
         rows = "".join(f" Row {row.index}: {row.message}." for row in response.row_errors[:3])
-        if code in _FINAL_CODES:
+        if code in reasons.PERMANENT_CODES:
             return StoreRejected(
-                f"BigQuery refused rows for {table} ({_FINAL_CODES[code]}): {said}.{rows} Where the table's columns "
+                f"BigQuery refused rows for {table} ({code.name}): {message}.{rows} Where the table's columns "
                 "are not this release's, run create_sessions_table.py."
             )
-        if code == _NOT_FOUND:
-            return ConfigurationError(f"BigQuery has no table for the rows: {said}. Run create_sessions_table.py.")
-        return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {said}")
+        if code in reasons.TABLE_MISSING:
+            return ConfigurationError(f"BigQuery has no table for the rows: {message}. Run create_sessions_table.py.")
+        return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {message}")
 
 
 class Connection:
@@ -116,21 +114,21 @@ class Connection:
         self._write: Any = clients.write.transport.append_rows
         self._path = path
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._waiting: deque[Future[Any]] = deque()
+        self._unanswered: deque[Future[Any]] = deque()
         self._lock = threading.Lock()
         self._call: Any = None
         self._schema: pa.Schema | None = None
         self.usable = True
 
     def send(self, rows: pa.RecordBatch, offset: int | None = None) -> Any:
-        """The answer to rows, which may be a refusal.
+        """Send rows and return the answer, which may be a refusal.
 
         Args:
-            offset: How many rows the stream must have, where it counts them.
+            offset: Number of rows that the stream must have before; None on a default stream, which has no offsets.
 
         Raises:
-            OutcomeLost: None came.
-            LedgerError: What ended the call, where it is known that nothing was written; the cause is Google's error.
+            OutcomeLost: No answer came.
+            LedgerError: The call ended, and it is known that nothing was written; the cause is Google's error.
         """
         answer = self._append(rows, offset)
         try:
@@ -139,13 +137,13 @@ class Connection:
             self.close()
             raise OutcomeLost(f"An append was not acknowledged within {ACK_SECONDS:.0f} s ({self._path}).") from error
 
-    def introduce_again(self) -> None:
-        """Say table and schema with the next request: a request that was refused may not have introduced them."""
+    def resend_schema(self) -> None:
+        """Name table and schema in the next request: the service may not know them from one that it refused."""
         with self._lock:
             self._schema = None
 
     def close(self) -> None:
-        """End the call; what waits for an answer does not get one."""
+        """End the call; requests without an answer fail."""
         with self._lock:
             self.usable = False
             call = self._call
@@ -154,7 +152,7 @@ class Connection:
             call.cancel()
 
     def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
-        """Send rows; the future holds the answer, or OutcomeLost where the call ended before one came."""
+        """Queue rows; return a future of the answer, or of OutcomeLost if the call ends before one comes."""
         answer: Future[Any] = Future()
         with self._lock:
             if not self.usable:
@@ -162,14 +160,14 @@ class Connection:
                     StoreUnavailable("The connection to BigQuery was closed before the rows went out.")
                 )
                 return answer
-            self._waiting.append(answer)
+            self._unanswered.append(answer)
             self._requests.put(self._request(rows, offset))
             if self._call is None:
                 try:
-                    self._begin()
+                    self._open()
                 except Exception as error:  # noqa: BLE001 - the channel was closed meanwhile: nothing went out
                     self.usable = False
-                    self._waiting.remove(answer)
+                    self._unanswered.remove(answer)
                     answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
         return answer
 
@@ -187,37 +185,37 @@ class Connection:
             self._schema = rows.schema
         return request
 
-    def _begin(self) -> None:
-        """Make the call, the first request being queued already: the server answers no call without one."""
+    def _open(self) -> None:
+        """Start the call; the first request is queued already, since the server answers no call without one."""
         # Google's own wrapper around this method waits here for the first answer, and adds no header for routing.
         routing = [("x-goog-request-params", f"write_stream={self._path}")]
         self._call = self._write(iter(self._requests.get, None), metadata=routing)
         threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
 
     def _receive(self) -> None:
-        """Hand each answer to whoever waits for it; when the call ends, tell the rest that theirs is lost."""
+        """Resolve futures in the order of the answers; when the call ends, fail the rest."""
         ended: Exception | None = None
         try:
             for response in self._call:
-                self._next_waiting().set_result(response)
+                self._next_unanswered().set_result(response)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to everybody who waits
             ended = error
         with self._lock:
             self.usable = False
-            left = list(self._waiting)
-            self._waiting.clear()
+            unanswered = list(self._unanswered)
+            self._unanswered.clear()
         self._requests.put(None)  # ends the thread of gRPC that reads the requests
-        for answer in left:
+        for answer in unanswered:
             lost = OutcomeLost("BigQuery closed the connection before it acknowledged the rows.")
-            answer.set_exception(lost if ended is None else _broken(ended))
+            answer.set_exception(lost if ended is None else _error_at_end(ended))
 
-    def _next_waiting(self) -> Future[Any]:
+    def _next_unanswered(self) -> Future[Any]:
         with self._lock:
-            return self._waiting.popleft()
+            return self._unanswered.popleft()
 
 
-def _broken(ended: Exception) -> LedgerError:
-    """What the end of a call says of requests that had no answer: it must be known that none was done."""
+def _error_at_end(ended: Exception) -> LedgerError:
+    """The error for requests that a call's end left unanswered: OutcomeLost, unless it is known that none was done."""
     translated = translate(ended, "The append")
     if isinstance(translated, StoreUnavailable) and not never_sent(ended):
         translated = OutcomeLost(str(translated))
@@ -226,7 +224,7 @@ def _broken(ended: Exception) -> LedgerError:
 
 
 class InsertAll:
-    """The older streaming API, over REST, where no gRPC gets through. Its rows take no DML for some 30 minutes."""
+    """The older streaming API, over REST, for networks without gRPC. Its rows take no DML for some 30 minutes."""
 
     #: As JSON a row may take three times the bytes.
     request_bytes = REQUEST_BYTES // 3
@@ -235,7 +233,7 @@ class InsertAll:
         self._clients = clients
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
-        """Append rows, all or none; see ``Transport.send``. Resent within a minute they are mostly kept once."""
+        """Append rows, all or none; see ``RowTransport.send``. Rows resent within a minute are mostly kept once."""
         name = f"{self._clients.project}.{self._clients.dataset.name}.{table}"
         content = [_as_json(row) for row in rows.to_pylist()]
         try:
@@ -246,23 +244,23 @@ class InsertAll:
             raise translate(error, f"The append to {table}") from error
         if errors:
             causes = [cause for row in errors for cause in row.get("errors", ()) if cause.get("reason") != "stopped"]
-            said = causes[0].get("message", "") if causes else str(errors[0])
+            message = causes[0].get("message", "") if causes else str(errors[0])
             raise StoreRejected(
-                f"BigQuery refused rows for {table}: {said} Where the table's columns are not this release's, run "
+                f"BigQuery refused rows for {table}: {message} Where the table's columns are not this release's, run "
                 "create_sessions_table.py."
             )
 
     def disconnect(self, table: str) -> None:
-        """Nothing is held."""
+        """Does nothing: no connection is held."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no connection is held."""
 
 
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
-    """Rows in parts that each fit a request; an event's rows, which stand together, stay together.
+    """Split rows into parts that each fit a request; an event's rows, which are adjacent, stay together.
 
-    An event fits, since its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
+    One event always fits, since its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
     if rows.nbytes <= limit or rows.num_rows < 2:
         yield rows
@@ -271,22 +269,24 @@ def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa
     if middle is None:
         yield rows
         return
-    yield from requests_of(_copied(rows, 0, middle), limit)
-    yield from requests_of(_copied(rows, middle, rows.num_rows), limit)
+    yield from requests_of(_copy_of(rows, 0, middle), limit)
+    yield from requests_of(_copy_of(rows, middle, rows.num_rows), limit)
 
 
 def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
-    """The first row of an event nearest to a row, the very first row left out; None for a single event."""
+    """The row nearest to ``near`` that begins an event, other than the first; None for a single event."""
     sessions, events = rows.column("session_id"), rows.column("event_id")
 
-    def begins(index: int) -> bool:
+    def begins_event(index: int) -> bool:
         return bool(events[index] != events[index - 1] or sessions[index] != sessions[index - 1])
 
-    return next((index for index in (*range(near, 0, -1), *range(near + 1, rows.num_rows)) if begins(index)), None)
+    return next(
+        (index for index in (*range(near, 0, -1), *range(near + 1, rows.num_rows)) if begins_event(index)), None
+    )
 
 
-def _copied(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """A part of its own: a slice would still count, and send, the whole."""
+def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
+    """A copy of a slice: a slice itself would still count, and send, the whole batch."""
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
     )
@@ -299,7 +299,7 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _insert_id(row: dict[str, Any]) -> str:
-    """The same for the same row: an event's change by its slot, any other row by all it holds."""
+    """A row's id for insertAll, by which it is kept once: of a change its primary key, of any other row all columns."""
     names = ("session_id", "event_id", "field", "key") if "event_id" in row else tuple(row)
     text = "\0".join(str(row[name]) for name in names)
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

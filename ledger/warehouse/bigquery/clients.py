@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from requests.adapters import HTTPAdapter
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
+from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: Seconds to wait for the answer to one REST request; while a statement runs, BigQuery answers every ten that it does.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
-#: What Google's clients take for "do not try again": that is done in one place, ``retries``.
+#: As ``retry`` of a call of Google's clients: do not retry. That is done in one place, ``retries``.
 ONCE: Any = None
 
 
@@ -29,17 +30,17 @@ class Clients:
 
     Args:
         dataset: The dataset; a project left out is the one that credentials or environment name.
-        environment: Where BIGQUERY_EMULATOR_HOST and BIGQUERY_EMULATOR_GRPC_HOST are looked up.
+        environment: Where settings are looked up; None for the process's own.
 
     Raises:
         ConfigurationError: An emulator's address is malformed. No client is made before one is used.
     """
 
-    def __init__(self, dataset: Dataset, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, dataset: Dataset, environment: Mapping[str, str] | None = None) -> None:
         self.dataset = dataset
         self.emulator = emulator(environment)
         self._environment = environment
-        self._making = threading.RLock()
+        self._lock = threading.RLock()
         self._closed = False
         self._process = os.getpid()
 
@@ -50,26 +51,26 @@ class Clients:
         Raises:
             ConfigurationError: It is named nowhere.
         """
-        return self.dataset.project or self._default[1]
+        return self.dataset.project or self._credentials_and_project[1]
 
     @property
     def rest(self) -> bigquery.Client:
         """The client of datasets, tables and queries."""
-        return self._made(lambda: self._rest)
+        return self._make(lambda: self._rest)
 
     @property
     def write(self) -> BigQueryWriteClient:
         """The client of the Storage Write API."""
-        return self._made(lambda: self._write)
+        return self._make(lambda: self._write)
 
     @property
     def read(self) -> BigQueryReadClient:
         """The client of the Storage Read API."""
-        return self._made(lambda: self._read)
+        return self._make(lambda: self._read)
 
     def close(self) -> None:
         """Close the clients that were made; calling it again does nothing."""
-        with self._making:
+        with self._lock:
             self._closed = True
             if "_rest" in self.__dict__:
                 self._rest.close()
@@ -77,10 +78,10 @@ class Clients:
                 if name in self.__dict__:
                     getattr(self, name).transport.close()
 
-    def _made(self, make: Callable[[], T]) -> T:
-        """A client, made by whoever asks first."""
+    def _make(self, make: Callable[[], T]) -> T:
+        """A client, made at its first use."""
         self._check_open()
-        with self._making:
+        with self._lock:
             try:
                 return make()
             except LedgerError:
@@ -100,9 +101,9 @@ class Clients:
             )
 
     @cached_property
-    def _default(self) -> tuple[Any, str]:
-        """Credentials and the project of the environment."""
-        named = self._environment.get("GOOGLE_CLOUD_PROJECT")
+    def _credentials_and_project(self) -> tuple[Any, str]:
+        """Credentials and the default project."""
+        named = GOOGLE_CLOUD_PROJECT.text(self._environment)
         if self.emulator is not None:
             from google.auth.credentials import AnonymousCredentials
 
@@ -115,10 +116,10 @@ class Clients:
             try:
                 credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             except Exception as error:
-                # What is no error of Google's comes of a file that is none of theirs, and may quote it.
-                said = error if isinstance(error, GoogleAuthError) else f"{type(error).__name__}."
+                # An error of another class comes of a file that is no key file, and may quote it.
+                cause = error if isinstance(error, GoogleAuthError) else f"{type(error).__name__}."
                 raise ConfigurationError(
-                    f"No Google credentials were found: {said} Run `gcloud auth application-default login`, or set "
+                    f"No Google credentials were found: {cause} Run `gcloud auth application-default login`, or set "
                     "GOOGLE_APPLICATION_CREDENTIALS to a key file; for an emulator set BIGQUERY_EMULATOR_HOST."
                 ) from error
             project = named or project
@@ -135,13 +136,13 @@ class Clients:
         options = {} if self.emulator is None else {"api_endpoint": self.emulator.rest}
         client = bigquery.Client(
             project=self.project,
-            credentials=self._default[0],
+            credentials=self._credentials_and_project[0],
             location=self.dataset.location,
             client_options=options,
             client_info=_client_info(),
         )
         for scheme in ("https://", "http://"):
-            client._http.mount(scheme, _Patient())
+            client._http.mount(scheme, _WithTimeout())
         return client
 
     @cached_property
@@ -150,7 +151,7 @@ class Clients:
         from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
         if self.emulator is None:
-            return BigQueryWriteClient(credentials=self._default[0])
+            return BigQueryWriteClient(credentials=self._credentials_and_project[0])
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=self._channel()))
 
     @cached_property
@@ -159,7 +160,7 @@ class Clients:
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
         if self.emulator is None:
-            return BigQueryReadClient(credentials=self._default[0])
+            return BigQueryReadClient(credentials=self._credentials_and_project[0])
         return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=self._channel()))
 
     def _channel(self) -> Any:
@@ -171,8 +172,8 @@ class Clients:
         return grpc.insecure_channel(self.emulator.grpc, options=unlimited)
 
 
-class _Patient(HTTPAdapter):
-    """Does not wait for ever: Google's client sets no limit where it is not told one at every call."""
+class _WithTimeout(HTTPAdapter):
+    """Limits how long a request waits: Google's client has no time-out unless each call names one."""
 
     def send(self, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         return super().send(request, stream, timeout or ANSWER_SECONDS, *args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -19,16 +18,16 @@ from ledger.warehouse.bigquery.settings import Dataset
 T = TypeVar("T")
 #: Labels of every job, so that its costs can be told from others.
 JOB_LABELS = {"app": "session-ledger"}
-_KINDS = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
+_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
 
 
 class Jobs:
-    """Runs statements over one dataset. Safe for any number of threads; nothing is asked before the first call.
+    """Runs statements over one dataset. Safe for any number of threads; the first call connects.
 
     Args:
         dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up.
-        sleep: Waits between tries.
+        environment: Where an emulator's address is looked up; None for the process's own.
+        sleep: Waits between attempts.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -38,7 +37,7 @@ class Jobs:
         self,
         dataset: Dataset,
         *,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.dataset = dataset
@@ -46,38 +45,50 @@ class Jobs:
         self._sleep = sleep
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
-        """Run a statement that can be repeated without harm, until it is answered.
+        """Run an idempotent statement with retries.
 
         Args:
             operation: A label of the job: ``state``.
             own: Whether the statement is the ledger's, so that a mistake in it is not the caller's.
+
+        Raises:
+            StoreUnavailable: It was not answered within ``retry_timeout``; it may have run.
+            LedgerError: It will not be answered.
         """
-        try:
-            return self.retry(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
-        except OutcomeLost as error:  # what is asked here may be asked again, so nothing hangs on the lost answer
-            raise StoreUnavailable(str(error)) from error
+        return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
 
-    def retry(self, doing: str, call: Callable[[], T]) -> T:
-        """What ``call`` returns, tried again while its errors are ``retryable``."""
-        return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
-
-    def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
-        """What a call that changes something returns, tried again as ``retry`` does, and whether it may be an echo.
+    def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
+        """Call a function that may be repeated, again while its errors are ``retryable``, and return its answer.
 
         Args:
             doing: What is tried, for messages.
-            call: Told whether an earlier answer of it was lost, so that it may find what it did.
+
+        Raises:
+            StoreUnavailable: It did not answer within ``retry_timeout``; it may have been carried out.
+            LedgerError: It will not answer otherwise.
+        """
+        try:
+            return self._retry(doing, call)
+        except OutcomeLost as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
+        """Call a function that changes something, again while its errors are ``retryable``.
+
+        Args:
+            doing: What is tried, for messages.
+            call: Takes whether an earlier answer was lost, so that it can find what it did.
 
         Returns:
             The answer, and whether one before it was lost.
 
         Raises:
-            OutcomeLost: An answer was lost, and whatever came afterwards did not tell what became of it.
+            OutcomeLost: An answer was lost, and none that followed told what became of it.
             LedgerError: No answer was lost; nothing was done.
         """
         lost: OutcomeLost | None = None
 
-        def once() -> T:
+        def attempt() -> T:
             nonlocal lost
             try:
                 return call(lost is not None)
@@ -86,7 +97,7 @@ class Jobs:
                 raise
 
         try:
-            return self.retry(doing, once), lost is not None
+            return self._retry(doing, attempt), lost is not None
         except Exception as error:
             if lost is not None and not isinstance(error, OutcomeLost):
                 raise OutcomeLost(f"{lost} Afterwards: {error}") from error
@@ -106,10 +117,13 @@ class Jobs:
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
 
+    def _retry(self, doing: str, call: Callable[[], T]) -> T:
+        return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
+
     def _query(
         self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
     ) -> Any:
-        """The row iterator of a statement that ran once; rows beyond the first page are fetched when they are read."""
+        """Run a statement once and return its rows, an iterator that fetches those beyond the first page when read."""
         from google.cloud import bigquery
 
         rest = self.clients.rest
@@ -136,43 +150,43 @@ class Jobs:
 
 
 def _parameter(name: str, value: Any) -> Any:
-    """A named parameter; NULL has no type of its own, so a value is needed, but within a struct."""
+    """A named query parameter of the type of its value; a NULL becomes a STRING."""
     from google.cloud import bigquery
 
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         if value and isinstance(value[0], Mapping):
             return bigquery.ArrayQueryParameter(name, "STRUCT", [_struct(item) for item in value])
-        return bigquery.ArrayQueryParameter(name, _kind_of_all(name, value), list(value))
-    return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+        return bigquery.ArrayQueryParameter(name, _type_of_list(name, value), list(value))
+    return bigquery.ScalarQueryParameter(name, _type_of(name, value), value)
 
 
-def _kind_of_all(name: str, values: Sequence[Any]) -> str:
-    """The type of a list's values; that of an empty one is not known, and taken for text."""
+def _type_of_list(name: str, values: Sequence[Any]) -> str:
+    """The type of a list's values; an empty list is one of STRING."""
     if any(value is None for value in values):
         raise InvalidInput(f"The parameter {name} is a list with a None in it, which BigQuery has not; leave it out.")
-    kinds = {_kind(name, value) for value in values} or {"STRING"}
-    if kinds == {"INT64", "FLOAT64"}:
+    types = {_type_of(name, value) for value in values} or {"STRING"}
+    if types == {"INT64", "FLOAT64"}:
         return "FLOAT64"
-    if len(kinds) > 1:
-        raise InvalidInput(f"The parameter {name} is a list of different types: {', '.join(sorted(kinds))}.")
-    return kinds.pop()
+    if len(types) > 1:
+        raise InvalidInput(f"The parameter {name} is a list of different types: {', '.join(sorted(types))}.")
+    return types.pop()
 
 
 def _struct(item: Mapping[str, Any]) -> Any:
     from google.cloud import bigquery
 
-    parts = [bigquery.ScalarQueryParameter(name, _kind(name, value), value) for name, value in item.items()]
+    parts = [bigquery.ScalarQueryParameter(name, _type_of(name, value), value) for name, value in item.items()]
     return bigquery.StructQueryParameter(None, *parts)
 
 
-def _kind(name: str, value: Any) -> str:
+def _type_of(name: str, value: Any) -> str:
     if value is None:
         return "STRING"
-    kind = _KINDS.get(type(value))
-    if kind is None:
+    name_of_type = _TYPES.get(type(value))
+    if name_of_type is None:
         raise InvalidInput(
             f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a truth value or a time."
         )
     if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")
-    return kind
+    return name_of_type

@@ -1,4 +1,4 @@
-"""Where in BigQuery the ledger is, and how it is to be used: what a ``bigquery://`` URL and the environment say."""
+"""The dataset and options of a ``bigquery://`` URL, and the emulator that the environment names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Literal
 from urllib.parse import parse_qsl
 
 from ledger.errors import ConfigurationError
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, Setting
 from ledger.warehouse import catalog
 
 #: What one statement may read before BigQuery refuses it, in bytes: 100 GiB, some 60 cents on demand.
 MAXIMUM_BYTES_BILLED = 100 * 2**30
-#: Seconds for which a call that may succeed later is tried again.
+#: Seconds for which a call that may succeed later is retried.
 RETRY_TIMEOUT = 60.0
 #: The port of an emulator's Storage API, where only its REST address is known.
 EMULATOR_GRPC_PORT = 9060
@@ -22,12 +23,12 @@ _RENAMED = {"patience": "retry_timeout"}
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")
 
-Transport = Literal["storage", "insertall"]
+TransportName = Literal["storage", "insertall"]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset that holds, or is to hold, the ledger's tables.
+    """A dataset for the ledger's tables, and how it is used.
 
     Attributes:
         project: The project; empty for the one that the credentials name.
@@ -36,14 +37,14 @@ class Dataset:
         transport: ``storage`` (Storage Write API) or ``insertall`` (where gRPC does not get through).
         location: Where jobs run; None where BigQuery finds out by itself.
         maximum_bytes_billed: Bytes that one statement may read.
-        retry_timeout: Seconds for which a call that may succeed later is tried again.
+        retry_timeout: Seconds for which a call that may succeed later is retried.
         labels: Labels of every job, beside the ledger's own.
     """
 
     project: str
     name: str
     strict: bool = False
-    transport: Transport = "storage"
+    transport: TransportName = "storage"
     location: str | None = None
     maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
     retry_timeout: float = RETRY_TIMEOUT
@@ -64,10 +65,10 @@ class Emulator:
 
 
 def parse(rest: str) -> Dataset:
-    """The dataset of what follows ``bigquery://`` in a URL: ``project/dataset?appends=strict``.
+    """Parse what follows ``bigquery://`` in a URL: ``project/dataset?appends=strict``.
 
     Raises:
-        ConfigurationError: A name or an option is not one; the message says which there are.
+        ConfigurationError: A name or an option is wrong; the message lists the options.
     """
     path, _, query = rest.partition("?")
     project, separator, dataset = path.partition("/")
@@ -84,16 +85,14 @@ def parse(rest: str) -> Dataset:
     if twice := sorted({name for name, _ in given if [other for other, _ in given].count(name) > 1}):
         raise ConfigurationError(f"The ledger's URL gives {', '.join(twice)} more than once.")
     appends = _choice(options, "appends", "lenient", "lenient", "strict")
-    transport: Transport = (
-        "insertall" if _choice(options, "transport", "storage", "insertall") == "insertall" else ("storage")
-    )
+    insert_all = _choice(options, "transport", "storage", "insertall") == "insertall"
     location = options.pop("location", None)
     check_location(location)
-    found = Dataset(
+    parsed = Dataset(
         project,
         dataset,
         strict=appends == "strict",
-        transport=transport,
+        transport="insertall" if insert_all else "storage",
         location=location,
         maximum_bytes_billed=int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True)),
         retry_timeout=_number(options, "retry_timeout", RETRY_TIMEOUT),
@@ -104,52 +103,52 @@ def parse(rest: str) -> Dataset:
             f"The ledger's URL has an unknown option {', '.join(sorted(options))}; there are appends, transport, "
             "location, maximum_bytes_billed, retry_timeout and labels."
         )
-    return found
+    return parsed
 
 
-def emulator(environment: Mapping[str, str]) -> Emulator | None:
-    """The emulator that the environment names; None for the real service.
+def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
+    """The emulator that the environment names; None for the service.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.
     """
-    host = environment.get("BIGQUERY_EMULATOR_HOST")
+    host = BIGQUERY_EMULATOR_HOST.text(environment)
     if not host:
         return None
-    name, port = _address("BIGQUERY_EMULATOR_HOST", host)
-    grpc = environment.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{name}:{EMULATOR_GRPC_PORT}"
-    grpc_name, grpc_port = _address("BIGQUERY_EMULATOR_GRPC_HOST", grpc)
+    name, port = _address(BIGQUERY_EMULATOR_HOST, host)
+    grpc = BIGQUERY_EMULATOR_GRPC_HOST.text(environment) or f"{name}:{EMULATOR_GRPC_PORT}"
+    grpc_name, grpc_port = _address(BIGQUERY_EMULATOR_GRPC_HOST, grpc)
     return Emulator(f"http://{name}:{port}", f"{grpc_name}:{grpc_port}")
 
 
 def labels_of(pairs: Iterable[str]) -> dict[str, str]:
-    """Labels that were written ``name=value``.
+    """Parse labels written as ``name=value``.
 
     Raises:
-        ConfigurationError: One is none that BigQuery takes.
+        ConfigurationError: BigQuery takes no such label.
     """
-    found = {}
+    labels = {}
     for pair in pairs:
         if not _LABEL.fullmatch(pair):
             raise ConfigurationError(
                 f"{pair!r} is no label; it looks like team=analytics: lower-case letters, digits, - and _, at most 63."
             )
         name, _, value = pair.partition("=")
-        found[name] = value
-    return found
+        labels[name] = value
+    return labels
 
 
 def check_location(location: str | None) -> None:
-    """Raise ConfigurationError where a location cannot be one."""
+    """Raise ConfigurationError if this cannot be a location."""
     if location is not None and not location.replace("-", "").isalnum():
         raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
 
 
-def _address(setting: str, value: str) -> tuple[str, int]:
-    found = _ADDRESS.fullmatch(value.strip())
-    if found is None or not 0 < int(found[2]) < 65536:
-        raise ConfigurationError(f"{setting} is {value!r}; it must be an address such as localhost:9050.")
-    return found[1], int(found[2])
+def _address(setting: Setting, value: str) -> tuple[str, int]:
+    address = _ADDRESS.fullmatch(value.strip())
+    if address is None or not 0 < int(address[2]) < 65536:
+        raise ConfigurationError(f"{setting.name} is {value!r}; it must be an address such as localhost:9050.")
+    return address[1], int(address[2])
 
 
 def _choice(options: dict[str, str], name: str, default: str, *others: str) -> str:

@@ -1,4 +1,4 @@
-"""BigQuery as what a relay fills: one write stream of its own, and a fence that shuts out whoever shipped before."""
+"""BigQuery as the sink of a relay: a write stream of the relay's own, and fencing tokens that shut out older relays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
+from ledger.outbox.contract import SEQ, Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
@@ -25,26 +25,26 @@ from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
-#: The tables that a relay writes to, or locks.
+#: The tables that a relay writes to or locks.
 _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
 
 
-class Packed(NamedTuple):
-    """A request: rows of ``session_events``, and those of ``session_index`` for sessions that begin among them."""
+class PackedBatch(NamedTuple):
+    """One request: rows of ``session_events``, and rows of ``session_index`` for sessions created by them."""
 
     events: pa.RecordBatch
-    begun: pa.RecordBatch | None
+    new_sessions: pa.RecordBatch | None
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
-    """What the store remembers for the sink.
+class _SinkState:
+    """What the store keeps for the sink between batches.
 
     Attributes:
-        fence: What the relay took when it began; 0 where none did.
-        stream: Where its rows go.
-        rows: How many of them were acknowledged.
-        made: When the table of events was made, in milliseconds since 1970: another time tells of another table.
+        fence: The relay's fencing token; 0 if no relay has recovered yet.
+        stream: The relay's write stream.
+        rows: Number of rows that the stream has acknowledged: the offset of the next batch.
+        made: When the table of events was created, in milliseconds since 1970; a change means another table.
     """
 
     fence: int = 0
@@ -53,30 +53,46 @@ class _State:
     made: int = 0
 
     @classmethod
-    def of(cls, text: str) -> _State:
-        """What was remembered; nothing, where that cannot be read."""
+    def of_text(cls, text: str) -> _SinkState:
+        """The state that ``text`` wrote; an empty one if it cannot be read."""
         try:
             given = json.loads(text) if text else {}
-            found = cls(int(given["fence"]), str(given["stream"]), int(given["rows"]), int(given.get("made", 0)))
+            state = cls(int(given["fence"]), str(given["stream"]), int(given["rows"]), int(given.get("made", 0)))
         except (ValueError, TypeError, KeyError):
             return cls()
-        return found if found.stream else cls()
+        return state if state.stream else cls()
 
     def text(self) -> str:
         return json.dumps(asdict(self))
 
 
-class BigQuerySink:
-    """Takes a store's rows, each once. The whole of it rests on three things that BigQuery promises.
+class _WarehouseState(NamedTuple):
+    """What the warehouse says while a relay recovers.
 
-    A write stream takes a request at the offset where it ends or not at all; so a request whose answer was lost is sent
-    again at its offset. A finalized stream takes nothing more and says how many rows it has; so whoever begins ends the
-    stream before, and knows what arrived. And of two transactions that update one table one is aborted; so the fence in
-    ``relay_leases`` goes up with each beginning, and only who holds the last may name a stream; another stream's name
-    there tells of rows that this store does not remember sending.
+    Attributes:
+        fence: The fencing token that was taken just now.
+        stream: The stream that the relay before registered.
+        row_count: Rows of the stream that the store remembers; None if the service has forgotten it.
+        made: As in ``_SinkState``.
+    """
+
+    fence: int
+    stream: str
+    row_count: int | None
+    made: int
+
+
+class BigQuerySink:
+    """Takes a store's rows, each exactly once. This rests on three promises of BigQuery.
+
+    A write stream takes a request at its offset or not at all, so a request whose answer was lost is sent again at the
+    same offset. A finalized stream takes no more rows and says how many it has, so a new relay finalizes the stream of
+    the one before and knows what arrived. Of two transactions that update one table one is aborted, so the fencing
+    token in ``relay_leases`` grows with every relay, and only the relay with the newest token may register a stream
+    there; a stream that this store does not know of holds rows that it does not remember sending.
 
     Args:
-        warehouse: The dataset; it is made where it is missing.
+        warehouse: The dataset; it is created if it does not exist.
         owns: Whether ``close`` closes the warehouse too.
 
     Raises:
@@ -95,14 +111,14 @@ class BigQuerySink:
         self._warehouse = warehouse
         self._owns = owns
         self._stream: streams.WriteStream | None = None
-        self._holding = threading.Lock()
+        self._stream_lock = threading.Lock()
         self._store_id = ""
-        self._created = ""  # the stream that was made for it last
-        self._refusals = 0  # of the first request on a new stream, in a row
+        self._own_stream = ""  # the stream that this sink created last
+        self._refusals = 0  # refusals in a row of the first request on a new stream
 
     @property
     def url(self) -> str:
-        """What the warehouse is called in the store: its project and dataset, whatever the options."""
+        """The warehouse's name in the store: project and dataset, without options."""
         return f"bigquery://{self._warehouse.clients.project}/{self._warehouse.dataset.name}"
 
     def __enter__(self) -> BigQuerySink:
@@ -111,81 +127,82 @@ class BigQuerySink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held that others wait for."""
+        """Does nothing: no lock is held while batches are sent."""
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """True: nothing is cheap to see here."""
+        """Return True: BigQuery has no cheap check."""
         return True
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
-        """Shut out whoever shipped before, and find out what became of the batch under way; see ``Sink.recover``."""
-        self._let_go()
-        before = _State.of(checkpoint.sink_state)
-        made, is_new = self._prepare()
-        fence, named = self._take_fence(store_id)
-        counts = {name: streams.finalize(self._warehouse, name) for name in {before.stream, named} - {""}}
-        arrived, in_doubt_after = _compare_states(checkpoint, before, fence, named, made, counts.get(before.stream))
+        """Fence off other relays of this store, and find out whether the batch in flight arrived; see ``Sink``."""
+        self._close_stream()
+        remembered = _SinkState.of_text(checkpoint.sink_state)
+        made, is_new = self._prepare_tables()
+        fence, registered = self._take_fence(store_id)
+        row_counts = {name: streams.finalize(self._warehouse, name) for name in {remembered.stream, registered} - {""}}
+        actual = _WarehouseState(fence, registered, row_counts.get(remembered.stream), made)
+        arrived, in_doubt_after = _compare(checkpoint, remembered, actual)
         self._store_id = store_id
-        self._created = streams.create(self._warehouse, "session_events", is_new=is_new)
-        if not self._holds(fence, self._created):
+        self._own_stream = streams.create(self._warehouse, "session_events", is_new=is_new)
+        if not self._register_stream(fence, self._own_stream):
             raise StreamEnded("Another relay began to ship this store's rows at the same time.")
-        return Recovery(_State(fence, self._created, 0, made).text(), arrived, in_doubt_after)
+        return Recovery(_SinkState(fence, self._own_stream, 0, made).text(), arrived, in_doubt_after)
 
-    def pack(self, rows: Sequence[Row]) -> tuple[int, Packed]:
-        """The leading rows that fit a request; see ``Sink.pack``."""
+    def pack(self, rows: Sequence[Row]) -> tuple[int, PackedBatch]:
+        """Encode the leading rows that fit one request; see ``Sink.pack``."""
         try:
             whole = record_batch([row[1:] for row in rows])
         except (ValueError, TypeError, pa.ArrowException) as error:
             raise CorruptEvent(
-                f"Rows {rows[0][0]} to {rows[-1][0]} of the store are not as recorded: {error}"
+                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
             ) from error
         events = next(requests_of(whole, REQUEST_BYTES))
-        return events.num_rows, Packed(events, _begun_in(events))
+        return events.num_rows, PackedBatch(events, _new_sessions_in(events))
 
-    def send(self, sink_state: str, batch: Batch, content: Packed) -> str:
-        """Add a batch; see ``Sink.send``. What is refused for now is tried again for as long as the warehouse does."""
-        at = _State.of(sink_state)
-        if content.begun is not None:
-            self._index(content.begun)
+    def send(self, sink_state: str, batch: Batch, content: PackedBatch) -> str:
+        """Add a batch, with retries of what may succeed later; see ``Sink.send``."""
+        state = _SinkState.of_text(sink_state)
+        if content.new_sessions is not None:
+            self._index_sessions(content.new_sessions)
         try:
-            self._stream_of(at.stream).append(content.events, at.rows)
+            self._open_stream(state.stream).append(content.events, state.rows)
         except streams.RequestRefused as refused:
-            raise self._about_rows(at, refused) from refused
+            raise self._classify_refusal(state, refused) from refused
         except ValueTooLarge as error:
             raise RowsRefused(str(error), certain=_is_one_event(content.events)) from error
         self._refusals = 0
-        return replace(at, rows=at.rows + batch.rows).text()
+        return replace(state, rows=state.rows + batch.rows).text()
 
     def existing(self, rows: Sequence[Row]) -> set[RowKey]:
-        """Which of these rows are in the dataset, whoever brought them."""
+        """Return the keys of those rows that the dataset has, whoever sent them; see ``Sink.existing``."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """Close the connection, and the warehouse where it is the sink's own; calling it again does nothing."""
-        self._let_go()
+        """Close the stream, and the warehouse if the sink owns it; calling it again does nothing."""
+        self._close_stream()
         if self._owns:
             self._warehouse.close()
 
-    def _prepare(self) -> tuple[int, bool]:
-        """Make sure of the tables and their columns; when the table of events was made, and whether it was just now."""
-        tables = {name: self._table(name) for name in _TABLES}
-        is_new = not all(_is_fit(name, table) for name, table in tables.items())
+    def _prepare_tables(self) -> tuple[int, bool]:
+        """Create missing tables and columns; return when session_events was created, and whether any was missing."""
+        tables = {name: self._get_table(name) for name in _TABLES}
+        is_new = not all(_has_all_columns(name, table) for name, table in tables.items())
         if is_new:
             self._warehouse.create()
-            tables["session_events"] = self._table("session_events")
+            tables["session_events"] = self._get_table("session_events")
         events = tables["session_events"]
         if events is None:
             raise StoreUnavailable(f"The table session_events of {self.url} was dropped a moment ago.")
         return 0 if events.created is None else round(events.created.timestamp() * 1000), is_new
 
-    def _table(self, name: str) -> Any:
-        """A table as BigQuery describes it; None where it is missing, or its dataset."""
+    def _get_table(self, name: str) -> Any:
+        """A table as BigQuery describes it; None if it or its dataset does not exist."""
         from google.api_core.exceptions import NotFound
 
         clients = self._warehouse.clients
         path = f"{clients.project}.{self._warehouse.dataset.name}.{name}"
 
-        def once() -> Any:
+        def call() -> Any:
             try:
                 return clients.rest.get_table(path, retry=ONCE)
             except NotFound:
@@ -193,97 +210,92 @@ class BigQuerySink:
             except Exception as error:
                 raise translate(error, f"Looking at {name}") from error
 
-        return streams.asked(self._warehouse, f"Looking at {name}", once)
+        return self._warehouse.retry_idempotent(f"Looking at {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """The fence that is this relay's now, and the stream of the one before."""
+        """Take the next fencing token; return it, and the stream that the relay before registered."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:
             return self._warehouse.ask("take_fence", catalog.query("take_fence"), parameters).rows[0]
 
-        found = take()
-        if found[0] == "unlocked":  # the row comes last: whoever made the tables was cut off
+        answer = take()
+        if answer[0] == "unlocked":  # the lock row is created last: an earlier run was cut off before it
             self._warehouse.create()
-            found = take()
-        outcome, fence, stream = found
+            answer = take()
+        outcome, fence, stream = answer
         require_lock(outcome)
         return int(fence), str(stream)
 
-    def _holds(self, fence: int, stream: str) -> bool:
-        """Name the stream of a relay, where no other has begun since; whether that is so."""
+    def _register_stream(self, fence: int, stream: str) -> bool:
+        """Register the stream if our fencing token is the newest; return whether it was."""
         parameters = {"store_id": self._store_id, "fence": fence, "stream": stream}
         return bool(self._warehouse.ask("name_stream", catalog.query("name_stream"), parameters).rows[0][0])
 
-    def _index(self, begun: pa.RecordBatch) -> None:
-        """Say when sessions began; a row that is there twice says the same."""
+    def _index_sessions(self, new_sessions: pa.RecordBatch) -> None:
+        """Record when sessions were created; a row that is there twice does no harm."""
         try:
-            self._warehouse.append("session_index", begun)
+            self._warehouse.append("session_index", new_sessions)
         except OutcomeLost as error:
             raise StoreUnavailable(str(error)) from error
 
-    def _about_rows(self, at: _State, refused: StreamEnded) -> StreamEnded | RowsRefused:
-        """What a refusal without a named row means: the rows, where it comes again on a new stream that is ours."""
-        if at.rows or at.stream != self._created:
+    def _classify_refusal(self, state: _SinkState, refused: StreamEnded) -> StreamEnded | RowsRefused:
+        """Blame the rows only if a fresh stream of ours refuses them too; else it is the stream that ended."""
+        if state.rows or state.stream != self._own_stream:
             return refused
         self._refusals += 1
-        if self._refusals < 2 or not self._holds(at.fence, at.stream):
+        if self._refusals < 2 or not self._register_stream(state.fence, state.stream):
             return refused
         return RowsRefused(str(refused), certain=False)
 
-    def _stream_of(self, name: str) -> streams.WriteStream:
+    def _open_stream(self, name: str) -> streams.WriteStream:
         if not name:
             raise StreamEnded("No relay has begun here.")
-        with self._holding:
+        with self._stream_lock:
             if self._stream is None or self._stream.name != name:
                 self._stream = streams.WriteStream(self._warehouse, name)
             return self._stream
 
-    def _let_go(self) -> None:
-        with self._holding:
+    def _close_stream(self) -> None:
+        with self._stream_lock:
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
 
 
-def _compare_states(
-    checkpoint: RelayCheckpoint, before: _State, fence: int, named: str, made: int, count: int | None
-) -> tuple[bool, int | None]:
-    """Whether the batch under way has arrived, and after which ``seq`` rows may be there that are not remembered.
+def _compare(checkpoint: RelayCheckpoint, remembered: _SinkState, actual: _WarehouseState) -> tuple[bool, int | None]:
+    """Compare what the store remembers with what the warehouse says, once all older relays are fenced off.
 
-    Args:
-        before: What the store remembers.
-        fence, named: What the warehouse says: the fence that was taken now, and the stream of the one before.
-        made: When the table of events was made.
-        count: The rows of the stream that the store remembers; None where that is not known.
+    Returns:
+        ``arrived`` and ``in_doubt_after`` of ``Recovery``.
     """
-    if not before.fence:
-        is_first = fence == 1 and checkpoint.seq == 0
+    if not remembered.fence:
+        is_first = actual.fence == 1 and checkpoint.seq == 0
         return False, None if is_first else 0
-    if fence <= before.fence or (made and before.made and made != before.made):
-        return False, 0  # the warehouse forgot: it was dropped and made anew
-    if named != before.stream:
-        # Each relay names its stream before it ships: a copy of this store did, or what was there when it was copied.
-        # Where none took the fence meanwhile, the warehouse forgot, and has come as far again.
-        return False, checkpoint.seq if fence > before.fence + 1 else 0
-    if count == before.rows:
+    if actual.fence <= remembered.fence or (actual.made and remembered.made and actual.made != remembered.made):
+        return False, 0  # the dataset was dropped and created again
+    if actual.stream != remembered.stream:
+        # A relay registers its stream before it ships, so a copy of this store shipped, or the store that this one is
+        # a copy of. If no relay took a token in between, the dataset was created again and has come as far.
+        return False, checkpoint.seq if actual.fence > remembered.fence + 1 else 0
+    if actual.row_count == remembered.rows:
         return False, None
-    if checkpoint.batch is not None and count == before.rows + checkpoint.batch.rows:
+    if checkpoint.batch is not None and actual.row_count == remembered.rows + checkpoint.batch.rows:
         return True, None
-    # The stream is forgotten, or has rows that this store does not remember, being restored from an older copy.
+    # The service has forgotten the stream, or this store was restored from an older copy and the stream has more rows.
     return False, checkpoint.seq
 
 
-def _is_fit(name: str, table: Any) -> bool:
-    """Whether a table is there, with the columns that this release has."""
+def _has_all_columns(name: str, table: Any) -> bool:
+    """Whether a table exists with all columns of this release."""
     from ledger.warehouse.bigquery.tables import columns_of
 
-    there = set() if table is None else {column.name for column in table.schema}
-    return there.issuperset(column.name for column in columns_of(catalog.named(name)))
+    present = set() if table is None else {column.name for column in table.schema}
+    return present.issuperset(column.name for column in columns_of(catalog.named(name)))
 
 
-def _begun_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Rows of ``session_index`` for the sessions that begin in a batch and whose ids do not say when."""
+def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
+    """Rows of ``session_index`` for sessions that a batch creates and whose ids hold no creation time."""
     names = ["session_id", "created_at", "user_id"]
     firsts = {
         row["session_id"]: row

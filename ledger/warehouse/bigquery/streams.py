@@ -1,44 +1,31 @@
-"""Write streams of a relay's own: rows at offsets, so that a request that is sent twice is carried out once."""
+"""Write streams of one relay: rows at offsets, so that a request that is sent twice is carried out once."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Callable
-from typing import TypeVar
 
 import grpc
 import pyarrow as pa
 from google.api_core import exceptions as api
 
 from ledger.errors import LedgerError, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
+from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.appends import ACK_SECONDS, Connection
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
+from ledger.warehouse.bigquery.errors import message_of, translate
 from ledger.warehouse.bigquery.jobs import Jobs
-
-T = TypeVar("T")
-_Code = grpc.StatusCode
-#: That a stream is finalized, or is no more, or is elsewhere than was thought.
-_ENDED = {_Code.OUT_OF_RANGE, _Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT}
-#: That there is no such stream: one that nobody wrote to is forgotten after some days.
-_NO_STREAM = {_Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT}
-#: What is not about rows: a stream that another relay ended, or columns that streams do not know of yet.
-_NOT_OF_ROWS = re.compile(r"(?i)finali[sz]ed|schema")
-_BY_NUMBER = {code.value[0]: code for code in _Code}
 
 
 class RequestRefused(StreamEnded):
-    """A request was refused, and it was not said for which row; that may be about the stream, or about the rows."""
+    """A request was refused without naming a row: either the stream is at fault, or the rows are."""
 
 
 def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
-    """The name of a new stream, whose rows can be read as soon as they are acknowledged.
+    """Create a stream whose rows can be read as soon as they are acknowledged, and return its name.
 
     Args:
-        is_new: Whether the table was made a moment ago: then streams may not know of it yet.
+        is_new: Whether the table was created a moment ago: then streams may not know of it yet.
 
     Raises:
-        StoreUnavailable: There is none that anybody will use.
+        StoreUnavailable: None was created, or one that nobody will use.
         StoreRejected, ConfigurationError: The table, or a permission, is not as it must be.
     """
     from google.cloud.bigquery_storage_v1 import types
@@ -46,50 +33,48 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     clients = warehouse.clients
     parent = f"projects/{clients.project}/datasets/{warehouse.dataset.name}/tables/{table}"
 
-    def once() -> str:
-        wanted = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
+    def call() -> str:
+        committed = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
         try:
-            made = clients.write.create_write_stream(
-                parent=parent, write_stream=wanted, retry=ONCE, timeout=ACK_SECONDS
+            stream = clients.write.create_write_stream(
+                parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS
             )
-        except api.NotFound as error:
-            if is_new:
+        except Exception as error:
+            if is_new and reasons.code_of(error) in reasons.NEW_TABLE_UNKNOWN:
                 raise StoreUnavailable(
                     f"The new table {table} cannot be written to yet: {message_of(error)}"
                 ) from error
             raise translate(error, f"Making a stream into {table}") from error
-        except Exception as error:
-            raise translate(error, f"Making a stream into {table}") from error
-        return str(made.name)
+        return str(stream.name)
 
-    return asked(warehouse, "Making a stream", once)
+    return warehouse.retry_idempotent("Making a stream", call)
 
 
 def finalize(warehouse: Jobs, name: str) -> int | None:
-    """How many rows a stream has taken in all, now that it takes no more; None where it is known no longer.
+    """End a stream: it takes no more rows. Return how many it has, or None if the service has forgotten it.
 
     Raises:
         StoreUnavailable: It may still take rows.
         StoreRejected, ConfigurationError: As for ``create``.
     """
 
-    def once() -> int | None:
+    def call() -> int | None:
         try:
-            done = warehouse.clients.write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
+            finalized = warehouse.clients.write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
         except Exception as error:
-            if _code_of(error) in _NO_STREAM:
+            if reasons.code_of(error) in reasons.STREAM_GONE:
                 return None
             raise translate(error, "Ending a stream") from error
-        return int(done.row_count)
+        return int(finalized.row_count)
 
-    return asked(warehouse, "Ending a stream", once)
+    return warehouse.retry_idempotent("Ending a stream", call)
 
 
 class WriteStream:
-    """A stream that rows are appended to at offsets, over a connection that is made anew whenever that ended.
+    """Appends rows to a stream at offsets, over a connection that is opened again whenever it ended.
 
     Args:
-        name: As ``create`` gave it.
+        name: As ``create`` returned it.
     """
 
     def __init__(self, warehouse: Jobs, name: str) -> None:
@@ -98,75 +83,55 @@ class WriteStream:
         self._connection: Connection | None = None
 
     def append(self, rows: pa.RecordBatch, offset: int) -> None:
-        """Add rows after the first ``offset``, all or none; on return they are there, once.
+        """Append rows at an offset, all or none; on return they are in the table, once.
 
         Raises:
-            RequestRefused, StreamEnded: The stream may have taken them before it ended, but takes no more.
-            StoreUnavailable: They may be there; the same call, sooner or later, adds them once.
-            RowsRefused: They are not there, and the service said which is unfit.
-            ValueTooLarge, StoreRejected, ConfigurationError: They are not there.
+            RequestRefused, StreamEnded: The stream takes no more rows; it may have taken these before it ended.
+            StoreUnavailable: They may have arrived; the same call, made again, adds them once.
+            RowsRefused: They were not added; the service named the row at fault.
+            ValueTooLarge, StoreRejected, ConfigurationError: They were not added.
         """
-        ended = asked(self._warehouse, "The append", lambda: self._try(rows, offset))
+        ended = self._warehouse.retry_idempotent("The append", lambda: self._append_once(rows, offset))
         if ended is not None:
             raise ended
 
     def close(self) -> None:
-        """Let go of the connection; calling it again does nothing."""
+        """Close the connection; calling it again does nothing."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _try(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
-        """Send rows once; what ends the stream is returned, as it would be tried again were it raised."""
+    def _append_once(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
+        """Send rows once; return what ended the stream, if it did, as raising it would only repeat the request."""
         if self._connection is None or not self._connection.usable:
             self._connection = Connection(self._warehouse.clients, self.name)
         try:
             response = self._connection.send(rows, offset)
         except LedgerError as error:
             self.close()
-            return _outcome(error, _code_of(error.__cause__), str(error))
+            return _end_of_stream(error, reasons.code_of(error.__cause__), str(error))
         if not response.error.code:
             return None
         self.close()
-        code, said = _BY_NUMBER.get(response.error.code), response.error.message
+        code, message = reasons.code_of_number(response.error.code), response.error.message
         if response.row_errors:
             raise RowsRefused(
-                f"BigQuery refused rows: {said}", {row.index: row.message or said for row in response.row_errors}
+                f"BigQuery refused rows: {message}", {row.index: row.message or message for row in response.row_errors}
             )
-        refused = api.from_grpc_status(response.error.code, said)
-        return _outcome(translate(refused, "The append"), code, said)
+        refused = api.from_grpc_status(response.error.code, message)
+        return _end_of_stream(translate(refused, "The append"), code, message)
 
 
-def _outcome(error: LedgerError, code: grpc.StatusCode | None, said: str) -> StreamEnded | None:
-    """What a refusal says of a stream; None where the rows are there already.
+def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:
+    """The error for a stream that takes no more rows; None if the rows were appended by an earlier try.
 
     Raises:
-        LedgerError: Nothing of the stream.
+        LedgerError: ``error``, if it does not end the stream.
     """
-    if code is _Code.ALREADY_EXISTS:  # by an earlier try, since nobody else writes to it
+    if code in reasons.ROWS_THERE:
         return None
-    if code not in _ENDED or isinstance(error, ValueTooLarge):
+    if code is None or code not in reasons.STREAM_ENDED or isinstance(error, ValueTooLarge):
         raise error
-    about_rows = code is _Code.INVALID_ARGUMENT and not _NOT_OF_ROWS.search(said)
+    about_rows = code in reasons.ROWS_INVALID and not reasons.NOT_ABOUT_ROWS.search(message)
     kind = RequestRefused if about_rows else StreamEnded
-    return kind(f"BigQuery takes no more rows on this stream ({code.name}): {said}")
-
-
-def _code_of(error: BaseException | None) -> grpc.StatusCode | None:
-    """The status of Google's error, which a wrapper may have been around."""
-    if isinstance(error, api.GoogleAPICallError):
-        return error.grpc_status_code
-    return error.code() if isinstance(error, grpc.Call) else None
-
-
-def asked(warehouse: Jobs, doing: str, once: Callable[[], T]) -> T:
-    """What a call returns that may be made any number of times, and is while its errors are ``retryable``.
-
-    Raises:
-        StoreUnavailable: Patience ended; it may have been carried out, and can be asked again.
-        LedgerError: It will not be answered otherwise.
-    """
-    try:
-        return warehouse.retry(doing, once)
-    except OutcomeLost as error:
-        raise StoreUnavailable(str(error)) from error
+    return kind(f"BigQuery takes no more rows on this stream ({code.name}): {message}")

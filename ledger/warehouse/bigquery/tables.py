@@ -11,10 +11,10 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from ledger.errors import ConfigurationError, StoreUnavailable
+from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import translate
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
@@ -99,20 +99,20 @@ def statements(project: str | None, dataset: str | None, options: TableOptions) 
         yield catalog.bind(catalog.statement(item), project, dataset)
         if options.require_partition_filter and item.kind == "table" and "PARTITION BY" in item.source:
             # No view can be made over a table that already requires it, as after an earlier run.
-            yield catalog.bind(_altered(item.name, "require_partition_filter = FALSE") + ";\n", project, dataset)
+            yield catalog.bind(_alter_table(item.name, "require_partition_filter = FALSE") + ";\n", project, dataset)
     yield catalog.bind(catalog.query("create_lock"), project, dataset)
     for item in objects:
         if settings := _table_settings(item, options):
-            yield catalog.bind(_altered(item.name, *settings) + ";\n", project, dataset)
+            yield catalog.bind(_alter_table(item.name, *settings) + ";\n", project, dataset)
 
 
 def digest() -> str:
-    """What tells one release's views and functions from another's."""
+    """A hash of this release's views and functions."""
     text = "".join(catalog.statement(item) for item in catalog.objects())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _altered(name: str, *settings: str) -> str:
+def _alter_table(name: str, *settings: str) -> str:
     return f"ALTER TABLE `${{project}}.${{dataset}}.{name}` SET OPTIONS ({', '.join(settings)})"
 
 
@@ -120,21 +120,21 @@ def _table_settings(item: catalog.SqlObject, options: TableOptions) -> list[str]
     if item.kind != "table":
         return []
     partitioned = "PARTITION BY" in item.source
-    found = []
+    settings = []
     if partitioned and options.partition_expiration_days is not None:
-        found.append(f"partition_expiration_days = {options.partition_expiration_days}")
+        settings.append(f"partition_expiration_days = {options.partition_expiration_days}")
     if partitioned and options.require_partition_filter:
-        found.append("require_partition_filter = TRUE")
+        settings.append("require_partition_filter = TRUE")
     if options.kms_key_name is not None:
-        found.append(f"kms_key_name = '{options.kms_key_name}'")
+        settings.append(f"kms_key_name = '{options.kms_key_name}'")
     if options.labels:
         pairs = ", ".join(f"('{name}', '{value}')" for name, value in sorted(options.labels.items()))
-        found.append(f"labels = [{pairs}]")
-    return found
+        settings.append(f"labels = [{pairs}]")
+    return settings
 
 
 class _Creation:
-    """One run over a dataset."""
+    """One run of ``create`` over a dataset."""
 
     def __init__(self, warehouse: Jobs, options: TableOptions) -> None:
         self._warehouse = warehouse
@@ -144,16 +144,16 @@ class _Creation:
         self._dataset = warehouse.dataset.name
 
     def run(self) -> list[ObjectChange]:
-        dataset = self._found(self._rest.get_dataset, self._dataset)
+        dataset = self._get(self._rest.get_dataset, self._dataset)
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
         # Views are replaced, so they must be the ledger's: then its table of events is there as well.
-        strange = "session_events" not in tables and not (dataset is not None and CATALOG_LABEL in dataset.labels)
+        foreign = "session_events" not in tables and not (dataset is not None and CATALOG_LABEL in dataset.labels)
         for item, table in plans:
             if table is not None:
                 self._check_kind(item, table)
-                if strange and item.kind != "table":
+                if foreign and item.kind != "table":
                     raise ConfigurationError(
                         f"{self._project}.{self._dataset} has a {item.kind} {item.name} of somebody else's, which "
                         "would be replaced. Nothing was changed; name another dataset."
@@ -161,7 +161,7 @@ class _Creation:
                 if item.kind == "table":
                     self._check_table(item, table)
         changes = [self._make_dataset(dataset)]
-        dataset = self._found(self._rest.get_dataset, self._dataset)
+        dataset = self._get(self._rest.get_dataset, self._dataset)
         current = dataset is not None and dataset.labels.get(CATALOG_LABEL) == digest()
         routines = set() if dataset is None else self._routines()
         exists = {item.name for item, table in plans if table is not None or item.name in routines}
@@ -171,11 +171,11 @@ class _Creation:
                 changes.append(self._make(item, table, item.name in exists, current and item.name in exists))
         self._execute(catalog.query("create_lock"))
         for number, (item, table) in enumerate(plans, start=1):
-            if (settings := _table_settings(item, self._options)) and not self._as_wanted(item, table):
-                self._execute(_altered(item.name, *settings))
-                changes[number] = _and(changes[number], *settings)
+            if (settings := _table_settings(item, self._options)) and not self._has_options(item, table):
+                self._execute(_alter_table(item.name, *settings))
+                changes[number] = _with_details(changes[number], *settings)
         if self._label(dataset):
-            changes[0] = _and(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
+            changes[0] = _with_details(changes[0], *(f"{name}={value}" for name, value in self._options.labels.items()))
         return changes
 
     @contextmanager
@@ -183,11 +183,11 @@ class _Creation:
         """Let tables be read without a range of created_at for a while: no view is made over one that requires it."""
         try:
             for name in names:
-                self._execute(_altered(name, "require_partition_filter = FALSE"))
+                self._execute(_alter_table(name, "require_partition_filter = FALSE"))
             yield
         finally:
             for name in names:
-                self._execute(_altered(name, "require_partition_filter = TRUE"))
+                self._execute(_alter_table(name, "require_partition_filter = TRUE"))
 
     def _make_dataset(self, dataset: Any) -> ObjectChange:
         from google.cloud import bigquery
@@ -198,13 +198,13 @@ class _Creation:
         made.location = self._options.location or self._warehouse.dataset.location
         if self._options.kms_key_name is not None:
             made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
-        self._call("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
+        self._retry("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
         return ObjectChange("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
 
     def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
         if item.kind == "table" and exists:
-            there = {column.name for column in table.schema}
-            missing = [column for column in columns_of(item) if column.name not in there]
+            present = {column.name for column in table.schema}
+            missing = [column for column in columns_of(item) if column.name not in present]
             for column in missing:
                 self._execute(
                     f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` ADD COLUMN IF NOT EXISTS {column.added}"
@@ -236,11 +236,11 @@ class _Creation:
     def _check_table(self, item: catalog.SqlObject, table: Any) -> None:
         """Refuse a table that is not the ledger's: nothing is done to what others made."""
         name = f"{self._project}.{self._dataset}.{item.name}"
-        there = {column.name: column for column in table.schema}
+        present = {column.name: column for column in table.schema}
         problems = [
-            f"{column.name} is {there[column.name].field_type}, not {column.type}"
+            f"{column.name} is {present[column.name].field_type}, not {column.type}"
             for column in columns_of(item)
-            if column.name in there and there[column.name].field_type not in (column.type, _TYPES.get(column.type))
+            if column.name in present and present[column.name].field_type not in (column.type, _TYPES.get(column.type))
         ]
         ours = {column.name for column in columns_of(item)}
         problems += [
@@ -263,8 +263,8 @@ class _Creation:
                 "Nothing was changed; name another dataset."
             )
 
-    def _as_wanted(self, item: catalog.SqlObject, table: Any) -> bool:
-        """Whether a table has the options already."""
+    def _has_options(self, item: catalog.SqlObject, table: Any) -> bool:
+        """Whether a table has these options already."""
         options = self._options
         if table is None:
             return False
@@ -279,21 +279,21 @@ class _Creation:
         )
 
     def _label(self, dataset: Any) -> bool:
-        """Say on the dataset which views and functions it holds, so that the next run need not make them again.
+        """Label the dataset with the digest of its views and functions, so that the next run need not make them again.
 
         Returns:
             Whether labels were added that the options ask for.
         """
         from google.cloud import bigquery
 
-        wanted = {**self._options.labels, CATALOG_LABEL: digest()}
-        if dataset is None or wanted.items() <= dataset.labels.items():
+        labels = {**self._options.labels, CATALOG_LABEL: digest()}
+        if dataset is None or labels.items() <= dataset.labels.items():
             return False
         # Not the dataset that was found: it would be refused had somebody else labelled it meanwhile. Labels are added.
         labelled = bigquery.Dataset(dataset.reference)
-        labelled.labels = wanted
+        labelled.labels = labels
         try:
-            self._call("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+            self._retry("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
         except ConfigurationError:  # only owners of a dataset may label it
             if self._options.labels:
                 raise
@@ -302,17 +302,17 @@ class _Creation:
 
     def _tables(self) -> dict[str, Any]:
         names = {item.name for item in catalog.objects() if item.kind != "function"}
-        found = {
-            name: self._found(self._rest.get_table, f"{self._project}.{self._dataset}.{name}") for name in sorted(names)
+        tables = {
+            name: self._get(self._rest.get_table, f"{self._project}.{self._dataset}.{name}") for name in sorted(names)
         }
-        return {name: table for name, table in found.items() if table is not None}
+        return {name: table for name, table in tables.items() if table is not None}
 
     def _routines(self) -> set[str]:
-        listed = self._call("Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE)))
+        listed = self._retry("Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE)))
         return {routine.reference.routine_id for routine in listed}
 
-    def _found(self, get: Any, name: str) -> Any:
-        """What a getter of the client finds; None where there is no such thing."""
+    def _get(self, get: Any, name: str) -> Any:
+        """A dataset or table as the client describes it; None if it does not exist."""
         from google.api_core.exceptions import NotFound
 
         def call() -> Any:
@@ -321,22 +321,21 @@ class _Creation:
             except NotFound:
                 return None
 
-        return self._call(f"Looking up {name}", call)
+        return self._retry(f"Looking up {name}", call)
 
     def _execute(self, sql: str) -> None:
         self._warehouse.ask("create", sql)
 
-    def _call(self, doing: str, call: Any) -> Any:
+    def _retry(self, doing: str, call: Any) -> Any:
+        """The answer of a call of Google's client that may be repeated, with its errors as the ledger's."""
+
         def translated() -> Any:
             try:
                 return call()
             except Exception as error:
                 raise translate(error, doing) from error
 
-        try:
-            return self._warehouse.retry(doing, translated)
-        except OutcomeLost as error:  # all of this may be done again, so nothing hangs on the lost answer
-            raise StoreUnavailable(str(error)) from error
+        return self._warehouse.retry_idempotent(doing, translated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,19 +348,19 @@ class Column:
 
 
 def columns_of(item: catalog.SqlObject) -> list[Column]:
-    """The columns that a table's file creates; one that is added to rows already there cannot be required."""
+    """The columns that a table's file creates. Their definitions leave out NOT NULL, which no added column can have."""
     tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
-    found = []
+    columns = []
     for definition in tree.find_all(exp.ColumnDef):
         kind = definition.args["kind"].sql("bigquery")
         described = definition.find(exp.Property)
         text = described.args["value"].sql("bigquery") if described else "''"
-        found.append(Column(definition.name, kind, f"{definition.name} {kind} OPTIONS (description = {text})"))
-    return found
+        columns.append(Column(definition.name, kind, f"{definition.name} {kind} OPTIONS (description = {text})"))
+    return columns
 
 
 def _partition_of(table: Any) -> str:
-    """What a table is partitioned by, in words."""
+    """The partitioning of a table, in words."""
     if table.range_partitioning:
         return f"ranges of {table.range_partitioning.field}"
     if table.time_partitioning:
@@ -374,8 +373,8 @@ def _is_filtered(table: Any) -> bool:
     return table is not None and bool(table.require_partition_filter)
 
 
-def _and(change: ObjectChange, *details: str) -> ObjectChange:
-    """A change by which more was done."""
+def _with_details(change: ObjectChange, *details: str) -> ObjectChange:
+    """A change with further details of what was done."""
     done = "updated" if change.done == "unchanged" else change.done
     return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))
 

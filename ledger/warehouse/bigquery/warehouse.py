@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.errors import InvalidInput, LedgerError
 from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import translate
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.retries import log
 from ledger.warehouse.bigquery.settings import Dataset
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
-    from ledger.warehouse.bigquery.appends import Transport
+    from ledger.warehouse.bigquery.appends import RowTransport
 
 T = TypeVar("T")
 #: Rows of a frame that come with the answer to its query; where there are more, the Storage Read API is faster.
@@ -32,12 +31,12 @@ FIRST_PAGE = 10_000
 class BigQueryWarehouse(Jobs):
     """The ledger's tables, views and functions in a dataset. Safe for any number of threads.
 
-    Nothing is asked of BigQuery before the first call, and nothing is created but by ``create_tables``.
+    The first call connects; only ``create`` creates anything.
 
     Args:
         dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up.
-        sleep: Waits between tries.
+        environment: Where an emulator's address is looked up; None for the process's own.
+        sleep: Waits between attempts.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -47,12 +46,12 @@ class BigQueryWarehouse(Jobs):
         self,
         dataset: Dataset,
         *,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(dataset, environment=environment, sleep=sleep)
-        self._transport: Transport | None = None
-        self._making = threading.Lock()
+        self._transport: RowTransport | None = None
+        self._transport_lock = threading.Lock()
 
     def create(self) -> None:
         """Create what is missing and bring views and functions up to date; rows and columns are kept."""
@@ -70,7 +69,7 @@ class BigQueryWarehouse(Jobs):
 
         Raises:
             InvalidInput: It is not one SELECT, or does not fit the tables.
-            StoreUnavailable: BigQuery could not answer for as long as ``retry_timeout`` allows.
+            StoreUnavailable: BigQuery did not answer within ``retry_timeout``.
             StoreRejected: It would read more than ``maximum_bytes_billed``.
             ConfigurationError: Credentials, permissions, the project or the dataset are not as they must be.
         """
@@ -78,7 +77,7 @@ class BigQueryWarehouse(Jobs):
         return self.ask(operation, sql, parameters, own=operation != "query")
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Carry out one of the ledger's own statements that change rows; see ``Warehouse.change``."""
+        """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
         self.ask(name, catalog.query(name), parameters)
 
     def frame(self, sql: str, parameters: Parameters | None = None) -> pandas.DataFrame:
@@ -98,64 +97,60 @@ class BigQueryWarehouse(Jobs):
         import pandas
 
         _check_query(sql)
-        try:
-            table, json_columns = self.retry("The frame", lambda: self._download(sql, parameters))
-        except OutcomeLost as error:  # as in ``ask``
-            raise StoreUnavailable(str(error)) from error
+        table, json_columns = self.retry_idempotent("The frame", lambda: self._download(sql, parameters))
         frame: pandas.DataFrame = table.to_pandas()
         for name in json_columns:  # as objects: no integer becomes a float because another row holds none
             frame[name] = pandas.Series([_decoded(it) for it in table.column(name).to_pylist()], frame.index, object)
         return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
-        """Add rows to one of the ledger's tables; on return they are there.
+        """Add rows to one of the ledger's tables, at least once; on return they are there.
 
-        A request whose answer is lost is sent again, so that a row may be there twice in the same words, which every
-        view shows once.
+        A request whose answer is lost is sent again, so a row may be there twice; every view shows it once.
 
         Args:
             table: ``session_events`` or ``session_index``.
             rows: The table's columns; the rows of an event stand together.
-            landed: Asked after a lost answer; True where the rows turn out to be there.
+            is_committed: Called after a lost answer; returns True if the rows are in the table.
 
         Raises:
-            OutcomeLost: For as long as ``retry_timeout`` allows, it could not be found out whether they are there.
-            StoreUnavailable: They are not there.
-            StoreRejected, ConfigurationError: They are not there, and will not be until something is mended.
+            OutcomeLost: Within ``retry_timeout`` it could not be found out whether they were added.
+            StoreUnavailable: They were not added.
+            StoreRejected, ConfigurationError: They were not added, and will not be until something is repaired.
         """
         from ledger.warehouse.bigquery.appends import requests_of
 
-        for request in requests_of(rows, self._rows_into().request_bytes):
+        for request in requests_of(rows, self._row_transport().request_bytes):
             self._append(table, request, is_committed)
 
     def drop_quietly(self, table: str, sql: str) -> None:
-        """Drop a table for the time being, whose failure leaves nothing but what lies about until it expires."""
-        self._rows_into().disconnect(table)
+        """Drop a staging table; a failure is logged, since the table expires by itself."""
+        self._row_transport().disconnect(table)
         try:
             self.run("drop", sql)
         except LedgerError as error:
             log.info("%s", error)
 
     def close(self) -> None:
-        """Let go of connections; calling it again does nothing."""
+        """Close all connections; calling it again does nothing."""
         if self._transport is not None:
             self._transport.close()
         self.clients.close()
 
     def _append(self, table: str, rows: pa.RecordBatch, is_committed: Callable[[], bool] | None) -> None:
-        def send(lost: bool) -> None:
-            if not (lost and is_committed is not None and is_committed()):
-                self._rows_into().send(table, rows)
+        def send(answer_lost: bool) -> None:
+            if not (answer_lost and is_committed is not None and is_committed()):
+                self._row_transport().send(table, rows)
 
         self.retry_non_idempotent(f"The append to {table}", send)
 
-    def _rows_into(self) -> Transport:
-        with self._making:
+    def _row_transport(self) -> RowTransport:
+        with self._transport_lock:
             if self._transport is None:
                 self._transport = self._make_transport()
         return self._transport
 
-    def _make_transport(self) -> Transport:
+    def _make_transport(self) -> RowTransport:
         from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
 
         return (InsertAll if self.dataset.transport == "insertall" else StorageWrites)(self.clients)
@@ -171,7 +166,7 @@ class BigQueryWarehouse(Jobs):
 
 @lru_cache(maxsize=256)  # the ledger's own statements are few, and parsing one takes milliseconds
 def _check_query(sql: str) -> None:
-    """Raise InvalidInput unless this is one SELECT whose columns have each a name of their own."""
+    """Raise InvalidInput unless this is one SELECT whose columns have distinct names."""
     from ledger.warehouse.duckdb.dialect import check_query
 
     names = [name.lower() for name in check_query(sql).named_selects if name not in ("", "*")]

@@ -1,1 +1,1 @@
-"""DuckDB as the warehouse: BigQuery's stand-in on a laptop, answering the same GoogleSQL."""
+"""DuckDB as a local warehouse: it answers the same GoogleSQL as BigQuery."""

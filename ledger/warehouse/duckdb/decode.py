@@ -1,4 +1,4 @@
-"""Values of a DuckDB result as Python's: JSON decoded, instants aware."""
+"""Convert the values of a DuckDB result to Python: decoded JSON, aware datetimes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import orjson
 Decoder = Callable[[Any], Any]
 
 
-def decoders(description: Sequence[Any]) -> list[tuple[int, Decoder]]:
-    """What to do to which column of a DuckDB result, from its DB-API description."""
-    kinds = [(index, str(column[1])) for index, column in enumerate(description)]
-    return [(index, _BY_TYPE[kind]) for index, kind in kinds if kind in _BY_TYPE]
+def column_decoders(description: Sequence[Any]) -> list[tuple[int, Decoder]]:
+    """Return ``(column index, decoder)`` for each column of a DB-API description that needs decoding."""
+    types = [(index, str(column[1])) for index, column in enumerate(description)]
+    return [(index, _BY_TYPE[name]) for index, name in types if name in _BY_TYPE]
 
 
-def decoded(rows: list[tuple[Any, ...]], columns: Sequence[tuple[int, Decoder]]) -> list[tuple[Any, ...]]:
-    """The rows with the given columns decoded; NULL stays None."""
-    if not columns:
+def decode_rows(rows: list[tuple[Any, ...]], decoders: Sequence[tuple[int, Decoder]]) -> list[tuple[Any, ...]]:
+    """Return the rows with the columns of ``decoders`` decoded; NULL stays None."""
+    if not decoders:
         return rows
     result = []
     for row in rows:
         values = list(row)
-        for index, decode in columns:
+        for index, decode in decoders:
             if values[index] is not None:
                 values[index] = decode(values[index])
         result.append(tuple(values))
     return result
 
 
-def _aware(instant: datetime) -> datetime:
+def _as_utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC)
 
 
-def _each_json(texts: Sequence[str | None]) -> list[Any]:
+def _decode_json_list(texts: Sequence[str | None]) -> list[Any]:
     return [None if text is None else orjson.loads(text) for text in texts]
 
 
-_BY_TYPE: Mapping[str, Decoder] = {"JSON": orjson.loads, "TIMESTAMP": _aware, "JSON[]": _each_json}
+_BY_TYPE: Mapping[str, Decoder] = {"JSON": orjson.loads, "TIMESTAMP": _as_utc, "JSON[]": _decode_json_list}

@@ -1,8 +1,8 @@
-"""GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` mend what it leaves different.
+"""Translate GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` correct the remaining differences.
 
-Each step takes a parsed GoogleSQL tree and changes it in place; its docstring says why it is needed. Loading this
-module loads SQLGlot, so a warehouse does it only when it is used. ``check_query`` needs no DuckDB: BigQuery's warehouse
-calls it too.
+Each step changes a parsed GoogleSQL tree in place; its docstring says which difference it removes. Importing this
+module imports SQLGlot, so a warehouse imports it on first use. ``check_query`` does not need DuckDB; the BigQuery
+warehouse calls it too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import functions
 
-# What SQLGlot logs comes back as an error; without a handler Python would print it on stderr as well.
+# SQLGlot raises what it logs; without a handler Python would also print it to stderr.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
 
-#: BigQuery's own schemas, whose names stand for other things than a dataset.
-_SYSTEM = frozenset({"information_schema"})
+#: BigQuery's system schemas; their names are not dataset names.
+_SYSTEM_SCHEMAS = frozenset({"information_schema"})
 _FUNCTION = re.compile(
     r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
     re.DOTALL,
@@ -30,45 +30,45 @@ _FUNCTION = re.compile(
 
 
 def query_to_duckdb(sql: str) -> str:
-    """One GoogleSQL SELECT in DuckDB's SQL, with ``@name`` parameters as ``$name``.
+    """Translate one GoogleSQL SELECT to DuckDB's SQL, with ``@name`` parameters as ``$name``.
 
     Args:
-        sql: As a user wrote it; `${project}.${dataset}.name` may stand for the ledger's objects.
+        sql: The user's statement; it may name the ledger's objects as `${project}.${dataset}.name`.
 
     Raises:
-        InvalidInput: It cannot be parsed, is no single statement, or would change something.
+        InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
     """
     tree = check_query(sql)
     _name_columns(tree)
     try:
         return _render(tree)
-    except (sqlglot.errors.UnsupportedError, ValueError) as error:  # a ValueError of its JSON paths
-        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL: {_first_line(error)}") from error
+    except (sqlglot.errors.UnsupportedError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
+        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {_first_line(error)}") from error
 
 
 def check_query(sql: str) -> exp.Query:
-    """One GoogleSQL SELECT, parsed.
+    """Parse one GoogleSQL SELECT.
 
     Raises:
-        InvalidInput: It cannot be parsed, is no single statement, or would change something.
+        InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
     """
     try:
         trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError as error:
-        raise InvalidInput(f"This is not GoogleSQL: {_first_line(error)}") from error
+        raise InvalidInput(f"The statement is not valid GoogleSQL: {_first_line(error)}") from error
     if len(trees) != 1:
-        raise InvalidInput(f"Give one SELECT statement, not {len(trees)}.")
+        raise InvalidInput(f"Pass one SELECT statement, not {len(trees)}.")
     (tree,) = trees
     if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.DDL, exp.Command, exp.Into) is not None:
-        raise InvalidInput("Only SELECT is answered here; the ledger's rows are written by appending events.")
+        raise InvalidInput("Only SELECT is allowed; to write rows, append events to the ledger.")
     return tree
 
 
 def statement_to_duckdb(item: catalog.SqlObject) -> str:
-    """The DuckDB statement that creates an object of the catalog; a table function becomes a table macro.
+    """Return the DuckDB statement that creates a catalog object; a table function becomes a table macro.
 
     Raises:
-        ConfigurationError: The object's SQL is outside what is translated.
+        ConfigurationError: The object's SQL cannot be translated.
     """
     sql = catalog.bind(catalog.statement(item))
     try:
@@ -76,8 +76,8 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
             return _render(sqlglot.parse_one(sql, dialect="bigquery"), own=True)
         match = _FUNCTION.match(sql)
         if match is None:
-            raise ConfigurationError(f"The function {item.name} is not of the form CREATE OR REPLACE TABLE FUNCTION.")
-        # SQLGlot reads no table function that begins with WITH, and DuckDB's macro parameters carry no types.
+            raise ConfigurationError(f"The function {item.name} must be declared by CREATE OR REPLACE TABLE FUNCTION.")
+        # SQLGlot cannot parse a table function whose body begins with WITH; DuckDB's macro parameters have no types.
         names = ", ".join(part.split()[0] for part in match["parameters"].split(","))
         body = _render(sqlglot.parse_one(match["body"], dialect="bigquery"), own=True)
         return f'CREATE OR REPLACE MACRO "{match["name"]}"({names}) AS TABLE {body}'
@@ -86,20 +86,22 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
-    """The steps of one of the ledger's own statements that change rows, but for those that begin and end a transaction.
+    """Return the DML steps of one of the ledger's own scripts, without its BEGIN and COMMIT.
 
     Raises:
-        ConfigurationError: The statement is outside what is translated.
+        ConfigurationError: The script cannot be translated.
     """
     try:
         trees = sqlglot.parse(catalog.bind(sql), dialect="bigquery")
         return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML)]
     except sqlglot.errors.SqlglotError as error:
-        raise ConfigurationError(f"A statement cannot be translated for DuckDB: {_first_line(error)}") from error
+        raise ConfigurationError(
+            f"A script in sql/statements cannot be translated for DuckDB: {_first_line(error)}"
+        ) from error
 
 
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
-    """The tree in DuckDB's SQL; ``own`` for the ledger's objects, of which more is known than of users' statements."""
+    """Render the tree as DuckDB's SQL; ``own`` applies steps that rely on invariants of the ledger's own objects."""
     import duckdb
 
     fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()
@@ -114,7 +116,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _name_columns(query: exp.Query) -> None:
-    """Columns without a name are ``f0_``, ``f1_`` ... as in BigQuery; DuckDB would show its text of the expression."""
+    """Name unnamed columns ``f0_``, ``f1_`` ... as BigQuery does; DuckDB would use the text of the expression."""
     unnamed = [
         column for column in query.selects if not isinstance(column, exp.Alias | exp.Column | exp.Dot | exp.Star)
     ]
@@ -122,8 +124,8 @@ def _name_columns(query: exp.Query) -> None:
         column.replace(exp.alias_(column.copy(), f"f{number}_"))
 
 
-def _drop_storage(tree: exp.Expr) -> None:
-    """Partitions, clusters and descriptions are BigQuery's; SQLGlot would drop them with a warning each."""
+def _drop_storage_options(tree: exp.Expr) -> None:
+    """Remove BigQuery's partitions, clusters and descriptions; SQLGlot would drop each with a warning."""
     for create in tree.find_all(exp.Create):
         create.set("properties", None)
     for constraint in list(tree.find_all(exp.ColumnConstraint)):
@@ -131,16 +133,16 @@ def _drop_storage(tree: exp.Expr) -> None:
             constraint.pop()
 
 
-def _bare_names(tree: exp.Expr) -> None:
-    """The file holds one dataset: `project.dataset.sessions`, as written for BigQuery, is its own ``sessions``."""
+def _strip_qualifiers(tree: exp.Expr) -> None:
+    """Replace `project.dataset.sessions` by ``sessions``: a file holds one dataset."""
     for table in tree.find_all(exp.Table):
-        if table.db.lower() not in _SYSTEM:
+        if table.db.lower() not in _SYSTEM_SCHEMAS:
             table.set("db", None)
             table.set("catalog", None)
 
 
-def _timestamps(tree: exp.Expr) -> None:
-    """TIMESTAMP is an instant in UTC; DuckDB keeps it as a plain TIMESTAMP, which needs neither time zones nor pytz."""
+def _timestamps_without_zone(tree: exp.Expr) -> None:
+    """Store TIMESTAMP, an instant in UTC, as DuckDB's TIMESTAMP, which needs neither time zones nor pytz."""
     for kind in tree.find_all(exp.DataType):
         if kind.this == exp.DType.TIMESTAMPTZ:
             kind.set("this", exp.DType.TIMESTAMP)
@@ -148,11 +150,11 @@ def _timestamps(tree: exp.Expr) -> None:
         now.replace(sqlglot.parse_one("MAKE_TIMESTAMP(EPOCH_US(NOW()))", dialect="duckdb"))
 
 
-def _last_write_orders(tree: exp.Expr) -> None:
-    """``ORDER BY a DESC, b DESC`` of a ROW_NUMBER becomes ``ORDER BY (a, b) DESC``.
+def _merge_descending_keys(tree: exp.Expr) -> None:
+    """Replace ``ORDER BY a DESC, b DESC`` of a ROW_NUMBER by ``ORDER BY (a, b) DESC``.
 
-    The order is the same where neither is NULL, as in the key of an event. DuckDB turns a ROW_NUMBER filter into one
-    aggregation, which is twice as fast as its window, only where there is a single sort key.
+    The order is the same if neither key is NULL, as in the key of an event. DuckDB turns a ROW_NUMBER filter into an
+    aggregation, which is twice as fast as a window, only if there is a single sort key.
     """
     for window in tree.find_all(exp.Window):
         order = window.args.get("order")
@@ -163,12 +165,12 @@ def _last_write_orders(tree: exp.Expr) -> None:
             order.set("expressions", [exp.Ordered(this=keys, desc=True, nulls_first=False)])
 
 
-def _removals_after_the_window(tree: exp.Expr) -> None:
-    """``WHERE NOT removed`` over a ROW_NUMBER filter becomes ``WHERE removed IN (SELECT FALSE)``.
+def _keep_filter_above_window(tree: exp.Expr) -> None:
+    """Replace ``WHERE NOT removed`` above a ROW_NUMBER filter by ``WHERE removed IN (SELECT FALSE)``.
 
-    DuckDB joins a plain condition to the ROW_NUMBER filter below, and then no longer sees in it the one that it turns
-    into an aggregation (see ``_last_write_orders``); a semi join stays where it is. Filters on the window's partition
-    still pass through it.
+    DuckDB merges a plain condition into the ROW_NUMBER filter below it and then does not turn that filter into an
+    aggregation (see ``_merge_descending_keys``). It does not merge a semi join. Filters on the window's partition are
+    still pushed down.
     """
     qualified = {cte.alias for cte in tree.find_all(exp.CTE) if cte.this.args.get("qualify")}
     for select in tree.find_all(exp.Select):
@@ -180,11 +182,11 @@ def _removals_after_the_window(tree: exp.Expr) -> None:
             condition.replace(exp.In(this=condition.this.copy(), query=exp.select(exp.false()).subquery()))
 
 
-def _unnested_in_the_select_list(tree: exp.Expr) -> None:
-    """``SELECT v FROM t CROSS JOIN UNNEST(t.list) AS v`` becomes ``SELECT UNNEST(t.list) AS v FROM t``.
+def _unnest_in_select_list(tree: exp.Expr) -> None:
+    """Replace ``SELECT v FROM t CROSS JOIN UNNEST(t.list) AS v`` by ``SELECT UNNEST(t.list) AS v FROM t``.
 
-    The rows are the same. DuckDB plans a correlated UNNEST in FROM as a join of the table with itself, which no filter
-    passes. Only where the value is used once, as a column of the result; elsewhere the join stays.
+    The rows are the same. DuckDB plans a correlated UNNEST in FROM as a self-join, through which it pushes no filter.
+    The step applies only if the value is used once, as a column of the result.
     """
     for select in list(tree.find_all(exp.Select)):
         for join in list(select.args.get("joins") or []):
@@ -199,8 +201,8 @@ def _unnested_in_the_select_list(tree: exp.Expr) -> None:
             join.pop()
 
 
-def _offsets_from_zero(tree: exp.Expr) -> None:
-    """``WITH OFFSET`` counts from 0, and the ORDINALITY that SQLGlot makes of it from 1."""
+def _zero_based_offsets(tree: exp.Expr) -> None:
+    """Count ``WITH OFFSET`` from 0; SQLGlot translates it to ORDINALITY, which counts from 1."""
     for unnest in tree.find_all(exp.Unnest):
         offset, select = unnest.args.get("offset"), unnest.find_ancestor(exp.Select)
         if not isinstance(offset, exp.Identifier) or select is None:
@@ -211,11 +213,11 @@ def _offsets_from_zero(tree: exp.Expr) -> None:
             column.replace(exp.alias_(from_zero, offset.name) if in_list else from_zero)
 
 
-def _sorted_lists(tree: exp.Expr) -> None:
-    """``ARRAY_AGG(x ORDER BY a)`` and ``STRING_AGG(x, s ORDER BY a)`` collect unordered lists and sort those.
+def _sort_aggregated_lists(tree: exp.Expr) -> None:
+    """Replace ORDER BY inside ``ARRAY_AGG`` and ``STRING_AGG`` by a sort of the finished list.
 
-    DuckDB sorts within an aggregate at two to four times the cost of sorting the list it makes. Only for keys that are
-    never NULL (NULLs would go to the other end), as in the ledger's own views, and in ascending order.
+    Sorting inside an aggregate takes DuckDB two to four times as long. The step requires ascending keys that are never
+    NULL, as in the ledger's own views: NULLs would be sorted to the other end.
     """
     for order in list(tree.find_all(exp.Order)):
         aggregate = order.parent
@@ -232,34 +234,34 @@ def _sorted_lists(tree: exp.Expr) -> None:
 
 
 def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
-    """The values of an ``x ORDER BY a, b`` as LIST_SORT over structs that hold the keys first and then the value."""
-    keys = {f"k{place}": key.this for place, key in enumerate(order.expressions)}
+    """Return ``x ORDER BY a, b`` as LIST_SORT over structs that hold the keys, then the value."""
+    keys = {f"k{position}": key.this for position, key in enumerate(order.expressions)}
     parts = [
         exp.PropertyEQ(this=exp.to_identifier(name), expression=value.copy())
         for name, value in {**keys, "x": order.this}.items()
     ]
-    found: exp.Expr = exp.Anonymous(this="LIST", expressions=[exp.Struct(expressions=parts)])
+    collected: exp.Expr = exp.Anonymous(this="LIST", expressions=[exp.Struct(expressions=parts)])
     if not keep_nulls:
         present = exp.Not(this=exp.Is(this=order.this.copy(), expression=exp.null()))
-        found = exp.Filter(this=found, expression=exp.Where(this=present))
+        collected = exp.Filter(this=collected, expression=exp.Where(this=present))
     value = exp.Lambda(this=exp.column("x", "item"), expressions=[exp.to_identifier("item")])
-    return exp.func("LIST_TRANSFORM", exp.func("LIST_SORT", found), value)
+    return exp.func("LIST_TRANSFORM", exp.func("LIST_SORT", collected), value)
 
 
 _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
-    _drop_storage,
-    _bare_names,
-    _timestamps,
-    _unnested_in_the_select_list,
+    _drop_storage_options,
+    _strip_qualifiers,
+    _timestamps_without_zone,
+    _unnest_in_select_list,
     functions.list_offsets,
-    _offsets_from_zero,
+    _zero_based_offsets,
     functions.time_zones,
     functions.time_parts,
     functions.json_arrays,
     functions.json_functions,
     functions.text_search,
 )
-#: What DuckDB 1 needs for a fast fold. DuckDB 2 plans the statement as it stands: with these, the ``sessions`` view
-#: would take 1.7 times as long as the best statement by hand instead of 1.4 times.
-_FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_last_write_orders, _removals_after_the_window)
-_OWN_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_sorted_lists,)
+#: Steps that make a fold fast on DuckDB 1. DuckDB 2 does not need them: with them the ``sessions`` view takes 1.7 times
+#: as long as the best hand-written statement, without them 1.4 times.
+_FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_merge_descending_keys, _keep_filter_above_window)
+_OWN_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_sort_aggregated_lists,)

@@ -1,6 +1,6 @@
-"""A DuckDB file as one process has it open: by all who read and write it there, in one way at a time.
+"""The connections of one process to a DuckDB file: either read-only or for writing, shared by its threads.
 
-Another process may hold the file for writing. Opening waits for it to let go, and gives up with StoreUnavailable.
+Another process may have the file open for writing. Opening it waits, and raises StoreUnavailable after a timeout.
 """
 
 from __future__ import annotations
@@ -14,125 +14,143 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from ledger import forking  # noqa: F401 - registered first, it comes last: who writes here may yet commit
+from ledger import forking  # noqa: F401 - its fork hook, registered first, runs last: writers here can still commit
 from ledger.errors import ConfigurationError, StoreError, StoreUnavailable
 from ledger.extras import require_extra
 
 if TYPE_CHECKING:
     import duckdb
 
-#: For a SQLite file at the path, such as a ledger, DuckDB would fetch an extension from the network and open the file
-#: with a second copy of SQLite, which drops the first one's locks.
+#: If the path names a SQLite file, such as a ledger, DuckDB would download an extension and open the file with a second
+#: copy of SQLite, which releases the locks of the first.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    # A SELECT can read any file by its functions; users of the ledger's SQL are to see the ledger only.
+    # Functions in a SELECT could read any file; users of the ledger's SQL may read only the ledger.
     "enable_external_access": "false",
 }
-#: Connections of a process to one file share an instance, and only the first may still change its settings.
-_CONNECTING = threading.Lock()
+#: A process's connections to one file share a DuckDB instance, and only the first can change its settings.
+_CONNECT_LOCK = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
-_FINDING = threading.Lock()
+_FILES_LOCK = threading.Lock()
 _FORKING: list[DuckDBFile] = []
-#: Seconds that a fork waits for those who read or write.
-_FORK_PATIENCE = 5.0
-#: What was open when the process forked: a child never touches its parent's.
+#: Maximum seconds that a fork waits for readers and writers.
+_FORK_TIMEOUT = 5.0
+#: Connections that a child process inherited. They stay referenced, so that the child never closes them.
 _ABANDONED: list[object] = []
 
 
 class DuckDBFile:
-    """The connections of this process to one file. For any number of threads.
+    """The connections of this process to one file. It is thread-safe.
 
     Args:
-        path: The file; it is made when it is first held.
+        path: The file; the first writer creates it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.making = threading.Lock()  # of two who make the same tables at once one fails
-        self._changed = threading.Condition()  # guards all below
-        self._held: duckdb.DuckDBPyConnection | None = None
-        self._depth = 0
-        self._readers = 0  # connections that are open for reading only
-        self._lent = 0  # cursors of the held one, which are closed where that is
-        self._writers = 0  # threads that wait to hold it
+        self.create_lock = threading.Lock()  # of two threads that create the same tables at once, one fails
+        self._changed = threading.Condition()  # guards all attributes below
+        self._writer: duckdb.DuckDBPyConnection | None = None
+        self._writer_users = 0  # calls of acquire_writer without a release_writer
+        self._cursors = 0  # open cursors of the writer; closing it would close them
+        self._readers = 0  # open read-only connections
+        self._waiting_writers = 0  # threads inside acquire_writer
 
-    def hold(self, retry_timeout: float, pause: Callable[[float], None]) -> None:
-        """Keep the file open for writing, until ``let_go`` was called as often.
+    def acquire_writer(self, retry_timeout: float, pause: Callable[[float], None]) -> None:
+        """Open the file for writing, until ``release_writer`` has been called as often.
 
         Args:
             retry_timeout: Seconds to wait for another process.
-            pause: Waits between two tries.
+            pause: Sleeps between two attempts.
+
+        Raises:
+            StoreUnavailable: Another process still has the file open.
+            ConfigurationError: The file cannot be opened as a DuckDB file.
+            MissingExtra: DuckDB is not installed.
         """
         require_extra("analytics", "duckdb")
         with self._changed:
-            # One process has a file open in one way: writing waits until no thread reads.
-            self._writers += 1
+            # A process opens a file in one mode at a time: a writer waits until no thread reads.
+            self._waiting_writers += 1
             try:
-                self._changed.wait_for(lambda: self._held is not None or not self._readers)
-                if self._held is None:
-                    self._held = self._connect(retry_timeout, pause, read_only=False)
-                self._depth += 1
+                self._changed.wait_for(lambda: self._writer is not None or not self._readers)
+                if self._writer is None:
+                    self._writer = self._connect(retry_timeout, pause, read_only=False)
+                self._writer_users += 1
             finally:
-                self._writers -= 1
+                self._waiting_writers -= 1
                 self._changed.notify_all()
 
-    def let_go(self) -> None:
-        """Take back one ``hold``."""
+    def release_writer(self) -> None:
+        """Undo one ``acquire_writer``; the last call closes the file."""
         with self._changed:
-            self._depth -= 1
+            self._writer_users -= 1
             self._close_unused()
 
     @contextmanager
-    def looking(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection beside the one that is held, else one that other readers may share the file with."""
+    def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection: a cursor of the writer if there is one, otherwise a read-only connection.
+
+        Args:
+            retry_timeout: Seconds to wait for another process.
+            pause: Sleeps between two attempts.
+
+        Raises:
+            StoreUnavailable: Another process still has the file open for writing.
+            ConfigurationError: The file cannot be opened as a DuckDB file.
+            StoreError: DuckDB failed inside the block.
+            MissingExtra: DuckDB is not installed.
+        """
         require_extra("analytics", "duckdb")
         import duckdb
 
         with self._changed:
-            # Else readers who relieve one another would keep a writer out for ever, or other processes. A thread that
-            # reads already has to be let in all the same.
-            self._changed.wait_for(lambda: self._depth or (self._held is None and not self._writers), retry_timeout)
-            own = self._held is None
-            if self._held is None:
+            # A reader waits for waiting writers; otherwise overlapping readers would block them, and other processes,
+            # for ever. The wait has a timeout because this thread may already be a reader.
+            self._changed.wait_for(
+                lambda: self._writer_users or (self._writer is None and not self._waiting_writers), retry_timeout
+            )
+            read_only = self._writer is None
+            if self._writer is None:
                 connection = self._connect(retry_timeout, pause, read_only=True)
                 self._readers += 1
             else:
-                connection = self._held.cursor()
-                self._lent += 1
+                connection = self._writer.cursor()
+                self._cursors += 1
         try:
             yield connection
-        except duckdb.Error as error:  # of which nobody else said more
+        except duckdb.Error as error:  # one that the block did not translate
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
         finally:
             connection.close()
             with self._changed:
-                if own:
+                if read_only:
                     self._readers -= 1
                 else:
-                    self._lent -= 1
+                    self._cursors -= 1
                 self._close_unused()
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until nothing is open, for some seconds at most: what is, a child has for good and cannot use."""
+        """Wait until no connection is open, up to a timeout: a child process cannot use or close an inherited one."""
         self._changed.acquire()
-        self._changed.wait_for(lambda: self._held is None and not self._readers, _FORK_PATIENCE)
+        self._changed.wait_for(lambda: self._writer is None and not self._readers, _FORK_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on."""
+        """Resume the threads."""
         self._changed.release()
 
     def after_fork_in_child(self) -> None:
-        """Leave what is open to the parent."""
-        _ABANDONED.append(self._held)
+        """Abandon the inherited connection and start with none."""
+        _ABANDONED.append(self._writer)
         self.__init__(self._path)  # type: ignore[misc]
 
     def _close_unused(self) -> None:
-        if self._held is not None and not self._depth and not self._lent:
-            self._held.close()
-            self._held = None
+        if self._writer is not None and not self._writer_users and not self._cursors:
+            self._writer.close()
+            self._writer = None
             self._changed.notify_all()
 
     def _connect(
@@ -143,41 +161,41 @@ class DuckDBFile:
         deadline = time.monotonic() + retry_timeout
         while True:
             try:
-                return self._connected(read_only=read_only)
+                return self._connect_once(read_only=read_only)
             except (duckdb.IOException, duckdb.ConnectionException) as error:
-                # A ConnectionException: this process has the file open in the other mode, past this module.
+                # ConnectionException: other code in this process has the file open in the other mode.
                 if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
-                    raise _unreadable(error, self._path) from error
+                    raise _cannot_open(error, self._path) from error
                 if time.monotonic() >= deadline:
                     raise StoreUnavailable(
-                        f"{self._path} is in use by another process, which holds it for writing; try again later."
+                        f"{self._path} is in use by another process; try again when that process has closed it."
                     ) from error
                 pause(0.02)
             except duckdb.Error as error:
-                raise _unreadable(error, self._path) from error
+                raise _cannot_open(error, self._path) from error
 
-    def _connected(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect_once(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        with _CONNECTING:
+        with _CONNECT_LOCK:
             connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
             if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
-                connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also of cursors
-                # Each checkpoint writes the row group it ends in anew, and what it knows of all others. At DuckDB's
-                # default, 16 MB, a relay does that two or three times for each row group, and at 64 MB it still takes
-                # half as long again as at this. A log of this size is replayed in a second or two.
+                connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also applies to cursors
+                # Each checkpoint rewrites the last row group and the metadata of all others. At DuckDB's default of
+                # 16 MB a relay does so two or three times per row group; at 64 MB it still takes 1.5 times as long as
+                # at 256 MB. Replaying a log of this size takes a second or two.
                 connection.execute("SET GLOBAL checkpoint_threshold = '256MB'")
                 connection.execute("SET lock_configuration = true")
             return connection
 
 
 def file_at(path: Path) -> DuckDBFile:
-    """The file at a path, one object for all of the process that name it."""
-    with _FINDING:
+    """Return the process's only DuckDBFile for a path."""
+    with _FILES_LOCK:
         return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
 
 
-def _unreadable(error: Exception, path: Path) -> ConfigurationError:
+def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")
 
 
@@ -193,8 +211,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _FINDING, _CONNECTING
-    _FINDING, _CONNECTING = threading.Lock(), threading.Lock()
+    global _FILES_LOCK, _CONNECT_LOCK
+    _FILES_LOCK, _CONNECT_LOCK = threading.Lock(), threading.Lock()
     while _FORKING:
         _FORKING.pop().after_fork_in_child()
 

@@ -1,4 +1,4 @@
-"""The relay's way into a DuckDB file: a batch, and which batch it was, are one transaction."""
+"""The sink for a DuckDB file: a batch and its identity are written in one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
-#: The rows themselves, then what is kept by session; ``batch`` is the Arrow table.
+#: The rows, then the index of sessions; ``batch`` is the Arrow table.
 _INGEST = (
     "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
     """
@@ -25,11 +25,11 @@ _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
 class DuckDBSink:
-    """A DuckDB file as what a relay fills. The sink state is the last batch: ``seq`` and digest.
+    """The Sink for a DuckDB file. The sink state is the last batch, as ``seq:digest``.
 
     Args:
-        warehouse: The file.
-        url: What it is called in the store.
+        warehouse: The warehouse to fill.
+        url: The warehouse's name in the store.
     """
 
     batch_rows = 20_000
@@ -42,7 +42,7 @@ class DuckDBSink:
 
     def __enter__(self) -> DuckDBSink:
         """Keep the file open for writing until the block ends."""
-        self._warehouse.create_once()
+        self._warehouse.ensure_created()
         self._warehouse.__enter__()
         return self
 
@@ -52,14 +52,14 @@ class DuckDBSink:
         self._warehouse.__exit__(kind, error, trace)
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Whether the file's last batch is the one that the store remembers."""
-        return self._state(store_id) == checkpoint.sink_state
+        """Return True if the file's last batch is the one in the checkpoint."""
+        return self._read_state(store_id) == checkpoint.sink_state
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
-        """Compare the file's last batch with what the store remembers; see ``Sink.recover``."""
+        """Compare the file's last batch with the checkpoint; see ``Sink.recover``."""
         self._store_id = store_id
-        self._warehouse.create()  # also where the file was replaced while it was in use
-        sink_state = self._state(store_id)
+        self._warehouse.create()  # again: the file may have been replaced since __enter__
+        sink_state = self._read_state(store_id)
         batch = checkpoint.batch
         if sink_state == checkpoint.sink_state:
             emptied = not sink_state and checkpoint.seq > 0
@@ -70,13 +70,13 @@ class DuckDBSink:
         return Recovery(sink_state, in_doubt_after=min(checkpoint.seq, int(seq or 0)))
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
-        """All rows as one Arrow table."""
+        """Encode all rows as one Arrow table."""
         from ledger.warehouse.arrow_rows import arrow_table
 
         return len(rows), arrow_table(rows)
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch if the file is in ``sink_state``; see ``Sink.send``."""
+        """Add a batch if the file's last batch is ``sink_state``; see ``Sink.send``."""
         import duckdb
 
         before = int(sink_state.partition(":")[0] or 0)
@@ -84,8 +84,10 @@ class DuckDBSink:
         try:
             with self._warehouse.writing(content) as connection:
                 found = connection.execute(_LAST_BATCH, [self._store_id]).fetchall()
-                if _state_of(found) != sink_state:
-                    raise StreamEnded(f"{self._warehouse.path} took rows of this store from another relay meanwhile.")
+                if _format_state(found) != sink_state:
+                    raise StreamEnded(
+                        f"{self._warehouse.path} has rows of this store from another relay; this relay recovers."
+                    )
                 for statement in _INGEST:
                     connection.execute(statement)
                 connection.execute("INSERT OR REPLACE INTO relay_batches VALUES (?, ?, ?)", [self._store_id, *after])
@@ -93,19 +95,19 @@ class DuckDBSink:
             if isinstance(error.__cause__, (duckdb.DataError, duckdb.IntegrityError)):
                 raise RowsRefused(str(error)) from error
             raise
-        return _state_of([after])
+        return _format_state([after])
 
     def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
-        """Which of these rows are in the file."""
+        """Return the keys of those rows that the file has."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """Nothing stays open between calls; there is nothing to let go of."""
+        """Do nothing: no connection is open between calls."""
 
-    def _state(self, store_id: str) -> str:
+    def _read_state(self, store_id: str) -> str:
         with self._warehouse.reading() as connection:
-            return _state_of(connection.execute(_LAST_BATCH, [store_id]).fetchall())
+            return _format_state(connection.execute(_LAST_BATCH, [store_id]).fetchall())
 
 
-def _state_of(rows: Sequence[tuple[Any, ...]]) -> str:
+def _format_state(rows: Sequence[tuple[Any, ...]]) -> str:
     return f"{rows[0][0]}:{rows[0][1]}" if rows else ""

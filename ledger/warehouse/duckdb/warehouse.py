@@ -1,7 +1,7 @@
-"""A warehouse on this machine: the ledger's GoogleSQL over a DuckDB file.
+"""A local warehouse: the ledger's GoogleSQL over a DuckDB file.
 
-One process may hold the file for writing, so it is opened for short moments: for one call, or for the length of a
-``with`` block; see ``ledger.warehouse.duckdb.file``.
+Only one process at a time can have the file open for writing, so it is opened for one call or for a ``with`` block; see
+``ledger.warehouse.duckdb.file``.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-#: What DuckDB itself keeps beside the catalog: the last batch of each store's relay, and which catalog the file holds.
-_OWN_TABLES = """
+#: Tables beside the catalog: the last batch of each store's relay, and the digest of the catalog in the file.
+_INTERNAL_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
-#: Changes with the translation, so that files made by an older one are created again.
-_TRANSLATION = 4
+#: Increase it with each change of the translation: the objects of existing files are then created again.
+_TRANSLATION_VERSION = 4
 
 
 class DuckDBWarehouse:
-    """The warehouse in a DuckDB file, which is made when it is first created or queried. For any number of threads.
+    """The warehouse in a DuckDB file. It is thread-safe.
 
     Args:
-        path: The file.
-        retry_timeout: Seconds to wait for another process to let go of it.
-        pause: Waits between two tries; given in tests.
+        path: The file; the first call that uses it creates it.
+        retry_timeout: Seconds to wait for another process to close the file.
+        pause: Sleeps between two attempts; tests replace it.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class DuckDBWarehouse:
         self._ready = False
 
     def __enter__(self) -> DuckDBWarehouse:
-        """Keep the file open for writing until the block ends; blocks may be nested, also those of several threads."""
-        self._file.hold(self._retry_timeout, self._pause)
+        """Keep the file open for writing until the block ends. Blocks may be nested and may overlap between threads."""
+        self._file.acquire_writer(self._retry_timeout, self._pause)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.let_go()
+        self._file.release_writer()
 
     def create(self) -> None:
-        """Create what is missing or was made by another release; rows are kept."""
-        with self._file.making, self.writing() as connection:
-            connection.execute(_OWN_TABLES)
-            digest = _digest()
+        """Create objects that are missing or that another release created; rows are kept."""
+        with self._file.create_lock, self.writing() as connection:
+            connection.execute(_INTERNAL_TABLES)
+            digest = _catalog_digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
                 from ledger.warehouse.duckdb.dialect import statement_to_duckdb
 
@@ -81,75 +81,76 @@ class DuckDBWarehouse:
         """Answer one GoogleSQL SELECT.
 
         Args:
-            sql: One statement; bare names are the ledger's objects.
+            sql: One statement; unqualified names are the ledger's objects.
             parameters: Values of its ``@name`` parameters.
-            operation: Not looked at; DuckDB keeps no accounts.
+            operation: Ignored; DuckDB has no job labels.
 
         Raises:
-            InvalidInput: It is not one SELECT, or does not fit the tables.
-            StoreUnavailable: Another process holds the file.
+            InvalidInput: The statement is not one SELECT, or does not match the tables.
+            StoreUnavailable: Another process has the file open.
             MissingExtra: DuckDB or SQLGlot is not installed.
         """
         require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
 
         translated = query_to_duckdb(sql)
-        values = {name: _bindable(value) for name, value in (parameters or {}).items()}
+        values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
-            return _answer(connection, translated, values)
+            return _run_query(connection, translated, values)
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Carry out one of the ledger's own statements that change rows; see ``Warehouse.change``."""
+        """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
         require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import changes_to_duckdb
 
         steps = changes_to_duckdb(catalog.query(name))
-        values = {key: _bindable(value) for key, value in parameters.items()}
-        self.create_once()
+        values = {key: _to_duckdb(value) for key, value in parameters.items()}
+        self.ensure_created()
         with self.writing() as connection:
             for step in steps:
                 connection.execute(step, {key: value for key, value in values.items() if f"${key}" in step})
 
     def close(self) -> None:
-        """Nothing stays open between calls; there is nothing to let go of."""
+        """Do nothing: no connection is open between calls."""
 
-    def create_once(self) -> None:
-        """Create the objects unless this instance, or an earlier process, already did."""
-        if not self._ready or not self.path.exists():  # it may be moved away at any time
+    def ensure_created(self) -> None:
+        """Create the objects unless they exist and are current."""
+        if not self._ready or not self.path.exists():  # another process may have moved the file
             self._ready = self._is_current()
             if not self._ready:
                 self.create()
 
     def _is_current(self) -> bool:
+        """Return True if the file has the objects of this release."""
         if not self.path.exists():
             return False
-        with self._looking() as connection:
-            known = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'")
-            return bool(known) and _rows(connection, "SELECT digest FROM catalog_state") == [(_digest(),)]
+        with self._reader() as connection:
+            exists = _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'catalog_state'")
+            return bool(exists) and _rows(connection, "SELECT digest FROM catalog_state") == [(_catalog_digest(),)]
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of the caller's own that sees the ledger's objects."""
-        self.create_once()
-        with self._looking() as connection:
+        """Open a connection for the caller alone, after the ledger's objects have been created."""
+        self.ensure_created()
+        with self._reader() as connection:
             yield connection
 
-    def _looking(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return self._file.looking(self._retry_timeout, self._pause)
+    def _reader(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return self._file.reader(self._retry_timeout, self._pause)
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A transaction, in which ``batch`` can be read under that name: all of the block is kept, or nothing.
+        """Run the block in a transaction, in which ``batch`` can be queried by that name.
 
         Raises:
-            StoreRejected: What was given is unfit; nothing was kept.
-            StoreUnavailable: Nothing could be written, and nothing was kept.
+            StoreRejected: DuckDB refuses the values or the statement; nothing was written.
+            StoreUnavailable: Writing failed; nothing was written.
             MissingExtra: DuckDB or SQLGlot is not installed.
         """
         require_extra("analytics", "duckdb", "sqlglot")
         import duckdb
 
-        with self, self._looking() as connection:
+        with self, self._reader() as connection:
             if batch is not None:
                 connection.register("batch", batch)
             connection.execute("BEGIN")
@@ -158,30 +159,30 @@ class DuckDBWarehouse:
                 connection.execute("COMMIT")
             except (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError) as error:
                 _roll_back(connection)
-                raise StoreRejected(f"{self.path} refused what it was given, and kept nothing: {error}") from error
+                raise StoreRejected(f"{self.path} refused the transaction; nothing was written: {error}") from error
             except duckdb.Error as error:
                 _roll_back(connection)
-                raise StoreUnavailable(f"{self.path} could not write, and kept nothing: {error}") from error
+                raise StoreUnavailable(f"{self.path} could not be written; nothing was written: {error}") from error
             except BaseException:
                 _roll_back(connection)
                 raise
 
 
-def _digest() -> str:
-    """What tells one catalog, in one translation, from another."""
+def _catalog_digest() -> str:
+    """Return a digest of the catalog and of the version of its translation."""
     text = "".join(item.source for item in catalog.objects())
-    return f"{_TRANSLATION}:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{_TRANSLATION_VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """All rows at once: since DuckDB 2.0 a connection does nothing else while a result is half read."""
+    """Fetch all rows: since DuckDB 2.0 a connection cannot run a statement while a result is partly read."""
     return connection.execute(sql, list(values)).fetchall()
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
+def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
     import duckdb
 
-    from ledger.warehouse.duckdb.decode import decoded, decoders
+    from ledger.warehouse.duckdb.decode import column_decoders, decode_rows
 
     try:
         result = connection.execute(sql, values) if values else connection.execute(sql)
@@ -190,16 +191,16 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, A
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException) as error:
         raise InvalidInput(f"The statement cannot be answered: {error}") from error
     except duckdb.Error as error:
-        raise StoreError(f"DuckDB could not answer: {error}") from error
+        raise StoreError(f"DuckDB could not answer the query: {error}") from error
     columns = tuple(column[0] for column in description)
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise InvalidInput(f"The answer has several columns named {', '.join(twice)}; give each a name with AS.")
-    return Answer(columns, decoded(rows, decoders(description)))
+    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    if duplicates:
+        raise InvalidInput(f"The answer has several columns named {', '.join(duplicates)}; give each a name with AS.")
+    return Answer(columns, decode_rows(rows, column_decoders(description)))
 
 
-def _bindable(value: Any) -> Any:
-    """A parameter as DuckDB takes it: instants as naive UTC, like the columns they are compared with."""
+def _to_duckdb(value: Any) -> Any:
+    """Convert a parameter for DuckDB: datetimes become naive UTC, as the columns that they are compared with."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
@@ -213,5 +214,5 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
     try:
         connection.execute("ROLLBACK")
     except duckdb.Error:
-        # The transaction is gone already, as after a failed COMMIT; the first error is the one to report.
+        # The transaction has already ended, as after a failed COMMIT; the caller reports the first error.
         return

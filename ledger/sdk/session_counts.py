@@ -1,47 +1,25 @@
-"""Typed attributes, and how many sessions there are of each kind."""
+"""How many sessions there are of each kind."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger.model.fields import check_change
+from ledger.model.page import SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
-from ledger.sdk.recorder import CommandBase
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from ledger.sdk.command_base import CommandBase
 
 #: What sessions are counted by, beside their attributes.
 GROUPS = ("status", "session_type", "user_id", "day")
-_PAGE = 1000
 
 
-class Grouping(CommandBase):
-    """Profiles of session types, and counts."""
-
-    def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
-        """Have the attributes of sessions of a type checked by a model, from now on and by this ledger alone.
-
-        Each attribute is checked by itself when it is set, and kept as the model's field has it, its validators, its
-        serializers and the model's configuration included; ``model_validator``, which looks at several, is not asked.
-        In lists and counts an attribute that the model does not have is a mistake. What is recorded already stays as it
-        is.
-
-        Args:
-            session_type: Of the sessions.
-            model: A pydantic model whose fields are the attributes.
-
-        Raises:
-            ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
-        """
-        from ledger.model.profiles import Profile
-
-        self._profiles[check_text(session_type, "session_type")] = Profile(session_type, model)
+class SessionCounts(CommandBase):
+    """Counts of sessions by a column or an attribute."""
 
     def count_sessions(
         self,
@@ -83,7 +61,7 @@ class Grouping(CommandBase):
         counts: Counter[Any] = Counter()
         after: str | None = None
         while True:
-            page = self.store.sessions(query, after=after, limit=_PAGE)
+            page = self.store.sessions(query, after=after, limit=SESSIONS_PAGE)
             counts.update(_kind(Session(*found, now=now), by) for found in page)
             after = page.next
             if after is None:

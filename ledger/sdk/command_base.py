@@ -1,4 +1,4 @@
-"""How every method of the SDK reads and appends: one event, worked out from the state where it must be."""
+"""CommandBase: how every method of the SDK reads a session and appends one event to it."""
 
 from __future__ import annotations
 

@@ -1,18 +1,21 @@
-"""What a session holds beside its messages: queries, context, results, attributes, tags and scores."""
+"""Methods that write keyed fields: queries, context, results, attributes and their profiles, tags and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.values import check_text
-from ledger.sdk.recorder import CommandBase
+from ledger.sdk.command_base import CommandBase
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
-class Facets(CommandBase):
-    """Each of these is one event, of one change for each name."""
+class KeyedFields(CommandBase):
+    """Writes of keyed fields: each is one event, with one change per key."""
 
     def add_query(
         self,
@@ -89,6 +92,25 @@ class Facets(CommandBase):
             remove: Names to take away.
         """
         return self._append(session_id, "attributes.updated", _named("attribute", attributes, remove), envelope)
+
+    def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
+        """Have the attributes of sessions of a type checked by a model, from now on and by this ledger alone.
+
+        Each attribute is checked by itself when it is set, and kept as the model's field has it, its validators, its
+        serializers and the model's configuration included; ``model_validator``, which looks at several, is not asked.
+        In lists and counts an attribute that the model does not have is a mistake. What is recorded already stays as it
+        is.
+
+        Args:
+            session_type: Of the sessions.
+            model: A pydantic model whose fields are the attributes.
+
+        Raises:
+            ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
+        """
+        from ledger.model.profiles import Profile
+
+        self._profiles[check_text(session_type, "session_type")] = Profile(session_type, model)
 
     def add_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Tag a session, whether or not it has ended."""

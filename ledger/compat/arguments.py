@@ -1,4 +1,4 @@
-"""What older services take, as a ledger takes it: a ledger or where it is, and users of every form."""
+"""Conversion of the arguments of earlier services: ledgers, users, names, objects, days."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ledger.sdk.ledger import SessionLedger
 
 
 def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: Any) -> tuple[AsyncSessionLedger, bool]:
-    """The ledger that a service works on, and whether it was opened for it (and is closed with it).
+    """Return the ledger a service works on, and True if it was opened here and the service must close it.
 
     Args:
-        db: A ledger, its URL, or None for the one that the environment names.
-        settings: Of a ledger that is opened for it.
+        db: A ledger, its URL, or None for the ledger that the environment names.
+        settings: Settings of a ledger opened here.
 
     Raises:
-        InvalidInput: It is none of these.
+        InvalidInput: ``db`` is none of these.
     """
     if isinstance(db, AsyncSessionLedger):
         return db, False
@@ -28,13 +28,13 @@ def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: A
     if db is None or isinstance(db, str):
         return AsyncSessionLedger(db, **settings), True
     raise InvalidInput(
-        f"Give a SessionLedger, an AsyncSessionLedger or the URL of one, not {type(db).__name__}. What an older "
-        "database holds is brought in once, by the importers of ledger.compat."
+        f"Pass a SessionLedger, an AsyncSessionLedger or a ledger URL, not {type(db).__name__}. The importers "
+        "of ledger.compat import the data of an earlier database."
     )
 
 
 def user_id_of(user: Any) -> str:
-    """The id of a user, who may be an object with an ``id``, a number or text.
+    """Return the id of a user given as an object with an ``id``, a number or text.
 
     Raises:
         InvalidInput: There is no id.
@@ -46,14 +46,14 @@ def user_id_of(user: Any) -> str:
         return str(found)
     if isinstance(found, str) and found:
         return found
-    raise InvalidInput(f"user says whose session it is: an object with an id, a number or text, not {user!r}.")
+    raise InvalidInput(f"user must be the session's owner: an object with an id, a number or text, not {user!r}.")
 
 
 def object_of(value: Any, name: str) -> dict[str, Any]:
-    """An object of name to value; empty where None is given.
+    """Return a mapping as a dict; empty for None.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: The value is not a mapping.
     """
     if value is None:
         return {}
@@ -65,29 +65,31 @@ def object_of(value: Any, name: str) -> dict[str, Any]:
 
 
 def names_of(value: Any, name: str) -> list[str]:
-    """A list of names; one text is none, and would be taken for a list of its letters.
+    """Return a list of names; a single string is refused, since it would be taken for a list of its letters.
 
     Raises:
-        InvalidInput: It is no list, or something in it is no text.
+        InvalidInput: The value is not a list, or an item is not text.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidInput(f"{name} must be a list of names, not {value!r:.70}; nothing was written.")
     found = list(value)
     for each in found:
         if not isinstance(each, str):
-            raise InvalidInput(f"{name} must be a list of names; {each!r:.70} is no text. Nothing was written.")
+            raise InvalidInput(f"{name} must be a list of names; {each!r:.70} is not text. Nothing was written.")
     return found
 
 
 def days_before(now: datetime, days: Any) -> datetime:
-    """The time so many days before another.
+    """Return the time this many days before another.
 
     Raises:
-        InvalidInput: It is no number of days, or longer ago than there are dates.
+        InvalidInput: ``days`` is not a number, negative, or too large for a datetime.
     """
     try:
         if isinstance(days, int | float) and not isinstance(days, bool) and days >= 0:
             return now - timedelta(days=days)
     except OverflowError:
         pass
-    raise InvalidInput(f"days must be a number of days from 0 up that a calendar has room for, not {str(days)[:70]!r}.")
+    raise InvalidInput(
+        f"days must be a number of days, at least 0 and within the range of dates, not {str(days)[:70]!r}."
+    )
