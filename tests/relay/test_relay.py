@@ -30,18 +30,6 @@ class Killed(BaseException):
     """A process dies: nobody catches it."""
 
 
-@pytest.fixture
-def clock():
-    return SetClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
-    yield opened
-    opened.close()
-
-
 def append(store, *numbers, session="s", changes=1):
     for number in numbers:
         made = [Change("context", f"{number}.{index}", number) for index in range(changes)]

@@ -26,7 +26,7 @@ from ledger import Change, StoreUnavailable
 from ledger.relay.loop import Relay
 from ledger.relay.telemetry import Instruments, Telemetry
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import CountedIds, SetClock, event
+from ledger.testing import event
 from support.relays import Streams, StreamsSink
 
 README = Path(__file__).parents[2] / "README.md"
@@ -87,18 +87,6 @@ def collected(caplog):
     made.row_digests.shutdown()
     said = [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry")]
     assert said == [], "the SDK reports a callback that raised, and what it cannot take, in its log only"
-
-
-@pytest.fixture
-def clock():
-    return SetClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
-    yield opened
-    opened.close()
 
 
 def append(store, *numbers, value="x"):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +20,7 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.model.ids import created_at_of
-from ledger.testing import START, CountedIds, SetClock, uuid7
+from ledger.testing import START, SetClock, uuid7
 
 CONSTRAINTS = {
     "kpi": ["orders"],
@@ -39,17 +38,6 @@ CONSTRAINTS = {
         }
     ],
 }
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
-    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock, ids=CountedIds()) as opened:
-        yield opened
 
 
 @pytest.fixture

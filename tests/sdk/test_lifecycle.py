@@ -23,14 +23,9 @@ from ledger import (
 )
 from ledger.model.ids import event_id_for, session_id_for, session_id_of_key
 from ledger.model.lifetime import status_at
-from ledger.testing import START, CountedIds, SetClock
+from ledger.testing import START, CountedIds
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture
-def clock():
-    return SetClock()
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,22 +29,10 @@ from ledger import (
 )
 from ledger.model import copying
 from ledger.stores.base import EventStore
-from ledger.testing import CountedIds, SetClock, chained, event_id, recorded
+from ledger.testing import chained, event_id, recorded
 
 #: What a fork has of its own.
 OWN = ("lineage", "child", "grant", "expires_at")
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
-    url = f"sqlite:///{tmp_path}/l.db?synchronous=NORMAL"
-    with SessionLedger.open(url, clock=clock, ids=CountedIds()) as opened:
-        yield opened
 
 
 @pytest.fixture
