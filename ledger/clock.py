@@ -1,7 +1,8 @@
-"""The system clock and the id generator: defaults of the ``clock`` and ``ids`` arguments of stores and the SDK."""
+"""The system clock and the generators of ids and salts: defaults of ``clock`` and ``ids`` in stores and the SDK."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -26,3 +27,8 @@ def new_id(now: datetime) -> str:
     micros = to_micros(now)
     uuid = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
     return f"{uuid[:15]}{micros % 1000 * 4096 // 1000:03x}{uuid[18:]}"
+
+
+def new_salt() -> str:
+    """Return a new salt for the hash of a value: 128 random bits as hex."""
+    return os.urandom(16).hex()

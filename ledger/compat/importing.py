@@ -136,7 +136,7 @@ def _state_steps(row: Mapping[str, Any], thread_id: str) -> list[Step]:
     values = {name: row[name] for name in session_records.COLUMNS if name in row}
     values["problem_tests"] = json_value(values.get("problem_tests"), "problem_tests")
     values["tests_passed"] = boolean_of(values.get("tests_passed"), "tests_passed")
-    values |= {name: number(values[name]) for name in session_records.ATTEMPTS if name in values}
+    values |= {name: number(values[name]) for name in session_records.ATTEMPT_COUNTERS if name in values}
     values |= other_columns(row, _OF_STATE)
     slots = session_records.registers_from_state(values)
     slots.setdefault(("status", ""), "active")

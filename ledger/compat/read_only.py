@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import CapabilityMissing, PermissionDenied
+from ledger.stores.base import outbox_store
 from ledger.stores.sqlite.errors import translate
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
             f"SQL reads the sessions of all users, and this ledger is limited to user {ledger.user_id}; use the "
             "ledger that for_user() was called on."
         )
-    path = getattr(ledger.store, "path", None)
-    if not isinstance(path, Path):
+    store = outbox_store(ledger.store)
+    if store is None:
         raise CapabilityMissing(f"{ledger.url} is not a SQLite file; query the views in BigQuery, or run `ledger sql`.")
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"{store.path.as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             for name, select in views.items():
                 connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
@@ -51,7 +51,7 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
             connection.close()
             raise
     except sqlite3.Error as error:
-        raise translate(error, path) from error
+        raise translate(error, store.path) from error
     connection.row_factory = sqlite3.Row
     return connection
 

@@ -31,7 +31,7 @@ TAG = "session_state"
 _RECORDS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d66")
 _TEXTS = ("run_id", "user_prompt", "topic", "difficulty", "problem_description", "code", "workflow_status")
 #: Columns that count attempts.
-ATTEMPTS = ("code_attempts", "problem_attempts")
+ATTEMPT_COUNTERS = ("code_attempts", "problem_attempts")
 
 _SELECT = f"""
 SELECT
@@ -154,7 +154,7 @@ def checked(name: str, value: Any) -> Any:
     Raises:
         InvalidInput: The value has the wrong type.
     """
-    if name in ATTEMPTS:
+    if name in ATTEMPT_COUNTERS:
         return check_whole(value, name)
     expected: type = str if name in _TEXTS else bool if name == "tests_passed" else list
     if name in COLUMNS and not isinstance(value, expected):

@@ -24,7 +24,7 @@ from typing import Any
 
 from ledger.compat import read_only
 from ledger.compat.session_records import (
-    ATTEMPTS,
+    ATTEMPT_COUNTERS,
     CRITERIA,
     TAG,
     VIEWS,
@@ -160,7 +160,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     """
     target = _ledger(ledger)
     total = passed = 0
-    attempts: dict[str, list[int]] = {name: [] for name in ATTEMPTS}
+    attempts: dict[str, list[int]] = {name: [] for name in ATTEMPT_COUNTERS}
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("topic", "difficulty", "workflow_status")}
     after: str | None = None
     while True:
@@ -169,7 +169,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
             record = record_of(session)
             total += 1
             passed += record["tests_passed"] is True
-            for name in ATTEMPTS:
+            for name in ATTEMPT_COUNTERS:
                 if record[name] is not None:
                     attempts[name].append(record[name])
             for name, counts in counted.items():

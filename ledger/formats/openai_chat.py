@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ledger.clock import Clock, utc_now
 from ledger.errors import InvalidInput, LedgerError
 from ledger.formats.events import Imported
-from ledger.formats.recording import SessionEvents, locate, new_salt, record
+from ledger.formats.recording import SessionEvents, locate, record
 from ledger.model.events import SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
 from ledger.model.ids import created_at_for
 from ledger.model.instants import from_micros, to_micros
@@ -78,7 +78,6 @@ def import_runs(
     user_id: str = DEFAULT_USER,
     seen: Callable[[bytes], object] = lambda line: None,
     clock: Clock = utc_now,
-    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record the run of each line as a session; recorded events are kept.
 
@@ -87,7 +86,6 @@ def import_runs(
         user_id: Owner of runs that name none.
         seen: Called with each line as it is read, to display progress.
         clock: Source of the times at which a session is created and its events occur.
-        salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput, ValueTooLarge: A line is not a valid run; the message begins with its number, and nothing of it
@@ -96,7 +94,7 @@ def import_runs(
             written. The runs before it are recorded.
     """
     runs = read_runs(lines, user_id=user_id, seen=seen, clock=clock, store_id=store.store_id)
-    return record(store, runs, salt=salt)
+    return record(store, runs)
 
 
 def read_runs(

@@ -6,12 +6,12 @@ again, even after an interruption. The missing events of a session are written w
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ledger.clock import new_salt
 from ledger.errors import (
     CorruptEvent,
     IdempotencyConflict,
@@ -48,17 +48,11 @@ class SessionEvents:
     events: tuple[RecordedEvent, ...]
 
 
-def new_salt() -> str:
-    """Return a new random salt for a value's hash."""
-    return os.urandom(16).hex()
-
-
 def record(
     store: EventStore,
     sessions: Iterable[SessionEvents],
     *,
     differences: bool = False,
-    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record sessions in the given order; recorded events are kept, missing ones are appended.
 
@@ -69,14 +63,13 @@ def record(
         differences: Each event holds differences from the event before it, and its id is derived from other content
             that never changes. A recorded id is then sufficient, and appending to a session that has further events is
             refused. Otherwise recorded events must have the same content.
-        salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
             cannot be recorded; the message begins with its position, and nothing of it was written. The sessions before
             it are recorded.
     """
-    recording = _Recording(store, differences, salt)
+    recording = _Recording(store, differences)
     for batch in _batches(sessions):
         recording.write(batch)
     return Imported(recording.sessions, recording.events, recording.new)
@@ -132,11 +125,10 @@ class _Missing:
 class _Recording:
     """The state of one import."""
 
-    def __init__(self, store: EventStore, differences: bool, salt: Callable[[], str]) -> None:
+    def __init__(self, store: EventStore, differences: bool) -> None:
         self.sessions = self.events = self.new = 0
         self._store = store
         self._differences = differences
-        self._salt = salt
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
         """Record a batch as if it were new; only if that is refused, compare it session by session."""
@@ -184,7 +176,7 @@ class _Recording:
             if not keeps_chain:
                 yield event
                 continue
-            salts = [None if change.text is None else self._salt() for change in event.changes]
+            salts = [None if change.text is None else new_salt() for change in event.changes]
             hashed = chained(event, prev_hash, salts)
             prev_hash = hashed.event_hash
             yield hashed

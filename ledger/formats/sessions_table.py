@@ -24,7 +24,7 @@ from typing import Any
 
 from ledger.errors import InvalidInput, LedgerError
 from ledger.formats.events import Imported
-from ledger.formats.recording import SessionEvents, locate, new_salt, record
+from ledger.formats.recording import SessionEvents, locate, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
 from ledger.model.fields import TOOL_STATUSES, check_change
 from ledger.model.ids import check_session_id, created_at_of
@@ -66,8 +66,6 @@ class LineRow(dict[str, Any]):
 def import_rows(
     store: EventStore,
     rows: Iterable[Mapping[str, Any]],
-    *,
-    salt: Callable[[], str] = new_salt,
 ) -> Imported:
     """Record the sessions of a table with their whole history; recorded events are kept.
 
@@ -77,14 +75,13 @@ def import_rows(
     Args:
         rows: All rows of the sessions, in any order: ``rows_of_lines`` of an export, or the result of a query. All are
             read before anything is written.
-        salt: Source of salts for the hash chain.
 
     Raises:
         InvalidInput: A row is invalid; the message begins with its line, and nothing was written.
         InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded; the message names it, and
             nothing of it was written. Sessions before it may be recorded; importing the corrected rows completes them.
     """
-    return record(store, events_of_rows(rows, store_id=store.store_id), differences=True, salt=salt)
+    return record(store, events_of_rows(rows, store_id=store.store_id), differences=True)
 
 
 def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None) -> Iterator[LineRow]:

@@ -2,15 +2,14 @@
 
 A (field, key) is called a register: a state is a map of registers, in each of which the last write wins. It follows
 that duplicates, order of arrival and the way events were batched cannot change a state. Latest state, state at a
-version or time, history and diff are all this one idea; ``sql/views/session_fields.sql`` and
-``sql/views/session_history.sql`` are the same in GoogleSQL, and a property test holds them together.
+version or time, history and diff are all this one idea. ``sql/views/session_fields.sql`` is the same in GoogleSQL, as
+``sql/views/session_history.sql`` is the history of ``ledger.testing.reference``; a property test holds them together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from ledger.model.events import RecordedChange, RecordedEvent
@@ -88,31 +87,6 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
         for register, ((version, event_id), change) in last.items()
         if not change.removed
     }
-
-
-def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """The version a session had at a time by its store's clock; 0 before its first event."""
-    return max((event.version for event in events if event.recorded_at <= at), default=0)
-
-
-def history(events: Iterable[RecordedEvent]) -> list[Interval]:
-    """Every write once, with the version that superseded it, ordered by (version, event_id, field, key).
-
-    The state at a version v is exactly the intervals with ``version <= v`` and ``superseded_by`` None or above v that
-    are not removed; of several writes with one version only the last by event_id ever holds.
-    """
-    writes: dict[Register, dict[tuple[int, str], RecordedChange]] = {}
-    for event in events:
-        for change in event.changes:
-            writes.setdefault((change.field, change.key), {})[event.position] = change
-    intervals = []
-    for (field, key), by_position in writes.items():
-        ordered = sorted(by_position)
-        for index, (version, event_id) in enumerate(ordered):
-            change = by_position[version, event_id]
-            superseded_by = ordered[index + 1][0] if index + 1 < len(ordered) else None
-            intervals.append(Interval(field, key, change.text, change.removed, version, event_id, superseded_by))
-    return sorted(intervals, key=lambda write: (write.version, write.event_id, write.field, write.key))
 
 
 def diff(before: State, after: State) -> list[Difference]:

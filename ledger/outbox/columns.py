@@ -73,7 +73,6 @@ CHANGE = tuple(column.name for column in COLUMNS if column.per_change)
 #: A change's values in the order of ``CHANGE``.
 ChangeValues = tuple[str, str, str | None, bool, str | None, str | None]
 
-_INSTANTS = frozenset(column.name for column in COLUMNS if column.kind is Kind.INSTANT)
 _IN_ORDER_OF_TABLE = itemgetter(*((*EVENT, *CHANGE).index(name) for name in NAMES))
 
 
@@ -117,8 +116,21 @@ def row_of(event: EventValues, change: ChangeValues) -> tuple[Any, ...]:
 
 def event_values(event: RecordedEvent) -> EventValues:
     """A recorded event's values, without its changes."""
-    values = ((name, getattr(event, name)) for name in EVENT)
-    return EventValues._make(to_micros(value) if name in _INSTANTS else value for name, value in values)
+    return EventValues(
+        event.session_id,
+        event.version,
+        event.event_id,
+        event.event_type,
+        event.user_id,
+        event.actor,
+        to_micros(event.occurred_at),
+        to_micros(event.recorded_at),
+        to_micros(event.created_at),
+        event.schema_version,
+        event.store_id,
+        event.prev_hash,
+        event.event_hash,
+    )
 
 
 def change_values(event: RecordedEvent) -> list[ChangeValues]:

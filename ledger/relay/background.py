@@ -52,7 +52,6 @@ def sync_now(
     *,
     timeout: float,
     progress: Callable[[int], None] = lambda rows: None,
-    now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Wait until all rows recorded before the call are shipped, by this relay or by the one that holds the lease.
@@ -69,14 +68,14 @@ def sync_now(
         LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
         LedgerError: As for ``Relay.sync``.
     """
-    until, deadline = outbox.last_seq(), now() + timeout
+    until, deadline = outbox.last_seq(), time.monotonic() + timeout
     while True:
         try:
             return relay.sync(progress=progress)
         except LeaseHeld:
             if outbox.checkpoint().seq >= until and not outbox.rows_to_redrive(1, max_bytes=1):
                 return 0
-            if now() >= deadline:
+            if time.monotonic() >= deadline:
                 raise
             sleep(0.05)
 

@@ -38,13 +38,17 @@ def _oldest(status: RelayStatus, now: datetime) -> float:
 
 #: Name to unit, description and value. Do not add them up over processes that ship the same ledger.
 _GAUGES: dict[str, tuple[str, str, _Value]] = {
-    "waiting.rows": ("{row}", "Rows that are not in the warehouse yet", lambda it, now: it.waiting_rows),
-    "waiting.age": ("s", "Age of the oldest of them", _oldest),
-    "shipped.age": ("s", "Since rows last arrived, by whichever process", lambda it, now: _since(it.shipped_at, now)),
+    "waiting.rows": ("{row}", "Rows not yet in the warehouse", lambda it, now: it.waiting_rows),
+    "waiting.age": ("s", "Age of the oldest waiting row", _oldest),
+    "shipped.age": (
+        "s",
+        "Time since the last batch arrived, from any process",
+        lambda it, now: _since(it.shipped_at, now),
+    ),
     "refused.events": ("{event}", "Events that the warehouse refused", lambda it, now: it.refused_events),
-    "failure.age": ("s", "Since the last error", lambda it, now: _since(it.failed_at, now)),
-    "rate": ("{row}/s", "Rows shipped a second, of late", lambda it, now: it.rows_per_second),
-    "disk.usage": ("By", "What the ledger takes on the disk", lambda it, now: it.disk_bytes),
+    "failure.age": ("s", "Time since the last error", lambda it, now: _since(it.failed_at, now)),
+    "rate": ("{row}/s", "Recent rate of shipping", lambda it, now: it.rows_per_second),
+    "disk.usage": ("By", "Size of the ledger on disk", lambda it, now: it.disk_bytes),
 }
 
 
@@ -68,7 +72,9 @@ class Instruments:
         self.tracer = trace.get_tracer(_NAME, version, tracer_provider)
         meter = metrics.get_meter(_NAME, version, meter_provider)
         self.rows = meter.create_counter("ledger.relay.shipped.rows", "{row}", "Rows that this process shipped")
-        self.batches = meter.create_counter("ledger.relay.shipped.batches", "{batch}", "Batches that they went in")
+        self.batches = meter.create_counter(
+            "ledger.relay.shipped.batches", "{batch}", "Batches that this process shipped"
+        )
         self.failures = meter.create_counter(
             "ledger.relay.failures",
             "{failure}",

@@ -11,7 +11,7 @@ from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase
-from ledger.stores.user_view import UserStore
+from ledger.stores.user_view import UserView
 
 if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
@@ -47,7 +47,7 @@ class Access(CommandBase):
             return self
         view = copy(self)
         view.user_id = user_id
-        view.store = UserStore(self.store, user_id)
+        view.store = UserView(self.store, user_id)
         view._warehouse = None
         # What this ledger remembers of sessions would show which there are; what a view registers is for that view.
         view._titled, view._begun = set(), {}

@@ -14,7 +14,8 @@ from ledger.model.queries import SessionQuery
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
-from ledger.stores.user_view import UserStore
+from ledger.stores.base import PurgingStore, archiving_store, purging_store, tiered_store
+from ledger.stores.user_view import UserView
 
 #: The statuses in which a session may be deleted for good.
 ENDED = ("expired", "archived", "deleted")
@@ -59,9 +60,9 @@ class Archive(Lifecycle):
         """
         appended = self._resent(session_id, "session.archived", envelope)
         if appended is None and self._require(session_id).recorded_status != "archived":
-            check = getattr(self.store, "check_shippable", None)
-            if check is not None:
-                check(session_id)
+            archiving = archiving_store(self.store)
+            if archiving is not None:
+                archiving.check_shippable(session_id)
             appended = self._derive(session_id, "session.archived", _archived(session_id), envelope, require_open=False)
         with suppress(StoreUnavailable):  # it is recorded; its rows are dropped another time
             self._drop([session_id])
@@ -86,8 +87,11 @@ class Archive(Lifecycle):
         resent = self._resent(session_id, "session.hydrated", envelope)
         if resent is not None:
             return resent
-        rehydrate = getattr(self.store, "rehydrate", None)
-        brought = 0 if rehydrate is None else rehydrate(session_id)
+        tiered, brought = tiered_store(self.store), 0
+        if tiered is not None:
+            brought = tiered.rehydrate(session_id)
+        elif isinstance(self.store, UserView):
+            self.store.check_writable(session_id)
         if not brought and self._require(session_id).recorded_status != "archived":
             return None
         return self._derive(
@@ -106,7 +110,10 @@ class Archive(Lifecycle):
 
         Raises:
             StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+            PermissionDenied: This is the view of one user.
         """
+        if isinstance(self.store, UserView):
+            raise self.store.everybodys("drop_archived")
         return self._drop(None)
 
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
@@ -135,7 +142,7 @@ class Archive(Lifecycle):
         for word in words:
             if check_text(word, "status") not in (*ENDED, "completed", "failed"):
                 raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
-        purge = self._of_file("purge")
+        purging = self._purging("delete_old_sessions")
         try:
             before = self._clock() - older_than
         except OverflowError:  # nothing is that old; what a warehouse has still to delete is deleted all the same
@@ -143,8 +150,8 @@ class Archive(Lifecycle):
         deleted = 0
         for word in dict.fromkeys(words):
             for head, _ in list(self._all(SessionQuery(status=word, updated_before=before))):
-                deleted += purge(head.session_id, head.version)
-        self._delete_there()
+                deleted += purging.purge(head.session_id, head.version)
+        self._purge_warehouse()
         return deleted
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
@@ -161,38 +168,46 @@ class Archive(Lifecycle):
             CapabilityMissing: There is a ``retention``, and the ledger is in BigQuery; nothing was done.
             PermissionDenied: This is the view of one user; nothing was done.
         """
-        if isinstance(self.store, UserStore):
+        if isinstance(self.store, UserView):
             raise self.store.everybodys("maintain")
         if retention is not None:
             _check_age(retention, "retention")
-            self._of_file("purge")
+            self._purging("maintain")
         expired = self.expire_old_sessions(max_age)
         dropped = self.drop_archived()
         deleted = 0 if retention is None else self.delete_old_sessions(retention)
         if retention is None:  # what was deleted where the warehouse was not attached
-            self._delete_there()
-        waiting = getattr(self.store, "pending_deletions", None)
-        return Maintained(expired, dropped, deleted, 0 if waiting is None else len(waiting()))
+            self._purge_warehouse()
+        purging = purging_store(self.store)
+        return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
-        drop = getattr(self.store, "drop_archived", None)
-        return 0 if drop is None else drop(session_ids)
+        """Drop the rows of archived sessions, if a warehouse is attached; see ``TieredStore.drop_archived``."""
+        tiered = tiered_store(self.store)
+        return 0 if tiered is None else tiered.drop_archived(session_ids)
 
-    def _delete_there(self) -> None:
-        """Delete in the warehouse, where one is attached, what was deleted for good here."""
-        delete_there = getattr(self.store, "delete_there", None)
-        if delete_there is not None:
-            delete_there()
+    def _purge_warehouse(self) -> None:
+        """Delete in the warehouse, if one is attached, what was deleted for good here."""
+        tiered = tiered_store(self.store)
+        if tiered is not None:
+            tiered.purge_warehouse()
 
-    def _of_file(self, name: str) -> Callable[..., Any]:
-        """What only a ledger in a file does."""
-        found: Callable[..., Any] | None = getattr(self.store, name, None)
-        if found is None:
+    def _purging(self, call: str) -> PurgingStore:
+        """The store, to delete sessions for good.
+
+        Raises:
+            PermissionDenied: This is the view of one user.
+            CapabilityMissing: The ledger is in BigQuery.
+        """
+        if isinstance(self.store, UserView):
+            raise self.store.everybodys(call)
+        purging = purging_store(self.store)
+        if purging is None:
             raise CapabilityMissing(
                 "A ledger in BigQuery deletes nothing by itself; give its tables a partition expiration: "
                 "create_sessions_table.py --help."
             )
-        return found
+        return purging
 
 
 def _archived(session_id: str) -> Callable[[Any], list[Change]]:

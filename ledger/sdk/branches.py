@@ -27,9 +27,10 @@ from ledger.model.values import canonical, check_whole
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
 from ledger.stores.base import Capabilities
+from ledger.stores.checks import wrong_version
 
 #: How often what is being written is looked at again because somebody else wrote there meanwhile.
-ATTEMPTS = 50
+WRITE_ATTEMPTS = 50
 #: Changes that a first event holds beside what is copied: lineage, status and end.
 _BESIDE = 3
 #: What a session takes over from its template.
@@ -240,7 +241,7 @@ class Branches(CommandBase):
             raise SessionNotFound(f"Session {source} is gone; nothing was written.", session_id=source)
         head, state = found
         if of_version is None and envelope.get("expected_version", ANY_VERSION) not in (ANY_VERSION, head.version):
-            raise moved_on(source, envelope["expected_version"], head.version)
+            raise wrong_version(source, envelope["expected_version"], head.version)
         of_call = f"{made[0]}:{source}:{event_id}"
         fresh = self._ids(self._clock()) if "event_id" not in envelope else session_id_for(of_call, owner)
         child = new_session_id or (noted[0] if noted is not None else fresh)
@@ -294,7 +295,7 @@ class Branches(CommandBase):
     ) -> None:
         """Append what the new session lacks, until it is whole."""
         session_id = branch.session_id
-        for attempt in range(ATTEMPTS):
+        for attempt in range(WRITE_ATTEMPTS):
             found = None if is_new else self.store.state(session_id, with_messages=True)
             version, have = (0, {}) if found is None else (found[0].version, found[1])
             if found is not None:
@@ -323,7 +324,7 @@ class Branches(CommandBase):
                 return
             except (WrongExpectedVersion, IdempotencyConflict):  # somebody else finishes it, or wrote to it
                 is_new = False
-                if attempt == ATTEMPTS - 1:
+                if attempt == WRITE_ATTEMPTS - 1:
                     raise
 
     def _check_same(self, branch: _Branch, plan: Plan) -> None:
@@ -386,14 +387,4 @@ def _taken(session_id: str, version: int) -> WrongExpectedVersion:
         session_id=session_id,
         expected=0,
         actual=version,
-    )
-
-
-def moved_on(session_id: str, expected: int, actual: int) -> WrongExpectedVersion:
-    return WrongExpectedVersion(
-        f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and decide "
-        "anew.",
-        session_id=session_id,
-        expected=expected,
-        actual=actual,
     )

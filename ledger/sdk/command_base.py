@@ -18,7 +18,7 @@ from ledger.model.values import check_text
 from ledger.sdk.opening import UNSET, LedgerConnection
 
 #: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
-_ATTEMPTS = 1000
+_DERIVE_ATTEMPTS = 1000
 #: What says what a session is about.
 _TITLES = ("title", "question")
 #: Sessions of which a ledger remembers something at most.
@@ -236,7 +236,7 @@ class CommandBase(LedgerConnection):
                 session_id, event_type, changes(before), envelope, event_id=event_id, require_open=require_open
             )
         checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_DERIVE_ATTEMPTS):
             session = self._require(session_id)
             on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
             try:
@@ -249,7 +249,7 @@ class CommandBase(LedgerConnection):
                     require_open=require_open,
                 )
             except WrongExpectedVersion:
-                if checked or attempt == _ATTEMPTS - 1:
+                if checked or attempt == _DERIVE_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 

@@ -71,7 +71,7 @@ class LedgerConnection:
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
         # A ledger in BigQuery is its own warehouse, whatever the environment says for those in files.
-        if place is not None and (warehouse is not None or self.store.capabilities.commit_order):
+        if place is not None and (warehouse is not None or self.store.capabilities.outbox):
             try:
                 self._attach(place, background=relay == "background")
             except BaseException:
@@ -147,13 +147,15 @@ class LedgerConnection:
 
     def _attach(self, place: str, *, background: bool) -> None:
         from ledger.tiers.attached import AttachedWarehouse
+        from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
         from ledger.warehouse.urls import open_warehouse
 
-        attached = AttachedWarehouse(self.store, place, background=background)
+        local = local_tier(self.store)
+        attached = AttachedWarehouse(local, place, background=background)
         self._warehouse = attached
         self.store = TwoTierStore(
-            self.store,
+            local,
             lambda: open_warehouse(place),
             name=lambda: attached.outbox.warehouse,
             clock=self._clock,

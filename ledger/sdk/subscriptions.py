@@ -22,7 +22,7 @@ from ledger.outbox.contract import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore
-from ledger.stores.sqlite.read import events_from_rows
+from ledger.stores.sqlite.rows import events_from_rows
 
 #: Rows, and bytes of their values, that are read at once.
 _ROWS, _BYTES = 500, 4_000_000

@@ -14,8 +14,9 @@ from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
 from ledger.model.values import check_whole
-from ledger.sdk.branches import ATTEMPTS, Branches, moved_on, to_be_finished
+from ledger.sdk.branches import WRITE_ATTEMPTS, Branches, to_be_finished
 from ledger.sdk.replaying import Replayed
+from ledger.stores.checks import wrong_version
 
 #: Versions that a replay reads at once.
 _REPLAY_PAGE = 200
@@ -61,10 +62,10 @@ class TimeTravel(Branches):
             return self._rewound(session_id, recorded, event_id, then)
         checked = envelope.get("expected_version", ANY_VERSION)
         done: AppendResult | None = None
-        for attempt in range(ATTEMPTS):
+        for attempt in range(WRITE_ATTEMPTS):
             head, now = self._latest(session_id)
             if done is None and checked not in (ANY_VERSION, head.version):
-                raise moved_on(session_id, checked, head.version)
+                raise wrong_version(session_id, checked, head.version)
             parts = self._portions(to_rewind(now, then))
             version = head.version
             try:
@@ -80,7 +81,7 @@ class TimeTravel(Branches):
                     version = done.version
                 return done
             except WrongExpectedVersion:
-                if (done is None and checked != ANY_VERSION) or attempt == ATTEMPTS - 1:
+                if (done is None and checked != ANY_VERSION) or attempt == WRITE_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 

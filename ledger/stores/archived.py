@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ledger.errors import SessionArchived
 from ledger.model.events import Change
 from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.session import Head
+from ledger.outbox.row_digests import SessionKey
 from ledger.stores.base import EventStore
 
 #: The ``store_id`` in the head of a session that no store owns: its rows are in a warehouse, and whoever hydrates it
 #: owns it next. It stands in the head, so that all who remember a head find out that theirs is of another time.
 UNOWNED = ""
+#: Statuses as a state has them: canonical JSON text.
+ARCHIVED_TEXT, DELETED_TEXT = '"archived"', '"deleted"'
 #: The fields that stay, so that lists still find the session and say who may see it. All else is large, or of use only
 #: to those who go on with the session.
 LISTED = tuple(sorted(field.name for field in FIELDS.values() if field.listed))
+
+
+class Droppable(NamedTuple):
+    """An archived session whose rows have been shipped to every warehouse that this store ships to.
+
+    Attributes:
+        version: Of its last event.
+        rows: How many they are.
+    """
+
+    key: SessionKey
+    version: int
+    rows: int
 
 
 def session_archived(head: Head, state: State, warehouses: list[str]) -> SessionArchived:

@@ -1,12 +1,17 @@
-"""What every event store does. ``ledger.stores.sqlite.store`` is the embedded one."""
+"""What every event store does, and what some do besides. ``ledger.stores.sqlite.store`` is the embedded one.
+
+``EventStore`` is the protocol of all stores. Each protocol below it belongs to a flag of ``Capabilities``, and a store
+that declares the flag has its methods: ``outbox_store`` and its like look at the flag and return the store as one of
+that protocol, or None.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent
 from ledger.model.fold import State
@@ -14,6 +19,10 @@ from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
+from ledger.outbox.comparison import ComparableOutbox
+from ledger.outbox.contract import DeadLetter
+from ledger.outbox.row_digests import SessionKey
+from ledger.warehouse.base import Warehouse
 
 #: Of values, in one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
@@ -30,7 +39,12 @@ class Capabilities:
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
         commit_order: ``rows_after`` and ``last_seq`` work: rows have a sequence, in which they were committed.
-        reopens: An event for open sessions brings an archived session back, where other stores refuse it.
+        outbox: Rows can be shipped to warehouses; the store is an ``OutboxStore``.
+        archive: Sessions whose rows a warehouse refused are told apart; the store is an ``ArchivingStore``.
+        purge: Sessions can be deleted for good; the store is a ``PurgingStore``.
+        tiered: A warehouse is behind, and an event for open sessions brings an archived session back, where other
+            stores refuse it; the store is a ``TieredStore``.
+        warehouse: Sessions are in a warehouse themselves; the store is a ``WarehouseStore``.
         search: ``search`` works.
         max_changes: Changes in one event.
         max_event_bytes: Bytes of one event: its keys, its values and its rows.
@@ -41,7 +55,11 @@ class Capabilities:
     hash_chain: bool
     backup: bool
     commit_order: bool
-    reopens: bool = False
+    outbox: bool = False
+    archive: bool = False
+    purge: bool = False
+    tiered: bool = False
+    warehouse: bool = False
     search: bool = True
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -211,3 +229,143 @@ class EventStore(Protocol):
     def close(self) -> None:
         """Finish what is under way and let go of the store; calling it again does nothing."""
         ...
+
+
+class StoreOutbox(ComparableOutbox, Protocol):
+    """A store's side of the relay to one warehouse: what a relay and a comparison need, and what people ask of it."""
+
+    @property
+    def warehouse(self) -> str:
+        """The warehouse's URL."""
+        ...
+
+    def refused(self) -> list[DeadLetter]:
+        """Return the events that the warehouse refused, in the order in which they were recorded."""
+        ...
+
+    def redrive_event(self, event_id: str | None = None) -> int:
+        """Have refused events sent again, one or all; returns the number of rows."""
+        ...
+
+
+class OutboxStore(EventStore, Protocol):
+    """A store in a file, whose rows a relay ships to warehouses. Declared by ``outbox``."""
+
+    @property
+    def path(self) -> Path:
+        """The store's file, as an absolute path."""
+        ...
+
+    def outbox(self, warehouse: str) -> StoreOutbox:
+        """Return the store's side of the relay to one warehouse.
+
+        Args:
+            warehouse: Its URL, as the sink gives it.
+        """
+        ...
+
+
+class ArchivingStore(EventStore, Protocol):
+    """A store that knows whether a session may be kept in a warehouse alone. Declared by ``archive``."""
+
+    def check_shippable(self, session_id: str) -> None:
+        """Raise StoreRejected if a warehouse refused rows of the session, so that it cannot be archived."""
+        ...
+
+
+class PendingDeletion(NamedTuple):
+    """A session that was deleted for good in a store, and not yet in a warehouse.
+
+    Attributes:
+        version: Of its last event in the store.
+    """
+
+    key: SessionKey
+    version: int
+
+
+class PurgingStore(EventStore, Protocol):
+    """A store that deletes sessions for good. Declared by ``purge``."""
+
+    def purge(self, session_id: str, version: int) -> bool:
+        """Delete a session for good: its rows, its head and all that is kept of it, in one transaction.
+
+        What is to be deleted in the warehouses is remembered; see ``pending_deletions``.
+
+        Returns:
+            False if the session is not there, is not at ``version``, or has rows that are still to be shipped.
+        """
+        ...
+
+    def pending_deletions(self) -> list[PendingDeletion]:
+        """Return the sessions that were deleted here and not yet in every warehouse, the oldest first."""
+        ...
+
+
+class TieredStore(EventStore, Protocol):
+    """A store with a warehouse behind it, where archived sessions are. Declared by ``tiered``."""
+
+    def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
+        """Drop the rows of archived sessions that have arrived in the warehouse, of these or of all.
+
+        Returns:
+            The number of sessions dropped; what has not arrived yet is dropped another time.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+        """
+        ...
+
+    def rehydrate(self, session_id: str) -> int:
+        """Take a session over from the warehouse, unless it is here.
+
+        Returns:
+            The number of events brought back; 0 if the session is here, or nowhere.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be reached; nothing was written.
+            CorruptEvent, StoreRejected: The warehouse has not the history that was archived here; nothing was written.
+        """
+        ...
+
+    def purge_warehouse(self) -> int:
+        """Delete in the warehouse what was deleted for good here; returns the number of sessions.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot be reached; the next call goes on.
+        """
+        ...
+
+
+class WarehouseStore(EventStore, Protocol):
+    """A store whose sessions are in a warehouse, with no file before it. Declared by ``warehouse``."""
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse; it is open as long as the store is."""
+        ...
+
+
+def outbox_store(store: EventStore) -> OutboxStore | None:
+    """Return the store as an ``OutboxStore``; None if it does not declare ``outbox``."""
+    return cast(OutboxStore, store) if store.capabilities.outbox else None
+
+
+def archiving_store(store: EventStore) -> ArchivingStore | None:
+    """Return the store as an ``ArchivingStore``; None if it does not declare ``archive``."""
+    return cast(ArchivingStore, store) if store.capabilities.archive else None
+
+
+def purging_store(store: EventStore) -> PurgingStore | None:
+    """Return the store as a ``PurgingStore``; None if it does not declare ``purge``."""
+    return cast(PurgingStore, store) if store.capabilities.purge else None
+
+
+def tiered_store(store: EventStore) -> TieredStore | None:
+    """Return the store as a ``TieredStore``; None if it does not declare ``tiered``."""
+    return cast(TieredStore, store) if store.capabilities.tiered else None
+
+
+def warehouse_store(store: EventStore) -> WarehouseStore | None:
+    """Return the store as a ``WarehouseStore``; None if it does not declare ``warehouse``."""
+    return cast(WarehouseStore, store) if store.capabilities.warehouse else None

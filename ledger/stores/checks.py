@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import verify
 from ledger.model.values import check_text, check_whole
+
+#: What an event wrote: field, key, text and removed of each change; changes have no order.
+Content = set[tuple[str, str, str | None, bool]]
+#: The hashes of what it wrote: field, key and value_hash of each change.
+ValueHashes = set[tuple[str, str, str | None]]
 
 
 class StreamHead(NamedTuple):
@@ -35,6 +40,60 @@ class IngestPlan(NamedTuple):
     updated_at: datetime
 
 
+class FoundEvent(Protocol):
+    """What a store has of an event that is recorded: its rows, or less where those are in a warehouse alone."""
+
+    @property
+    def version(self) -> int:
+        """Of the event."""
+        ...
+
+    def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
+        """Return whether the event is of this type and content, and has these hashes, if any are given and known."""
+        ...
+
+
+class EventInRows(NamedTuple):
+    """A recorded event whose rows are there; see ``FoundEvent``."""
+
+    version: int
+    event_type: str
+    content: Content
+    hashes: ValueHashes
+
+    @classmethod
+    def of(cls, event: RecordedEvent) -> EventInRows:
+        """Return the same of an event that was read."""
+        return cls(event.version, event.event_type, content_of(event), _hashes_of(event))
+
+    def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
+        """Return whether the event is of this type and content, and has these hashes, if any are given."""
+        return (self.event_type, self.content) == (event_type, content) and hashes in (None, self.hashes)
+
+
+def content_of(event: PreparedEvent | RecordedEvent) -> Content:
+    """Return what an event writes."""
+    return {(change.field, change.key, change.text, change.removed) for change in event.changes}
+
+
+def _hashes_of(event: RecordedEvent) -> ValueHashes:
+    return {(change.field, change.key, change.value_hash) for change in event.changes}
+
+
+def check_same(session_id: str, event: PreparedEvent | RecordedEvent, found: FoundEvent) -> None:
+    """Raise IdempotencyConflict unless an event is the one that is recorded under its event_id.
+
+    Args:
+        event: One that is appended is the same if its type and content are; one that was recorded elsewhere must have
+            the same version and hashes as well.
+        found: What is recorded.
+    """
+    hashes = _hashes_of(event) if isinstance(event, RecordedEvent) else None
+    elsewhere = isinstance(event, RecordedEvent) and event.version != found.version
+    if elsewhere or not found.says(event.event_type, content_of(event), hashes):
+        raise conflict(session_id, event.event_id)
+
+
 def check_expected(session_id: str, version: int, owner: str | None, event: PreparedEvent, expected: int) -> str:
     """The session's owner, once an event is known to fit where the session stands.
 
@@ -46,13 +105,7 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
         WrongExpectedVersion, SessionNotFound, InvalidInput: It does not fit.
     """
     if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, version):
-        raise WrongExpectedVersion(
-            f"Session {session_id} is at version {version}, not {expected}; nothing was written. Read it again and "
-            "decide anew.",
-            session_id=session_id,
-            expected=expected,
-            actual=version,
-        )
+        raise wrong_version(session_id, expected, version)
     named = event.user_id if owner is None else owner
     if named is None:
         raise SessionNotFound(
@@ -123,6 +176,17 @@ def plan_ingest(
     # Events without a hash (from a store that keeps no chain) are passed over: the next one follows the last hash.
     chained = next((event.event_hash for event in reversed(new) if event.event_hash is not None), prev_hash)
     return IngestPlan(new, chained, max(event.recorded_at for event in new))
+
+
+def wrong_version(session_id: str, expected: int, actual: int) -> WrongExpectedVersion:
+    """Return the error of an append that expected another version than the session has."""
+    return WrongExpectedVersion(
+        f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and decide "
+        "anew.",
+        session_id=session_id,
+        expected=expected,
+        actual=actual,
+    )
 
 
 def conflict(session_id: str, event_id: str) -> IdempotencyConflict:

@@ -10,7 +10,6 @@ that somebody has it, not who, nor what is in it. A made id (a UUIDv7) cannot be
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ledger.errors import (
+    CapabilityMissing,
     LedgerError,
     PermissionDenied,
     SessionArchived,
-    SessionNotFound,
     StoreError,
     StoreRejected,
     StoreUnavailable,
@@ -30,27 +29,23 @@ from ledger.errors import (
 )
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, PreparedEvent, RecordedEvent, prepare
 from ledger.model.fold import State
-from ledger.model.ids import created_at_of
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
 from ledger.outbox.contract import SEQ, index_of
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
+from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
+from ledger.stores.rights import WRITE, check_write, id_taken, read_only, right_of, unused_id
 
-READ, WRITE = "read", "write"
 #: How often an append to a shared session is made anew because somebody else appended between check and append.
-ATTEMPTS = 1000
-_DELETED = '"deleted"'
-#: Statuses that only a session's owner gives it.
-_OWNERS = ('"archived"', _DELETED)
+APPEND_ATTEMPTS = 1000
 _SESSION = index_of("session_id")
 _OWNED = itemgetter(_SESSION, index_of("user_id"))
 
 
-class UserStore:
+class UserView:
     """An event store as one user sees it, over any other.
 
     Every call reads the session's latest state first, to know whether the user may see it: from memory in the embedded
@@ -72,15 +67,18 @@ class UserStore:
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        """What a store has beside the protocol (its file, its outbox, its warehouse) is everybody's."""
+        """Refuse what the store behind has besides ``EventStore``: its file, its outbox, its warehouse are everybody's.
+
+        No method of a store is offered in a view before it is written here.
+        """
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise self.everybodys(name)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store can do, but for copying out everybody's sessions."""
-        return replace(self._store.capabilities, backup=False)
+        """What the store can do, but for what is about everybody's sessions: copying, shipping and deleting them."""
+        return replace(self._store.capabilities, backup=False, outbox=False, purge=False, warehouse=False)
 
     @property
     def store_id(self) -> str:
@@ -112,9 +110,9 @@ class UserStore:
         self._check_open()
         if version is None and at is None:
             found = self._latest(session_id, with_messages=with_messages)
-            if found is None or self._right(*found) is not None:
+            if found is None or right_of(self.user_id, *found) is not None:
                 return found
-            asked = _nowhere(session_id)
+            asked = unused_id(session_id)
         else:
             asked = self._asked(session_id)
         return self._store.state(asked, version=version, at=at, with_messages=with_messages)
@@ -182,7 +180,7 @@ class UserStore:
             for session_id in dict.fromkeys(session_id for session_id, _ in distinct):
                 found = self._known(session_id)
                 if found is not None and found[0].user_id != self.user_id:
-                    raise _taken(session_id)
+                    raise id_taken(session_id)
         if error is not None:
             raise error
         return new
@@ -214,28 +212,48 @@ class UserStore:
         raise self.everybodys("backup")
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected where a warehouse refused rows of a session that the user may see."""
+        """Raise StoreRejected if a warehouse refused rows of a session that the user may see.
+
+        Raises:
+            CapabilityMissing: The store has no ``archive``.
+        """
         self._check_open()
-        check = getattr(self._store, "check_shippable", None)
-        if check is not None:
-            check(self._asked(session_id))
+        archiving = archiving_store(self._store)
+        if archiving is None:
+            raise _missing("archive")
+        archiving.check_shippable(self._asked(session_id))
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
         """Drop the rows of archived sessions of the user's own that have arrived in the warehouse.
 
         Raises:
             PermissionDenied: It does not say of which.
+            CapabilityMissing: The store is not ``tiered``.
         """
         self._check_open()
         if session_ids is None:
             raise self.everybodys("drop_archived")
-        drop = getattr(self._store, "drop_archived", None)
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
         looked = {session_id: self._look(session_id) for session_id in session_ids}
         own = [key for key, found in looked.items() if found is not None and found[0].user_id == self.user_id]
-        return 0 if drop is None or not own else int(drop(own))
+        return tiered.drop_archived(own) if own else 0
 
     def rehydrate(self, session_id: str) -> int:
-        """Have a session that the user may write to brought back from the warehouse; see ``TwoTierStore.rehydrate``.
+        """Have a session that the user may write to brought back from the warehouse; see ``TieredStore.rehydrate``.
+
+        Raises:
+            PermissionDenied: The user may only read it.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        tiered = tiered_store(self._store)
+        if tiered is None:
+            raise _missing("tiered")
+        return tiered.rehydrate(session_id) if self.check_writable(session_id) else 0
+
+    def check_writable(self, session_id: str) -> bool:
+        """Return whether the user may write to a session; False if there is none that the user sees.
 
         Raises:
             PermissionDenied: The user may only read it.
@@ -243,11 +261,21 @@ class UserStore:
         self._check_open()
         found = self._look(session_id)
         if found is None:
-            return 0
-        if self._right(*found) != WRITE:
-            raise _read_only(self.user_id, session_id)
-        rehydrate = getattr(self._store, "rehydrate", None)
-        return 0 if rehydrate is None else int(rehydrate(session_id))
+            return False
+        if right_of(self.user_id, *found) != WRITE:
+            raise read_only(self.user_id, session_id)
+        return True
+
+    def purge_warehouse(self) -> int:
+        """Not offered: it is about everybody's sessions.
+
+        Raises:
+            PermissionDenied: Always.
+            CapabilityMissing: The store is not ``tiered``.
+        """
+        if tiered_store(self._store) is None:
+            raise _missing("tiered")
+        raise self.everybodys("purge_warehouse")
 
     def close(self) -> None:
         """End the view; the store stays open. Calling it again does nothing."""
@@ -271,8 +299,8 @@ class UserStore:
             error = raised
         if not (isinstance(error, WrongExpectedVersion) and error.actual == 0):  # where it is 0, it is nobody's
             found = self._known(session_id)
-            if found is not None and self._right(*found) is None:
-                raise _taken(session_id)
+            if found is not None and right_of(self.user_id, *found) is None:
+                raise id_taken(session_id)
         if appended is None:
             assert error is not None  # noqa: S101 - one of the two came
             raise error
@@ -287,10 +315,10 @@ class UserStore:
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
-        for _ in range(ATTEMPTS):
+        for _ in range(APPEND_ATTEMPTS):
             head, state = found
             try:
-                self._check_write(head, state, prepared)
+                check_write(self.user_id, head, state, prepared)
             except PermissionDenied:
                 if not event.check_duplicate or self._store.version_of(session_id, event.event_id) is None:
                     raise
@@ -310,41 +338,20 @@ class UserStore:
             found = again
         raise StoreUnavailable(f"Session {session_id} is appended to by too many writers at once; nothing was written.")
 
-    def _check_write(self, head: Head, state: State, event: PreparedEvent) -> None:
-        """Raise PermissionDenied unless the user may append this to a session of somebody else."""
-        if self._right(head, state) != WRITE:
-            raise _read_only(self.user_id, head.session_id)
-        status = state.get(("status", ""))
-        deleted = status is not None and status.text == _DELETED
-        for change in event.changes:
-            if change.field == "grant" or (change.field == "status" and (deleted or change.text in _OWNERS)):
-                raise PermissionDenied(
-                    f"Only the owner of session {head.session_id} changes who may see it, archives it, deletes it and "
-                    "restores it; nothing was written."
-                )
-
-    def _right(self, head: Head, state: State) -> str | None:
-        """What the user may do with a session; None where it is not to be seen."""
-        if head.user_id == self.user_id:
-            return WRITE
-        granted = state.get(("grant", self.user_id))
-        value = None if granted is None else granted.value
-        return value if value in (READ, WRITE) else None
-
     def _sees(self, session_id: str, owner: str) -> bool:
         """Whether the user may see a session whose rows name this owner."""
         if owner == self.user_id:
             return True
         found = self._known(session_id)
-        return found is not None and self._right(*found) is not None
+        return found is not None and right_of(self.user_id, *found) is not None
 
     def _look(self, session_id: str) -> tuple[Head, State] | None:
         """The latest state of a session that the user may see."""
         found = self._latest(session_id)
-        if found is None or self._right(*found) is not None:
+        if found is None or right_of(self.user_id, *found) is not None:
             return found
         # With a warehouse behind, an id that is nowhere is looked for there too, which may take long, or fail.
-        self._store.state(_nowhere(session_id))
+        self._store.state(unused_id(session_id))
         return None
 
     def _latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
@@ -352,7 +359,7 @@ class UserStore:
         try:
             return self._store.state(session_id, with_messages=with_messages)
         except SessionArchived as archived:
-            if self._right(archived.head, archived.state) is not None:
+            if right_of(self.user_id, archived.head, archived.state) is not None:
                 raise
             return archived.head, archived.state
 
@@ -365,7 +372,7 @@ class UserStore:
 
     def _asked(self, session_id: str) -> str:
         """The id that the store is asked about: one that nobody has, for a session that the user may not see."""
-        return session_id if self._look(session_id) is not None else _nowhere(session_id)
+        return session_id if self._look(session_id) is not None else unused_id(session_id)
 
     def _visible(self, query: SessionQuery) -> SessionQuery:
         """A query for what the user may see."""
@@ -397,21 +404,5 @@ class UserStore:
             raise StoreRejected(f"This view of user {self.user_id} is closed; make another with for_user().")
 
 
-def _nowhere(session_id: str) -> str:
-    """An id that nobody has, of the same kind and day: a store takes as long to find nothing under it."""
-    fresh = str(uuid.uuid4())
-    return fresh if created_at_of(session_id) is None else session_id[:15] + fresh[15:]
-
-
-def _read_only(user_id: str, session_id: str) -> PermissionDenied:
-    return PermissionDenied(
-        f"User {user_id} may read session {session_id}, not change it; nothing was written. Its owner can grant write."
-    )
-
-
-def _taken(session_id: str) -> SessionNotFound:
-    return SessionNotFound(
-        f"No session {session_id} can begin here; nothing was written. Choose another id, or leave it out and one is "
-        "made.",
-        session_id=session_id,
-    )
+def _missing(capability: str) -> CapabilityMissing:
+    return CapabilityMissing(f"The store behind this view has no {capability}.")

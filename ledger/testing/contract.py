@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.testing.append import AppendContract
+from ledger.testing.archiving import ArchivingContract
 from ledger.testing.backup import BackupContract
 from ledger.testing.commit_order import CommitOrderContract
 from ledger.testing.concurrency import ConcurrencyContract
@@ -11,6 +12,7 @@ from ledger.testing.idempotency import IdempotencyContract
 from ledger.testing.integrity import IntegrityContract
 from ledger.testing.lifetimes import LifetimesContract
 from ledger.testing.opening import OpeningContract
+from ledger.testing.outbox import OutboxContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
 from ledger.testing.search import SearchContract
@@ -30,11 +32,15 @@ class StoreContract(
     LifetimesContract,
     ExchangeContract,
     CommitOrderContract,
+    OutboxContract,
+    ArchivingContract,
     IntegrityContract,
     ConcurrencyContract,
     BackupContract,
 ):
-    """The behaviour of every event store, tested through the EventStore protocol only; each test has its own stores.
+    """The behaviour of every event store, tested through the protocols of ``ledger.stores.base``.
+
+    Each test has its own stores.
 
     A subclass, whose name begins with ``Test``, sets ``capabilities`` to those the store is expected to declare: a
     capability that is True must work; one that is False must raise CapabilityMissing, or its effect must be absent. No

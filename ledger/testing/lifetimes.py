@@ -48,7 +48,7 @@ class LifetimesContract(Harness):
     ) -> None:
         fill(store)
         clock.now = NOW
-        ended = ("expired", "deleted") if self.capabilities.reopens else ("expired", "deleted", "archived")
+        ended = ("expired", "deleted") if self.capabilities.tiered else ("expired", "deleted", "archived")
         closed = [session_id for session_id, life in LIVES.items() if life[2] in ended]
         said = event(50, Change("title", value="t"), require_open=True)
         errors = refused.each(SessionEnded, closed, lambda session_id: store.append(session_id, said))

@@ -19,10 +19,11 @@ from ledger import (
     SessionNotFound,
     WrongExpectedVersion,
 )
-from ledger.model.fold import fold, version_at
+from ledger.model.fold import fold
 from ledger.model.queries import SessionQuery
 from ledger.stores.base import EventStore
 from ledger.testing.harness import events_of, listed, state_of
+from ledger.testing.reference import version_at
 from ledger.testing.streams import START, SetClock, changes, event
 
 SESSIONS = st.sampled_from(["a", "b"])

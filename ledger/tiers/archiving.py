@@ -19,14 +19,14 @@ from ledger.model.lifetime import check_open
 from ledger.model.values import canonical
 from ledger.outbox.comparison import SESSIONS_AT_ONCE, parts
 from ledger.outbox.row_digests import SessionKey
-from ledger.stores.archived import status_change
-from ledger.stores.base import EventStore
-from ledger.stores.sqlite.archive import Droppable, PendingDeletion
-from ledger.stores.sqlite.store import SqliteStore
+from ledger.stores.archived import Droppable, status_change
+from ledger.stores.base import EventStore, PendingDeletion
+from ledger.tiers.local import LocalTier
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
+from ledger.warehouse.rows import HeadRow
 
 
 def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
@@ -40,7 +40,7 @@ def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
 
 
 def drop_archived(
-    store: SqliteStore, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
+    store: LocalTier, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
 ) -> int:
     """Drop the rows of archived sessions that the warehouse turns out to have, every one.
 
@@ -65,8 +65,8 @@ def drop_archived(
     return dropped
 
 
-def rehydrate(store: SqliteStore, warehouse: Warehouse, name: str, session_id: str) -> int:
-    """Take a session over from a warehouse; see ``SqliteArchive.restore_history``.
+def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str) -> int:
+    """Take a session over from a warehouse; see ``LocalTier.restore_history``.
 
     Returns:
         How many events were brought back; 0 where the warehouse has none.
@@ -107,7 +107,7 @@ def open_again(
         return None
 
 
-def delete_there(store: SqliteStore, warehouse: Warehouse, name: str) -> int:
+def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     """Delete in a warehouse what was deleted for good in a store; one may do it again at any time.
 
     A session that went on in another store, which took it over, is that store's and stays.
@@ -162,7 +162,7 @@ def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: 
         ) from ended
 
 
-def _arrived(store: SqliteStore, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
+def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
     """Those of some sessions whose every row is in the warehouse, in the same words."""
     keys = [each.key for each in sessions]
     there = ComparedRows(warehouse).rows_of(keys)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
-from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.stores.base import EventStore, StoreOutbox
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
 from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse
@@ -34,16 +33,17 @@ class AttachedWarehouse:
         CapabilityMissing: The store is no outbox.
     """
 
-    def __init__(self, store: Any, url: str, *, background: bool = False, lease_seconds: float = LEASE_SECONDS) -> None:
-        require_outbox(store)
-        check_apart(store, url)
-        self._store = store
+    def __init__(
+        self, store: EventStore, url: str, *, background: bool = False, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
+        self._store = require_outbox(store)
+        check_apart(self._store, url)
         self.url = url
         self._lease_seconds = lease_seconds
         self._background = BackgroundRelay(self.relay()) if background else None
 
     @cached_property
-    def outbox(self) -> SqliteOutbox:
+    def outbox(self) -> StoreOutbox:
         """What the store remembers of its relay to this warehouse."""
         warehouse = open_warehouse(self.url)
         try:
@@ -68,11 +68,11 @@ class AttachedWarehouse:
         """A relay to it, for whoever runs it and closes it."""
         return relay_between(self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds)
 
-    def sync(self, *, progress: Callable[[int], None] = lambda rows: None, timeout: float = LEASE_TIMEOUT) -> int:
+    def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship what is recorded by now; see ``sync_now``."""
         relay = self.relay()
         try:
-            return sync_now(relay, self.outbox, timeout=timeout, progress=progress)
+            return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
         finally:
             relay.close()
 

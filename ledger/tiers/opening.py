@@ -5,42 +5,28 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
 from ledger.outbox.contract import LEASE_SECONDS, Sink
 from ledger.relay.loop import Relay
-from ledger.stores.base import EventStore
+from ledger.stores.base import EventStore, OutboxStore, StoreOutbox, outbox_store
+from ledger.stores.user_view import UserView
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
-from ledger.warehouse.urls import duckdb_url, open_warehouse, parse_warehouse_url
-
-if TYPE_CHECKING:
-    from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
 
 
-def open_relay(store: Any, url: str, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
-    """A relay from a store to a warehouse; nothing is asked of the warehouse before it ships.
+def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
+    """A relay from a store to a warehouse that is open already, and which the relay closes.
 
     Args:
-        store: An event store.
-        url: Of the warehouse.
+        store: An outbox.
+        warehouse: Nothing is asked of it before the relay ships.
         lease_seconds: For how long others keep off after the last sign of life.
 
     Raises:
         CapabilityMissing: The store is no outbox.
-        ConfigurationError: No warehouse is behind the URL.
-    """
-    require_outbox(store)
-    check_apart(store, url)
-    return relay_between(store, open_warehouse(url), lease_seconds=lease_seconds)
-
-
-def relay_between(store: Any, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
-    """A relay from a store to a warehouse that is open already, and which the relay closes.
-
-    Raises:
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
     from ledger.stores.sqlite.lease import owner_name
@@ -51,24 +37,31 @@ def relay_between(store: Any, warehouse: Warehouse, *, lease_seconds: float = LE
     return Relay(outbox_of(store, sink.url), sink, holder=owner_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
 
 
-def outbox_of(store: Any, url: str) -> SqliteOutbox:
+def outbox_of(store: EventStore, url: str) -> StoreOutbox:
     """What a store remembers of its relay to a warehouse.
 
     Raises:
         CapabilityMissing: The store is no outbox.
     """
-    require_outbox(store)
-    outbox: SqliteOutbox = store.outbox(url)
+    return require_outbox(store).outbox(url)
+
+
+def require_outbox(store: EventStore) -> OutboxStore:
+    """Return a store as an outbox.
+
+    Raises:
+        PermissionDenied: It is the view of one user.
+        CapabilityMissing: It is none.
+    """
+    if isinstance(store, UserView):
+        raise store.everybodys("outbox")
+    outbox = outbox_store(store)
+    if outbox is None:
+        raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
     return outbox
 
 
-def require_outbox(store: EventStore) -> None:
-    """Raise CapabilityMissing where a store is no outbox."""
-    if not store.capabilities.commit_order:
-        raise CapabilityMissing("This ledger is in its warehouse already; only one in a SQLite file is shipped to one.")
-
-
-def check_apart(store: Any, url: str) -> None:
+def check_apart(store: OutboxStore, url: str) -> None:
     """Raise ConfigurationError where a warehouse's URL is none, or names the ledger's own file.
 
     DuckDB would open that, and let go of it: with it go the locks that SQLite has in this process, and then what is

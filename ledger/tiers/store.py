@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
@@ -18,16 +18,11 @@ from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
-from ledger.model.upcast import Upcaster
-from ledger.stores.base import MAX_BYTES, Capabilities, EventStore
+from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion, StoreOutbox
+from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
 from ledger.warehouse.reads import WarehouseReads
-
-if TYPE_CHECKING:
-    from ledger.stores.sqlite.archive import PendingDeletion
-    from ledger.stores.sqlite.outbox import SqliteOutbox
-    from ledger.stores.sqlite.store import SqliteStore
 
 T = TypeVar("T")
 #: Warehouses that were open when the process forked: a child never touches its parent's.
@@ -46,39 +41,33 @@ class TwoTierStore:
         local: The embedded store, which is closed with this one.
         open_warehouse: Opens the warehouse; called at the first read that needs it, by one thread, and again after it
             failed. What it gives is closed with this store.
-        upcaster: Brings events of older shapes up to the present one; the same as that of ``local``.
         name: Says what the warehouse is called in ``local``, where its relay stands under that; where None, its URL.
         clock, ids: Sources of times and ids, for events that bring sessions back.
     """
 
     def __init__(
         self,
-        local: EventStore,
+        local: LocalTier,
         open_warehouse: Callable[[], Warehouse],
         *,
-        upcaster: Upcaster | None = None,
         name: Callable[[], str] | None = None,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
         self._local = local
-        # `path` and `outbox` are no part of EventStore: where the store has them not, this one has them not either.
-        self._file = cast("SqliteStore", local)
         self._open_warehouse = open_warehouse
-        self._upcast = upcaster or Upcaster()
         self._name = name
         self._clock = clock
         self._ids = ids
         self._opening = threading.Lock()  # guards all below
-        # Not `warehouse`: a store with an attribute of that name is itself in one.
-        self._behind: Warehouse | None = None
+        self._warehouse: Warehouse | None = None
         self._closed = False
         forking.register(self)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the embedded store can do, and that archived sessions come back."""
-        return replace(self._local.capabilities, reopens=True)
+        return replace(self._local.capabilities, tiered=True)
 
     @property
     def store_id(self) -> str:
@@ -88,12 +77,11 @@ class TwoTierStore:
     @property
     def path(self) -> Path:
         """The file of the embedded store."""
-        return self._file.path
+        return self._local.path
 
-    @property
-    def outbox(self) -> Callable[[str], SqliteOutbox]:
-        """Gives the embedded store as the outbox of a relay to a warehouse, which its URL names."""
-        return self._file.outbox
+    def outbox(self, warehouse: str) -> StoreOutbox:
+        """The embedded store as the outbox of a relay to a warehouse, which its URL names."""
+        return self._local.outbox(warehouse)
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
@@ -134,7 +122,7 @@ class TwoTierStore:
             found = None
         if found is not None or self._holds(session_id):
             return found
-        return self._read_behind(
+        return self._read_warehouse(
             session_id,
             lambda reads: reads.state(session_id, version=version, at=at, with_messages=with_messages),
             missing=None,
@@ -148,7 +136,7 @@ class TwoTierStore:
             page = Page([])
         if page or self._holds(session_id):
             return page
-        return self._read_behind(
+        return self._read_warehouse(
             session_id,
             lambda reads: reads.messages(session_id, after=after, limit=limit, newest=newest),
             missing=page,
@@ -162,7 +150,7 @@ class TwoTierStore:
             page = Page([])
         if page or self._holds(session_id):
             return page
-        return self._read_behind(
+        return self._read_warehouse(
             session_id,
             lambda reads: reads.events(session_id, after=after, limit=limit, upcast=upcast),
             missing=page,
@@ -173,7 +161,7 @@ class TwoTierStore:
         version = self._local.version_of(session_id, event_id)
         if version is not None or self._holds(session_id):
             return version
-        return self._read_behind(session_id, lambda reads: reads.version_of(session_id, event_id), missing=None)
+        return self._read_warehouse(session_id, lambda reads: reads.version_of(session_id, event_id), missing=None)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """The embedded store's sessions, newest first; see ``EventStore.sessions``."""
@@ -203,73 +191,53 @@ class TwoTierStore:
         self._local.backup(path)
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected where a warehouse refused rows of a session; see ``SqliteArchive.check_shippable``."""
-        self._file.check_shippable(session_id)
+        """Raise StoreRejected if a warehouse refused rows of a session; see ``ArchivingStore.check_shippable``."""
+        self._local.check_shippable(session_id)
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions that have arrived in the warehouse, of these or of all.
-
-        Returns:
-            How many sessions were dropped; what has not arrived yet is dropped another time.
-
-        Raises:
-            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
-        """
+        """Drop the rows of archived sessions that have arrived in the warehouse; see ``TieredStore.drop_archived``."""
         from ledger.tiers.archiving import drop_archived
 
-        return drop_archived(self._file, self._opened, self._called(), session_ids)
+        return drop_archived(self._local, self._opened, self._called(), session_ids)
 
     def rehydrate(self, session_id: str) -> int:
-        """Have the embedded store take a session over from the warehouse, where it does not hold it; see
-        ``SqliteArchive.restore_history``.
-
-        Returns:
-            How many events were brought back; 0 where the session is here, or nowhere.
-
-        Raises:
-            StoreUnavailable: The warehouse cannot be reached; nothing was written.
-            CorruptEvent, StoreRejected: The warehouse has not the history that was archived here; nothing was written.
-        """
+        """Have the embedded store take a session over from the warehouse; see ``TieredStore.rehydrate``."""
         from ledger.tiers.archiving import rehydrate
 
         if self._holds(session_id):
             return 0
-        brought = rehydrate(self._file, self._opened(), self._called(), session_id)
+        brought = rehydrate(self._local, self._opened(), self._called(), session_id)
         if not brought:
             self._check_not_lost(session_id)
         return brought
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session for good here, and remember to in the warehouses; see ``SqliteArchive.purge``."""
-        return self._file.purge(session_id, version)
+        """Delete a session for good here, and remember to in the warehouses; see ``PurgingStore.purge``."""
+        return self._local.purge(session_id, version)
 
     def pending_deletions(self) -> list[PendingDeletion]:
         """Sessions that were deleted for good here, and not yet in the warehouses."""
-        return self._file.pending_deletions()
+        return self._local.pending_deletions()
 
-    def delete_there(self) -> int:
-        """Delete in the warehouse what was deleted for good here; returns how many sessions that is.
+    def purge_warehouse(self) -> int:
+        """Delete in the warehouse what was deleted for good here; see ``TieredStore.purge_warehouse``."""
+        from ledger.tiers.archiving import purge_warehouse
 
-        Raises:
-            StoreUnavailable: The warehouse cannot be reached; the next call goes on.
-        """
-        from ledger.tiers.archiving import delete_there
-
-        if not self._file.pending_deletions():
+        if not self._local.pending_deletions():
             return 0
-        return delete_there(self._file, self._opened(), self._called())
+        return purge_warehouse(self._local, self._opened(), self._called())
 
     def close(self) -> None:
         """Close the embedded store, and the warehouse where it was opened; calling it again does nothing."""
         forking.unregister(self)
         with self._opening:
             self._closed = True
-            behind, self._behind = self._behind, None
+            warehouse, self._warehouse = self._warehouse, None
         try:
             self._local.close()
         finally:
-            if behind is not None:
-                behind.close()
+            if warehouse is not None:
+                warehouse.close()
 
     def before_fork(self) -> None:
         """Wait until no thread opens the warehouse; see ``ledger.forking``."""
@@ -281,8 +249,8 @@ class TwoTierStore:
 
     def after_fork_in_child(self) -> None:
         """Leave the warehouse to the parent; the next read that needs one opens another."""
-        _ABANDONED.append(self._behind)
-        self._behind = None
+        _ABANDONED.append(self._warehouse)
+        self._warehouse = None
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
@@ -321,7 +289,7 @@ class TwoTierStore:
 
         return sink_of(self._opened()).url
 
-    def _read_behind(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
+    def _read_warehouse(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
         """What the warehouse answers about a session, or ``missing`` where it was deleted for good here.
 
         Raises:
@@ -329,10 +297,10 @@ class TwoTierStore:
         """
         from ledger.tiers.archiving import is_to_be_deleted
 
-        pending = self._file.pending_deletion(session_id)
+        pending = self._local.pending_deletion(session_id)
         if pending is not None and is_to_be_deleted(self._opened(), pending):
             return missing
-        reads = WarehouseReads(Projection(self._opened(), self._upcast))
+        reads = WarehouseReads(Projection(self._opened()))
         found = read(reads)
         if not found and self._archived(session_id) is not None and reads.state(session_id) is None:
             self._check_not_lost(session_id)
@@ -351,9 +319,9 @@ class TwoTierStore:
         with self._opening:
             if self._closed:  # since the embedded store answered
                 raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
-            if self._behind is None:
-                self._behind = self._open_warehouse()
-            return self._behind
+            if self._warehouse is None:
+                self._warehouse = self._open_warehouse()
+            return self._warehouse
 
 
 def _not_here(session_id: str) -> SessionNotFound:

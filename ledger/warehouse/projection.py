@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ledger.errors import CorruptEvent, InvalidInput
-from ledger.model.events import RecordedChange, RecordedEvent
-from ledger.model.fold import Interval, RegisterValue, State, fold
+from ledger.errors import InvalidInput
+from ledger.model.events import RecordedEvent
+from ledger.model.fold import RegisterValue, State, fold
 from ledger.model.ids import check_session_id, created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
@@ -22,66 +21,18 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.model.values import canonical, decode
-from ledger.outbox import columns
+from ledger.model.values import decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
+from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
 #: Stands for "the latest" and "no end": parameters always have a type that way, which NULL has not.
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
-#: A row of ``read_events`` begins with the columns that the rows of an event share.
-_SHARED = len(columns.EVENT)
-_EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
-
 _VERSION_AT = """
 SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @first_day, @next_day, @at_time)
 """
-
-
-class _Slot(NamedTuple):
-    """A row of ``read_states``."""
-
-    session_id: str
-    field: str
-    key: str
-    text: str | None
-    removed: bool
-    version: int
-    event_id: str
-    user_id: str
-    created_at: datetime
-    schema_version: int
-    store_id: str
-    event_hash: str | None
-    updated_at: datetime
-
-
-class HeadRow(NamedTuple):
-    """A row of ``read_heads``."""
-
-    session_id: str
-    user_id: str
-    created_at: datetime
-    version: int
-    updated_at: datetime
-    event_hash: str | None
-    store_id: str
-    strict: bool
-    event_version: int | None
-
-
-class _Written(NamedTuple):
-    """What follows the columns of the event in a row of ``read_events``: the change, and what superseded it."""
-
-    field: str
-    key: str
-    text: str | None
-    removed: bool
-    value_hash: str | None
-    value_salt: str | None
-    superseded_by: int | None
 
 
 class SessionHead(NamedTuple):
@@ -191,13 +142,14 @@ class Projection:
         if not created:
             return {}
         parameters = {**span_of(created), "at_version": until, "with_messages": with_messages}
-        slots: dict[str, list[_Slot]] = {}
+        slots: dict[str, list[StateRow]] = {}
         for row in self._ask("read_states", parameters):
-            slot = _Slot(*row)
+            slot = StateRow(*row)
             if slot.created_at == created[slot.session_id]:
                 slots.setdefault(slot.session_id, []).append(slot)
         return {
-            session_id: (_head(found), self._state(found, until, with_messages)) for session_id, found in slots.items()
+            session_id: (head_of(found), self._state(found, until, with_messages))
+            for session_id, found in slots.items()
         }
 
     def events(
@@ -230,23 +182,6 @@ class Projection:
             return Page(found)
         last = numbers[versions - 1]
         return Page([event for event in found if event.version <= last], str(last))
-
-    def history(self, session_id: str) -> list[Interval]:
-        """Every write of a session once, as recorded, with the version that superseded it; in order.
-
-        Source: sql/statements/read_events.sql
-        """
-        created_at = self.creation_of(session_id)
-        if created_at is None:
-            return []
-        rows = self._changes(_day_of(session_id, created_at), 0, LAST_VERSION, LAST_VERSION)
-        found = []
-        for row in rows:
-            version, event_id = _EVENT_KEY(row)
-            change = _Written(*row[_SHARED:])
-            slot, text = (change.field, change.key), _canonical(change.text)
-            found.append(Interval(*slot, text, change.removed, version, event_id, change.superseded_by))
-        return found
 
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
@@ -338,10 +273,10 @@ class Projection:
     def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         return self._warehouse.query(catalog.query(name), parameters, operation=name).rows
 
-    def _state(self, slots: Sequence[_Slot], until: int, with_messages: bool) -> State:
+    def _state(self, slots: Sequence[StateRow], until: int, with_messages: bool) -> State:
         if all(slot.schema_version == self._upcast.current for slot in slots):
             return {
-                (slot.field, slot.key): RegisterValue(_canonical(slot.text), slot.version, slot.event_id)
+                (slot.field, slot.key): RegisterValue(canonical_text(slot.text), slot.version, slot.event_id)
                 for slot in slots
                 if not slot.removed and (with_messages or slot.field != "message")
             }
@@ -354,8 +289,8 @@ class Projection:
 
     def _events(self, rows: Sequence[tuple[Any, ...]], *, upcast: bool = True) -> Iterator[RecordedEvent]:
         # Two events may share a version; an event_id stands for one event.
-        for _, of_event in groupby(rows, _EVENT_KEY):
-            event = _event(list(of_event))
+        for _, of_event in groupby(rows, EVENT_KEY):
+            event = event_of(list(of_event))
             yield self._upcast(event) if upcast else event
 
 
@@ -372,44 +307,3 @@ def _day_of(session_id: str, created_at: datetime) -> dict[str, Any]:
     """The parameters of the table functions."""
     first_day, next_day = creation_day(created_at)
     return {"session_id": session_id, "first_day": first_day, "next_day": next_day}
-
-
-def _head(slots: Iterable[_Slot]) -> Head:
-    """Where a session stood: the last of its slots in the order of events was written by its last event."""
-    last = max(slots, key=lambda slot: (slot.version, slot.event_id))
-    return Head(
-        last.session_id,
-        last.user_id,
-        last.created_at,
-        last.version,
-        last.updated_at,
-        last.event_hash,
-        last.store_id,
-    )
-
-
-def _canonical(text: str | None) -> str | None:
-    """The text that was hashed: a warehouse may order an object's keys and place blanks as it likes."""
-    return None if text is None else canonical(decode(text))
-
-
-def _event(rows: list[tuple[Any, ...]]) -> RecordedEvent:
-    """The event of its rows.
-
-    Raises:
-        CorruptEvent: The rows do not agree on the event that they belong to.
-    """
-    shared = rows[0][:_SHARED]
-    event = dict(zip(columns.EVENT, shared, strict=True))
-    if any(row[:_SHARED] != shared for row in rows):
-        session_id, version, event_id = event["session_id"], event["version"], event["event_id"]
-        raise CorruptEvent(
-            f"Session {session_id}, version {version}: the rows of event {event_id} contradict each other.",
-            session_id=session_id,
-            version=version,
-        )
-    changes = []
-    for row in rows:
-        field, key, text, removed, value_hash, value_salt, _ = _Written(*row[_SHARED:])
-        changes.append(RecordedChange(field, key, _canonical(text), removed, value_hash, value_salt))
-    return RecordedEvent(**event, changes=tuple(changes))

@@ -4,7 +4,7 @@
 -- Inputs: session_changes. @session_id is the id; @first_day and @next_day are the day of its creation and the day
 --         after. Returns versions above @after_version and up to @until_version, of those the first @versions.
 -- Cost:   the session's blocks in the one partition of that day.
--- Twin:   ledger/model/fold.py (history).
+-- Twin:   ledger/testing/reference.py (history).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/contract/test_bigquery.py
 SELECT
   session_id,

@@ -3,7 +3,7 @@
 -- Grain:  (session_id, event_id, field, key).
 -- Inputs: session_events.
 -- Cost:   filters on created_at and session_id reach below the window: a range of created_at reads those days only.
--- Twin:   ledger/model/fold.py (history).
+-- Twin:   ledger/testing/reference.py (history).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- The state at a version v is WHERE version <= v AND (superseded_by IS NULL OR superseded_by > v) AND NOT removed.

@@ -153,9 +153,11 @@ def test_get_db_connection_sees_what_was_saved_after_it_was_opened() -> None:
 def test_get_db_connection_is_not_for_one_user_nor_for_a_ledger_without_a_file(ledger: SessionLedger) -> None:
     with pytest.raises(PermissionDenied, match="user ada"):
         get_db_connection(ledger=ledger.for_user("ada"))
-    elsewhere = type("Elsewhere", (), {"user_id": None, "store": object(), "url": "bigquery://p/d"})
-    with pytest.raises(CapabilityMissing, match="bigquery://p/d"):
-        get_db_connection(ledger=elsewhere)  # type: ignore[arg-type]
+    with (
+        SessionLedger("bigquery://my-project/agents") as elsewhere,  # opening asks nothing
+        pytest.raises(CapabilityMissing, match="bigquery://my-project/agents"),
+    ):
+        get_db_connection(ledger=elsewhere)
 
 
 def test_the_view_session_states_summary_has_a_row_a_session_without_its_texts() -> None:

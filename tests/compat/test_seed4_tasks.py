@@ -85,7 +85,7 @@ def test_what_could_not_be_deleted_in_the_warehouse_is_deleted_the_next_time(
             await ledger.warehouse.sync()
             clock.move(31 * DAY)
             with monkeypatch.context() as away:
-                away.setattr(TwoTierStore, "delete_there", unreachable)
+                away.setattr(TwoTierStore, "purge_warehouse", unreachable)
                 with pytest.raises(StoreUnavailable):
                     await store.delete_old_archived_sessions()
             assert len(await ledger.store.pending_deletions()) == 1

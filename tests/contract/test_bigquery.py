@@ -30,6 +30,7 @@ class TestLenientStore(StoreContract):
         hash_chain=False,
         backup=False,
         commit_order=False,
+        warehouse=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )
@@ -47,6 +48,7 @@ class TestStrictStore(StoreContract):
         hash_chain=True,
         backup=False,
         commit_order=False,
+        warehouse=True,
         max_changes=1000,
         max_event_bytes=2_000_000,
     )

@@ -49,6 +49,9 @@ class TestSqliteStore(StoreContract):
         hash_chain=True,
         backup=True,
         commit_order=True,
+        outbox=True,
+        archive=True,
+        purge=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

@@ -31,6 +31,16 @@ from ledger.testing.harness import Harness, refusals
 NOTHING = Capabilities(
     compare_and_append=False, gapless_versions=False, hash_chain=False, backup=False, commit_order=False, search=False
 )
+EVERYTHING = Capabilities(
+    compare_and_append=True,
+    gapless_versions=True,
+    hash_chain=True,
+    backup=True,
+    commit_order=True,
+    outbox=True,
+    archive=True,
+    purge=True,
+)
 TESTS = sorted(name for name in dir(StoreContract) if name.startswith("test_"))
 
 
@@ -65,6 +75,18 @@ class PlainStore(SqliteStore):
 
     def backup(self, path: Path) -> None:
         raise CapabilityMissing("This store makes no backups.")
+
+    def outbox(self, warehouse: str) -> Any:
+        raise CapabilityMissing("This store is shipped nowhere.")
+
+    def check_shippable(self, session_id: str) -> None:
+        raise CapabilityMissing("This store archives nothing.")
+
+    def purge(self, session_id: str, version: int) -> bool:
+        raise CapabilityMissing("This store deletes nothing.")
+
+    def pending_deletions(self, warehouse: str | None = None) -> Any:
+        raise CapabilityMissing("This store deletes nothing.")
 
     @staticmethod
     def _plain(event: RecordedEvent) -> RecordedEvent:
@@ -160,6 +182,21 @@ class Trusting(SqliteStore):
         return super().ingest([PlainStore._plain(event) for event in events])
 
 
+class Forgiving(SqliteStore):
+    """Archives what a warehouse refused."""
+
+    def check_shippable(self, session_id: str) -> None:
+        pass
+
+
+class Forgetful(SqliteStore):
+    """Deletes sessions for good that went on meanwhile."""
+
+    def purge(self, session_id: str, version: int) -> bool:
+        found = self.state(session_id)
+        return found is not None and super().purge(session_id, found[0].version)
+
+
 class Modest(SqliteStore):
     """Can do more than it says."""
 
@@ -169,13 +206,13 @@ class Modest(SqliteStore):
 class Boastful(PlainStore):
     """Says more than it can do."""
 
-    capabilities = SqliteStore.capabilities
+    capabilities = EVERYTHING
 
 
 class Generous(SqliteStore):
     """Names a limit that it does not keep."""
 
-    capabilities = replace(SqliteStore.capabilities, max_changes=900, max_event_bytes=1_000_000)
+    capabilities = replace(EVERYTHING, max_changes=900, max_event_bytes=1_000_000)
 
 
 FOUND = [
@@ -197,6 +234,11 @@ FOUND = [
     (Modest, "test_an_event_that_was_tampered_with_is_refused"),
     (Modest, "test_rows_follow_a_row"),
     (Modest, "test_a_backup_is_a_store_of_its_own"),
+    (Modest, "test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused"),
+    (Modest, "test_a_session_that_no_warehouse_refused_is_shippable"),
+    (Modest, "test_a_session_is_purged_at_the_version_that_it_has"),
+    (Forgiving, "test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused"),
+    (Forgetful, "test_a_session_is_purged_at_the_version_that_it_has"),
     (Boastful, "test_what_was_appended_verifies"),
     (Generous, "test_an_event_of_as_many_changes_as_declared_is_recorded_whole"),
     (Generous, "test_an_event_of_nearly_the_declared_size_is_recorded_and_a_larger_one_refused"),
@@ -211,9 +253,10 @@ class TestWhatIsWrongIsFound(Harness):
 
     @pytest.mark.parametrize(("kind", "name"), FOUND, ids=[f"{kind.__name__}-{name}" for kind, name in FOUND])
     def test_a_store_with_something_wrong_fails(
-        self, kind: type[SqliteStore], name: str, request: pytest.FixtureRequest
+        self, kind: type[SqliteStore], name: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
-        contract = type("Declared", (StoreContract,), {"capabilities": kind.capabilities})()
+        with closing(kind(tmp_path / "declaring.db")) as declaring:
+            contract = type("Declared", (StoreContract,), {"capabilities": declaring.capabilities})()
         test = getattr(contract, name)
         given = {fixture: request.getfixturevalue(fixture) for fixture in inspect.signature(test).parameters}
         with pytest.raises((AssertionError, pytest.fail.Exception)):

@@ -26,8 +26,9 @@ from typing import Any
 from ledger import Change, SessionLedger
 from ledger.model.ids import event_id_for
 from ledger.relay.background import run
-from ledger.tiers.opening import open_relay
+from ledger.tiers.opening import relay_between
 from ledger.warehouse.bigquery.sink import BigQuerySink
+from ledger.warehouse.urls import open_warehouse
 
 #: What takes long to load, now, so that orders are followed at once.
 for _name in (
@@ -168,7 +169,7 @@ def ship(orders: dict[str, Any], stop: threading.Event) -> None:
     """Be a relay until told to stop."""
     BigQuerySink.batch_rows = orders["batch_rows"]  # so that what waits is more than a batch
     with SessionLedger.open(orders["url"], create=False) as ledger:
-        relay = open_relay(ledger.store, orders["warehouse"], lease_seconds=orders["lease"])
+        relay = relay_between(ledger.store, open_warehouse(orders["warehouse"]), lease_seconds=orders["lease"])
         run(relay, stop, age=orders["age"])
         relay.close()
 

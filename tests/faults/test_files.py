@@ -118,7 +118,8 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
     connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
     for table in ("session_events", "session_heads", "session_state"):
-        connection.execute(f"INSERT INTO {table} SELECT * FROM made.{table}")
+        names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
+        connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
     connection.close()
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert ledger.store.store_id == "store-1"

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import Change, Interval, RecordedEvent, Written
-from ledger.model.fold import diff, fold, history, version_at
+from ledger.model.fold import diff, fold
 from ledger.testing import START, event_id, recorded
+from ledger.testing.reference import history, version_at
 from support.streams import histories
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from ledger.model.fold import fold, history, version_at
+from ledger.model.fold import fold
 from ledger.model.session import COLUMNS
+from ledger.testing.reference import history, history_in, version_at
 from ledger.warehouse.projection import Projection
 from support import histories as h
 from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
@@ -65,7 +66,7 @@ def check_functions(target: Target, items: list[h.History]) -> None:
         version = version_at(item.events, at)
         until = [event for event in item.events if event.version <= version]
         assert projection.state(item.session_id, at=at) == (h.head_of(until), fold(until))
-        assert projection.history(item.session_id) == history(item.events)
+        assert history_in(target, item.session_id) == history(item.events)
         assert projection.events(item.session_id) == h.expected_events(item)
 
 

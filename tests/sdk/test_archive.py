@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -328,10 +329,28 @@ def test_in_a_view_maintaining_is_refused_before_anything_is_done(alone, ledger,
         assert each.maintain().expired == 1
 
 
+def test_a_view_is_refused_the_same_with_and_without_a_warehouse(alone, ledger):
+    for each in (alone, ledger):
+        each.create_session("ada", session_id="s")
+        each.grant_access("s", "ben", "read")
+        each.grant_access("s", "eve", "write")
+        with pytest.raises(PermissionDenied, match="may read"):
+            each.for_user("ben").hydrate_session("s")
+        assert each.for_user("eve").hydrate_session("s") is None
+        with pytest.raises(SessionNotFound):
+            each.for_user("mallory").hydrate_session("s")
+        ada = each.for_user("ada")
+        for call in (ada.drop_archived, lambda ada=ada: ada.delete_old_sessions(DAY)):
+            with pytest.raises(PermissionDenied, match="everybody"):
+                call()
+
+
 def test_a_retention_that_a_store_cannot_keep_is_refused_before_anything_is_done(alone, clock):
     class Remote:
+        capabilities = replace(alone.store.capabilities, outbox=False, archive=False, purge=False)
+
         def __getattr__(self, name):
-            if name in ("purge", "drop_archived", "delete_there", "pending_deletions"):
+            if name in ("purge", "pending_deletions", "check_shippable", "outbox", "path"):
                 raise AttributeError(name)
             return getattr(store, name)
 
@@ -414,7 +433,7 @@ def test_a_session_that_is_deleted_with_a_head_remembered_is_begun_anew(alone, c
 
 def test_a_store_that_deletes_nothing_by_itself_says_so(alone):
     class Remote:
-        pass
+        capabilities = replace(alone.store.capabilities, purge=False)
 
     alone.store.close()
     alone.store = Remote()

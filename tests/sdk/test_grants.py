@@ -25,7 +25,7 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.model.queries import SessionQuery
-from ledger.stores.user_view import ATTEMPTS, UserStore
+from ledger.stores.user_view import APPEND_ATTEMPTS, UserView
 from ledger.testing import CountedIds, SetClock, event, event_id
 from ledger.testing.harness import everything
 
@@ -230,7 +230,7 @@ def test_a_grant_revoked_between_check_and_append_lets_nothing_through(ledger: S
     for access, expected in ((WrongExpectedVersion, 2), (SessionNotFound, ANY_VERSION)):
         ledger.grant_access(sid, "bob", "write", event_id=f"share {expected}")
         at = ledger.get_session(sid).version
-        store = UserStore(Meanwhile(ledger.store, lambda: ledger.revoke_access(sid, "bob")), "bob")
+        store = UserView(Meanwhile(ledger.store, lambda: ledger.revoke_access(sid, "bob")), "bob")
         with pytest.raises(access):
             store.append(sid, event(1), expected_version=at if expected > 0 else expected)
         assert [it.event_type for it in ledger.history(sid)][-1] == "access.revoked"
@@ -240,7 +240,7 @@ def test_a_version_that_is_expected_ahead_lets_nothing_through_once_the_grant_is
     ledger: SessionLedger, sid: str
 ) -> None:
     ledger.grant_access(sid, "bob", "write")  # version 2
-    store = UserStore(Meanwhile(ledger.store, lambda: ledger.revoke_access(sid, "bob")), "bob")
+    store = UserView(Meanwhile(ledger.store, lambda: ledger.revoke_access(sid, "bob")), "bob")
     with pytest.raises(WrongExpectedVersion) as refused:  # the revocation is version 3
         store.append(sid, event(1), expected_version=3)
     assert refused.value.actual == 0  # as of a session that is nowhere
@@ -249,17 +249,17 @@ def test_a_version_that_is_expected_ahead_lets_nothing_through_once_the_grant_is
 
 def test_an_append_is_made_anew_where_somebody_else_appended_meanwhile(ledger: SessionLedger, sid: str) -> None:
     ledger.grant_access(sid, "bob", "write")
-    store = UserStore(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), 3), "bob")
+    store = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), 3), "bob")
     assert store.append(sid, event(1)).version == 6
-    ahead = UserStore(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile")), "bob")
+    ahead = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile")), "bob")
     assert ahead.append(sid, event(2), expected_version=7).version == 8
-    busy = UserStore(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), ATTEMPTS), "bob")
+    busy = UserView(Meanwhile(ledger.store, lambda: ledger.update_summary(sid, "meanwhile"), APPEND_ATTEMPTS), "bob")
     with pytest.raises(StoreUnavailable, match="too many writers"):
         busy.append(sid, event(3))
 
 
 def test_an_id_that_somebody_else_begins_meanwhile_is_theirs(ledger: SessionLedger) -> None:
-    store = UserStore(Meanwhile(ledger.store, lambda: ledger.create_session("ada", session_id="chat")), "bob")
+    store = UserView(Meanwhile(ledger.store, lambda: ledger.create_session("ada", session_id="chat")), "bob")
     with pytest.raises(SessionNotFound, match="No session chat can begin here"):
         store.append("chat", event(1, user_id="bob"), expected_version=0)
     assert ledger.get_session("chat").user_id == "ada"

@@ -26,7 +26,7 @@ from ledger import (
     WrongExpectedVersion,
 )
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.stores.user_view import UserStore
+from ledger.stores.user_view import UserView
 from ledger.testing import START, CountedIds, SetClock, event, event_id, recorded, uuid7
 from ledger.testing.harness import ALL
 from support.isolation import BEGINS, BY_NAME, Call, Caller, CannotCall, calls_of, kinds, methods_of, told
@@ -156,7 +156,7 @@ def test_what_a_view_has_beside_its_methods_shows_nobody_else(kind: type[Any], t
         with pytest.raises(PermissionDenied, match="everybody's"):
             _ = attack.view.warehouse
         if kind is SessionLedger:
-            assert isinstance(attack.view.store, UserStore)
+            assert isinstance(attack.view.store, UserView)
 
 
 def test_a_view_remembers_nothing_together_with_its_ledger(ledger: SessionLedger, ada: SessionLedger) -> None:
@@ -371,7 +371,7 @@ def test_an_id_of_somebody_else_fails_as_one_that_is_nowhere_where_the_warehouse
 
     with closing(TwoTierStore(SqliteStore(tmp_path / "l.db"), away)) as store:
         store.append("theirs", event(1, user_id="ada"))
-        view = UserStore(store, "mallory")
+        view = UserView(store, "mallory")
         for session_id in ("theirs", "nobodys"):
             for ask in (
                 lambda it: view.state(it),
@@ -380,4 +380,4 @@ def test_an_id_of_somebody_else_fails_as_one_that_is_nowhere_where_the_warehouse
             ):
                 with pytest.raises(StoreUnavailable):
                     ask(session_id)
-        assert UserStore(store, "ada").append("theirs", event(2)).version == 2
+        assert UserView(store, "ada").append("theirs", event(2)).version == 2

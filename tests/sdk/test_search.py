@@ -266,6 +266,8 @@ def test_a_file_that_is_as_large_as_it_may_be_takes_up_nothing(ledger):
 def test_without_fts5_a_search_says_so_and_all_else_works(ledger, monkeypatch):
     monkeypatch.setattr(sqlite_words, "has_fts5", lambda: False)
     said(ledger, "needle")
+    assert not ledger.store.capabilities.search
+    assert not ledger.for_user("ada").store.capabilities.search
     with pytest.raises(CapabilityMissing, match="FTS5"):
         ledger.search("needle")
 

@@ -394,7 +394,7 @@ class ArchiveSuite:
         with pytest.raises(SessionNotFound):
             ledger.get_messages(made)
         assert ledger.maintain().waiting == 0
-        assert ledger.store.delete_there() == 0
+        assert ledger.store.purge_warehouse() == 0
         assert ledger.get_session(made) is None
 
     def test_a_session_that_another_ledger_went_on_with_is_read_before_and_after_it_is_deleted_here(self, world):
@@ -405,7 +405,7 @@ class ArchiveSuite:
         world.clock.now = START + 10 * DAY
         assert world.open("first", behind=False).delete_old_sessions(DAY) == 1
         assert first.get_session(OWN).version == 4
-        assert first.store.delete_there() == 0
+        assert first.store.purge_warehouse() == 0
         assert first.get_session(OWN).version == 4
 
     def test_a_session_that_went_on_in_another_ledger_is_not_deleted_there(self, world):

@@ -11,10 +11,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ledger.model.events import RecordedChange, RecordedEvent
-from ledger.model.fold import fold, history
+from ledger.model.fold import fold
 from ledger.model.session import Head, Message, Session
 from ledger.model.values import canonical
 from ledger.outbox.columns import change_values, event_values, row_of
+from ledger.testing.reference import history
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 VERSIONS = 6

@@ -66,7 +66,10 @@ class TestTwoTierStore(StoreContract):
         hash_chain=True,
         backup=True,
         commit_order=True,
-        reopens=True,
+        outbox=True,
+        archive=True,
+        purge=True,
+        tiered=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

@@ -15,6 +15,7 @@ import pytest
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from ledger.outbox.columns import NAMES
+from ledger.testing.reference import history_in
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.projection import Projection
 from support.histories import DAY, event, rows_of
@@ -260,7 +261,7 @@ def test_the_projection_finds_the_day_of_an_id_that_carries_none(warehouse):
     assert projection.creation_of("s1") == DAY
     assert projection.creation_of("unknown") is None
     assert projection.state("unknown") is None
-    assert projection.history("unknown") == []
+    assert history_in(warehouse, "unknown") == []
     assert projection.events("unknown") == []
     millis = f"{int(DAY.timestamp() * 1000):012x}"
     assert projection.creation_of(f"{millis[:8]}-{millis[8:]}-7000-8000-000000000000") == DAY

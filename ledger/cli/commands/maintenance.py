@@ -104,7 +104,7 @@ def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionL
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:
-        if not ledger.store.capabilities.commit_order:  # a ledger in BigQuery is its own warehouse
+        if not ledger.store.capabilities.outbox:  # it is in its warehouse already
             yield ledger
             return
         warehouse_url = warehouse or duckdb_url(warehouse_path(ledger))

@@ -19,6 +19,7 @@ from ledger.cli.output.text import plain, safe
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.settings import LEDGER_WAREHOUSE
+from ledger.stores.base import outbox_store, warehouse_store
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -42,25 +43,32 @@ def warehouse_path(ledger: SessionLedger) -> Path:
         CapabilityMissing: The ledger is not a file.
         ConfigurationError: The ledger itself has that path.
     """
-    path = getattr(ledger.store, "path", None)
-    if path is None:
+    store = outbox_store(ledger.store)
+    if store is None:
         raise CapabilityMissing(f"{ledger.url} is not a file, so it has no DuckDB file beside it.")
     setting = LEDGER_WAREHOUSE.text() or ""
     if setting.startswith("duckdb:"):
         configured = parse_warehouse_url(setting)
         assert isinstance(configured, Path)  # noqa: S101 - implied by the scheme
         return configured
-    beside = Path(path).with_suffix(".duckdb")
-    if beside == Path(path):
+    beside = store.path.with_suffix(".duckdb")
+    if beside == store.path:
         raise ConfigurationError(
-            f"{path} is the ledger itself, so its DuckDB file cannot have that name. Rename the ledger to end with .db."
+            f"{store.path} is the ledger itself, so its DuckDB file cannot have that name. Give the ledger a name that "
+            "ends with .db."
         )
     return beside
 
 
 def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
     """Return the warehouse of a ledger in BigQuery, which is the ledger itself, or None for any other ledger."""
-    return getattr(ledger.store, "warehouse", None)
+    store = warehouse_store(ledger.store)
+    if store is None:
+        return None
+    from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+
+    assert isinstance(store.warehouse, BigQueryWarehouse)  # noqa: S101 - there is no other such store
+    return store.warehouse
 
 
 @contextmanager
@@ -84,7 +92,7 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
     yield beside
 
 
-def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: float = RETRY_TIMEOUT) -> int:
+def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
     """Ship waiting rows to a DuckDB file, and return their number.
 
     Raises:
@@ -104,7 +112,7 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse, retry_timeout: floa
     relay = relay_between(ledger.store, beside)
     try:
         with progress("Shipping rows", outbox.status().waiting_rows) as advance:
-            return sync_now(relay, outbox, timeout=retry_timeout, progress=advance)
+            return sync_now(relay, outbox, timeout=RETRY_TIMEOUT, progress=advance)
     finally:
         relay.close()
 

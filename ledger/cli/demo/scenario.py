@@ -79,9 +79,9 @@ This analysis examines order trends for CFC-1 over the past month, broken down b
 """
 
 
-def record(ledger: SessionLedger, *, question: str = QUESTION) -> str:
+def record(ledger: SessionLedger) -> str:
     """Record the session, eight events, and return its id."""
-    session_id = ledger.create_session(USER, question)
+    session_id = ledger.create_session(USER, QUESTION)
     ledger.update_constraints(session_id, CONSTRAINTS)
     ledger.update_strategy(session_id, STRATEGY)
     ledger.update_response_plan(session_id, RESPONSE_PLAN)

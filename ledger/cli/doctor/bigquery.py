@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.cli.commands.dataset import SECONDS, DatasetState, look, once, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
-from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, GOOGLE_APPLICATION_CREDENTIALS
+from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, GOOGLE_APPLICATION_CREDENTIALS
 from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _emulator(configured: Emulator, unreachable: Mapping[str, str]) -> Finding:
 
 def _unreachable(configured: Emulator) -> dict[str, str]:
     """Return the addresses that accept no connection, and the setting of each."""
-    addresses = {configured.rest: "BIGQUERY_EMULATOR_HOST", configured.grpc: "BIGQUERY_EMULATOR_GRPC_HOST"}
+    addresses = {configured.rest: BIGQUERY_EMULATOR_HOST.name, configured.grpc: BIGQUERY_EMULATOR_GRPC_HOST.name}
     return {address: setting for address, setting in addresses.items() if not _connects(address)}
 
 

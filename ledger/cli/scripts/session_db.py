@@ -15,6 +15,7 @@ from ledger.cli.output.text import safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.model.page import SESSIONS_PAGE
+from ledger.stores.base import outbox_store
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
@@ -76,14 +77,14 @@ def drop(yes: bool, as_json: bool, url: str | None) -> None:
     Example: python scripts/setup_session_db.py drop --yes --url sqlite:///sessions.db
     """
     with opened(url) as ledger:
-        file, name = getattr(ledger.store, "path", None), ledger.url
-    if file is None:
+        store, name = outbox_store(ledger.store), ledger.url
+    if store is None:
         raise ConfigurationError(f"{name} is not a file. Drop a dataset with: bq rm -r -d PROJECT:DATASET")
     if not yes:
         raise click.UsageError(
             f"This deletes {name} and every session in it. Confirm with --yes.", click.get_current_context()
         )
-    removed = [str(path) for path in _files(Path(file)) if path.exists()]
+    removed = [str(path) for path in _files(store.path) if path.exists()]
     for path in removed:
         Path(path).unlink()
     if as_json:

@@ -42,7 +42,7 @@ from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
 #: Attempts to add queries while other writers append to the same session.
-_ATTEMPTS = 50
+_QUERY_ATTEMPTS = 50
 
 
 class SessionStore:
@@ -307,19 +307,19 @@ class SessionStore:
                 f"{self.ledger.user_id}; nothing was deleted. Call it on the store that for_user() was called "
                 "on."
             )
-        purge = getattr(self.ledger.store, "purge", None)
+        store = self.ledger.store
         deleted = 0
         for status in (*CLOSED, *DONE):
             async for found in self.all_sessions(status=status, created_until=before):
                 if found.updated_at >= before or found.recorded_status != status:
                     continue
-                if purge is not None:
-                    deleted += await purge(found.session_id, found.version)
+                if store.capabilities.purge:
+                    deleted += await store.purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
         # Even if nothing was deleted now: the warehouse may have been unreachable in an earlier run.
-        if hasattr(self.ledger.store, "delete_there"):
-            await self.ledger.store.delete_there()
+        if store.capabilities.tiered:
+            await store.purge_warehouse()
         return deleted
 
     async def all_sessions(self, **criteria: Any) -> AsyncIterator[Recorded]:
@@ -371,7 +371,7 @@ class SessionStore:
         """Append to a session; if queries are added, expect the version at which they were counted."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_QUERY_ATTEMPTS):
             found = await self._required(session_id)
             if found.status in OVER:
                 raise SessionEnded(
@@ -386,7 +386,7 @@ class SessionStore:
                 await self.ledger.append(session_id, "session.updated", changes, expected_version=expected)
                 return
             except WrongExpectedVersion:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _QUERY_ATTEMPTS - 1:
                     raise
 
     def _ttl(self, hours: Any) -> timedelta:

@@ -11,20 +11,21 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ledger.errors import ConfigurationError, CorruptEvent, StoreError, StoreUnavailable
-from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.integrity import Sealed, seal
 from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.session import Head
 from ledger.outbox import columns
-from ledger.stores.checks import check_expected, check_owner, conflict
+from ledger.stores.checks import EventInRows, check_expected, check_owner, check_same
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.rows import HeadRow
 
 #: Attempts of one append while other writers move the session's head.
 MAX_ATTEMPTS = 50
@@ -280,8 +281,7 @@ class Appender:
             raise CorruptEvent(
                 f"Session {session_id}, version {version}: the event cannot be read.", session_id=session_id
             )
-        if recorded[0].event_type != event.event_type or content_of(recorded[0]) != {tuple(it) for it in event.changes}:
-            raise conflict(session_id, event.event_id)
+        check_same(session_id, event, EventInRows.of(recorded[0]))
 
 
 def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
@@ -289,11 +289,6 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
     if before is None:
         return None
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
-
-
-def content_of(event: RecordedEvent) -> set[tuple[str, str, str | None, bool]]:
-    """The changes of an event without their hashes: field, key, text, removed."""
-    return {(change.field, change.key, change.text, change.removed) for change in event.changes}
 
 
 @dataclass(slots=True)

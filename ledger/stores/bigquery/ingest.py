@@ -11,14 +11,15 @@ from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUna
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id, created_at_of
 from ledger.outbox import columns
-from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS, content_of
-from ledger.stores.checks import IngestPlan, StreamHead, conflict, plan_ingest
+from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS
+from ledger.stores.checks import EventInRows, IngestPlan, StreamHead, check_same, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from ledger.warehouse.projection import HeadRow, Projection, span_of
+from ledger.warehouse.projection import Projection, span_of
+from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
 #: An empty table that expires after a day, in case the process that made it does not drop it.
@@ -130,12 +131,9 @@ class Ingestion:
 
         def is_recorded(event: RecordedEvent) -> bool:
             twin = recorded.get(event.event_id)
-            if twin is None:
-                return False
-            same = (twin.version, twin.event_type) == (event.version, event.event_type)
-            if not same or content_of(twin) != content_of(event) or _hashes_of(twin) != _hashes_of(event):
-                raise conflict(event.session_id, event.event_id)
-            return True
+            if twin is not None:
+                check_same(event.session_id, event, EventInRows.of(twin))
+            return twin is not None
 
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
         return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
@@ -186,10 +184,6 @@ def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) ->
         "event_hash": plan.event_hash or "",
         "version_before": 0 if before is None else before.version,
     }
-
-
-def _hashes_of(event: RecordedEvent) -> set[tuple[str, str, str | None]]:
-    return {(change.field, change.key, change.value_hash) for change in event.changes}
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:

@@ -77,12 +77,13 @@ class BigQueryStore:
         self.dataset = dataset
         self.warehouse = BigQueryWarehouse(dataset, environment=environment, sleep=sleep)
         as_json = dataset.strict or dataset.transport == "insertall"
-        self.capabilities = Capabilities(
+        self._capabilities = Capabilities(
             compare_and_append=dataset.strict,
             gapless_versions=dataset.strict,
             hash_chain=dataset.strict,
             backup=False,
             commit_order=False,
+            warehouse=True,
             max_event_bytes=MAX_JSON_EVENT_BYTES if as_json else MAX_EVENT_BYTES,
         )
         self._clock = clock
@@ -99,6 +100,11 @@ class BigQueryStore:
             schema_version=self._upcast.current,
         )
         self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can do; a strict one compares and chains."""
+        return self._capabilities
 
     @property
     def store_id(self) -> str:

@@ -14,18 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledger.clock import Clock
+from ledger.clock import Clock, new_salt
 from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
 from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
-from ledger.stores.archived import LISTED, UNOWNED
+from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
+from ledger.stores.base import PendingDeletion
 from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.rows import HeadRow
 
 #: Why rows that were brought back are compared with a warehouse, for people who look at what is put aside.
 REASON = "hydrated: it may be there"
@@ -57,8 +59,9 @@ class _Place(NamedTuple):
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
 #: Archived sessions whose rows are here; the index on that status leads to them.
 _HERE = (
-    "SELECT h.session_id, h.created_at, h.version FROM session_state AS s JOIN session_heads AS h USING (session_id) "
-    "WHERE s.field = 'status' AND s.key = '' AND s.value = '\"archived\"' AND h.store_id <> ?"
+    "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
+    "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
+    f"WHERE s.field = 'status' AND s.key = '' AND s.value = '{ARCHIVED_TEXT}' AND h.store_id <> ?"
 )
 _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _ASIDE = (
@@ -71,37 +74,12 @@ _ASK = (
 )
 
 
-class Droppable(NamedTuple):
-    """An archived session whose rows have been shipped to every warehouse that this store ships to.
-
-    Attributes:
-        version: Of its last event.
-        rows: How many they are.
-    """
-
-    key: SessionKey
-    version: int
-    rows: int
-
-
-class PendingDeletion(NamedTuple):
-    """A session that was deleted for good here, and not yet in a warehouse.
-
-    Attributes:
-        version: Of its last event here.
-    """
-
-    key: SessionKey
-    version: int
-
-
 class SqliteArchive:
     """The part of ``SqliteStore`` that is about sessions whose rows are here no more."""
 
     path: Path
     store_id: str
     _clock: Clock
-    _salt: Callable[[], str]
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
@@ -220,7 +198,7 @@ class SqliteArchive:
         for row in rows:
             events.setdefault(row.event_id, []).append(row)
         for event_id, of_event in events.items():
-            salt, first = self._salt(), of_event[0]
+            salt, first = new_salt(), of_event[0]
             content = {(row.field, row.key, row.value, bool(row.removed)) for row in of_event}
             digest = kept.content_digest(salt, first.event_type, content)
             place = _Place(first.version, first.seq, len(of_event))
@@ -307,7 +285,7 @@ def _pending_deletion(session_id: str, created_at: int, version: int) -> Pending
 
 def _check_same(
     session_id: str,
-    head: read.HeadRow,
+    head: HeadRow,
     events: Sequence[RecordedEvent],
     places: Mapping[str, _Place],
     warehouse: str,

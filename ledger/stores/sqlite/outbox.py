@@ -21,6 +21,7 @@ from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tomb
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
+from ledger.stores.sqlite.rows import whole_events
 
 _MEET = "INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING"
 _POSITION = "SELECT epoch, checkpoint, unsure_upto, place, batch FROM relays WHERE warehouse = ?"
@@ -111,7 +112,7 @@ class SqliteOutbox:
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
         """Rows put aside that are to be sent again, in order."""
         with self._reader() as connection, closing(connection.execute(_ASKED, (self.warehouse,))) as rows:
-            return read.whole_events(rows, limit, max_bytes)
+            return whole_events(rows, limit, max_bytes)
 
     def last_seq(self) -> int:
         """The ``seq`` of the last row; 0 where there is none."""

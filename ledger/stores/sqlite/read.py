@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
-from itertools import pairwise
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from ledger.errors import CorruptEvent, InvalidInput
-from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
+from ledger.errors import InvalidInput
+from ledger.model.events import RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import RegisterValue, State, fold
-from ledger.model.instants import EPOCH, from_micros, to_micros, to_text
+from ledger.model.instants import to_micros, to_text
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SessionQuery
@@ -22,31 +20,14 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
 from ledger.outbox import columns
-from ledger.outbox.contract import Row, index_of
+from ledger.outbox.contract import Row
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
-
-
-class HeadRow(NamedTuple):
-    """A session's row of ``session_heads``, without its id; times are microseconds since 1970."""
-
-    user_id: str
-    created_at: int
-    version: int
-    updated_at: int
-    event_hash: str | None
-    store_id: str
-
+from ledger.stores.sqlite.rows import HeadRow, events_from_rows, head_of, whole_events
 
 _HEAD_COLUMNS = ", ".join(HeadRow._fields)
 HEAD = f"SELECT {_HEAD_COLUMNS} FROM session_heads WHERE session_id = ?"  # noqa: S608
 _COLUMNS = columns.sql_list()
-#: Positions in a row without ``seq``.
-_SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
-_FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
-_EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
-#: Positions in a row after ``seq``.
-_OF_SESSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "event_id", "value"))
 _SLOTS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
 #: The head comes first; the two ranges step over the messages, however many there are.
 _LATEST = f"{HEAD}1 UNION ALL {_SLOTS} AND field < 'message' UNION ALL {_SLOTS} AND field > 'message'"
@@ -106,12 +87,6 @@ def head_row(connection: sqlite3.Connection, session_id: str) -> HeadRow | None:
     """A session's row of ``session_heads``; None where there is no such session."""
     row = connection.execute(HEAD, (session_id,)).fetchone()
     return None if row is None else HeadRow._make(row)
-
-
-def head_of(session_id: str, row: HeadRow) -> Head:
-    """The head from its row."""
-    user_id, created_at, version, updated_at, event_hash, store_id = row
-    return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
 
 
 def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bool) -> tuple[HeadRow, State] | None:
@@ -294,23 +269,6 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """The leading events of raw rows within both bounds; the first one in any case."""
-    found: list[Row] = []
-    event, begun, size = None, 0, 0
-    for row in rows:
-        if (row[_OF_SESSION], row[_OF_EVENT]) != event:
-            if len(found) >= limit or size >= max_bytes:
-                break
-            event, begun = (row[_OF_SESSION], row[_OF_EVENT]), len(found)
-        value = row[_VALUE] or ""
-        size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
-        if begun and (len(found) >= limit or size > max_bytes):
-            return found[:begun]
-        found.append(row)
-    return found
-
-
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
@@ -366,52 +324,3 @@ def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
 
 def _message(key: str, version: int, text: str | None) -> Message:
     return Message.from_value(key, version, None if text is None else decode(text))
-
-
-def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
-    """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
-
-    Raises:
-        CorruptEvent: A row is not one that a store wrote.
-    """
-    found: list[RecordedEvent] = []
-    changes: list[RecordedChange] = []
-    created = EPOCH
-    row: tuple[Any, ...] | None = None
-    try:
-        for next_row in rows:
-            if row is not None and (next_row[_VERSION] != row[_VERSION] or next_row[_EVENT_ID] != row[_EVENT_ID]):
-                found.append(_event(row, changes, created, upcast))
-                changes = []
-            if row is None:
-                created = from_micros(next_row[_CREATED])  # one for all: it never changes within a session
-            row = next_row
-            changes.append(
-                RecordedChange(row[_FIELD], row[_KEY], row[_TEXT], row[_REMOVED] != 0, row[_HASH], row[_SALT])
-            )
-        if row is not None:
-            found.append(_event(row, changes, created, upcast))
-    except (TypeError, ValueError, OverflowError) as error:
-        session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
-        raise CorruptEvent(
-            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
-            session_id=session_id,
-            version=version,
-        ) from error
-    if any(one.version == next_one.version for one, next_one in pairwise(found)):
-        found.sort(key=lambda event: event.position)  # equal versions came in the order of their arrival
-    return found
-
-
-def _event(
-    row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
-) -> RecordedEvent:
-    session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, _, *rest = _EVENT_VALUES(row)
-    schema_version, store_id, prev_hash, event_hash = rest
-    recorded = from_micros(recorded_at)
-    event = RecordedEvent(
-        *(session_id, version, event_id, event_type, tuple(changes), user_id, actor),
-        *(recorded if occurred_at == recorded_at else from_micros(occurred_at), recorded, created),
-        *(schema_version, store_id, prev_hash, event_hash),
-    )
-    return event if upcast is None or schema_version == upcast.current else upcast(event)

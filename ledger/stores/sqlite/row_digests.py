@@ -35,7 +35,6 @@ def session_digests(
     created_until: datetime,
     *,
     upto: int,
-    limit: int = PAGE,
 ) -> list[tuple[SessionKey, SessionDigest]]:
     """What the rows of the next sessions amount to that must be in a warehouse, in the order of (created_at, id).
 
@@ -44,9 +43,8 @@ def session_digests(
         after: The creation and id of the last session seen.
         created_until: Only sessions that were created before.
         upto: The last ``seq`` to look at.
-        limit: Sessions.
     """
-    page = (to_micros(after[0]), after[1], to_micros(created_until), limit)
+    page = (to_micros(after[0]), after[1], to_micros(created_until), PAGE)
     found = []
     for created_at, session_id, owner, version in connection.execute(_HEADS, page).fetchall():
         if owner == UNOWNED:

@@ -16,12 +16,13 @@ from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, SearchCursor, text_of
 from ledger.model.values import check_text, decode
+from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 
 # The joins stand in the order in which they are to be made: from what was found to whether it stands.
 _FOUND = (
-    "WITH found (id) AS ("
+    "WITH found (id) AS ("  # noqa: S608
     "SELECT rowid FROM search_words WHERE search_words MATCH ? "
     "UNION SELECT id FROM search_slots WHERE kept = 'words' "
     "AND id IN (SELECT rowid FROM search_words WHERE search_words MATCH ?) "
@@ -32,7 +33,7 @@ _FOUND = (
     "AND st.version = s.version AND st.event_id = s.event_id "
     "CROSS JOIN session_heads AS h ON h.session_id = s.session_id "
     "WHERE NOT EXISTS (SELECT 1 FROM session_state AS o WHERE o.session_id = s.session_id AND o.field = 'status' "
-    "AND o.key = '' AND o.value = '\"deleted\"'){} "
+    f"AND o.key = '' AND o.value = '{DELETED_TEXT}'){{}} "
     "ORDER BY h.created_at DESC, h.session_id DESC, st.version, st.field, st.key"
 )
 _VISIBLE = (

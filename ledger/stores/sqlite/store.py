@@ -13,13 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ledger import forking
-from ledger.clock import Clock, NewId, new_id, utc_now
+from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
@@ -30,16 +31,27 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite import read, search_index, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
+from ledger.stores.sqlite.rows import HeadRow, head_of
 from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
+_CAPABILITIES = Capabilities(
+    compare_and_append=True,
+    gapless_versions=True,
+    hash_chain=True,
+    backup=True,
+    commit_order=True,
+    outbox=True,
+    archive=True,
+    purge=True,
+)
 #: States kept in memory, oldest out first; a larger state than this many characters is not kept.
 CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 #: Pages that the WAL gathers before they are moved into the file: fewer, longer sweeps.
@@ -58,17 +70,13 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             power cut may take the last ones, never a part of one).
         max_bytes: What the file may grow to; then appends are refused, and the relay still works. None for any size.
         wait: Seconds to wait while other processes write.
-        clock, ids, salt: Sources of times, ids and salts.
+        clock, ids: Sources of times and ids.
         upcaster: Brings events of older shapes up to the present one.
 
     Raises:
         ConfigurationError: The file is missing, is no ledger, or was written by newer code.
         StoreRejected, StoreUnavailable: The file cannot be opened or read.
     """
-
-    capabilities = Capabilities(
-        compare_and_append=True, gapless_versions=True, hash_chain=True, backup=True, commit_order=True
-    )
 
     def __init__(
         self,
@@ -80,7 +88,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         wait: float = 10.0,
         clock: Clock = utc_now,
         ids: NewId = new_id,
-        salt: Callable[[], str] = lambda: os.urandom(16).hex(),
         upcaster: Upcaster | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
@@ -96,7 +103,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._wait = wait
         self._clock = clock
         self._ids = ids
-        self._salt = salt
         self._upcast = upcaster or Upcaster()
         self._closed = threading.Event()
         try:
@@ -106,12 +112,17 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._open()
         forking.register(self)
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can do: all but ``search``, if this Python's SQLite was built without FTS5."""
+        return _CAPABILITIES if search_index.has_fts5() else replace(_CAPABILITIES, search=False)
+
     def _open(self) -> None:
         self._readers: deque[sqlite3.Connection] = deque()
         self._opened_readers = 0
         self._opening = threading.RLock()
         self._heads: write.KnownHeads = {}
-        self._cache: dict[str, tuple[read.HeadRow, Head, State]] = {}
+        self._cache: dict[str, tuple[HeadRow, Head, State]] = {}
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
@@ -153,7 +164,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         """Record one event, whole or not at all; see ``EventStore.append``."""
         check_session_id(session_id)
         prepared = prepare(event)
-        salts = [None if change.removed else self._salt() for change in prepared.changes]
+        salts = [None if change.removed else new_salt() for change in prepared.changes]
 
         def work(connection: sqlite3.Connection) -> AppendResult:
             write.check_room(connection, self._max_bytes, self.path)
@@ -196,7 +207,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 with read.snapshot(connection):
                     return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
             found = read.latest(connection, session_id, with_messages=True)
-            return found and (read.head_of(session_id, found[0]), found[1])
+            return found and (head_of(session_id, found[0]), found[1])
 
     def _latest(self, session_id: str) -> tuple[Head, State] | None:
         """The latest state without messages, from memory where the head says that nothing changed since."""
@@ -208,7 +219,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         if found is None:
             self._cache.pop(session_id, None)
             return None
-        head, state = read.head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
+        head, state = head_of(session_id, found[0]), MappingProxyType(found[1])  # shared, so not to be changed
         if sum(len(written.text or "") for written in state.values()) <= CACHED_CHARACTERS:
             self._cache[session_id] = (found[0], head, state)
             for stale in list(self._cache)[: max(0, len(self._cache) - CACHED_STATES)]:

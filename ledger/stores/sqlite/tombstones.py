@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
 
 from ledger.errors import StoreUnavailable
+from ledger.stores.checks import Content, ValueHashes
 
 #: Relays that have begun with their warehouse: it may have rows of this store, and waits for more.
 WAREHOUSES = "SELECT warehouse FROM relays WHERE checkpoint > 0 OR place <> '' ORDER BY warehouse"
@@ -24,12 +24,12 @@ class KeptEvent(NamedTuple):
     salt: str | None
     digest: str | None
 
-    def says(self, event_type: str, content: set[tuple[str, str, str | None, bool]]) -> bool:
-        """Whether it was of this type and content: field, key, text and removed of each change."""
+    def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
+        """Return whether the event was of this type and content; its hashes are not kept here."""
         return self.salt is None or self.digest == content_digest(self.salt, event_type, content)
 
 
-def content_digest(salt: str, event_type: str, content: Iterable[tuple[str, str, str | None, bool]]) -> str:
+def content_digest(salt: str, event_type: str, content: Content) -> str:
     """Hex SHA-256 of what an event says, under a salt, so that nothing can be looked up by it."""
     return sha256(orjson.dumps([salt, event_type, sorted(content, key=lambda change: change[:2])])).hexdigest()
 

@@ -19,12 +19,21 @@ from ledger.model.lifetime import LIFETIME_FIELDS, check_open
 from ledger.model.upcast import Upcaster
 from ledger.outbox import columns
 from ledger.outbox.columns import ChangeValues, EventValues
-from ledger.stores.archived import UNOWNED
-from ledger.stores.checks import StreamHead, by_session, check_expected, check_owner, conflict, plan_ingest
+from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
+from ledger.stores.checks import (
+    EventInRows,
+    FoundEvent,
+    StreamHead,
+    by_session,
+    check_expected,
+    check_owner,
+    check_same,
+    plan_ingest,
+)
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.read import HeadRow
+from ledger.stores.sqlite.rows import HeadRow
 
 #: What the rows of an event share comes first, so that it is put together once.
 _COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
@@ -37,7 +46,6 @@ _MOVE_HEAD = (
     "WHERE session_id = ? AND version = ? AND event_hash IS ? AND store_id = ?"
 )
 _SIZE = ("page_size", "page_count", "freelist_count")
-_ARCHIVED = '"archived"'
 #: Heads that a process remembers.
 KNOWN_HEADS = 1024
 _SET_SLOT = (
@@ -124,7 +132,7 @@ def append(
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head.store_id == UNOWNED:
-        check_open(session_id, _ARCHIVED, None, now)  # no event can follow rows that are not here
+        check_open(session_id, ARCHIVED_TEXT, None, now)  # no event can follow rows that are not here
     if head is None:
         created_at, version, prev_hash = to_micros(created_at_for(session_id, now)), 1, None
     else:
@@ -212,7 +220,7 @@ def _ingest_session(
     if head is None:
         kept.check_not_deleted(connection, session_id)
     elif head.store_id == UNOWNED:
-        check_open(session_id, _ARCHIVED, None, now)
+        check_open(session_id, ARCHIVED_TEXT, None, now)
     for event in taken.events:
         write_recorded(connection, event)
     last, updated_at = taken.events[-1], to_micros(taken.updated_at)
@@ -251,7 +259,7 @@ def _write_rows(
         seq = connection.execute(_INSERT_ROW, (given, *event, *change)).lastrowid
         assert seq is not None  # noqa: S101 - of an INSERT
         written.append(seq)
-        field, key, text, removed, *_ = change
+        field, key, text, removed, _, _ = change
         if removed:
             connection.execute(_REMOVE_SLOT, (session_id, field, key))
         else:
@@ -277,38 +285,26 @@ def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upca
 
 
 def _recorded_version(connection: sqlite3.Connection, session_id: str, event: PreparedEvent) -> int | None:
-    """The version at which this very event stands already; None where its id is new here."""
-    rows = _find_event(connection, session_id, event.event_id)
-    there = {(change.field, change.key, change.text, change.removed) for change in event.changes}
-    if not rows:
-        left = kept.event(connection, session_id, event.event_id)
-        if left is not None and not left.says(event.event_type, there):
-            raise conflict(session_id, event.event_id)
-        return None if left is None else left.version
-    here = {(row.field, row.key, row.value, bool(row.removed)) for row in rows}
-    if rows[0].event_type != event.event_type or here != there:
-        raise conflict(session_id, event.event_id)
-    return rows[0].version
-
-
-def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> list[_Written]:
-    return [_Written._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
+    """Return the version at which this very event is recorded; None if its id is new here."""
+    found = _find_event(connection, session_id, event.event_id)
+    if found is None:
+        return None
+    check_same(session_id, event, found)
+    return found.version
 
 
 def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    rows = _find_event(connection, event.session_id, event.event_id)
+    found = _find_event(connection, event.session_id, event.event_id)
+    if found is not None:
+        check_same(event.session_id, event, found)
+    return found is not None
+
+
+def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> FoundEvent | None:
+    """Return what is here of a recorded event: its rows, else what is kept of them."""
+    rows = [_Written._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
     if not rows:
-        return _is_kept(connection, event)
-    here = {(row.field, row.key, row.value, bool(row.removed), row.value_hash) for row in rows}
-    there = {(change.field, change.key, change.text, change.removed, change.value_hash) for change in event.changes}
-    if (rows[0].version, rows[0].event_type) != (event.version, event.event_type) or here != there:
-        raise conflict(event.session_id, event.event_id)
-    return True
-
-
-def _is_kept(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
-    left = kept.event(connection, event.session_id, event.event_id)
-    content = {(change.field, change.key, change.text, change.removed) for change in event.changes}
-    if left is not None and (left.version != event.version or not left.says(event.event_type, content)):
-        raise conflict(event.session_id, event.event_id)
-    return left is not None
+        return kept.event(connection, session_id, event_id)
+    content = {(row.field, row.key, row.value, bool(row.removed)) for row in rows}
+    hashes = {(row.field, row.key, row.value_hash) for row in rows}
+    return EventInRows(rows[0].version, rows[0].event_type, content, hashes)

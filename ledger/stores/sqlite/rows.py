@@ -1,0 +1,132 @@
+"""Rows of the embedded store as the model's objects; nothing here asks the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from ledger.errors import CorruptEvent
+from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
+from ledger.model.instants import EPOCH, from_micros
+from ledger.model.session import Head
+from ledger.model.upcast import Upcaster
+from ledger.outbox import columns
+from ledger.outbox.contract import Row, index_of
+
+#: Positions in a row without ``seq``.
+_SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
+_FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
+_EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
+#: Positions in a row after ``seq``.
+_OF_SESSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "event_id", "value"))
+
+
+class HeadRow(NamedTuple):
+    """A session's row of ``session_heads``, without its id; times are microseconds since 1970."""
+
+    user_id: str
+    created_at: int
+    version: int
+    updated_at: int
+    event_hash: str | None
+    store_id: str
+
+
+def head_of(session_id: str, row: HeadRow) -> Head:
+    """The head from its row."""
+    user_id, created_at, version, updated_at, event_hash, store_id = row
+    return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
+
+
+def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
+    """The leading events of raw rows within both bounds; the first one in any case."""
+    found: list[Row] = []
+    event, begun, size = None, 0, 0
+    for row in rows:
+        if (row[_OF_SESSION], row[_OF_EVENT]) != event:
+            if len(found) >= limit or size >= max_bytes:
+                break
+            event, begun = (row[_OF_SESSION], row[_OF_EVENT]), len(found)
+        value = row[_VALUE] or ""
+        size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
+        if begun and (len(found) >= limit or size > max_bytes):
+            return found[:begun]
+        found.append(row)
+    return found
+
+
+def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
+    """Events of one session from rows in order, without ``seq``; the rows of an event stand together.
+
+    Raises:
+        CorruptEvent: A row is not one that a store wrote.
+    """
+    found: list[RecordedEvent] = []
+    changes: list[RecordedChange] = []
+    created = EPOCH
+    row: tuple[Any, ...] | None = None
+    try:
+        for next_row in rows:
+            if row is not None and (next_row[_VERSION] != row[_VERSION] or next_row[_EVENT_ID] != row[_EVENT_ID]):
+                found.append(_event(row, changes, created, upcast))
+                changes = []
+            if row is None:
+                created = from_micros(next_row[_CREATED])  # one for all: it never changes within a session
+            row = next_row
+            changes.append(
+                RecordedChange(row[_FIELD], row[_KEY], row[_TEXT], row[_REMOVED] != 0, row[_HASH], row[_SALT])
+            )
+        if row is not None:
+            found.append(_event(row, changes, created, upcast))
+    except (TypeError, ValueError, OverflowError) as error:
+        session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
+        raise CorruptEvent(
+            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
+            session_id=session_id,
+            version=version,
+        ) from error
+    if any(one.version == next_one.version for one, next_one in pairwise(found)):
+        found.sort(key=lambda event: event.position)  # equal versions came in the order of their arrival
+    return found
+
+
+def _event(
+    row: tuple[Any, ...], changes: list[RecordedChange], created: datetime, upcast: Upcaster | None
+) -> RecordedEvent:
+    # Unpacked whole, so that a column that is new in the list is missed here; no star, which costs a tuple and a list.
+    (
+        session_id,
+        version,
+        event_id,
+        event_type,
+        user_id,
+        actor,
+        occurred_at,
+        recorded_at,
+        _,
+        schema_version,
+        store_id,
+        prev_hash,
+        event_hash,
+    ) = _EVENT_VALUES(row)
+    recorded = from_micros(recorded_at)
+    event = RecordedEvent(
+        session_id,
+        version,
+        event_id,
+        event_type,
+        tuple(changes),
+        user_id,
+        actor,
+        recorded if occurred_at == recorded_at else from_micros(occurred_at),
+        recorded,
+        created,
+        schema_version,
+        store_id,
+        prev_hash,
+        event_hash,
+    )
+    return event if upcast is None or schema_version == upcast.current else upcast(event)

@@ -1,0 +1,66 @@
+"""The reference model: what stores and warehouses must answer, computed from all events of a session.
+
+``ledger.model.fold`` folds them to a state; here is what tests ask besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.fold import Interval
+from ledger.model.ids import creation_day
+from ledger.model.values import canonical, decode
+from ledger.warehouse import catalog
+from ledger.warehouse.base import Warehouse
+from ledger.warehouse.projection import LAST_VERSION, Projection
+
+
+def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
+    """Return the version a session had at a time by its store's clock; 0 before its first event."""
+    return max((event.version for event in events if event.recorded_at <= at), default=0)
+
+
+def history(events: Iterable[RecordedEvent]) -> list[Interval]:
+    """Return every write once, with the version that superseded it, ordered by (version, event_id, field, key).
+
+    The state at a version v is exactly the intervals with ``version <= v`` and ``superseded_by`` None or above v that
+    are not removed; of several writes with one version only the last by event_id ever holds.
+    """
+    writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
+    for event in events:
+        for change in event.changes:
+            writes.setdefault((change.field, change.key), {})[event.position] = change
+    intervals = []
+    for (field, key), by_position in writes.items():
+        ordered = sorted(by_position)
+        for index, (version, event_id) in enumerate(ordered):
+            change = by_position[version, event_id]
+            superseded_by = ordered[index + 1][0] if index + 1 < len(ordered) else None
+            intervals.append(Interval(field, key, change.text, change.removed, version, event_id, superseded_by))
+    return sorted(intervals, key=lambda write: (write.version, write.event_id, write.field, write.key))
+
+
+def history_in(warehouse: Warehouse, session_id: str) -> list[Interval]:
+    """Return the same as a warehouse answers it; empty if the session does not exist.
+
+    Source: sql/statements/read_events.sql
+    """
+    created_at = Projection(warehouse).creation_of(session_id)
+    if created_at is None:
+        return []
+    first_day, next_day = creation_day(created_at)
+    parameters = {
+        "session_id": session_id,
+        "first_day": first_day,
+        "next_day": next_day,
+        "after_version": 0,
+        "until_version": LAST_VERSION,
+        "versions": LAST_VERSION,
+    }
+    rows = warehouse.query(catalog.query("read_events"), parameters, operation="read_events").rows
+    return [
+        Interval(field, key, text and canonical(decode(text)), removed, version, event_id, superseded_by)
+        for _, version, event_id, *_, field, key, text, removed, _, _, superseded_by in rows
+    ]

@@ -1,0 +1,103 @@
+"""Rows that the warehouse's statements answer with, and the model's objects that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from ledger.errors import CorruptEvent
+from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.session import Head
+from ledger.model.values import canonical, decode
+from ledger.outbox import columns
+
+#: A row of ``read_events`` begins with the columns that the rows of an event share.
+SHARED = len(columns.EVENT)
+EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
+
+
+class StateRow(NamedTuple):
+    """A row of ``read_states``."""
+
+    session_id: str
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+    version: int
+    event_id: str
+    user_id: str
+    created_at: datetime
+    schema_version: int
+    store_id: str
+    event_hash: str | None
+    updated_at: datetime
+
+
+class HeadRow(NamedTuple):
+    """A row of ``read_heads``."""
+
+    session_id: str
+    user_id: str
+    created_at: datetime
+    version: int
+    updated_at: datetime
+    event_hash: str | None
+    store_id: str
+    strict: bool
+    event_version: int | None
+
+
+class ChangeRow(NamedTuple):
+    """What follows the columns of the event in a row of ``read_events``: the change, and what superseded it."""
+
+    field: str
+    key: str
+    text: str | None
+    removed: bool
+    value_hash: str | None
+    value_salt: str | None
+    superseded_by: int | None
+
+
+def head_of(slots: Iterable[StateRow]) -> Head:
+    """Where a session stood: the last of its slots in the order of events was written by its last event."""
+    last = max(slots, key=lambda slot: (slot.version, slot.event_id))
+    return Head(
+        last.session_id,
+        last.user_id,
+        last.created_at,
+        last.version,
+        last.updated_at,
+        last.event_hash,
+        last.store_id,
+    )
+
+
+def canonical_text(text: str | None) -> str | None:
+    """The text that was hashed: a warehouse may order an object's keys and place blanks as it likes."""
+    return None if text is None else canonical(decode(text))
+
+
+def event_of(rows: list[tuple[Any, ...]]) -> RecordedEvent:
+    """The event of its rows.
+
+    Raises:
+        CorruptEvent: The rows do not agree on the event that they belong to.
+    """
+    shared = rows[0][:SHARED]
+    event = dict(zip(columns.EVENT, shared, strict=True))
+    if any(row[:SHARED] != shared for row in rows):
+        session_id, version, event_id = event["session_id"], event["version"], event["event_id"]
+        raise CorruptEvent(
+            f"Session {session_id}, version {version}: the rows of event {event_id} contradict each other.",
+            session_id=session_id,
+            version=version,
+        )
+    changes = []
+    for row in rows:
+        field, key, text, removed, value_hash, value_salt, _ = ChangeRow(*row[SHARED:])
+        changes.append(RecordedChange(field, key, canonical_text(text), removed, value_hash, value_salt))
+    return RecordedEvent(**event, changes=tuple(changes))
