@@ -14,6 +14,7 @@ import pytest
 from support.shell import Shell
 
 if TYPE_CHECKING:
+    from support.bigquery_stores import Datasets
     from support.emulator import Emulator
 
 EMULATOR_PYTHON = (3, 13)
@@ -68,6 +69,16 @@ def bigquery_dataset(emulator: Emulator) -> Iterator[str]:
     emulator.client.create_dataset(name)
     yield name
     emulator.client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture(scope="session")
+def datasets(emulator: Emulator) -> Iterator[Datasets]:
+    """Datasets with the ledger's tables, which all modules share, as making them takes seconds."""
+    from support.bigquery_stores import Datasets
+
+    made = Datasets(emulator, f"shared_{uuid.uuid4().hex}")
+    yield made
+    made.drop()
 
 
 @pytest.fixture

@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from support.emulator import Emulator
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Emulator) -> Iterator[Datasets]:
-    made = Datasets(emulator, "time")
-    yield made
-    made.drop()
-
-
 @pytest.fixture(params=["lenient"])
 def ledger(
     request: pytest.FixtureRequest, datasets: Datasets, emulator: Emulator, monkeypatch: pytest.MonkeyPatch

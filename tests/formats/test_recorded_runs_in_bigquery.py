@@ -36,13 +36,6 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "tau_bench_airl
 QUERIES = 5
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Emulator) -> Iterator[Datasets]:
-    made = Datasets(emulator, "runs")
-    yield made
-    made.drop()
-
-
 @pytest.fixture(params=["lenient"])
 def place(datasets: Datasets, request: pytest.FixtureRequest) -> Iterator[Dataset]:
     """An empty dataset with the ledger's tables.
@@ -50,7 +43,7 @@ def place(datasets: Datasets, request: pytest.FixtureRequest) -> Iterator[Datase
     Both kinds of ledger take events over by one road; the strict one chains their hashes as well.
     """
     with datasets.stores(SetClock()):
-        yield datasets.place("imported", strict=request.param == "strict")
+        yield datasets.place("main", strict=request.param == "strict")
 
 
 @pytest.fixture

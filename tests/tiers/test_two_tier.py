@@ -413,7 +413,7 @@ def test_a_forked_child_opens_a_warehouse_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("strict", "session_id"), [(False, OWN_ID), (True, UUID_ID)], ids=["lenient", "strict"])
 def test_a_session_of_a_ledger_in_bigquery_is_read_as_that_ledger_reads_it(
-    emulator: Any, tmp_path: Path, clock: SetClock, strict: bool, session_id: str
+    emulator: Any, datasets: Datasets, tmp_path: Path, clock: SetClock, strict: bool, session_id: str
 ) -> None:
     asked: dict[str, Any] = {
         "versions": (1, 5, 7),
@@ -421,19 +421,15 @@ def test_a_session_of_a_ledger_in_bigquery_is_read_as_that_ledger_reads_it(
         "limits": (2, 100),
         "pages_of_events": ((0, 3), (3, 4), (7, 10)),
     }
-    datasets = Datasets(emulator, "two_tier")
-    try:
-        with datasets.stores(clock, strict=strict) as open_store:
-            remote = open_store("main")
-            live(remote, SetClock(), session_id)
+    with datasets.stores(clock, strict=strict) as open_store:
+        remote = open_store("main")
+        live(remote, SetClock(), session_id)
 
-            def open_warehouse() -> Warehouse:
-                return BigQueryWarehouse(remote.dataset, environment=environment(emulator))
+        def open_warehouse() -> Warehouse:
+            return BigQueryWarehouse(remote.dataset, environment=environment(emulator))
 
-            with closing(TwoTierStore(SqliteStore(tmp_path / "ours.db", clock=clock), open_warehouse)) as ours:
-                told = answers(ours, session_id, **asked)
-                assert told["versions"] == [1, 2, 3, 4, 5, 6, 7, None, None]
-                assert told == answers(remote, session_id, **asked)
-                assert ours.state("nope") is None
-    finally:
-        datasets.drop()
+        with closing(TwoTierStore(SqliteStore(tmp_path / "ours.db", clock=clock), open_warehouse)) as ours:
+            told = answers(ours, session_id, **asked)
+            assert told["versions"] == [1, 2, 3, 4, 5, 6, 7, None, None]
+            assert told == answers(remote, session_id, **asked)
+            assert ours.state("nope") is None
