@@ -156,7 +156,7 @@ class BigQuerySink:
             whole = record_batch([row[1:] for row in rows])
         except (ValueError, TypeError, pa.ArrowException) as error:
             raise CorruptEvent(
-                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
+                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store have wrong columns or types: {error}"
             ) from error
         events = next(requests_of(whole, REQUEST_BYTES))
         return events.num_rows, PackedBatch(events, _new_sessions_in(events))
