@@ -130,7 +130,7 @@ def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
         per_second(bare.send, size, 1)
         per_second(send, size, 1)
         rounds = [(per_second(bare.send, size, batches), per_second(send, size, batches)) for _ in range(ROUNDS)]
-        figures[name] = statistics.median(it[0] for it in rounds), statistics.median(it[1] for it in rounds)
+        figures[name] = statistics.median(pair[0] for pair in rounds), statistics.median(pair[1] for pair in rounds)
     bare.close()
     for store in stores:
         store.close()

@@ -143,11 +143,11 @@ def main(rounds: int = 25) -> int:
             for what, measure in (("1 thread", alone), ("8 threads", by_eight)):
                 taken = [{name: measure(ledger) for name, ledger in ledgers.items()} for _ in range(rounds)]
                 for name in DESIGNS:
-                    median = statistics.median(it[name] for it in taken)
-                    ratio = statistics.median(it[name] / it["group commit"] for it in taken)
+                    median = statistics.median(times[name] for times in taken)
+                    ratio = statistics.median(times[name] / times["group commit"] for times in taken)
                     ratios[name].append(ratio)
                     print(f"{synchronous:<7} {what:<10} {name:<14} {median:8.1f} us  {ratio:5.2f}x", flush=True)
-    return 0 if all(statistics.geometric_mean(it) >= 0.95 for it in ratios.values()) else 1
+    return 0 if all(statistics.geometric_mean(each) >= 0.95 for each in ratios.values()) else 1
 
 
 if __name__ == "__main__":

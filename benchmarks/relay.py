@@ -225,10 +225,10 @@ def beside_appends() -> bool:
                         assert background.close(30)
                         assert outbox.status().waiting_rows == 0
             pairs.append(rates)
-    alone, beside = (statistics.median(column) for column in zip(*pairs[1:], strict=True))  # the first warms up
+    alone, with_relay = (statistics.median(column) for column in zip(*pairs[1:], strict=True))  # the first warms up
     share = statistics.median(ours / floor for floor, ours in pairs[1:])
     print(
-        f"appends: {beside:,.0f}/s beside a relay that keeps up with {min(shipped):.0%}, {alone:,.0f}/s without: "
+        f"appends: {with_relay:,.0f}/s with a relay that keeps up with {min(shipped):.0%}, {alone:,.0f}/s without: "
         f"{share:.2f}x (at least {LEAST_OF_APPENDS})"
     )
     return share >= LEAST_OF_APPENDS

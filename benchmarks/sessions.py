@@ -116,23 +116,23 @@ def sweep(folder: Path, name: str, sweeping: Callable[[str], AbstractContextMana
             ledger.update_strategy(session_id, f"{number}: {TEXT}")
             return (time.perf_counter() - begun) * 1000
 
-        beside, begun = [], time.perf_counter()
+        during, begun = [], time.perf_counter()
         with sweeping(url) as running:
             while running():
-                beside.append(append(len(beside)))
+                during.append(append(len(during)))
                 time.sleep(PACE)
         rate = SWEPT / (time.perf_counter() - begun) * 60
         alone = []
-        for number in range(len(beside)):
+        for number in range(len(during)):
             alone.append(append(number))
             time.sleep(PACE)
         unswept = ledger.expire_old_sessions()
         assert unswept == 0, f"{unswept} sessions were not swept"
-    shown = f"appends beside it: p50 {statistics.median(beside):.1f} ms, slowest {max(beside):.1f} ms"
-    print(f"sweep by {name}: {len(beside):,} {shown}; alone {statistics.median(alone):.1f} and {max(alone):.1f} ms")
+    shown = f"appends during it: p50 {statistics.median(during):.1f} ms, slowest {max(during):.1f} ms"
+    print(f"sweep by {name}: {len(during):,} {shown}; alone {statistics.median(alone):.1f} and {max(alone):.1f} ms")
     return [
         report(f"sweep by {name}: {rate:,.0f} sessions a minute", rate, LEAST_A_MINUTE, at_least=True),
-        report(f"sweep by {name}: the slowest append took {max(beside):.1f} ms", max(beside), MOST_HELD_MS),
+        report(f"sweep by {name}: the slowest append took {max(during):.1f} ms", max(during), MOST_HELD_MS),
     ]
 
 

@@ -39,7 +39,7 @@ def uv() -> str:
 
 def interpreter(uv_path: str, version: str) -> str:
     """Return the path of an installed Python of this version, or else the version, which makes uv download it."""
-    found = subprocess.run(
+    search = subprocess.run(
         [uv_path, "python", "find", "--no-python-downloads", "--system", version],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -47,8 +47,8 @@ def interpreter(uv_path: str, version: str) -> str:
         text=True,
         check=False,
     )
-    if found.returncode == 0:
-        return found.stdout.strip()
+    if search.returncode == 0:
+        return search.stdout.strip()
     # pyenv's shims offer only the active versions; this folder has all installed ones.
     pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
     installed = sorted(Path(pyenv).glob(f"versions/{version}*/bin/python{version}"))

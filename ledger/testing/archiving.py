@@ -11,7 +11,7 @@ from ledger.testing.streams import event
 
 
 class ArchivingContract(Harness):
-    """A store that declares one of these capabilities implements its protocol; any other store lacks the methods."""
+    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
 
     def test_a_session_is_purged_at_the_version_that_it_has(self, store: Any) -> None:
         for session_id in ("s", "other"):

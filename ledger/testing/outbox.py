@@ -15,7 +15,7 @@ URL = "duckdb:////never/opened.duckdb"
 
 
 class OutboxContract(Harness):
-    """A store that declares one of these capabilities implements its protocol; any other store lacks the methods."""
+    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
 
     def test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused(self, store: Any) -> None:
         begin(store, "a")

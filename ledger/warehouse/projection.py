@@ -50,7 +50,7 @@ class SessionHead(NamedTuple):
 
 
 class Projection:
-    """Reads sessions from a warehouse as objects of ``ledger.model``.
+    """The sessions of a warehouse as objects of ``ledger.model``.
 
     Args:
         warehouse: The warehouse.

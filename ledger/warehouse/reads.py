@@ -31,10 +31,10 @@ class WarehouseReads:
         check_session_id(session_id)
         if version is not None and at is None:
             check_whole(version, "version", at_least=1)
-        found = self._projection.state(session_id, version=version, at=at, with_messages=with_messages)
-        if version is not None and (found is None or found[0].version != version):
+        state = self._projection.state(session_id, version=version, at=at, with_messages=with_messages)
+        if version is not None and (state is None or state[0].version != version):
             self._check_version(session_id, version)
-        return found
+        return state
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Return messages in order; see ``EventStore.messages``."""

@@ -22,7 +22,7 @@ _TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime:
 
 
 class Jobs:
-    """Runs statements over one dataset. Thread-safe; the first call connects.
+    """A client that runs statements over one dataset. Thread-safe; the first call connects.
 
     Args:
         dataset: The dataset and its options.

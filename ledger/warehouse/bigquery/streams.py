@@ -71,7 +71,7 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
 
 
 class WriteStream:
-    """Appends rows to a stream at offsets, over a connection that is reopened after it ends.
+    """A client of one stream: it appends rows at offsets, over a connection that is reopened after it ends.
 
     Args:
         name: As ``create`` returned it.
