@@ -18,7 +18,7 @@ from ledger.warehouse.bigquery.errors import translate
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
-#: Maximum TTL of a session, in days; a partition must not expire before its sessions do.
+#: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
 LONGEST_LIFETIME_DAYS = 7
 #: The dataset's label that holds the digest of its views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
@@ -47,7 +47,7 @@ class TableOptions:
         days = self.partition_expiration_days
         if days is not None and days <= LONGEST_LIFETIME_DAYS:
             raise ConfigurationError(
-                f"partition_expiration_days is {days}; the maximum TTL of a session is {LONGEST_LIFETIME_DAYS} days, "
+                f"partition_expiration_days is {days}; sessions live up to {LONGEST_LIFETIME_DAYS} days, "
                 f"and its rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
             )
         check_location(self.location)
