@@ -232,7 +232,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: 
     ):
         with pytest.raises(error, match=words):
             SessionLedger.open(url, **settings)
-    with pytest.raises(CapabilityMissing, match="in its warehouse already"):
+    with pytest.raises(CapabilityMissing, match="stored in a warehouse"):
         SessionLedger.open("bigquery://my-project/agents", warehouse="duckdb:///x.duckdb")
     monkeypatch.setenv("LEDGER_WAREHOUSE", "duckdb:///x.duckdb")
     with (

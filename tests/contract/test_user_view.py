@@ -166,7 +166,7 @@ def test_views_of_a_ledger_in_bigquery_are_as_those_of_a_file(
             with pytest.raises(PermissionDenied):
                 bob.append(ids[0], event(5, Change("grant", "eve", "write")))
             assert [it.actor for it in events_of(bob, ids[0])] == [None, None, "bob"]
-            with pytest.raises(SessionNotFound, match="begin here"):
+            with pytest.raises(SessionNotFound, match="cannot be created"):
                 begin(eve, ids[0], user_id="eve")
             assert listed(bob, SessionQuery(granted_to="bob")) == listed(ada) == [ids[0]]
             assert (listed(bob), listed(eve, SessionQuery(granted_to="eve"))) == ([], [])
