@@ -12,7 +12,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
-# What runs under the next DuckDB as well: the SQL, and what is built on a DuckDB file.
+# Where the tests are that run under the next DuckDB as well: those of them that ask a DuckDB file something.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # Exported, a source folder would be imported instead of the installed packages.
 unexport PYTHONPATH
@@ -51,11 +51,11 @@ format: setup ## rewrite the code in the project's format
 # The SQL tests run under the next DuckDB first, so that the main run's closing line is the last one printed.
 .PHONY: test
 test: setup test-duckdb2 ## the tests that run offline, but for the slowest over the emulator
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: setup ## the store contract over BigQuery and the writers at once, through the emulator
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not remote and slow and emulator" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: setup ## a relay killed 200 times among 500 faults, then both sides compared (SOAK_ARGS="--seed 7")
@@ -67,11 +67,11 @@ outage: setup ## appends for a minute before and during an outage of the warehou
 
 .PHONY: test-duckdb2
 test-duckdb2: setup-duckdb2 ## the SQL tests under DuckDB 2, which the emulator cannot run on
-	.venv-duckdb2/bin/python -m pytest -n $(WORKERS) -m "not remote and not emulator" $(PYTEST_ARGS) $(OVER_DUCKDB)
+	.venv-duckdb2/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "duckdb and not remote and not emulator" $(PYTEST_ARGS) $(OVER_DUCKDB)
 
 .PHONY: test-311
 test-311: setup-311 ## all tests that need no emulator, on Python 3.11
-	.venv-311/bin/python -m pytest -n $(WORKERS) -m "not remote and not emulator" $(PYTEST_ARGS)
+	.venv-311/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not emulator" $(PYTEST_ARGS)
 
 .PHONY: test-remote
 test-remote: setup ## the tests against the real BigQuery (LEDGER_TEST_BIGQUERY=project.dataset)

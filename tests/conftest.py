@@ -14,6 +14,7 @@ import pytest
 from support.shell import Shell
 
 if TYPE_CHECKING:
+    from support.bigquery_stores import Datasets
     from support.emulator import Emulator
 
 EMULATOR_PYTHON = (3, 13)
@@ -21,13 +22,15 @@ EMULATOR_PYTHON = (3, 13)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses the emulator, and leave out what cannot run here: never by what happens to be installed.
+    """Mark what uses the emulator or a DuckDB file, and leave out what cannot run here: never by what is installed.
 
     A missing emulator on a Python that has it is therefore a failure and not a gap.
     """
     for item in items:
         if "emulator" in getattr(item, "fixturenames", ()):
             item.add_marker("emulator")
+        if "warehouse" in getattr(item, "fixturenames", ()):
+            item.add_marker("duckdb")
     here = sys.version_info >= EMULATOR_PYTHON
     remote = bool(os.environ.get("LEDGER_TEST_BIGQUERY"))
     out = [
@@ -66,6 +69,16 @@ def bigquery_dataset(emulator: Emulator) -> Iterator[str]:
     emulator.client.create_dataset(name)
     yield name
     emulator.client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+@pytest.fixture(scope="session")
+def datasets(emulator: Emulator) -> Iterator[Datasets]:
+    """Datasets with the ledger's tables, which all modules share, as making them takes seconds."""
+    from support.bigquery_stores import Datasets
+
+    made = Datasets(emulator, f"shared_{uuid.uuid4().hex}")
+    yield made
+    made.drop()
 
 
 @pytest.fixture

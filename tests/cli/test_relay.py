@@ -92,7 +92,7 @@ def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) 
         (("sync", "--warehouse", "nowhere"), 12, "bigquery://PROJECT/DATASET"),
         (("sync", "--warehouse", "duckdb:///"), 12, "duckdb:///ledger.duckdb"),
         (("sync", "--warehouse", "bigquery://my-project/agents?transport=insertall"), 12, "Storage Write"),
-        (("--url", "bigquery://my-project/agents", "sync"), 11, "in its warehouse already"),
+        (("--url", "bigquery://my-project/agents", "sync"), 11, "stored in a warehouse"),
         (("relay", "dead-letters", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "refused", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "walk"), 2, "walk"),

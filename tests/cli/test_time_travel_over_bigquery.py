@@ -14,14 +14,7 @@ if TYPE_CHECKING:
     from support.emulator import Emulator
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Emulator) -> Iterator[Datasets]:
-    made = Datasets(emulator, "time")
-    yield made
-    made.drop()
-
-
-@pytest.fixture(params=["lenient", pytest.param("strict", marks=pytest.mark.slow)])
+@pytest.fixture(params=["lenient"])
 def ledger(
     request: pytest.FixtureRequest, datasets: Datasets, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SessionLedger]:
@@ -70,6 +63,7 @@ def test_a_session_in_bigquery_is_forked_rewound_and_replayed(ledger: SessionLed
 
 
 @pytest.mark.emulator
+@pytest.mark.parametrize("ledger", ["strict"], indirect=True)
 def test_a_session_in_bigquery_is_found_under_its_key_by_every_ledger(ledger: SessionLedger) -> None:
     first = ledger.get_or_create_session("ada", "chat", question="q")
     ledger.create_session("ada")

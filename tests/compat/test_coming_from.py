@@ -13,34 +13,38 @@ PAGES: dict[str, tuple[list[str], list[str]]] = {
     "seed0.md": (
         [],
         [
-            *("tests/sdk/test_ledger.py", "tests/cli/test_scripts.py", "tests/formats/test_sessions_table.py"),
-            *("tests/warehouse/test_bigquery_tables.py", "tests/cli/test_bigquery.py"),
+            *("tests/sdk/test_ledger.py", "tests/sdk/test_envelopes.py", "tests/cli/test_scripts.py"),
+            *("tests/formats/test_sessions_table*.py", "tests/warehouse/test_bigquery_table*.py"),
+            "tests/cli/test_bigquery.py",
         ],
     ),
     "seed1.md": (
-        ["tests/compat/test_seed1_session_states.py"],
+        ["tests/compat/test_seed1_*.py"],
         [
-            *("tests/compat/test_importing.py", "tests/compat/test_importing_cli.py"),
-            *("tests/sdk/test_lifecycle.py", "tests/sdk/test_subscriptions.py", "tests/formats/test_events.py"),
+            *("tests/compat/test_importing.py", "tests/compat/test_importing_cli.py", "tests/sdk/test_lifecycle.py"),
+            *("tests/sdk/test_begin_once.py", "tests/sdk/test_subscriptions.py", "tests/formats/test_events.py"),
         ],
     ),
     "seed2.md": (
-        ["tests/compat/test_seed2_chat_store.py"],
-        ["tests/compat/test_importing.py", "tests/compat/test_importing_cli.py"],
+        ["tests/compat/test_seed2_*.py"],
+        [
+            *("tests/compat/test_importing.py", "tests/compat/test_importing_chats.py"),
+            "tests/compat/test_importing_cli.py",
+        ],
     ),
     "seed3.md": (
-        ["tests/compat/test_seed3_conversations.py"],
+        ["tests/compat/test_seed3_*.py"],
         ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
     ),
     "seed4.md": (
-        ["tests/compat/test_seed4_analysis_sessions.py", "tests/compat/test_seed4_analytics.py"],
+        ["tests/compat/test_seed4_*.py"],
         ["tests/compat/test_importing_services.py", "tests/compat/test_importing_cli.py"],
     ),
 }
 
 
 def defined_in(modules: list[str]) -> set[str]:
-    sources = [(ROOT / module).read_text(encoding="utf-8") for module in modules]
+    sources = [path.read_text(encoding="utf-8") for module in modules for path in ROOT.glob(module)]
     return {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
 
 

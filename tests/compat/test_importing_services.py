@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -16,33 +15,13 @@ from ledger import ConfigurationError, InvalidInput, SessionLedger
 from ledger.compat.analysis_sessions import Session, SessionAnalytics, SessionStore, SessionType
 from ledger.compat.conversations import ConversationService
 from ledger.compat.importing_services import import_analysis_sessions, import_conversations
-from support.older_stores import ANALYSES, CONVERSATIONS, engine_of, make, postgres, put
+from support.older_stores import ANALYSES, CONVERSATIONS, make, put
 
 T = TypeVar("T")
 BEGAN, CHANGED = datetime(2025, 3, 11, 10, 0, 0, 123456), datetime(2025, 3, 11, 10, 5)  # noqa: DTZ001 - as they stand
 AT = BEGAN.replace(tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SID = "5f0f8a52-6c6b-4a55-9d5e-6a0a8d1f0003"
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def older(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path / 'older.db'}" if sqlite else request.getfixturevalue("postgres_url")
-    with engine_of(url) as engine:
-        yield engine
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Engine]:
-    with engine_of(f"sqlite:///{tmp_path / 'older.db'}") as engine:
-        yield engine
 
 
 def run(waited: Awaitable[T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -15,12 +15,9 @@ from support.bigquery_stores import Datasets
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "contract")
-    OnBigQuery.datasets = made
-    yield made
-    made.drop()
+@pytest.fixture
+def of_machines(datasets: Datasets) -> None:
+    OnBigQuery.datasets = datasets
 
 
 class TestLenientStore(StoreContract):
@@ -69,7 +66,7 @@ class OnBigQuery(StoreMachine):
         if not hasattr(self, "opening"):
             self.opening = self.datasets.stores(clock, strict=self.strict)
             self.open_store = self.opening.__enter__()
-        return self.open_store("machine")
+        return self.open_store("main")
 
     def teardown(self) -> None:
         super().teardown()
@@ -86,7 +83,7 @@ class StrictMachine(OnBigQuery):
 
 
 few = settings(
-    max_examples=3,
+    max_examples=2,
     stateful_step_count=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -94,11 +91,11 @@ few = settings(
 )
 
 
-@pytest.mark.usefixtures("datasets")
+@pytest.mark.usefixtures("of_machines")
 class TestLenientMachine(LenientMachine.TestCase):
     settings = few
 
 
-@pytest.mark.usefixtures("datasets")
+@pytest.mark.usefixtures("of_machines")
 class TestStrictMachine(StrictMachine.TestCase):
     settings = few

@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -151,29 +150,25 @@ TestUserMachine.settings = settings(max_examples=20, stateful_step_count=25, dea
     ids=["lenient", "strict"],
 )
 def test_views_of_a_ledger_in_bigquery_are_as_those_of_a_file(
-    emulator: Any, strict: bool, ids: tuple[str, str]
+    datasets: Datasets, strict: bool, ids: tuple[str, str]
 ) -> None:
-    datasets = Datasets(emulator, "views")
-    try:
-        with datasets.stores(SetClock(), strict=strict) as open_store:
-            store = open_store("main")
-            ada, bob, eve = (UserView(store, user_id) for user_id in ("ada", "bob", "eve"))
-            begin(ada, ids[0], Change("grant", "bob", "read"))
-            with pytest.raises(PermissionDenied):
-                bob.append(ids[0], event(2))
-            ada.append(ids[0], event(3, Change("grant", "bob", "write")))
-            assert bob.append(ids[0], event(4)).version == 3
-            with pytest.raises(PermissionDenied):
-                bob.append(ids[0], event(5, Change("grant", "eve", "write")))
-            assert [it.actor for it in events_of(bob, ids[0])] == [None, None, "bob"]
-            with pytest.raises(SessionNotFound, match="cannot be created"):
-                begin(eve, ids[0], user_id="eve")
-            assert listed(bob, SessionQuery(granted_to="bob")) == listed(ada) == [ids[0]]
-            assert (listed(bob), listed(eve, SessionQuery(granted_to="eve"))) == ([], [])
-            for session_id in ids:
-                assert (eve.state(session_id), eve.state(session_id, version=1)) == (None, None)
-                assert list(eve.events(session_id)) == []
-                with pytest.raises(SessionNotFound, match=f"There is no session {session_id}; nothing was written"):
-                    eve.append(session_id, event(1))
-    finally:
-        datasets.drop()
+    with datasets.stores(SetClock(), strict=strict) as open_store:
+        store = open_store("main")
+        ada, bob, eve = (UserView(store, user_id) for user_id in ("ada", "bob", "eve"))
+        begin(ada, ids[0], Change("grant", "bob", "read"))
+        with pytest.raises(PermissionDenied):
+            bob.append(ids[0], event(2))
+        ada.append(ids[0], event(3, Change("grant", "bob", "write")))
+        assert bob.append(ids[0], event(4)).version == 3
+        with pytest.raises(PermissionDenied):
+            bob.append(ids[0], event(5, Change("grant", "eve", "write")))
+        assert [it.actor for it in events_of(bob, ids[0])] == [None, None, "bob"]
+        with pytest.raises(SessionNotFound, match="cannot be created"):
+            begin(eve, ids[0], user_id="eve")
+        assert listed(bob, SessionQuery(granted_to="bob")) == listed(ada) == [ids[0]]
+        assert (listed(bob), listed(eve, SessionQuery(granted_to="eve"))) == ([], [])
+        for session_id in ids:
+            assert (eve.state(session_id), eve.state(session_id, version=1)) == (None, None)
+            assert list(eve.events(session_id)) == []
+            with pytest.raises(SessionNotFound, match=f"There is no session {session_id}; nothing was written"):
+                eve.append(session_id, event(1))

@@ -49,11 +49,10 @@ store.close()
 """
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "writers")
-    yield made
-    made.drop()
+@pytest.fixture(autouse=True)
+def empty(datasets: Datasets) -> Iterator[None]:
+    with datasets.emptied("main"):
+        yield
 
 
 def race(emulator: Any, store: BigQueryStore, kind: str, until: int) -> list[dict[str, Any]]:
@@ -86,8 +85,8 @@ def race(emulator: Any, store: BigQueryStore, kind: str, until: int) -> list[dic
 
 
 def test_of_eight_strict_writers_exactly_one_wins_each_version(emulator: Any, datasets: Datasets) -> None:
-    store = BigQueryStore(datasets.place("strict", strict=True), environment=environment(emulator))
-    told = race(emulator, store, "strict", until=9)
+    store = BigQueryStore(datasets.place("main", strict=True), environment=environment(emulator))
+    told = race(emulator, store, "strict", until=6)
     events = list(store.events("shared"))
     store.close()
     assert [event.version for event in events] == list(range(1, len(events) + 1))
@@ -101,13 +100,13 @@ def test_of_eight_strict_writers_exactly_one_wins_each_version(emulator: Any, da
 def test_of_eight_lenient_writers_every_event_is_kept_and_conflicts_are_listed(
     emulator: Any, datasets: Datasets
 ) -> None:
-    store = BigQueryStore(datasets.place("lenient"), environment=environment(emulator))
-    told = race(emulator, store, "lenient", until=12)
+    store = BigQueryStore(datasets.place("main"), environment=environment(emulator))
+    told = race(emulator, store, "lenient", until=6)
     events = list(store.events("shared"))
     conflicts = store.warehouse.query("SELECT version, events FROM conflicts WHERE session_id = 'shared'").rows
     store.close()
     won = {event_id: version for each in told for event_id, version in each["won"].items()}
-    assert len(won) == WRITERS * 12
+    assert len(won) == WRITERS * 6
     assert won == {event.event_id: event.version for event in events[1:]}
     for each in told:  # each writer's own events are in order
         assert list(each["won"].values()) == sorted(set(each["won"].values()))
@@ -117,7 +116,7 @@ def test_of_eight_lenient_writers_every_event_is_kept_and_conflicts_are_listed(
 
 
 def test_whatever_fails_each_append_is_there_once_or_the_caller_was_told(emulator: Any, datasets: Datasets) -> None:
-    told = bigquery_faults.run(emulator.rest, emulator.grpc, datasets.place("faults"), faults=60, seed=3)
+    told = bigquery_faults.run(emulator.rest, emulator.grpc, datasets.place("main"), faults=60, seed=3)
     assert sum(told.faults.values()) >= 60
     assert told.appended
     assert told.invalid

@@ -68,7 +68,7 @@ def test_a_newer_schema_is_refused_and_left_alone(path):
     newer.close()
     before = files(path.parent)
     with pytest.raises(
-        ConfigurationError, match=r"schema 99, newer than the .* of this release; upgrade session-ledger"
+        ConfigurationError, match=r"schema 99, newer than the .*; upgrade session-ledger"
     ):
         SessionLedger.open(f"sqlite:///{path}")
     assert files(path.parent) == before
@@ -77,7 +77,9 @@ def test_a_newer_schema_is_refused_and_left_alone(path):
 def test_an_empty_file_becomes_a_ledger(tmp_path):
     (tmp_path / "l.db").touch()
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
-        ledger.create_session("ada", "q")
+        session_id = ledger.create_session("ada", "q")
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", create=False) as ledger:
+        assert ledger.get_session(session_id).question == "q"
 
 
 def test_a_folder_is_no_ledger(tmp_path):

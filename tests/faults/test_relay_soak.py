@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +29,10 @@ DECK = {
 }
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "soak")
-    yield made
-    made.drop()
-
-
 def test_a_relay_killed_stopped_cut_off_and_restored_over_ships_every_row_once(
     emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
-    with datasets.emptied("relay") as place:
+    with datasets.emptied("main") as place:
         soak = Soak(emulator, place.name, tmp_path, seed=4, rate=0.3, pace=0.06)
         figures = soak.run(kills=10, faults=25, deck=DECK)
     assert figures.kills.total() >= 10
@@ -52,6 +44,6 @@ def test_a_relay_killed_stopped_cut_off_and_restored_over_ships_every_row_once(
 def test_what_is_appended_while_the_warehouse_is_away_is_there_once_when_it_is_back(
     emulator: Any, datasets: Datasets, tmp_path: Path
 ) -> None:
-    with datasets.emptied("relay") as place:
+    with datasets.emptied("main") as place:
         outcome = outage.run(emulator, place.name, tmp_path, events=60, seconds=0.5, turn=0.3, retry_timeout=1)
     assert outcome.compared["acknowledged"] > 120

@@ -71,9 +71,12 @@ def test_a_day_that_no_warehouse_takes_is_refused(days):
         created_at_for(uuid7(START + timedelta(days=days), 1), START)
 
 
-@pytest.mark.parametrize("days", [-3650, 365])
-def test_the_last_days_that_a_warehouse_takes(days):
-    check_created_at(START + timedelta(days=days), START)
+@pytest.mark.parametrize(("days", "beyond"), [(-3650, -1), (365, 1)])
+def test_the_last_days_that_a_warehouse_takes(days, beyond):
+    last = START + timedelta(days=days)
+    assert check_created_at(last, START) is None
+    with pytest.raises(InvalidInput, match="outside the ten years back and one year ahead"):
+        check_created_at(last + timedelta(microseconds=beyond), START)
 
 
 def test_a_day_is_a_day_in_utc():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,13 +13,6 @@ from support import histories as h
 from support.bigquery_stores import Datasets, environment
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "views")
-    yield made
-    made.drop()
 
 
 def appended(ledger: SessionLedger, item: h.History) -> h.History:
@@ -50,7 +42,7 @@ def test_every_view_and_function_shows_what_was_appended(
     @given(items=h.histories(sessions=2 if strict else 3, events=5))
     def check(items: list[h.History]) -> None:
         kind = "strict" if strict else "lenient"
-        with datasets.emptied(kind) as place, SessionLedger.open(f"{place.url}?appends={kind}") as ledger:
+        with datasets.emptied("main") as place, SessionLedger.open(f"{place.url}?appends={kind}") as ledger:
             recorded = [appended(ledger, item) for item in items]
             check_views(ledger.store.warehouse, recorded)
             check_functions(ledger.store.warehouse, recorded)

@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import Interval, RecordedEvent, Written
+from ledger import Change, Interval, RecordedEvent, Written
 from ledger.model.fold import diff, fold
-from ledger.testing import START
+from ledger.testing import START, event_id, recorded
 from ledger.testing.reference import history, version_at
 from support.streams import histories
 
@@ -64,9 +64,11 @@ def test_history_holds_every_write_once(events):
     assert len(intervals) == len(writes)
 
 
-@given(histories())
-def test_of_one_version_the_highest_event_id_stands(events):
+@given(histories(), st.permutations([21, 22, 23]))
+def test_of_one_version_the_highest_event_id_stands(events, tied):
+    events = [*events, *(recorded(12, number, [Change("title", value=str(number))]) for number in tied)]
     state = fold(events)
+    assert (state["title", ""].value, state["title", ""].event_id) == ("23", event_id(23))
     for slot, written in state.items():
         writers = [e.position for e in events for c in e.changes if (c.field, c.key) == slot]
         assert (written.version, written.event_id) == max(writers)

@@ -77,14 +77,14 @@ def load(target: Target, items: list[h.History]) -> None:
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@settings(quick, max_examples=40)
+@settings(quick, max_examples=25)
 @given(items=h.histories())
 def test_every_view_agrees_on_duckdb(on_duckdb: OnDuckDB, items: list[h.History]) -> None:
     load(on_duckdb, items)
     check_views(on_duckdb, items)
 
 
-@settings(quick, max_examples=15)
+@settings(quick, max_examples=10)
 @given(items=h.histories(sessions=2))
 def test_every_function_agrees_on_duckdb(on_duckdb: OnDuckDB, items: list[h.History]) -> None:
     load(on_duckdb, items)
@@ -92,7 +92,7 @@ def test_every_function_agrees_on_duckdb(on_duckdb: OnDuckDB, items: list[h.Hist
 
 
 @pytest.mark.emulator
-@settings(quick, max_examples=5)
+@settings(quick, max_examples=4)
 @given(items=h.histories(sessions=8))
 def test_every_view_agrees_on_bigquery(on_emulator: OnEmulator, items: list[h.History]) -> None:
     load(on_emulator, items)

@@ -22,6 +22,8 @@ from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.histories import DAY, event, rows_of
 from support.sql_targets import fill
 
+pytestmark = pytest.mark.duckdb
+
 EVENTS = [event(version, ("title", "", f"t{version}"), ("context", "k", {"v": version})) for version in range(1, 8)]
 COUNT = "SELECT COUNT(*) AS n, COUNT(DISTINCT event_id) AS events FROM session_events"
 

@@ -18,6 +18,8 @@ from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.row_comparison import ComparedRows
 from support.shipped import FROM, UNTIL, Ledger, empty_ledger, shipped_ledger, taken_over
 
+pytestmark = pytest.mark.duckdb
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:

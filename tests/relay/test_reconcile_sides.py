@@ -62,6 +62,7 @@ def mixed(items: list[h.History]) -> list[h.History]:
     ]
 
 
+@pytest.mark.duckdb
 def test_store_and_duckdb_tell_the_same_of_every_history(tmp_path):
     warehouse = OnDuckDB(tmp_path)
     path = tmp_path / "ledger.db"
@@ -125,19 +126,12 @@ def test_the_order_of_rows_is_nothing_and_all_else_counts():
 # BigQuery, on the emulator.
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "reconcile")
-    yield made
-    made.drop()
-
-
 @pytest.fixture
 def bigquery(emulator: Any, datasets: Datasets, tmp_path: Path) -> Iterator[Ledger]:
     """A ledger that is shipped to BigQuery; each relay opens the dataset for itself."""
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    with datasets.emptied("shipped") as place:
+    with datasets.emptied("main") as place:
         opened: list[BigQueryWarehouse] = []
 
         class Shipped(Ledger):
@@ -161,7 +155,7 @@ def test_bigquery_tells_the_same_of_a_history(emulator: Any, datasets: Datasets)
     def check(items: list[h.History]) -> None:
         items = mixed(items)
         with (
-            datasets.emptied("told") as place,
+            datasets.emptied("main") as place,
             contextlib.closing(BigQueryWarehouse(place, environment=environment(emulator))) as warehouse,
         ):
             warehouse.append("session_events", record_batch([row[1:] for row in rows_of(items)]))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -26,7 +26,7 @@ from ledger import Change, StoreUnavailable
 from ledger.relay.loop import Relay
 from ledger.relay.telemetry import Instruments, Telemetry
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import CountedIds, SetClock, event
+from ledger.testing import event
 from support.relays import Streams, StreamsSink
 
 README = Path(__file__).parents[2] / "README.md"
@@ -87,18 +87,6 @@ def collected(caplog):
     made.row_digests.shutdown()
     said = [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry")]
     assert said == [], "the SDK reports a callback that raised, and what it cannot take, in its log only"
-
-
-@pytest.fixture
-def clock():
-    return SetClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
-    yield opened
-    opened.close()
 
 
 def append(store, *numbers, value="x"):
@@ -350,20 +338,29 @@ def test_a_collection_asks_the_store_once_so_that_its_values_go_together(store, 
 
 
 def test_relays_come_and_go_while_an_exporter_collects(store, collected):
-    """Threads take turns as often as they can, so that one comes while those that are there are gone through."""
+    """One comes while those that are there are gone through: it waits, or the collection would fail."""
     outbox = store.outbox(URL)
     store.close()  # so that all of them are passed over
-    watched = [Telemetry(URL, outbox, collected.instruments) for _ in range(200)]
-    collecting = threading.Thread(target=lambda: [collected.values() for _ in range(100)])
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    watched = [Telemetry(URL, outbox, collected.instruments) for _ in range(3)]
+    comes = threading.Thread(target=lambda: watched.append(Telemetry(URL, outbox, collected.instruments)))
+
+    def in_between(frame, what, _):
+        if what == "return" and frame.f_code is WeakSet.__iter__.__code__ and comes.ident is None:
+            comes.start()
+            comes.join(0.1)
+        return in_between
+
+    before = sys.gettrace()
+    sys.settrace(in_between)
     try:
-        collecting.start()
-        for number in itertools.takewhile(lambda _: collecting.is_alive(), itertools.count()):
-            watched[number % len(watched)] = Telemetry(URL, outbox, collected.instruments)
+        assert collected.values() == {}
     finally:
-        sys.setswitchinterval(usual)
-        collecting.join()
+        sys.settrace(before)
+    comes.join(60)
+    assert len(watched) == 4
+    for each in watched:
+        each.close()
+    assert collected.values() == {}
 
 
 def run(program, folder):

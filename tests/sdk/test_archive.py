@@ -24,17 +24,12 @@ from ledger.model.queries import SessionQuery
 from ledger.model.upcast import Upcaster
 from ledger.stores.archived import LISTED, UNOWNED
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import START, CountedIds, SetClock, event
+from ledger.testing import START, CountedIds, event
 from ledger.tiers.opening import outbox_of, relay_between, sink_of
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.shipped import FROM, UNTIL
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def clock():
-    return SetClock()
 
 
 @pytest.fixture

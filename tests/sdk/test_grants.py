@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,17 +28,6 @@ from ledger.model.queries import SessionQuery
 from ledger.stores.user_view import APPEND_ATTEMPTS, UserView
 from ledger.testing import CountedIds, SetClock, event, event_id
 from ledger.testing.harness import everything
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
-    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock, ids=CountedIds()) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,6 @@ from support.isolation import BEGINS, BY_NAME, Call, Caller, CannotCall, calls_o
 SECRET = "zanzibar"
 ADA = f"ada-{SECRET}"
 MADE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
-    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock, ids=CountedIds()) as opened:
-        yield opened
 
 
 @pytest.fixture

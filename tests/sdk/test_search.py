@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,19 +16,8 @@ from ledger.model.search import MAX_TEXT, SNIPPET, SearchCursor, Terms, text_of,
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import search_index as sqlite_words
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import CountedIds, SetClock, event
+from ledger.testing import event
 from ledger.testing.search import found, hits
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
-    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock, ids=CountedIds()) as opened:
-        yield opened
 
 
 def said(ledger: SessionLedger, *texts: str, session_id: str = "s") -> str:

@@ -16,6 +16,8 @@ from ledger.warehouse.projection import LAST_VERSION
 from support.histories import DAY, event, rows_of
 from support.sql_targets import OnDuckDB
 
+pytestmark = pytest.mark.duckdb
+
 VIEWS = [item.name for item in catalog.objects() if item.kind == "view"]
 FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=1):%Y-%m-%d}'"
 CALLS = {

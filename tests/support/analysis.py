@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ledger import SessionLedger
-from ledger.compat.analysis_sessions import QueryRecord, SessionSettings, SessionStore
+from ledger.compat.analysis_sessions import QueryRecord, SessionSettings, SessionStore, SessionType
 from ledger.testing import START, CountedIds, SetClock
 
 HOUR = 3600
@@ -35,3 +35,17 @@ def price(symbol: str = "AAPL", *, at: float = 0, **more: Any) -> QueryRecord:
     return QueryRecord(
         query_type="price", parameters={"symbol": symbol}, timestamp=START + timedelta(seconds=at), **more
     )
+
+
+async def some_sessions(store: SessionStore, clock: SetClock) -> tuple[str, str, str]:
+    """One that is completed after ten minutes, one that is abandoned, one that goes on."""
+    completed = await store.create_session(["AAPL", "MSFT"], SessionType.COMPARATIVE, "ada")
+    abandoned = await store.create_session(["AAPL"], SessionType.EQUITY, "ada", ttl_hours=1)
+    for number in range(3):
+        await store.track_query(completed.id, price(at=number, cache_hit=number == 0))
+    await store.track_query(abandoned.id, QueryRecord(query_type="news", timestamp=START + timedelta(seconds=120)))
+    clock.move(600)
+    await store.complete_session(completed.id)
+    clock.move(2 * HOUR)
+    going_on = await store.create_session(["BTC"], SessionType.CRYPTO, "bob")
+    return completed.id, abandoned.id, going_on.id

@@ -103,6 +103,7 @@ class ArchiveSuite:
         with ExitStack() as opened:
             yield World(tmp_path, place, opened)
 
+    @pytest.mark.duckdb
     @pytest.mark.parametrize("session_id", [OWN, None])
     def test_archived_dropped_read_hydrated_continued_and_synced_is_one_history(self, world, session_id):
         ledger = world.open()
@@ -145,6 +146,7 @@ class ArchiveSuite:
         assert ledger.drop_archived() == 1
         world.check(ledger, 4)
 
+    @pytest.mark.duckdb
     def test_a_second_ledger_takes_over_what_the_first_has_archived(self, world):
         first, second = world.open("first"), world.open("second")
         world.archived(first)
@@ -336,6 +338,7 @@ class ArchiveSuite:
             first.add_message(OWN, "user", "x", expected_version=3)
         assert (wrong.value.actual, first.get_session(OWN).status) == (5, "archived")
 
+    @pytest.mark.duckdb
     def test_what_is_deleted_for_good_is_nowhere_and_its_id_can_be_used_again(self, world):
         ledger = world.open()
         kept = ledger.create_session("ada", session_id="kept")

@@ -41,10 +41,8 @@ class Datasets:
             warehouse.close()
             self._made.add(name)
         elif name not in self._used:
-            for table in TABLES:
-                self._emulator.client.query_and_wait(
-                    f"DELETE FROM `{self._emulator.project}.{dataset}.{table}` WHERE TRUE"
-                )
+            tables = (f"`{self._emulator.project}.{dataset}.{table}`" for table in TABLES)
+            self._emulator.client.query_and_wait(" ".join(f"DELETE FROM {table} WHERE TRUE;" for table in tables))
         self._used.add(name)
         return place
 

@@ -69,8 +69,10 @@ def emulator(folder: Path) -> Iterator[Emulator]:
             yield running
         return
     from ledger.cli.demo.emulator import serve
+    from support.emulator_catalog import keep_in_memory
 
     with serve(folder) as (rest, address), connect(rest, address) as running:
+        keep_in_memory()
         _OURS.append(running)
         yield running
         _OURS.clear()

@@ -13,13 +13,6 @@ from support.bigquery_stores import Datasets, environment
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def datasets(emulator: Any) -> Iterator[Datasets]:
-    made = Datasets(emulator, "archive")
-    yield made
-    made.drop()
-
-
 class TestArchiveInBigQuery(ArchiveSuite):
     @pytest.fixture
     def place(self, emulator: Any, datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -92,19 +92,27 @@ def in_order(event: RecordedEvent) -> RecordedEvent:
     return replace(event, changes=tuple(sorted(event.changes, key=lambda it: (it.field, it.key))))
 
 
-def answers(store: EventStore, session_id: str) -> dict[str, Any]:
+def answers(
+    store: EventStore,
+    session_id: str,
+    *,
+    versions: Iterable[int] = range(1, 8),
+    seconds: Iterable[float] = (-1, 0, 0.5, 1, 1.5, 2, 9),
+    limits: Iterable[int] = (1, 2, 4, 100),
+    pages_of_events: Iterable[tuple[int, int]] = ((0, 1000), (0, 3), (3, 4), (5, 1), (7, 10)),
+) -> dict[str, Any]:
     """All that a store can be asked about one session."""
     told: dict[str, Any] = {}
     for with_messages in (False, True):
         told[f"now {with_messages}"] = store.state(session_id, with_messages=with_messages)
-        for version in range(1, 8):
+        for version in versions:
             told[f"at {version} {with_messages}"] = store.state(
                 session_id, version=version, with_messages=with_messages
             )
-        for seconds in (-1, 0, 0.5, 1, 1.5, 2, 9):
-            at = START + timedelta(seconds=seconds)
-            told[f"then {seconds} {with_messages}"] = store.state(session_id, at=at, with_messages=with_messages)
-    for limit in (1, 2, 4, 100):
+        for second in seconds:
+            at = START + timedelta(seconds=second)
+            told[f"then {second} {with_messages}"] = store.state(session_id, at=at, with_messages=with_messages)
+    for limit in limits:
         told[f"pages of {limit}"] = pages = []
         page = store.messages(session_id, after=None, limit=limit)
         while True:
@@ -113,7 +121,7 @@ def answers(store: EventStore, session_id: str) -> dict[str, Any]:
                 break
             page = store.messages(session_id, after=page.next, limit=limit)
         told[f"newest {limit}"] = list(store.messages(session_id, after=None, limit=limit, newest=True))
-    for after, limit in ((0, 1000), (0, 3), (3, 4), (5, 1), (7, 10)):
+    for after, limit in pages_of_events:
         for upcast in (True, False):
             events = store.events(session_id, after=after, limit=limit, upcast=upcast)
             told[f"events {after} {limit} {upcast}"] = [in_order(it) for it in events], events.next
@@ -179,6 +187,7 @@ def ours(tmp_path: Path, clock: SetClock, behind: Behind) -> Iterator[TwoTierSto
         yield store
 
 
+@pytest.mark.duckdb
 @pytest.mark.parametrize("session_id", [OWN_ID, UUID_ID])
 def test_a_session_only_in_the_warehouse_is_read_as_from_the_store_that_has_it(
     ours: TwoTierStore, theirs: SqliteStore, behind: Behind, session_id: str
@@ -402,25 +411,25 @@ def test_a_forked_child_opens_a_warehouse_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.emulator
 @pytest.mark.slow
-@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+@pytest.mark.parametrize(("strict", "session_id"), [(False, OWN_ID), (True, UUID_ID)], ids=["lenient", "strict"])
 def test_a_session_of_a_ledger_in_bigquery_is_read_as_that_ledger_reads_it(
-    emulator: Any, tmp_path: Path, clock: SetClock, strict: bool
+    emulator: Any, datasets: Datasets, tmp_path: Path, clock: SetClock, strict: bool, session_id: str
 ) -> None:
-    datasets = Datasets(emulator, "two_tier")
-    try:
-        with datasets.stores(clock, strict=strict) as open_store:
-            remote = open_store("main")
-            for session_id in (OWN_ID, UUID_ID):
-                live(remote, SetClock(), session_id)
+    asked: dict[str, Any] = {
+        "versions": (1, 5, 7),
+        "seconds": (-1, 0, 1.5, 9),
+        "limits": (2, 100),
+        "pages_of_events": ((0, 3), (3, 4), (7, 10)),
+    }
+    with datasets.stores(clock, strict=strict) as open_store:
+        remote = open_store("main")
+        live(remote, SetClock(), session_id)
 
-            def open_warehouse() -> Warehouse:
-                return BigQueryWarehouse(remote.dataset, environment=environment(emulator))
+        def open_warehouse() -> Warehouse:
+            return BigQueryWarehouse(remote.dataset, environment=environment(emulator))
 
-            with closing(TwoTierStore(SqliteStore(tmp_path / "ours.db", clock=clock), open_warehouse)) as ours:
-                for session_id in (OWN_ID, UUID_ID):
-                    told = answers(ours, session_id)
-                    assert told["versions"] == [1, 2, 3, 4, 5, 6, 7, None, None]
-                    assert told == answers(remote, session_id)
-                assert ours.state("nope") is None
-    finally:
-        datasets.drop()
+        with closing(TwoTierStore(SqliteStore(tmp_path / "ours.db", clock=clock), open_warehouse)) as ours:
+            told = answers(ours, session_id, **asked)
+            assert told["versions"] == [1, 2, 3, 4, 5, 6, 7, None, None]
+            assert told == answers(remote, session_id, **asked)
+            assert ours.state("nope") is None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,10 +26,8 @@ from ledger.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from ledger.warehouse.bigquery.errors import OutcomeLost, message_of, translate
-from ledger.warehouse.bigquery.retries import MAX_ATTEMPTS, retrying
-
-URL = "https://bigquery.googleapis.com/bigquery/v2/projects/p/queries?prettyPrint=false"
+from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from support.bigquery_answers import rest
 
 
 def tree(root: type) -> list[type]:
@@ -112,6 +108,8 @@ COUNTERPARTS: dict[type, type[LedgerError]] = {
         StoreError,
     ),
 }
+
+
 ROOTS = (api.GoogleAPICallError, auth.GoogleAuthError, requests.exceptions.RequestException)
 
 
@@ -151,21 +149,6 @@ def test_an_answer_that_google_s_client_does_not_understand_is_a_store_error_tha
     found = translate(KeyError("jobReference"), "The state")
     assert type(found) is StoreError
     assert str(found) == "The state failed: KeyError: 'jobReference'"
-
-
-# REST: what the service answers, as the client reads it
-
-
-def rest(status: int, reason: str, message: str) -> api.GoogleAPICallError:
-    """The error that Google's client makes of an answer."""
-    answer = requests.Response()
-    answer.status_code = status
-    answer.request = requests.Request("POST", URL, headers={"Authorization": "Bearer ya29.t0ken"}).prepare()
-    errors = [{"message": message, "domain": "global", "reason": reason}]
-    answer._content = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
-    answer.headers["Content-Type"] = "application/json; charset=UTF-8"
-    answer.encoding = "utf-8"
-    return api.from_http_response(answer)
 
 
 @pytest.mark.parametrize(
@@ -433,145 +416,3 @@ def test_a_token_that_grpc_cannot_get_is_told_from_an_outage(error, kind, caplog
     found = translate(raised.value, "The append")
     assert type(found) is kind
     assert "s3cret" not in str(found)
-
-
-# What messages do not say
-
-SECRETS = [
-    auth.RefreshError("No access token in response.", {"id_token": "s3cret", "refresh_token": "s3cret"}),
-    auth.RefreshError("Unable to refresh: {'access_token': 's3cret', 'expires_in': 3599}"),
-    requests.exceptions.InvalidHeader("return character(s) in header value: 'Bearer s3cret\\n'"),
-    api.BadRequest("Failed with Authorization: Bearer s3cret, sorry"),
-    api.BadRequest("Failed with headers {'authorization': 'Bearer s3cret'}"),
-    api.BadRequest("Failed with Bearer ya29.a0-s3cret_s3cret"),
-    api.Forbidden("Cannot read https://storage.googleapis.com/b/o?X-Goog-Credential=a&X-Goog-Signature=s3cret now"),
-    requests.exceptions.ConnectionError("Max retries exceeded with url: /b/o?key=s3cret (Caused by E)"),
-    api.BadRequest('Wrong key {"private_key": "s3cret", "type": "service_account"}'),
-    api.BadRequest("Wrong key -----BEGIN PRIVATE KEY-----s3cret-----END PRIVATE KEY-----"),
-    api.BadRequest("Token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJz.s3cret is not valid"),
-    api.BadRequest("API key not valid: AIza" + "s3cret" * 5 + "12345"),
-    api.BadRequest("invalid_client: client_secret=s3cret"),
-]
-
-
-@pytest.mark.parametrize("error", SECRETS, ids=lambda error: str(error)[:40])
-def test_tokens_keys_and_signatures_are_left_out(error):
-    found = str(translate(error, "The state"))
-    assert "s3cret" not in found
-    assert "***" in found or error.args[1:] or "Max retries" in found
-
-
-def test_the_token_that_could_not_be_sent_is_not_said():
-    with pytest.raises(requests.exceptions.InvalidHeader) as raised:
-        requests.get("http://127.0.0.1:1", headers={"Authorization": "Bearer s3cret\n"}, timeout=1)
-    assert "s3cret" in str(raised.value)
-    assert "s3cret" not in str(translate(raised.value, "The state"))
-
-
-def test_the_address_that_was_asked_is_left_out():
-    with pytest.raises(requests.exceptions.ConnectionError) as raised:
-        requests.get("http://127.0.0.1:1/bigquery/v2/projects/p/queries?prettyPrint=false", timeout=1)
-    found = str(translate(raised.value, "The state"))
-    assert re.search(r"127\.0\.0\.1|port|bigquery/v2", found) is None
-    assert "Connection refused" in found
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "Unrecognized name: access_token at [1:8]",
-        "Syntax error: Expected end of input but got identifier key at [1:10]",
-        "No matching signature for operator = for argument types: STRING, INT64 at [1:29]",
-        "Not found: Table p:d.bearer was not found in location US",
-        "Could not parse 'a ? b = c' as JSON",
-    ],
-)
-def test_what_is_no_secret_is_said_as_it_is(said):
-    assert message_of(rest(400, "invalidQuery", said)) == said
-
-
-def test_a_message_is_one_line_of_a_readable_length():
-    assert message_of(rest(400, "invalidQuery", "Syntax error\n\nLocation: US\nJob ID: j")) == "Syntax error"
-    assert message_of(api.BadRequest("")) == "400"
-    assert message_of(ValueError()) == "ValueError"
-    assert len(message_of(api.BadRequest("x" * 10_000))) == 500
-
-
-# Trying again
-
-
-class Failing:
-    """Fails with each of these in turn, and then returns 7."""
-
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-        self.calls = 0
-
-    def __call__(self) -> int:
-        self.calls += 1
-        if self.errors:
-            raise self.errors.pop(0)
-        return 7
-
-
-LATER = [StoreUnavailable(f"later {number}") for number in range(100)]
-
-
-def test_a_call_is_made_again_until_it_succeeds_and_that_is_logged_once(caplog):
-    slept: list[float] = []
-    call = Failing(*LATER[:4])
-    assert retrying("The append", 60, slept.append)(call) == 7
-    assert call.calls == 5
-    assert len(slept) == 4
-    assert [record.getMessage() for record in caplog.records] == ["The append is tried again for up to 60 s: later 0"]
-    assert {record.name for record in caplog.records} == {"ledger.bigquery"}
-
-
-def test_a_call_that_succeeds_is_not_logged(caplog):
-    assert retrying("The append", 60)(Failing()) == 7
-    assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    "error", [StoreRejected("no"), ConfigurationError("no"), InvalidInput("no"), StoreError("no"), ValueError("no")]
-)
-def test_what_will_not_pass_is_raised_at_once_and_not_logged(error, caplog):
-    call = Failing(error)
-    with pytest.raises(type(error)) as raised:
-        retrying("The append", 60, lambda _: pytest.fail("waited"))(call)
-    assert raised.value is error
-    assert call.calls == 1
-    assert caplog.records == []
-
-
-def test_an_error_that_will_not_pass_ends_the_tries():
-    refusal = StoreRejected("no")
-    call = Failing(*LATER[:2], refusal)
-    with pytest.raises(StoreRejected) as raised:
-        retrying("The append", 60, lambda _: None)(call)
-    assert raised.value is refusal
-    assert call.calls == 3
-
-
-def test_a_call_is_given_up_after_so_many_tries_with_its_last_error():
-    slept: list[float] = []
-    call = Failing(*LATER)
-    with pytest.raises(StoreUnavailable) as raised:
-        retrying("The append", 1e9, slept.append)(call)
-    assert raised.value is LATER[MAX_ATTEMPTS - 1]
-    assert call.calls == MAX_ATTEMPTS
-    assert len(slept) == MAX_ATTEMPTS - 1
-    assert all(0 <= seconds <= 8 for seconds in slept)
-    assert max(slept) > 1  # it waits longer as time goes on
-
-
-def test_a_call_is_not_made_again_beyond_its_patience():
-    slept: list[float] = []
-    with pytest.raises(StoreUnavailable):
-        retrying("The append", 1.0, slept.append)(Failing(*LATER))
-    assert all(seconds < 1 for seconds in slept)  # a wait that ended later would be in vain
-    call = Failing(*LATER)
-    with pytest.raises(StoreUnavailable) as raised:
-        retrying("The append", 0, slept.append)(call)
-    assert raised.value is LATER[0]
-    assert call.calls == 1

@@ -85,11 +85,18 @@ def test_a_batch_that_arrived_can_be_sent_again_as_it_was(sink, store, direct):
 
 
 @pytest.mark.parametrize(
-    ("request_name", "nth"),
-    [("POST query", 1), ("POST query", 2), ("CreateWriteStream", 1), ("FinalizeWriteStream", 1), ("GET table", 1)],
+    ("kind", "request_name", "nth"),
+    [
+        ("lost_answer", "POST query", 1),
+        ("lost_answer", "POST query", 2),
+        ("lost_answer", "CreateWriteStream", 1),
+        ("lost_answer", "FinalizeWriteStream", 1),
+        ("unavailable", "POST query", 2),
+        ("unavailable", "CreateWriteStream", 1),
+        ("unavailable", "GET table", 1),
+    ],
 )
-@pytest.mark.parametrize("kind", ["lost_answer", "unavailable"])
-def test_a_beginning_is_made_again_and_takes_the_fence_once(emulator, place, sinks, store, request_name, nth, kind):
+def test_a_beginning_is_made_again_and_takes_the_fence_once(emulator, place, sinks, store, kind, request_name, nth):
     one = sinks()
     store.recover(one)
     store.hand_over(one, store.row(1))

@@ -21,6 +21,8 @@ from ledger.warehouse.projection import Projection
 from support.histories import DAY, event, rows_of
 from support.sql_targets import OnDuckDB, fill
 
+pytestmark = pytest.mark.duckdb
+
 
 def numbered(events, start=1):
     return [(seq, *row) for seq, row in enumerate(rows_of(events), start)]

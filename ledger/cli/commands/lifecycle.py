@@ -150,7 +150,7 @@ def remove_message(as_json: bool, url: str | None, session_id: str, message_id: 
 def count(
     as_json: bool, url: str | None, by: str, user: str | None, status: str | None, session_type: str | None
 ) -> None:
-    """Count sessions, grouped BY status, session_type, user_id, day or an attribute."""
+    """Count sessions, grouped by status, session_type, user_id, day or an attribute."""
     with opened(url) as ledger:
         counts = ledger.count_sessions(by, user_id=user, status=status, session_type=session_type)
     if as_json:

@@ -1,0 +1,157 @@
+"""The relay in the background: draining, closing, mistakes, and what is said of failures."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ledger import StoreUnavailable
+from ledger.errors import RowsRefused
+from ledger.relay.background import BackgroundRelay, drain
+from support.relays import Streams, StreamsSink
+from support.shipping import URL, Killed, append, relay, rows_of
+
+
+def test_a_failure_is_kept_for_people_and_the_log(store, caplog):
+    append(store, 1)
+
+    def away(name):
+        raise StoreUnavailable("BigQuery cannot be reached.")
+
+    with caplog.at_level(logging.WARNING, "ledger.relay"), pytest.raises(StoreUnavailable):
+        relay(store, StreamsSink(Streams(), away)).sync()
+    status = store.outbox(URL).status()
+    assert (status.last_error, status.waiting_rows, status.holder) == ("BigQuery cannot be reached.", 1, None)
+    assert [record.error_code for record in caplog.records] == ["store_unavailable"]
+
+
+def test_the_status_of_a_ledger_that_never_shipped_counts_what_waits(store, clock):
+    append(store, 1, 2)
+    status = store.outbox(URL).status()
+    assert (status.waiting_rows, status.waiting_since, status.shipped_rows) == (2, clock.now, 0)
+    assert status.disk_bytes > 0
+
+
+def test_an_emptied_warehouse_gets_everything_again(store):
+    append(store, 1, 2, 3)
+    relay(store, StreamsSink(Streams()), lease_seconds=0.0).sync()
+    sink = StreamsSink(Streams())
+    append(store, 4)
+    relay(store, sink).sync()
+    assert sink.streams.rows == rows_of(store)
+
+
+def test_draining_ends_in_time_with_a_whole_batch(store):
+    append(store, *range(1, 13))
+    seconds = [0.0]
+
+    def slow(name):
+        seconds[0] += 0.4 * (name == "sent")
+
+    sink = StreamsSink(Streams(), slow)
+    drain(relay(store, sink), 0.7, now=lambda: seconds[0])
+    assert sink.streams.rows == rows_of(store)[:8]
+
+
+def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store):
+    streams, failing, shipped = Streams(), [True], threading.Event()
+
+    def step(name):
+        if failing and name == "begin":
+            failing.clear()
+            raise StoreUnavailable("away")
+        if name == "sent" and len(streams.rows) == 3:
+            shipped.set()
+
+    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    append(store, 1, 2, 3)
+    assert shipped.wait(20)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+    assert store.outbox(URL).status().holder is None
+
+
+def test_closing_the_background_ships_what_waits(store):
+    streams = Streams()
+    background = BackgroundRelay(relay(store, StreamsSink(streams)), age=60)
+    append(store, 1, 2, 3)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+
+
+def test_closing_the_background_does_not_wait_for_ever(store):
+    stuck, closed = threading.Event(), threading.Event()
+
+    def step(name):
+        if name == "send":
+            stuck.set()
+            assert closed.wait(20)
+            raise StoreUnavailable("closed")
+        if name == "close":
+            closed.set()
+
+    append(store, 1)
+    background = BackgroundRelay(relay(store, StreamsSink(Streams(), step)), age=0.01)
+    assert stuck.wait(20)
+    assert background.close(0.05)
+    assert store.outbox(URL).status().waiting_rows == 1
+
+
+def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(store, caplog):
+    streams, failing, shipped = Streams(), [True], threading.Event()
+
+    def step(name):
+        if failing and name == "begin":
+            failing.clear()
+            raise KeyError("secret")
+        if name == "sent":
+            shipped.set()
+
+    append(store, 1)
+    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    assert shipped.wait(20)
+    assert background.close(20)
+    assert streams.rows == rows_of(store)
+    assert store.outbox(URL).status().last_error == "KeyError"
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_what_a_warehouse_says_of_values_is_kept_in_the_store_and_not_in_the_log(store, caplog, certain):
+    append(store, 1)
+    sink = StreamsSink(Streams(), unfit=lambda row: True, named=certain, certain=certain)
+    with contextlib.nullcontext() if certain else pytest.raises(RowsRefused):
+        relay(store, sink).sync()
+    assert [found.reason for found in store.outbox(URL).refused()] == ["unfit" if certain else "Rows are unfit."]
+    assert "refused" in caplog.text or not certain
+    assert "unfit" not in caplog.text
+
+
+def test_the_rate_after_a_batch_that_had_arrived_is_of_the_time_that_it_took(store):
+    append(store, 1, 2)
+    streams, seconds = Streams(), itertools.count(1_000_000)
+
+    def step(name):
+        if name == "sent":
+            raise Killed
+
+    with pytest.raises(Killed):
+        relay(store, StreamsSink(streams, step)).sync()
+    assert relay(store, StreamsSink(streams), now=lambda: float(next(seconds))).sync() == 2
+    assert store.outbox(URL).status().rows_per_second >= 0.5
+
+
+def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_other(store, monkeypatch):
+    def none_left(*_):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", none_left)
+    append(store, *range(1, 10))
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 9
+    assert sink.streams.rows == rows_of(store)

@@ -1,0 +1,241 @@
+"""What a change says about itself: keys, expected versions, times; and opening a ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ledger import (
+    ANY_VERSION,
+    Change,
+    ConfigurationError,
+    IdempotencyConflict,
+    InvalidInput,
+    SessionLedger,
+    SessionManagerV2,
+    WrongExpectedVersion,
+)
+from ledger.testing import START, uuid7
+
+
+@pytest.fixture
+def sid(ledger: SessionLedger) -> str:
+    return ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
+
+
+def types(ledger: SessionLedger, sid: str) -> list[str]:
+    return [it.event_type for it in ledger.history(sid)]
+
+
+# What a change says about itself
+
+
+def test_an_envelope_is_recorded(ledger, sid):
+    happened = datetime(2026, 3, 1, tzinfo=UTC)
+    ledger.update_summary(sid, "s", actor="agent:7", occurred_at=happened, expected_version=1)
+    event = ledger.history(sid)[1]
+    assert (event.actor, event.occurred_at, event.user_id) == ("agent:7", happened, "user123")
+
+
+CHANGES = {
+    "session": lambda ledger, sid, **more: ledger.update_session(sid, {"constraints": {"tool_calls": ["t"]}}, **more),
+    "constraints": lambda ledger, sid, **more: ledger.update_constraints(sid, {"tool_calls": ["t", "u"]}, **more),
+    "strategy": lambda ledger, sid, **more: ledger.update_strategy(sid, {"a": 1}, **more),
+    "response_plan": lambda ledger, sid, **more: ledger.update_response_plan(sid, {"a": 1}, **more),
+    "summary": lambda ledger, sid, **more: ledger.update_summary(sid, "s", **more),
+    "tool_call": lambda ledger, sid, **more: ledger.update_tool_call_status(sid, "t", "completed", [1], **more),
+    "message": lambda ledger, sid, **more: ledger.add_message(sid, "user", "hi", **more),
+    "append": lambda ledger, sid, **more: ledger.append(sid, "a.b", [Change("title", value="x")], **more),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("key", ["order-17", uuid7(START, 99)], ids=["text", "uuid"])
+def test_a_change_sent_again_is_recorded_once_whatever_came_between(ledger, sid, change, key):
+    first = change(ledger, sid, event_id=key)
+    ledger.update_tool_call_status(sid, "t", "failed")
+    ledger.update_constraints(sid, {"tool_calls": ["t", "u", "v"]})
+    state = ledger.get_session(sid)
+    again = change(ledger, sid, event_id=key)
+    assert (again.version, again.event_id, again.replayed) == (first.version, first.event_id, True)
+    assert ledger.get_session(sid) == state
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_key_of_another_change_is_a_conflict(ledger, sid, change):
+    ledger.update_summary(sid, "other", event_id="key")
+    with pytest.raises(IdempotencyConflict):
+        change(ledger, sid, event_id="key")
+    assert ledger.get_session(sid).version == 2
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_key_of_the_creation_is_a_conflict(ledger, change):
+    ledger.create_session("ada", "q", session_id="s", event_id="key")
+    with pytest.raises(IdempotencyConflict):
+        change(ledger, "s", event_id="key")
+
+
+def test_a_creation_sent_again_later_ends_when_the_first_one_said(ledger, clock):
+    for _ in range(2):
+        assert ledger.create_session("ada", "q", session_id="s", event_id="key", ttl=timedelta(hours=1)) == "s"
+        clock.move(60)
+    assert ledger.get_session("s").expires_at == START + timedelta(hours=1)
+    assert ledger.get_session("s").version == 1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_no_change_waits_for_a_warehouse_that_is_away(tmp_path, monkeypatch, change):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "127.0.0.1:9")  # nobody is there
+    away = "bigquery://project/dataset?patience=0.01"
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", warehouse=away) as ledger:
+        ledger.create_session("ada", "q", event_id="first")
+        for _ in range(2):
+            sid = ledger.create_session("ada", "q", session_id="s", event_id="begin")
+            change(ledger, sid, event_id="key")
+        assert ledger.get_session(sid).version == 2
+
+
+def test_a_creation_sent_again_with_its_id_is_recorded_once(ledger):
+    for _ in range(2):
+        assert ledger.create_session("ada", "q", session_id="s", event_id="key") == "s"
+    assert ledger.get_session("s").version == 1
+    with pytest.raises(IdempotencyConflict):
+        ledger.create_session("ada", "other", session_id="s", event_id="key")
+    with pytest.raises(WrongExpectedVersion):
+        ledger.create_session("bob", "q", session_id="s", event_id="key")
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_wrong_expected_version_writes_nothing(ledger, sid, change):
+    for wrong in (0, 2, 7):
+        with pytest.raises(WrongExpectedVersion) as refused:
+            change(ledger, sid, expected_version=wrong)
+        assert (refused.value.expected, refused.value.actual) == (wrong, 1)
+    assert change(ledger, sid, expected_version=1).version == 2
+    assert change(ledger, sid, expected_version=ANY_VERSION).version == 3
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_misspelt_argument_is_not_swallowed(ledger, sid, change):
+    with pytest.raises(TypeError, match="expected_verion"):
+        change(ledger, sid, expected_verion=7)
+    assert ledger.get_session(sid).version == 1
+
+
+class Overtaken(Mapping):
+    """Constraints that, the first time somebody looks into them, let another writer go first."""
+
+    def __init__(self, overtake) -> None:
+        self.content, self.overtake = {"tool_calls": ["t"]}, overtake
+
+    def __getitem__(self, name):
+        overtake, self.overtake = self.overtake, None
+        if overtake:
+            overtake()
+        return self.content[name]
+
+    def __iter__(self):
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+@pytest.mark.parametrize("more", [{}, pytest.param({"expected_version": ANY_VERSION}, id="any")], ids=["plain", "any"])
+def test_a_call_that_completes_meanwhile_is_not_planned_again(ledger, sid, more):
+    constraints = Overtaken(lambda: ledger.update_tool_call_status(sid, "t", "completed", 1))
+    ledger.update_constraints(sid, constraints, **more)
+    assert ledger.get_session(sid).tool_call_status == ["completed"]
+    assert ledger.get_session(sid).version == 3
+
+
+def test_of_a_change_on_a_version_that_is_overtaken_nothing_is_written(ledger, sid):
+    constraints = Overtaken(lambda: ledger.update_summary(sid, "first"))
+    with pytest.raises(WrongExpectedVersion):
+        ledger.update_constraints(sid, constraints, expected_version=1)
+    assert types(ledger, sid) == ["session.created", "summary.updated"]
+
+
+def test_threads_that_plan_at_once_lose_nothing(ledger, sid):
+    def plan(number: int) -> None:
+        for step in range(5):
+            ledger.update_constraints(sid, {"tool_calls": ["shared", f"t{number}-{step}"]})
+
+    threads = [threading.Thread(target=plan, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.get_session(sid).version == 21
+    assert len(ledger.get_session(sid).tool_calls) == 21
+    planned = [c for e in ledger.history(sid) for c in e.changes if (c.field, c.key) == ("tool_call_status", "shared")]
+    assert len(planned) == 1
+
+
+# Opening
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ledger.db", "sqlite://ledger.db", "sqlite:///", "postgres:///x", "sqlite:/x.db", "sqlite:///x.db?sync=OFF"),
+        *("sqlite:///x.db?synchronous=OFF", "sqlite:///x\x00.db"),
+    ],
+    ids=ascii,
+)
+def test_a_url_that_leads_nowhere_is_a_configuration_error(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError):
+        SessionLedger.open(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_url_the_environments_is_used_else_a_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    with SessionLedger.open() as ledger:
+        ledger.create_session("ada", "q")
+    assert (tmp_path / "ledger.db").exists()
+    monkeypatch.setenv("LEDGER_URL", "sqlite:///deep/er/own.db?synchronous=normal")
+    with SessionManagerV2() as ledger:
+        assert list(ledger.list_sessions()) == []
+    assert (tmp_path / "deep" / "er" / "own.db").exists()
+
+
+@pytest.mark.parametrize("drain", [float("nan"), float("inf"), -1])
+def test_what_is_no_time_to_drain_is_refused_and_the_ledger_stays_open(ledger, sid, drain):
+    with pytest.raises(InvalidInput, match="drain"):
+        ledger.close(drain=drain)
+    assert ledger.get_session(sid).version == 1
+
+
+def test_a_file_that_must_be_there_is_not_made(tmp_path):
+    with pytest.raises(ConfigurationError, match="There is no ledger at"):
+        SessionLedger.open(f"sqlite:///{tmp_path}/none/l.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_session_begun_twice_with_one_event_id_is_one_session(ledger):
+    first = ledger.create_session("ada", "q", event_id="job-1")
+    assert ledger.create_session("ada", "q", event_id="job-1") == first
+    assert ledger.create_session("bob", "q", event_id="job-1") != first
+    key = "0190163D-8694-739B-AEA5-966C26F8AD91"
+    assert ledger.create_session("ada", "q", event_id=key) == ledger.create_session("ada", "q", event_id=key.lower())
+    assert len(ledger.history(first)) == 1
+
+
+def test_the_newest_messages_have_no_page_to_follow(ledger):
+    session_id = ledger.create_session("ada", "q")
+    with pytest.raises(InvalidInput, match="last or after"):
+        ledger.get_messages(session_id, last=1, after="1:m")
+
+
+def test_a_state_that_readers_share_cannot_be_changed(ledger):
+    session_id = ledger.create_session("ada", "q")
+    _, state = ledger.store.state(session_id)
+    with pytest.raises(TypeError):
+        state["status", ""] = None

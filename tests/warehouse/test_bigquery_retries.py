@@ -1,0 +1,87 @@
+"""What is tried again of BigQuery's calls, for how long, and what is logged."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
+from ledger.warehouse.bigquery.retries import MAX_ATTEMPTS, retrying
+
+# Trying again
+
+
+class Failing:
+    """Fails with each of these in turn, and then returns 7."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return 7
+
+
+LATER = [StoreUnavailable(f"later {number}") for number in range(100)]
+
+
+def test_a_call_is_made_again_until_it_succeeds_and_that_is_logged_once(caplog):
+    slept: list[float] = []
+    call = Failing(*LATER[:4])
+    assert retrying("The append", 60, slept.append)(call) == 7
+    assert call.calls == 5
+    assert len(slept) == 4
+    assert [record.getMessage() for record in caplog.records] == ["The append is tried again for up to 60 s: later 0"]
+    assert {record.name for record in caplog.records} == {"ledger.bigquery"}
+
+
+def test_a_call_that_succeeds_is_not_logged(caplog):
+    assert retrying("The append", 60)(Failing()) == 7
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "error", [StoreRejected("no"), ConfigurationError("no"), InvalidInput("no"), StoreError("no"), ValueError("no")]
+)
+def test_what_will_not_pass_is_raised_at_once_and_not_logged(error, caplog):
+    call = Failing(error)
+    with pytest.raises(type(error)) as raised:
+        retrying("The append", 60, lambda _: pytest.fail("waited"))(call)
+    assert raised.value is error
+    assert call.calls == 1
+    assert caplog.records == []
+
+
+def test_an_error_that_will_not_pass_ends_the_tries():
+    refusal = StoreRejected("no")
+    call = Failing(*LATER[:2], refusal)
+    with pytest.raises(StoreRejected) as raised:
+        retrying("The append", 60, lambda _: None)(call)
+    assert raised.value is refusal
+    assert call.calls == 3
+
+
+def test_a_call_is_given_up_after_so_many_tries_with_its_last_error():
+    slept: list[float] = []
+    call = Failing(*LATER)
+    with pytest.raises(StoreUnavailable) as raised:
+        retrying("The append", 1e9, slept.append)(call)
+    assert raised.value is LATER[MAX_ATTEMPTS - 1]
+    assert call.calls == MAX_ATTEMPTS
+    assert len(slept) == MAX_ATTEMPTS - 1
+    assert all(0 <= seconds <= 8 for seconds in slept)
+    assert max(slept) > 1  # it waits longer as time goes on
+
+
+def test_a_call_is_not_made_again_beyond_its_patience():
+    slept: list[float] = []
+    with pytest.raises(StoreUnavailable):
+        retrying("The append", 1.0, slept.append)(Failing(*LATER))
+    assert all(seconds < 1 for seconds in slept)  # a wait that ended later would be in vain
+    call = Failing(*LATER)
+    with pytest.raises(StoreUnavailable) as raised:
+        retrying("The append", 0, slept.append)(call)
+    assert raised.value is LATER[0]
+    assert call.calls == 1
