@@ -104,4 +104,4 @@ def test_an_emulator_needs_no_credentials(shell: Shell) -> None:
 def test_people_see_marks_and_remedies(shell: Shell) -> None:
     shown = shell("doctor", HOME=str(shell.path.parent)).stdout
     assert "✗  file" in shown
-    assert "-> create it with `ledger init` or check LEDGER_URL" in shown
+    assert "-> create it with `ledger init`, or check LEDGER_URL" in shown

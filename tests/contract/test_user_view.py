@@ -65,8 +65,8 @@ class OfOneUser(StoreContract):
 
     def test_the_owner_never_changes(self, store: EventStore, refused: Refused) -> None:
         begin(store, user_id="ada")
-        refused(PermissionDenied, lambda: store.append("s", event(1, user_id="bob")), "their own only")
-        refused(PermissionDenied, lambda: begin(store, "other", user_id="bob"), "their own only")
+        refused(PermissionDenied, lambda: store.append("s", event(1, user_id="bob")), "only create their own")
+        refused(PermissionDenied, lambda: begin(store, "other", user_id="bob"), "only create their own")
         store.append("s", event(2, user_id="ada"))
         assert {it.user_id for it in events_of(store)} == {"ada"}
 

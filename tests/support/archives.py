@@ -320,7 +320,7 @@ class ArchiveSuite:
         world.clock.now = START + DAY
         version = ledger.get_session(made).version
         with pytest.raises(
-            SessionEnded, match=r"nothing was written\. hydrate_session\(\), then restore_session"
+            SessionEnded, match=r"nothing was written\. Open it with hydrate_session\(\), then restore_session"
         ) as ended:
             ledger.add_message(made, "user", "too late")
         assert ended.value.status == "archived"
