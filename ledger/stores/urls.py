@@ -44,7 +44,7 @@ def parse_url(url: str) -> SqliteFile | Dataset:
     synchronous = settings.pop("synchronous", "FULL").upper()
     bound = settings.pop("max_bytes", None)
     if bound is not None and not (bound.isascii() and bound.isdecimal() and 0 < int(bound) < 2**63):
-        raise ConfigurationError(f"The ledger's URL says max_bytes={bound}; it must be a whole number above 0.")
+        raise ConfigurationError(f"The ledger's URL has max_bytes={bound}; it must be a whole number above 0.")
     if settings:
         unknown = ", ".join(settings)
         raise ConfigurationError(

@@ -92,7 +92,7 @@ def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) 
         (("sync", "--warehouse", "nowhere"), 12, "bigquery://PROJECT/DATASET"),
         (("sync", "--warehouse", "duckdb:///"), 12, "duckdb:///ledger.duckdb"),
         (("sync", "--warehouse", "bigquery://my-project/agents?transport=insertall"), 12, "Storage Write"),
-        (("--url", "bigquery://my-project/agents", "sync"), 11, "in its warehouse already"),
+        (("--url", "bigquery://my-project/agents", "sync"), 11, "stored in a warehouse"),
         (("relay", "dead-letters", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "refused", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "walk"), 2, "walk"),
@@ -232,7 +232,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: 
     ):
         with pytest.raises(error, match=words):
             SessionLedger.open(url, **settings)
-    with pytest.raises(CapabilityMissing, match="in its warehouse already"):
+    with pytest.raises(CapabilityMissing, match="stored in a warehouse"):
         SessionLedger.open("bigquery://my-project/agents", warehouse="duckdb:///x.duckdb")
     monkeypatch.setenv("LEDGER_WAREHOUSE", "duckdb:///x.duckdb")
     with (

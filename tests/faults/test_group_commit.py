@@ -169,11 +169,11 @@ def test_waiting_for_the_file_lock_is_interrupted_anywhere_and_holds_up_nobody(t
         with pytest.raises((Interruption, StoreUnavailable)):
             interrupter.run(lambda: waiter.acquire(0.0))
         waiter.release()
-        with pytest.raises(StoreUnavailable, match="did not let go"):
+        with pytest.raises(StoreUnavailable, match="did not release"):
             third.acquire(0.0)
         holder.release()
         third.acquire(0.0)
-        assert third._somebody_waits[0] == 0, point
+        assert third._has_waiter[0] == 0, point
         third.release()
     for lock in (holder, waiter, third):
         lock.close()

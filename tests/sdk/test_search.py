@@ -159,7 +159,7 @@ def test_it_is_taken_up_in_steps_of_bounded_size(ledger, monkeypatch):
     monkeypatch.setattr(search_index, "take", lambda connection, step: (steps.append(step), take(connection, step)))
     said(ledger, *["needle"] * 8, "x" * 60, "needle")
     assert len(ledger.search("needle")) == 9
-    assert [len(step.slots) for step in steps] == [3, 3, 3, 1]
+    assert [len(step.entries) for step in steps] == [3, 3, 3, 1]
     assert len(ledger.search("needle")) == 9
     assert len(steps) == 4
 

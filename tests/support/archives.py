@@ -320,7 +320,7 @@ class ArchiveSuite:
         world.clock.now = START + DAY
         version = ledger.get_session(made).version
         with pytest.raises(
-            SessionEnded, match=r"nothing was written\. hydrate_session\(\), then restore_session"
+            SessionEnded, match=r"nothing was written\. Open it with hydrate_session\(\), then restore_session"
         ) as ended:
             ledger.add_message(made, "user", "too late")
         assert ended.value.status == "archived"
@@ -366,14 +366,14 @@ class ArchiveSuite:
             raise StoreUnavailable("cut off")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(archiving, "_not_gone_on", cut_off)
+            patch.setattr(archiving, "_unchanged", cut_off)
             with pytest.raises(StoreUnavailable):
                 ledger.delete_old_sessions(DAY)
         assert len(ledger.store.pending_deletions()) == 1
         assert world.compare(ledger).differences == ()
-        with pytest.raises(StoreUnavailable, match="deleted for good"):
+        with pytest.raises(StoreUnavailable, match="was purged here"):
             ledger.create_session("ben", session_id=made)
-        with pytest.raises(StoreUnavailable, match="deleted for good"):
+        with pytest.raises(StoreUnavailable, match="was purged here"):
             ledger.hydrate_session(made)
         assert ledger.maintain(retention=DAY).waiting == 0
         assert ledger.get_session(made) is None

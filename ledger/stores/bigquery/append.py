@@ -312,7 +312,7 @@ class _PendingEvent:
         return self.recorded_at if self.event.occurred_at is None else self.event.occurred_at
 
     def envelope(self, schema_version: int) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
-        """Return the part of a row that ``event_hash`` covers beside the changes."""
+        """Return the part of a row that ``event_hash`` covers in addition to the changes."""
         event, head = self.event, self.head
         return (
             *(head.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),

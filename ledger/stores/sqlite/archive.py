@@ -94,10 +94,10 @@ class SqliteArchive:
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a warehouse refused rows of a session: it cannot be archived."""
         with self._reader() as connection:
-            found = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
-        if found is not None:
+            refusal = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
+        if refusal is not None:
             raise StoreRejected(
-                f"Session {session_id} has events that {found[0]} refused, so it cannot be archived; nothing was "
+                f"Session {session_id} has events that {refusal[0]} refused, so it cannot be archived; nothing was "
                 "written. See the reasons with `ledger relay refused`, repair the cause, and send the events again "
                 "with `ledger relay retry`."
             )
@@ -266,16 +266,17 @@ class SqliteArchive:
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
     """Return a session's number of rows if all were shipped to every warehouse; else 0."""
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
-    if not count or warehouse not in (known := kept.warehouses(connection)):
+    warehouses = kept.warehouses(connection) if count else []
+    if warehouse not in warehouses:
         return 0
-    return count if _passed(connection, session_id, last, known) else 0
+    return count if _passed(connection, session_id, last, warehouses) else 0
 
 
-def _passed(connection: sqlite3.Connection, session_id: str, last: int, known: Sequence[str]) -> bool:
+def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
     """Return True if the relays to these warehouses have passed a session's rows and dead-lettered none."""
-    for name in known:
-        found = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
-        if found is None or found[0] < last:
+    for name in warehouses:
+        checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
+        if checkpoint is None or checkpoint[0] < last:
             return False
     return connection.execute(_DEAD_LETTER.format(""), (session_id,)).fetchone() is None
 
@@ -357,13 +358,13 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
     head = read.head_row(connection, session_id)
     if head is None or head.version != version:
         return False
-    known = kept.warehouses(connection)
+    warehouses = kept.warehouses(connection)
     last = connection.execute(_LAST_SEQ, (session_id,)).fetchone()[0]
-    if last is not None and not _passed(connection, session_id, last, known):
+    if last is not None and not _passed(connection, session_id, last, warehouses):
         return False
     connection.executemany(
         "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
-        [(session_id, head.created_at, name, version) for name in known],
+        [(session_id, head.created_at, name, version) for name in warehouses],
     )
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)

@@ -245,10 +245,10 @@ def sessions(
     ).fetchall()
     shown = {session_id: HeadRow(*head) for session_id, *head in heads[:limit]}
     states: dict[str, dict[tuple[str, str], RegisterValue]] = {session_id: {} for session_id in shown}
-    slots = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
+    registers = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
     chosen = "(SELECT value FROM json_each(?1))"
     for session_id, field, key, version, event_id, text in connection.execute(
-        f"{slots}{chosen} AND field < 'message' UNION ALL {slots}{chosen} AND field > 'message'",
+        f"{registers}{chosen} AND field < 'message' UNION ALL {registers}{chosen} AND field > 'message'",
         (canonical(list(states)),),
     ):
         states[session_id][field, key] = RegisterValue(text, version, event_id)
@@ -279,10 +279,10 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
         conditions.append(condition)
         parameters.extend(values)
 
-    slot = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
-    of_this = "EXISTS (" + slot.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
+    register = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
+    has_register = "EXISTS (" + register.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
     # SQLite uses the partial index only if a query repeats its condition: field IN ('attribute', 'tag').
-    looked_up = "session_id IN (" + slot.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
+    indexed = "session_id IN (" + register.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
     if query.user_id is not None:
         require("user_id = ?", check_text(query.user_id, "user_id"))
     if query.created_from is not None:
@@ -292,16 +292,16 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     _require_status(query, require)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
-        require(of_this, "session_type", "", canonical(query.session_type, "session_type"))
+        require(has_register, "session_type", "", canonical(query.session_type, "session_type"))
     if query.tag is not None:
-        require(looked_up.format(""), "tag", check_text(query.tag, "tag"))
+        require(indexed.format(""), "tag", check_text(query.tag, "tag"))
     if query.granted_to is not None:
         require(_SHARED, check_text(query.granted_to, "granted_to"))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
-        require(looked_up.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
+        require(indexed.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
     return conditions, parameters
 
 

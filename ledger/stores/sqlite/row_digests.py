@@ -59,8 +59,8 @@ def session_digests(
 
 def _archived_digest(connection: sqlite3.Connection, session_id: str, version: int) -> SessionDigest:
     """Return the digest of an archived session's rows, recorded when they were dropped."""
-    rows, slots, digest = connection.execute(_ARCHIVED_DIGEST, (session_id,)).fetchone()
-    return SessionDigest(rows, slots, version, digest)
+    rows, distinct_rows, digest = connection.execute(_ARCHIVED_DIGEST, (session_id,)).fetchone()
+    return SessionDigest(rows, distinct_rows, version, digest)
 
 
 def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:

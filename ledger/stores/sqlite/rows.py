@@ -84,7 +84,7 @@ def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -
     except (TypeError, ValueError, OverflowError) as error:
         session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
         raise CorruptEvent(
-            f"Session {session_id}, version {version}: a row is damaged ({error}). Restore a backup.",
+            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
             session_id=session_id,
             version=version,
         ) from error

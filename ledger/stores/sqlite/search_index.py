@@ -19,7 +19,7 @@ from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
 #: Bounds of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
-ENTRIES, CHARACTERS = 200, 20_000
+SLOTS, CHARACTERS = 200, 20_000
 #: Of a text longer than this, in characters, only the distinct words are indexed; if these are longer too, none, and
 #: each search scans the text. Otherwise one text could delay appends for a second.
 LARGE = 50_000
@@ -126,7 +126,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
         entry = _entry(session_id, field, key, version, event_id, text)
         entries[entry.register] = entry
         size += len(entry.words)
-        if len(entries) >= ENTRIES or size >= CHARACTERS:
+        if len(entries) >= SLOTS or size >= CHARACTERS:
             rows.close()
             return Step(turn, upto if again else seq, None, list(entries.values()))
     return Step(turn, upto if again else wanted, again and again[0], list(entries.values()))

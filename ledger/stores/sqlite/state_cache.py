@@ -40,3 +40,7 @@ class StateCache:
             for oldest in list(self._states)[: max(0, len(self._states) - CACHED_STATES)]:
                 self._states.pop(oldest, None)
         return head, state
+
+    def clear(self) -> None:
+        """Evict all states."""
+        self._states.clear()

@@ -120,7 +120,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._opened_readers = 0
         self._opening = threading.RLock()
         self._heads: write.KnownHeads = {}
-        self._states = StateCache()
+        self._cache = StateCache()
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
         with self._translated():
             self._writer = self._connect()
@@ -200,7 +200,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         check_session_id(session_id)
         if version is None and at is None and not with_messages:
             with self._reader() as connection:
-                return self._states.latest(connection, session_id)
+                return self._cache.latest(connection, session_id)
         with self._reader() as connection:
             if version is not None or at is not None:
                 with read.snapshot(connection):

@@ -87,7 +87,7 @@ def check_room(connection: sqlite3.Connection, max_bytes: int | None, path: Path
     if (pages - free) * size >= max_bytes:
         raise StoreUnavailable(
             f"The ledger {path} has reached its maximum of {max_bytes:,} bytes (max_bytes in its URL); nothing was "
-            "written. Raise max_bytes, or archive or delete sessions."
+            "written. Raise max_bytes, or drop archived sessions with `ledger maintain`."
         )
 
 
