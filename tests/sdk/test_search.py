@@ -14,7 +14,7 @@ from ledger.model.events import RecordedEvent
 from ledger.model.queries import SearchQuery
 from ledger.model.search import MAX_TEXT, SNIPPET, SearchCursor, Terms, text_of, words
 from ledger.model.upcast import Upcaster
-from ledger.stores.sqlite import search_index as sqlite_words
+from ledger.stores.sqlite import search_index
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 from ledger.testing.search import found, hits
@@ -31,7 +31,7 @@ def said(ledger: SessionLedger, *texts: str, session_id: str = "s") -> str:
 def index(ledger: SessionLedger) -> dict[str, list[str]]:
     """What the index holds: the words that it keeps of each slot."""
     with closing(sqlite3.connect(ledger.store.path)) as connection:
-        if not sqlite_words.exists(connection):
+        if not search_index.exists(connection):
             return {}
         rows = connection.execute(
             "SELECT s.field || s.key, w.words FROM search_slots AS s LEFT JOIN search_words AS w ON w.rowid = s.id"
@@ -152,11 +152,11 @@ def test_what_was_replaced_or_removed_leaves_the_index(ledger):
 
 
 def test_it_is_taken_up_in_steps_of_bounded_size(ledger, monkeypatch):
-    monkeypatch.setattr(sqlite_words, "SLOTS", 3)
-    monkeypatch.setattr(sqlite_words, "CHARACTERS", 50)
+    monkeypatch.setattr(search_index, "ENTRIES", 3)
+    monkeypatch.setattr(search_index, "CHARACTERS", 50)
     steps = []
-    take = sqlite_words.take
-    monkeypatch.setattr(sqlite_words, "take", lambda connection, step: (steps.append(step), take(connection, step)))
+    take = search_index.take
+    monkeypatch.setattr(search_index, "take", lambda connection, step: (steps.append(step), take(connection, step)))
     said(ledger, *["needle"] * 8, "x" * 60, "needle")
     assert len(ledger.search("needle")) == 9
     assert [len(step.slots) for step in steps] == [3, 3, 3, 1]
@@ -167,18 +167,18 @@ def test_it_is_taken_up_in_steps_of_bounded_size(ledger, monkeypatch):
 def test_a_step_made_ready_for_another_state_of_the_index_is_left(ledger):
     said(ledger, "one", "two")
     store = ledger.store
-    store._run(sqlite_words.create)
+    store._run(search_index.create)
     with store._reader() as connection:
-        step = sqlite_words.next_step(connection, store.last_seq())
+        step = search_index.next_step(connection, store.last_seq())
     assert hits(store, "one") == ["s"]
     ledger.add_message("s", "assistant", "three", message_id="m0")
     store.search(SearchQuery(Terms.of("x")))
-    store._run(lambda connection: sqlite_words.take(connection, step))
+    store._run(lambda connection: search_index.take(connection, step))
     assert index(ledger) == {"messagem0": ["three"], "messagem1": ["two"]}
 
 
 def test_two_that_search_at_once_take_up_everything_once(ledger, monkeypatch):
-    monkeypatch.setattr(sqlite_words, "SLOTS", 2)
+    monkeypatch.setattr(search_index, "ENTRIES", 2)
     said(ledger, *["needle"] * 20)
     counts: list[int] = []
     with closing(SqliteStore(ledger.store.path)) as other:
@@ -195,7 +195,7 @@ def test_two_that_search_at_once_take_up_everything_once(ledger, monkeypatch):
 
 
 def test_long_texts_are_found_though_the_index_has_them_in_part(ledger, monkeypatch):
-    monkeypatch.setattr(sqlite_words, "LARGE", 30)
+    monkeypatch.setattr(search_index, "LARGE", 30)
     many = " ".join(f"w{number}" for number in range(20))
     said(
         ledger, "the needle", "the hay " * 10 + "the needle", "needle the " * 10, f"{many} the needle", f"{many} needle"
@@ -264,7 +264,7 @@ def test_a_file_that_is_as_large_as_it_may_be_takes_up_nothing(ledger):
 
 
 def test_without_fts5_a_search_says_so_and_all_else_works(ledger, monkeypatch):
-    monkeypatch.setattr(sqlite_words, "has_fts5", lambda: False)
+    monkeypatch.setattr(search_index, "has_fts5", lambda: False)
     said(ledger, "needle")
     assert not ledger.store.capabilities.search
     assert not ledger.for_user("ada").store.capabilities.search
