@@ -1,28 +1,28 @@
-# Everything runs inside the checkout and needs only python3 and make: each target sets up the environment it uses, from
-# a lock with hashes, and does nothing when that environment is up to date (tools/venv.py).
+# All targets run inside the checkout and require only python3 and make. Each sets up the environment it uses from a
+# lock with hashes, unless that environment is up to date (tools/venv.py).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# A version manager may refuse to run its python3 here when it does not have the version in .python-version.
+# A version manager's python3 fails if the version in .python-version is not installed.
 PYTHON3 := $(shell python3 -c '' 2>/dev/null && echo python3 || echo /usr/bin/python3)
 VENV := $(PYTHON3) tools/venv.py
 BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
-# Where the tests are that run under the next DuckDB as well: those of them that ask a DuckDB file something.
+# Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
-# Exported, a source folder would be imported instead of the installed packages.
+# An exported PYTHONPATH could replace installed packages.
 unexport PYTHONPATH
 
 .PHONY: help
-help: ## this list
+help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: ## the development environment, .venv/ (Python 3.13)
+setup: ## Set up the development environment, .venv/ (Python 3.13)
 	@$(VENV) .venv 3.13 requirements-dev.lock
 
 .PHONY: setup-duckdb2
@@ -34,73 +34,73 @@ setup-311:
 	@$(VENV) .venv-311 3.11 requirements-dev.lock
 
 .PHONY: demo
-demo: setup ## record a session and look at it, on this machine
+demo: setup ## Record a session and read it back, without an account
 	@$(BIN)/ledger demo
 
 .PHONY: check
-check: setup ## lint, format and types
+check: setup ## Check lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 .PHONY: format
-format: setup ## rewrite the code in the project's format
+format: setup ## Fix lint and format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-# The SQL tests run under the next DuckDB first, so that the main run's closing line is the last one printed.
+# The SQL tests under the next DuckDB run first, so that the summary of the main run is printed last.
 .PHONY: test
-test: setup test-duckdb2 ## the tests that run offline, but for the slowest over the emulator
+test: setup test-duckdb2 ## Run the offline tests, except the slowest ones through the emulator
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## the store contract over BigQuery and the writers at once, through the emulator
+test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
 
 .PHONY: soak
-soak: setup ## a relay killed 200 times among 500 faults, then both sides compared (SOAK_ARGS="--seed 7")
+soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
 .PHONY: outage
-outage: setup ## appends for a minute before and during an outage of the warehouse, and how long they take
+outage: setup ## Measure appends for a minute before and during an outage of the warehouse
 	cd tests && ../$(BIN)/python -m faults.outage
 
 .PHONY: test-duckdb2
-test-duckdb2: setup-duckdb2 ## the SQL tests under DuckDB 2, which the emulator cannot run on
+test-duckdb2: setup-duckdb2 ## Run the SQL tests under DuckDB 2, which the emulator does not support
 	.venv-duckdb2/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "duckdb and not remote and not emulator" $(PYTEST_ARGS) $(OVER_DUCKDB)
 
 .PHONY: test-311
-test-311: setup-311 ## all tests that need no emulator, on Python 3.11
+test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 	.venv-311/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not emulator" $(PYTEST_ARGS)
 
 .PHONY: test-remote
-test-remote: setup ## the tests against the real BigQuery (LEDGER_TEST_BIGQUERY=project.dataset)
+test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
 	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: setup ## the benchmarks
+bench: setup ## Run the benchmarks
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
-docs: setup ## write the references of the CLI, the settings and the fields, and run every example of README and docs
+docs: setup ## Generate the references of CLI, settings and fields, and run every example in README and docs
 	$(BIN)/python -m ledger.cli.reference docs
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-# No flag names an index: uv's default is the public one, and neither index nor path is written into the lock.
+# No flag sets an index, so uv uses its default, the public one; the lock contains neither an index nor a path.
 LOCK = $$($(PYTHON3) tools/venv.py uv) pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-config --custom-compile-command "make lock" --quiet $(LOCK_ARGS)
 
 .PHONY: lock
-lock: ## resolve the locks again (LOCK_ARGS=--upgrade for newer releases)
+lock: ## Resolve the locks again (LOCK_ARGS=--upgrade for newer releases)
 	$(LOCK) --group dev --output-file requirements-dev.lock
 	$(LOCK) --group duckdb2 --output-file requirements-duckdb2.lock
 	@! grep -nE '(://|^-|file:|/(home|root|opt|usr|tmp)/)' requirements-*.lock
 
 .PHONY: wheel
-wheel: setup ## the wheel, in dist/
+wheel: setup ## Build the wheel in dist/
 	$(BIN)/python -m hatchling build --target wheel
 
 .PHONY: clean
-clean: ## remove environments, caches and build products
+clean: ## Remove environments, caches and build products
 	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,12 +1,12 @@
-"""The SDK beside a floor program, in one run: what the ledger costs over the least that could do the same job.
+"""Cost of the SDK relative to a floor: the least program that does the same work.
 
-The floor is stdlib ``sqlite3`` on the same tables with the same durability (WAL, synchronous=FULL). It is given the
-same Python value, writes it as sorted JSON with the standard library, makes an id and a time, inserts the same rows,
-upserts the state, moves the head, one commit. It checks nothing and hashes nothing: its hashes are constants of the
-same length. It reads with one SELECT and decodes with orjson. Ledger and floor take turns, round by round; each figure
-is the median over rounds of the median call.
+The floor uses stdlib ``sqlite3`` on the same tables with the same durability (WAL, synchronous=FULL). It takes the same
+Python value, encodes it as sorted JSON with the standard library, creates an id and a time, inserts the same rows and
+updates state and head in one commit. It validates and hashes nothing: its hashes are constants of the same length. It
+reads with one SELECT and decodes with orjson. Ledger and floor alternate, round by round; each figure is the median
+over rounds of the median call.
 
-Run it with ``python benchmarks/append_read.py``; it exits with 1 where a ratio is above its target.
+Run it with ``python benchmarks/append_read.py``; it exits with 1 if a ratio misses its target.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UPSERT = (
 
 
 class Floor:
-    """The hand-written program: it trusts its caller, so it only executes."""
+    """The floor: it executes statements without validating its input."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -83,7 +83,7 @@ class Floor:
         execute("COMMIT")
 
     def create(self) -> str:
-        """Begin a session as the ledger does: its question, its status, and when it ends."""
+        """Create a session as the ledger does, with question, status and expiry."""
         session_id, event_id = fresh(), fresh()
         ends = (datetime.now(UTC) + timedelta(hours=24)).isoformat()
         content = (("question", "q"), ("status", "active"), ("expires_at", ends))
@@ -114,7 +114,7 @@ class Floor:
 
 
 def median_us(call: Callable[[int], object], calls: int = CALLS) -> float:
-    """Median duration of ``call(i)`` in microseconds."""
+    """Return the median duration of ``call(i)``, in microseconds."""
     spent = []
     for index in range(calls):
         begun = time.perf_counter_ns()
@@ -124,7 +124,7 @@ def median_us(call: Callable[[int], object], calls: int = CALLS) -> float:
 
 
 def compare(name: str, ours: Callable[[int], object], floor: Callable[[int], object], target: float) -> bool:
-    """Time both, turn by turn, print their ratio and say whether it is within its target."""
+    """Time both alternately and print their ratio; return True if it meets its target."""
     ours(0), floor(0)
     rounds = [(median_us(ours), median_us(floor)) for _ in range(ROUNDS)]
     mine, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -132,13 +132,14 @@ def compare(name: str, ours: Callable[[int], object], floor: Callable[[int], obj
 
 
 def report(line: str, ratio: float, target: float, *, at_least: bool = False) -> bool:
+    """Print a ratio with its target; return True if it meets the target."""
     met = ratio >= target if at_least else ratio <= target
     print(f"{line}  {ratio:5.2f}x  ({'>=' if at_least else '<='} {target}x: {'met' if met else 'MISSED'})", flush=True)
     return met
 
 
 def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
-    """The same session of an agent's run, with 200 events of which 180 are messages, in both."""
+    """Create the same session in both: an agent's run of 200 events, of which 180 are messages."""
     ours = ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
     theirs = floor.create()
     contents = [("constraints", "", VALUE), ("strategy", "", "## Plan\n" * 20), ("response_plan", "", VALUE)]
@@ -155,7 +156,7 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
 
 
 def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
-    """A session of so many messages, in both."""
+    """Create a session of ``count`` messages in both."""
     ours, theirs = ledger.create_session("user123", "q"), floor.create()
     for number in range(count):
         ledger.append(ours, "message.added", [Change("message", f"m{number:03d}", MESSAGE)])
@@ -164,6 +165,7 @@ def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
 
 
 def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
+    """Measure appends and creations; return True for each target that is met."""
     ours, theirs = ledger.create_session("user123", "q"), floor.create()
     version = iter(range(2, 1_000_000))
 
@@ -179,13 +181,14 @@ def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
 
 
 def fresh() -> str:
+    """Return a new id."""
     return new_id(utc_now())
 
 
 def threads(ledger: SessionLedger, floor: Floor) -> bool:
-    """Appends a second by 8 threads of the SDK, beside the floor's loop of single commits over 8 sessions in turn.
+    """Measure appends per second of 8 SDK threads; the floor is a loop of single commits over 8 sessions.
 
-    Both work through sessions of 50 events; recorded runs of agents have about 30.
+    Both fill sessions of 50 events; recorded runs of agents have about 30.
     """
 
     def one_by_one() -> float:
@@ -219,6 +222,7 @@ def threads(ledger: SessionLedger, floor: Floor) -> bool:
 
 
 def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
+    """Measure reads of state, history and messages; return True for each target that is met."""
     ours, theirs = seeded(ledger, floor)
     our_talk, their_talk = talk(ledger, floor, 200)
     cache = ledger.store._cache  # type: ignore[attr-defined]
@@ -247,30 +251,31 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
 
 
 def use(session: Any) -> None:
-    """Touch what an agent's loop looks at."""
+    """Read the attributes that an agent's loop reads."""
     if not (session.status == "active" and session.question and session.version):
         raise AssertionError(session)
 
 
 def crowd(folder: Path) -> bool:
-    """An uncached state read in a file of 10,000 sessions beside one of 100."""
+    """Compare an uncached state read in a file of 10,000 sessions with one in a file of 100."""
     medians: list[list[float]] = [[], []]
     with SessionLedger(f"sqlite:///{folder}/few.db") as few, SessionLedger(f"sqlite:///{folder}/many.db") as many:
         ids = [fill(few, 100), fill(many, 10_000)]
         for _ in range(ROUNDS):
-            for ledger, known, into in zip((few, many), ids, medians, strict=True):
+            for ledger, sessions, figures in zip((few, many), ids, medians, strict=True):
 
-                def uncached(index: int, ledger: SessionLedger = ledger, known: list[str] = known) -> None:
+                def uncached(index: int, ledger: SessionLedger = ledger, sessions: list[str] = sessions) -> None:
                     ledger.store._cache.clear()  # type: ignore[attr-defined]
-                    dict(ledger.get_session(known[index * 7919 % len(known)]))  # type: ignore[arg-type]
+                    dict(ledger.get_session(sessions[index * 7919 % len(sessions)]))  # type: ignore[arg-type]
 
-                into.append(median_us(uncached))
+                figures.append(median_us(uncached))
     small, large = (statistics.median(column) for column in medians)
     line = f"{'state read, 10,000 sessions':<34} {large:9.1f} us  in 100 {small:8.1f} us"
     return report(line, large / small, 1.2)
 
 
 def fill(ledger: SessionLedger, sessions: int) -> list[str]:
+    """Create sessions from 8 threads and return their ids."""
     plan = {"constraints": VALUE, "title": "Orders", "attribute": {"topic": "orders"}, "strategy": "## Plan\n" * 20}
     ids = [""] * sessions
 
@@ -287,6 +292,7 @@ def fill(ledger: SessionLedger, sessions: int) -> list[str]:
 
 
 def main() -> int:
+    """Print every figure with its target; return 1 if one is missed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         floor = Floor(folder / "floor.db")

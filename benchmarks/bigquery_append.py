@@ -1,12 +1,12 @@
-"""Rows a second into BigQuery's Storage Write API, beside a bare loop of Google's client on the same emulator.
+"""Rows per second through BigQuery's Storage Write API, relative to a bare loop over Google's client.
 
-The bare loop makes the same Arrow batch from the same rows, sends it on one long-lived AppendRows call, and waits for
-each acknowledgement; it retries nothing and asks nothing. The ledger's warehouse is given the same rows; ``one event``
-is an append by the event store, which also checks the event, gives it a version and makes its rows. Both take turns,
-round by round, on tables of their own; each figure is the median over rounds.
+The bare loop builds the same Arrow batch from the same rows, sends it on one long-lived AppendRows call and waits for
+each acknowledgement, without retries or checks. The ledger's warehouse appends the same rows; ``one event`` is an
+append by the event store, which also validates the event, assigns a version and builds its rows. Both alternate, round
+by round, on separate tables; each figure is the median over rounds.
 
-The emulator (local-bigquery) runs in a process of its own. Run it with ``python benchmarks/bigquery_append.py``; it
-exits with 1 where the ledger is below 0.8 of the bare loop.
+The emulator (local-bigquery) runs in a separate process. Run it with ``python benchmarks/bigquery_append.py``; it exits
+with 1 if the ledger is below 0.8 of the bare loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as ad
     print(*addresses, flush=True)
     sys.stdin.read()
 """
-#: Rows in a batch to batches in a round.
+#: Number of batches in a round, by rows in a batch.
 BATCHES = {1: 20, 100: 10, 1_000: 4, 10_000: 1}
 ROUNDS = 7
 TARGET = 0.8
@@ -43,14 +43,14 @@ VALUE = '{"content":"What were the total orders for CFC1 in the last week? What 
 
 
 class Bare:
-    """Google's client, used by hand."""
+    """The bare loop over Google's client."""
 
     def __init__(self, store: BigQueryStore) -> None:
         from google.cloud.bigquery_storage_v1 import types
 
         self._types = types
-        place = store.dataset
-        self._path = f"projects/{place.project}/datasets/{place.name}/tables/session_events/streams/_default"
+        dataset = store.dataset
+        self._path = f"projects/{dataset.project}/datasets/{dataset.name}/tables/session_events/streams/_default"
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._append_rows: Any = store.warehouse.clients.write.transport.append_rows
         self._call: Any = None
@@ -73,7 +73,7 @@ class Bare:
 
 
 def rows_of(count: int) -> list[tuple[Any, ...]]:
-    """Rows of one session, ten to an event."""
+    """Return rows of one session, ten per event."""
     now = time.time_ns() // 1000
     session_id, made = new_id(utc_now()), []
     for number in range(count):
@@ -96,7 +96,7 @@ def rows_of(count: int) -> list[tuple[Any, ...]]:
 
 
 def per_second(send: Send, size: int, batches: int) -> float:
-    """Rows a second over some batches, which are made beforehand."""
+    """Return rows per second over batches that are built before the timer starts."""
     ready = [rows_of(size) for _ in range(batches)]
     began = time.perf_counter()
     for rows in ready:
@@ -105,7 +105,7 @@ def per_second(send: Send, size: int, batches: int) -> float:
 
 
 def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
-    """Rows a second of the bare loop and of the ledger, by what was sent."""
+    """Return rows per second of the bare loop and of the ledger, by workload."""
     stores = [BigQueryStore(Dataset("ledger", name), environment=environment) for name in ("bare", "ours", "events")]
     for store in stores:
         store.warehouse.create()
@@ -130,7 +130,7 @@ def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
         per_second(bare.send, size, 1)
         per_second(send, size, 1)
         rounds = [(per_second(bare.send, size, batches), per_second(send, size, batches)) for _ in range(ROUNDS)]
-        figures[name] = statistics.median(it[0] for it in rounds), statistics.median(it[1] for it in rounds)
+        figures[name] = statistics.median(pair[0] for pair in rounds), statistics.median(pair[1] for pair in rounds)
     bare.close()
     for store in stores:
         store.close()
@@ -138,6 +138,7 @@ def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
+    """Print every figure; exit with 1 if a target is missed."""
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(

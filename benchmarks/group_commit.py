@@ -1,14 +1,14 @@
-"""Group commit beside two simpler designs, in one run: what a writer thread costs, and what waking in a chain saves.
+"""Group commit compared with two simpler designs: the cost of a writer thread, and the gain of waking in a chain.
 
-``SqliteStore`` runs on each of three in turn, block by block:
+``SqliteStore`` runs on three designs alternately, block by block:
 
-* group commit as it is: a thread that appends becomes the leader or waits for one;
-* the same, but the leader wakes all waiters of its group itself;
-* a writer thread, which owns the connection and reads appends from a ``queue.SimpleQueue``.
+* group commit as implemented: a thread that appends becomes the leader or waits for one;
+* the same, but the leader wakes all waiters of its group;
+* a writer thread, which has the connection and reads appends from a ``queue.SimpleQueue``.
 
 ``python benchmarks/group_commit.py [ROUNDS]`` prints, for synchronous=FULL and NORMAL and for one thread and eight, the
-median microseconds of an append, and the median over rounds of the ratio to group commit as it is. It exits with 1 if
-the geometric mean of another design's four ratios is below 0.95.
+median duration of an append in microseconds, and the median over rounds of its ratio to the implemented design. It
+exits with 1 if the geometric mean of another design's four ratios is below 0.95.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_dat
 
 
 class WakesAll(CommitGroup):
-    """Group commit without the chain: the leader opens every gate."""
+    """Group commit without the chain: the leader opens all gates."""
 
     def _finish(self, group: Sequence[Any]) -> None:
         with self._mutex:
@@ -44,7 +44,7 @@ class WakesAll(CommitGroup):
 
 
 class WriterThread(CommitGroup):
-    """The least that a writer thread can be: no interruptions, no forks, no pause."""
+    """A minimal writer thread, which supports neither interruptions, forks nor pauses."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -76,13 +76,13 @@ class WriterThread(CommitGroup):
                 job.gate.release()
 
     def _others(self, last: int) -> list[Any]:
-        """What waits, and what comes within a moment while there are fewer than last time."""
+        """Return the waiting jobs; linger for more if the group is smaller than the previous one."""
         others: list[Any] = []
         end = time.monotonic() + LINGER
         while len(others) < MAX_GROUP - 1:
-            left = end - time.monotonic() if len(others) + 1 < last else 0.0
+            remaining = end - time.monotonic() if len(others) + 1 < last else 0.0
             try:
-                job = self._jobs.get(left > 0, left if left > 0 else None)
+                job = self._jobs.get(remaining > 0, remaining if remaining > 0 else None)
             except Empty:
                 break
             if job is None:
@@ -96,6 +96,7 @@ DESIGNS = {"group commit": CommitGroup, "wakes all": WakesAll, "writer thread": 
 
 
 def opened(design: type[CommitGroup], url: str) -> SessionLedger:
+    """Open a ledger that commits with a design."""
     store.CommitGroup = design  # type: ignore[misc]
     try:
         return SessionLedger(url)
@@ -104,7 +105,7 @@ def opened(design: type[CommitGroup], url: str) -> SessionLedger:
 
 
 def alone(ledger: SessionLedger) -> float:
-    """The median microseconds of an append by one thread."""
+    """Return the median duration of an append by one thread, in microseconds."""
     session_id = ledger.create_session("user123", "q")
     spent = []
     for _ in range(APPENDS):
@@ -115,7 +116,7 @@ def alone(ledger: SessionLedger) -> float:
 
 
 def by_eight(ledger: SessionLedger) -> float:
-    """Microseconds for each append of eight threads."""
+    """Return the mean time per append of eight threads, in microseconds."""
 
     def work(session_id: str) -> None:
         for _ in range(APPENDS // 4):
@@ -131,21 +132,22 @@ def by_eight(ledger: SessionLedger) -> float:
 
 
 def main(rounds: int = 25) -> int:
+    """Print every figure; return 1 if another design is faster by the bound."""
     ratios: dict[str, list[float]] = {name: [] for name in DESIGNS}
     for synchronous in ("FULL", "NORMAL"):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             ledgers = {
-                name: stack.enter_context(opened(design, f"sqlite:///{folder}/{place}.db?synchronous={synchronous}"))
-                for place, (name, design) in enumerate(DESIGNS.items())
+                name: stack.enter_context(opened(design, f"sqlite:///{folder}/{number}.db?synchronous={synchronous}"))
+                for number, (name, design) in enumerate(DESIGNS.items())
             }
             for what, measure in (("1 thread", alone), ("8 threads", by_eight)):
                 taken = [{name: measure(ledger) for name, ledger in ledgers.items()} for _ in range(rounds)]
                 for name in DESIGNS:
-                    median = statistics.median(it[name] for it in taken)
-                    ratio = statistics.median(it[name] / it["group commit"] for it in taken)
+                    median = statistics.median(times[name] for times in taken)
+                    ratio = statistics.median(times[name] / times["group commit"] for times in taken)
                     ratios[name].append(ratio)
                     print(f"{synchronous:<7} {what:<10} {name:<14} {median:8.1f} us  {ratio:5.2f}x", flush=True)
-    return 0 if all(statistics.geometric_mean(it) >= 0.95 for it in ratios.values()) else 1
+    return 0 if all(statistics.geometric_mean(each) >= 0.95 for each in ratios.values()) else 1
 
 
 if __name__ == "__main__":

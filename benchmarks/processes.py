@@ -1,8 +1,8 @@
-"""Several processes append to one file for some seconds: does anybody starve, is anything lost or numbered twice?
+"""Fairness and correctness of several processes that append to one file.
 
-``python benchmarks/processes.py [PROCESSES] [SECONDS]`` prints appends and the longest wait of each process, then opens
-the file again and compares it with what was acknowledged. Exits with 1 where a session has a gap, an acknowledged
-append is missing, the slowest process has less than half of the fastest's appends, or a single append took over 1 s.
+``python benchmarks/processes.py [PROCESSES] [SECONDS]`` prints the appends of each process and the longest wait, then
+reopens the file and compares it with the acknowledged appends. It exits with 1 if a session has a gap, an acknowledged
+append is missing, the slowest process made less than half of the appends of the fastest, or one append took over 1 s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ledger import SessionLedger
 
 
 def work(url: str, shared: str, seconds: float, results: Queue[tuple[int, int, float, list[int]]]) -> None:
-    """Append in turn to a session of one's own and to one that all share; report what was acknowledged."""
+    """Append alternately to a private session and to the shared one; report the acknowledged versions."""
     with SessionLedger(url) as ledger:
         own = ledger.create_session("user123", "q")
         longest, versions, mine = 0.0, [], 1
@@ -45,6 +45,7 @@ def _all(ledger: SessionLedger, session_id: str) -> list:  # type: ignore[type-a
 
 
 def main(processes: int = 4, seconds: float = 10.0) -> int:
+    """Print every figure with its bound; return 1 if one is missed."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'ledger.db'}"
@@ -65,7 +66,7 @@ def main(processes: int = 4, seconds: float = 10.0) -> int:
     whole = recorded == list(range(1, len(recorded) + 1)) and acknowledged == recorded[1:]
     print(f"appends by process: {counts}; slowest/fastest {counts[0] / counts[-1]:.2f} (>= 0.5)")
     print(f"longest wait of a single append: {longest * 1000:.1f} ms (<= 1000 ms)")
-    print(f"shared session: {len(recorded)} versions without gap, all acknowledged ones there: {whole}")
+    print(f"shared session: {len(recorded)} versions without a gap, with every acknowledged one: {whole}")
     codes = [process.exitcode for process in running]
     return 0 if whole and counts[0] * 2 >= counts[-1] and longest <= 1 and not any(codes) else 1
 

@@ -1,14 +1,14 @@
-"""What the relay costs: its speed to BigQuery, what appends lose beside it, and the memory it takes.
+"""Throughput of the relay to BigQuery, its effect on concurrent appends, and its memory.
 
-- ``bigquery``: a store's rows to the emulator, beside a bare loop of Google's client that sends the very same Arrow
-  batches, made beforehand, at their offsets in a stream of its own. Both take turns on new datasets, whose tables are
-  made beforehand; the relay's time has its beginning in it (lease, fence, stream) and both commits of each batch.
-- ``appends``: what one thread appends in a second while a relay in the background of the same process ships it to a
-  process that acknowledges a limited number of rows a second; beside the same without a relay, turn by turn.
-- ``memory``: the peak of a process that relays a million rows to the emulator, over its peak after the first 10,000.
+- ``bigquery``: rows per second from a store to the emulator, relative to a bare loop over Google's client that sends
+  the same Arrow batches, packed in advance, at their offsets in its own stream. Both alternate on new datasets with
+  existing tables. The relay's time includes its recovery (lease, fence, stream) and both commits of each batch.
+- ``appends``: appends per second of one thread while a background relay of the same process ships them to a process
+  that acknowledges a limited number of rows per second, relative to the same without a relay. Both alternate.
+- ``memory``: peak memory of a process that relays a million rows to the emulator, minus its peak after 10,000 rows.
 
-To DuckDB the relay is measured by ``views.py``. The emulator runs in a process of its own. Run it with ``python
-benchmarks/relay.py [bigquery|appends|memory ...]``; it exits with 1 where a figure misses its target.
+``views.py`` measures the relay to DuckDB. The emulator runs in a separate process. Run it with ``python
+benchmarks/relay.py [bigquery|appends|memory ...]``; it exits with 1 if a figure misses its target.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ SESSIONS = 1_000  # of 100 events
 LEAST_OF_BARE, LEAST_OF_APPENDS, MOST_MEGABYTES = 0.8, 0.8, 64
 FIRST_ROWS, MANY_SESSIONS = 10_000, 10_000
 APPEND_SECONDS, APPEND_ROUNDS = 4.0, 7
-#: What the process that acknowledges takes in a second: more than one thread appends.
+#: Rows per second that the acknowledging process accepts: more than one thread appends.
 ROWS_A_SECOND = 10_000
 
 
-def warehouse(name: str, found: Any) -> BigQueryWarehouse:
-    """A dataset with its tables."""
-    addresses = {"BIGQUERY_EMULATOR_HOST": found.rest, "BIGQUERY_EMULATOR_GRPC_HOST": found.grpc}
+def warehouse(name: str, running: Any) -> BigQueryWarehouse:
+    """Return a dataset with the ledger's tables in a running emulator."""
+    addresses = {"BIGQUERY_EMULATOR_HOST": running.rest, "BIGQUERY_EMULATOR_GRPC_HOST": running.grpc}
     made = BigQueryWarehouse(Dataset(emulator.PROJECT, name), environment=addresses)
     made.create()
     return made
 
 
 def packed(store: SqliteStore, sink: BigQuerySink) -> list[Any]:
-    """The store's rows as the relay packs them."""
+    """Return the store's rows as the relay packs them."""
     batches, after = [], 0
     while rows := store.rows_after(after, sink.batch_rows, max_bytes=sink.batch_bytes):
         count, content = sink.pack(rows)
@@ -70,12 +70,12 @@ def packed(store: SqliteStore, sink: BigQuerySink) -> list[Any]:
     return batches
 
 
-def bare(place: BigQueryWarehouse, batches: Sequence[Any]) -> float:
-    """Seconds in which Google's client, used by hand, has all batches acknowledged."""
+def bare(target: BigQueryWarehouse, batches: Sequence[Any]) -> float:
+    """Send all batches with Google's client alone; return the seconds until the last acknowledgement."""
     from google.cloud.bigquery_storage_v1 import types
 
     begun = time.perf_counter()
-    stream = streams.create(place, "session_events")
+    stream = streams.create(target, "session_events")
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     answers, offset = None, 0
     for batch in batches:
@@ -88,7 +88,7 @@ def bare(place: BigQueryWarehouse, batches: Sequence[Any]) -> float:
         requests.put(request)
         if answers is None:
             routing = [("x-goog-request-params", f"write_stream={stream}")]
-            answers = place.clients.write.transport.append_rows(iter(requests.get, None), metadata=routing)
+            answers = target.clients.write.transport.append_rows(iter(requests.get, None), metadata=routing)
         assert not next(answers).error.code
         offset += batch.num_rows
     taken = time.perf_counter() - begun
@@ -98,17 +98,17 @@ def bare(place: BigQueryWarehouse, batches: Sequence[Any]) -> float:
 
 
 def to_bigquery() -> bool:
-    """Print rows a second of both; whether the target is met."""
-    with tempfile.TemporaryDirectory() as folder, emulator.running() as found:
+    """Print rows per second of both; return True if the target is met."""
+    with tempfile.TemporaryDirectory() as folder, emulator.running() as running:
         path = Path(folder) / "ledger.db"
         count = views.fill(path, SESSIONS)
         with contextlib.closing(SqliteStore(path)) as store:
-            first = warehouse("first", found)
+            first = warehouse("first", running)
             batches = packed(store, BigQuerySink(first))
             bare(first, batches[:1])
             times = []
             for number in range(ROUNDS):
-                by_hand, ours = warehouse(f"bare_{number}", found), warehouse(f"ours_{number}", found)
+                by_hand, ours = warehouse(f"bare_{number}", running), warehouse(f"ours_{number}", running)
                 floor = bare(by_hand, batches)
                 by_hand.close()
                 begun = time.perf_counter()
@@ -125,10 +125,10 @@ def to_bigquery() -> bool:
 
 
 class Acknowledging:
-    """A sink in another process, over a socket: rows are packed as for BigQuery, sent, and acknowledged after a while.
+    """A sink in another process, over a socket: it packs rows as for BigQuery and acknowledges them after a delay.
 
     Args:
-        address: Where ``acknowledge`` listens.
+        address: Address of the process started by ``acknowledging``.
     """
 
     url = "benchmark://acknowledging"
@@ -153,11 +153,11 @@ class Acknowledging:
         batch = next(requests_of(record_batch([row[1:] for row in rows])))
         return batch.num_rows, batch
 
-    def send(self, place: str, batch: Batch, content: Any) -> str:
+    def send(self, sink_state: str, batch: Batch, content: Any) -> str:
         body = content.serialize().to_pybytes()
         self._connection.sendall(json.dumps([batch.rows, len(body)]).encode().ljust(64) + body)
         assert self._connection.recv(1) == b"+"
-        return place
+        return sink_state
 
     def existing(self, rows: Sequence[Row]) -> set[RowKey]:
         return set()
@@ -185,7 +185,7 @@ while True:
 
 @contextlib.contextmanager
 def acknowledging() -> Iterator[tuple[str, int]]:
-    """The address of a process that acknowledges so many rows a second."""
+    """Start a process that acknowledges ``ROWS_A_SECOND``; yield its address."""
     command = [sys.executable, "-c", ACKNOWLEDGE, str(ROWS_A_SECOND)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -196,7 +196,7 @@ def acknowledging() -> Iterator[tuple[str, int]]:
 
 
 def appended_in(seconds: float, ledger: SessionLedger) -> float:
-    """Appends a second of one thread, to sessions of some 50 events."""
+    """Return appends per second of one thread, to sessions of 50 events."""
     count, end = 0, time.perf_counter() + seconds
     begun = time.perf_counter()
     while time.perf_counter() < end:
@@ -209,7 +209,7 @@ def appended_in(seconds: float, ledger: SessionLedger) -> float:
 
 
 def beside_appends() -> bool:
-    """Print appends a second with and without a relay; whether the target is met."""
+    """Print appends per second with and without a relay; return True if the target is met."""
     pairs, shipped = [], []
     with tempfile.TemporaryDirectory() as folder, acknowledging() as address:
         for number in range(APPEND_ROUNDS + 1):
@@ -225,47 +225,47 @@ def beside_appends() -> bool:
                         assert background.close(30)
                         assert outbox.status().waiting_rows == 0
             pairs.append(rates)
-    alone, beside = (statistics.median(column) for column in zip(*pairs[1:], strict=True))  # the first warms up
+    alone, with_relay = (statistics.median(column) for column in zip(*pairs[1:], strict=True))  # the first warms up
     share = statistics.median(ours / floor for floor, ours in pairs[1:])
     print(
-        f"appends: {beside:,.0f}/s beside a relay that keeps up with {min(shipped):.0%}, {alone:,.0f}/s without: "
+        f"appends: {with_relay:,.0f}/s with a relay that keeps up with {min(shipped):.0%}, {alone:,.0f}/s without: "
         f"{share:.2f}x (at least {LEAST_OF_APPENDS})"
     )
     return share >= LEAST_OF_APPENDS
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process ever had."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def relay_and_report(path: str, rest: str, grpc: str) -> None:
-    """Relay a store, and print the peak of memory as soon as some rows have arrived, and at the end."""
-    place = BigQueryWarehouse(
+    """Relay a store; print the rows shipped and the peak memory after ``FIRST_ROWS`` and at the end."""
+    target = BigQueryWarehouse(
         Dataset(emulator.PROJECT, "memory"),
         environment={"BIGQUERY_EMULATOR_HOST": rest, "BIGQUERY_EMULATOR_GRPC_HOST": grpc},
     )
-    settled, peaks = 0, []
+    shipped, peaks = 0, []
 
     def progress(rows: int) -> None:
-        nonlocal settled
-        settled += rows
-        if settled >= FIRST_ROWS and not peaks:
+        nonlocal shipped
+        shipped += rows
+        if shipped >= FIRST_ROWS and not peaks:
             peaks.append(peak_megabytes())
 
-    with contextlib.closing(SqliteStore(path)) as store, contextlib.closing(relay_between(store, place)) as relay:
+    with contextlib.closing(SqliteStore(path)) as store, contextlib.closing(relay_between(store, target)) as relay:
         relay.sync(progress=progress)
-    print(settled, *peaks, peak_megabytes())
+    print(shipped, *peaks, peak_megabytes())
 
 
 def memory() -> bool:
-    """Print how memory grows; whether the target is met."""
-    with tempfile.TemporaryDirectory() as folder, emulator.running() as found:
+    """Print the growth of memory; return True if the target is met."""
+    with tempfile.TemporaryDirectory() as folder, emulator.running() as running:
         path = Path(folder) / "ledger.db"
         count = views.fill(path, MANY_SESSIONS)
-        command = [sys.executable, __file__, "relay", str(path), found.rest, found.grpc]
-        said = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=True).stdout
-    rows, first, last = map(float, said.split())
+        command = [sys.executable, __file__, "relay", str(path), running.rest, running.grpc]
+        output = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=True).stdout
+    rows, first, last = map(float, output.split())
     assert rows == count
     print(
         f"memory: {first:.0f} MB after {FIRST_ROWS:,} rows, {last:.0f} MB after {count:,}: {last - first:+.0f} MB "
@@ -278,7 +278,7 @@ FIGURES: dict[str, Callable[[], bool]] = {"bigquery": to_bigquery, "appends": be
 
 
 def main(names: Sequence[str]) -> int:
-    """Print every figure with its target; 1 where one is missed."""
+    """Print every figure with its target; return 1 if one is missed."""
     results = [FIGURES[name]() for name in names or FIGURES]
     return int(not all(results))
 

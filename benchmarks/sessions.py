@@ -1,14 +1,14 @@
-"""What a session's length and the sweep of ended sessions cost those who work beside them.
+"""Cost of long sessions for readers, and of the sweep of expired sessions for writers.
 
-The last 10 messages of 10,000 are read beside the last 10 of 100, and beside the same SELECT through stdlib ``sqlite3``
-with its values decoded by orjson, which is the floor. They take turns, round by round; each figure is the median over
-rounds of the median call.
+Reading the last 10 of 10,000 messages is compared with reading the last 10 of 100, and with the floor: the same SELECT
+through stdlib ``sqlite3``, decoded by orjson. They alternate, round by round; each figure is the median over rounds of
+the median call.
 
-Then 10,000 sessions that have expired are swept, once by a thread beside the one that appends and once by another
-process, while the appends go on at a steady pace. How long the slowest append took is printed beside the slowest of as
-many without a sweep: the difference is what the sweep held it up. The time of a sweep is that of all sessions.
+Then 10,000 expired sessions are swept, once by a thread of the appending process and once by another process, while
+appends continue at a steady pace. The slowest append is printed with the slowest of as many appends without a sweep;
+the difference is the delay caused by the sweep. The duration of a sweep covers all sessions.
 
-Run it with ``python benchmarks/sessions.py``; it exits with 1 where a figure misses its target.
+Run it with ``python benchmarks/sessions.py``; it exits with 1 if a figure misses its target.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ROUNDS, CALLS = 9, 300
 FEW, MANY, LAST = 100, 10_000, 10
 MOST_FOR_LENGTH, MOST_OVER_FLOOR = 1.5, 3.0
 SWEPT, LEAST_A_MINUTE, MOST_HELD_MS = 10_000, 10_000, 50.0
-#: Seconds between two appends beside a sweep.
+#: Pause between two appends during a sweep, in seconds.
 PACE = 0.002
 TEXT = "What were the total orders for CFC1 in the last week? " * 4
-#: As the store reads them.
+#: The store's own statement.
 SELECT = (
     "SELECT s.key, s.version, COALESCE(s.value, e.value) "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
@@ -52,7 +52,7 @@ with SessionLedger(sys.argv[1]) as ledger:
 
 
 def median_us(call: Callable[[], object]) -> float:
-    """Median duration of a call in microseconds."""
+    """Return the median duration of a call, in microseconds."""
     spent = []
     for _ in range(CALLS):
         begun = time.perf_counter_ns()
@@ -62,18 +62,19 @@ def median_us(call: Callable[[], object]) -> float:
 
 
 def report(line: str, figure: float, bound: float, *, at_least: bool = False) -> bool:
-    """Print a figure beside its target; whether it is met."""
+    """Print a figure with its target; return True if it meets the target."""
     met = figure >= bound if at_least else figure <= bound
     print(f"{line}  ({'at least' if at_least else 'at most'} {bound:,}: {'met' if met else 'MISSED'})", flush=True)
     return met
 
 
 def messages(folder: Path) -> list[bool]:
-    """The last ten of a long and of a short conversation, and of the long one by hand."""
+    """Measure reads of the last ten messages: of a long session, of a short one, and of the long one by the floor."""
     path = folder / "messages.db"
     with SessionLedger(f"sqlite:///{path}?synchronous=NORMAL") as ledger:
         short, long = (talk(ledger, count) for count in (FEW, MANY))
-        with closing(sqlite3.connect(path)) as connection:  # both copies are the standard library's: no lock is dropped
+        # A second connection in this process is safe: both use the same SQLite library, so no file lock is dropped.
+        with closing(sqlite3.connect(path)) as connection:
 
             def by_hand() -> list[Any]:
                 rows = connection.execute(SELECT, (long, LAST)).fetchall()
@@ -96,7 +97,7 @@ def messages(folder: Path) -> list[bool]:
 
 
 def talk(ledger: SessionLedger, count: int) -> str:
-    """A session of so many messages."""
+    """Create a session of ``count`` messages."""
     session_id = ledger.create_session("user123", "q")
     for number in range(count):
         ledger.add_message(session_id, "user" if number % 2 else "assistant", f"{number}: {TEXT}", token_count=40)
@@ -104,7 +105,7 @@ def talk(ledger: SessionLedger, count: int) -> str:
 
 
 def sweep(folder: Path, name: str, sweeping: Callable[[str], AbstractContextManager[Callable[[], bool]]]) -> list[bool]:
-    """Sessions swept a minute, and what that held an append up."""
+    """Measure sessions swept per minute, and the delay of appends during the sweep."""
     url = f"sqlite:///{folder}/{name.replace(' ', '-')}.db"
     ended(url)
     with SessionLedger(url) as ledger:
@@ -115,28 +116,28 @@ def sweep(folder: Path, name: str, sweeping: Callable[[str], AbstractContextMana
             ledger.update_strategy(session_id, f"{number}: {TEXT}")
             return (time.perf_counter() - begun) * 1000
 
-        beside, begun = [], time.perf_counter()
+        during, begun = [], time.perf_counter()
         with sweeping(url) as running:
             while running():
-                beside.append(append(len(beside)))
+                during.append(append(len(during)))
                 time.sleep(PACE)
         rate = SWEPT / (time.perf_counter() - begun) * 60
         alone = []
-        for number in range(len(beside)):
+        for number in range(len(during)):
             alone.append(append(number))
             time.sleep(PACE)
-        left = ledger.expire_old_sessions()
-        assert left == 0, f"{left} sessions were not swept"
-    shown = f"appends beside it: p50 {statistics.median(beside):.1f} ms, slowest {max(beside):.1f} ms"
-    print(f"sweep by {name}: {len(beside):,} {shown}; alone {statistics.median(alone):.1f} and {max(alone):.1f} ms")
+        unswept = ledger.expire_old_sessions()
+        assert unswept == 0, f"{unswept} sessions were not swept"
+    shown = f"appends during it: p50 {statistics.median(during):.1f} ms, slowest {max(during):.1f} ms"
+    print(f"sweep by {name}: {len(during):,} {shown}; alone {statistics.median(alone):.1f} and {max(alone):.1f} ms")
     return [
         report(f"sweep by {name}: {rate:,.0f} sessions a minute", rate, LEAST_A_MINUTE, at_least=True),
-        report(f"sweep by {name}: the slowest append took {max(beside):.1f} ms", max(beside), MOST_HELD_MS),
+        report(f"sweep by {name}: the slowest append took {max(during):.1f} ms", max(during), MOST_HELD_MS),
     ]
 
 
 def ended(url: str) -> None:
-    """A ledger of sessions that expired yesterday."""
+    """Fill a ledger with expired sessions."""
     moments = iter(datetime.now(UTC) - timedelta(days=3) + timedelta(milliseconds=n) for n in range(100 * SWEPT))
     with SessionLedger(url + "?synchronous=NORMAL", clock=lambda: next(moments)) as ledger:
         for number in range(SWEPT):
@@ -146,7 +147,7 @@ def ended(url: str) -> None:
 
 @contextmanager
 def by_a_thread(url: str) -> Iterator[Callable[[], bool]]:
-    """A thread with a ledger of its own sweeps."""
+    """Sweep in a thread with its own ledger; yield a function that returns True while it runs."""
 
     def work() -> None:
         with SessionLedger(url) as ledger:
@@ -160,14 +161,14 @@ def by_a_thread(url: str) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def by_a_process(url: str) -> Iterator[Callable[[], bool]]:
-    """Another process sweeps."""
+    """Sweep in another process; yield a function that returns True while it runs."""
     process = subprocess.Popen([sys.executable, "-c", SWEEP, url], stdout=subprocess.PIPE, text=True)
     yield lambda: process.poll() is None
     assert process.communicate()[0].strip() == str(SWEPT)
 
 
 def main() -> int:
-    """Print every figure with its target; 1 where one is missed."""
+    """Print every figure with its target; return 1 if one is missed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         met = messages(folder)

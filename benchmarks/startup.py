@@ -1,6 +1,6 @@
-"""What importing the package and starting the command cost beyond the interpreter's own start.
+"""Time to import the package and to start the command, minus the start of the interpreter.
 
-``python benchmarks/startup.py`` prints medians of 15 runs each, taken in turn; it exits with 1 above a target.
+``python benchmarks/startup.py`` prints medians of 15 alternating runs; it exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ TARGETS_MS = {"import ledger": 60, "ledger --help": 250}
 
 
 def main() -> int:
+    """Print every figure with its target; return 1 if one is missed."""
     spent: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():

@@ -1,10 +1,10 @@
-"""The views on DuckDB beside the best hand-written statements for the same answers, and how fast rows catch up.
+"""Time of the views on DuckDB relative to hand-written statements, and throughput of the relay to DuckDB.
 
-One million events of 10,000 sessions are written to a SQLite store's own file and relayed to DuckDB. Then the views, as
-SQLGlot translates them from GoogleSQL, take turns with statements written for DuckDB by hand; the best of those is the
-floor. Each answer is fetched whole, as Arrow, and compared with the view's. Figures are medians over rounds.
+One million events of 10,000 sessions are written to the file of a SQLite store and relayed to DuckDB. Then the views,
+which SQLGlot translates from GoogleSQL, alternate with statements written for DuckDB; the fastest of those is the
+floor. Each result is fetched completely, as Arrow, and compared with the view's. Figures are medians over rounds.
 
-Run it with ``python benchmarks/views.py [SESSIONS]``; it exits with 1 where a figure misses its target.
+Run it with ``python benchmarks/views.py [SESSIONS]``; it exits with 1 if a figure misses its target.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ledger.tiers.opening import relay_between
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-# ruff: noqa: S608 - the statements are made of this file's own constants
+# ruff: noqa: S608 - the statements consist of constants of this file
 
 EVENTS_PER_SESSION, ROUNDS, CATCH_UPS = 100, 9, 3
 MOST_RATIO, LEAST_ROWS = 1.5, 100_000
@@ -47,7 +47,7 @@ CALL_FIELDS = ("tool_call", "tool_call_status", "tool_call_result")
 
 
 def changes(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
-    """One session's changes: a third messages, a third tool calls with their statuses and results, and the rest."""
+    """Yield a session's changes: a third messages, a third tool calls with status and result, and others."""
 
     def words(count: int) -> str:
         return " ".join(rng.choices(WORDS, k=count))
@@ -76,7 +76,7 @@ def changes(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
 
 
 def rows(sessions: int) -> Iterator[tuple[Any, ...]]:
-    """Rows of ``session_events`` in SQLite's types; one in a hundred is a removal."""
+    """Yield rows of ``session_events`` in SQLite's types; one in a hundred is a removal."""
     rng = random.Random(20260304)
     for number in range(sessions):
         begun = BEGIN + number * 90_000_000
@@ -95,7 +95,7 @@ def rows(sessions: int) -> Iterator[tuple[Any, ...]]:
 
 
 def fill(path: Path, sessions: int) -> int:
-    """Write the rows into a store's file; gives their number."""
+    """Write the rows into a store's file and return their number."""
     SqliteStore(path).close()
     insert = f"INSERT INTO session_events ({sql_list()}) VALUES ({', '.join('?' * len(NAMES))})"
     with sqlite3.connect(path) as connection:
@@ -103,7 +103,7 @@ def fill(path: Path, sessions: int) -> int:
 
 
 def by_hand() -> dict[str, dict[str, str]]:
-    """Candidates for the best statement, by view and by the idea behind each."""
+    """Return hand-written statements, by view and technique."""
     struct = "{" + ", ".join(f"{name}: {name}" for name in REST.split(", ")) + "}"
     last = "arg_max({v: value, r: removed, n: version}, (version, event_id))"
 
@@ -202,14 +202,14 @@ def by_hand() -> dict[str, dict[str, str]]:
 
 
 def seconds(connection: duckdb.DuckDBPyConnection, sql: str) -> float:
-    """How long it takes to have the whole answer."""
+    """Return the seconds in which a statement's whole result is fetched."""
     begun = time.perf_counter()
     connection.sql(sql).to_arrow_table()
     return time.perf_counter() - begun
 
 
 def same(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> bool:
-    """Whether two statements answer alike, row for row; JSON is compared as text, since DuckDB cannot compare it."""
+    """Return True if two statements return the same rows; JSON is compared as text, as DuckDB cannot compare it."""
 
     def as_text(sql: str) -> str:
         return f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ({sql})"
@@ -222,10 +222,10 @@ def same(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> bool:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, view: str, hands: dict[str, str]) -> float:
-    """Print the view's time beside those of its rivals; gives its ratio to the best."""
+    """Print the time of the view and of each hand-written statement; return the ratio of the view to the fastest."""
     statements = {"the view": query_to_duckdb(f"SELECT * FROM {view}"), **hands}
     for name, sql in hands.items():
-        assert same(connection, statements["the view"], sql), f"{name} gives another answer than {view}"
+        assert same(connection, statements["the view"], sql), f"{name} returns other rows than {view}"
     times: dict[str, list[float]] = {name: [] for name in statements}
     for _ in range(ROUNDS + 1):
         for name, sql in statements.items():
@@ -237,7 +237,7 @@ def compare(connection: duckdb.DuckDBPyConnection, view: str, hands: dict[str, s
 
 
 def catch_up_rate(store: SqliteStore, folder: Path, count: int) -> float:
-    """Rows a second from the SQLite file to a new DuckDB file, closed and on disk."""
+    """Return rows per second from the SQLite file to a new DuckDB file, which is then closed and on disk."""
     warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     warehouse.create()
     begun = time.perf_counter()
@@ -247,7 +247,7 @@ def catch_up_rate(store: SqliteStore, folder: Path, count: int) -> float:
 
 
 def main(sessions: int) -> int:
-    """Print every figure with its target; 1 where one is missed."""
+    """Print every figure with its target; return 1 if one is missed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = fill(folder / "ledger.db", sessions)
@@ -255,12 +255,12 @@ def main(sessions: int) -> int:
         store = SqliteStore(folder / "ledger.db")
         rates = []
         for number in range(CATCH_UPS):
-            place = folder / str(number)
-            place.mkdir()
-            rates.append(catch_up_rate(store, place, count))
+            target = folder / str(number)
+            target.mkdir()
+            rates.append(catch_up_rate(store, target, count))
         store.close()
         rate = statistics.median(rates)
-        with duckdb.connect(str(place / "warehouse.duckdb"), read_only=True) as connection:
+        with duckdb.connect(str(target / "warehouse.duckdb"), read_only=True) as connection:
             ratios = {view: compare(connection, view, hands) for view, hands in by_hand().items()}
     print(f"catch-up {rate:,.0f} rows/s (at least {LEAST_ROWS:,})")
     for view, ratio in ratios.items():

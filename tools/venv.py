@@ -1,11 +1,11 @@
-"""Make one of the checkout's virtual environments, or do nothing when it is up to date.
+"""Create a virtual environment of the checkout; does nothing if it is up to date.
 
-Needs only the standard library of any Python 3.9 or later. uv is taken from PATH, else installed into `.tools`.
+Requires only the standard library of Python 3.9 or later. uv is taken from PATH, or installed into `.tools`.
 
     python3 tools/venv.py .venv 3.13 requirements-dev.lock
 
-The environment holds exactly the lock's packages (hashes checked) and this project, editable. A stamp inside it holds
-the hash of all that went in, so a second run costs nothing, and a run that was cut off is done again.
+The environment contains exactly the packages of the lock (with hashes checked) and this project, editable. A stamp in
+it holds a hash of all inputs, so a second run does nothing, and an interrupted run is repeated.
 """
 
 import fcntl
@@ -21,25 +21,25 @@ TOOLS = ROOT / ".tools"
 
 
 def uv() -> str:
-    """The path of a uv that runs."""
+    """Return the path of a working uv; install it if there is none."""
     own = TOOLS / "bin" / "uv"
     for candidate in (shutil.which("uv"), str(own)):
-        # A version manager's shim may be on PATH and yet not run.
+        # A version manager's shim on PATH may fail.
         if candidate and Path(candidate).exists() and subprocess.call([candidate, "--version"], **QUIET) == 0:
             return candidate
     print(f"installing uv into {TOOLS.name}/", file=sys.stderr, flush=True)
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(TOOLS)], **QUIET) == 0:
         subprocess.run([str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"], check=True)
     else:
-        # A distribution may ship Python without venv; its pip can still fill a folder.
+        # A distribution may ship Python without venv, but with pip.
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(TOOLS), "uv"]
         subprocess.run(command, check=True)
     return str(own)
 
 
 def interpreter(uv_path: str, version: str) -> str:
-    """What to ask uv for: an installed Python of this version, else the version itself, which uv then fetches."""
-    found = subprocess.run(
+    """Return the path of an installed Python of this version, or else the version, which makes uv download it."""
+    search = subprocess.run(
         [uv_path, "python", "find", "--no-python-downloads", "--system", version],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -47,15 +47,22 @@ def interpreter(uv_path: str, version: str) -> str:
         text=True,
         check=False,
     )
-    if found.returncode == 0:
-        return found.stdout.strip()
-    # pyenv answers only for the versions it has switched on; what it has installed lies here.
+    if search.returncode == 0:
+        return search.stdout.strip()
+    # pyenv's shims offer only the active versions; this folder has all installed ones.
     pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
     installed = sorted(Path(pyenv).glob(f"versions/{version}*/bin/python{version}"))
     return str(installed[-1]) if installed else version
 
 
 def main(name: str, version: str, lock: str) -> None:
+    """Bring an environment up to date.
+
+    Args:
+        name: Its folder in the checkout.
+        version: Its Python version: ``3.13``.
+        lock: The requirements file to install.
+    """
     venv = ROOT / name
     stamp = venv / ".ledger-stamp"
     digest = hashlib.sha256(f"{ROOT}\n{version}\n".encode())
@@ -64,7 +71,7 @@ def main(name: str, version: str, lock: str) -> None:
     wanted = digest.hexdigest()
 
     TOOLS.mkdir(exist_ok=True)
-    # Two `make` at once: the second waits, then finds the work done.
+    # Of two concurrent runs the second waits and then finds the environment up to date.
     with open(ROOT / ".tools.lock", "w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == wanted:
@@ -96,7 +103,7 @@ def main(name: str, version: str, lock: str) -> None:
             cwd=ROOT,
             check=True,
         )
-        # No build isolation: the build backend comes from the lock as well.
+        # Without build isolation, so that the build backend comes from the lock as well.
         subprocess.run(
             [
                 uv_path,

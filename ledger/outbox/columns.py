@@ -1,8 +1,8 @@
-"""The columns of ``session_events``, the table of events in every store and warehouse: the only list of them in code.
+"""The columns of ``session_events``, the table of events in every store and warehouse.
 
-Everything else that names all columns is made from this list or compared with it in a test: SQL, positions in a row,
-Arrow types, the tables of SQLite, ``RecordedEvent`` and ``RecordedChange``. To add a column, begin here, in
-``sql/tables/session_events.sql`` and in ``ledger/stores/sqlite/migrations.py``; types and tests name the rest.
+This is the only list of columns in code. SQL, positions in a row, Arrow types, the tables of SQLite, ``RecordedEvent``
+and ``RecordedChange`` are generated from it or compared with it in a test. To add a column, start here, in
+``sql/tables/session_events.sql`` and in ``ledger/stores/sqlite/migrations.py``; mypy and the tests report the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """What a column holds, and how a row in Python has it."""
+    """The type of a column; the value describes its representation in a Python row."""
 
     TEXT = "str"
     INTEGER = "int"
@@ -29,13 +29,13 @@ class Kind(Enum):
 
 
 class Column(NamedTuple):
-    """A column.
+    """A column of ``session_events``.
 
     Attributes:
-        name: In every store.
-        kind: What it holds.
-        nullable: Whether it may be NULL.
-        per_change: Whether it differs between the changes of an event; all others are the same in all its rows.
+        name: Its name in every store and warehouse.
+        kind: Its type.
+        nullable: True if it may be NULL.
+        per_change: True if it belongs to a change; False if all rows of an event have the same value.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Column(NamedTuple):
     per_change: bool = False
 
 
-#: In the order of the table. New ones go to the end: a table that is there already gets them there.
+#: All columns, in the order of the table. New columns come last, because ADD COLUMN puts them there.
 COLUMNS = (
     Column("session_id", Kind.TEXT),
     Column("version", Kind.INTEGER),
@@ -67,7 +67,7 @@ COLUMNS = (
     Column("event_hash", Kind.TEXT, nullable=True),
 )
 NAMES = tuple(column.name for column in COLUMNS)
-#: The columns that all rows of an event share, and those of a single change, each in the order of the table.
+#: The columns of an event and those of a change, each in the order of the table.
 EVENT = tuple(column.name for column in COLUMNS if not column.per_change)
 CHANGE = tuple(column.name for column in COLUMNS if column.per_change)
 #: A change's values in the order of ``CHANGE``.
@@ -77,7 +77,7 @@ _IN_ORDER_OF_TABLE = itemgetter(*((*EVENT, *CHANGE).index(name) for name in NAME
 
 
 class EventValues(NamedTuple):
-    """An event's values in the order of ``EVENT``; times are microseconds since 1970."""
+    """The values of an event in the order of ``EVENT``; times are in microseconds since 1970."""
 
     session_id: str
     version: int
@@ -95,27 +95,27 @@ class EventValues(NamedTuple):
 
 
 def position(name: str) -> int:
-    """Position of a column in a row; look it up once, when a module is loaded.
+    """Return the position of a column in a row; look it up once, when a module is loaded.
 
     Raises:
-        ValueError: There is no such column.
+        ValueError: No column has this name.
     """
     return NAMES.index(name)
 
 
 def sql_list(names: Iterable[str] = NAMES, *, table: str = "") -> str:
-    """Columns as a SELECT or INSERT names them, ``table`` being an alias for a join."""
+    """Return column names as SQL, each with ``table`` as its alias if one is given."""
     return ", ".join(f"{table}.{name}" if table else name for name in names)
 
 
 def row_of(event: EventValues, change: ChangeValues) -> tuple[Any, ...]:
-    """A row in the order of the table."""
+    """Return a row in the order of the table."""
     row: tuple[Any, ...] = _IN_ORDER_OF_TABLE((*event, *change))
     return row
 
 
 def event_values(event: RecordedEvent) -> EventValues:
-    """A recorded event's values, without its changes."""
+    """Return the values of a recorded event, without its changes."""
     return EventValues(
         event.session_id,
         event.version,
@@ -134,7 +134,7 @@ def event_values(event: RecordedEvent) -> EventValues:
 
 
 def change_values(event: RecordedEvent) -> list[ChangeValues]:
-    """The values of a recorded event's changes."""
+    """Return the values of each change of a recorded event."""
     return [
         (change.field, change.key, change.text, change.removed, change.value_hash, change.value_salt)
         for change in event.changes

@@ -199,7 +199,7 @@ def repair(
     try:
         checkpoint = outbox.acquire(holder, lease_seconds)
     except LeaseHeld as held:
-        raise LeaseHeld(f"{held} Events can be brought back when it has stopped; then repair again.") from held
+        raise LeaseHeld(f"{held} Lost events can be restored when it has stopped; then repair again.") from held
     events, left = 0, {}
     try:
         for each in lost:

@@ -8,7 +8,7 @@ from ledger.clock import Clock, NewId
 from ledger.errors import ConfigurationError
 from ledger.extras import require_extra
 from ledger.stores.base import EventStore
-from ledger.warehouse.urls import of_postgres, without_secrets
+from ledger.warehouse.urls import postgres_hint, without_secrets
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
@@ -38,7 +38,7 @@ def parse_url(url: str) -> SqliteFile | Dataset:
         raise ConfigurationError(
             f"The ledger's URL is {without_secrets(url)!r}; it must look like sqlite:///ledger.db (a path from here), "
             "sqlite:////var/lib/ledger.db (a path from the root) or bigquery://PROJECT/DATASET."
-            + of_postgres(url, "ledger")
+            + postgres_hint(url, "ledger")
         )
     settings = dict(option.partition("=")[::2] for option in options.split("&") if option)
     synchronous = settings.pop("synchronous", "FULL").upper()

@@ -1,4 +1,4 @@
-"""The contract of sessions that leave a store: deleted for good (``purge``), or for a warehouse (``tiered``)."""
+"""The contract of sessions that leave a store: purged (``purge``), or archived to a warehouse (``tiered``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.testing.streams import event
 
 
 class ArchivingContract(Harness):
-    """A store that declares such a flag is a store of its protocol; of any other the methods are not there."""
+    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
 
     def test_a_session_is_purged_at_the_version_that_it_has(self, store: Any) -> None:
         for session_id in ("s", "other"):
@@ -27,7 +27,7 @@ class ArchivingContract(Harness):
         assert len(events_of(store)) == 2
         assert store.purge("s", 2)
         assert (store.state("s"), list(store.events("s")), listed(store)) == (None, [], ["other"])
-        assert store.pending_deletions() == []  # it was shipped nowhere
+        assert store.pending_deletions() == []  # no warehouse has its rows
         begin(store, "s")
         assert len(events_of(store)) == 1
 
@@ -43,4 +43,4 @@ class ArchivingContract(Harness):
         assert [store.drop_archived(["s"]), store.rehydrate("s"), store.rehydrate("nowhere")] == [0] * 3
         if self.capabilities.purge:
             assert store.purge_warehouse() == 0
-        assert [it.version for it in events_of(store)] == [1, 2]
+        assert [recorded.version for recorded in events_of(store)] == [1, 2]

@@ -48,8 +48,8 @@ class StoreContract(
 
     The subclass or its module provides these fixtures:
 
-    - ``open_store``: a function that opens the store of the given name: empty at the first call, with its data at every
-      later call, even while it is open. The store takes its times from the fixture ``clock``. The fixture closes all
+    - ``open_store``: a function that opens the store of a given name, which is empty at the first call and keeps its
+      data for every later call, even while it is open. The store uses the fixture ``clock``. The fixture closes all
       stores after the test.
-    - ``open_backup``, if ``backup`` is True: a function that opens the backup at the given path.
+    - ``open_backup``, if ``backup`` is True: a function that opens the backup at a given path.
     """

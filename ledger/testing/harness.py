@@ -18,7 +18,7 @@ from ledger.testing.streams import SetClock, event
 E = TypeVar("E", bound=LedgerError)
 OpenStore = Callable[[str], EventStore]
 ALL = SessionQuery()
-#: Capabilities whose methods are not in ``EventStore``.
+#: Capabilities whose methods are in protocols other than ``EventStore``.
 BESIDE = frozenset({"outbox", "archive", "purge", "tiered", "warehouse"})
 
 
@@ -45,7 +45,7 @@ class Harness:
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
         """Return True if the store does not declare a capability; its use must then fail.
 
-        It must raise CapabilityMissing; a method of a protocol beside ``EventStore`` may also be absent.
+        The use must raise CapabilityMissing; a method of a protocol other than ``EventStore`` may also be missing.
         """
         if getattr(self.capabilities, capability):
             return False
@@ -129,25 +129,25 @@ def state_of(
     with_messages: bool = False,
 ) -> tuple[Head, State]:
     """Return head and state of an existing session."""
-    found = store.state(session_id, version=version, at=at, with_messages=with_messages)
-    assert found is not None
-    return found
+    state = store.state(session_id, version=version, at=at, with_messages=with_messages)
+    assert state is not None
+    return state
 
 
 def values(
     store: EventStore, session_id: str = "s", *, version: int | None = None, with_messages: bool = False
 ) -> dict[tuple[str, str], Any]:
-    """Return the value of each slot of an existing session."""
+    """Return the value of each register of an existing session."""
     _, state = state_of(store, session_id, version=version, with_messages=with_messages)
-    return {slot: written.value for slot, written in state.items()}
+    return {register: written.value for register, written in state.items()}
 
 
 def listed(store: EventStore, query: SessionQuery = ALL, limit: int = 50) -> list[str]:
-    """Return the ids of all sessions that meet a query, read page by page."""
+    """Return the ids of all sessions that match a query, read page by page."""
     page = store.sessions(query, limit=limit)
-    found = [head.session_id for head, _ in page]
+    ids = [head.session_id for head, _ in page]
     while page.next is not None:
         assert 0 < len(page) <= limit
         page = store.sessions(query, after=page.next, limit=limit)
-        found += [head.session_id for head, _ in page]
-    return found
+        ids += [head.session_id for head, _ in page]
+    return ids

@@ -1,4 +1,4 @@
-"""The contract of shipping: rows as a relay reads them. Declared by ``outbox``, ``archive`` and ``warehouse``."""
+"""The contract of the outbox: rows as a relay reads them. Capabilities: ``outbox``, ``archive`` and ``warehouse``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ URL = "duckdb:////never/opened.duckdb"
 
 
 class OutboxContract(Harness):
-    """A store that declares such a flag is a store of its protocol; of any other the methods are not there."""
+    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
 
     def test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused(self, store: Any) -> None:
         begin(store, "a")
@@ -34,7 +34,8 @@ class OutboxContract(Harness):
         checkpoint = outbox.acquire("here/1/x", 60)
         refused = {row[0]: "unfit" for row in rows[1:]}
         outbox.save(replace(checkpoint, seq=rows[-1][0]), shipped=1, dead_letters=refused)
-        assert [(it.session_id, it.version, it.rows, it.reason) for it in outbox.refused()] == [("b", 1, 2, "unfit")]
+        dead_letters = [(letter.session_id, letter.version, letter.rows, letter.reason) for letter in outbox.refused()]
+        assert dead_letters == [("b", 1, 2, "unfit")]
         assert (outbox.status().waiting_rows, store.outbox(f"{URL}2").refused()) == (0, [])
         if self.capabilities.archive:
             store.check_shippable("a")

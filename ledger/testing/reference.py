@@ -1,6 +1,6 @@
-"""The reference model: what stores and warehouses must answer, computed from all events of a session.
+"""The reference model: expected answers of stores and warehouses, computed from all events of a session.
 
-``ledger.model.fold`` folds them to a state; here is what tests ask besides.
+``ledger.model.fold`` computes states; this module computes versions at a time and histories.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ledger.warehouse.projection import LAST_VERSION, Projection
 
 
 def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """Return the version a session had at a time by its store's clock; 0 before its first event."""
+    """Return the version of a session at a time of its store's clock; 0 before its first event."""
     return max((event.version for event in events if event.recorded_at <= at), default=0)
 
 
 def history(events: Iterable[RecordedEvent]) -> list[Interval]:
     """Return every write once, with the version that superseded it, ordered by (version, event_id, field, key).
 
-    The state at a version v is exactly the intervals with ``version <= v`` and ``superseded_by`` None or above v that
-    are not removed; of several writes with one version only the last by event_id ever holds.
+    The state at version v consists of the intervals with ``version <= v`` and ``superseded_by`` None or above v that
+    are not removed. Of several writes to a register with one version, only the last by event_id is ever in a state.
     """
     writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
     for event in events:
@@ -43,7 +43,7 @@ def history(events: Iterable[RecordedEvent]) -> list[Interval]:
 
 
 def history_in(warehouse: Warehouse, session_id: str) -> list[Interval]:
-    """Return the same as a warehouse answers it; empty if the session does not exist.
+    """Return the history of a session as a warehouse computes it; empty if the session does not exist.
 
     Source: sql/statements/read_events.sql
     """

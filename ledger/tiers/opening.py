@@ -29,12 +29,12 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
         CapabilityMissing: The store is not an outbox.
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
-    from ledger.stores.sqlite.lease import owner_name
+    from ledger.stores.sqlite.lease import holder_name
 
     if isinstance(warehouse, DuckDBWarehouse):
         require_extra("analytics", "duckdb", "sqlglot", "pyarrow")
     sink = sink_of(warehouse)
-    return Relay(outbox_of(store, sink.url), sink, holder=owner_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
+    return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:

@@ -1,4 +1,4 @@
-"""A store's rows as Arrow: the columns of ``ledger.outbox.columns`` and their types; JSON travels as text."""
+"""Conversion of a store's rows to Arrow: the columns of ``ledger.outbox.columns`` and their types; JSON is text."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _TYPES = {
     Kind.INSTANT: _INSTANT,
     Kind.JSON: pa.string(),
 }
-#: Column to Arrow type, in the order of the table.
+#: Arrow type of each column, in the order of the table.
 COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
-    """A store's rows as Arrow.
+    """Return a store's rows as an Arrow table.
 
     Args:
         rows: ``(seq, *row)``; times in microseconds since 1970, ``removed`` as 0 or 1, values as JSON text.
 
     Raises:
-        CorruptEvent: A row does not have the columns and types it must.
+        CorruptEvent: A row has wrong columns or types.
     """
     try:
         seqs, *by_column = zip(*rows, strict=True)
@@ -39,12 +39,12 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
         return pa.table([pa.array(seqs, pa.int64()), *arrays], names=["seq", *COLUMNS])
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise CorruptEvent(
-            f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
+            f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store have wrong columns or types: {error}"
         ) from error
 
 
 def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Rows of the table as BigQuery's Storage Write API takes them: instants carry their zone.
+    """Return rows as a record batch for BigQuery's Storage Write API: instants have a time zone.
 
     Args:
         rows: Rows without ``seq``; times in microseconds since 1970, values as JSON text.
@@ -55,6 +55,6 @@ def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    if kind == pa.bool_():  # Arrow takes no 0 and 1 for booleans
+    if kind == pa.bool_():  # Arrow does not convert 0 and 1 to booleans
         return pa.array([bool(value) for value in values], kind)
     return pa.array(values, kind)

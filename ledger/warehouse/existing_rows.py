@@ -1,4 +1,4 @@
-"""Which of a store's rows a warehouse has: asked where a relay cannot know."""
+"""A lookup of the rows of a store that a warehouse has, for rows in doubt."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of
 
-#: Bytes of ids in one question: BigQuery takes a request of 10 MB, in which each id is wrapped and escaped.
-_ASKED_BYTES = 1_000_000
+#: Maximum bytes of ids in one query: BigQuery's limit is 10 MB per request, in which each id is wrapped and escaped.
+_MAX_ID_BYTES = 1_000_000
 _CREATED_AT = index_of("created_at")
 
 
 def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
-    """The slots among these rows' that a warehouse holds, whoever brought them.
+    """Return the keys of those rows that a warehouse has, from any relay.
 
     Raises:
-        StoreUnavailable: It cannot answer now.
+        StoreUnavailable: The warehouse cannot be reached.
 
     Source: sql/statements/existing_rows.sql
     """
-    found: set[RowKey] = set()
-    for part in _asked_together(rows):
+    keys: set[RowKey] = set()
+    for part in _parts(rows):
         created = {row_key(row).session_id: from_micros(row[_CREATED_AT]) for row in part}
         parameters = {**span_of(created), "event_ids": sorted({row_key(row).event_id for row in part})}
         answer = warehouse.query(catalog.query("existing_rows"), parameters, operation="existing_rows")
-        found.update(RowKey(*row) for row in answer.rows)
-    return found.intersection(map(row_key, rows))
+        keys.update(RowKey(*row) for row in answer.rows)
+    return keys.intersection(map(row_key, rows))
 
 
-def _asked_together(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows in parts whose ids fit a question."""
+def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Split rows into parts whose ids fit one query."""
     part: list[Row] = []
-    asked: set[str] = set()
+    part_ids: set[str] = set()
     size = 0
     for row in rows:
         ids = set(event_key(row))
-        more = sum(len(json.dumps(each)) for each in ids - asked)
-        if part and size + more > _ASKED_BYTES:
+        more = sum(len(json.dumps(each)) for each in ids - part_ids)
+        if part and size + more > _MAX_ID_BYTES:
             yield part
-            part, asked, size = [], set(), 0
+            part, part_ids, size = [], set(), 0
             more = sum(len(json.dumps(each)) for each in ids)
         part.append(row)
-        asked |= ids
+        part_ids |= ids
         size += more
     if part:
         yield part

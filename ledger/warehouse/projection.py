@@ -1,7 +1,7 @@
-"""Latest, as-of and history statements over any warehouse, and what their rows mean.
+"""States, histories and lists of sessions, computed by SQL in any warehouse.
 
-Every look-up by id names the instant that the session was created at, so the warehouse reads one partition. A UUIDv7
-carries it; for other ids the warehouse's ``session_index`` knows it.
+Every lookup by id passes the creation time of the session, so the warehouse reads one partition. A UUIDv7 contains the
+time; for other ids it comes from the table ``session_index``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
-#: Stands for "the latest" and "no end": parameters always have a type that way, which NULL has not.
+#: A parameter that means "the latest" and "no end"; unlike NULL it has a type.
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
@@ -36,11 +36,12 @@ SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @fir
 
 
 class SessionHead(NamedTuple):
-    """Where a session stands.
+    """The head of a session in a warehouse.
 
     Attributes:
-        strict: Whether BigQuery itself is its store, and checks its appends.
-        event_version: The version of the event that was asked for; None where the session has none such.
+        head: Its owner, creation time, version and last hash.
+        strict: True if its store is BigQuery and compares versions in a transaction.
+        event_version: Version of the requested event; None if the session does not have it.
     """
 
     head: Head
@@ -49,11 +50,11 @@ class SessionHead(NamedTuple):
 
 
 class Projection:
-    """A warehouse's sessions as the model's objects.
+    """The sessions of a warehouse as objects of ``ledger.model``.
 
     Args:
-        warehouse: Any.
-        upcast: Brings events of an older shape up to the present one.
+        warehouse: The warehouse.
+        upcast: Brings events of an older schema version to the present shape.
     """
 
     def __init__(self, warehouse: Warehouse, upcast: Upcaster | None = None) -> None:
@@ -61,56 +62,52 @@ class Projection:
         self._upcast = upcast or Upcaster()
 
     def creation_of(self, session_id: str) -> datetime | None:
-        """When a session was created: the time in its id, else what the index says; None for an unknown id.
+        """Return the creation time of a session, from its id or ``session_index``; None for an unknown id.
 
         Source: sql/statements/find_creation.sql
         """
         return self.creations_of([session_id]).get(session_id)
 
     def creations_of(self, session_ids: Iterable[str]) -> dict[str, datetime]:
-        """When sessions were created, by id; those that nobody knows are not in it."""
+        """Return the creation times of sessions by id, without unknown sessions."""
         times = {session_id: created_at_of(check_session_id(session_id)) for session_id in session_ids}
-        found = {session_id: at for session_id, at in times.items() if at is not None}
-        unknown = sorted(times.keys() - found.keys())
-        if unknown:
-            found.update(self._ask("find_creation", {"session_ids": unknown}))
-        return found
+        created = {session_id: at for session_id, at in times.items() if at is not None}
+        without_time = sorted(times.keys() - created.keys())
+        if without_time:
+            created.update(self._ask("find_creation", {"session_ids": without_time}))
+        return created
 
     def standing(self, session_id: str, created_at: datetime, event_id: str = "") -> SessionHead | None:
-        """Where a session stands, and the version of one of its events; None where nobody began it.
+        """Return the head of a session and the version of one of its events; None if the session does not exist.
 
         Args:
-            created_at: When it was created.
+            session_id: The session.
+            created_at: Its creation time.
+            event_id: The event; empty for none.
 
         Source: sql/statements/read_heads.sql
         """
-        for row in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
-            found = HeadRow(*row)
+        for values in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
+            row = HeadRow(*values)
             head = Head(
-                session_id,
-                found.user_id,
-                found.created_at,
-                found.version,
-                found.updated_at,
-                found.event_hash,
-                found.store_id,
+                session_id, row.user_id, row.created_at, row.version, row.updated_at, row.event_hash, row.store_id
             )
-            return SessionHead(head, found.strict, found.event_version)
+            return SessionHead(head, row.strict, row.event_version)
         return None
 
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = True
     ) -> tuple[Head, State] | None:
-        """The head and state of a session: now, at a version, or at a time.
+        """Return the head and state of a session: the latest, at a version, or at a time.
 
         Args:
             session_id: The session.
-            version: In events; above the last it is the latest.
+            version: In events; a number above the last version means the last.
             at: By the clock of the session's store; aware.
-            with_messages: Whether the state holds the messages.
+            with_messages: Include the messages.
 
         Returns:
-            None where there was no such session.
+            None if the session did not exist.
 
         Raises:
             InvalidInput: Both a version and a time were given, or the time is naive.
@@ -133,35 +130,36 @@ class Projection:
     def states(
         self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
     ) -> dict[str, tuple[Head, State]]:
-        """Heads and states of several sessions, by id; those without events are not in it.
+        """Return heads and states of several sessions by id, without sessions that have no events.
 
         Args:
-            created: When each was created.
-            until: The last version to look at.
+            created: Creation time of each session.
+            until: Ignore versions above this one.
+            with_messages: Include the messages.
         """
         if not created:
             return {}
         parameters = {**span_of(created), "at_version": until, "with_messages": with_messages}
-        slots: dict[str, list[StateRow]] = {}
-        for row in self._ask("read_states", parameters):
-            slot = StateRow(*row)
-            if slot.created_at == created[slot.session_id]:
-                slots.setdefault(slot.session_id, []).append(slot)
+        rows: dict[str, list[StateRow]] = {}
+        for values in self._ask("read_states", parameters):
+            row = StateRow(*values)
+            if row.created_at == created[row.session_id]:
+                rows.setdefault(row.session_id, []).append(row)
         return {
-            session_id: (head_of(found), self._state(found, until, with_messages))
-            for session_id, found in slots.items()
+            session_id: (head_of(of_session), self._state(of_session, until, with_messages))
+            for session_id, of_session in rows.items()
         }
 
     def events(
         self, session_id: str, *, after: int = 0, until: int = LAST_VERSION, upcast: bool = True
     ) -> list[RecordedEvent]:
-        """A session's events, each once, in order.
+        """Return a session's events, each once, in order.
 
         Args:
             session_id: The session; an unknown one has no events.
             after: Only versions above this one.
             until: Only versions up to this one.
-            upcast: False for the events as they were recorded.
+            upcast: False for events as recorded.
 
         Source: sql/statements/read_events.sql
         """
@@ -170,23 +168,23 @@ class Projection:
     def page_of_events(
         self, session_id: str, *, after: int, versions: int, until: int = LAST_VERSION, upcast: bool = True
     ) -> Page[RecordedEvent]:
-        """The events of the next ``versions`` versions after ``after``, and whether more follow."""
+        """Return the events of the next ``versions`` versions above ``after`` as a page."""
         created_at = self.creation_of(session_id)
         if created_at is None:
             return Page([])
-        wanted = min(versions, LAST_VERSION - 1) + 1
-        rows = self._changes(_day_of(session_id, created_at), after, until, wanted)
-        found = list(self._events(rows, upcast=upcast))
-        numbers = sorted({event.version for event in found})
+        one_more = min(versions, LAST_VERSION - 1) + 1
+        rows = self._changes(_day_of(session_id, created_at), after, until, one_more)
+        events = list(self._events(rows, upcast=upcast))
+        numbers = sorted({event.version for event in events})
         if len(numbers) <= versions:
-            return Page(found)
+            return Page(events)
         last = numbers[versions - 1]
-        return Page([event for event in found if event.version <= last], str(last))
+        return Page([event for event in events if event.version <= last], str(last))
 
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
     ) -> list[Message]:
-        """Messages in the order of (version, id): the first beyond ``after``, or the newest, ``at_most`` of them.
+        """Return up to ``at_most`` messages in the order (version, id): those after ``after``, or the newest.
 
         Source: sql/statements/read_messages.sql
         """
@@ -207,13 +205,14 @@ class Projection:
         wanted: Sequence[tuple[str, str, str]],
         at_most: int,
     ) -> list[tuple[str, datetime]]:
-        """Ids and creation times of sessions that meet every criterion, newest first.
+        """Return ids and creation times of sessions that match every criterion, newest first.
 
         Args:
-            created_from, created_until: Half-open span; what it costs.
+            created_from, created_until: Half-open span of creation times; it determines the cost.
             before: Only sessions after this (created_at, id) in the order of the list.
-            query: Their owner, status and last event; see there.
-            wanted: (field, key, canonical JSON) that must stand in the session.
+            query: Owner, status and last event; see ``SessionQuery``.
+            wanted: (field, key, canonical JSON) that the state must contain.
+            at_most: Maximum number of sessions.
 
         Source: sql/statements/list_sessions.sql
         """
@@ -242,12 +241,13 @@ class Projection:
         query: SearchQuery,
         at_most: int,
     ) -> list[Match]:
-        """Texts as they stand that have every term, in the order of their places; events count as they were recorded.
+        """Return current texts that contain every term, in the order of their cursors; events are not upcast.
 
         Args:
-            created_from, created_until: Half-open span; what it costs.
-            after: Only what has a later place.
-            query: What to look for; its span is not looked at.
+            created_from, created_until: Half-open span of creation times; it determines the cost.
+            after: Only matches after this cursor.
+            query: Terms and filters; its own span is ignored.
+            at_most: Maximum number of matches.
 
         Source: sql/statements/search_text.sql
         """
@@ -273,29 +273,29 @@ class Projection:
     def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         return self._warehouse.query(catalog.query(name), parameters, operation=name).rows
 
-    def _state(self, slots: Sequence[StateRow], until: int, with_messages: bool) -> State:
-        if all(slot.schema_version == self._upcast.current for slot in slots):
+    def _state(self, rows: Sequence[StateRow], until: int, with_messages: bool) -> State:
+        if all(row.schema_version == self._upcast.current for row in rows):
             return {
-                (slot.field, slot.key): RegisterValue(canonical_text(slot.text), slot.version, slot.event_id)
-                for slot in slots
-                if not slot.removed and (with_messages or slot.field != "message")
+                (row.field, row.key): RegisterValue(canonical_text(row.text), row.version, row.event_id)
+                for row in rows
+                if not row.removed and (with_messages or row.field != "message")
             }
-        rows = self._changes(_day_of(slots[0].session_id, slots[0].created_at), 0, until, LAST_VERSION)
-        state = fold(self._events(rows))
-        return {slot: written for slot, written in state.items() if with_messages or slot[0] != "message"}
+        changes = self._changes(_day_of(rows[0].session_id, rows[0].created_at), 0, until, LAST_VERSION)
+        state = fold(self._events(changes))
+        return {register: value for register, value in state.items() if with_messages or register[0] != "message"}
 
     def _changes(self, scope: Parameters, after: int, until: int, versions: int) -> list[tuple[Any, ...]]:
         return self._ask("read_events", {**scope, "after_version": after, "until_version": until, "versions": versions})
 
     def _events(self, rows: Sequence[tuple[Any, ...]], *, upcast: bool = True) -> Iterator[RecordedEvent]:
-        # Two events may share a version; an event_id stands for one event.
+        # Two events of a lenient session may share a version, so an event is identified by its event_id.
         for _, of_event in groupby(rows, EVENT_KEY):
             event = event_of(list(of_event))
             yield self._upcast(event) if upcast else event
 
 
 def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """The ids of sessions and the half-open span in which they were created, as parameters."""
+    """Return the ids of sessions and the half-open span of their creation times, as parameters."""
     return {
         "session_ids": list(created),
         "created_from": min(created.values()).astimezone(UTC),
@@ -304,6 +304,6 @@ def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
 
 
 def _day_of(session_id: str, created_at: datetime) -> dict[str, Any]:
-    """The parameters of the table functions."""
+    """Return the parameters of the table functions: the session and the day of its creation."""
     first_day, next_day = creation_day(created_at)
     return {"session_id": session_id, "first_day": first_day, "next_day": next_day}

@@ -1,4 +1,4 @@
-"""What an event store answers about one session from a warehouse."""
+"""The reads of an event store by session, answered from a warehouse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WarehouseReads:
     """The reads of ``EventStore`` by session, over a projection.
 
     Args:
-        projection: Of the warehouse.
+        projection: The projection of the warehouse.
     """
 
     def __init__(self, projection: Projection) -> None:
@@ -27,47 +27,47 @@ class WarehouseReads:
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Head and state of a session, now or then; see ``EventStore.state``."""
+        """Return head and state of a session: the latest, at a version, or at a time; see ``EventStore.state``."""
         check_session_id(session_id)
         if version is not None and at is None:
             check_whole(version, "version", at_least=1)
-        found = self._projection.state(session_id, version=version, at=at, with_messages=with_messages)
-        if version is not None and (found is None or found[0].version != version):
+        state = self._projection.state(session_id, version=version, at=at, with_messages=with_messages)
+        if version is not None and (state is None or state[0].version != version):
             self._check_version(session_id, version)
-        return found
+        return state
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Messages in order; see ``EventStore.messages``."""
+        """Return messages in order; see ``EventStore.messages``."""
         check_session_id(session_id)
         check_limit(limit)
         if newest:
             return Page(self._projection.messages(session_id, at_most=limit, newest=True))
         position = (0, "") if after is None else position_of(after)
-        found = self._projection.messages(session_id, after=position, at_most=limit + 1)
-        shown = found[:limit]
-        return Page(shown, f"{shown[-1].version}:{shown[-1].message_id}" if len(found) > limit else None)
+        messages = self._projection.messages(session_id, after=position, at_most=limit + 1)
+        page = messages[:limit]
+        return Page(page, f"{page[-1].version}:{page[-1].message_id}" if len(messages) > limit else None)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Events in order; see ``EventStore.events``."""
+        """Return events in order; see ``EventStore.events``."""
         check_session_id(session_id)
         check_limit(limit)
         check_whole(after, "after")
         return self._projection.page_of_events(session_id, after=after, versions=limit, upcast=upcast)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """The version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event; see ``EventStore.version_of``."""
         check_session_id(session_id)
         check_text(event_id, "event_id")
-        standing = self._standing(session_id, event_id)
-        return None if standing is None else standing.event_version
+        stored = self._head(session_id, event_id)
+        return None if stored is None else stored.event_version
 
-    def _standing(self, session_id: str, event_id: str = "") -> SessionHead | None:
+    def _head(self, session_id: str, event_id: str = "") -> SessionHead | None:
         created_at = self._projection.creation_of(session_id)
         return None if created_at is None else self._projection.standing(session_id, created_at, event_id)
 
     def _check_version(self, session_id: str, version: int) -> None:
-        """Raise InvalidInput where a session has not come as far as a version."""
-        standing = self._standing(session_id)
-        if standing is not None and standing.head.version < version:
-            last = standing.head.version
+        """Raise InvalidInput if a session has fewer versions."""
+        stored = self._head(session_id)
+        if stored is not None and stored.head.version < version:
+            last = stored.head.version
             raise InvalidInput(f"Session {session_id} has versions 1 to {last}; there is no version {version}.")

@@ -1,4 +1,4 @@
-"""Rows that the warehouse's statements answer with, and the model's objects that they are."""
+"""Rows of the warehouse's statements, and their conversion to objects of ``ledger.model``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.outbox import columns
 
-#: A row of ``read_events`` begins with the columns that the rows of an event share.
+#: Number of columns that the rows of an event share; a row of ``read_events`` begins with them.
 SHARED = len(columns.EVENT)
 EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
 
@@ -51,7 +51,11 @@ class HeadRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """What follows the columns of the event in a row of ``read_events``: the change, and what superseded it."""
+    """The columns of a change in a row of ``read_events``, which follow those of its event.
+
+    Attributes:
+        superseded_by: Version of the next write to the register; None if the value is current.
+    """
 
     field: str
     key: str
@@ -62,9 +66,9 @@ class ChangeRow(NamedTuple):
     superseded_by: int | None
 
 
-def head_of(slots: Iterable[StateRow]) -> Head:
-    """Where a session stood: the last of its slots in the order of events was written by its last event."""
-    last = max(slots, key=lambda slot: (slot.version, slot.event_id))
+def head_of(rows: Iterable[StateRow]) -> Head:
+    """Return the head of a session from its registers: its last event wrote the one that comes last in order."""
+    last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(
         last.session_id,
         last.user_id,
@@ -77,22 +81,22 @@ def head_of(slots: Iterable[StateRow]) -> Head:
 
 
 def canonical_text(text: str | None) -> str | None:
-    """The text that was hashed: a warehouse may order an object's keys and place blanks as it likes."""
+    """Return the text that was hashed; a warehouse may reorder keys and change white space."""
     return None if text is None else canonical(decode(text))
 
 
 def event_of(rows: list[tuple[Any, ...]]) -> RecordedEvent:
-    """The event of its rows.
+    """Return the event that consists of these rows.
 
     Raises:
-        CorruptEvent: The rows do not agree on the event that they belong to.
+        CorruptEvent: The rows differ in the columns of the event.
     """
     shared = rows[0][:SHARED]
     event = dict(zip(columns.EVENT, shared, strict=True))
     if any(row[:SHARED] != shared for row in rows):
         session_id, version, event_id = event["session_id"], event["version"], event["event_id"]
         raise CorruptEvent(
-            f"Session {session_id}, version {version}: the rows of event {event_id} contradict each other.",
+            f"Session {session_id}, version {version}: the rows of event {event_id} differ in columns of the event.",
             session_id=session_id,
             version=version,
         )

@@ -29,7 +29,7 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
         ConfigurationError: The URL does not name a warehouse.
     """
     if any("\ud800" <= character <= "\udfff" for character in url):
-        raise ConfigurationError(f"The warehouse's URL is {without_secrets(url)!r}, which is no UTF-8 text.")
+        raise ConfigurationError(f"The warehouse's URL is {without_secrets(url)!r}, which is not valid UTF-8.")
     scheme, separator, rest = url.partition("://")
     if scheme == "bigquery" and separator:
         from ledger.warehouse.bigquery.settings import parse
@@ -39,7 +39,7 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
         raise ConfigurationError(
             f"The warehouse's URL is {without_secrets(url)!r}; it must look like bigquery://PROJECT/DATASET, "
             "duckdb:///ledger.duckdb (a path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
-            + of_postgres(url, "warehouse")
+            + postgres_hint(url, "warehouse")
         )
     return Path(rest[1:]).absolute()
 
@@ -49,11 +49,11 @@ def without_secrets(url: str) -> str:
     return _USER_INFO.sub(lambda match: f"{match[1] or ''}***@", _SECRET_OPTION.sub(r"\1***", url))
 
 
-def of_postgres(url: str, wanted: str) -> str:
+def postgres_hint(url: str, expected: str) -> str:
     """Return a hint for an error message if the URL names a Postgres database; otherwise an empty string."""
     if not url.lower().startswith("postgres"):
         return ""
-    return f" A {wanted} is no Postgres database; `ledger import-store` brings the sessions of one into a ledger."
+    return f" A {expected} is not a Postgres database; `ledger import-store` imports the sessions of one into a ledger."
 
 
 def duckdb_url(path: Path) -> str:

@@ -154,7 +154,7 @@ def test_while_a_relay_ships_nothing_is_brought_back_and_that_is_said(here: tupl
     store.close()
     code, message = restored.fails("reconcile", "--until", DAY, "--repair", "--warehouse", warehouse(shell))
     assert code == 21
-    assert message.startswith("elsewhere/1 is shipping this ledger")
+    assert message.startswith("elsewhere/1 ships this ledger")
     assert "repair again" in message
 
 

@@ -226,7 +226,7 @@ def test_one_relay_ships_and_others_are_told_who_it_is(store, clock):
     first, second = (relay(store, StreamsSink(streams), f"there/7/{name}") for name in "ab")
     first.sync()
     append(store, 2)
-    with pytest.raises(LeaseHeld, match="there/7 is shipping this ledger"):
+    with pytest.raises(LeaseHeld, match="there/7 ships this ledger"):
         second.sync()
     assert store.outbox(URL).status().holder == "there/7"
     clock.move(61)

@@ -16,7 +16,7 @@ from ledger.model.ids import event_id_for, session_id_for, session_id_of_key
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def test_fifty_threads_that_want_one_session_get_one(ledger):
+def test_get_or_create_session_gives_fifty_threads_one_session(ledger):
     start, found = threading.Barrier(50), []
 
     def want():
@@ -33,7 +33,7 @@ def test_fifty_threads_that_want_one_session_get_one(ledger):
     assert len(ledger.list_sessions()) == 1
 
 
-def test_a_key_is_its_users_own_and_stands_for_a_new_session_after_the_end(ledger, clock):
+def test_get_or_create_session_a_key_is_its_users_own_and_stands_for_a_new_session_after_the_end(ledger, clock):
     first = ledger.get_or_create_session("ada", "chat")
     assert ledger.get_or_create_session("ada", "chat").session_id == first.session_id
     assert ledger.get_or_create_session("ben", "chat").session_id != first.session_id
@@ -46,7 +46,7 @@ def test_a_key_is_its_users_own_and_stands_for_a_new_session_after_the_end(ledge
     assert ledger.get_or_create_session("ada", "chat").session_id == second.session_id
 
 
-def test_a_key_that_is_asked_for_again_waits_for_no_writer(ledger):
+def test_get_or_create_session_waits_for_no_writer_where_the_key_was_asked_for_before(ledger):
     first = ledger.get_or_create_session("ada", "chat")
     with closing(sqlite3.connect(ledger.store.path)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -206,7 +206,7 @@ def test_a_fork_of_a_long_session_is_copied_in_events_of_bounded_size(ledger, na
 # Comparing
 
 
-def test_two_sessions_are_compared(ledger, sid):
+def test_compare_names_what_two_sessions_differ_in(ledger, sid):
     fork = ledger.fork_session(sid)
     assert {it.field for it in ledger.compare(sid, fork)} == {"child", "grant", "lineage"}
     ledger.add_tags(fork, "mine")

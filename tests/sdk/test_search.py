@@ -152,14 +152,14 @@ def test_what_was_replaced_or_removed_leaves_the_index(ledger):
 
 
 def test_it_is_taken_up_in_steps_of_bounded_size(ledger, monkeypatch):
-    monkeypatch.setattr(search_index, "ENTRIES", 3)
+    monkeypatch.setattr(search_index, "SLOTS", 3)
     monkeypatch.setattr(search_index, "CHARACTERS", 50)
     steps = []
     take = search_index.take
     monkeypatch.setattr(search_index, "take", lambda connection, step: (steps.append(step), take(connection, step)))
     said(ledger, *["needle"] * 8, "x" * 60, "needle")
     assert len(ledger.search("needle")) == 9
-    assert [len(step.slots) for step in steps] == [3, 3, 3, 1]
+    assert [len(step.entries) for step in steps] == [3, 3, 3, 1]
     assert len(ledger.search("needle")) == 9
     assert len(steps) == 4
 
@@ -178,7 +178,7 @@ def test_a_step_made_ready_for_another_state_of_the_index_is_left(ledger):
 
 
 def test_two_that_search_at_once_take_up_everything_once(ledger, monkeypatch):
-    monkeypatch.setattr(search_index, "ENTRIES", 2)
+    monkeypatch.setattr(search_index, "SLOTS", 2)
     said(ledger, *["needle"] * 20)
     counts: list[int] = []
     with closing(SqliteStore(ledger.store.path)) as other:

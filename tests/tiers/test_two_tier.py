@@ -19,7 +19,7 @@ from ledger import Change, InvalidInput, SessionNotFound, StoreRejected, StoreUn
 from ledger.model.events import RecordedEvent
 from ledger.relay.loop import Relay
 from ledger.stores.base import Capabilities, EventStore
-from ledger.stores.sqlite.lease import owner_name
+from ledger.stores.sqlite.lease import holder_name
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract, event, event_id, uuid7
 from ledger.testing.harness import ALL, begin, events_of
@@ -173,7 +173,7 @@ def behind(theirs: SqliteStore, tmp_path: Path) -> Behind:
     """The warehouse that all their rows were shipped to."""
     found = Behind(tmp_path / "warehouse.duckdb")
     sink = DuckDBSink(found.warehouse, "duckdb:///x")
-    with closing(Relay(theirs.outbox(sink.url), sink, holder=owner_name("t"))) as relay:
+    with closing(Relay(theirs.outbox(sink.url), sink, holder=holder_name("t"))) as relay:
         relay.sync()
     return found
 

@@ -33,7 +33,7 @@ def test_a_call_is_made_again_until_it_succeeds_and_that_is_logged_once(caplog):
     assert retrying("The append", 60, slept.append)(call) == 7
     assert call.calls == 5
     assert len(slept) == 4
-    assert [record.getMessage() for record in caplog.records] == ["The append is tried again for up to 60 s: later 0"]
+    assert [record.getMessage() for record in caplog.records] == ["The append is retried for up to 60 s: later 0"]
     assert {record.name for record in caplog.records} == {"ledger.bigquery"}
 
 

@@ -150,7 +150,7 @@ def test_what_is_refused_since_another_relay_began_is_not_about_the_rows(emulato
 def test_a_row_that_is_not_as_recorded_is_a_corrupt_event(sink, store):
     rows = store.row(1)
     for unfit in (rows[0][:-1], (*rows[0][:2], "one", *rows[0][3:])):
-        with pytest.raises(CorruptEvent, match=r"Rows 1 to 1 .* not as recorded"):
+        with pytest.raises(CorruptEvent, match=r"Rows 1 to 1 .* wrong columns or types"):
             sink.pack([unfit])
 
 

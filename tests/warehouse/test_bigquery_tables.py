@@ -180,7 +180,7 @@ FOREIGN = {
     ),
     "required": (
         "CREATE TABLE {session_index} (session_id STRING, mine INT64 NOT NULL) CLUSTER BY session_id",
-        "mine is required, and the ledger does not know it",
+        "mine is required, but not a column of the ledger's",
     ),
     "no partitions": (
         "CREATE TABLE {session_events} (session_id STRING, created_at TIMESTAMP) CLUSTER BY session_id",

@@ -137,9 +137,9 @@ def _compare(
 def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: Reconciliation) -> _Repair:
     """Repair differences, ship the rows, and compare again."""
     from ledger.relay.reconcile import repair
-    from ledger.stores.sqlite.lease import owner_name
+    from ledger.stores.sqlite.lease import holder_name
 
-    repaired = repair(before, target.outbox, comparable, holder=owner_name(uuid.uuid4().hex))
+    repaired = repair(before, target.outbox, comparable, holder=holder_name(uuid.uuid4().hex))
     with progress("Shipping rows", target.status().waiting_rows) as advance:
         sent = target.sync(progress=advance)
     return _Repair(repaired, sent, _compare(target, comparable, before.created_from, before.created_until))

@@ -1,8 +1,8 @@
 """The lease on shipping to one warehouse: of all relays of a store, one at a time ships to it.
 
-A lease is part of the warehouse's row in ``relays``: ``holder`` owns it until ``lease_until``, and ``epoch`` counts the
-owners. Only the owner of the latest epoch can save; an owner that lost the lease finds a later epoch and saves nothing,
-however long it was paused. Each function runs in a transaction of its caller.
+A lease is part of the warehouse's row in ``relays``: ``holder`` has it until ``lease_until``, and ``epoch`` grows with
+each acquisition. Only the holder of the latest epoch may save; a relay that lost the lease, however long it was paused,
+finds a later epoch and saves nothing. Each method runs in a transaction of its caller.
 """
 
 from __future__ import annotations
@@ -30,88 +30,88 @@ class LeaseRow(NamedTuple):
     """A lease as the store records it.
 
     Attributes:
-        owner: ``host/process/token``; None if there is no owner.
+        holder: ``host/process/token``; None if the lease is free.
         expires_at: Microseconds since 1970.
-        epoch: The number of the owner.
+        epoch: Number of acquisitions.
     """
 
-    owner: str | None
+    holder: str | None
     expires_at: int
     epoch: int
 
-    def active_owner(self, now: datetime) -> str | None:
-        """Return the owner; None if the lease has expired or the owner's process has ended."""
-        active = self.owner is not None and self.expires_at > to_micros(now) and not is_gone(self.owner)
-        return self.owner if active else None
+    def active_holder(self, now: datetime) -> str | None:
+        """Return the holder; None if the lease has expired or the holder's process is known to have ended."""
+        active = self.holder is not None and self.expires_at > to_micros(now) and not is_gone(self.holder)
+        return self.holder if active else None
 
 
 class Lease:
     """The lease on shipping to a warehouse, for one relay.
 
     Args:
-        warehouse: The warehouse's URL; the caller has inserted its row in ``relays``.
-        seconds: Duration of the lease after ``renew``; ``acquire`` replaces it.
+        warehouse: Its URL; it must have a row in ``relays`` before a method is called.
+        seconds: Duration of the lease after ``renew``, until ``acquire`` sets another.
     """
 
     def __init__(self, warehouse: str, seconds: float = LEASE_SECONDS) -> None:
         self.warehouse = warehouse
         self.seconds = seconds
 
-    def acquire(self, connection: sqlite3.Connection, owner: str, seconds: float, now: datetime) -> None:
-        """Become the owner, under a new epoch.
+    def acquire(self, connection: sqlite3.Connection, holder: str, seconds: float, now: datetime) -> None:
+        """Acquire the lease for a holder, under a new epoch.
 
         Args:
             connection: In a transaction.
-            owner: See ``owner_name``.
+            holder: See ``holder_name``.
             seconds: Duration of the lease, now and after each ``renew``.
-            now: The time of the call.
+            now: The store's time.
 
         Raises:
-            LeaseHeld: Another owner holds the lease.
+            LeaseHeld: Another holder has it.
         """
         lease = LeaseRow._make(connection.execute(_LOOK, (self.warehouse,)).fetchone())
-        other = lease.active_owner(now)
-        # A later expiry comes from a clock that was ahead; its owner saves nothing more once the epoch has passed.
+        other = lease.active_holder(now)
+        # A later expiry was set by a clock that was ahead; the new epoch stops that holder from saving.
         is_possible = lease.expires_at <= _after(now, max(seconds, LONGEST_LEASE))
-        if other is not None and other != owner and is_possible:
+        if other is not None and other != holder and is_possible:
             raise LeaseHeld(
-                f"{process_of(other)} is shipping this ledger to {self.warehouse} and holds the lease until "
-                f"{from_micros(lease.expires_at).isoformat(timespec='seconds')} at least; try again afterwards."
+                f"{process_of(other)} ships this ledger to {self.warehouse} already and holds the lease until "
+                f"{from_micros(lease.expires_at).isoformat(timespec='seconds')} or later. Stop that process, or "
+                "try again after that time."
             )
-        connection.execute(_ACQUIRE, (owner, _after(now, seconds), self.warehouse))
+        connection.execute(_ACQUIRE, (holder, _after(now, seconds), self.warehouse))
         self.seconds = seconds
 
     def renew(self, connection: sqlite3.Connection, epoch: int, now: datetime) -> None:
         """Extend the lease by its duration.
 
         Raises:
-            LeaseLost: Another owner has acquired the lease.
+            LeaseLost: A later epoch has begun.
         """
         if connection.execute(_RENEW, (_after(now, self.seconds), self.warehouse, epoch)).rowcount == 0:
-            raise LeaseLost(f"Another relay has acquired the lease on shipping this ledger to {self.warehouse}.")
+            raise LeaseLost(f"Another relay ships this ledger to {self.warehouse} now; nothing was saved.")
 
     def release(self, connection: sqlite3.Connection, epoch: int) -> None:
-        """Release the lease; does nothing if another owner has acquired it."""
+        """Release the lease; does nothing if a later epoch has begun."""
         connection.execute(_RELEASE, (self.warehouse, epoch))
 
 
-def owner_name(token: str) -> str:
-    """Return the name of this process as an owner: ``host/process/token``."""
+def holder_name(token: str) -> str:
+    """Return the name of this process as a holder: ``host/process/token``."""
     return f"{socket.gethostname()}/{os.getpid()}/{token}"
 
 
-def process_of(owner: str) -> str:
-    """Return the owner without its token: ``host/process``."""
-    return owner.rpartition("/")[0]
+def process_of(holder: str) -> str:
+    """Return a holder's name without its token: ``host/process``."""
+    return holder.rpartition("/")[0]
 
 
-def is_gone(owner: str) -> bool:
-    """Return True if the process that owns a lease has ended; False if it runs or cannot be checked.
+def is_gone(holder: str) -> bool:
+    """Return True if the holder's process is known to have ended.
 
-    Processes of other hosts cannot be checked, nor any on Windows: there ``os.kill`` ends a process, whatever the
-    signal.
+    Processes of other hosts cannot be checked, nor any on Windows, where ``os.kill`` ends a process for any signal.
     """
-    host, _, rest = owner.partition("/")
+    host, _, rest = holder.partition("/")
     process = rest.partition("/")[0]
     if host != socket.gethostname() or not process.isdecimal() or sys.platform == "win32":
         return False
@@ -119,7 +119,7 @@ def is_gone(owner: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's process, and alive
+    except PermissionError:  # alive, and another user's
         return False
     return False
 

@@ -289,7 +289,7 @@ class SqliteOutbox:
             checkpoint, shipped, shipped_at, rate, error, failed_at, *lease = row
             waiting, since = connection.execute(_WAITING, (checkpoint, self.warehouse)).fetchone()
             (refused,) = connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone()
-        holder = LeaseRow(*lease).active_owner(now)
+        holder = LeaseRow(*lease).active_holder(now)
         return RelayStatus(
             warehouse=self.warehouse,
             waiting_rows=waiting,

@@ -73,13 +73,13 @@ class Step(NamedTuple):
         turn: The index's change counter when the step was prepared.
         upto: The last ``seq`` indexed after the step.
         done: The session that is indexed again after the step, or None.
-        slots: The registers to index or to remove.
+        entries: The registers to index or to remove.
     """
 
     turn: int
     upto: int
     done: str | None
-    slots: list[_Entry]
+    entries: list[_Entry]
 
 
 @cache
@@ -136,7 +136,7 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
     """Write a step into the index; do nothing if the index has changed since the step was prepared."""
     if int(read.meta(connection, "search_turn")) != step.turn:
         return
-    for entry in step.slots:
+    for entry in step.entries:
         indexed = connection.execute(
             "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
             entry.register,

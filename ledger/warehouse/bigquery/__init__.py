@@ -1,1 +1,1 @@
-"""BigQuery as the warehouse, through Google's own clients."""
+"""The BigQuery warehouse, over Google's client libraries."""

@@ -1,4 +1,4 @@
-"""Rows into BigQuery: over one long-lived Storage Write connection per table, or by insertAll."""
+"""Append rows to BigQuery: over one long-lived Storage Write connection per table, or by insertAll."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 
-#: Bytes of rows in one request; the service takes 10 MB, envelope included.
+#: Maximum bytes of rows in one request; the service's limit is 10 MB, envelope included.
 REQUEST_BYTES = 9_000_000
-#: Seconds to wait for one acknowledgement.
+#: Timeout of one acknowledgement, in seconds.
 ACK_SECONDS = 60.0
 
 
@@ -30,33 +30,33 @@ class RowTransport(Protocol):
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of rows in one request, as Arrow counts them."""
+        """Maximum bytes of rows in one request, as Arrow counts them."""
         ...
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none.
 
         Raises:
-            OutcomeLost: They may have been added.
-            StoreUnavailable: They were not added; the same call may succeed later.
-            StoreRejected, ConfigurationError, ValueTooLarge: They were not added.
+            OutcomeLost: The rows may have been appended.
+            StoreUnavailable: No row was appended; the same call may succeed later.
+            StoreRejected, ConfigurationError, ValueTooLarge: No row was appended.
         """
         ...
 
     def disconnect(self, table: str) -> None:
-        """Release what is held for a table that is dropped."""
+        """Release the connection to a table that is dropped."""
         ...
 
     def close(self) -> None:
-        """Close all connections; calls under way fail."""
+        """Close all connections; pending calls fail."""
         ...
 
 
 class StorageWrites:
-    """The Storage Write API: Arrow rows on a table's default stream, one connection for all threads.
+    """The Storage Write API: Arrow rows on a table's default stream, over one connection shared by all threads.
 
     Acknowledged rows can be queried at once. The service closes idle connections after some minutes; the next append
-    opens another.
+    opens a new one.
     """
 
     request_bytes = REQUEST_BYTES
@@ -87,7 +87,7 @@ class StorageWrites:
             connection.close()
 
     def close(self) -> None:
-        """Close all connections; calls under way fail."""
+        """Close all connections; pending calls fail."""
         with self._lock:
             connections = list(self._connections.values())
             self._connections.clear()
@@ -99,16 +99,16 @@ class StorageWrites:
         rows = "".join(f" Row {row.index}: {row.message}." for row in response.row_errors[:3])
         if code in reasons.PERMANENT_CODES:
             return StoreRejected(
-                f"BigQuery refused rows for {table} ({code.name}): {message}.{rows} Where the table's columns "
-                "are not this release's, run create_sessions_table.py."
+                f"BigQuery refused rows for {table} ({code.name}): {message}.{rows} If the table's columns differ from "
+                "this release's, run create_sessions_table.py."
             )
         if code in reasons.TABLE_MISSING:
             return ConfigurationError(f"BigQuery has no table for the rows: {message}. Run create_sessions_table.py.")
-        return OutcomeLost(f"BigQuery could not take rows for {table}, for now: {message}")
+        return OutcomeLost(f"BigQuery failed to append rows to {table}; a retry may succeed: {message}")
 
 
 class Connection:
-    """One AppendRows call: requests go out in order, and answers come back in that order."""
+    """One AppendRows call: requests are sent in order, and responses arrive in the same order."""
 
     def __init__(self, clients: Clients, path: str) -> None:
         self._write: Any = clients.write.transport.append_rows
@@ -121,29 +121,29 @@ class Connection:
         self.usable = True
 
     def send(self, rows: pa.RecordBatch, offset: int | None = None) -> Any:
-        """Send rows and return the answer, which may be a refusal.
+        """Send rows and return the response, which may contain an error.
 
         Args:
-            offset: Number of rows that the stream must have before; None on a default stream, which has no offsets.
+            offset: Number of rows that the stream must already have; None on a default stream, which has no offsets.
 
         Raises:
-            OutcomeLost: No answer came.
-            LedgerError: The call ended, and it is known that nothing was written; the cause is Google's error.
+            OutcomeLost: No response arrived; the rows may have been appended.
+            LedgerError: The call ended and no row was appended; the cause is Google's error.
         """
         answer = self._append(rows, offset)
         try:
             return answer.result(ACK_SECONDS)
         except TimeoutError as error:
             self.close()
-            raise OutcomeLost(f"An append was not acknowledged within {ACK_SECONDS:.0f} s ({self._path}).") from error
+            raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
 
     def resend_schema(self) -> None:
-        """Name table and schema in the next request: the service may not know them from one that it refused."""
+        """Repeat the path and schema in the next request: the service may not have kept them from a refused one."""
         with self._lock:
             self._schema = None
 
     def close(self) -> None:
-        """End the call; requests without an answer fail."""
+        """End the call; requests without a response fail."""
         with self._lock:
             self.usable = False
             call = self._call
@@ -152,12 +152,12 @@ class Connection:
             call.cancel()
 
     def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
-        """Queue rows; return a future of the answer, or of OutcomeLost if the call ends before one comes."""
+        """Queue rows; return a future of the response, which fails with OutcomeLost if the call ends first."""
         answer: Future[Any] = Future()
         with self._lock:
             if not self.usable:
                 answer.set_exception(
-                    StoreUnavailable("The connection to BigQuery was closed before the rows went out.")
+                    StoreUnavailable("The connection to BigQuery was closed before the rows were sent.")
                 )
                 return answer
             self._unanswered.append(answer)
@@ -165,7 +165,7 @@ class Connection:
             if self._call is None:
                 try:
                     self._open()
-                except Exception as error:  # noqa: BLE001 - the channel was closed meanwhile: nothing went out
+                except Exception as error:  # noqa: BLE001 - the channel was closed concurrently: nothing was sent
                     self.usable = False
                     self._unanswered.remove(answer)
                     answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
@@ -179,32 +179,32 @@ class Connection:
         request = types.AppendRowsRequest(arrow_rows=arrow)
         if offset is not None:
             request.offset = offset
-        if self._schema != rows.schema:  # said once, and again where it changes
+        if self._schema != rows.schema:  # the service keeps the schema of the previous request
             request.arrow_rows.writer_schema.serialized_schema = rows.schema.serialize().to_pybytes()
             request.write_stream = self._path
             self._schema = rows.schema
         return request
 
     def _open(self) -> None:
-        """Start the call; the first request is queued already, since the server answers no call without one."""
-        # Google's own wrapper around this method waits here for the first answer, and adds no header for routing.
+        """Start the call. The first request must be queued: the server does not respond without one."""
+        # Google's wrapper of this method blocks until the first response and adds no routing header.
         routing = [("x-goog-request-params", f"write_stream={self._path}")]
         self._call = self._write(iter(self._requests.get, None), metadata=routing)
         threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
 
     def _receive(self) -> None:
-        """Resolve futures in the order of the answers; when the call ends, fail the rest."""
+        """Resolve futures in the order of the responses; when the call ends, fail the remaining ones."""
         ended: Exception | None = None
         try:
             for response in self._call:
                 self._next_unanswered().set_result(response)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to everybody who waits
+        except Exception as error:  # noqa: BLE001 - every waiting caller receives it
             ended = error
         with self._lock:
             self.usable = False
             unanswered = list(self._unanswered)
             self._unanswered.clear()
-        self._requests.put(None)  # ends the thread of gRPC that reads the requests
+        self._requests.put(None)  # ends gRPC's thread that reads the requests
         for answer in unanswered:
             lost = OutcomeLost("BigQuery closed the connection before it acknowledged the rows.")
             answer.set_exception(lost if ended is None else _error_at_end(ended))
@@ -215,7 +215,7 @@ class Connection:
 
 
 def _error_at_end(ended: Exception) -> LedgerError:
-    """The error for requests that a call's end left unanswered: OutcomeLost, unless it is known that none was done."""
+    """Return the error of requests left unanswered by the end of a call: OutcomeLost, unless nothing was sent."""
     translated = translate(ended, "The append")
     if isinstance(translated, StoreUnavailable) and not never_sent(ended):
         translated = OutcomeLost(str(translated))
@@ -224,16 +224,16 @@ def _error_at_end(ended: Exception) -> LedgerError:
 
 
 class InsertAll:
-    """The older streaming API, over REST, for networks without gRPC. Its rows take no DML for some 30 minutes."""
+    """The legacy streaming API, over REST, for networks without gRPC. Its rows reject DML for some 30 minutes."""
 
-    #: As JSON a row may take three times the bytes.
+    #: JSON may take three times the bytes of Arrow.
     request_bytes = REQUEST_BYTES // 3
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
-        """Append rows, all or none; see ``RowTransport.send``. Rows resent within a minute are mostly kept once."""
+        """Append rows, all or none; see ``RowTransport.send``. BigQuery drops most duplicates sent within a minute."""
         name = f"{self._clients.project}.{self._clients.dataset.name}.{table}"
         content = [_as_json(row) for row in rows.to_pylist()]
         try:
@@ -246,21 +246,21 @@ class InsertAll:
             causes = [cause for row in errors for cause in row.get("errors", ()) if cause.get("reason") != "stopped"]
             message = causes[0].get("message", "") if causes else str(errors[0])
             raise StoreRejected(
-                f"BigQuery refused rows for {table}: {message} Where the table's columns are not this release's, run "
+                f"BigQuery refused rows for {table}: {message} If the table's columns differ from this release's, run "
                 "create_sessions_table.py."
             )
 
     def disconnect(self, table: str) -> None:
-        """Does nothing: no connection is held."""
+        """Do nothing: there is no connection per table."""
 
     def close(self) -> None:
-        """Does nothing: no connection is held."""
+        """Do nothing: there is no connection."""
 
 
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
-    """Split rows into parts that each fit a request; an event's rows, which are adjacent, stay together.
+    """Split rows into batches that each fit one request; the rows of an event, which are adjacent, stay together.
 
-    One event always fits, since its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
+    One event always fits, because its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
     if rows.nbytes <= limit or rows.num_rows < 2:
         yield rows
@@ -274,7 +274,7 @@ def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa
 
 
 def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
-    """The row nearest to ``near`` that begins an event, other than the first; None for a single event."""
+    """Return the index nearest to ``near`` at which a second or later event begins; None if there is one event."""
     sessions, events = rows.column("session_id"), rows.column("event_id")
 
     def begins_event(index: int) -> bool:
@@ -286,7 +286,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 
 
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """A copy of a slice: a slice itself would still count, and send, the whole batch."""
+    """Return a copy of a slice: a slice shares the buffers of the batch, so all of them would be counted and sent."""
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
     )
@@ -299,7 +299,7 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _insert_id(row: dict[str, Any]) -> str:
-    """A row's id for insertAll, by which it is kept once: of a change its primary key, of any other row all columns."""
+    """Return the deduplication id of a row: the hash of a change's primary key, or of all columns of another row."""
     names = ("session_id", "event_id", "field", "key") if "event_id" in row else tuple(row)
     text = "\0".join(str(row[name]) for name in names)
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Google's clients for one dataset, made when they are first needed."""
+"""Google's clients for one dataset, created on first use."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
-#: Seconds to wait for the answer to one REST request; while a statement runs, BigQuery answers every ten that it does.
+#: Timeout of one REST request, in seconds; while a statement runs, BigQuery responds every ten seconds.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
-#: As ``retry`` of a call of Google's clients: do not retry. That is done in one place, ``retries``.
+#: The ``retry`` argument of every call to Google's clients: no retry, because ``retries`` alone retries.
 ONCE: Any = None
 
 
 class Clients:
-    """REST and Storage clients, with Google's default credentials or none for an emulator.
+    """REST and Storage clients, with Google's default credentials, or without credentials for an emulator.
 
     Args:
-        dataset: The dataset; a project left out is the one that credentials or environment name.
-        environment: Where settings are looked up; None for the process's own.
+        dataset: The dataset; its project, if empty, is that of the environment or the credentials.
+        environment: Environment variables; None for those of this process.
 
     Raises:
-        ConfigurationError: An emulator's address is malformed. No client is made before one is used.
+        ConfigurationError: An emulator's address is malformed.
     """
 
     def __init__(self, dataset: Dataset, environment: Mapping[str, str] | None = None) -> None:
@@ -49,27 +49,27 @@ class Clients:
         """The project of the dataset.
 
         Raises:
-            ConfigurationError: It is named nowhere.
+            ConfigurationError: Neither URL, environment nor credentials name a project.
         """
         return self.dataset.project or self._credentials_and_project[1]
 
     @property
     def rest(self) -> bigquery.Client:
-        """The client of datasets, tables and queries."""
+        """The client for datasets, tables and queries."""
         return self._make(lambda: self._rest)
 
     @property
     def write(self) -> BigQueryWriteClient:
-        """The client of the Storage Write API."""
+        """The client for the Storage Write API."""
         return self._make(lambda: self._write)
 
     @property
     def read(self) -> BigQueryReadClient:
-        """The client of the Storage Read API."""
+        """The client for the Storage Read API."""
         return self._make(lambda: self._read)
 
     def close(self) -> None:
-        """Close the clients that were made; calling it again does nothing."""
+        """Close all clients; a second call does nothing."""
         with self._lock:
             self._closed = True
             if "_rest" in self.__dict__:
@@ -79,7 +79,7 @@ class Clients:
                     getattr(self, name).transport.close()
 
     def _make(self, make: Callable[[], T]) -> T:
-        """A client, made at its first use."""
+        """Return a client, which is created on first use."""
         self._check_open()
         with self._lock:
             try:
@@ -88,21 +88,21 @@ class Clients:
                 raise
             except Exception as error:
                 raise ConfigurationError(
-                    f"Google's client cannot be made with these settings ({type(error).__name__}): check the "
+                    f"Google's client cannot be created with these settings ({type(error).__name__}): check the "
                     "credentials, GOOGLE_CLOUD_UNIVERSE_DOMAIN and GOOGLE_API_USE_MTLS_ENDPOINT."
                 ) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
-        if os.getpid() != self._process:  # gRPC's threads and connections stay behind in the parent
+        if os.getpid() != self._process:  # gRPC's threads and connections do not survive a fork
             raise StoreRejected(
                 f"{self.dataset.url} was opened before this process was forked; open it after the fork."
             )
 
     @cached_property
     def _credentials_and_project(self) -> tuple[Any, str]:
-        """Credentials and the default project."""
+        """Google's credentials and the default project."""
         named = GOOGLE_CLOUD_PROJECT.text(self._environment)
         if self.emulator is not None:
             from google.auth.credentials import AnonymousCredentials
@@ -116,7 +116,7 @@ class Clients:
             try:
                 credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             except Exception as error:
-                # An error of another class comes of a file that is no key file, and may quote it.
+                # An error of another class comes from a malformed key file, and may quote its content.
                 cause = error if isinstance(error, GoogleAuthError) else f"{type(error).__name__}."
                 raise ConfigurationError(
                     f"No Google credentials were found: {cause} Run `gcloud auth application-default login`, or set "
@@ -125,7 +125,7 @@ class Clients:
             project = named or project
         if not self.dataset.project and not project:
             raise ConfigurationError(
-                "No Google Cloud project is named: write bigquery://PROJECT/DATASET, or set GOOGLE_CLOUD_PROJECT."
+                "No Google Cloud project is set: write bigquery://PROJECT/DATASET, or set GOOGLE_CLOUD_PROJECT."
             )
         return credentials, project or ""
 
@@ -164,23 +164,23 @@ class Clients:
         return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=self._channel()))
 
     def _channel(self) -> Any:
-        """A channel without encryption, for emulators only. Its messages are as large as the service's may be."""
+        """Return an unencrypted channel to the emulator; message size is unlimited, as for the service."""
         import grpc
 
-        assert self.emulator is not None  # noqa: S101 - asked by the callers
+        assert self.emulator is not None  # noqa: S101 - the callers have checked it
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         return grpc.insecure_channel(self.emulator.grpc, options=unlimited)
 
 
 class _WithTimeout(HTTPAdapter):
-    """Limits how long a request waits: Google's client has no time-out unless each call names one."""
+    """An adapter with a default timeout: Google's client has none unless a call sets it."""
 
     def send(self, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         return super().send(request, stream, timeout or ANSWER_SECONDS, *args, **kwargs)
 
 
 def _client_info() -> Any:
-    """Names this package in the requests, as Google asks of libraries that build on theirs."""
+    """Return a user agent that names this package, as Google requires of libraries over its clients."""
     from importlib import metadata
 
     from google.api_core.client_info import ClientInfo

@@ -1,4 +1,4 @@
-"""Query jobs in BigQuery: statements with parameters, labelled, bounded in cost, and retried."""
+"""BigQuery query jobs: parametrised statements with labels, a cost limit and retries."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ledger.warehouse.bigquery.retries import retrying
 from ledger.warehouse.bigquery.settings import Dataset
 
 T = TypeVar("T")
-#: Labels of every job, so that its costs can be told from others.
+#: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
 
 
 class Jobs:
-    """Runs statements over one dataset. Safe for any number of threads; the first call connects.
+    """A client that runs statements over one dataset. Thread-safe; the first call connects.
 
     Args:
-        dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up; None for the process's own.
-        sleep: Waits between attempts.
+        dataset: The dataset and its options.
+        environment: Environment variables; None for those of this process.
+        sleep: Called with the seconds to wait before the next attempt.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -48,24 +48,24 @@ class Jobs:
         """Run an idempotent statement with retries.
 
         Args:
-            operation: A label of the job: ``state``.
-            own: Whether the statement is the ledger's, so that a mistake in it is not the caller's.
+            operation: Label of the job, such as ``state``.
+            own: False if the statement is a user's, whose errors are InvalidInput.
 
         Raises:
-            StoreUnavailable: It was not answered within ``retry_timeout``; it may have run.
-            LedgerError: It will not be answered.
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``; the statement may have run.
+            LedgerError: The statement failed permanently.
         """
         return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
 
     def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
-        """Call a function that may be repeated, again while its errors are ``retryable``, and return its answer.
+        """Call an idempotent function, with retries while its errors are ``retryable``, and return its result.
 
         Args:
-            doing: What is tried, for messages.
+            doing: Name of the call, for messages: ``The append``.
 
         Raises:
-            StoreUnavailable: It did not answer within ``retry_timeout``; it may have been carried out.
-            LedgerError: It will not answer otherwise.
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``; one may have been executed.
+            LedgerError: The call failed permanently.
         """
         try:
             return self._retry(doing, call)
@@ -73,18 +73,18 @@ class Jobs:
             raise StoreUnavailable(str(error)) from error
 
     def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
-        """Call a function that changes something, again while its errors are ``retryable``.
+        """Call a function that is not idempotent, with retries while its errors are ``retryable``.
 
         Args:
-            doing: What is tried, for messages.
-            call: Takes whether an earlier answer was lost, so that it can find what it did.
+            doing: Name of the call, for messages: ``The append``.
+            call: Its argument is True if an earlier response was lost; it then checks what that attempt did.
 
         Returns:
-            The answer, and whether one before it was lost.
+            The result, and True if an earlier response was lost.
 
         Raises:
-            OutcomeLost: An answer was lost, and none that followed told what became of it.
-            LedgerError: No answer was lost; nothing was done.
+            OutcomeLost: A response was lost, and no later attempt established its outcome.
+            LedgerError: No response was lost; nothing was changed.
         """
         lost: OutcomeLost | None = None
 
@@ -104,10 +104,10 @@ class Jobs:
             raise
 
     def run(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
-        """Run a statement or script once.
+        """Run a statement or script once, without retries.
 
         Raises:
-            OutcomeLost: It may have been carried out.
+            OutcomeLost: It may have been executed.
             LedgerError: As for ``query``.
         """
         rows = self._query(operation, sql, parameters, own)
@@ -123,7 +123,7 @@ class Jobs:
     def _query(
         self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
     ) -> Any:
-        """Run a statement once and return its rows, an iterator that fetches those beyond the first page when read."""
+        """Run a statement once and return an iterator of its rows, which fetches further pages on demand."""
         from google.cloud import bigquery
 
         rest = self.clients.rest
@@ -150,7 +150,7 @@ class Jobs:
 
 
 def _parameter(name: str, value: Any) -> Any:
-    """A named query parameter of the type of its value; a NULL becomes a STRING."""
+    """Return a named query parameter with the type of its value; None becomes a NULL STRING."""
     from google.cloud import bigquery
 
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
@@ -161,9 +161,9 @@ def _parameter(name: str, value: Any) -> Any:
 
 
 def _type_of_list(name: str, values: Sequence[Any]) -> str:
-    """The type of a list's values; an empty list is one of STRING."""
+    """Return the element type of a list; STRING if it is empty."""
     if any(value is None for value in values):
-        raise InvalidInput(f"The parameter {name} is a list with a None in it, which BigQuery has not; leave it out.")
+        raise InvalidInput(f"The parameter {name} is a list that contains None, which BigQuery rejects; remove it.")
     types = {_type_of(name, value) for value in values} or {"STRING"}
     if types == {"INT64", "FLOAT64"}:
         return "FLOAT64"
@@ -185,7 +185,7 @@ def _type_of(name: str, value: Any) -> str:
     name_of_type = _TYPES.get(type(value))
     if name_of_type is None:
         raise InvalidInput(
-            f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a truth value or a time."
+            f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a boolean or a datetime."
         )
     if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")

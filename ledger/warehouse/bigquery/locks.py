@@ -8,14 +8,14 @@ from ledger.errors import ConfigurationError
 
 
 def require_lock(outcome: Any) -> str:
-    """Return a script's outcome after checking that it held the lock row.
+    """Return a script's outcome, or raise if the lock row is missing.
 
     Raises:
-        ConfigurationError: The lock row is missing, so nothing serialises the script; nothing was written.
+        ConfigurationError: The lock row is missing, so scripts are not serialised; nothing was written.
     """
     if outcome == "unlocked":
         raise ConfigurationError(
-            "The table session_locks has lost its row, without which appends cannot be checked; nothing was written. "
-            "Run create_sessions_table.py (or `ledger init`), which puts it back."
+            "The table session_locks has no row, so appends cannot be checked; nothing was written. "
+            "Run create_sessions_table.py (or `ledger init`), which inserts it."
         )
     return str(outcome)

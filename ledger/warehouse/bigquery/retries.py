@@ -1,4 +1,4 @@
-"""Retries of what may succeed later: with jitter, bounded, logged once. ``reasons`` says which errors these are."""
+"""Retries of transient errors, with jitter, bounded, and logged once. ``reasons`` lists the transient errors."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import tenacity
 from ledger.errors import LedgerError
 
 log = logging.getLogger("ledger.bigquery")
-#: Attempts of one call; the dataset's ``retry_timeout`` usually ends them before.
+#: Maximum attempts of one call; the dataset's ``retry_timeout`` usually ends them earlier.
 MAX_ATTEMPTS = 30
 
 
 def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
-    """A retrier that calls a function again while it raises an error whose ``retryable`` flag is set.
+    """Return a retrier that repeats a call while it raises an error whose ``retryable`` flag is set.
 
     Args:
-        doing: What is tried, for the log.
-        retry_timeout: Seconds after which no new attempt begins; the last error is raised as it is.
-        sleep: Waits between attempts.
+        doing: Name of the call, for the log: ``The append``.
+        retry_timeout: Seconds after which no further attempt starts; the last error is raised unchanged.
+        sleep: Called with the seconds to wait before the next attempt.
     """
 
     def log_first_failure(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("%s is tried again for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
+            log.warning("%s is retried for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, LedgerError) and error.retryable),

@@ -1,4 +1,4 @@
-"""The dataset and options of a ``bigquery://`` URL, and the emulator that the environment names."""
+"""The dataset and options of a ``bigquery://`` URL, and the emulator set in the environment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ledger.errors import ConfigurationError
 from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, Setting
 from ledger.warehouse import catalog
 
-#: What one statement may read before BigQuery refuses it, in bytes: 100 GiB, some 60 cents on demand.
+#: Default limit of the bytes that one statement reads: 100 GiB, some 60 cents on demand.
 MAXIMUM_BYTES_BILLED = 100 * 2**30
-#: Seconds for which a call that may succeed later is retried.
+#: Default time for which a call with transient errors is retried, in seconds.
 RETRY_TIMEOUT = 60.0
-#: The port of an emulator's Storage API, where only its REST address is known.
+#: Default port of an emulator's Storage API.
 EMULATOR_GRPC_PORT = 9060
-#: Options by their names before 0.2, which stay.
+#: Options by their names before 0.2, which remain valid.
 _RENAMED = {"patience": "retry_timeout"}
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")
@@ -28,17 +28,17 @@ TransportName = Literal["storage", "insertall"]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset for the ledger's tables, and how it is used.
+    """A dataset for the ledger's tables, and its options.
 
     Attributes:
-        project: The project; empty for the one that the credentials name.
+        project: The project; empty for that of the environment or the credentials.
         name: Name of the dataset.
-        strict: Whether new sessions are appended to in transactions that compare versions; else writers are lenient.
-        transport: ``storage`` (Storage Write API) or ``insertall`` (where gRPC does not get through).
-        location: Where jobs run; None where BigQuery finds out by itself.
-        maximum_bytes_billed: Bytes that one statement may read.
-        retry_timeout: Seconds for which a call that may succeed later is retried.
-        labels: Labels of every job, beside the ledger's own.
+        strict: New sessions are strict (appends compare versions in a transaction); otherwise they are lenient.
+        transport: ``storage`` (Storage Write API) or ``insertall`` (for networks without gRPC).
+        location: Location of jobs; None lets BigQuery choose it.
+        maximum_bytes_billed: Limit of the bytes that one statement reads.
+        retry_timeout: Time for which a call with transient errors is retried, in seconds.
+        labels: Labels of every job, in addition to the ledger's own.
     """
 
     project: str
@@ -65,7 +65,7 @@ class Emulator:
 
 
 def parse(rest: str) -> Dataset:
-    """Parse what follows ``bigquery://`` in a URL: ``project/dataset?appends=strict``.
+    """Parse the part of a URL after ``bigquery://``: ``project/dataset?appends=strict``.
 
     Raises:
         ConfigurationError: A name or an option is wrong; the message lists the options.
@@ -80,10 +80,10 @@ def parse(rest: str) -> Dataset:
         catalog.check_names(project, dataset)
     else:
         catalog.check_names("default-project", dataset)
-    given = [(_RENAMED.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
-    options = dict(given)
-    if twice := sorted({name for name, _ in given if [other for other, _ in given].count(name) > 1}):
-        raise ConfigurationError(f"The ledger's URL gives {', '.join(twice)} more than once.")
+    pairs = [(_RENAMED.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
+    options = dict(pairs)
+    if repeated := sorted({name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1}):
+        raise ConfigurationError(f"The ledger's URL has {', '.join(repeated)} more than once; remove one.")
     appends = _choice(options, "appends", "lenient", "lenient", "strict")
     insert_all = _choice(options, "transport", "storage", "insertall") == "insertall"
     location = options.pop("location", None)
@@ -100,14 +100,14 @@ def parse(rest: str) -> Dataset:
     )
     if options:
         raise ConfigurationError(
-            f"The ledger's URL has an unknown option {', '.join(sorted(options))}; there are appends, transport, "
+            f"The ledger's URL has an unknown option {', '.join(sorted(options))}; the options are appends, transport, "
             "location, maximum_bytes_billed, retry_timeout and labels."
         )
     return parsed
 
 
 def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
-    """The emulator that the environment names; None for the service.
+    """Return the emulator set in the environment; None for the service.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.
@@ -125,13 +125,14 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
     """Parse labels written as ``name=value``.
 
     Raises:
-        ConfigurationError: BigQuery takes no such label.
+        ConfigurationError: BigQuery does not allow such a label.
     """
     labels = {}
     for pair in pairs:
         if not _LABEL.fullmatch(pair):
             raise ConfigurationError(
-                f"{pair!r} is no label; it looks like team=analytics: lower-case letters, digits, - and _, at most 63."
+                f"{pair!r} is not a label; write one like team=analytics: lower-case letters, digits, - and _, at most "
+                "63 on each side."
             )
         name, _, value = pair.partition("=")
         labels[name] = value
@@ -139,9 +140,9 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def check_location(location: str | None) -> None:
-    """Raise ConfigurationError if this cannot be a location."""
+    """Raise ConfigurationError if this is not a location."""
     if location is not None and not location.replace("-", "").isalnum():
-        raise ConfigurationError(f"{location!r} is no location; it looks like US, EU or europe-west3.")
+        raise ConfigurationError(f"{location!r} is not a location; write one like US, EU or europe-west3.")
 
 
 def _address(setting: Setting, value: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""BigQuery as the sink of a relay: a write stream of the relay's own, and fencing tokens that shut out older relays."""
+"""BigQuery as the sink of a relay: one write stream per relay, and fencing tokens that exclude older relays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
 
 
 class PackedBatch(NamedTuple):
-    """One request: rows of ``session_events``, and rows of ``session_index`` for sessions created by them."""
+    """One request: rows of ``session_events``, and rows of ``session_index`` for the sessions that they create."""
 
     events: pa.RecordBatch
     new_sessions: pa.RecordBatch | None
@@ -38,13 +38,13 @@ class PackedBatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _SinkState:
-    """What the store keeps for the sink between batches.
+    """The sink state that the store saves between batches.
 
     Attributes:
         fence: The relay's fencing token; 0 if no relay has recovered yet.
         stream: The relay's write stream.
         rows: Number of rows that the stream has acknowledged: the offset of the next batch.
-        made: When the table of events was created, in milliseconds since 1970; a change means another table.
+        made: Creation time of the table of events, in milliseconds since 1970; another time means another table.
     """
 
     fence: int = 0
@@ -54,10 +54,10 @@ class _SinkState:
 
     @classmethod
     def of_text(cls, text: str) -> _SinkState:
-        """The state that ``text`` wrote; an empty one if it cannot be read."""
+        """Parse the output of ``text``; return an empty state if it is malformed."""
         try:
-            given = json.loads(text) if text else {}
-            state = cls(int(given["fence"]), str(given["stream"]), int(given["rows"]), int(given.get("made", 0)))
+            saved = json.loads(text) if text else {}
+            state = cls(int(saved["fence"]), str(saved["stream"]), int(saved["rows"]), int(saved.get("made", 0)))
         except (ValueError, TypeError, KeyError):
             return cls()
         return state if state.stream else cls()
@@ -67,12 +67,12 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """What the warehouse says while a relay recovers.
+    """The warehouse's side of a recovery.
 
     Attributes:
-        fence: The fencing token that was taken just now.
-        stream: The stream that the relay before registered.
-        row_count: Rows of the stream that the store remembers; None if the service has forgotten it.
+        fence: The fencing token of this recovery.
+        stream: The stream that the previous relay registered.
+        row_count: Number of rows in the stream that the store saved; None if the service has removed it.
         made: As in ``_SinkState``.
     """
 
@@ -83,20 +83,22 @@ class _WarehouseState(NamedTuple):
 
 
 class BigQuerySink:
-    """Takes a store's rows, each exactly once. This rests on three promises of BigQuery.
+    """A sink that writes each row of a store exactly once, relying on three guarantees of BigQuery:
 
-    A write stream takes a request at its offset or not at all, so a request whose answer was lost is sent again at the
-    same offset. A finalized stream takes no more rows and says how many it has, so a new relay finalizes the stream of
-    the one before and knows what arrived. Of two transactions that update one table one is aborted, so the fencing
-    token in ``relay_leases`` grows with every relay, and only the relay with the newest token may register a stream
-    there; a stream that this store does not know of holds rows that it does not remember sending.
+    - A write stream accepts a request at its offset or not at all, so a request whose response was lost is sent again
+      at the same offset.
+    - A finalized stream accepts no more rows and reports its row count, so a relay finalizes the stream of the previous
+      relay and learns which rows arrived.
+    - Of two transactions that update one table one is aborted, so the fencing token in ``relay_leases`` grows with
+      every relay, and only the relay with the newest token registers a stream. A registered stream that the store has
+      not saved holds rows that the store does not remember sending.
 
     Args:
         warehouse: The dataset; it is created if it does not exist.
-        owns: Whether ``close`` closes the warehouse too.
+        owns: True if ``close`` also closes the warehouse.
 
     Raises:
-        ConfigurationError: The dataset is written to without the Storage Write API.
+        ConfigurationError: The dataset's transport is not the Storage Write API.
     """
 
     batch_rows = 10_000
@@ -105,8 +107,8 @@ class BigQuerySink:
     def __init__(self, warehouse: BigQueryWarehouse, *, owns: bool = False) -> None:
         if warehouse.dataset.transport == "insertall":
             raise ConfigurationError(
-                f"{warehouse.dataset.url} is written to by insertAll, which cannot tell whether rows have arrived; the "
-                "relay needs the Storage Write API. Leave transport=insertall out of the URL."
+                f"{warehouse.dataset.url} uses insertAll, which cannot confirm whether rows have arrived; a relay "
+                "needs the Storage Write API. Remove transport=insertall from the URL."
             )
         self._warehouse = warehouse
         self._owns = owns
@@ -114,7 +116,7 @@ class BigQuerySink:
         self._stream_lock = threading.Lock()
         self._store_id = ""
         self._own_stream = ""  # the stream that this sink created last
-        self._refusals = 0  # refusals in a row of the first request on a new stream
+        self._refusals = 0  # consecutive refusals of the first request on a new stream
 
     @property
     def url(self) -> str:
@@ -127,14 +129,14 @@ class BigQuerySink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Does nothing: no lock is held while batches are sent."""
+        """Do nothing: no lock is held while batches are sent."""
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         """Return True: BigQuery has no cheap check."""
         return True
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
-        """Fence off other relays of this store, and find out whether the batch in flight arrived; see ``Sink``."""
+        """Fence off other relays of this store and find out whether the batch in flight has arrived; see ``Sink``."""
         self._close_stream()
         remembered = _SinkState.of_text(checkpoint.sink_state)
         made, is_new = self._prepare_tables()
@@ -145,7 +147,7 @@ class BigQuerySink:
         self._store_id = store_id
         self._own_stream = streams.create(self._warehouse, "session_events", is_new=is_new)
         if not self._register_stream(fence, self._own_stream):
-            raise StreamEnded("Another relay began to ship this store's rows at the same time.")
+            raise StreamEnded("Another relay of this store started at the same time; the relay must recover.")
         return Recovery(_SinkState(fence, self._own_stream, 0, made).text(), arrived, in_doubt_after)
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, PackedBatch]:
@@ -154,13 +156,13 @@ class BigQuerySink:
             whole = record_batch([row[1:] for row in rows])
         except (ValueError, TypeError, pa.ArrowException) as error:
             raise CorruptEvent(
-                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store are not as recorded: {error}"
+                f"Rows {rows[0][SEQ]} to {rows[-1][SEQ]} of the store have wrong columns or types: {error}"
             ) from error
         events = next(requests_of(whole, REQUEST_BYTES))
         return events.num_rows, PackedBatch(events, _new_sessions_in(events))
 
     def send(self, sink_state: str, batch: Batch, content: PackedBatch) -> str:
-        """Add a batch, with retries of what may succeed later; see ``Sink.send``."""
+        """Add a batch, with retries of transient errors; see ``Sink.send``."""
         state = _SinkState.of_text(sink_state)
         if content.new_sessions is not None:
             self._index_sessions(content.new_sessions)
@@ -174,17 +176,17 @@ class BigQuerySink:
         return replace(state, rows=state.rows + batch.rows).text()
 
     def existing(self, rows: Sequence[Row]) -> set[RowKey]:
-        """Return the keys of those rows that the dataset has, whoever sent them; see ``Sink.existing``."""
+        """Return the keys of those rows that the dataset has, from any relay; see ``Sink.existing``."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """Close the stream, and the warehouse if the sink owns it; calling it again does nothing."""
+        """Close the stream, and the warehouse if the sink owns it; a second call does nothing."""
         self._close_stream()
         if self._owns:
             self._warehouse.close()
 
     def _prepare_tables(self) -> tuple[int, bool]:
-        """Create missing tables and columns; return when session_events was created, and whether any was missing."""
+        """Create missing tables and columns; return when session_events was created, and True if any was missing."""
         tables = {name: self._get_table(name) for name in _TABLES}
         is_new = not all(_has_all_columns(name, table) for name, table in tables.items())
         if is_new:
@@ -192,11 +194,11 @@ class BigQuerySink:
             tables["session_events"] = self._get_table("session_events")
         events = tables["session_events"]
         if events is None:
-            raise StoreUnavailable(f"The table session_events of {self.url} was dropped a moment ago.")
+            raise StoreUnavailable(f"The table session_events of {self.url} was dropped concurrently; retry.")
         return 0 if events.created is None else round(events.created.timestamp() * 1000), is_new
 
     def _get_table(self, name: str) -> Any:
-        """A table as BigQuery describes it; None if it or its dataset does not exist."""
+        """Return BigQuery's description of a table; None if the table or its dataset does not exist."""
         from google.api_core.exceptions import NotFound
 
         clients = self._warehouse.clients
@@ -208,19 +210,19 @@ class BigQuerySink:
             except NotFound:
                 return None
             except Exception as error:
-                raise translate(error, f"Looking at {name}") from error
+                raise translate(error, f"Looking up {name}") from error
 
-        return self._warehouse.retry_idempotent(f"Looking at {name}", call)
+        return self._warehouse.retry_idempotent(f"Looking up {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token; return it, and the stream that the relay before registered."""
+        """Take the next fencing token; return it, and the stream that the previous relay registered."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:
             return self._warehouse.ask("take_fence", catalog.query("take_fence"), parameters).rows[0]
 
         answer = take()
-        if answer[0] == "unlocked":  # the lock row is created last: an earlier run was cut off before it
+        if answer[0] == "unlocked":  # the lock row is created last, and an earlier run was interrupted before it
             self._warehouse.create()
             answer = take()
         outcome, fence, stream = answer
@@ -228,19 +230,19 @@ class BigQuerySink:
         return int(fence), str(stream)
 
     def _register_stream(self, fence: int, stream: str) -> bool:
-        """Register the stream if our fencing token is the newest; return whether it was."""
+        """Register the stream if this relay's fencing token is the newest; return True if it is."""
         parameters = {"store_id": self._store_id, "fence": fence, "stream": stream}
         return bool(self._warehouse.ask("name_stream", catalog.query("name_stream"), parameters).rows[0][0])
 
     def _index_sessions(self, new_sessions: pa.RecordBatch) -> None:
-        """Record when sessions were created; a row that is there twice does no harm."""
+        """Record the creation times of sessions; duplicate rows do no harm."""
         try:
             self._warehouse.append("session_index", new_sessions)
         except OutcomeLost as error:
             raise StoreUnavailable(str(error)) from error
 
     def _classify_refusal(self, state: _SinkState, refused: StreamEnded) -> StreamEnded | RowsRefused:
-        """Blame the rows only if a fresh stream of ours refuses them too; else it is the stream that ended."""
+        """Blame the rows only if a new stream of this relay refuses them too; otherwise blame the stream."""
         if state.rows or state.stream != self._own_stream:
             return refused
         self._refusals += 1
@@ -250,7 +252,7 @@ class BigQuerySink:
 
     def _open_stream(self, name: str) -> streams.WriteStream:
         if not name:
-            raise StreamEnded("No relay has begun here.")
+            raise StreamEnded("The checkpoint names no write stream; the relay must recover first.")
         with self._stream_lock:
             if self._stream is None or self._stream.name != name:
                 self._stream = streams.WriteStream(self._warehouse, name)
@@ -264,7 +266,7 @@ class BigQuerySink:
 
 
 def _compare(checkpoint: RelayCheckpoint, remembered: _SinkState, actual: _WarehouseState) -> tuple[bool, int | None]:
-    """Compare what the store remembers with what the warehouse says, once all older relays are fenced off.
+    """Compare the saved sink state with the warehouse, after all older relays are fenced off.
 
     Returns:
         ``arrived`` and ``in_doubt_after`` of ``Recovery``.
@@ -275,19 +277,20 @@ def _compare(checkpoint: RelayCheckpoint, remembered: _SinkState, actual: _Wareh
     if actual.fence <= remembered.fence or (actual.made and remembered.made and actual.made != remembered.made):
         return False, 0  # the dataset was dropped and created again
     if actual.stream != remembered.stream:
-        # A relay registers its stream before it ships, so a copy of this store shipped, or the store that this one is
-        # a copy of. If no relay took a token in between, the dataset was created again and has come as far.
+        # A relay registers its stream before it ships, so a relay of a copy of this store has shipped, or one of the
+        # store that this one was copied from. If no relay took a token in between, the dataset was created again, and
+        # its tokens have grown past the saved one.
         return False, checkpoint.seq if actual.fence > remembered.fence + 1 else 0
     if actual.row_count == remembered.rows:
         return False, None
     if checkpoint.batch is not None and actual.row_count == remembered.rows + checkpoint.batch.rows:
         return True, None
-    # The service has forgotten the stream, or this store was restored from an older copy and the stream has more rows.
+    # The service has removed the stream, or this store was restored from an older copy and the stream has more rows.
     return False, checkpoint.seq
 
 
 def _has_all_columns(name: str, table: Any) -> bool:
-    """Whether a table exists with all columns of this release."""
+    """Return True if a table exists with all columns of this release."""
     from ledger.warehouse.bigquery.tables import columns_of
 
     present = set() if table is None else {column.name for column in table.schema}
@@ -295,7 +298,7 @@ def _has_all_columns(name: str, table: Any) -> bool:
 
 
 def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Rows of ``session_index`` for sessions that a batch creates and whose ids hold no creation time."""
+    """Return rows of ``session_index`` for the sessions that a batch creates and whose ids hold no creation time."""
     names = ["session_id", "created_at", "user_id"]
     firsts = {
         row["session_id"]: row

@@ -1,4 +1,4 @@
-"""Write streams of one relay: rows at offsets, so that a request that is sent twice is carried out once."""
+"""Write streams of a relay: rows are appended at offsets, so a request that is sent twice is executed once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ledger.warehouse.bigquery.jobs import Jobs
 
 
 class RequestRefused(StreamEnded):
-    """A request was refused without naming a row: either the stream is at fault, or the rows are."""
+    """A request was refused without naming a row: the fault is the stream's or the rows'."""
 
 
 def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     """Create a stream whose rows can be read as soon as they are acknowledged, and return its name.
 
     Args:
-        is_new: Whether the table was created a moment ago: then streams may not know of it yet.
+        is_new: True if the table was just created; a NOT_FOUND is then retried.
 
     Raises:
-        StoreUnavailable: None was created, or one that nobody will use.
-        StoreRejected, ConfigurationError: The table, or a permission, is not as it must be.
+        StoreUnavailable: No stream was created, or an unused one.
+        StoreRejected, ConfigurationError: The table or a permission is missing.
     """
     from google.cloud.bigquery_storage_v1 import types
 
@@ -44,17 +44,17 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
                 raise StoreUnavailable(
                     f"The new table {table} cannot be written to yet: {message_of(error)}"
                 ) from error
-            raise translate(error, f"Making a stream into {table}") from error
+            raise translate(error, f"Creating a write stream for {table}") from error
         return str(stream.name)
 
-    return warehouse.retry_idempotent("Making a stream", call)
+    return warehouse.retry_idempotent(f"Creating a write stream for {table}", call)
 
 
 def finalize(warehouse: Jobs, name: str) -> int | None:
-    """End a stream: it takes no more rows. Return how many it has, or None if the service has forgotten it.
+    """Finalize a stream, so that it accepts no more rows; return its row count, or None if the service has removed it.
 
     Raises:
-        StoreUnavailable: It may still take rows.
+        StoreUnavailable: The stream may still accept rows.
         StoreRejected, ConfigurationError: As for ``create``.
     """
 
@@ -64,14 +64,14 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
         except Exception as error:
             if reasons.code_of(error) in reasons.STREAM_GONE:
                 return None
-            raise translate(error, "Ending a stream") from error
+            raise translate(error, "Finalizing a write stream") from error
         return int(finalized.row_count)
 
-    return warehouse.retry_idempotent("Ending a stream", call)
+    return warehouse.retry_idempotent("Finalizing a write stream", call)
 
 
 class WriteStream:
-    """Appends rows to a stream at offsets, over a connection that is opened again whenever it ended.
+    """A client of one stream: it appends rows at offsets, over a connection that is reopened after it ends.
 
     Args:
         name: As ``create`` returned it.
@@ -83,26 +83,26 @@ class WriteStream:
         self._connection: Connection | None = None
 
     def append(self, rows: pa.RecordBatch, offset: int) -> None:
-        """Append rows at an offset, all or none; on return they are in the table, once.
+        """Append rows at an offset, all or none; on return they are in the table exactly once.
 
         Raises:
-            RequestRefused, StreamEnded: The stream takes no more rows; it may have taken these before it ended.
-            StoreUnavailable: They may have arrived; the same call, made again, adds them once.
-            RowsRefused: They were not added; the service named the row at fault.
-            ValueTooLarge, StoreRejected, ConfigurationError: They were not added.
+            RequestRefused, StreamEnded: The stream accepts no more rows; it may have accepted these.
+            StoreUnavailable: The rows may have arrived; repeating the call appends them once.
+            RowsRefused: No row was appended; the service named the rows at fault.
+            ValueTooLarge, StoreRejected, ConfigurationError: No row was appended.
         """
         ended = self._warehouse.retry_idempotent("The append", lambda: self._append_once(rows, offset))
         if ended is not None:
             raise ended
 
     def close(self) -> None:
-        """Close the connection; calling it again does nothing."""
+        """Close the connection; a second call does nothing."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _append_once(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
-        """Send rows once; return what ended the stream, if it did, as raising it would only repeat the request."""
+        """Send rows once; return a StreamEnded instead of raising it, because it is retryable and would be repeated."""
         if self._connection is None or not self._connection.usable:
             self._connection = Connection(self._warehouse.clients, self.name)
         try:
@@ -123,7 +123,7 @@ class WriteStream:
 
 
 def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:
-    """The error for a stream that takes no more rows; None if the rows were appended by an earlier try.
+    """Return the error of a stream that accepts no more rows; None if an earlier attempt appended the rows.
 
     Raises:
         LedgerError: ``error``, if it does not end the stream.
@@ -134,4 +134,4 @@ def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: st
         raise error
     about_rows = code in reasons.ROWS_INVALID and not reasons.NOT_ABOUT_ROWS.search(message)
     kind = RequestRefused if about_rows else StreamEnded
-    return kind(f"BigQuery takes no more rows on this stream ({code.name}): {message}")
+    return kind(f"BigQuery accepts no more rows on this stream ({code.name}): {message}")

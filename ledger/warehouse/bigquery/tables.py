@@ -1,4 +1,4 @@
-"""The ledger's objects in a dataset: created, brought up to date and checked; nothing is ever dropped."""
+"""Creation, update and validation of the ledger's tables, views and functions in a dataset; nothing is ever dropped."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ledger.warehouse.bigquery.errors import translate
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
-#: The longest that a session may live, in days; partitions must not go before their sessions.
+#: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
 LONGEST_LIFETIME_DAYS = 7
-#: The dataset's label that says which views and functions it holds.
+#: The dataset's label that holds the digest of its views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
 _TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
 
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """How the tables are kept.
+    """Options of the dataset and its tables.
 
     Attributes:
-        location: Of a dataset that is created now: US, EU, europe-west3 ...; None for BigQuery's default, US.
-        partition_expiration_days: Days after which a day of sessions is dropped; None for never.
+        location: Location of a dataset that is created: US, EU, europe-west3 ...; None for BigQuery's default, US.
+        partition_expiration_days: Days after which BigQuery drops a partition; None for never.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
-        require_partition_filter: Whether statements over the tables must name a range of created_at.
-        labels: Of dataset and tables.
+        require_partition_filter: True if statements over the tables must filter by created_at.
+        labels: Labels of dataset and tables.
     """
 
     location: str | None = None
@@ -47,21 +47,28 @@ class TableOptions:
         days = self.partition_expiration_days
         if days is not None and days <= LONGEST_LIFETIME_DAYS:
             raise ConfigurationError(
-                f"partition_expiration_days is {days}; a session may live {LONGEST_LIFETIME_DAYS} days, so its rows "
-                f"must stay longer: give {LONGEST_LIFETIME_DAYS + 1} or more."
+                f"partition_expiration_days is {days}; sessions live up to {LONGEST_LIFETIME_DAYS} days, "
+                f"and its rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
             )
         check_location(self.location)
         labels_of(f"{name}={value}" for name, value in self.labels.items())
         key = self.kms_key_name
         if key is not None and not (key.startswith("projects/") and "/cryptoKeys/" in key and "'" not in key):
             raise ConfigurationError(
-                f"{key!r} is no key; it looks like projects/P/locations/L/keyRings/R/cryptoKeys/K."
+                f"{key!r} is not a key; write one like projects/P/locations/L/keyRings/R/cryptoKeys/K."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """What creating did: ``created``, ``updated`` or ``unchanged``, to what, and how."""
+    """The result of ``create`` for one object.
+
+    Attributes:
+        what: Kind of the object: ``dataset``, ``table``, ``view`` or ``function``.
+        name: Its name.
+        done: ``created``, ``updated`` or ``unchanged``.
+        detail: What was added or set.
+    """
 
     what: str
     name: str
@@ -70,23 +77,23 @@ class ObjectChange:
 
 
 def create(warehouse: Jobs, options: TableOptions | None = None) -> list[ObjectChange]:
-    """Create what is missing, add columns that are missing, and bring views and functions up to date.
+    """Create missing objects, add missing columns, and bring views and functions up to date.
 
-    It can be repeated, and goes on where an earlier run was interrupted. Everything is checked before anything is done.
+    The call is idempotent and completes an interrupted run. All checks precede the first change.
 
     Returns:
-        One entry for the dataset and each object, in the order in which they were made.
+        One entry for the dataset and each object, in order of creation.
 
     Raises:
-        ConfigurationError: The dataset is elsewhere, or a table has other columns, partitions or clusters than the
-            ledger's; nothing was changed.
-        StoreUnavailable: BigQuery could not be reached, or not for long enough; run it again.
+        ConfigurationError: The dataset is in another location, or a table has other columns, partitions or clusters
+            than the ledger's; nothing was changed.
+        StoreUnavailable: BigQuery could not be reached, or failed before the end; call again.
     """
     return _Creation(warehouse, options or TableOptions()).run()
 
 
 def statements(project: str | None, dataset: str | None, options: TableOptions) -> Iterator[str]:
-    """The statements that create everything, each ended by a semicolon, in an order that works."""
+    """Yield the statements that create all objects, each terminated by a semicolon, in order of dependency."""
     if project is not None and dataset is not None:
         catalog.check_names(project, dataset)
         settings = [f"location = '{options.location}'"] if options.location else []
@@ -98,7 +105,7 @@ def statements(project: str | None, dataset: str | None, options: TableOptions) 
     for item in objects:
         yield catalog.bind(catalog.statement(item), project, dataset)
         if options.require_partition_filter and item.kind == "table" and "PARTITION BY" in item.source:
-            # No view can be made over a table that already requires it, as after an earlier run.
+            # BigQuery creates no view over a table that requires the filter, as it does after an earlier run.
             yield catalog.bind(_alter_table(item.name, "require_partition_filter = FALSE") + ";\n", project, dataset)
     yield catalog.bind(catalog.query("create_lock"), project, dataset)
     for item in objects:
@@ -107,7 +114,7 @@ def statements(project: str | None, dataset: str | None, options: TableOptions) 
 
 
 def digest() -> str:
-    """A hash of this release's views and functions."""
+    """Return a hash of this release's views and functions."""
     text = "".join(catalog.statement(item) for item in catalog.objects())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -148,15 +155,15 @@ class _Creation:
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
-        # Views are replaced, so they must be the ledger's: then its table of events is there as well.
+        # Views are replaced, so they must be the ledger's: the dataset then has its table of events as well.
         foreign = "session_events" not in tables and not (dataset is not None and CATALOG_LABEL in dataset.labels)
         for item, table in plans:
             if table is not None:
                 self._check_kind(item, table)
                 if foreign and item.kind != "table":
                     raise ConfigurationError(
-                        f"{self._project}.{self._dataset} has a {item.kind} {item.name} of somebody else's, which "
-                        "would be replaced. Nothing was changed; name another dataset."
+                        f"{self._project}.{self._dataset} has a {item.kind} {item.name} that is not the ledger's and "
+                        "would be replaced. Nothing was changed; choose another dataset."
                     )
                 if item.kind == "table":
                     self._check_table(item, table)
@@ -180,7 +187,7 @@ class _Creation:
 
     @contextmanager
     def _without_filters(self, names: Sequence[str]) -> Iterator[None]:
-        """Let tables be read without a range of created_at for a while: no view is made over one that requires it."""
+        """Suspend the partition filter of tables: BigQuery creates no view over a table that requires it."""
         try:
             for name in names:
                 self._execute(_alter_table(name, "require_partition_filter = FALSE"))
@@ -221,20 +228,20 @@ class _Creation:
         if dataset is not None and wanted and dataset.location and dataset.location.upper() != wanted.upper():
             raise ConfigurationError(
                 f"The dataset {self._project}.{self._dataset} is in {dataset.location}, not in {wanted}; a dataset "
-                "cannot move. Leave the location out, or name another dataset."
+                "cannot move. Omit the location, or choose another dataset."
             )
 
     def _check_kind(self, item: catalog.SqlObject, table: Any) -> None:
-        """Refuse a view where the ledger's table is to be, and the other way round."""
+        """Raise ConfigurationError if a view has the name of a table of the ledger's, or a table that of a view."""
         if table.table_type != item.kind.upper():
             name = f"{self._project}.{self._dataset}.{item.name}"
             raise ConfigurationError(
-                f"{name} is a {table.table_type}, and the ledger has a {item.kind} of that name. "
-                "Nothing was changed; name another dataset."
+                f"{name} is a {table.table_type}, but the ledger needs a {item.kind} of that name. "
+                "Nothing was changed; choose another dataset."
             )
 
     def _check_table(self, item: catalog.SqlObject, table: Any) -> None:
-        """Refuse a table that is not the ledger's: nothing is done to what others made."""
+        """Raise ConfigurationError if a table is not the ledger's, as it must not be changed."""
         name = f"{self._project}.{self._dataset}.{item.name}"
         present = {column.name: column for column in table.schema}
         problems = [
@@ -247,7 +254,7 @@ class _Creation:
             f"{column.name} is a list" for column in table.schema if column.mode == "REPEATED" and column.name in ours
         ]
         problems += [
-            f"{column.name} is required, and the ledger does not know it"
+            f"{column.name} is required, but not a column of the ledger's"
             for column in table.schema
             if column.mode == "REQUIRED" and column.name not in ours
         ]
@@ -260,11 +267,11 @@ class _Creation:
         if problems:
             raise ConfigurationError(
                 f"The table {name} is not the ledger's: {'; '.join(problems)}. "
-                "Nothing was changed; name another dataset."
+                "Nothing was changed; choose another dataset."
             )
 
     def _has_options(self, item: catalog.SqlObject, table: Any) -> bool:
-        """Whether a table has these options already."""
+        """Return True if a table already has the options."""
         options = self._options
         if table is None:
             return False
@@ -279,25 +286,25 @@ class _Creation:
         )
 
     def _label(self, dataset: Any) -> bool:
-        """Label the dataset with the digest of its views and functions, so that the next run need not make them again.
+        """Label the dataset with the digest of its views and functions, so that the next run need not replace them.
 
         Returns:
-            Whether labels were added that the options ask for.
+            True if labels of the options were added.
         """
         from google.cloud import bigquery
 
         labels = {**self._options.labels, CATALOG_LABEL: digest()}
         if dataset is None or labels.items() <= dataset.labels.items():
             return False
-        # Not the dataset that was found: it would be refused had somebody else labelled it meanwhile. Labels are added.
+        # A dataset without an etag: BigQuery merges the labels instead of refusing a concurrent change.
         labelled = bigquery.Dataset(dataset.reference)
         labelled.labels = labels
         try:
             self._retry("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
-        except ConfigurationError:  # only owners of a dataset may label it
+        except ConfigurationError:  # labelling requires the owner role on the dataset
             if self._options.labels:
                 raise
-            return False  # the ledger's own label only saves the next run some work
+            return False  # without the ledger's own label the next run only replaces more
         return any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
 
     def _tables(self) -> dict[str, Any]:
@@ -312,7 +319,7 @@ class _Creation:
         return {routine.reference.routine_id for routine in listed}
 
     def _get(self, get: Any, name: str) -> Any:
-        """A dataset or table as the client describes it; None if it does not exist."""
+        """Return the client's description of a dataset or table; None if it does not exist."""
         from google.api_core.exceptions import NotFound
 
         def call() -> Any:
@@ -327,7 +334,7 @@ class _Creation:
         self._warehouse.ask("create", sql)
 
     def _retry(self, doing: str, call: Any) -> Any:
-        """The answer of a call of Google's client that may be repeated, with its errors as the ledger's."""
+        """Return the result of an idempotent call of Google's client; translate its errors to the ledger's."""
 
         def translated() -> Any:
             try:
@@ -340,7 +347,7 @@ class _Creation:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table's file: its name, its GoogleSQL type, and its definition for ADD COLUMN."""
+    """A column in a table's SQL file: its name, its GoogleSQL type, and its definition for ADD COLUMN."""
 
     name: str
     type: str
@@ -348,7 +355,7 @@ class Column:
 
 
 def columns_of(item: catalog.SqlObject) -> list[Column]:
-    """The columns that a table's file creates. Their definitions leave out NOT NULL, which no added column can have."""
+    """Return the columns in a table's SQL file; definitions omit NOT NULL, which an added column cannot have."""
     tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
     columns = []
     for definition in tree.find_all(exp.ColumnDef):
@@ -360,7 +367,7 @@ def columns_of(item: catalog.SqlObject) -> list[Column]:
 
 
 def _partition_of(table: Any) -> str:
-    """The partitioning of a table, in words."""
+    """Return a description of a table's partitioning, for messages."""
     if table.range_partitioning:
         return f"ranges of {table.range_partitioning.field}"
     if table.time_partitioning:
@@ -369,12 +376,12 @@ def _partition_of(table: Any) -> str:
 
 
 def _is_filtered(table: Any) -> bool:
-    """Whether statements over a table must name a range of created_at."""
+    """Return True if statements over a table must filter by created_at."""
     return table is not None and bool(table.require_partition_filter)
 
 
 def _with_details(change: ObjectChange, *details: str) -> ObjectChange:
-    """A change with further details of what was done."""
+    """Return a copy with further details; an unchanged object becomes updated."""
     done = "updated" if change.done == "unchanged" else change.done
     return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))
 

@@ -1,4 +1,4 @@
-"""The ledger's GoogleSQL on BigQuery: queries with parameters, rows by Storage Write, frames by Storage Read."""
+"""The warehouse in BigQuery: parametrised queries, appends by Storage Write, DataFrames by Storage Read."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.appends import RowTransport
 
 T = TypeVar("T")
-#: Rows of a frame that come with the answer to its query; where there are more, the Storage Read API is faster.
+#: Rows of a frame that are returned with the query's response; for more rows the Storage Read API is faster.
 FIRST_PAGE = 10_000
 
 
 class BigQueryWarehouse(Jobs):
-    """The ledger's tables, views and functions in a dataset. Safe for any number of threads.
+    """The ledger's tables, views and functions in a dataset. Thread-safe.
 
-    The first call connects; only ``create`` creates anything.
+    The first call connects; only ``create`` creates objects.
 
     Args:
-        dataset: The dataset and how it is used.
-        environment: Where an emulator's address is looked up; None for the process's own.
-        sleep: Waits between attempts.
+        dataset: The dataset and its options.
+        environment: Environment variables; None for those of this process.
+        sleep: Called with the seconds to wait before the next attempt.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -54,24 +54,25 @@ class BigQueryWarehouse(Jobs):
         self._transport_lock = threading.Lock()
 
     def create(self) -> None:
-        """Create what is missing and bring views and functions up to date; rows and columns are kept."""
+        """Create missing objects and bring views and functions up to date; rows and columns are kept."""
         from ledger.warehouse.bigquery.tables import create
 
         create(self)
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
-        """Answer one GoogleSQL SELECT; see ``Warehouse.query``.
+        """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
 
         Args:
-            sql: One statement. Bare names are the ledger's objects; so are `${project}.${dataset}.name` in backticks.
+            sql: One statement. Unqualified names are the ledger's objects, as are `${project}.${dataset}.name` in
+                backticks.
             parameters: Values of its ``@name`` parameters: text, numbers, booleans, aware datetimes, or lists of them.
-            operation: A label of the job, beside the ledger's own.
+            operation: Label of the job, in addition to the ledger's own.
 
         Raises:
-            InvalidInput: It is not one SELECT, or does not fit the tables.
-            StoreUnavailable: BigQuery did not answer within ``retry_timeout``.
-            StoreRejected: It would read more than ``maximum_bytes_billed``.
-            ConfigurationError: Credentials, permissions, the project or the dataset are not as they must be.
+            InvalidInput: The statement is not a single SELECT, or does not match the tables.
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``.
+            StoreRejected: The statement would read more than ``maximum_bytes_billed``.
+            ConfigurationError: Credentials, a permission, the project or the dataset are missing or wrong.
         """
         _check_query(sql)
         return self.ask(operation, sql, parameters, own=operation != "query")
@@ -81,13 +82,13 @@ class BigQueryWarehouse(Jobs):
         self.ask(name, catalog.query(name), parameters)
 
     def frame(self, sql: str, parameters: Parameters | None = None) -> pandas.DataFrame:
-        """The answer to a SELECT as a pandas DataFrame, downloaded through the Storage Read API.
+        """Return the result of a SELECT as a pandas DataFrame, downloaded through the Storage Read API.
 
         Args:
             sql, parameters: As for ``query``.
 
         Returns:
-            One column per name; times in UTC, JSON decoded. Arrow types carry over as ``pyarrow.Table.to_pandas`` does.
+            One column per name; times in UTC, JSON decoded. Arrow types are converted by ``pyarrow.Table.to_pandas``.
 
         Raises:
             LedgerError: As for ``query``.
@@ -99,24 +100,26 @@ class BigQueryWarehouse(Jobs):
         _check_query(sql)
         table, json_columns = self.retry_idempotent("The frame", lambda: self._download(sql, parameters))
         frame: pandas.DataFrame = table.to_pandas()
-        for name in json_columns:  # as objects: no integer becomes a float because another row holds none
-            frame[name] = pandas.Series([_decoded(it) for it in table.column(name).to_pylist()], frame.index, object)
+        for name in json_columns:  # dtype object: pandas would turn integers into floats if another row is None
+            frame[name] = pandas.Series(
+                [_decoded(text) for text in table.column(name).to_pylist()], frame.index, object
+            )
         return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
-        """Add rows to one of the ledger's tables, at least once; on return they are there.
+        """Append rows to one of the ledger's tables, at least once; on return the table has them.
 
-        A request whose answer is lost is sent again, so a row may be there twice; every view shows it once.
+        A request whose response is lost is sent again, which may duplicate rows; every view drops duplicates.
 
         Args:
             table: ``session_events`` or ``session_index``.
-            rows: The table's columns; the rows of an event stand together.
-            is_committed: Called after a lost answer; returns True if the rows are in the table.
+            rows: The table's columns; the rows of an event are adjacent.
+            is_committed: Called after a lost response; returns True if the table has the rows.
 
         Raises:
-            OutcomeLost: Within ``retry_timeout`` it could not be found out whether they were added.
-            StoreUnavailable: They were not added.
-            StoreRejected, ConfigurationError: They were not added, and will not be until something is repaired.
+            OutcomeLost: The outcome could not be established within ``retry_timeout``.
+            StoreUnavailable: No row was appended.
+            StoreRejected, ConfigurationError: No row was appended, and none will be until something is repaired.
         """
         from ledger.warehouse.bigquery.appends import requests_of
 
@@ -124,7 +127,7 @@ class BigQueryWarehouse(Jobs):
             self._append(table, request, is_committed)
 
     def drop_quietly(self, table: str, sql: str) -> None:
-        """Drop a staging table; a failure is logged, since the table expires by itself."""
+        """Drop a staging table; a failure is only logged, because the table expires."""
         self._row_transport().disconnect(table)
         try:
             self.run("drop", sql)
@@ -132,14 +135,14 @@ class BigQueryWarehouse(Jobs):
             log.info("%s", error)
 
     def close(self) -> None:
-        """Close all connections; calling it again does nothing."""
+        """Close all connections; a second call does nothing."""
         if self._transport is not None:
             self._transport.close()
         self.clients.close()
 
     def _append(self, table: str, rows: pa.RecordBatch, is_committed: Callable[[], bool] | None) -> None:
-        def send(answer_lost: bool) -> None:
-            if not (answer_lost and is_committed is not None and is_committed()):
+        def send(response_lost: bool) -> None:
+            if not (response_lost and is_committed is not None and is_committed()):
                 self._row_transport().send(table, rows)
 
         self.retry_non_idempotent(f"The append to {table}", send)
@@ -166,12 +169,12 @@ class BigQueryWarehouse(Jobs):
 
 @lru_cache(maxsize=256)  # the ledger's own statements are few, and parsing one takes milliseconds
 def _check_query(sql: str) -> None:
-    """Raise InvalidInput unless this is one SELECT whose columns have distinct names."""
+    """Raise InvalidInput unless the statement is a single SELECT whose columns have distinct names."""
     from ledger.warehouse.duckdb.dialect import check_query
 
     names = [name.lower() for name in check_query(sql).named_selects if name not in ("", "*")]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInput(f"The answer has several columns named {', '.join(twice)}; give each a name with AS.")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
 
 
 def _decoded(text: Any) -> Any:
