@@ -16,7 +16,7 @@ import pytest
 from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import to_micros
 from ledger.outbox.contract import LEASE_SECONDS
-from ledger.stores.sqlite.lease import LONGEST_LEASE, Lease, LeaseRow, is_gone, owner_name, process_of
+from ledger.stores.sqlite.lease import LONGEST_LEASE, Lease, LeaseRow, holder_name, is_gone, process_of
 from ledger.stores.sqlite.schema import migrate
 from ledger.testing.streams import START
 
@@ -51,21 +51,21 @@ def test_acquire_renew_and_release(db):
 
 def test_acquire_is_refused_until_the_lease_expires(db):
     Lease(URL).acquire(db, "there/1/a", 20, START)
-    with pytest.raises(LeaseHeld, match="there/1 is shipping this ledger to test://warehouse"):
+    with pytest.raises(LeaseHeld, match="there/1 ships this ledger to test://warehouse"):
         Lease(URL).acquire(db, "there/2/b", 20, START + timedelta(seconds=19))
     assert row(db).epoch == 1
     Lease(URL).acquire(db, "there/2/b", 20, START + timedelta(seconds=20))
     assert row(db).epoch == 2
 
 
-def test_acquire_again_by_the_owner_begins_a_new_epoch(db):
+def test_acquire_again_by_the_holder_begins_a_new_epoch(db):
     lease = Lease(URL)
     lease.acquire(db, "there/1/a", 20, START)
     lease.acquire(db, "there/1/a", 20, START)
     assert row(db).epoch == 2
 
 
-def test_renew_and_release_of_a_lost_lease_leave_it_to_its_owner(db):
+def test_renew_and_release_of_a_lost_lease_leave_it_to_its_holder(db):
     first, second = Lease(URL), Lease(URL)
     first.acquire(db, "there/1/a", 20, START)
     second.acquire(db, "there/2/b", 20, START + timedelta(seconds=30))
@@ -78,7 +78,7 @@ def test_renew_and_release_of_a_lost_lease_leave_it_to_its_owner(db):
 def test_a_lease_by_a_clock_that_was_ahead_holds_nobody_off(db):
     Lease(URL).acquire(db, "there/1/a", 20, START + timedelta(seconds=LONGEST_LEASE))
     Lease(URL).acquire(db, "there/2/b", 20, START)
-    assert row(db).owner == "there/2/b"
+    assert row(db).holder == "there/2/b"
 
 
 def test_a_lease_holds_for_the_default_until_acquire_says_otherwise(db):
@@ -86,19 +86,19 @@ def test_a_lease_holds_for_the_default_until_acquire_says_otherwise(db):
     assert row(db).expires_at == after(LEASE_SECONDS)
 
 
-def test_active_owner_is_none_once_the_lease_has_expired_or_its_process_has_ended():
+def test_active_holder_is_none_once_the_lease_has_expired_or_its_process_has_ended():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     gone = f"{socket.gethostname()}/{process.pid}/x"
     now = START
-    assert LeaseRow("there/1/a", after(1), 1).active_owner(now) == "there/1/a"
-    assert LeaseRow("there/1/a", after(0), 1).active_owner(now) is None
-    assert LeaseRow(gone, after(1), 1).active_owner(now) is None
-    assert LeaseRow(None, 0, 1).active_owner(now) is None
+    assert LeaseRow("there/1/a", after(1), 1).active_holder(now) == "there/1/a"
+    assert LeaseRow("there/1/a", after(0), 1).active_holder(now) is None
+    assert LeaseRow(gone, after(1), 1).active_holder(now) is None
+    assert LeaseRow(None, 0, 1).active_holder(now) is None
 
 
 def test_is_gone_sees_processes_of_this_host_alone(monkeypatch):
-    own = owner_name("token")
+    own = holder_name("token")
     assert own == f"{socket.gethostname()}/{os.getpid()}/token"
     assert process_of(own) == f"{socket.gethostname()}/{os.getpid()}"
     assert not is_gone(own)
@@ -117,5 +117,5 @@ def test_is_gone_sends_no_signal_on_windows(monkeypatch):
     sent: list[int] = []
     monkeypatch.setattr(os, "kill", lambda process, signal: sent.append(process))
     monkeypatch.setattr(sys, "platform", "win32")
-    assert not is_gone(owner_name("token"))
+    assert not is_gone(holder_name("token"))
     assert sent == []
