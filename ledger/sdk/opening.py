@@ -61,7 +61,7 @@ class LedgerConnection:
         self._ids = ids
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # sessions that have a title, as far as is remembered
-        self._begun: dict[tuple[str, str], str] = {}  # owner and key to the session that was last begun under it
+        self._by_key: dict[tuple[str, str], str] = {}  # owner and key to the session that was last begun under it
         relay = relay or LEDGER_RELAY.text() or LEDGER_RELAY.default
         if relay not in RELAYS:
             raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")

@@ -321,7 +321,7 @@ def test_a_list_is_of_ones_own_or_of_what_is_shared(
     assert ids(bob.list_sessions("nobody")) == ids(bob.list_sessions("carol")) == set()
     first = bob.list_sessions(shared=True, limit=1)
     assert ids(first) | ids(bob.list_sessions(shared=True, limit=1, after=first.next)) == set(mine[:2])
-    with pytest.raises(InvalidInput, match="say with whom"):
+    with pytest.raises(InvalidInput, match="give their user_id"):
         ledger.list_sessions(shared=True)
     with pytest.raises(PermissionDenied):
         bob.store.sessions(SessionQuery(user_id="ada", granted_to="carol"))

@@ -220,7 +220,7 @@ def test_a_crashed_session_is_told_from_one_that_was_left_alone(ledger, clock):
 
 def test_extending_moves_the_end_and_never_forward(ledger, clock):
     session_id = ledger.create_session("ada", ttl=2 * HOUR)
-    with pytest.raises(InvalidInput, match="longer than"):
+    with pytest.raises(InvalidInput, match="later than"):
         ledger.extend_session(session_id, HOUR)
     clock.now += HOUR
     ledger.extend_session(session_id, 3 * HOUR)
