@@ -26,8 +26,8 @@ class Access(CommandBase):
         The view has the same methods. A session that the user may not see does not exist in it: calls raise
         ``SessionNotFound``, or return None or an empty page, as for an unused id. On a shared session a ``read`` grant
         makes every change raise ``PermissionDenied``; with a ``write`` grant the ``actor`` of events is the user,
-        whatever the call says, and only the owner can change grants, archive, delete and restore. New sessions are
-        owned by the user, so ``user_id`` may be omitted.
+        whatever the call says; only the owner can change grants, archive, delete and restore a deleted session. New
+        sessions are owned by the user, so ``user_id`` may be omitted.
 
         Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
         views. A view has no ``warehouse``, because SQL sees the rows of all users.
@@ -117,9 +117,10 @@ class Access(CommandBase):
 
         def changes(state: State) -> list[Change]:
             if ("grant", user_id) not in state:
-                shared = ", ".join(sorted(key for field, key in state if field == "grant")) or "nobody"
+                users = ", ".join(sorted(key for field, key in state if field == "grant")) or "none"
                 raise InvalidInput(
-                    f"Session {session_id} is not shared with {user_id}, but with {shared}; nothing was written."
+                    f"Session {session_id} is not shared with {user_id}; nothing was written. Users with a grant: "
+                    f"{users}."
                 )
             return [Change("grant", user_id, removed=True)]
 

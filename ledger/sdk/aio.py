@@ -181,7 +181,7 @@ def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _signed_as(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """A decorator: show the signature of the ``SessionLedger`` method of this name."""
+    """Return a decorator that gives a method the signature of the ``SessionLedger`` method of this name."""
     original = inspect.getattr_static(SessionLedger, name)
 
     def decorate(method: Callable[..., T]) -> Callable[..., T]:
@@ -196,7 +196,7 @@ def _property(name: str, original: Any) -> property:
 
 
 def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
-    """A class decorator: delegate each public name of ``kind`` that the class does not define itself."""
+    """Return a class decorator that delegates each public name of ``kind`` that the class does not define itself."""
 
     def decorate(delegate: type[T]) -> type[T]:
         for name in dir(kind):

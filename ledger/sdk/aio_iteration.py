@@ -101,7 +101,7 @@ class AsyncIteration(AsyncIterator[Any]):
         await asyncio.shield(asyncio.wrap_future(closing))
 
     async def close(self) -> None:
-        """The same as ``aclose``."""
+        """Call ``aclose``."""
         await self.aclose()
 
     async def __aenter__(self) -> Self:

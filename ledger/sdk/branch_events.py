@@ -82,7 +82,7 @@ def branch_events(
 
 @contextmanager
 def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None]:
-    """Convert errors of one append of a call with several: the caller must repeat the call, not that append.
+    """Make the errors of one append of a multi-event call tell the caller to repeat the call, not that append.
 
     Args:
         session_id, event_id: The call's, which an OutcomeUnknown names.

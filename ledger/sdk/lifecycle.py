@@ -85,8 +85,8 @@ class Lifecycle(CommandBase):
             if expires_at is not None and (current is None or from_text(expires_at) < current):
                 expires = "never expires" if current is None else f"expires at {current.isoformat()}"
                 raise InvalidInput(
-                    f"Session {session_id} {expires}, later than {expires_at}; nothing was written. expire_session() "
-                    "expires it at once."
+                    f"Session {session_id} {expires}, so a TTL that ends at {expires_at} would shorten it; nothing was "
+                    "written. expire_session() expires it at once."
                 )
             return [Change("expires_at", "", expires_at)]
 
@@ -190,7 +190,7 @@ class Lifecycle(CommandBase):
         Raises:
             SessionNotFound: The session does not exist.
             InvalidInput: The session is neither expired nor deleted, or the TTL exceeds the maximum.
-            PermissionDenied: This is the view of a user who does not own the session.
+            PermissionDenied: This is a view, and its user does not own the deleted session.
         """
         expires_at, now = self._expiry(ttl), self._clock()
 

@@ -297,7 +297,7 @@ def test_a_session_of_ones_own_begins_once_and_can_be_sent_again(ada: SessionLed
 
 def test_nobody_begins_a_session_of_somebody_else(ada: SessionLedger, ledger: SessionLedger) -> None:
     for session_id in (None, "chat-1"):
-        with pytest.raises(PermissionDenied, match="their own only"):
+        with pytest.raises(PermissionDenied, match="cannot create sessions for other users"):
             ada.create_session("bob", session_id=session_id)
     assert len(ledger.list_sessions()) == 0
     with pytest.raises(InvalidInput, match="user_id"):
