@@ -1,4 +1,4 @@
-"""Events: what a caller hands in, what a store prepares, and what it has recorded."""
+"""Events: new ones from callers, prepared ones in a store, and recorded ones."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from ledger.model.fields import check_change
 from ledger.model.instants import to_micros
 from ledger.model.values import canonical, check_text, decode
 
-#: The shape of the rows that this code writes; older ones are brought up to it on read (see ``upcast``).
+#: Schema version of the rows that this code writes; older ones are upcast on read.
 SCHEMA_VERSION = 1
-#: ``expected_version`` for an append that does not care.
+#: ``expected_version`` of an append to any version.
 ANY_VERSION = -1
-#: Changes in one event.
+#: Maximum number of changes in one event.
 MAX_CHANGES = 1000
-#: What the columns beside key and value may take in a row, in bytes.
+#: Maximum size of a row's columns other than key and value, in bytes.
 ROW_BYTES = 1000
-#: Bytes in one event, its values, keys and rows: a request to BigQuery's Storage Write API takes 10 MB, and an event is
-#: never split between two.
+#: Maximum size of an event (values, keys and rows), in bytes: a request to BigQuery's Storage Write API takes 10 MB,
+#: and an event is never split between two.
 MAX_EVENT_BYTES = 8_000_000
 _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
 class Envelope(TypedDict, total=False):
-    """What every change may say about itself.
+    """Keyword arguments of every method that appends an event; all optional.
 
     Attributes:
-        expected_version: Append only if the session is at this version.
-        event_id: The change's identity: sending it again records it once. A UUID, or any text of your own.
-        actor: Who makes the change, where that is not the owner.
-        occurred_at: When it happened, aware.
+        expected_version: The session's version before the append; if it is another, ``WrongExpectedVersion`` is raised
+            and nothing written.
+        event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters, unique per user. An append with the same
+            key and content is recorded once.
+        actor: The user or program that made the change; the owner if not given.
+        occurred_at: Time of the change by the caller's clock, aware; the time of recording if not given.
     """
 
     expected_version: int
@@ -45,13 +47,13 @@ class Envelope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write to one register: set (or remove) a field, under a key where the field is keyed.
+    """One write to one register: it sets a value or removes it.
 
     Attributes:
         field: A name from ``ledger.model.fields``.
-        key: Empty for a field that is not keyed.
-        value: Any JSON value; None where ``removed``.
-        removed: Take the register away instead of setting it.
+        key: The key, 1 to 255 characters; empty for a field that is not keyed.
+        value: Any JSON value; None if ``removed``.
+        removed: Remove the register instead of setting it.
     """
 
     field: str
@@ -65,15 +67,15 @@ class NewEvent:
     """An event to append.
 
     Attributes:
-        event_type: What happened, past tense: ``constraints.updated``.
-        changes: 1 to ``MAX_CHANGES``, no (field, key) twice.
-        event_id: The event's identity, a UUIDv7; appending it again records it once.
-        actor: Who did it, where that is not the session's owner.
-        occurred_at: When it happened by the caller's clock; the store's time of recording where None.
-        user_id: The owner; needed by the event that begins a session, and only there.
-        check_duplicate: False where the event_id was made for this very append, so that no store need look for it.
-        begins: True where the session's id was, so that no store need look for the session.
-        require_open: Whether it is refused where the session is expired, archived or deleted; see ``check_open``.
+        event_type: A noun and a past participle: ``constraints.updated``.
+        changes: 1 to ``MAX_CHANGES`` changes, no (field, key) twice.
+        event_id: The event's identity, a UUID; an append with the same id and content is recorded once.
+        actor: The user or program that made the changes; the session's owner if None.
+        occurred_at: Time by the caller's clock, aware; the time of recording if None.
+        user_id: The owner; required in the event that creates a session, and None in all others.
+        check_duplicate: False if the event_id is new, so that the store need not look for it.
+        creates_stream: True if the session's id is new, so that the store need not look for the session.
+        require_open: Refuse the event if the session is expired, archived or deleted; see ``check_open``.
     """
 
     event_type: str
@@ -89,7 +91,13 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What an append did: the version given, and whether this event had been recorded before."""
+    """The result of an append.
+
+    Attributes:
+        session_id, event_id: The event.
+        version: The event's version.
+        replayed: True if the event had been recorded by an earlier append, and nothing was written.
+    """
 
     session_id: str
     version: int
@@ -97,18 +105,20 @@ class AppendResult:
     replayed: bool = False
 
 
-#: The name of ``AppendResult`` before 0.2; it stays.
+#: Alias of ``AppendResult``, its name before 0.2.
 Appended = AppendResult
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedChange:
-    """One change as it stands in the store.
+    """One change as recorded.
 
     Attributes:
-        text: The value as canonical JSON text; None where the register was removed or its value erased.
-        value_hash, value_salt: None where nothing is hashed (removals, and rows without a chain). An erased value has
-            lost its text and salt and kept its hash.
+        field, key: The register.
+        text: The value as canonical JSON text; None if the register was removed or its value erased.
+        removed: True if the change removed the register.
+        value_hash, value_salt: None for removals and for rows without a hash chain. An erased value keeps its hash, but
+            neither text nor salt.
     """
 
     field: str
@@ -120,12 +130,12 @@ class RecordedChange:
 
     @property
     def value(self) -> Any:
-        """The value, decoded afresh at each call, so that nothing a reader does to it can reach the record."""
+        """The value, decoded at each access, so that changing it does not change the record."""
         return None if self.text is None else decode(self.text)
 
     @property
     def erased(self) -> bool:
-        """Whether the value was erased after it had been recorded."""
+        """True if the value has been erased."""
         return self.value_hash is not None and self.value_salt is None
 
 
@@ -150,12 +160,12 @@ class RecordedEvent:
 
     @property
     def position(self) -> tuple[int, str]:
-        """Where the event stands in its session: versions count up, equal ones are ordered by event_id."""
+        """The event's sort key within its session: version, then event_id."""
         return self.version, self.event_id
 
 
 class PreparedChange(NamedTuple):
-    """A checked change with the text of its value; ``text`` is None where the register is removed."""
+    """A checked change and the canonical JSON text of its value, None for a removal."""
 
     field: str
     key: str
@@ -164,7 +174,7 @@ class PreparedChange(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """A checked event, ready to be given a version; times are microseconds since 1970."""
+    """A checked event without a version; times are microseconds since 1970."""
 
     event_id: str
     event_type: str
@@ -178,7 +188,7 @@ class PreparedEvent(NamedTuple):
 
 
 def check_event_type(event_type: object) -> None:
-    """Raise InvalidInput unless an event_type names a thing and what happened to it."""
+    """Raise InvalidInput unless an event_type is at least two lower-case words joined by dots."""
     if not isinstance(event_type, str) or not _EVENT_TYPE.fullmatch(event_type):
         raise InvalidInput(
             f"event_type {str(event_type)[:70]!r} must look like 'constraints.updated', in at most 255 characters."
@@ -186,7 +196,7 @@ def check_event_type(event_type: object) -> None:
 
 
 def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
-    """Check an event whole and render its values; nothing of the caller's is changed or kept.
+    """Check an event and serialise its values; the caller's objects are neither changed nor kept.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
@@ -201,7 +211,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
         check_text(event.user_id, "user_id")
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
     changes = _prepare_changes(event.changes)
-    # A character takes at most four bytes: only large events are counted exactly.
+    # Cheap upper bound, because a character takes at most four bytes; only large events are measured exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
         check_size(changes, max_bytes)
@@ -210,7 +220,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
 
 
 def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
-    """Raise ValueTooLarge where an event takes more than ``limit`` bytes: its keys, its values and its rows."""
+    """Raise ValueTooLarge if the keys, values and rows of an event take more than ``limit`` bytes."""
     size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * ROW_BYTES
     if size > limit:
         raise ValueTooLarge(

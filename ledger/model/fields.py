@@ -23,10 +23,10 @@ from ledger.model.values import check_text
 TOOL_STATUSES = ("pending", "running", "completed", "failed")
 ACCESS = ("read", "write")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-#: Columns of every row: they are set when the session begins and never change.
+#: Names of row columns, which cannot be set as fields.
 FIXED = ("session_id", "user_id", "created_at", "updated_at", "version")
 _STATUS = re.compile(r"[a-z][a-z0-9_]{0,62}")
-#: The one that the ledger itself uses: under which key a session was begun.
+#: The free field that the ledger itself uses: the key of ``get_or_create_session``.
 SESSION_KEY = "x_session_key"
 _FREE = re.compile(r"x_[a-z0-9_]{1,60}")
 
@@ -40,20 +40,20 @@ class Field:
     """One field of a session.
 
     Attributes:
-        name: As it stands in rows.
-        doc: One sentence on what it is: the docstring of its attribute on ``Session``, and its line in docs/fields.md.
-        shape: What a value looks like, for people.
-        check: Takes a value and the words to name it by; returns what to record or raises InvalidInput.
-        key: What the keys are, for people: ``call id``. Empty if the field is not keyed.
-        attribute: Its attribute on ``Session`` and its key in JSON; ``name`` if empty.
-        own_form: ``Session`` and JSON have code of their own for it. Otherwise they show the value as it is, and that
-            of a keyed field as a dict by key.
-        ordered: Readers see its keys in the order in which they were written, so copies are written in that order.
-        copied: Forks and rewinds copy it. False if it belongs to one session alone.
-        in_template: A session made from a template takes it over.
-        searched: Its text is searched. Then sql/statements/search_text.sql names it too, and ``search.text_of`` must
-            give its text; files that exist must index it anew.
-        listed: It stays in the store when the session is archived, so that lists can filter by it and show it.
+        name: The name in rows.
+        doc: One sentence: the docstring of the attribute of ``Session``, and the line in docs/fields.md.
+        shape: The shape of a value, in words.
+        check: Takes a value and a name for messages; returns the value to record, or raises InvalidInput.
+        key: The meaning of the keys, in words: ``call id``. Empty if the field is not keyed.
+        attribute: The attribute of ``Session`` and the key in JSON; ``name`` if empty.
+        own_form: ``Session`` and JSON have code of their own for the field. Otherwise they show the value, or for a
+            keyed field a dict of key to value.
+        ordered: Keys are read in the order in which they were written, and copies keep that order.
+        copied: Forks and rewinds copy the field. False if it belongs to one session.
+        in_template: A session created from a template copies the field.
+        searched: The text is searched. sql/statements/search_text.sql must name the field and ``search.text_of`` return
+            its text, and existing files must be indexed again.
+        listed: The store keeps the field when the session is archived, so that lists can filter by it and show it.
         keeps_null: In updates None is a value; otherwise it removes the field.
     """
 
@@ -76,7 +76,7 @@ class Field:
 
     @property
     def keyed(self) -> bool:
-        """Whether each value has a key of its own."""
+        """True if the field has one value per key."""
         return self.key != ""
 
 
@@ -122,7 +122,7 @@ def _instant(value: Any, name: str) -> Any:
 
 
 def _object_with(**parts: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """A check for an object that must have ``parts``; it may have more."""
+    """Return a check for an object that has these parts, and may have more."""
 
     def check(value: Any, name: str) -> Any:
         _object(value, name)
@@ -141,36 +141,36 @@ def _fields(*fields: Field) -> Mapping[str, Field]:
 
 #: In the order of ``ledger show --json``.
 FIELDS: Mapping[str, Field] = _fields(
-    Field(name="question", doc="What the user asked.", shape="text", check=_text, searched=True, listed=True),
+    Field(name="question", doc="The user's question.", shape="text", check=_text, searched=True, listed=True),
     Field(name="title", doc="A short name, for lists.", shape="text", check=_text, searched=True, listed=True),
     Field(name="session_type", doc="The kind of session: ``chat``.", shape="text", check=_text, listed=True),
     Field(name="summary", doc="The outcome, in short.", shape="text", check=_text, searched=True),
     Field(
         name="status",
-        doc="Whether the session is active, has ended, or is closed.",
-        shape="a lower-case word; active at first, completed and failed end a session",
+        doc="The status: active, completed, failed, expired, archived, deleted, or a word of your own.",
+        shape="a lower-case word; active at first",
         check=_status,
         own_form=True,
         listed=True,
     ),
     Field(
         name="constraints",
-        doc="What the question was narrowed down to; its tool calls are planned.",
+        doc="The narrowed question; tool calls listed in it become pending.",
         shape="object",
         check=_object,
         in_template=True,
     ),
-    Field(name="response_plan", doc="How the answer is to be built.", shape="object", check=_object, in_template=True),
+    Field(name="response_plan", doc="The plan of the answer.", shape="object", check=_object, in_template=True),
     Field(
         name="strategy",
-        doc="How the question is to be answered.",
+        doc="The strategy for answering the question.",
         shape="any JSON, often Markdown text",
         in_template=True,
     ),
     Field(
         name="expires_at",
-        doc="When the session ends by itself.",
-        shape="UTC timestamp, or null for none",
+        doc="The time at which the session expires.",
+        shape="UTC timestamp, or null for no expiry",
         check=_instant,
         own_form=True,
         copied=False,
@@ -178,13 +178,13 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="error",
-        doc="What made the session fail.",
+        doc="The error that made the session fail.",
         shape="{type, message}",
         check=_object_with(type=_text, message=_text),
     ),
     Field(
         name="lineage",
-        doc="The session and version that this one was made from, as a fork or from a template.",
+        doc="The session and version that this one was forked from, or created from as a template.",
         shape="{session_id, version, kind}",
         check=_object_with(session_id=_text, version=_any, kind=_text),
         copied=False,
@@ -228,7 +228,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="attribute",
-        doc="Attributes by name: what sessions are listed and counted by.",
+        doc="Attributes by name; sessions can be listed and counted by them.",
         shape="any JSON",
         key="name",
         attribute="attributes",
@@ -238,7 +238,7 @@ FIELDS: Mapping[str, Field] = _fields(
     Field(name="result", doc="Intermediate results by name.", shape="any JSON", key="name", attribute="results"),
     Field(
         name="query",
-        doc="Queries that were made for the session, by query id.",
+        doc="Queries made for the session, by query id.",
         shape="{query_type, parameters, result_summary, cache_hit, execution_time_ms}",
         check=_object_with(query_type=_text),
         key="query id",
@@ -247,7 +247,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="score",
-        doc="Judgements of the session by score id.",
+        doc="Scores of the session by score id.",
         shape="{name, value, source, comment}",
         check=_object_with(name=_text, value=_any),
         key="score id",
@@ -256,7 +256,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="grant",
-        doc="Access of other users by user id.",
+        doc="Grants to other users by user id.",
         shape="read or write",
         check=_one_of(*ACCESS),
         key="user id",
@@ -266,7 +266,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="child",
-        doc="Sessions that were made from this one, by session id.",
+        doc="Forks of this session and sessions created from it as a template, by session id.",
         shape="{version, kind}",
         check=_object_with(version=_any, kind=_text),
         key="session id",
@@ -287,10 +287,10 @@ FIELDS: Mapping[str, Field] = _fields(
 
 
 def field_named(name: Any) -> Field:
-    """The field of this name.
+    """Return the field of this name.
 
     Raises:
-        InvalidInput: There is none; the message names those there are.
+        InvalidInput: There is no such field; the message lists the fields.
     """
     field = FIELDS.get(name) if isinstance(name, str) else None
     if field is not None:
@@ -298,7 +298,7 @@ def field_named(name: Any) -> Field:
     if isinstance(name, str) and _FREE.fullmatch(name):
         return _free_field(name)
     if name in FIXED:
-        raise InvalidInput(f"{name} is fixed for the life of a session and cannot be set.")
+        raise InvalidInput(f"{name} is set by the ledger and cannot be changed.")
     raise InvalidInput(
         f"There is no field {str(name)[:70]!r}. The fields are {', '.join(FIELDS)}, "
         "and any x_name of lower-case letters, digits and underscores."
@@ -314,7 +314,7 @@ def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
     """Check one change and return the value to record.
 
     Raises:
-        InvalidInput: The field is unknown, the key is missing or too many, or the value has the wrong shape.
+        InvalidInput: The field does not exist, a key is missing or not allowed, or the value has the wrong shape.
     """
     field = field_named(name)
     if field.key or (key != "" and name.startswith("x_")):

@@ -1,9 +1,9 @@
-"""The fold: a session's state is the last write per (field, key), in the order (version, event_id). Nothing else.
+"""The fold: a session's state is the last write to each register, in the order (version, event_id).
 
-A (field, key) is called a register: a state is a map of registers, in each of which the last write wins. It follows
-that duplicates, order of arrival and the way events were batched cannot change a state. Latest state, state at a
-version or time, history and diff are all this one idea. ``sql/views/session_fields.sql`` is the same in GoogleSQL, as
-``sql/views/session_history.sql`` is the history of ``ledger.testing.reference``; a property test holds them together.
+A register is a (field, key). Duplicates, order of arrival and batching of events cannot change a state. The latest
+state, the state at a version or time, histories and diffs all follow from the fold. Its twin in GoogleSQL is
+``sql/views/session_fields.sql``; that of the history in ``ledger.testing.reference`` is
+``sql/views/session_history.sql``. A property test compares them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from ledger.model.values import decode
 
 
 class RegisterValue(NamedTuple):
-    """The value of a register, and the event that wrote it; ``text`` is canonical JSON, None for an erased value."""
+    """The value of a register.
+
+    Attributes:
+        text: Canonical JSON text; None if the value was erased.
+        version, event_id: The event that wrote it.
+    """
 
     text: str | None
     version: int
@@ -25,21 +30,21 @@ class RegisterValue(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """The value, decoded afresh at each call."""
+        """The value, decoded at each access."""
         return None if self.text is None else decode(self.text)
 
 
-#: The name of ``RegisterValue`` before 0.2; it stays.
+#: Alias of ``RegisterValue``, its name before 0.2.
 Written = RegisterValue
-#: A register: a field, and the key where the field is keyed, else an empty text.
+#: A register: a field and a key, which is empty if the field is not keyed.
 Register = tuple[str, str]
-#: A state: the value of each register. Registers whose last write removed them are not in it.
+#: A state: the value of each register. Removed registers are not in it.
 State = Mapping[Register, RegisterValue]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One write to a register and how long it held: from ``version`` until ``superseded_by`` (None: it still holds)."""
+    """One write to a register, in effect from ``version`` until ``superseded_by``, which is None for the latest."""
 
     field: str
     key: str
@@ -51,13 +56,13 @@ class Interval:
 
     @property
     def value(self) -> Any:
-        """The value, decoded afresh at each call; None where the register was removed or its value erased."""
+        """The value, decoded at each access; None if the register was removed or its value erased."""
         return None if self.text is None else decode(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A register that differs between two states; ``before`` or ``after`` is None where it is missing."""
+    """A register that differs between two states; ``before`` or ``after`` is None if that state does not have it."""
 
     field: str
     key: str
@@ -66,11 +71,11 @@ class Difference:
 
 
 def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[Register, RegisterValue]:
-    """The state after ``events``, in whatever order and however often they come.
+    """Return the state after events.
 
     Args:
-        events: Events of one session.
-        at_version: Leave out what came after this version; None for all.
+        events: Events of one session, in any order; duplicates have no effect.
+        at_version: Ignore events after this version; None for all.
     """
     last: dict[Register, tuple[tuple[int, str], RecordedChange]] = {}
     for event in events:
@@ -90,7 +95,7 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
 
 
 def diff(before: State, after: State) -> list[Difference]:
-    """The registers that differ in value or presence between two states, ordered by (field, key)."""
+    """Return the registers that differ in value or presence between two states, sorted by (field, key)."""
     return [
         Difference(*register, before.get(register), after.get(register))
         for register in sorted(before.keys() | after.keys())

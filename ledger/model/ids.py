@@ -1,4 +1,4 @@
-"""Ids: what may be one, and the creation time that lives inside a session's UUIDv7."""
+"""Ids: their checks, idempotency keys, and the creation time in a session's UUIDv7."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ledger.model.values import check_text
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: BigQuery streams rows into partitions from ten years back to one year ahead; other days would never ship.
+#: BigQuery's streaming limits: rows go to partitions from ten years in the past to one year in the future.
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
-#: There must be a day after that of a creation.
+#: Exclusive upper bound of creation times, because a partition ends at the start of the next day.
 _LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
-#: Namespace for idempotency keys that are no UUIDs.
+#: Namespace of idempotency keys that are not UUIDs.
 _FOREIGN_KEYS = uuid.UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
 
 def created_at_of(session_id: str) -> datetime | None:
-    """The creation time inside a UUIDv7, to the millisecond; None for any other id."""
+    """Return the creation time in a UUIDv7, to the millisecond, or None for any other id."""
     if not _UUID7.fullmatch(session_id):
         return None
     try:
@@ -32,25 +32,25 @@ def created_at_of(session_id: str) -> datetime | None:
 
 
 def creation_day(created_at: datetime) -> tuple[datetime, datetime]:
-    """The UTC day that a session's rows are filed under: its first instant, and that of the next day."""
+    """Return the start of a session's partition, which is the UTC day of its creation, and the start of the next."""
     first = created_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return first, first + timedelta(days=1)
 
 
 def check_session_id(session_id: str) -> str:
-    """Return ``session_id`` if it can be one: 1 to 255 characters, none of them a control character.
+    """Return ``session_id`` if it is valid: 1 to 255 characters without control characters or outer white space.
 
     Raises:
-        InvalidInput: It cannot; the message says why.
+        InvalidInput: It is not valid; the message says why.
     """
     return check_text(session_id, "session_id")
 
 
 def created_at_for(session_id: str, now: datetime) -> datetime:
-    """The created_at of a new session: the time inside its id, or ``now`` for an id of the caller's own making.
+    """Return the creation time of a new session: the time in its id, or ``now`` if the id is not a UUIDv7.
 
     Raises:
-        InvalidInput: The day inside the id is one that a warehouse cannot take rows for.
+        InvalidInput: The time in the id is outside the range of partitions that a warehouse accepts.
     """
     created_at = created_at_of(session_id)
     if created_at is None:
@@ -63,13 +63,17 @@ def check_created_at(created_at: datetime, now: datetime) -> None:
     """Raise InvalidInput unless ``created_at`` is at most ten years before and one year after ``now``."""
     if not now - OLDEST <= created_at <= now + NEWEST:
         raise InvalidInput(
-            f"A session created at {created_at.isoformat()} is outside the ten years back and one year ahead that "
-            "a warehouse takes; check the id or the clock it was made with."
+            f"The creation time {created_at.isoformat()} is more than ten years in the past or one year in the future, "
+            "which a warehouse does not accept; check the id or the clock it was generated with."
         )
 
 
 def event_id_for(idempotency_key: str, user_id: str) -> str:
-    """The event_id of a caller's idempotency key: a UUID stands for itself, other text maps to a UUIDv5 per user."""
+    """Return the event_id of an idempotency key: a UUID itself, other text of 1 to 1,024 characters a UUIDv5 per user.
+
+    Raises:
+        InvalidInput: The key is not such a text.
+    """
     if isinstance(idempotency_key, str) and _UUID.fullmatch(idempotency_key):
         return idempotency_key.lower()
     key = check_text(idempotency_key, "event_id", at_most=1024)
@@ -77,11 +81,11 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
 
 
 def session_id_for(idempotency_key: str, user_id: str) -> str:
-    """The id of the session that a caller begins by naming only the event: the same at every retry."""
+    """Return the id of a session created with an idempotency key and no id of its own: the same at every retry."""
     event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))
 
 
 def session_id_of_key(key: str, user_id: str, number: int) -> str:
-    """The id of the ``number``-th session that a user has under a key of their own."""
+    """Return the id of a user's session number ``number``, from 0, for a key of ``get_or_create_session``."""
     return str(uuid.uuid5(_FOREIGN_KEYS, f"key:{number}:{len(user_id)}:{user_id}:{key}"))

@@ -13,13 +13,13 @@ _LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EPOCH) // _MIC
 
 
 def to_micros(instant: datetime, name: str = "time") -> int:
-    """Microseconds since 1970 of an aware datetime.
+    """Return an aware datetime as microseconds since 1970.
 
     Raises:
-        InvalidInput: ``instant`` is no datetime, is naive (it would mean another time on another machine), or is before
-            the year 1 or after 9999 in UTC, where no datetime could give it back.
+        InvalidInput: ``instant`` is not a datetime, is naive (its meaning would depend on the machine), or is outside
+            the years 1 to 9999 in UTC.
     """
-    if type(instant) is datetime and instant.tzinfo is UTC:  # what clocks give: nothing more to check
+    if type(instant) is datetime and instant.tzinfo is UTC:  # the common case, which needs no further check
         return (instant - EPOCH) // _MICROSECOND
     if not isinstance(instant, datetime):
         raise InvalidInput(f"{name} must be a datetime with a time zone, not {type(instant).__name__}.")
@@ -34,23 +34,27 @@ def to_micros(instant: datetime, name: str = "time") -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC datetime of ``micros`` microseconds since 1970."""
+    """Return the UTC datetime of ``micros`` microseconds since 1970."""
     return EPOCH + timedelta(microseconds=micros)
 
 
 def to_text(instant: datetime, name: str = "time") -> str:
-    """RFC 3339 in UTC with six decimals, which sorts as text: ``2026-11-21T05:00:00.000000Z``."""
+    """Return RFC 3339 text in UTC with six decimals, which sorts as text: ``2026-11-21T05:00:00.000000Z``.
+
+    Raises:
+        InvalidInput: As for ``to_micros``.
+    """
     return from_micros(to_micros(instant, name)).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str, name: str = "time") -> datetime:
-    """The UTC datetime of an RFC 3339 text that carries its offset.
+    """Return the UTC datetime of an RFC 3339 text with an offset.
 
     Raises:
-        InvalidInput: The text is no timestamp or has no offset.
+        InvalidInput: The text is not a timestamp or has no offset.
     """
     try:
         instant = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise InvalidInput(f"{name} {text!r} is no RFC 3339 timestamp such as 2026-11-21T05:00:00Z.") from None
+        raise InvalidInput(f"{name} {text!r} is not an RFC 3339 timestamp such as 2026-11-21T05:00:00Z.") from None
     return from_micros(to_micros(instant, name))

@@ -1,8 +1,8 @@
-"""The hash chain: every event carries the hash of what it says and of the event before it.
+"""The hash chain: each event has a hash of its content and of the event before it.
 
-``value_hash`` is SHA-256 over a random salt and the canonical JSON text, so it gives nothing away once value and salt
-are erased; ``event_hash`` covers the envelope, each change's field, key, removed and value_hash, and ``prev_hash``.
-Erasing a value therefore leaves the chain whole, and changing one breaks it.
+``value_hash`` is SHA-256 over a random salt and the canonical JSON text, so that it reveals nothing once value and salt
+are erased. ``event_hash`` covers the envelope, each change's field, key, removed and value_hash, and ``prev_hash``.
+Erasing a value therefore keeps the chain valid; changing one does not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ledger.model.instants import to_micros
 
 
 def value_hash(salt: str, text: str) -> str:
-    """Hex SHA-256 of a salt (hex text) and a value's canonical JSON text."""
+    """Return the hex SHA-256 of a salt (hex text) and a value's canonical JSON text."""
     return sha256(f"{salt}{text}".encode()).hexdigest()
 
 
@@ -28,10 +28,10 @@ def event_hash(
     envelope: tuple[str, int, str, str, str, str | None, int, int, int, int],
     changes: Iterable[tuple[str, str, bool, str | None]],
 ) -> str:
-    """Hex SHA-256 of an event.
+    """Return the hex SHA-256 of an event.
 
     Args:
-        prev_hash: The hash of the session's event before; None for its first.
+        prev_hash: The hash of the session's previous event; None for the first.
         envelope: session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, created_at (all
             in microseconds) and schema_version.
         changes: field, key, removed and value_hash of each change, in any order.
@@ -39,7 +39,7 @@ def event_hash(
     return sha256(orjson.dumps([prev_hash, envelope, sorted(changes, key=lambda change: change[:2])])).hexdigest()
 
 
-#: field, key, text, removed, value_hash and value_salt of a change.
+#: A change with its hashes: field, key, text, removed, value_hash and value_salt.
 Sealed = tuple[str, str, str | None, bool, str | None, str | None]
 
 
@@ -49,12 +49,12 @@ def seal(
     changes: Sequence[PreparedChange],
     salts: Sequence[str | None],
 ) -> tuple[list[Sealed], str]:
-    """An event's changes with their hashes, and the hash of the event.
+    """Return an event's changes with their hashes, and the hash of the event.
 
     Args:
         prev_hash, envelope: As for ``event_hash``.
-        changes: Of the event.
-        salts: One for each change, None for a removal.
+        changes: The event's changes.
+        salts: One salt per change, None for a removal.
     """
     sealed = [
         (*change, None if salt is None else value_hash(salt, change.text or ""), salt)
@@ -66,10 +66,10 @@ def seal(
 
 
 def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | None]) -> RecordedEvent:
-    """The same event with its hashes.
+    """Return an event with its hashes.
 
     Args:
-        event: One that carries none yet.
+        event: An event without hashes.
         prev_hash, salts: As for ``seal``.
     """
     changes = [PreparedChange(change.field, change.key, change.text, change.removed) for change in event.changes]
@@ -79,18 +79,18 @@ def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | N
 
 
 def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int:
-    """Check a run of one session's events, in order, against their hashes.
+    """Verify consecutive events of one session against their hashes.
 
     Args:
-        events: Consecutive events as recorded, not upcast; those without an event_hash (appended straight to a
-            warehouse) carry no chain and are passed over.
+        events: Events as recorded, not upcast, in order. Those without an event_hash (appended directly to a warehouse)
+            are skipped.
         prev_hash: The hash of the event before the first; None at the start of a session.
 
     Returns:
-        How many events were checked.
+        The number of events verified.
 
     Raises:
-        CorruptEvent: A value, an envelope or the order is not what was recorded; session and version are named.
+        CorruptEvent: A value, an envelope or the order differs from what was recorded; names session and version.
     """
     checked = 0
     for event in events:
@@ -99,7 +99,7 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
         _verify_values(event)
         changes = [(change.field, change.key, change.removed, change.value_hash) for change in event.changes]
         if event.prev_hash != prev_hash or event_hash(prev_hash, _envelope_of(event), changes) != event.event_hash:
-            raise _corrupt(event, "the event or its place in the chain is not what was recorded")
+            raise _corrupt(event, "the event or its position in the chain is not what was recorded")
         prev_hash = event.event_hash
         checked += 1
     return checked
@@ -125,9 +125,9 @@ def _verify_values(event: RecordedEvent) -> None:
             raise _corrupt(event, f"the value of {change.field} {change.key!r} is not what was recorded")
 
 
-def _corrupt(event: RecordedEvent, what: str) -> CorruptEvent:
+def _corrupt(event: RecordedEvent, reason: str) -> CorruptEvent:
     return CorruptEvent(
-        f"Session {event.session_id}, version {event.version}: {what}. Restore from a backup or the warehouse.",
+        f"Session {event.session_id}, version {event.version}: {reason}. Restore from a backup or the warehouse.",
         session_id=event.session_id,
         version=event.version,
     )

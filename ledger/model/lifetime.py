@@ -1,4 +1,4 @@
-"""How long a session is open: its status, its end, and what they say of each other at a time."""
+"""The lifetime of a session: its status, its ``expires_at``, and how the two combine at a given time."""
 
 from __future__ import annotations
 
@@ -11,72 +11,78 @@ from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
 from ledger.model.values import decode
 
-#: A session in one of these takes no more events of the conversation.
+#: Statuses in which a session takes no events, except those of its lifecycle, its tags, scores and grants.
 CLOSED = ("expired", "archived", "deleted")
-#: A session in one of these came to its end by itself: that it lasted too long is nothing to say of it any more.
+#: Statuses in which a session does not expire any more.
 DONE = ("completed", "failed")
-#: The fields that say whether a session is open.
+#: The fields that decide whether a session is open.
 LIFETIME_FIELDS = ("status", "expires_at")
 #: Later than every time, in microseconds since 1970.
 FOREVER = 2**62
-#: What brings a session back.
-_WAY_BACK = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
+#: The method that reopens a session, by status.
+_REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
 
 
 def status_at(status: str | None, expires_at: datetime | None, now: datetime) -> str | None:
-    """The status of a session at a time: an end that has come counts before the sweep has recorded it."""
-    has_ended = expires_at is not None and expires_at <= now and status not in (*DONE, *CLOSED)
-    return "expired" if has_ended else status
+    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded it yet."""
+    has_expired = expires_at is not None and expires_at <= now and status not in (*DONE, *CLOSED)
+    return "expired" if has_expired else status
 
 
 def check_open(session_id: str, status: str | None, expires_at: str | None, now: datetime) -> int:
-    """Until when a session takes events, in microseconds since 1970, unless one of them changes that.
+    """Return the time until which a session takes events, in microseconds since 1970, unless an event changes it.
 
     Args:
-        status, expires_at: What stands in these fields, as JSON; None where nothing does.
-        now: By the clock of the store.
+        session_id: The session, for the message.
+        status, expires_at: Values of these fields as JSON text; None if not set.
+        now: The time by the store's clock.
 
     Raises:
-        SessionEnded: It takes none by now.
+        SessionEnded: The session is expired, archived or deleted.
     """
     end = None if expires_at is None else decode(expires_at)
     recorded, ends_at = None if status is None else decode(status), None if end is None else from_text(end)
-    word = status_at(recorded, ends_at, now)
-    if word in CLOSED:
-        since = f" since {end}" if word == "expired" and end else ""
+    current = status_at(recorded, ends_at, now)
+    if current in CLOSED:
+        since = f" since {end}" if current == "expired" and end else ""
         raise SessionEnded(
-            f"Session {session_id} is {word}{since}; nothing was written. {_WAY_BACK[word]} opens it again.",
+            f"Session {session_id} is {current}{since}; nothing was written. Reopen it with {_REOPENING[current]}.",
             session_id=session_id,
-            status=word,
+            status=current,
         )
-    return FOREVER if ends_at is None or word in DONE else to_micros(ends_at)
+    return FOREVER if ends_at is None or current in DONE else to_micros(ends_at)
 
 
-def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None) -> str | None:
-    """When a session ends that lives for ``ttl`` from now, as its field ``expires_at`` holds it; None for never.
+def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
+    """Return the ``expires_at`` of a session with a TTL from now, as RFC 3339 text; None for no expiry.
+
+    Args:
+        now: An aware datetime.
+        ttl: The TTL; None for no expiry.
+        longest: The maximum TTL; None for no limit.
 
     Raises:
-        InvalidInput: It would live for no time at all, or for longer than ``longest``.
+        InvalidInput: The TTL is not positive, exceeds ``longest``, or ends after the year 9999.
     """
     if ttl is None:
         return None
     if not isinstance(ttl, timedelta):
-        raise InvalidInput(f"ttl must be a timedelta, or None for a session without an end, not {type(ttl).__name__}.")
+        raise InvalidInput(f"ttl must be a timedelta, or None for no expiry, not {type(ttl).__name__}.")
     if ttl <= timedelta(0):
-        raise InvalidInput(f"ttl must be longer than no time at all, not {ttl}.")
+        raise InvalidInput(f"ttl must be positive, not {ttl}.")
     if longest is not None and ttl > longest:
         raise InvalidInput(
-            f"ttl is {_hours(ttl)}, more than the {_hours(longest)} that this ledger allows (max_ttl_hours, or "
+            f"ttl is {_hours(ttl)}, more than this ledger's maximum of {_hours(longest)} (max_ttl_hours, or "
             "LEDGER_SESSION_MAX_TTL_HOURS)."
         )
     try:
         return to_text(now + ttl)
     except OverflowError:
-        raise InvalidInput(f"ttl is {_hours(ttl)}, later than all times; give None for no end.") from None
+        raise InvalidInput(f"ttl is {_hours(ttl)}, which ends after the year 9999; None means no expiry.") from None
 
 
 def latest_end(changes: Iterable[Change]) -> datetime | None:
-    """The end that changes give a session; None where they give it none."""
+    """Return the latest ``expires_at`` that changes set, or None if they set none."""
     ends = [
         check_change("expires_at", "", change.value, removed=False)
         for change in changes
@@ -86,10 +92,10 @@ def latest_end(changes: Iterable[Change]) -> datetime | None:
 
 
 def check_end(end: datetime, now: datetime, longest: timedelta) -> None:
-    """Raise InvalidInput where a session that ends then lives for longer than ``longest`` from now."""
+    """Raise InvalidInput if an ``expires_at`` is later than the maximum TTL from now."""
     if end - now > longest:
         raise InvalidInput(
-            f"expires_at is {to_text(end)}, later than {_hours(longest)} from now, the longest that this ledger allows "
+            f"expires_at is {to_text(end)}, more than this ledger's maximum of {_hours(longest)} from now "
             "(max_ttl_hours, or LEDGER_SESSION_MAX_TTL_HOURS); nothing was written."
         )
 

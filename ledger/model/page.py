@@ -1,4 +1,4 @@
-"""Pages: a piece of a longer list that says whether more follows."""
+"""Pages of long lists."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ledger.errors import InvalidInput
 from ledger.model.values import check_text, check_whole
 
 T = TypeVar("T")
-#: Items of one page, at most.
+#: Maximum number of items in a page.
 MAX_LIMIT = 10_000
-#: Sessions, and events or messages, that whoever goes through a whole list reads at once.
+#: Page sizes for reading a whole list: of sessions, and of events or messages.
 SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 
@@ -23,22 +23,22 @@ def check_limit(limit: int) -> None:
 
 
 def position_of(after: str) -> tuple[int, str]:
-    """The number and the id that a page's ``next`` is made of, as ``number:id``.
+    """Return the number and the id in a page's ``next``, which has the form ``number:id``.
 
     Raises:
-        InvalidInput: No page gave it.
+        InvalidInput: ``after`` is not the ``next`` of a page.
     """
-    found = _CURSOR.fullmatch(after) if isinstance(after, str) else None
-    if found is None:
+    match = _CURSOR.fullmatch(after) if isinstance(after, str) else None
+    if match is None:
         raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
-    return int(found[1]), check_text(found[2], "after")
+    return int(match[1]), check_text(match[2], "after")
 
 
 class Page(Sequence[T], Generic[T]):
-    """Some items of a list, in order.
+    """A sequence of consecutive items of a list.
 
     Attributes:
-        next: Hand it back as ``after`` for the items that follow; None at the end of the list.
+        next: Pass it as ``after`` to get the next page; None at the end of the list.
     """
 
     __slots__ = ("_items", "next")

@@ -1,4 +1,4 @@
-"""Profiles: what the attributes of sessions of one type may be, as a pydantic model says."""
+"""Profiles: validation of the attributes of sessions of one type by a pydantic model."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ from ledger.model.values import canonical, check_text
 
 
 class Profile:
-    """The attributes that sessions of a type may have; each is checked by itself, whenever it is set.
+    """The attributes of sessions of a type. Each attribute is validated by itself when it is set.
 
-    What the model says of a field holds: type, constraints, validators and serializers, and the configuration
-    (``strict``, ``str_strip_whitespace`` ...). What it says of several is not asked, since attributes come in any order
-    over the life of a session: whether a required one is there, ``model_validator`` and ``model_serializer``; and a
-    field's validator finds no other in ``info.data``. Nor are aliases, ``frozen`` and ``exclude``, which are not about
-    values. A set is kept as a sorted list, the same in every process; what a plain serializer of the field makes of one
-    is kept as it is.
+    The model's rules for one field apply: type, constraints, validators and serializers, and its configuration
+    (``strict``, ``str_strip_whitespace`` ...). Rules for several fields do not, because attributes are set in any order
+    over the life of a session: required fields, ``model_validator`` and ``model_serializer``; ``info.data`` is empty in
+    a field's validator. Aliases, ``frozen`` and ``exclude`` are ignored too. A set is recorded as a sorted list, equal
+    in all processes; the result of a plain serializer is recorded as it is.
 
     Args:
-        session_type: Of the sessions.
-        model: Its fields are the attributes; with ``extra="allow"`` any others are let through.
+        session_type: The type of the sessions.
+        model: The model, whose fields are the attributes; with ``extra="allow"`` other attributes are not validated.
 
     Raises:
-        ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
+        ConfigurationError: ``model`` is not a pydantic model with fields, or one of its types is undefined.
     """
 
     def __init__(self, session_type: str, model: type[BaseModel]) -> None:
-        fit = isinstance(model, type) and issubclass(model, BaseModel) and not issubclass(model, RootModel)
-        if not fit or model is BaseModel:
+        has_fields = isinstance(model, type) and issubclass(model, BaseModel) and not issubclass(model, RootModel)
+        if not has_fields or model is BaseModel:
             raise ConfigurationError(f"A profile is a pydantic model with fields, not {model!r}.")
         self._session_type = session_type
         self._open = model.model_config.get("extra") == "allow"
@@ -52,70 +51,70 @@ class Profile:
             self._model = _field_by_field(model)
         except (PydanticUserError, NameError, TypeError) as error:
             raise ConfigurationError(
-                f"No profile of {session_type} sessions can be made of {model.__name__}: "
-                f"{getattr(error, 'message', error)}. Complete the model before it is registered."
+                f"{model.__name__} cannot be the profile of {session_type} sessions: "
+                f"{getattr(error, 'message', error)}. Complete the model before registering it."
             ) from error
         self._ordered_by_model = {name for name in model.model_fields if _has_plain_serializer(model, name)}
 
     def fit(self, change: Change) -> Change:
-        """A change with its value as the profile has it; one of anything but an attribute is left alone.
+        """Return a change with its value validated; changes of other fields and removals are returned unchanged.
 
         Raises:
-            InvalidInput: There is no such attribute, or this is no value of it.
+            InvalidInput: The profile has no such attribute, or refuses the value.
         """
         if change.field != "attribute" or change.removed:
             return change
         return replace(change, value=self.value(change.key, change.value))
 
     def value(self, name: str, value: Any) -> Any:
-        """The value of an attribute as JSON holds it.
+        """Validate an attribute and return its JSON value.
 
         Raises:
-            InvalidInput: There is no such attribute, or this is no value of it.
+            InvalidInput: The profile has no such attribute, or refuses the value.
         """
         if not self.has(name):
             return value
-        alone = self._model.model_construct()
+        instance = self._model.model_construct()
         try:
-            self._model.__pydantic_validator__.validate_assignment(alone, name, value)
-            # BaseModel's own: a model's may add to what is dumped.
-            dumped = BaseModel.model_dump(alone, mode="json", include={name}, by_alias=False, warnings=False)[name]
+            self._model.__pydantic_validator__.validate_assignment(instance, name, value)
+            # BaseModel's method, because the model may override model_dump.
+            dumped = BaseModel.model_dump(instance, mode="json", include={name}, by_alias=False, warnings=False)[name]
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
-            raise self._unfit(name, "; ".join(str(each["msg"]) for each in found)) from error
+            errors = error.errors(include_url=False, include_input=False, include_context=False)
+            raise self._refusal(name, "; ".join(str(each["msg"]) for each in errors)) from error
         except Exception as error:  # the model's validators and serializers may raise anything
-            raise self._unfit(name, f"{type(error).__name__}: {error}") from error
-        return dumped if name in self._ordered_by_model else _ordered(vars(alone)[name], dumped)
+            raise self._refusal(name, f"{type(error).__name__}: {error}") from error
+        return dumped if name in self._ordered_by_model else _ordered(vars(instance)[name], dumped)
 
     def has(self, name: str) -> bool:
-        """Whether the model says what an attribute is; False where any value is let through.
+        """Return True if the model has a field for an attribute; False if it allows any value.
 
         Raises:
-            InvalidInput: There is no such attribute; the message names those there are.
+            InvalidInput: The profile has no such attribute; the message lists its attributes.
         """
-        known = self._model.model_fields
-        if check_text(name, "key of attribute") not in known and not self._open:
+        fields = self._model.model_fields
+        if check_text(name, "key of attribute") not in fields and not self._open:
             raise InvalidInput(
-                f"{self._session_type} sessions have no attribute {name!r}; they have {', '.join(known) or 'none'}."
+                f"{self._session_type} sessions have no attribute {name!r}; they have {', '.join(fields) or 'none'}."
             )
-        return name in known
+        return name in fields
 
     def criteria(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Attributes to look for, as they stand in sessions."""
+        """Return attribute criteria with values as they are recorded."""
         return {name: self.value(name, value) for name, value in attributes.items()}
 
-    def _unfit(self, name: str, wrong: str) -> InvalidInput:
-        return InvalidInput(f"attribute {name} of {self._session_type} sessions: {wrong.removesuffix('.')}.")
+    def _refusal(self, name: str, reason: str) -> InvalidInput:
+        return InvalidInput(f"attribute {name} of {self._session_type} sessions: {reason.removesuffix('.')}.")
 
 
 class _Quiet(BaseModel):
-    """Comes before a model among the bases: what it does with its subclasses and its instances is not done."""
+    """A first base that disables a model's own hooks for subclasses and new instances."""
 
-    def __init_subclass__(cls, **given: Any) -> None:
+    def __init_subclass__(cls, **arguments: Any) -> None:
         pass
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **given: Any) -> None:
+    def __pydantic_init_subclass__(cls, **arguments: Any) -> None:
         pass
 
     def model_post_init(self, context: Any, /) -> None:
@@ -123,34 +122,34 @@ class _Quiet(BaseModel):
 
 
 def _field_by_field(model: type[BaseModel]) -> type[BaseModel]:
-    """A model of the same fields, any of which can be set and dumped while the others are not there."""
-    model.model_rebuild()  # a type that was named before it was there may be there by now
-    several = model.__pydantic_decorators__
-    # One of the same name takes the place of another.
-    passing: dict[str, Any] = {
-        **dict.fromkeys(several.model_validators, model_validator(mode="after")(_validated)),
-        **dict.fromkeys(several.model_serializers, model_serializer(mode="wrap")(_serialized)),
+    """Return a model with the same fields, each of which can be set and dumped without the others."""
+    model.model_rebuild()  # resolve types that were undefined when the model was created
+    decorators = model.__pydantic_decorators__
+    # A decorated function of the same name overrides the inherited one.
+    overrides: dict[str, Any] = {
+        **dict.fromkeys(decorators.model_validators, model_validator(mode="after")(_validated)),
+        **dict.fromkeys(decorators.model_serializers, model_serializer(mode="wrap")(_serialized)),
     }
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind: Any = field.annotation
-        # A field made anew is without alias, default, frozen and exclude.
+        # A new field, without alias, default, frozen and exclude.
         fields[name] = (
             Annotated[kind, *field.metadata] if field.metadata else kind,
             Field(discriminator=field.discriminator),
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names, as when the model was made
-        made: type[BaseModel] = create_model(
+        warnings.simplefilter("ignore")  # warnings about field names, which the original model has raised already
+        copied: type[BaseModel] = create_model(
             model.__name__,
             __base__=(_Quiet, model),
             __cls_kwargs__={"frozen": False},
-            __validators__=passing,
+            __validators__=overrides,
             **fields,
         )
-    made.model_rebuild()
-    made.model_construct()  # an abstract one is refused here
-    return made
+    copied.model_rebuild()
+    copied.model_construct()  # raises TypeError if the model is abstract
+    return copied
 
 
 def _validated(self: Any) -> Any:
@@ -162,7 +161,7 @@ def _serialized(self: Any, handler: Any) -> Any:
 
 
 def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
-    """Whether the model says by itself, whole, what becomes of a field's value."""
+    """Return True if the model has a plain serializer for a field, whose result is final."""
     return any(isinstance(each, PlainSerializer) for each in model.model_fields[name].metadata) or any(
         each.info.mode == "plain" and not {name, "*"}.isdisjoint(each.info.fields)
         for each in model.__pydantic_decorators__.field_serializers.values()
@@ -170,7 +169,7 @@ def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
 
 
 def _ordered(value: Any, dumped: Any) -> Any:
-    """What a value was dumped as, sorted where it was a set: the order of one differs from process to process."""
+    """Return a dumped value with sets sorted, because the order of a set differs between processes."""
     if isinstance(dumped, list) and isinstance(value, Collection) and len(value) == len(dumped):
         items = [_ordered(*pair) for pair in zip(value, dumped, strict=True)]
         return sorted(items, key=_rank) if isinstance(value, set | frozenset) else items
@@ -182,6 +181,6 @@ def _ordered(value: Any, dumped: Any) -> Any:
 
 
 def _rank(item: Any) -> tuple[bool, float, str]:
-    """Numbers first and by their size, then the rest by its text."""
+    """Return a sort key: numbers first, by size, then other items by their canonical text."""
     number = isinstance(item, int | float)
     return not number, item if number else 0, canonical(item)

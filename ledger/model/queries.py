@@ -1,4 +1,4 @@
-"""Criteria of a list or a search, which every store and the warehouse's projection understand."""
+"""Criteria of lists and searches, for stores and the warehouse's projection."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from ledger.model.search import Terms
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:
-    """Which sessions to list; every criterion that is given must hold.
+    """Criteria of a list of sessions; a session must meet all that are given.
 
     Attributes:
-        attributes: Attribute name to the value it must have.
-        granted_to: A user with whom the session is shared, to read or to write.
+        user_id: The owner.
+        status, session_type: The values of these fields.
+        tag: A tag that the session has.
+        attributes: Attribute name to required value.
         created_from, created_until: Half-open interval of created_at, aware.
-        updated_before: Only sessions whose last event was recorded before this, aware.
-        without: Statuses that none of them has.
-        at: By when an ``expires_at`` makes the status ``expired``, aware; None where only what is recorded counts.
-        unswept: Only those that are expired at ``at`` and not yet recorded so.
+        updated_before: Upper bound of the time of recording of the last event, exclusive, aware.
+        without: Excluded statuses.
+        at: The time at which ``expires_at`` is evaluated, aware; None for the recorded status.
+        unswept: Only sessions that are expired at ``at`` but not recorded as expired.
+        granted_to: A user who has a grant, ``read`` or ``write``.
     """
 
     user_id: str | None = None
@@ -40,13 +43,13 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to look for, and in which sessions; every criterion that is given must hold.
+    """Criteria of a search; a text and its session must meet all that are given.
 
     Attributes:
-        terms: What a text must have.
-        user_id: Whose sessions.
-        session_id: Only this one.
-        visible_to: Only sessions of this user, and those that are shared with this user, to read or to write.
+        terms: The terms that a text must contain.
+        user_id: The session's owner.
+        session_id: The session.
+        visible_to: A user who owns the session or has a grant, ``read`` or ``write``.
         created_from, created_until: Half-open interval of the session's created_at, aware.
     """
 

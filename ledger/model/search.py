@@ -1,7 +1,7 @@
-"""Search: which words a text holds, what is looked for, and where it stands. One rule, whichever store finds it.
+"""Full-text search: words, search terms, matches and snippets. The rules are the same in all stores.
 
-A word is a run of letters, marks and digits (Unicode's L, M and N) that begins with no mark; everything else parts
-words. Case does not count, accents do. Scripts that are written without blanks have no words within a run.
+A word is a run of letters, marks and digits (Unicode's L, M and N) that does not start with a mark; all other
+characters separate words. Matching ignores case, but not accents. In scripts written without spaces a run is one word.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from ledger.model.fields import FIELDS
 from ledger.model.instants import to_micros
 from ledger.model.values import canonical, decode
 
-#: The fields whose texts are searched.
+#: Names of the searched fields.
 SEARCHED_FIELDS = tuple(sorted(field.name for field in FIELDS.values() if field.searched))
-#: Characters that may be looked for at once.
+#: Maximum length of a search text, in characters.
 MAX_TEXT = 1000
-#: Characters of a snippet, and how many of them stand before what was found.
+#: Maximum length of a snippet, and of its part before the match, in characters.
 SNIPPET, BEFORE = 160, 40
-#: Where marks are among the code points.
+#: Ranges of code points that contain all marks.
 _MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
 _PLAIN = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A text that was found.
+    """A text that matches a search.
 
     Attributes:
-        session_id, user_id: Its session, and whose that is.
+        session_id, user_id: Its session, and the owner.
         field: One of ``SEARCHED_FIELDS``: ``message``, ``question``, ``summary`` or ``title``.
-        key: The id of a message; else empty.
-        version: At which it was written.
-        created_at: When the session began.
-        snippet: The text around the first hit on one line, shortened where there is an ellipsis.
+        key: The message id; empty for other fields.
+        version: The version that wrote the text.
+        created_at: The session's creation time.
+        snippet: The text around the first matching term, on one line; an ellipsis marks an omission.
     """
 
     session_id: str
@@ -56,7 +56,7 @@ class Match:
 
 
 class SearchCursor(NamedTuple):
-    """Where a match stands in the order of matches: the newest session first, in it the lowest version first."""
+    """The position of a match in the order of matches: newest session first, then lowest version first."""
 
     created_at: int  # microseconds
     session_id: str
@@ -65,111 +65,111 @@ class SearchCursor(NamedTuple):
     key: str
 
     def to_text(self) -> str:
-        """The place as a page's ``next``."""
+        """Return the cursor as a page's ``next``."""
         return base64.urlsafe_b64encode(canonical(list(self)).encode()).decode().rstrip("=")
 
     @classmethod
     def of_match(cls, match: Match) -> SearchCursor:
-        """The place of a match."""
+        """Return the cursor of a match."""
         return cls(to_micros(match.created_at), match.session_id, match.version, match.field, match.key)
 
     @classmethod
     def of(cls, after: str) -> SearchCursor:
-        """The place that a page's ``next`` names.
+        """Return the cursor in a page's ``next``.
 
         Raises:
-            InvalidInput: No page gave it.
+            InvalidInput: ``after`` is not the ``next`` of a page.
         """
         try:
             padded = after + "=" * (-len(after) % 4)
-            place = cls(*decode(base64.b64decode(padded, altchars="-_", validate=True)))
+            cursor = cls(*decode(base64.b64decode(padded, altchars="-_", validate=True)))
         except (TypeError, ValueError, CorruptEvent):
-            place = None
-        kinds = None if place is None else tuple(type(part) for part in place)
-        if place is None or kinds != (int, str, int, str, str) or not _fits(place):
+            cursor = None
+        kinds = None if cursor is None else tuple(type(part) for part in cursor)
+        if cursor is None or kinds != (int, str, int, str, str) or not _is_in_range(cursor):
             raise InvalidInput(f"after must be the next of an earlier page, not {str(after)[:70]!r}.")
-        return place
+        return cursor
 
 
-def _fits(place: SearchCursor) -> bool:
-    return abs(place.created_at) < 2**60 and abs(place.version) < 2**63
+def _is_in_range(cursor: SearchCursor) -> bool:
+    return abs(cursor.created_at) < 2**60 and abs(cursor.version) < 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is looked for: every term must occur. A term is a word, or several in a row with a blank between them."""
+    """Search terms; a text must contain all. A term is a word, or a phrase of words separated by single spaces."""
 
     terms: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Terms:
-        """The words of a text; those between two double quotes are one term, and nothing else is syntax.
+        """Parse a search text: words between two double quotes are one term; nothing else is syntax.
 
         Raises:
-            InvalidInput: It has no word, or is longer than ``MAX_TEXT``.
+            InvalidInput: The text has no word, or is longer than ``MAX_TEXT``.
         """
         if not isinstance(text, str):
-            raise InvalidInput(f"The text to look for must be text, not {type(text).__name__}.")
+            raise InvalidInput(f"The search text must be text, not {type(text).__name__}.")
         if len(text) > MAX_TEXT:
-            raise InvalidInput(f"The text to look for has {len(text):,} characters; at most {MAX_TEXT:,} are allowed.")
+            raise InvalidInput(f"The search text has {len(text):,} characters; at most {MAX_TEXT:,} are allowed.")
         parts = text.split('"')
-        found: list[str] = []
-        for place, part in enumerate(parts):
-            quoted = place % 2 == 1 and place < len(parts) - 1  # a last quote that is never closed quotes nothing
-            found += [" ".join(words(part))] if quoted else words(part)
-        terms = tuple(dict.fromkeys(term for term in found if term))
+        parsed: list[str] = []
+        for index, part in enumerate(parts):
+            is_quoted = index % 2 == 1 and index < len(parts) - 1  # an unclosed quote has no effect
+            parsed += [" ".join(words(part))] if is_quoted else words(part)
+        terms = tuple(dict.fromkeys(term for term in parsed if term))
         if not terms:
-            raise InvalidInput("The text to look for has no word in it; give letters or digits.")
+            raise InvalidInput("The search text has no word; give letters or digits.")
         return cls(terms)
 
     @property
     def single(self) -> tuple[str, ...]:
-        """Every word by itself."""
+        """The distinct words of all terms."""
         return tuple(dict.fromkeys(word for term in self.terms for word in term.split()))
 
     def in_text(self, text: str) -> bool:
-        """Whether a text has all of them."""
-        held = f" {' '.join(words(text))} "
-        return all(f" {term} " in held for term in self.terms)
+        """Return True if a text contains all terms."""
+        normalised = f" {' '.join(words(text))} "
+        return all(f" {term} " in normalised for term in self.terms)
 
     def snippet(self, text: str) -> str:
-        """A text around the first term that it has, on one line."""
-        start = self._first(text)
+        """Return the text around the first matching term, on one line."""
+        start = self._first_match(text)
         begin = max(0, start - BEFORE)
         if begin:
-            blanks = (place for place in range(begin, start) if text[place].isspace())
-            begin = next(blanks, begin)
+            spaces = (index for index in range(begin, start) if text[index].isspace())
+            begin = next(spaces, begin)
         line = " ".join(text[begin : start + 4 * SNIPPET].split())
         if begin:
             line = f"…{line}"
-        whole = len(line) <= SNIPPET and start + 4 * SNIPPET >= len(text)
-        return line if whole else f"{line[: SNIPPET - 1].rstrip()}…"
+        is_complete = len(line) <= SNIPPET and start + 4 * SNIPPET >= len(text)
+        return line if is_complete else f"{line[: SNIPPET - 1].rstrip()}…"
 
-    def _first(self, text: str) -> int:
-        """Where in a text the first term begins; 0 where it has none."""
-        rows = [term.split() for term in self.terms]
-        last: deque[tuple[str, int]] = deque(maxlen=max(map(len, rows)))
-        for found in _word(text).finditer(text):
-            last.append((_folded(found[0]), found.start()))
-            for row in rows:
-                tail = list(last)[-len(row) :]
-                if [word for word, _ in tail] == row:
+    def _first_match(self, text: str) -> int:
+        """Return the index of the first matching term, or 0 if none matches."""
+        phrases = [term.split() for term in self.terms]
+        last: deque[tuple[str, int]] = deque(maxlen=max(map(len, phrases)))
+        for match in _word(text).finditer(text):
+            last.append((_folded(match[0]), match.start()))
+            for phrase in phrases:
+                tail = list(last)[-len(phrase) :]
+                if [word for word, _ in tail] == phrase:
                     return tail[0][1]
         return 0
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, in the case in which they are compared."""
+    """Return the words of a text in order, folded to lower case for comparison."""
     folded = _folded(text)
     return _word(folded).findall(folded)
 
 
 def text_of(field: str, value: Any) -> str:
-    """The text of a value that is searched; of a message its content, or the texts of the parts of it.
+    """Return the searched text of a value: of a message its content, or the texts of the content's parts.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.
-        value: As it was recorded; None where it was erased.
+        value: The value as recorded; None if it was erased.
     """
     if field == "message":
         value = value.get("content") if isinstance(value, Mapping) else None
@@ -180,19 +180,19 @@ def text_of(field: str, value: Any) -> str:
 
 
 def _folded(text: str) -> str:
-    """In lower case, character for character, as SQL has it: Python's depends on what stands beside a sigma."""
+    """Return a text in lower case, character by character, as SQL does; Python's final sigma depends on its context."""
     lower = text.lower()
     return lower if lower.isascii() else lower.replace("\u03c2", "\u03c3").replace("i\u0307", "i")
 
 
 def _word(text: str) -> re.Pattern[str]:
-    """What matches a word of this text; plain text needs no table of marks."""
+    """Return the pattern of a word; for ASCII text the one without marks, which is faster."""
     return _PLAIN if text.isascii() else _word_with_marks()
 
 
 @cache
 def _word_with_marks() -> re.Pattern[str]:
-    """Python's regular expressions know no marks: letters and digits alone would cut words of many scripts."""
+    """Return the pattern of a word that may contain marks, for which Python's ``re`` has no class."""
     marks = [code for codes in _MARKS for code in codes if unicodedata.category(chr(code))[0] == "M"]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
     table = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

@@ -1,8 +1,8 @@
-"""What readers get: a session's state as one object, its messages and its tool calls.
+"""Session: a session's state as an object, with its messages and tool calls.
 
 A ``Session`` is a typed object and a mapping with the columns of ``sql/views/sessions.sql``: ``session.question`` and
-``session["question"]`` are the same. Its attributes for fields are declared here for type checkers and editors; what a
-field is stands in ``ledger.model.fields``, and a test compares the two.
+``session["question"]`` are the same. The attributes for fields are declared here for type checkers and editors; the
+fields are defined in ``ledger.model.fields``, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a session stands: its owner, its times, its last version (in events) and the hash of its last event."""
+    """A session without its state.
+
+    Attributes:
+        session_id, user_id, created_at: The session, its owner and its creation time.
+        version: Its latest version.
+        updated_at: The time of recording of its last event.
+        event_hash: The hash of its last event; None without a hash chain.
+        store_id: The store that recorded its last event.
+    """
 
     session_id: str
     user_id: str
@@ -43,7 +51,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a session; ``version`` orders messages. ``error`` is None where all went well."""
+    """A message of a session. Messages are ordered by ``version``; ``error`` is None if there was none."""
 
     message_id: str
     version: int
@@ -58,7 +66,7 @@ class Message:
 
     @classmethod
     def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None) -> Message:
-        """The message of a recorded ``message`` value; an erased one keeps its place, with the role ``erased``."""
+        """Return the message for a recorded value; an erased one has the role ``erased`` and no content."""
         if value is None:
             return cls(message_id, version, "erased", None)
         get = value.get
@@ -76,7 +84,7 @@ class Message:
         )
 
 
-#: What a recorded message may hold, in the order of ``Message``.
+#: The parts of a recorded message, in the order of ``Message``.
 MESSAGE_PARTS = (
     *("role", "content", "tools_used", "processing_time_ms", "token_count", "error", "metadata", "payload"),
 )
@@ -84,7 +92,15 @@ MESSAGE_PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call with its status and, where ``has_result``, its result; ``definition`` is all that was planned."""
+    """A tool call.
+
+    Attributes:
+        call_id, name: The id, and the tool's name.
+        status: ``pending``, ``running``, ``completed`` or ``failed``.
+        result: Any JSON value; None if there is no result, see ``has_result``.
+        has_result: True if a result was recorded.
+        definition: The planned call, as recorded.
+    """
 
     call_id: str
     name: str
@@ -96,13 +112,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class QueryStatistics:
-    """What the queries of a session amount to.
+    """Statistics of a session's queries.
 
     Attributes:
-        total_queries, cache_hits: How many there were, and how many of them the cache answered.
-        cache_hit_rate: The share of the latter, 0 to 1; 0 where there were none.
-        by_type: How many there were of each type, the most frequent first.
-        total_execution_time_ms, average_execution_time_ms: Of those that say how long they took; None where none does.
+        total_queries, cache_hits: The number of queries, and of those answered from a cache.
+        cache_hit_rate: Cache hits per query, 0 to 1; 0 without queries.
+        by_type: The number of queries of each type, most frequent first.
+        total_execution_time_ms, average_execution_time_ms: Of the queries with an execution time, in milliseconds;
+            None if there are none.
     """
 
     total_queries: int
@@ -114,7 +131,7 @@ class QueryStatistics:
 
     @classmethod
     def of(cls, queries: Iterable[Mapping[str, Any] | None]) -> QueryStatistics:
-        """The statistics of recorded ``query`` values; one that was erased still counts as a query."""
+        """Return the statistics of recorded ``query`` values; an erased one counts as a query."""
         values = [query or {} for query in queries]
         hits = sum(bool(query.get("cache_hit")) for query in values)
         types = Counter(str(query.get("query_type", "erased")) for query in values)
@@ -131,7 +148,7 @@ class QueryStatistics:
 
 
 class _Part(Generic[T]):
-    """An attribute of a Session that is worked out from its state at first use."""
+    """An attribute of a Session, computed from its state at first use."""
 
     def __init__(self, read: Callable[[Session], T], doc: str | None = None) -> None:
         self._read = read
@@ -154,7 +171,7 @@ class _Part(Generic[T]):
             return value
 
     def __set__(self, session: Session, value: Any) -> None:
-        raise AttributeError(f"A Session is what was read; change {self._name} through the ledger.")
+        raise AttributeError(f"A Session is read-only; change {self._name} through the ledger.")
 
 
 def _single(field: str) -> _Part[Any]:
@@ -168,14 +185,14 @@ def _by_key(field: str) -> _Part[dict[str, Any]]:
 class Session(Mapping[str, Any]):
     """The state of a session at a version.
 
-    As a mapping it has the seventeen columns of the ``sessions`` view; its other fields are attributes only. Values are
-    decoded at first use and belong to this object: changing them changes neither the ledger nor what others read.
+    As a mapping it has the seventeen columns of the ``sessions`` view; other fields are attributes only. Values are
+    decoded at first use and belong to this object: changing them does not change the ledger or other objects.
 
     Args:
-        head: Where the session stands.
-        state: Its folded registers.
-        with_messages: Whether ``state`` holds the messages.
-        now: By when an ``expires_at`` that has come counts; None where only what is recorded does.
+        head: The session's head.
+        state: The session's state.
+        with_messages: True if ``state`` includes the messages.
+        now: The time at which ``expires_at`` is evaluated, aware; None for the recorded status.
     """
 
     __slots__ = ("_now", "_parts", "_state", "_with_messages", "head")
@@ -199,21 +216,21 @@ class Session(Mapping[str, Any]):
 
     @property
     def created_at(self) -> datetime:
-        """When the session began, in UTC."""
+        """The creation time, in UTC."""
         return self.head.created_at
 
     @property
     def updated_at(self) -> datetime:
-        """When its last event was recorded, in UTC."""
+        """The time of recording of the last event, in UTC."""
         return self.head.updated_at
 
     @property
     def version(self) -> int:
-        """How many events it has had."""
+        """The version of this state, in events."""
         return self.head.version
 
     question: _Part[str | None] = _single("question")
-    """What the user asked."""
+    """The user's question."""
     title: _Part[str | None] = _single("title")
     """A short name, for lists."""
     session_type: _Part[str | None] = _single("session_type")
@@ -221,51 +238,51 @@ class Session(Mapping[str, Any]):
     summary: _Part[str | None] = _single("summary")
     """The outcome, in short."""
     constraints: _Part[dict[str, Any] | None] = _single("constraints")
-    """What the question was narrowed down to; its tool calls are planned."""
+    """The narrowed question; tool calls listed in it become pending."""
     response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
-    """How the answer is to be built."""
+    """The plan of the answer."""
     strategy: _Part[Any] = _single("strategy")
-    """How the question is to be answered."""
+    """The strategy for answering the question."""
     error: _Part[dict[str, Any] | None] = _single("error")
-    """What made the session fail."""
+    """The error that made the session fail."""
     lineage: _Part[dict[str, Any] | None] = _single("lineage")
-    """The session and version that this one was made from, as a fork or from a template."""
+    """The session and version that this one was forked from, or created from as a template."""
     attributes: _Part[dict[str, Any]] = _by_key("attribute")
-    """Attributes by name: what sessions are listed and counted by."""
+    """Attributes by name; sessions can be listed and counted by them."""
     context: _Part[dict[str, Any]] = _by_key("context")
     """The context by name."""
     results: _Part[dict[str, Any]] = _by_key("result")
     """Intermediate results by name."""
     queries: _Part[dict[str, Any]] = _by_key("query")
-    """Queries that were made for the session, by query id."""
+    """Queries made for the session, by query id."""
     scores: _Part[dict[str, Any]] = _by_key("score")
-    """Judgements of the session by score id."""
+    """Scores of the session by score id."""
     grants: _Part[dict[str, Any]] = _by_key("grant")
-    """Access of other users by user id."""
+    """Grants to other users by user id."""
     children: _Part[dict[str, Any]] = _by_key("child")
-    """Sessions that were made from this one, by session id."""
+    """Forks of this session and sessions created from it as a template, by session id."""
 
     @_Part
     def status(self) -> str | None:
-        """The status; ``expired`` as soon as ``expires_at`` has come, whether or not that is recorded yet."""
+        """The status; ``expired`` from ``expires_at`` on, even if that is not recorded yet."""
         recorded = self.recorded_status
         return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
 
     @property
     def recorded_status(self) -> str | None:
-        """The status as it was recorded last."""
+        """The status as last recorded."""
         status: str | None = self._value("status")
         return status
 
     @_Part
     def expires_at(self) -> datetime | None:
-        """When the session ends by itself, in UTC; None for never."""
+        """The time at which the session expires, in UTC; None for never."""
         text = self._value("expires_at")
         return None if text is None else from_text(text)
 
     @_Part
     def query_statistics(self) -> QueryStatistics:
-        """What the queries amount to."""
+        """Statistics of the queries."""
         return QueryStatistics.of(self.queries.values())
 
     @_Part
@@ -280,16 +297,16 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
-        """Messages in order; None where they were not asked for."""
+        """Messages in order; None if they were not read."""
         if not self._with_messages:
             return None
-        found = [(register[1], self._state[register]) for register in self._registers("message")]
-        messages = [Message.from_value(key, held.version, held.value) for key, held in found]
+        registers = [(register[1], self._state[register]) for register in self._registers("message")]
+        messages = [Message.from_value(key, held.version, held.value) for key, held in registers]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
 
     @_Part
     def calls(self) -> tuple[ToolCall, ...]:
-        """Tool calls, ordered by the version that planned each, then by id; a result alone makes no call."""
+        """Tool calls in the order of the version that planned each, then by id; a result alone is not a call."""
         first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
         first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}
         return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
@@ -306,12 +323,12 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def tool_call_results(self) -> dict[str, Any] | None:
-        """Results by call id; None where there are none."""
+        """Results by call id; None if there are none."""
         return self._keyed("tool_call_result") or None
 
     @property
     def complete(self) -> bool:
-        """Whether there is at least one tool call and all of them are completed."""
+        """True if there is at least one tool call and all of them are completed."""
         return bool(self.calls) and all(call.status == "completed" for call in self.calls)
 
     def __getitem__(self, column: str) -> Any:

@@ -1,4 +1,4 @@
-"""Upcasting: events of an older shape are brought up to the present one on read; history is never rewritten."""
+"""Upcasting: events of older schema versions are converted on read; history is never rewritten."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import replace
 from ledger.errors import UpcastMissing
 from ledger.model.events import SCHEMA_VERSION, RecordedEvent
 
-#: Takes an event of one schema_version and returns it in the shape of the next; pure.
+#: A pure function from an event of one schema_version to the next.
 Step = Callable[[RecordedEvent], RecordedEvent]
 
-#: The ledger's own steps, by the schema_version they start from. Version 1 is the first, so there are none yet.
+#: The ledger's own steps, by the schema_version they convert. Version 1 is the first, so there are none.
 STEPS: Mapping[int, Step] = {}
 
 
 class Upcaster:
-    """A chain of steps, one schema_version each.
+    """A chain of steps of one schema_version each.
 
     Args:
-        current: The schema_version that readers get.
-        steps: For each older version the step that leads to the next.
+        current: The schema_version to convert to.
+        steps: For each older version, the step to the next.
     """
 
     def __init__(self, current: int = SCHEMA_VERSION, steps: Mapping[int, Step] = STEPS) -> None:
@@ -28,10 +28,10 @@ class Upcaster:
         self._steps = steps
 
     def __call__(self, event: RecordedEvent) -> RecordedEvent:
-        """The event in the present shape.
+        """Return an event in the current schema_version.
 
         Raises:
-            UpcastMissing: It is newer than this code, or a step on the way is missing.
+            UpcastMissing: The event's schema_version is newer than this code, or a step is missing.
         """
         if event.schema_version == self.current:
             return event

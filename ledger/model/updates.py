@@ -1,4 +1,4 @@
-"""Updates: what callers hand in, as the changes of an event."""
+"""Updates: mappings of field to value, as callers pass them, converted to changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from ledger.model.values import check_text
 
 
 def changes_of(updates: Mapping[str, Any]) -> list[Change]:
-    """One change per field, or per key of a keyed field."""
+    """Return one change per field, or per key of a keyed field.
+
+    Args:
+        updates: Field to value; None removes a field, and a keyed field takes a mapping of key to value.
+
+    Raises:
+        InvalidInput: A field does not exist, or ``updates`` or the value of a keyed field is not a mapping.
+    """
     if not isinstance(updates, Mapping):
         raise InvalidInput(f"Updates must be an object of field to value, not {type(updates).__name__}.")
     changes = []
@@ -31,38 +38,51 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
 
 
 def changes_with_plan(updates: Mapping[str, Any], state: State) -> list[Change]:
-    """The changes of ``updates``, and the tool calls that its constraints plan anew."""
+    """Return the changes of ``updates`` and those of new tool calls in its constraints."""
     changes = changes_of(updates)
     return changes + planned_calls(updates.get("constraints"), state, changes)
 
 
 def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> list[Change]:
-    """The tool calls that constraints list, as pending, where they are new to the session and to this event."""
+    """Return the changes that create the tool calls listed in constraints, with the status ``pending``.
+
+    Args:
+        constraints: A value of the field ``constraints``; its ``tool_calls`` are objects with a name, or names.
+        state: The session's state; calls in it are skipped.
+        changes: Other changes of the event; calls in them are skipped too.
+
+    Raises:
+        InvalidInput: A tool call has no name, or its id is invalid.
+    """
     calls = constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
-    known = {key for field, key in state if field in ("tool_call", "tool_call_status")}
-    known |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
+    existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
+    existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
     planned: list[Change] = []
     for call in calls if isinstance(calls, list | tuple) else ():
         definition = {"name": call} if isinstance(call, str) else call
         if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
             raise InvalidInput("A tool call in constraints must be an object with a name, or a name.")
         call_id = definition.get("id") or definition.get("call_id") or definition["name"]
-        if check_text(call_id, "The id of a tool call in constraints") not in known:
-            known.add(call_id)
+        if check_text(call_id, "The id of a tool call in constraints") not in existing:
+            existing.add(call_id)
             planned.append(Change("tool_call", call_id, dict(definition)))
             planned.append(Change("tool_call_status", call_id, "pending"))
     return planned
 
 
 def call_id_of(tool_name: str, state: State) -> str:
-    """The id of the call that a caller names by its id or by its name."""
+    """Return the id of the tool call with this id or name; ``tool_name`` itself if there is none.
+
+    Raises:
+        InvalidInput: Several calls have this name.
+    """
     if ("tool_call", tool_name) in state or ("tool_call_status", tool_name) in state:
         return tool_name
-    named = [
+    call_ids = [
         key
         for (field, key), held in state.items()
         if field == "tool_call" and (held.value or {}).get("name") == tool_name
     ]
-    if len(named) > 1:
-        raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(named))}.")
-    return named[0] if named else tool_name
+    if len(call_ids) > 1:
+        raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
+    return call_ids[0] if call_ids else tool_name

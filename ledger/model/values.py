@@ -1,7 +1,7 @@
-"""JSON values: what may be recorded, and the one canonical text of each.
+"""JSON values: the check of a value that is to be recorded, and its canonical text.
 
-The limits are those every store keeps exactly: integers in [-2**63, 2**64), finite floats, strings without lone
-surrogates, object keys that are strings, and nesting of at most 250 levels.
+All stores keep these values exactly: integers in [-2**63, 2**64), finite floats, strings without lone surrogates,
+objects with string keys, nested at most 250 levels deep.
 """
 
 from __future__ import annotations
@@ -22,42 +22,43 @@ _PLAIN = frozenset((str, int, float, bool, type(None)))
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-#: Control characters, line and paragraph separators, lone surrogates; joined emoji and wide spaces are fine.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: Characters refused in ids and keys: control characters, line and paragraph separators, lone surrogates.
+_REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def canonical(value: Any, where: str = "value") -> str:
-    """The canonical JSON text of a value: keys sorted, no white space, UTF-8.
+    """Return the canonical JSON text of a value: keys sorted, no white space, UTF-8.
 
-    This is not RFC 8785 (JCS), so a hash of the text can be checked only by what writes numbers and orders keys alike:
+    The text differs from RFC 8785 (JCS), so that a hash of it can be verified only by a program that writes numbers and
+    sorts keys in the same way:
 
-    - Keys are in the order of their UTF-8 bytes, which is that of code points; RFC 8785 orders by UTF-16 code units.
-      The two differ only where a key beyond U+FFFF meets one from U+E000 up.
-    - Integers are written in full; RFC 8785 takes every number for a double, which is exact up to 2**53.
-    - A float keeps its point, as ``1.0`` and ``-0.0``, and has an exponent from 1e16 up and below 1e-5; RFC 8785 writes
-      ``1`` and ``0``, and has an exponent from 1e21 up and below 1e-6. The digits are the same, the shortest that read
-      back equal. A large exponent is written as orjson does: ``1e16`` by its release 3.10, ``1e+16`` by 3.13.
+    - Keys are sorted by UTF-8 bytes, which is by code points; RFC 8785 sorts by UTF-16 code units. The results differ
+      only between a key with a character above U+FFFF and one with a character from U+E000 to U+FFFF.
+    - Integers are written in full; RFC 8785 treats numbers as doubles, which are exact up to 2**53.
+    - Floats keep the decimal point, as in ``1.0`` and ``-0.0``, and have an exponent from 1e16 up and below 1e-5; RFC
+      8785 writes ``1`` and ``0``, with an exponent from 1e21 up and below 1e-6. The digits are the same, the shortest
+      that read back equal. Large exponents are written as orjson does: ``1e16`` in release 3.10, ``1e+16`` in 3.13.
 
-    Strings are escaped alike.
+    Strings are escaped in the same way.
 
     Args:
-        value: Any JSON value; tuples count as arrays.
-        where: What to call the value in an error, for example ``constraints``.
+        value: Any JSON value; tuples are arrays.
+        where: The name of the value in messages, for example ``constraints``.
 
     Returns:
-        Text that ``decode`` turns back into an equal value.
+        Text that ``decode`` converts to an equal value.
 
     Raises:
-        InvalidInput: The value is outside JSON's limits; the message gives the path to the culprit.
+        InvalidInput: The value, or a part of it, cannot be recorded as JSON; the message names its path.
     """
-    # orjson has no limit for tuples: some thousand within each other overrun its buffer and end the process.
+    # orjson has no depth limit for tuples: some thousand nested ones overrun its buffer and crash the process.
     if isinstance(value, _CONTAINERS) and _too_deep(value, 1):
         _refuse(value, where, 0)
         raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     try:
         text = orjson.dumps(value, option=_OPTIONS)
-        # orjson writes NaN as null and dates as text; a value that reads back equal was kept exactly. The comparison
-        # runs in C, so the slow walk happens only for values that are refused or hold tuples.
+        # orjson writes NaN as null and dates as text, so the value is read back and compared. That runs in C; the slow
+        # walk happens only for values that are refused or contain tuples.
         if not isinstance(value, _EXACT) and orjson.loads(text) != value:
             _refuse(value, where, 0)
     except (TypeError, ValueError, RecursionError) as error:
@@ -67,10 +68,10 @@ def canonical(value: Any, where: str = "value") -> str:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value of a JSON text; every call returns fresh objects.
+    """Return the value of a stored JSON text; each call returns new objects.
 
     Raises:
-        CorruptEvent: The text, which a store kept, is not JSON.
+        CorruptEvent: The text is not JSON.
     """
     try:
         return orjson.loads(text)
@@ -79,10 +80,10 @@ def decode(text: str | bytes) -> Any:
 
 
 def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
-    """Return ``text`` if it can serve as an id or key: 1 to ``at_most`` characters without control characters.
+    """Return ``text`` if it is valid as an id or key: 1 to ``at_most`` characters, no control characters.
 
     Raises:
-        InvalidInput: It cannot; the message says why and names ``name``.
+        InvalidInput: It is not valid; the message says why and names ``name``.
     """
     if type(text) is str and 0 < len(text) <= at_most and text.isprintable() and text[0] != " " != text[-1]:
         return text
@@ -92,13 +93,13 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
         raise InvalidInput(f"{name} is empty; give 1 to {at_most} characters.")
     if len(text) > at_most:
         raise InvalidInput(f"{name} has {len(text)} characters; at most {at_most} are allowed.")
-    if _UNFIT.search(text) or text != text.strip():
+    if _REFUSED.search(text) or text != text.strip():
         raise InvalidInput(f"{name} {text[:40]!r} has control characters, lone surrogates or outer white space.")
     return str.__str__(text)
 
 
 def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**63 - 1) -> int:
-    """Return ``number`` if it is a whole number within bounds; True and 1.0 are none.
+    """Return ``number`` if it is an int within bounds; True and 1.0 are refused.
 
     Raises:
         InvalidInput: It is not; the message names ``name``.
@@ -106,15 +107,15 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
     if type(number) is not int:
         raise InvalidInput(f"{name} must be a whole number from {at_least:,} up, not {str(number)[:70]!r}.")
     if not at_least <= number <= at_most:
-        given = number if abs(number) < 10**40 else f"a number of {number.bit_length()} bits"
-        raise InvalidInput(f"{name} must be a whole number from {at_least:,} to {at_most:,}, not {given}.")
+        shown = number if abs(number) < 10**40 else f"a number of {number.bit_length()} bits"
+        raise InvalidInput(f"{name} must be a whole number from {at_least:,} to {at_most:,}, not {shown}.")
     return number
 
 
 def _too_deep(container: Any, depth: int) -> bool:
     if depth > MAX_DEPTH:
         return True
-    # Exact types first: most values hold plain text and numbers, and every append comes by here.
+    # Exact types first, for speed: this runs in every append, and most items are text and numbers.
     for item in container.values() if isinstance(container, dict) else container:
         if type(item) not in _PLAIN and isinstance(item, _CONTAINERS) and _too_deep(item, depth + 1):
             return True
@@ -122,7 +123,7 @@ def _too_deep(container: Any, depth: int) -> bool:
 
 
 def _refuse(value: Any, where: str, depth: int) -> None:
-    """Raise InvalidInput naming the first part of ``value`` that is outside the limits; return when there is none."""
+    """Raise InvalidInput naming the first part of a value that cannot be recorded; return if there is none."""
     if depth > MAX_DEPTH:
         raise InvalidInput(f"{where[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     if value is None or isinstance(value, bool):

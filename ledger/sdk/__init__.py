@@ -1,1 +1,1 @@
-"""The parts of the SDK, which ``ledger.sdk.ledger`` puts together."""
+"""The SDK: mixins, which ``ledger.sdk.ledger`` combines into ``SessionLedger``, and its asynchronous twin."""

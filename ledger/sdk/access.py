@@ -1,4 +1,4 @@
-"""Who sees what: a ledger as one user sees it, and sessions that are shared."""
+"""Access control: views of a ledger for one user, and grants on sessions."""
 
 from __future__ import annotations
 
@@ -18,39 +18,44 @@ if TYPE_CHECKING:
 
 
 class Access(CommandBase):
-    """Views of one user, and the grants by which one user's session is another's to see.
-
-    Attributes:
-        user_id: Whose view this is; None for the ledger itself, which sees everybody's sessions.
-    """
-
-    user_id: str | None = None
+    """Views of one user, and grants by which owners share sessions."""
 
     def for_user(self, user_id: str) -> Self:
-        """This ledger as one user sees it: with the same methods, over their own sessions and those shared with them.
+        """Return a view of this ledger limited to one user's own sessions and those shared with them.
 
-        A session of somebody else is not there, whatever is called: ``SessionNotFound``, None or an empty page, as for
-        an id that nobody has. Where it is shared, a ``read`` grant makes every change ``PermissionDenied``; with a
-        ``write`` grant events have the user as their ``actor``, whoever is named, and only the owner changes grants,
-        deletes and restores. New sessions are the user's, so ``user_id`` may be left out.
+        The view has the same methods. A session that the user may not see does not exist in it: calls raise
+        ``SessionNotFound``, or return None or an empty page, as for an unused id. On a shared session a ``read`` grant
+        makes every change raise ``PermissionDenied``; with a ``write`` grant the ``actor`` of events is the user,
+        whatever the call says; only the owner can change grants, archive, delete and restore a deleted session. New
+        sessions are owned by the user, so ``user_id`` may be omitted.
 
-        A view costs nothing and may be made for each request. Closing it leaves this ledger open; this ledger closed,
-        it is closed too. ``warehouse`` is not there for a user, since SQL sees everybody's rows.
+        Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
+        views. A view has no ``warehouse``, because SQL sees the rows of all users.
+
+        Args:
+            user_id: The user, 1 to 255 characters.
+
+        Returns:
+            A new view; on a view of the same user, itself.
 
         Raises:
-            PermissionDenied: This is a view already, of another user.
+            InvalidInput: ``user_id`` cannot be a user id.
+            PermissionDenied: This is the view of another user.
         """
         check_text(user_id, "user_id")
         if self.user_id is not None:
             if user_id != self.user_id:
-                raise PermissionDenied(f"This is the view of user {self.user_id}; it gives no view of another user.")
+                raise PermissionDenied(
+                    f"This is the view of user {self.user_id}, which gives no view of another user; call for_user() on "
+                    "the ledger."
+                )
             return self
         view = copy(self)
         view.user_id = user_id
         view.store = UserView(self.store, user_id)
         view._warehouse = None
-        # What this ledger remembers of sessions would show which there are; what a view registers is for that view.
-        view._titled, view._begun = set(), {}
+        # Shared caches would reveal which sessions exist; profiles registered on a view apply to that view alone.
+        view._titled, view._by_key = set(), {}
         view._profiles = dict(self._profiles)
         return view
 
@@ -59,27 +64,32 @@ class Access(CommandBase):
         """The warehouse that this ledger ships to: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
 
         Raises:
-            ConfigurationError: It was opened without one.
+            ConfigurationError: The ledger was opened without a warehouse.
             PermissionDenied: This is the view of one user.
         """
         if self.user_id is not None:
             raise PermissionDenied(
-                f"The warehouse holds everybody's sessions, and this is the view of user {self.user_id} alone; use the "
+                f"The warehouse holds the sessions of all users, and this is the view of user {self.user_id}; use the "
                 "ledger that for_user() was called on."
             )
         return super().warehouse
 
     def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Share a session with another user, whether or not it has ended; a later grant replaces an earlier one.
+        """Share a session with another user; a later grant replaces an earlier one. Works on closed sessions too.
 
         Args:
-            user_id: With whom.
-            access: ``read``, or ``write``: to append as well.
+            session_id: The session.
+            user_id: The user to share it with, 1 to 255 characters.
+            access: ``read``, or ``write`` to allow appends as well.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: It is the owner's own, or ``access`` is neither.
-            PermissionDenied: This is the view of a user who does not own it.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The user owns the session, or ``access`` is neither ``read`` nor ``write``.
+            PermissionDenied: This is the view of a user who does not own the session.
         """
         check_change("grant", check_text(user_id, "user_id"), access, removed=False)
         if self._require(session_id).user_id == user_id:
@@ -88,51 +98,64 @@ class Access(CommandBase):
         return self._append(session_id, "access.granted", [change], envelope, require_open=False)
 
     def revoke_access(self, session_id: str, user_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Share a session with a user no longer, whether or not it has ended.
+        """Stop sharing a session with a user. Works on closed sessions too.
+
+        Args:
+            session_id: The session.
+            user_id: The user whose grant is removed.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: It is not shared with this user; the message says with whom it is.
-            PermissionDenied: This is the view of a user who does not own it.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The user has no grant; the message lists the users who have one.
+            PermissionDenied: This is the view of a user who does not own the session.
         """
         check_text(user_id, "user_id")
 
         def changes(state: State) -> list[Change]:
             if ("grant", user_id) not in state:
-                shared = ", ".join(sorted(key for field, key in state if field == "grant")) or "nobody"
+                users = ", ".join(sorted(key for field, key in state if field == "grant")) or "none"
                 raise InvalidInput(
-                    f"Session {session_id} is not shared with {user_id}, but with {shared}; nothing was written."
+                    f"Session {session_id} is not shared with {user_id}; nothing was written. Users with a grant: "
+                    f"{users}."
                 )
             return [Change("grant", user_id, removed=True)]
 
         return self._derive(session_id, "access.revoked", changes, envelope, require_open=False)
 
     def get_grants(self, session_id: str) -> dict[str, str]:
-        """With whom a session is shared: user id to ``read`` or ``write``.
+        """Return the grants of a session: user id to ``read`` or ``write``, sorted by user id.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
         """
         grants: dict[str, str] = self._require(session_id).grants
         return dict(sorted(grants.items()))
 
     def _owner(self, user_id: str | None = None) -> str:
-        """The owner of a session that is about to begin; on a view, its user."""
+        """Return the owner of a session to be created; on a view, its user.
+
+        Raises:
+            InvalidInput: There is no user_id, or it cannot be one.
+            PermissionDenied: The view is of another user.
+        """
         if self.user_id is None:
             return super()._owner(user_id)
         if user_id not in (None, self.user_id):
-            raise PermissionDenied(f"User {self.user_id} begins sessions of their own only; nothing was written.")
+            raise PermissionDenied(
+                f"This is the view of user {self.user_id}, who cannot create sessions for other users; nothing was "
+                "written."
+            )
         return self.user_id
 
-    def _event_id(self, session_id: str, envelope: Envelope, user_id: str | None = None) -> str:
-        """As without a view; a key of a view's user is theirs, also in a session of somebody else."""
-        return super()._event_id(session_id, envelope, user_id or self.user_id)
-
-    def _listed(self, user_id: str | None, shared: bool) -> dict[str, Any]:
-        """Whose sessions to list, as criteria: a user's own, or those shared with them."""
+    def _owner_criteria(self, user_id: str | None, shared: bool) -> dict[str, Any]:
+        """Return the criteria for sessions owned by a user or, if ``shared``, shared with them."""
         if not shared:
             return {"user_id": user_id}
-        holder = self.user_id if user_id is None else user_id
-        if holder is None:
-            raise InvalidInput("shared=True lists what is shared with a user; say with whom: user_id.")
-        return {"granted_to": holder}
+        grantee = self.user_id if user_id is None else user_id
+        if grantee is None:
+            raise InvalidInput("shared=True lists the sessions shared with a user: give their user_id.")
+        return {"granted_to": grantee}

@@ -1,7 +1,6 @@
-"""AsyncSessionLedger: the SDK for programs with an event loop. Every method is ``SessionLedger``'s, run in a thread.
+"""AsyncSessionLedger: the SDK for programs with an event loop. Each method runs ``SessionLedger``'s in a thread.
 
-Nothing is implemented twice: the methods are made from those of ``SessionLedger`` when this module is loaded, so one
-that is added there is here as well.
+The methods are generated from those of ``SessionLedger`` when this module is imported; none is written twice.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DRAIN_SECONDS, check_drain
 
 T = TypeVar("T")
-#: Calls of one ledger under way at once. More wait; it is plenty, since concurrent appends share a commit.
+#: Maximum number of concurrent calls of one ledger; more wait. Concurrent appends share a commit.
 THREADS = 32
-#: What a property may hold that needs no thread: it is handed out as it is.
+#: Types of property values that are returned as they are; others have methods, which need a thread.
 _PLAIN = (str, bytes, int, float, type(None))
 
 
 class _Threads:
-    """Threads of a ledger's own: one whose disk hangs must not take the threads of the rest of the program."""
+    """A thread pool for one ledger, so that a ledger whose disk hangs does not block the loop's default pool."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
@@ -38,13 +37,13 @@ class _Threads:
         self._under_way: set[Future[Any]] = set()
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Begin a call in a thread, with the context variables of here."""
+        """Start a call in a thread, with the current context variables."""
         run = contextvars.copy_context().run
         with self._lock:
             if self._pool is None and not self._closed:
                 self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger-aio")
             if self._pool is None:
-                # Once closed, what is still called is refused by the ledger itself, in a thread of the loop's.
+                # Closed: the ledger itself refuses the call, in a thread of the loop's default pool.
                 return asyncio.get_running_loop().run_in_executor(None, run, call)
             future = self._pool.submit(run, call)
             self._under_way.add(future)
@@ -56,12 +55,12 @@ class _Threads:
             self._under_way.discard(future)
 
     def under_way(self) -> set[Future[Any]]:
-        """The calls that were begun and are not done."""
+        """Return the calls that have been started and are not done."""
         with self._lock:
             return set(self._under_way)
 
     def close(self) -> None:
-        """Let the threads go when they are done."""
+        """Shut the pool down without waiting; running calls finish."""
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
@@ -70,18 +69,18 @@ class _Threads:
 
 
 class _Delegate:
-    """An object whose methods run in threads.
+    """An object whose methods call those of a target in threads.
 
     Args:
-        target: Gives what they are called on; called in a thread.
-        threads: Where.
+        target: Returns the target; called in a thread.
+        threads: The thread pool.
     """
 
     def __init__(self, target: _Once[Any], threads: _Threads) -> None:
         self._target = target
         self._threads = threads
 
-    if TYPE_CHECKING:  # made from the class that it stands for, see _delegating
+    if TYPE_CHECKING:  # the methods are generated, see _delegating
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -89,11 +88,11 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """What a method gives that returns another of its kind."""
-        made = _Once(lambda: getattr(self._target(), name)(*args, **named))
+        """Return the delegate of a method that returns Self, without waiting for the target to open."""
+        result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
-            made()
-        return type(self)._over(made, self._threads)
+            result()
+        return type(self)._over(result, self._threads)
 
     @classmethod
     def _over(cls, target: _Once[Any], threads: _Threads) -> Self:
@@ -102,41 +101,45 @@ class _Delegate:
         return view
 
     def _read(self, name: str) -> Any:
-        """The value of a property: as it is where it is plain, else with methods that are awaited."""
+        """Return the value of a property; if it is not plain, a delegate whose methods are awaited."""
         if not self._target.ready:
-            raise StoreRejected(f"{name} is not there yet: the ledger opens when it is awaited, entered or first used.")
+            raise StoreRejected(f"The ledger is not open yet, so it has no {name}: await the ledger or enter it first.")
         value = getattr(self._target(), name)
         kind: Any = type(value)
         return value if isinstance(value, _PLAIN) else _class_over(kind)(_ready(value), self._threads)
 
 
 class _Once(Generic[T]):
-    """What ``make`` gives, called once however many threads need it first; what it raises, each of them gets."""
+    """A lazy value, safe for threads: ``make`` is called until it succeeds once.
+
+    Args:
+        make: Returns the value; an exception is raised to the caller, and the next call tries again.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._lock = threading.Lock()
         self._make = make
-        self._made: list[T] = []
-        self._given_up = False
+        self._values: list[T] = []  # empty or one; the value may be None
+        self._cancelled = False
 
     @property
     def ready(self) -> bool:
-        """Whether a call takes no time any more."""
-        return bool(self._made)
+        """True if the value exists, so that a call returns at once."""
+        return bool(self._values)
 
     def __call__(self) -> T:
         with self._lock:
-            if not self._made:
-                if self._given_up:
+            if not self._values:
+                if self._cancelled:
                     raise StoreRejected("This ledger is closed; open another.")
-                self._made.append(self._make())
-            return self._made[0]
+                self._values.append(self._make())
+            return self._values[0]
 
-    def give_up(self) -> T | None:
-        """What was made; where nothing was, nothing will be."""
+    def cancel(self) -> T | None:
+        """Return the value if it exists; otherwise return None and refuse to make it later."""
         with self._lock:
-            self._given_up = True
-            return self._made[0] if self._made else None
+            self._cancelled = True
+            return self._values[0] if self._values else None
 
 
 def _ready(value: T) -> _Once[T]:
@@ -145,19 +148,19 @@ def _ready(value: T) -> _Once[T]:
     return once
 
 
-def _result_of(method: Callable[..., Any]) -> Any:
-    """The class that a method says it returns; None where that cannot be told."""
-    said = types.SimpleNamespace(__annotations__={"result": getattr(method, "__annotations__", {}).get("return")})
+def _return_type(method: Callable[..., Any]) -> Any:
+    """Return the class of a method's return annotation, or None if it cannot be resolved."""
+    annotated = types.SimpleNamespace(__annotations__={"result": getattr(method, "__annotations__", {}).get("return")})
     try:
-        hint = get_type_hints(said, globalns=getattr(method, "__globals__", {}))["result"]
-    except NameError:  # a name that only type checkers see
+        hint = get_type_hints(annotated, globalns=getattr(method, "__globals__", {}))["result"]
+    except NameError:  # imported under TYPE_CHECKING
         return None
     return get_origin(hint) or hint
 
 
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A method in its place: with its name, its words and its arguments."""
-    result = _result_of(original)
+    """Return the delegating method for a method, with its name, docstring and signature."""
+    result = _return_type(original)
     if result is Self:
 
         def viewing(self: _Delegate, *args: Any, **named: Any) -> Any:
@@ -178,7 +181,7 @@ def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _signed_as(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Show the arguments that ``SessionLedger`` has under a name, as those of a method written here."""
+    """Return a decorator that gives a method the signature of the ``SessionLedger`` method of this name."""
     original = inspect.getattr_static(SessionLedger, name)
 
     def decorate(method: Callable[..., T]) -> Callable[..., T]:
@@ -193,28 +196,29 @@ def _property(name: str, original: Any) -> property:
 
 
 def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
-    """A class decorator: each public name of ``kind`` that the class has not itself is passed on."""
+    """Return a class decorator that delegates each public name of ``kind`` that the class does not define itself."""
 
-    def decorate(made: type[T]) -> type[T]:
+    def decorate(delegate: type[T]) -> type[T]:
         for name in dir(kind):
-            if name.startswith("_") or hasattr(made, name):
+            if name.startswith("_") or hasattr(delegate, name):
                 continue
-            found = inspect.getattr_static(kind, name)
-            if isinstance(found, staticmethod | classmethod):
-                found = found.__func__
-            if callable(found):
-                setattr(made, name, _method(name, found))
-                getattr(made, name).__qualname__ = f"{made.__qualname__}.{name}"
+            member = inspect.getattr_static(kind, name)
+            if isinstance(member, staticmethod | classmethod):
+                member = member.__func__
+            if callable(member):
+                setattr(delegate, name, _method(name, member))
+                getattr(delegate, name).__qualname__ = f"{delegate.__qualname__}.{name}"
             else:
-                setattr(made, name, _property(name, found if isinstance(found, property | cached_property) else kind))
-        return made
+                documented = member if isinstance(member, property | cached_property) else kind
+                setattr(delegate, name, _property(name, documented))
+        return delegate
 
     return decorate
 
 
 @cache
 def _class_over(kind: Any) -> type[_Delegate]:
-    """A class whose methods are those of another, awaited."""
+    """Return the delegate class for a class."""
     return _delegating(kind)(type(f"Async{kind.__name__}", (_Delegate,), {"__doc__": kind.__doc__}))
 
 
@@ -222,13 +226,13 @@ def _class_over(kind: Any) -> type[_Delegate]:
 class AsyncSessionLedger(_Delegate):
     """``SessionLedger`` for an event loop: the same methods with the same arguments, awaited.
 
-    Each call runs in a thread, so that the loop goes on while an append waits for the disk; concurrent appends share a
-    commit. ``replay`` and ``subscribe`` give an ``AsyncIteration``, for ``async for``; ``for_user`` gives a view at
-    once, without ``await``, whose refusal may come with its first use; ``warehouse`` and ``store`` have methods that
-    are awaited too.
+    Each call runs in a thread, so that the loop is free while an append waits for the disk; concurrent appends share a
+    commit. ``replay`` and ``subscribe`` return an ``AsyncIteration``, for ``async for``. ``for_user`` is not awaited;
+    if the ledger is not open yet, its errors are raised by the view's first call. The methods of ``warehouse`` and
+    ``store`` are awaited too.
 
-    A task that is cancelled while it waits for an append stops waiting, and the append goes on: it may be recorded or
-    not. Give it an ``event_id`` and append again, and it is recorded once.
+    Cancelling a task that waits for an append does not stop the append, which may be recorded or not. Append again with
+    the same ``event_id``, and it is recorded once.
 
     ::
 
@@ -237,8 +241,8 @@ class AsyncSessionLedger(_Delegate):
             async for event, session in ledger.replay(session_id):
                 ...
 
-    The file is opened in a thread, by the first use, ``async with`` or ``await AsyncSessionLedger(url)``; what cannot
-    be opened is refused then. It may be used from several loops, one after the other or each in a thread of its own.
+    The store is opened in a thread by the first call, ``async with`` or ``await AsyncSessionLedger(url)``, which raises
+    the errors of opening. A ledger may be used from several loops, one after the other or each in its own thread.
     """
 
     @_signed_as("__init__")
@@ -255,31 +259,37 @@ class AsyncSessionLedger(_Delegate):
     @classmethod
     @_signed_as("open")
     def open(cls, url: str | None = None, **settings: Any) -> Self:
-        """Open a ledger; the same as calling the class. ``await`` it to know that it is open."""
+        """Return a ledger; the same as calling the class. ``await`` it to open it and see errors."""
         return cls(url, **settings)
 
     @property
     def store(self) -> Any:
-        """The store behind, with methods that are awaited."""
+        """The store; its methods are awaited."""
         return self._read("store")
 
     @property
     def url(self) -> str:
-        """Where the ledger is."""
+        """The ledger's URL."""
         return str(self._read("url"))
 
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
-        """Let the calls finish that were begun before, and close, also where the task is cancelled. A view ends.
+        """Wait for calls started before and close, even if the task is cancelled. Closing a view closes only the view.
+
+        Args:
+            drain: As for ``SessionLedger.close``, in seconds.
+
+        Returns:
+            The number of rows that the background relay has not shipped.
 
         Raises:
-            InvalidInput: ``drain`` is no time; the ledger stays open.
+            InvalidInput: ``drain`` is not a number of seconds; the ledger stays open.
         """
         check_drain(drain)
         before = self._threads.under_way() if self._owner else set()
 
         def closing() -> int:
             wait(before)
-            ledger = self._target.give_up()
+            ledger = self._target.cancel()
             return 0 if ledger is None else ledger.close(drain=drain)
 
         try:
@@ -303,7 +313,7 @@ class AsyncSessionLedger(_Delegate):
 
 
 def asynchronous(ledger: SessionLedger) -> AsyncSessionLedger:
-    """An open ledger for an event loop. Both are the same one: closing either closes it."""
-    made = AsyncSessionLedger._over(_ready(ledger), _Threads())
-    made._owner = True
-    return made
+    """Return an AsyncSessionLedger for an open ledger; closing either closes both."""
+    delegate = AsyncSessionLedger._over(_ready(ledger), _Threads())
+    delegate._owner = True
+    return delegate

@@ -1,4 +1,4 @@
-"""Iterators of the ledger for programs with an event loop: each step is taken in a thread of the iteration's own."""
+"""AsyncIteration: the ledger's iterators for programs with an event loop."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class AsyncIteration(AsyncIterator[Any]):
-    """An iterator of the ledger's, each step of which is taken in a thread of its own.
+    """An iterator of the ledger whose steps run in one thread of its own.
 
-    It is opened by the call that gives it, in that thread; ``await`` it, or use ``async with``, to know that it is
-    open (from where on a subscription follows) and that nothing was refused. A step that was cancelled is not lost: the
-    next one hands out what it brought. Tasks may share an iteration: each step's result is handed to one of them.
+    The call that returns it starts opening it in that thread. ``await`` it, or use ``async with``, to wait until it is
+    open (a subscription delivers events from then on) and to see errors. If a task is cancelled during a step, the next
+    step returns that item, so none is lost. Tasks may share an iteration: each item goes to one of them.
 
     Attributes:
-        position: That of the iterator after what was handed out last, where it has one; see ``Subscription``.
+        position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
     """
 
     def __init__(self, opening: Callable[[], Iterator[Any]]) -> None:
@@ -33,13 +33,13 @@ class AsyncIteration(AsyncIterator[Any]):
         self._next: Future[Future[Any]] | None = None
         self._end = object()
         self._closed = False
-        self._lock = threading.Lock()  # of the step under way: tasks may be in several loops
+        self._lock = threading.Lock()  # guards the current step: tasks may run in several loops
         context = contextvars.copy_context()
-        # A daemon: a subscription that waits for good must not keep the program from ending.
+        # A daemon, so that a subscription without a timeout does not keep the program from exiting.
         thread = threading.Thread(target=_work, args=(self._work,), name="ledger-aio-iteration", daemon=True)
         thread.start()
         weakref.finalize(self, self._work.put, None)
-        self._iterator: Future[Iterator[Any]] = self._begin(lambda: context.run(opening))
+        self._iterator: Future[Iterator[Any]] = self._submit(lambda: context.run(opening))
         self._context = context
 
     async def _opened(self) -> Self:
@@ -55,30 +55,30 @@ class AsyncIteration(AsyncIterator[Any]):
         await self._opened()
         while True:
             step = self._step()
-            # Who is cancelled here leaves what the step brings to the next one, even where the step is done by then.
+            # A task cancelled here leaves the step's item to the next caller, even if the step is done by then.
             outcome = await asyncio.shield(asyncio.wrap_future(step))
-            if self._take(step):
+            if self._claim(step):
                 item, self.position = outcome.result()
                 if item is self._end:
                     raise StopAsyncIteration
                 return item
 
     def _step(self) -> Future[Future[Any]]:
-        """The step under way, begun where none is; what it gives is its outcome, for whoever takes it."""
+        """Return the current step, starting one if there is none; its result is its outcome, as a done future."""
         with self._lock:
             if self._next is None:
                 if self._closed:
                     raise StopAsyncIteration
                 iterator, end, run = self._iterator.result(), self._end, self._context.run
 
-                def take() -> tuple[Any, int | None]:
+                def advance() -> tuple[Any, int | None]:
                     return run(next, iterator, end), getattr(iterator, "position", None)
 
-                self._next = self._begin(partial(_tried, take))
+                self._next = self._submit(partial(_outcome, advance))
             return self._next
 
-    def _take(self, step: Future[Future[Any]]) -> bool:
-        """Whether what a step brought is the caller's: it is that of the first who asks."""
+    def _claim(self, step: Future[Future[Any]]) -> bool:
+        """Return True if the caller is the first to claim a step's item."""
         with self._lock:
             if self._next is not step:
                 return False
@@ -86,13 +86,13 @@ class AsyncIteration(AsyncIterator[Any]):
             return True
 
     async def aclose(self) -> None:
-        """End the iteration, also a step that waits; calling it again does nothing."""
+        """End the iteration, including a step that waits; a second call does nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        closing = self._begin(self._close)
-        # A generator can be closed by its own thread only; what waits in a step must be told from outside.
+        closing = self._submit(self._close)
+        # A generator can be closed only by the thread that runs it; a Subscription that waits, only by another.
         if self._iterator.done() and self._iterator.exception() is None:
             iterator = self._iterator.result()
             if not isinstance(iterator, types.GeneratorType):
@@ -101,7 +101,7 @@ class AsyncIteration(AsyncIterator[Any]):
         await asyncio.shield(asyncio.wrap_future(closing))
 
     async def close(self) -> None:
-        """The same as ``aclose``."""
+        """Call ``aclose``."""
         await self.aclose()
 
     async def __aenter__(self) -> Self:
@@ -114,15 +114,15 @@ class AsyncIteration(AsyncIterator[Any]):
         if self._iterator.exception() is None:
             getattr(self._iterator.result(), "close", lambda: None)()
 
-    def _begin(self, call: Callable[[], T]) -> Future[T]:
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        future.set_running_or_notify_cancel()  # from here on no waiting task that is cancelled can take it back
+        future.set_running_or_notify_cancel()  # so that cancelling a waiting task cannot cancel the future
         self._work.put(partial(_fulfil, future, call))
         return future
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    """What the thread of an iteration does. It knows the iteration's jobs only, so that one left alone can go."""
+    """Run jobs until None. The thread has no reference to the iteration, so that an unused one can be collected."""
     while (job := jobs.get()) is not None:
         job()
         del job
@@ -131,14 +131,14 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
 def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+    except BaseException as error:  # noqa: BLE001 - raised to the task that awaits the future
         future.set_exception(error)
     else:
         future.set_result(result)
 
 
-def _tried(call: Callable[[], T]) -> Future[T]:
-    """What became of a call, as a future that is done: whoever waits for it need not be who gets it."""
+def _outcome(call: Callable[[], T]) -> Future[T]:
+    """Return the result or exception of a call as a done future, so that only the task that claims it raises it."""
     future: Future[T] = Future()
     _fulfil(future, call)
     return future

@@ -1,4 +1,4 @@
-"""Sessions that are kept in the warehouse alone, come back from there, or are deleted for good."""
+"""Archiving, hydrating and purging sessions, and the periodic maintenance of a ledger."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Unpack
+from typing import Unpack
 
 from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
 from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.fold import State
 from ledger.model.queries import SessionQuery
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
@@ -17,19 +18,19 @@ from ledger.stores.archived import status_change
 from ledger.stores.base import PurgingStore, archiving_store, purging_store, tiered_store
 from ledger.stores.user_view import UserView
 
-#: The statuses in which a session may be deleted for good.
+#: Default statuses of the sessions that ``delete_old_sessions`` purges.
 ENDED = ("expired", "archived", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What ``maintain`` did.
+    """The result of ``maintain``.
 
     Attributes:
-        expired: Sessions whose end was recorded.
-        dropped: SessionArchived sessions whose rows were dropped, being in the warehouse.
-        deleted: Sessions that were deleted for good.
-        waiting: Sessions that are still to be deleted in a warehouse: one that is not attached.
+        expired: Sessions recorded as expired.
+        dropped: Archived sessions whose rows were dropped from the store.
+        deleted: Sessions purged.
+        waiting: Purged sessions that are still to be deleted in a warehouse, which is not attached.
     """
 
     expired: int
@@ -39,60 +40,61 @@ class Maintained:
 
 
 class Archive(Lifecycle):
-    """Archiving, hydrating and deleting for good. What is archived is still read, by way of the warehouse."""
+    """Archiving, hydrating and purging. Archived sessions are read from the warehouse."""
 
     def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Close a session, and keep its rows in the warehouse alone as soon as they have all arrived there.
+        """Close a session and keep its rows only in the warehouse, once all of them have arrived there.
 
-        Rows are dropped here at once where nothing is left to ship, as when it is called again; else by
-        ``drop_archived`` or ``maintain``. Lists go on showing the session, with its status, title, question,
-        session_type, tags, attributes and grants. Whoever appends to it opens it again, as ``hydrate_session`` does.
-        Without a warehouse only the status changes.
+        If no row is left to ship, the store drops the rows in this call; otherwise ``drop_archived``, ``maintain`` or
+        another call of this method does. Lists still show the session with its status, title, question, session_type,
+        tags, attributes and grants, and an append hydrates it first. Without a warehouse only the status changes.
 
         Returns:
-            None where it is archived already.
+            The result of the append; None if the session is archived already.
 
         Raises:
-            SessionNotFound: There is no such session.
-            SessionEnded: It is deleted; restore it first.
-            StoreRejected: The warehouse refused some of its events; mend that and send them again.
-            PermissionDenied: This is the view of a user who does not own it.
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is deleted; restore it first.
+            StoreRejected: Some of its events are dead-lettered; redrive them first.
+            PermissionDenied: This is the view of a user who does not own the session.
         """
-        appended = self._resent(session_id, "session.archived", envelope)
-        if appended is None and self._require(session_id).recorded_status != "archived":
+        result = self._earlier_result(session_id, "session.archived", envelope)
+        if result is None and self._require(session_id).recorded_status != "archived":
             archiving = archiving_store(self.store)
             if archiving is not None:
                 archiving.check_shippable(session_id)
-            appended = self._derive(session_id, "session.archived", _archived(session_id), envelope, require_open=False)
-        with suppress(StoreUnavailable):  # it is recorded; its rows are dropped another time
+            changes = _archiving_changes(session_id)
+            result = self._derive(session_id, "session.archived", changes, envelope, require_open=False)
+        with suppress(StoreUnavailable):  # the status is recorded; a later call drops the rows
             self._drop([session_id])
-        return appended
+        return result
 
     def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Open an archived session again, with the status it had before; its events come back from the warehouse.
+        """Bring an archived session back from the warehouse and reopen it with the status it had before.
 
-        They are checked against the hash chain and what this ledger kept, and none is shipped twice. The session is
-        this ledger's from then on. So is one that only another ledger had, which then must not go on with it: archive
-        it there first. Its ``expires_at`` is what it was: where that is over, ``restore_session`` comes next.
+        Its events are verified against the hash chain and the tombstone; they are not shipped again. ``expires_at``
+        does not change: if it has passed, call ``restore_session`` next. A session of another ledger in the same
+        warehouse can be hydrated too and belongs to this ledger from then on; archive it there first, because the other
+        ledger must not append to it any more.
 
         Returns:
-            None where it is here, and not archived.
+            The result of the append; None if the session is in the store and not archived.
 
         Raises:
-            SessionNotFound: It is neither here nor in the warehouse.
+            SessionNotFound: The session is neither in the store nor in the warehouse.
             StoreUnavailable: The warehouse cannot be reached; nothing was written.
-            StoreRejected, CorruptEvent: The warehouse has not what was archived; nothing was written.
-            PermissionDenied: This is the view of a user who may not write to it.
+            StoreRejected, CorruptEvent: The warehouse does not hold the events that were archived; nothing was written.
+            PermissionDenied: This is the view of a user who may not write to the session.
         """
-        resent = self._resent(session_id, "session.hydrated", envelope)
-        if resent is not None:
-            return resent
-        tiered, brought = tiered_store(self.store), 0
+        earlier = self._earlier_result(session_id, "session.hydrated", envelope)
+        if earlier is not None:
+            return earlier
+        tiered, hydrated_events = tiered_store(self.store), 0
         if tiered is not None:
-            brought = tiered.rehydrate(session_id)
+            hydrated_events = tiered.rehydrate(session_id)
         elif isinstance(self.store, UserView):
             self.store.check_writable(session_id)
-        if not brought and self._require(session_id).recorded_status != "archived":
+        if not hydrated_events and self._require(session_id).recorded_status != "archived":
             return None
         return self._derive(
             session_id,
@@ -103,13 +105,13 @@ class Archive(Lifecycle):
         )
 
     def drop_archived(self) -> int:
-        """Drop the rows of archived sessions that have arrived in the warehouse, which is asked for each of them.
+        """Drop the rows of archived sessions from the store after checking that the warehouse has them.
 
         Returns:
-            How many sessions were dropped; 0 without a warehouse.
+            The number of sessions whose rows were dropped; 0 without a warehouse.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be asked; some may be dropped.
+            StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may be dropped.
             PermissionDenied: This is the view of one user.
         """
         if isinstance(self.store, UserView):
@@ -117,56 +119,62 @@ class Archive(Lifecycle):
         return self._drop(None)
 
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
-        """Delete for good, from the file and from the warehouse, every session that ended longer ago than this.
+        """Purge sessions by status and age: delete their data in the file and in the warehouse.
 
-        A session ended with its last event. One with rows that are still to be shipped, or were refused, stays for
-        another time. It may be interrupted anywhere and called again; until the warehouse is done with it, a session's
-        id cannot be used again.
+        Sessions with rows that wait to be shipped or are dead-lettered are kept for a later call. The call may be
+        interrupted at any point and repeated. The id of a purged session cannot be reused until the warehouse has
+        deleted it.
 
         Args:
-            older_than: Age of the last event; nothing is so old that it ended before the year 1.
-            statuses: Those that count as ended, as recorded: any of expired, archived, deleted, completed, failed.
+            older_than: Minimum age of a session's last event.
+            statuses: Recorded statuses of the sessions to purge: any of ``expired``, ``archived``, ``deleted``,
+                ``completed`` and ``failed``.
 
         Returns:
-            How many sessions were deleted.
+            The number of sessions purged.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be reached: what is deleted here is deleted there the next time.
-            CapabilityMissing: The ledger is in BigQuery, where partitions expire instead.
+            InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` has another status.
+            StoreUnavailable: The warehouse cannot be reached; a later call deletes there what was deleted in the file.
+            CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: This is the view of one user.
         """
         _check_age(older_than, "older_than")
-        words = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
-        if not words:
+        chosen = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
+        if not chosen:
             raise InvalidInput("statuses must be a list of statuses, such as expired, archived, deleted.")
-        for word in words:
-            if check_text(word, "status") not in (*ENDED, "completed", "failed"):
-                raise InvalidInput(f"Sessions that are {word} have not ended; nothing was deleted.")
+        for status in chosen:
+            if check_text(status, "status") not in (*ENDED, "completed", "failed"):
+                raise InvalidInput(f"Sessions that are {status} have not ended; nothing was deleted.")
         purging = self._purging("delete_old_sessions")
         try:
             before = self._clock() - older_than
-        except OverflowError:  # nothing is that old; what a warehouse has still to delete is deleted all the same
+        except OverflowError:  # no session is that old, but earlier deletions may be pending in the warehouse
             before = datetime.min.replace(tzinfo=UTC)
         deleted = 0
-        for word in dict.fromkeys(words):
-            for head, _ in list(self._all(SessionQuery(status=word, updated_before=before))):
+        for status in dict.fromkeys(chosen):
+            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
                 deleted += purging.purge(head.session_id, head.version)
         self._purge_warehouse()
         return deleted
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
-        """What is to be done from time to time: record what has expired, drop what is archived, delete what is old.
+        """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.
 
-        What was deleted for good while this warehouse was not attached is deleted there.
+        Sessions purged while the warehouse was not attached are deleted there.
 
         Args:
-            max_age: Also ends sessions to which nothing has happened for longer than this.
-            retention: Deletes sessions for good that ended longer ago than this; None deletes nothing more.
+            max_age: Also expire open sessions whose last event is older than this.
+            retention: Purge expired, archived and deleted sessions whose last event is older than this; None purges
+                none.
+
+        Returns:
+            The number of sessions affected by each step.
 
         Raises:
-            StoreUnavailable, StoreRejected: The rest is done the next time.
-            CapabilityMissing: There is a ``retention``, and the ledger is in BigQuery; nothing was done.
-            PermissionDenied: This is the view of one user; nothing was done.
+            StoreUnavailable, StoreRejected: A step failed; the next call completes the rest.
+            CapabilityMissing: ``retention`` is given, and the ledger is in BigQuery; nothing was written.
+            PermissionDenied: This is the view of one user; nothing was written.
         """
         if isinstance(self.store, UserView):
             raise self.store.everybodys("maintain")
@@ -176,7 +184,7 @@ class Archive(Lifecycle):
         expired = self.expire_old_sessions(max_age)
         dropped = self.drop_archived()
         deleted = 0 if retention is None else self.delete_old_sessions(retention)
-        if retention is None:  # what was deleted where the warehouse was not attached
+        if retention is None:  # delete_old_sessions has done it otherwise
             self._purge_warehouse()
         purging = purging_store(self.store)
         return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
@@ -187,13 +195,16 @@ class Archive(Lifecycle):
         return 0 if tiered is None else tiered.drop_archived(session_ids)
 
     def _purge_warehouse(self) -> None:
-        """Delete in the warehouse, if one is attached, what was deleted for good here."""
+        """Delete purged sessions in the warehouse, if one is attached."""
         tiered = tiered_store(self.store)
         if tiered is not None:
             tiered.purge_warehouse()
 
     def _purging(self, call: str) -> PurgingStore:
-        """The store, to delete sessions for good.
+        """Return the store if it can purge sessions.
+
+        Args:
+            call: The name of the public method, for the message.
 
         Raises:
             PermissionDenied: This is the view of one user.
@@ -204,19 +215,21 @@ class Archive(Lifecycle):
         purging = purging_store(self.store)
         if purging is None:
             raise CapabilityMissing(
-                "A ledger in BigQuery deletes nothing by itself; give its tables a partition expiration: "
+                "A ledger in BigQuery cannot purge sessions; set a partition expiration on its tables: "
                 "create_sessions_table.py --help."
             )
         return purging
 
 
-def _archived(session_id: str) -> Callable[[Any], list[Change]]:
-    def changes(state: Any) -> list[Change]:
+def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
+    """Return a function of the state that gives the changes of archiving, and refuses a deleted session."""
+
+    def changes(state: State) -> list[Change]:
         status = state.get(("status", ""))
         if status is not None and status.value == "deleted":
             raise SessionEnded(
-                f"Session {session_id} is deleted and cannot be archived; nothing was written. restore_session() opens "
-                "it again.",
+                f"Session {session_id} is deleted and cannot be archived; nothing was written. Reopen it with "
+                "restore_session() first.",
                 session_id=session_id,
                 status="deleted",
             )
@@ -227,4 +240,4 @@ def _archived(session_id: str) -> Callable[[Any], list[Change]]:
 
 def _check_age(age: object, name: str) -> None:
     if not isinstance(age, timedelta) or age < timedelta(0):
-        raise InvalidInput(f"{name} must be a timedelta of no time or more, not {age!r}.")
+        raise InvalidInput(f"{name} must be a timedelta of 0 or more, not {age!r}.")

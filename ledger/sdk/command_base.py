@@ -1,4 +1,4 @@
-"""CommandBase: how every method of the SDK reads a session and appends one event to it."""
+"""CommandBase: the reads and the append that all methods of the SDK share."""
 
 from __future__ import annotations
 
@@ -17,24 +17,34 @@ from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
 from ledger.sdk.opening import UNSET, LedgerConnection
 
-#: How often a change worked out from a session's state is worked out again because somebody else appended meanwhile.
+#: Maximum number of attempts to append changes derived from a state, when other writers append in between.
 _DERIVE_ATTEMPTS = 1000
-#: What says what a session is about.
+#: Fields either of which makes a title unnecessary.
 _TITLES = ("title", "question")
-#: Sessions of which a ledger remembers something at most.
-_REMEMBERED = 4096
+#: Maximum number of entries in one of a ledger's caches of sessions.
+_CACHE_ENTRIES = 4096
 
 
 class CommandBase(LedgerConnection):
-    """What the SDK's parts have in common."""
+    """Base of the SDK's parts.
+
+    Attributes:
+        user_id: The user of a view; None for the ledger itself, which sees all sessions.
+    """
+
+    user_id: str | None = None
 
     def _owner(self, user_id: str | None = None) -> str:
-        """The owner of a session that is about to begin."""
+        """Return the owner of a session to be created.
+
+        Raises:
+            InvalidInput: There is no user_id, or it cannot be one.
+        """
         if user_id is None:
-            raise InvalidInput("user_id says whose session it is; give one.")
+            raise InvalidInput("user_id is missing: give the owner of the session.")
         return check_text(user_id, "user_id")
 
-    def _begin(
+    def _create(
         self,
         user_id: str,
         question: str | None,
@@ -43,70 +53,78 @@ class CommandBase(LedgerConnection):
         ttl: timedelta | None,
         envelope: Envelope,
     ) -> str:
-        """Begin a session; see ``SessionLedger.create_session``."""
+        """Create a session; see ``SessionLedger.create_session``."""
         if fields is not None and not isinstance(fields, Mapping):
             raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
         updates = {"question": question, "status": "active", **(fields or {})}
         if updates["question"] is None:
             del updates["question"]
-        given = envelope.get("event_id")
-        creates_stream = session_id is None and given is None
+        idempotency_key = envelope.get("event_id")
+        creates_stream = session_id is None and idempotency_key is None
         if session_id is None:
-            session_id = self._ids(self._clock()) if given is None else session_id_for(given, user_id)
-        envelope["expected_version"] = 0  # whatever else is there is not begun
+            session_id = (
+                self._ids(self._clock()) if idempotency_key is None else session_id_for(idempotency_key, user_id)
+            )
+        envelope["expected_version"] = 0
 
         def append() -> None:
-            given = {field: value for field, value in updates.items() if (field, value) != ("expires_at", None)}
-            changes = changes_of(given)
-            changes += planned_calls(given.get("constraints"), {}, changes)
-            if not ends_by_clock:
-                self._check_end(session_id, changes, envelope)
+            values = {field: value for field, value in updates.items() if (field, value) != ("expires_at", None)}
+            changes = changes_of(values)
+            changes += planned_calls(values.get("constraints"), {}, changes)
+            if not expiry_from_clock:
+                self._check_expiry(session_id, changes, envelope)
             self._append(
                 session_id, "session.created", changes, envelope, user_id=user_id, creates_stream=creates_stream
             )
 
-        ends_by_clock = ttl is not UNSET or "expires_at" not in updates
-        if ends_by_clock:
-            updates["expires_at"] = (
-                self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
-            )
+        expiry_from_clock = ttl is not UNSET or "expires_at" not in updates
+        if expiry_from_clock:
+            updates["expires_at"] = self._expiry(ttl)
         try:
             append()
         except IdempotencyConflict:
-            if not ends_by_clock:
+            if not expiry_from_clock:
                 raise
-            # Sent again, perhaps: then it ends when it was to end the first time. Not looked up beforehand: about a
-            # session that is not here the warehouse would be asked, and an append waits for no network.
+            # Possibly a retry, whose expires_at is that of the first delivery. It is not looked up before the append,
+            # because a lookup of a session that is not in the store asks the warehouse, and appends use no network.
             updates["expires_at"] = self._require(session_id, 1).expires_at
             append()
         return session_id
 
-    def _expiry(self, ttl: timedelta | None, longest: timedelta | None = None) -> str | None:
-        return expiry(self._clock(), ttl, longest)
+    def _expiry(self, ttl: timedelta | None) -> str | None:
+        """Return the ``expires_at`` of a TTL from now, UNSET meaning the default TTL; None for no expiry.
 
-    def _check_end(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
-        """Raise InvalidInput where changes have a session live for longer than the ledger allows.
+        Raises:
+            InvalidInput: The TTL is not positive, or exceeds the maximum TTL.
+        """
+        return expiry(self._clock(), self._default_ttl) if ttl is UNSET else expiry(self._clock(), ttl, self._max_ttl)
 
-        What was sent before is not measured again: the clock of another host may be behind.
+    def _check_expiry(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
+        """Raise InvalidInput if changes set an ``expires_at`` beyond the maximum TTL.
+
+        A retry of a recorded event passes: the clock of another host may be behind.
         """
         if self._max_ttl is None or (end := latest_end(changes)) is None:
             return
         try:
             check_end(end, self._clock(), self._max_ttl)
         except InvalidInput:
-            sent = "event_id" in envelope and self._get(session_id) is not None
-            if not sent or self.store.version_of(session_id, self._event_id(session_id, envelope)) is None:
+            exists = "event_id" in envelope and self._get(session_id) is not None
+            if not exists or self.store.version_of(session_id, self._event_id(session_id, envelope)) is None:
                 raise
 
     def _get(self, session_id: str, version: int | None = None) -> Session | None:
-        """The state of a session without its messages; None where there is none."""
-        found = self.store.state(session_id, version=version)
-        return None if found is None else Session(*found, now=self._clock() if version is None else None)
+        """Return a session without its messages, or None if it does not exist."""
+        head_and_state = self.store.state(session_id, version=version)
+        if head_and_state is None:
+            return None
+        return Session(*head_and_state, now=self._clock() if version is None else None)
 
-    def _resent(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
-        """What became of a call that was sent before, where its changes depend on when it was sent; else None.
+    def _earlier_result(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
+        """Return the result of an earlier delivery of this event_id, or None if this is the first.
 
-        An event of another type under this id is left to the append, which refuses it.
+        For calls whose changes depend on the clock, so that a retry cannot be compared by content. If the event_id
+        belongs to an event of another type, returns None; the append then raises IdempotencyConflict.
         """
         if "event_id" not in envelope:
             return None
@@ -117,7 +135,7 @@ class CommandBase(LedgerConnection):
         return AppendResult(session_id, event.version, event_id, replayed=True)
 
     def _recorded(self, session_id: str, event_id: str, envelope: Envelope) -> RecordedEvent | None:
-        """The event that an earlier call under the caller's event_id recorded; None where this is the first."""
+        """Return the event recorded by an earlier delivery of the caller's event_id, or None if this is the first."""
         version = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
         if version is None:
             return None
@@ -125,30 +143,50 @@ class CommandBase(LedgerConnection):
         return next((event for event in events if event.event_id == event_id), None)
 
     def _require(self, session_id: str, version: int | None = None) -> Session:
+        """Return a session without its messages.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+        """
         session = self._get(session_id, version)
         if session is None:
             raise SessionNotFound(
-                f"There is no session {session_id}; begin it with create_session().", session_id=session_id
+                f"There is no session {session_id}; create it with create_session().", session_id=session_id
             )
         return session
 
     def _state_at(self, session_id: str, version: int | None) -> State:
+        """Return the state at a version, messages included; None means the latest, 0 the state before the first event.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+        """
         if version == 0:
             self._require(session_id)
             return {}
-        found = self.store.state(session_id, version=version, with_messages=True)
-        return found[1] if found else self._require(session_id)._state
+        head_and_state = self.store.state(session_id, version=version, with_messages=True)
+        return head_and_state[1] if head_and_state else self._require(session_id)._state
 
-    def _event_id(self, session_id: str, envelope: Envelope, user_id: str | None = None) -> str:
-        """The caller's event_id, or a new one. A key that is no UUID maps to one, for the session's owner alone."""
-        given = envelope.get("event_id")
-        if given is None:
+    def _event_id(self, session_id: str, envelope: Envelope, owner: str | None = None) -> str:
+        """Return the event_id of a call: the caller's, or a new one.
+
+        A caller's key that is not a UUID maps to one, scoped to the view's user, or on a whole ledger to the session's
+        owner.
+
+        Args:
+            session_id: The session that the event belongs to.
+            envelope: The call's.
+            owner: The owner of a session that is being created, and cannot be looked up.
+        """
+        key = envelope.get("event_id")
+        if key is None:
             return self._ids(self._clock())
-        return event_id_for(given, user_id or self._require(session_id).user_id)
+        return event_id_for(key, owner or self.user_id or self._require(session_id).user_id)
 
     @staticmethod
     def _check_envelope(envelope: Envelope) -> None:
-        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():  # Python lets any keyword through
+        """Raise TypeError if a call has keyword arguments that no change takes; Python does not check them."""
+        if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
             raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
 
@@ -165,11 +203,21 @@ class CommandBase(LedgerConnection):
         require_open: bool = True,
         as_recorded: bool = False,
     ) -> AppendResult:
-        """Append one event; ``as_recorded`` where its values stand in the ledger already, whatever a profile says."""
+        """Append one event.
+
+        Args:
+            session_id, event_type, changes: The event; ``changes`` are checked by the store.
+            envelope: The call's.
+            user_id: The owner, if the event creates the session.
+            event_id: As returned by ``_event_id``, if the caller has called it already.
+            creates_stream: True if the session's id is new, so that the store need not look for the session.
+            require_open: False if the event may be appended to a closed session.
+            as_recorded: True if the values are copies of recorded ones, which profiles do not check again.
+        """
         self._check_envelope(envelope)
         event_id = event_id or self._event_id(session_id, envelope, user_id)
         if self._profiles and not as_recorded:
-            changes = self._fit(changes, partial(self._type_before, session_id, event_id, envelope))
+            changes = self._apply_profile(changes, partial(self._type_before, session_id, event_id, envelope))
         event = NewEvent(
             event_type,
             changes,
@@ -182,32 +230,33 @@ class CommandBase(LedgerConnection):
             require_open,
         )
         appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
-        if session_id in self._titled and any(it.removed and it.field in _TITLES for it in event.changes):
+        if session_id in self._titled and any(change.removed and change.field in _TITLES for change in event.changes):
             self._titled.discard(session_id)
         return appended
 
-    def _fit(self, changes: Sequence[Change], type_before: Callable[[], str | None]) -> Sequence[Change]:
-        """The changes of an event, its attributes as the profile of the session's type has them.
+    def _apply_profile(self, changes: Sequence[Change], type_before: Callable[[], str | None]) -> Sequence[Change]:
+        """Return an event's changes with attribute values validated by the profile of the session's type.
 
         Args:
-            type_before: Gives the type that the session has without this event.
+            changes: The event's.
+            type_before: Returns the session's type before this event.
         """
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
             return changes
-        named = [change.value for change in changes if (change.field, change.removed) == ("session_type", False)]
-        session_type = named[0] if named else type_before()
+        types = [change.value for change in changes if (change.field, change.removed) == ("session_type", False)]
+        session_type = types[0] if types else type_before()
         profile = self._profiles.get(session_type) if isinstance(session_type, str) else None
         return changes if profile is None else [profile.fit(change) for change in changes]
 
     def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
-        """The type of a session; where the event is recorded already, that of the session before it."""
-        sent = self._recorded(session_id, event_id, envelope)
-        version = None if sent is None else sent.version - 1
+        """Return the session's type: before the event if it is recorded already, else the latest."""
+        recorded = self._recorded(session_id, event_id, envelope)
+        version = None if recorded is None else recorded.version - 1
         session = None if version == 0 else self._get(session_id, version)
         return None if session is None else session.session_type
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Attributes to look for, as the profile of the type has them."""
+        """Return attribute criteria with values as the type's profile records them."""
         profile = None if session_type is None else self._profiles.get(check_text(session_type, "session_type"))
         return (
             attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)
@@ -224,37 +273,45 @@ class CommandBase(LedgerConnection):
         require_open: bool = True,
         is_new: bool = False,
     ) -> AppendResult:
-        """Append what ``changes`` makes of the session's state, on exactly that state; ``is_new`` where the caller has
-        looked for the event already.
+        """Append changes derived from the session's latest state, provided that no other event comes in between.
+
+        Args:
+            session_id, event_type: The event's.
+            changes: Returns the changes for a state; called again when another writer has appended.
+            envelope: The call's.
+            event_id, require_open: As for ``_append``.
+            is_new: True if the caller knows that the event is not recorded yet.
         """
         event_id = event_id or self._event_id(session_id, envelope)
-        looks = "event_id" in envelope and not is_new
-        recorded = self.store.version_of(session_id, event_id) if looks else None
-        if recorded is not None:  # sent before: work it out from the state that it was worked out from then
+        may_be_recorded = "event_id" in envelope and not is_new
+        recorded = self.store.version_of(session_id, event_id) if may_be_recorded else None
+        if recorded is not None:  # a retry: derive from the same state as the first delivery, to get the same changes
             before = self._state_at(session_id, recorded - 1)
             return self._append(
                 session_id, event_type, changes(before), envelope, event_id=event_id, require_open=require_open
             )
-        checked = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
+        has_expected_version = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
         for attempt in range(_DERIVE_ATTEMPTS):
             session = self._require(session_id)
-            on_this = envelope if checked else Envelope(**{**envelope, "expected_version": session.version})
+            versioned = (
+                envelope if has_expected_version else Envelope(**{**envelope, "expected_version": session.version})
+            )
             try:
                 return self._append(
                     session_id,
                     event_type,
                     changes(session._state),
-                    on_this,
+                    versioned,
                     event_id=event_id,
                     require_open=require_open,
                 )
             except WrongExpectedVersion:
-                if checked or attempt == _DERIVE_ATTEMPTS - 1:
+                if has_expected_version or attempt == _DERIVE_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
 
-def make_room(memory: set[str] | dict[Any, Any]) -> None:
-    """Where a ledger remembers something of too many sessions, begin anew."""
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
+def make_room(cache: set[str] | dict[Any, Any]) -> None:
+    """Clear a cache that is full."""
+    if len(cache) >= _CACHE_ENTRIES:
+        cache.clear()

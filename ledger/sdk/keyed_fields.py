@@ -1,4 +1,4 @@
-"""Methods that write keyed fields: queries, context, results, attributes and their profiles, tags and scores."""
+"""Writes of keyed fields: queries, context, results, attributes and their profiles, tags and scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KeyedFields(CommandBase):
-    """Writes of keyed fields: each is one event, with one change per key."""
+    """Writes of keyed fields. Each call is one event with one change per key."""
 
     def add_query(
         self,
@@ -32,12 +32,20 @@ class KeyedFields(CommandBase):
         """Record a query that was made for a session; see ``Session.query_statistics``.
 
         Args:
-            query_type: What kind it was: ``price``.
-            parameters: What it was asked with.
-            result_summary: What came out, in short.
-            cache_hit: Whether the answer was there already.
-            execution_time_ms: Milliseconds.
-            query_id: Your own id; the event's where None. A query with this id is replaced.
+            session_id: The session.
+            query_type: The kind of query: ``price``.
+            parameters: A JSON object.
+            result_summary: Any JSON value.
+            cache_hit: True if the answer came from a cache.
+            execution_time_ms: Execution time in milliseconds.
+            query_id: Your own id, 1 to 255 characters; the event_id if None. An existing query with this id is
+                replaced.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+            InvalidInput: A value cannot be recorded.
         """
         value = {
             "query_type": query_type,
@@ -58,22 +66,32 @@ class KeyedFields(CommandBase):
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Merge names into the context; the others stay as they are.
+        """Set and remove names of the context; other names keep their values.
 
         Args:
-            context: Name to any JSON; a name that is there gets the new value, whole.
-            remove: Names to take away.
+            session_id: The session.
+            context: Name to any JSON value, which replaces an existing one whole.
+            remove: Names to remove.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``add_query``.
         """
         return self._append(session_id, "context.updated", _named("context", context, remove), envelope)
 
     def set_results(
         self, session_id: str, results: Mapping[str, Any], *, remove: Iterable[str] = (), **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Keep intermediate results by name; the others stay as they are.
+        """Set and remove intermediate results; other names keep their values.
 
         Args:
-            results: Name to any JSON.
-            remove: Names to take away.
+            session_id: The session.
+            results: Name to any JSON value.
+            remove: Names to remove.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``add_query``.
         """
         return self._append(session_id, "result.updated", _named("result", results, remove), envelope)
 
@@ -85,40 +103,55 @@ class KeyedFields(CommandBase):
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Set attributes, by which sessions are listed and grouped; the others stay as they are.
+        """Set and remove attributes, which sessions are listed and counted by; other names keep their values.
 
         Args:
-            attributes: Name to any JSON.
-            remove: Names to take away.
+            session_id: The session.
+            attributes: Name to any JSON value, validated by the profile of the session's type if there is one.
+            remove: Names to remove.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``add_query``.
         """
         return self._append(session_id, "attributes.updated", _named("attribute", attributes, remove), envelope)
 
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
-        """Have the attributes of sessions of a type checked by a model, from now on and by this ledger alone.
+        """Validate the attributes of sessions of a type with a pydantic model, in this ledger object only.
 
-        Each attribute is checked by itself when it is set, and kept as the model's field has it, its validators, its
-        serializers and the model's configuration included; ``model_validator``, which looks at several, is not asked.
-        In lists and counts an attribute that the model does not have is a mistake. What is recorded already stays as it
-        is.
+        Each attribute is validated by itself when it is set, and recorded as the model's field, with its validators
+        and serializers and the model's configuration, returns it; ``model_validator`` does not run, because it needs
+        several fields. Lists and counts by an attribute that the model does not have raise ``InvalidInput``. Values
+        recorded before are not validated.
 
         Args:
-            session_type: Of the sessions.
+            session_type: The type of the sessions, 1 to 255 characters.
             model: A pydantic model whose fields are the attributes.
 
         Raises:
-            ConfigurationError: It is no pydantic model with fields, or names a type that is not there.
+            ConfigurationError: ``model`` is not a pydantic model with fields, or one of its types is undefined.
         """
         from ledger.model.profiles import Profile
 
         self._profiles[check_text(session_type, "session_type")] = Profile(session_type, model)
 
     def add_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Tag a session, whether or not it has ended."""
+        """Add tags to a session. Works on closed sessions too.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            InvalidInput: A tag is not a text of 1 to 255 characters.
+        """
         changes = [Change("tag", tag, True) for tag in _distinct(tags)]
         return self._append(session_id, "tags.updated", changes, envelope, require_open=False)
 
     def remove_tags(self, session_id: str, *tags: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Take tags off a session, whether or not it has ended; one that it does not have is no mistake."""
+        """Remove tags from a session; tags that it does not have are ignored. Works on closed sessions too.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            InvalidInput: A tag is not a text of 1 to 255 characters.
+        """
         changes = [Change("tag", tag, removed=True) for tag in _distinct(tags)]
         return self._append(session_id, "tags.updated", changes, envelope, require_open=False)
 
@@ -133,13 +166,21 @@ class KeyedFields(CommandBase):
         score_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Judge a session, whether or not it has ended.
+        """Add a score to a session. Works on closed sessions too.
 
         Args:
-            name: What is judged: ``helpfulness``.
-            value: A number, true or false, or text.
-            source: Who judges.
-            score_id: Your own id; the event's where None. A score with this id is replaced.
+            session_id: The session.
+            name: The name of the score: ``helpfulness``.
+            value: A number, a boolean or text.
+            source: The person or program that gave the score.
+            comment: A text.
+            score_id: Your own id, 1 to 255 characters; the event_id if None. An existing score with this id is
+                replaced.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            InvalidInput: A value cannot be recorded.
         """
         optional = {"source": source, "comment": comment}
         score = {"name": check_text(name, "name"), "value": value}
@@ -150,7 +191,11 @@ class KeyedFields(CommandBase):
 
 
 def _distinct(tags: Iterable[str]) -> Iterable[str]:
-    """Tags, each once; what is no tag, such as a list of them, is refused before it is looked for among the others."""
+    """Return the tags without duplicates.
+
+    Raises:
+        InvalidInput: A tag is not text, such as a list of tags, which could not be a key of a dict.
+    """
     return dict.fromkeys(check_text(tag, "tag") for tag in tags)
 
 

@@ -25,27 +25,29 @@ from ledger.sdk.timetravel import TimeTravel
 
 
 class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions):
-    """Sessions, each a stream of immutable events; what is read is folded from them.
+    """An event store of sessions: each session is a stream of immutable events, and its state is their fold.
 
-    Safe for any number of threads, and for any number of processes on one file. Use it as a context manager, or call
+    Safe for any number of threads, and any number of processes on one file. Use it as a context manager, or call
     ``close``.
 
     Args:
-        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with ``?synchronous=NORMAL`` for faster
-            appends that a power cut may lose and ``?max_bytes=N`` for a bound on the file, or
-            ``bigquery://PROJECT/DATASET``; where None, the environment's ``LEDGER_URL``, else ``sqlite:///ledger.db``.
-        create: Whether a missing file is made or refused.
-        warehouse: Where the rows of a file are shipped to, and where sessions are read that are not in it:
-            ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``; where None, ``LEDGER_WAREHOUSE``.
-        relay: ``background``: a thread of this process ships what is appended. ``off``: another process does
-            (``ledger relay``), or ``sync``. Where None, ``LEDGER_RELAY``, else ``off``.
-        default_ttl_hours: How long a session lives where ``create_session`` does not say; None for no end. Where not
-            given, the environment's ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
-        max_ttl_hours: How long it may live; None for no bound. ``LEDGER_SESSION_MAX_TTL_HOURS``, else 168.
-        clock, ids: Sources of times and ids.
+        url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or ``bigquery://PROJECT/DATASET``. If None,
+            ``LEDGER_URL`` from the environment, else ``sqlite:///ledger.db``. For a file, ``?synchronous=NORMAL`` makes
+            appends faster that a power failure may lose, and ``?max_bytes=N`` limits its size.
+        create: Create a missing file; False raises ``ConfigurationError`` instead.
+        warehouse: The warehouse that the rows of a file are shipped to, and that sessions not in the file are read
+            from: ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``. If None, ``LEDGER_WAREHOUSE``.
+        relay: ``background`` ships rows from a thread of this process; ``off`` leaves it to another process
+            (``ledger relay``) or to calls of ``warehouse.sync()``. If None, ``LEDGER_RELAY``, else ``off``.
+        default_ttl_hours: Default TTL in hours; None for no expiry. If not given,
+            ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
+        max_ttl_hours: Maximum TTL in hours; None for no limit. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else
+            168.
+        clock: Returns the current time, an aware datetime in UTC.
+        ids: Returns a new UUIDv7 for a time.
 
     Raises:
-        ConfigurationError: A URL or a setting is not one of these, or the file is no ledger.
+        ConfigurationError: A URL or a setting is invalid, or the file is not a ledger.
         StoreRejected, StoreUnavailable: The file cannot be opened.
     """
 
@@ -59,141 +61,197 @@ class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Acces
         ttl: timedelta | None = UNSET,
         **envelope: Unpack[Envelope],
     ) -> str:
-        """Begin a session.
+        """Create a session; on return its first event is durable.
 
         Args:
-            user_id: Its owner, for good; 1 to 255 characters.
-            question: What was asked.
+            user_id: The owner, which never changes; 1 to 255 characters. Required except on a view (``for_user``).
+            question: The user's question.
             fields: Further fields, as for ``update_session``: ``{"title": "Orders", "tag": {"weekly": True}}``.
-            session_id: Your own id, 1 to 255 characters. Where None it follows from ``event_id``, so that sending the
-                call again finds the session it began; without either a UUIDv7 is made.
-            ttl: How long it lives, at most ``max_ttl_hours``; None for no end. Where not given, ``default_ttl_hours``,
-                unless ``fields`` say when it ends.
+            session_id: Your own id, 1 to 255 characters. If None, it is derived from ``event_id``, so that a retry
+                returns the same session; without either it is a new UUIDv7.
+            ttl: Time until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given,
+                ``default_ttl_hours``, unless ``fields`` contain ``expires_at``.
+            envelope: See ``Envelope``; ``expected_version`` is ignored.
 
         Returns:
             The session's id.
 
         Raises:
-            WrongExpectedVersion: There is a session with this id.
-            InvalidInput: An id or a value cannot be recorded.
+            WrongExpectedVersion: A session with this id exists.
+            InvalidInput: An id or a value cannot be recorded, or the TTL exceeds the maximum.
+            IdempotencyConflict: The ``event_id`` was recorded with other content.
+            OutcomeUnknown: The answer was lost; call again with the error's ``event_id``.
         """
-        return self._begin(self._owner(user_id), question, fields, session_id, ttl, envelope)
+        return self._create(self._owner(user_id), question, fields, session_id, ttl, envelope)
 
     def get_session(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
     ) -> Session | None:
-        """The state of a session; None where there is no such session.
+        """Return the state of a session, or None if the session does not exist.
 
         Args:
-            version: As it was after this many events.
-            at: As it was at this time by the store's clock, aware; None comes back where it had not begun.
-            messages: Whether to read its messages as well.
+            session_id: The session.
+            version: Return the state at this version, from 1; the latest if None.
+            at: Return the state at this time by the store's clock, aware; None is returned if the session did not
+                exist then.
+            messages: Read the messages as well.
+
+        Returns:
+            An object and a mapping; ``session.messages`` is None unless ``messages`` is true.
+
+        Raises:
+            InvalidInput: The session has no such version, or both ``version`` and ``at`` are given.
+            CorruptEvent, UpcastMissing: A row cannot be read.
         """
-        found = self.store.state(session_id, version=version, at=at, with_messages=messages)
-        if found is None:
+        head_and_state = self.store.state(session_id, version=version, at=at, with_messages=messages)
+        if head_and_state is None:
             return None
         now = at or (self._clock() if version is None else None)
-        return Session(*found, with_messages=messages, now=now)
+        return Session(*head_and_state, with_messages=messages, now=now)
 
     def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> AppendResult:
         """Set several fields in one event.
 
         Args:
-            updates: Field to value; None takes the field away (``expires_at``: never expires). A keyed field takes an
-                object of key to value: ``{"status": "completed", "attribute": {"topic": "orders"}}``. Tool calls that
-                ``constraints`` list become pending where their id is new.
+            session_id: The session.
+            updates: Field to value; None removes the field (``expires_at``: the session never expires). A keyed field
+                takes a mapping of key to value: ``{"status": "completed", "attribute": {"topic": "orders"}}``. Tool
+                calls listed in ``constraints`` become pending if their id is new.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: A field does not exist (the message lists those that do), is fixed, or has the wrong shape.
+            SessionNotFound: The session does not exist.
+            InvalidInput: A field does not exist (the message lists the fields), is fixed, or has the wrong shape.
+            SessionEnded: The session is expired, archived or deleted.
         """
         if isinstance(updates, Mapping) and "expires_at" in updates:
-            self._check_end(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
+            self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
         return self._derive(session_id, "session.updated", lambda state: changes_with_plan(updates, state), envelope)
 
     def update_constraints(
         self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set the constraints; tool calls listed in them become pending where their id (or name) is new."""
+        """Set the constraints; tool calls listed in them become pending if their id (or name) is new.
+
+        Args:
+            session_id: The session.
+            constraints: A JSON object; None removes the field.
+            envelope: See ``Envelope``.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``update_session``.
+        """
         updates = {"constraints": constraints}
         return self._derive(
             session_id, "constraints.updated", lambda state: changes_with_plan(updates, state), envelope
         )
 
     def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Set the strategy: any JSON, often Markdown text."""
+        """Set the strategy: any JSON value, often Markdown text; None removes the field.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``update_session``.
+        """
         return self._append(session_id, "strategy.updated", [_set("strategy", strategy)], envelope)
 
     def update_response_plan(
         self, session_id: str, response_plan: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set the response plan."""
+        """Set the response plan, a JSON object; None removes the field.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``update_session``.
+        """
         return self._append(session_id, "response_plan.updated", [_set("response_plan", response_plan)], envelope)
 
     def update_summary(self, session_id: str, summary: str | None, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Set the summary."""
+        """Set the summary, a text; None removes the field.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``update_session``.
+        """
         return self._append(session_id, "summary.updated", [_set("summary", summary)], envelope)
 
     def update_tool_call_status(
         self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set the status of a tool call, and its result where one is given; a later status leaves the result alone.
+        """Set the status of a tool call and, if given, its result.
 
         Args:
-            tool_name: The call's id, or its name where only one call has it; an unknown one begins a new call.
-            status: pending, running, completed or failed.
-            result: Any JSON.
+            session_id: The session.
+            tool_name: The call's id, or its name if only one call has it; any other text creates a call with this id
+                and name.
+            status: ``pending``, ``running``, ``completed`` or ``failed``.
+            result: Any JSON value. If not given, an earlier result stays.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
+            SessionNotFound, SessionEnded: As for ``update_session``.
             InvalidInput: The status is none of these, or several calls have this name.
         """
         check_text(tool_name, "tool_name")
 
         def changes(state: State) -> list[Change]:
             call_id = call_id_of(tool_name, state)
-            made = [Change("tool_call_status", call_id, status)]
+            call = [Change("tool_call_status", call_id, status)]
             if ("tool_call", call_id) not in state and ("tool_call_status", call_id) not in state:
-                made.insert(0, Change("tool_call", call_id, {"name": tool_name}))
-            return made if result is UNSET else [*made, Change("tool_call_result", call_id, result)]
+                call.insert(0, Change("tool_call", call_id, {"name": tool_name}))
+            return call if result is UNSET else [*call, Change("tool_call_result", call_id, result)]
 
         return self._derive(session_id, "tool_call.updated", changes, envelope)
 
     def is_session_complete(self, session_id: str) -> bool:
-        """Whether the session has at least one tool call and all of them are completed.
+        """Return True if the session has at least one tool call and all of them are completed.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
         """
         return self._require(session_id).complete
 
     def append(
         self, session_id: str, event_type: str, changes: Sequence[Change], **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Record an event of your own: any fields, set or removed, in one step.
+        """Record an event of any type, whole or not at all; on return it is durable.
 
         Args:
-            event_type: What happened, past tense: ``plan.approved``.
-            changes: 1 to 1,000, no (field, key) twice.
+            session_id: The session.
+            event_type: A noun and a past participle, at most 255 characters: ``plan.approved``.
+            changes: 1 to 1,000 changes, no (field, key) twice.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The version given, and ``replayed=True`` if this ``event_id`` was already recorded with the same content.
 
         Raises:
-            SessionNotFound, WrongExpectedVersion, IdempotencyConflict, InvalidInput, ValueTooLarge: Nothing
-                was written.
-            OutcomeUnknown: Append again with the error's ``event_id``.
+            SessionNotFound, SessionEnded, WrongExpectedVersion, IdempotencyConflict, InvalidInput, ValueTooLarge:
+                Nothing was written.
+            OutcomeUnknown: The answer was lost; append again with the error's ``event_id``.
         """
-        if isinstance(changes, Iterable):  # looked at here and in the store
+        if isinstance(changes, Iterable):  # may be an iterator, and is read here and by the store
             changes = tuple(changes)
-            self._check_end(session_id, changes, envelope)
+            self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
     def history(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
-        """Every event of a session in order, the oldest first.
+        """Return a page of a session's events, oldest first.
 
         Args:
-            after: Only what came after this version; an earlier page's ``next`` as a number.
-            limit: At most this many versions.
+            session_id: The session.
+            after: Return only events after this version; for the next page, ``int(page.next)``.
+            limit: Maximum number of versions, 1 to 10,000.
+
+        Returns:
+            The events; ``next`` is None if there are no more.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
+            CorruptEvent, UpcastMissing: A row cannot be read.
         """
         page = self.store.events(session_id, after=after, limit=limit)
         if not page:
@@ -201,15 +259,19 @@ class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Acces
         return page
 
     def diff(self, session_id: str, before: int, after: int | None = None) -> list[Difference]:
-        """What changed between two versions, messages included.
+        """Return the registers that differ between two versions of a session, messages included.
 
         Args:
-            before: A version; 0 for before the session began.
-            after: A version; None for the latest.
+            session_id: The session.
+            before: A version; 0 for the empty state before the first event.
+            after: A version; the latest if None.
+
+        Returns:
+            One item per register, sorted by (field, key).
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: The session has had no such version.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The session has no such version.
         """
         return diff(self._state_at(session_id, before), self._state_at(session_id, after))
 
@@ -227,20 +289,29 @@ class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Acces
         after: str | None = None,
         limit: int = 50,
     ) -> Page[Session]:
-        """Sessions that meet every criterion given, newest first, without their messages; deleted ones only by that
-        status.
+        """Return a page of the sessions that meet all given criteria, newest first, without their messages.
 
         Args:
-            user_id: Whose sessions.
-            attributes: Attribute name to the value it must have.
-            created_from, created_until: Half-open interval, aware.
-            shared: Those that others share with this user instead; see ``grant_access``.
+            user_id: The owner.
+            status: The status, ``expired`` counting from ``expires_at`` on. Deleted sessions are listed only with
+                ``status="deleted"``.
+            session_type: The session's type.
+            tag: A tag that the session has.
+            attributes: Attribute name to required value.
+            created_from, created_until: Half-open interval of the creation time, aware.
+            shared: List the sessions that others share with ``user_id`` instead; see ``grant_access``.
             after: The ``next`` of an earlier page.
-            limit: At most this many.
+            limit: Maximum number of sessions, 1 to 10,000.
+
+        Returns:
+            The sessions; ``next`` is None if there are no more.
+
+        Raises:
+            InvalidInput: A criterion is invalid, or ``shared`` is set without a user.
         """
         now = self._clock()
         query = SessionQuery(
-            **self._listed(user_id, shared),
+            **self._owner_criteria(user_id, shared),
             status=status,
             session_type=session_type,
             tag=tag,
@@ -255,9 +326,7 @@ class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Acces
 
 
 class SessionManagerV2(SessionLedger):
-    """The same under the name that users of the BigQuery session manager know; sessions have no end here unless
-    ``default_ttl_hours`` or ``create_session`` says so, as they had none there.
-    """
+    """``SessionLedger`` under the name of the BigQuery session manager; as there, the default TTL is None."""
 
     def __init__(self, url: str | None = None, **settings: Any) -> None:
         if settings.get("default_ttl_hours", UNSET) is UNSET:

@@ -1,4 +1,4 @@
-"""A session's life: how long it is open, how it ends, and how it comes back."""
+"""The lifecycle of sessions: completing, failing, expiring, deleting and restoring them."""
 
 from __future__ import annotations
 
@@ -21,115 +21,152 @@ from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
 
-#: Sessions that the sweep looks at together.
-_SWEPT = 200
+#: Sessions read at once when listing all.
+_PAGE = 200
 
 
 class Lifecycle(CommandBase):
-    """Ends of sessions. Whoever reads a session after its ``expires_at`` sees it expired; the sweep records it."""
+    """Status changes. A session reads as expired from its ``expires_at`` on; ``expire_old_sessions`` records it."""
 
     def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Record that a session came to its end as it should."""
+        """Set the status to ``completed``; the session stays open.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+        """
         return self._append(session_id, "session.completed", [Change("status", "", "completed")], envelope)
 
     def fail_session(
         self, session_id: str, error: BaseException | Mapping[str, Any] | str, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Record that a session broke off, and why; one that was merely left alone expires instead.
+        """Set the status to ``failed`` and record the error; the session stays open.
 
         Args:
+            session_id: The session.
             error: An exception, ``{"type": ..., "message": ...}``, or the message.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+            InvalidInput: ``error`` has another type or shape.
         """
-        changes = [Change("status", "", "failed"), Change("error", "", _described(error))]
+        changes = [Change("status", "", "failed"), Change("error", "", _error_value(error))]
         return self._append(session_id, "session.failed", changes, envelope)
 
     def extend_session(
         self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Have a session end later: so long from now; for good where ``ttl`` is None and the ledger allows it.
+        """Set a later ``expires_at``.
+
+        Args:
+            session_id: The session.
+            ttl: Time from now until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given,
+                ``default_ttl_hours``.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            InvalidInput: It would live for longer than the ledger allows, or end before it does now.
-            SessionEnded: It has ended; see ``restore_session``.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The TTL exceeds the maximum, or the session expires later already.
+            SessionEnded: The session is expired, archived or deleted; see ``restore_session``.
         """
-        self._end_after(ttl)  # refused before anything is read
+        self._expiry(ttl)  # refuse an invalid TTL before reading the session
 
         def changes(state: State) -> list[Change]:
-            # From the time of this very try on: another may have extended it a moment ago.
-            ends, before = self._end_after(ttl), _end_of(state)
-            if ends is not None and (before is None or from_text(ends) < before):
-                until = "for good" if before is None else f"until {before.isoformat()}"
+            # The TTL counts from this attempt: the session may have been extended since the one before.
+            expires_at, current = self._expiry(ttl), _expires_at(state)
+            if expires_at is not None and (current is None or from_text(expires_at) < current):
+                expires = "never expires" if current is None else f"expires at {current.isoformat()}"
                 raise InvalidInput(
-                    f"Session {session_id} lives {until} already, longer than {ends}; nothing was written. "
-                    "expire_session() ends it at once."
+                    f"Session {session_id} {expires}, so a TTL that ends at {expires_at} would shorten it; nothing was "
+                    "written. expire_session() expires it at once."
                 )
-            return [Change("expires_at", "", ends)]
+            return [Change("expires_at", "", expires_at)]
 
-        return self._resent(session_id, "session.extended", envelope) or self._derive(
+        return self._earlier_result(session_id, "session.extended", envelope) or self._derive(
             session_id, "session.extended", changes, envelope
         )
 
     def expire_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """End a session now.
+        """Expire a session now.
 
         Returns:
-            None where that is recorded already; of the ``event_id`` nothing is known then.
+            The result of the append; None if the session is recorded as expired already. Then nothing is written, and
+            the ``event_id`` is not recorded.
 
         Raises:
-            SessionEnded: It is archived or deleted.
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is archived or deleted.
         """
-        resent = self._resent(session_id, "session.expired", envelope)
-        if resent is not None:
-            return resent
+        earlier = self._earlier_result(session_id, "session.expired", envelope)
+        if earlier is not None:
+            return earlier
         if self._require(session_id).recorded_status == "expired":
             return None
 
         def changes(state: State) -> list[Change]:
-            word = _status_of(state)
-            if word in CLOSED:  # also where somebody else has closed it a moment ago
+            status = _status(state)
+            if status in CLOSED:  # also if another writer has closed it since the check above
                 raise SessionEnded(
-                    f"Session {session_id} is {word} and cannot expire; nothing was written.",
+                    f"Session {session_id} is {status} and cannot expire; nothing was written.",
                     session_id=session_id,
-                    status=word,
+                    status=status,
                 )
-            return self._expired(state)
+            return self._expiration(state)
 
         return self._derive(session_id, "session.expired", changes, envelope, require_open=False)
 
     def expire_old_sessions(self, max_age: timedelta | None = None) -> int:
-        """Record the end of every session that has expired by now, one after the other.
+        """Record the status ``expired`` for every session whose ``expires_at`` has passed.
 
-        Sessions go on being used meanwhile: one that does is left for the next time.
+        Safe while sessions are in use: a session that another writer appends to meanwhile is left for the next call.
 
         Args:
-            max_age: End also those to which nothing has happened for longer than this.
+            max_age: Also expire open sessions whose last event is older than this.
 
         Returns:
-            How many sessions it ended.
+            The number of sessions expired.
+
+        Raises:
+            InvalidInput: ``max_age`` is not a timedelta of 0 or more.
         """
         if max_age is not None and (not isinstance(max_age, timedelta) or max_age < timedelta(0)):
-            raise InvalidInput(f"max_age must be a timedelta of no time or more, not {max_age!r}.")
+            raise InvalidInput(f"max_age must be a timedelta of 0 or more, not {max_age!r}.")
         now = self._clock()
         queries = [SessionQuery(at=now, unswept=True)]
         if max_age is not None:
-            with suppress(OverflowError):  # longer ago than all times: nothing is that old
+            with suppress(OverflowError):  # before the year 1: no session is that old
                 queries.append(SessionQuery(at=now, without=(*CLOSED, *DONE), updated_before=now - max_age))
-        ended = 0
+        expired = 0
         for query in queries:
             for head, state in self._all(query):
+                changes, envelope = self._expiration(state), Envelope(expected_version=head.version)
                 try:
-                    on_this = Envelope(expected_version=head.version)
-                    self._append(head.session_id, "session.expired", self._expired(state), on_this, require_open=False)
-                    ended += 1
+                    self._append(head.session_id, "session.expired", changes, envelope, require_open=False)
+                    expired += 1
                 except (WrongExpectedVersion, SessionNotFound):
-                    continue  # somebody goes on with it, or has deleted it for good
-        return ended
+                    continue  # another writer has appended to it or purged it
+        return expired
 
     def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Take a session out of every list; its history stays, and ``restore_session`` brings it back.
+        """Set the status to ``deleted``, which removes a session from lists and searches.
+
+        Its history stays readable, and ``restore_session`` undoes the deletion. To delete data, see
+        ``delete_old_sessions``.
 
         Returns:
-            None where it is deleted already.
+            The result of the append; None if the session is deleted already.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            PermissionDenied: This is the view of a user who does not own the session.
         """
         if self._require(session_id).recorded_status == "deleted" and "event_id" not in envelope:
             return None
@@ -139,23 +176,36 @@ class Lifecycle(CommandBase):
     def restore_session(
         self, session_id: str, ttl: timedelta | None = UNSET, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Open an expired or deleted session again, with the status it had before and a lifetime from now on.
+        """Reopen an expired or deleted session with the status it had before, and a new ``expires_at``.
 
         Args:
-            ttl: How long it lives; the ledger's default where not given, None for no end.
+            session_id: The session.
+            ttl: Time from now until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given,
+                ``default_ttl_hours``.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            InvalidInput: It is neither expired nor deleted.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The session is neither expired nor deleted, or the TTL exceeds the maximum.
+            PermissionDenied: This is a view, and its user does not own the deleted session.
         """
-        ends, now = self._end_after(ttl), self._clock()
+        expires_at, now = self._expiry(ttl), self._clock()
 
         def changes(state: State) -> list[Change]:
-            word = status_at(_status_of(state), _end_of(state), now)
-            if word not in ("expired", "deleted"):
-                raise InvalidInput(f"Session {session_id} is {word}, neither expired nor deleted; nothing was written.")
-            return [Change("status", "", self._status_before(session_id, state)), Change("expires_at", "", ends)]
+            status = status_at(_status(state), _expires_at(state), now)
+            if status not in ("expired", "deleted"):
+                raise InvalidInput(
+                    f"Session {session_id} is {status}, neither expired nor deleted; nothing was written."
+                )
+            return [
+                Change("status", "", self._last_open_status(session_id, state)),
+                Change("expires_at", "", expires_at),
+            ]
 
-        return self._resent(session_id, "session.restored", envelope) or self._derive(
+        return self._earlier_result(session_id, "session.restored", envelope) or self._derive(
             session_id, "session.restored", changes, envelope, require_open=False
         )
 
@@ -168,97 +218,101 @@ class Lifecycle(CommandBase):
         fields: Mapping[str, Any] | None = None,
         ttl: timedelta | None = UNSET,
     ) -> Session:
-        """The open session that a user has under a key, begun by this call where there is none; for any number of
-        callers at once.
+        """Return a user's open session for a key; create it if there is none. Concurrent callers get the same one.
 
         Args:
-            user_id: Its owner.
-            key: Whatever tells the user's sessions apart: a chat, a channel, a document. Once a session has expired or
-                was deleted, the key stands for a new one. The session holds it in the field ``x_session_key``.
-            question, fields, ttl: As for ``create_session``; where the session is there they are not looked at.
+            user_id: The owner. Required except on a view (``for_user``).
+            key: A name for the session, unique per user: of a chat, a channel, a document; 1 to 255 characters. After
+                the session has expired, or was archived or deleted, the next call creates a new one. The session holds
+                the key in the field ``x_session_key``.
+            question, fields, ttl: As for ``create_session``; ignored if the session exists.
+
+        Returns:
+            The session, without its messages.
+
+        Raises:
+            InvalidInput: An id, the key or a value cannot be recorded.
         """
         owner, key = self._owner(user_id), check_text(key, "key")
-        begun = self._begun.get((owner, key))
-        session = None if begun is None else self._get(begun)
+        session_id = self._by_key.get((owner, key))
+        session = None if session_id is None else self._get(session_id)
         if session is None or session.status in CLOSED:
-            session = self._under_key(owner, key) or self._begin_under_key(owner, key, question, fields, ttl)
-            make_room(self._begun)
-            self._begun[owner, key] = session.session_id
+            session = self._find_by_key(owner, key) or self._create_by_key(owner, key, question, fields, ttl)
+            make_room(self._by_key)
+            self._by_key[owner, key] = session.session_id
         return session
 
-    def _under_key(self, owner: str, key: str) -> Session | None:
-        """The open session that a user has under a key, of those that are in this store."""
+    def _find_by_key(self, owner: str, key: str) -> Session | None:
+        """Return a user's open session for a key, if the store has one."""
         now = self._clock()
         for head, state in self._all(SessionQuery(user_id=owner, without=CLOSED, at=now)):
-            written = state.get((SESSION_KEY, ""))
-            if written is not None and written.value == key:
+            register = state.get((SESSION_KEY, ""))
+            if register is not None and register.value == key:
                 return Session(head, state, now=now)
         return None
 
-    def _begin_under_key(
+    def _create_by_key(
         self, owner: str, key: str, question: str | None, fields: Mapping[str, Any] | None, ttl: timedelta | None
     ) -> Session:
-        """Begin the first session of a key whose id is free; of several callers one does, and the others find it."""
+        """Create a session under the first free id of a key; if another caller creates it first, return that one."""
         updates = {**(fields or {}), SESSION_KEY: key} if fields is None or isinstance(fields, Mapping) else fields
         for number in count():
             session_id = session_id_of_key(key, owner, number)
-            # Begun first and looked at then: about a session that is not here the warehouse would be asked.
+            # Created first and read afterwards: a read of a session that is not in the store asks the warehouse.
             try:
-                self._begin(owner, question, updates, session_id, ttl, Envelope())
+                self._create(owner, question, updates, session_id, ttl, Envelope())
                 return self._require(session_id)
-            except WrongExpectedVersion:  # it is there
+            except WrongExpectedVersion:  # it exists
                 session = self._get(session_id)
-            except SessionNotFound:  # so it is, and another user's, who has guessed the id
+            except SessionNotFound:  # it exists, and belongs to another user who has guessed the id
                 continue
             if session is not None and session.user_id == owner and session.status not in CLOSED:
                 return session
         raise AssertionError("unreachable")
 
-    def _end_after(self, ttl: timedelta | None) -> str | None:
-        """When a session ends that lives for so long from now; the ledger's default where it is not given."""
-        return self._expiry(self._default_ttl) if ttl is UNSET else self._expiry(ttl, self._max_ttl)
-
-    def _expired(self, state: State) -> list[Change]:
-        """What the end of a session changes; where it comes early, ``expires_at`` says when it came."""
-        now, end = self._clock(), _end_of(state)
+    def _expiration(self, state: State) -> list[Change]:
+        """Return the changes that expire a session; ``expires_at`` becomes now unless it has passed."""
+        now, end = self._clock(), _expires_at(state)
         changes = [Change("status", "", "expired")]
         return changes if end is not None and end <= now else [*changes, Change("expires_at", "", to_text(now))]
 
-    def _status_before(self, session_id: str, state: State) -> str:
-        """The last status in which the session was open."""
-        written = state.get(("status", ""))
-        while written is not None and written.value in CLOSED:
-            earlier = self.store.state(session_id, version=written.version - 1) if written.version > 1 else None
-            written = None if earlier is None else earlier[1].get(("status", ""))
-        return "active" if written is None else written.value or "active"
+    def _last_open_status(self, session_id: str, state: State) -> str:
+        """Return the last status in which the session was open, ``active`` if it never had one."""
+        status = state.get(("status", ""))
+        while status is not None and status.value in CLOSED:
+            earlier = self.store.state(session_id, version=status.version - 1) if status.version > 1 else None
+            status = None if earlier is None else earlier[1].get(("status", ""))
+        return "active" if status is None else status.value or "active"
 
     def _all(self, query: SessionQuery) -> Iterator[tuple[Head, State]]:
+        """Iterate over all sessions that match a query, reading page by page."""
         after: str | None = None
         while True:
-            page = self.store.sessions(query, after=after, limit=_SWEPT)
+            page = self.store.sessions(query, after=after, limit=_PAGE)
             yield from page
             after = page.next
             if after is None:
                 return
 
 
-def _status_of(state: State) -> str | None:
-    written = state.get(("status", ""))
-    return None if written is None else written.value
+def _status(state: State) -> str | None:
+    register = state.get(("status", ""))
+    return None if register is None else register.value
 
 
-def _end_of(state: State) -> datetime | None:
-    written = state.get(("expires_at", ""))
-    text = None if written is None else written.value
+def _expires_at(state: State) -> datetime | None:
+    register = state.get(("expires_at", ""))
+    text = None if register is None else register.value
     return None if text is None else from_text(text)
 
 
-def _described(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
+def _error_value(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
+    """Return the value of the field ``error``."""
     if isinstance(error, BaseException):
         try:
             message = str(error)
-        except Exception as unsaid:  # noqa: BLE001 - what failed must be recorded all the same
-            message = f"It cannot say what it is: {type(unsaid).__name__}."
+        except Exception as failure:  # noqa: BLE001 - the session's failure must be recorded nevertheless
+            message = f"The message cannot be rendered: {type(failure).__name__}."
         return {"type": type(error).__name__, "message": message}
     if isinstance(error, str):
         return {"type": "error", "message": error}

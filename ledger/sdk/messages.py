@@ -1,4 +1,4 @@
-"""Messages of a session."""
+"""Adding, removing and reading messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ledger.model.session import Message
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 
-#: Characters of a title that is taken from a message.
+#: Maximum length of a title taken from a message, in characters.
 TITLE_CHARACTERS = 80
 
 
 class Messages(CommandBase):
-    """The conversation of a session."""
+    """Messages of a session."""
 
     def add_message(
         self,
@@ -36,15 +36,30 @@ class Messages(CommandBase):
         payload: Any = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Add a message at the end of the conversation. A session without title or question gets a title from
-        a user's message.
+        """Append a message. If the session has neither title nor question, a user's message also sets the title.
 
         Args:
-            role: system, developer, user, assistant, tool or function.
-            content: Text, or any JSON.
-            message_id: Your own id; the event's where None. A message with this id is replaced.
-            processing_time_ms: Milliseconds.
-            payload: Any JSON that belongs to the message, for example a result set.
+            session_id: The session.
+            role: ``system``, ``developer``, ``user``, ``assistant``, ``tool`` or ``function``.
+            content: Text, or any JSON value; lists of parts as chat APIs have them are searched too.
+            message_id: Your own id, 1 to 255 characters; the event_id if None. An existing message with this id is
+                replaced.
+            tools_used: Names or descriptions of tools, any JSON array.
+            processing_time_ms: Processing time in milliseconds.
+            token_count: Number of tokens.
+            error: Any JSON value.
+            metadata: A JSON object.
+            payload: Any JSON value that belongs to the message, for example a result set.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append; its ``event_id`` is the message's id unless ``message_id`` is given.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+            InvalidInput: The role is none of these, or a value is not JSON.
+            ValueTooLarge: The event exceeds the maximum size.
         """
         optional = {
             "tools_used": tools_used,
@@ -54,21 +69,23 @@ class Messages(CommandBase):
             "metadata": metadata,
             "payload": payload,
         }
-        check_session_id(session_id)
-        value = {"role": role, "content": content, **{part: it for part, it in optional.items() if it is not None}}
+        value = {"role": role, "content": content}
+        value |= {part: item for part, item in optional.items() if item is not None}
         event_id = self._event_id(session_id, envelope)
         change = Change("message", event_id if message_id is None else message_id, value)
-        named = [Change("title", "", title)] if role == "user" and (title := _title_of(content)) is not None else []
-        if named and (recorded := self._recorded(session_id, event_id, envelope)) is not None:
-            # Whether it brought the title was decided then.
-            named = named if any(part.field == "title" for part in recorded.changes) else []
-            return self._append(session_id, "message.added", [change, *named], envelope, event_id=event_id)
-        if not named or session_id in self._titled:
+        titles = [Change("title", "", title)] if role == "user" and (title := _title(content)) is not None else []
+        if titles and (recorded := self._recorded(session_id, event_id, envelope)) is not None:
+            # A retry must repeat what the first delivery decided about the title.
+            titles = titles if any(part.field == "title" for part in recorded.changes) else []
+            return self._append(session_id, "message.added", [change, *titles], envelope, event_id=event_id)
+        if titles:
+            check_session_id(session_id)  # before the set lookup, which would raise TypeError for an unhashable one
+        if not titles or session_id in self._titled:
             return self._append(session_id, "message.added", [change], envelope, event_id=event_id)
 
         def with_title(state: State) -> list[Change]:
-            has_one = ("title", "") in state or ("question", "") in state  # what was asked says what it is about
-            return [change] if has_one else [change, *named]
+            has_title = ("title", "") in state or ("question", "") in state
+            return [change] if has_title else [change, *titles]
 
         appended = self._derive(session_id, "message.added", with_title, envelope, event_id=event_id, is_new=True)
         make_room(self._titled)
@@ -76,11 +93,20 @@ class Messages(CommandBase):
         return appended
 
     def remove_message(self, session_id: str, message_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Take a message out of the conversation; the history keeps it.
+        """Remove a message from the state; the history keeps it.
+
+        Args:
+            session_id: The session.
+            message_id: The message.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: It has no such message.
+            SessionNotFound: The session does not exist.
+            SessionEnded: The session is expired, archived or deleted.
+            InvalidInput: The session has no such message.
         """
         check_text(message_id, "message_id")
         event_id = self._event_id(session_id, envelope)
@@ -93,18 +119,23 @@ class Messages(CommandBase):
     def get_messages(
         self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100
     ) -> Page[Message]:
-        """Messages of a session, in order.
+        """Return a page of a session's messages, in order.
 
         Args:
-            last: Only the newest this many.
+            session_id: The session.
+            last: Return only the newest messages, this many; instead of ``after`` and ``limit``.
             after: The ``next`` of an earlier page.
-            limit: At most this many.
+            limit: Maximum number of messages, 1 to 10,000.
+
+        Returns:
+            The messages, oldest first; ``next`` is None if there are no more.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
+            InvalidInput: Both ``last`` and ``after`` are given.
         """
         if last is not None and after is not None:
-            raise InvalidInput("Give last or after, not both: the newest messages have no page before them.")
+            raise InvalidInput("Give last or after, not both: last always returns the newest messages.")
         page = self.store.messages(
             session_id, after=after, limit=limit if last is None else last, newest=last is not None
         )
@@ -113,9 +144,9 @@ class Messages(CommandBase):
         return page
 
 
-def _title_of(content: Any) -> str | None:
-    """The first line of a message's text, shortened; None where it has none."""
-    if isinstance(content, list | tuple):  # parts, as the chat APIs have them
+def _title(content: Any) -> str | None:
+    """Return the first line of a message's text, shortened, or None if it has no text."""
+    if isinstance(content, list | tuple):  # parts, as chat APIs have them
         content = next(
             (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)), None
         )

@@ -1,4 +1,4 @@
-"""Opening and closing a ledger: its store, and the warehouse that it ships to."""
+"""Opening and closing a ledger: its settings, its store and its warehouse."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = LEDGER_URL.default
 RELAYS = ("off", "background")
-#: Seconds for which closing waits for rows to be shipped.
+#: Default time that ``close`` waits for rows to be shipped, in seconds.
 DRAIN_SECONDS = 10.0
 
 
-#: An argument that was not given, where None means something.
+#: Default of an argument for which None has a meaning of its own.
 UNSET: Any = object()
-#: Hours that a session lives, and may live, where nobody says otherwise.
+#: Default and maximum TTL, in hours.
 DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
-#: A hundred years: as good as none.
+#: Upper bound of both settings: a hundred years.
 LONGEST_HOURS = 876_600
 
 
 class LedgerConnection:
-    """A store, and the warehouse behind it, for as long as they are open; the arguments are ``SessionLedger``'s."""
+    """An open store and its warehouse; see ``SessionLedger`` for the arguments."""
 
     def __init__(
         self,
@@ -60,20 +60,20 @@ class LedgerConnection:
         self._clock = clock
         self._ids = ids
         self._profiles: dict[str | None, Profile] = {}  # by session_type
-        self._titled: set[str] = set()  # sessions that have a title, as far as is remembered
-        self._begun: dict[tuple[str, str], str] = {}  # owner and key to the session that was last begun under it
+        self._titled: set[str] = set()  # cache: sessions known to have a title or question
+        self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
         relay = relay or LEDGER_RELAY.text() or LEDGER_RELAY.default
         if relay not in RELAYS:
             raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
-        place = warehouse or LEDGER_WAREHOUSE.text()
-        if place is None and relay != "off":
+        warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
+        if warehouse_url is None and relay != "off":
             raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
-        # A ledger in BigQuery is its own warehouse, whatever the environment says for those in files.
-        if place is not None and (warehouse is not None or self.store.capabilities.outbox):
+        # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
+        if warehouse_url is not None and (warehouse is not None or self.store.capabilities.outbox):
             try:
-                self._attach(place, background=relay == "background")
+                self._attach(warehouse_url, background=relay == "background")
             except BaseException:
                 self.store.close()
                 raise
@@ -108,7 +108,7 @@ class LedgerConnection:
         """The warehouse that this ledger ships to: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
 
         Raises:
-            ConfigurationError: It was opened without one.
+            ConfigurationError: The ledger was opened without a warehouse.
         """
         if self._warehouse is None:
             raise ConfigurationError(
@@ -118,17 +118,17 @@ class LedgerConnection:
         return self._warehouse
 
     def close(self, *, drain: float = DRAIN_SECONDS) -> int:
-        """Let appends under way finish and close the store; calling it again does nothing.
+        """Wait for running appends and close the store; a second call does nothing.
 
         Args:
-            drain: Seconds for which a relay in the background may ship what waits.
+            drain: Maximum time to wait for a background relay to ship waiting rows, in seconds.
 
         Returns:
-            How many rows still wait for the warehouse, where a relay in the background ships them. They are in the
-            file, and the next one ships them.
+            The number of rows that the background relay has not shipped, 0 without one. They are in the file; the next
+            relay ships them.
 
         Raises:
-            InvalidInput: ``drain`` is no time; the ledger stays open.
+            InvalidInput: ``drain`` is not a number of seconds; the ledger stays open.
         """
         check_drain(drain)
         attached, self._warehouse = self._warehouse, None
@@ -145,18 +145,19 @@ class LedgerConnection:
     ) -> None:
         self.close()
 
-    def _attach(self, place: str, *, background: bool) -> None:
+    def _attach(self, warehouse_url: str, *, background: bool) -> None:
+        """Attach a warehouse: ship rows to it, and read sessions from it that are not in the store."""
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
         from ledger.warehouse.urls import open_warehouse
 
         local = local_tier(self.store)
-        attached = AttachedWarehouse(local, place, background=background)
+        attached = AttachedWarehouse(local, warehouse_url, background=background)
         self._warehouse = attached
         self.store = TwoTierStore(
             local,
-            lambda: open_warehouse(place),
+            lambda: open_warehouse(warehouse_url),
             name=lambda: attached.outbox.warehouse,
             clock=self._clock,
             ids=self._ids,
@@ -164,29 +165,29 @@ class LedgerConnection:
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
-    """Raise InvalidInput unless these are seconds, 0 or more; the message names ``name``."""
+    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``; the message names ``name``."""
     if isinstance(seconds, int | float) and not isinstance(seconds, bool):
-        with suppress(OverflowError):  # of an integer that no clock can count to
+        with suppress(OverflowError):  # an integer too large for a float
             if 0 <= float(seconds) <= at_most:
                 return
-    vast = isinstance(seconds, int) and abs(seconds) >= 10**40  # Python writes no number of thousands of digits
-    given = "a number of more than 40 digits" if vast else repr(seconds)[:70]
+    is_huge = isinstance(seconds, int) and abs(seconds) >= 10**40  # str() refuses integers of thousands of digits
+    shown = "a number of more than 40 digits" if is_huge else repr(seconds)[:70]
     bound = "" if at_most == math.inf else f" and at most {at_most:g}"
-    raise InvalidInput(f"{name} must be seconds, 0 or more{bound}, not {given}.")
+    raise InvalidInput(f"{name} must be seconds, 0 or more{bound}, not {shown}.")
 
 
 def check_drain(drain: object) -> None:
-    """Raise InvalidInput unless a thread can be waited for so many seconds."""
+    """Raise InvalidInput unless ``drain`` is a timeout, in seconds, that threads can wait for."""
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
-    """How long a session lives where nobody says, and at most: from arguments, else from the environment."""
-    longest = _span(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
-    named = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
-    default = _span(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)
+    """Return the default and the maximum TTL, from the arguments, else from the environment; None for no limit."""
+    longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
+    is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
+    default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)
     if default is not None and longest is not None and default > longest:
-        if named:
+        if is_configured:
             raise ConfigurationError(
                 "default_ttl_hours is more than max_ttl_hours; check LEDGER_SESSION_DEFAULT_TTL_HOURS and "
                 "LEDGER_SESSION_MAX_TTL_HOURS."
@@ -195,9 +196,9 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     return default, longest
 
 
-def _span(hours: Any, name: str, setting: Setting, otherwise: float) -> timedelta | None:
+def _ttl(hours: Any, name: str, setting: Setting, default: float) -> timedelta | None:
     if hours is UNSET:
-        text = setting.text() or str(otherwise)
+        text = setting.text() or str(default)
         try:
             hours = None if text.lower() == "none" else float(text)
         except ValueError:

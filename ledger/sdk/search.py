@@ -1,4 +1,4 @@
-"""Search over what is written in sessions: messages, questions, titles and summaries."""
+"""Full-text search of messages, questions, titles and summaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.sdk.command_base import CommandBase
 
 
 class Search(CommandBase):
-    """Finding sessions by what is written in them."""
+    """Full-text search."""
 
     def search(
         self,
@@ -24,28 +24,28 @@ class Search(CommandBase):
         after: str | None = None,
         limit: int = 50,
     ) -> Page[Match]:
-        """Messages, questions, titles and summaries in which every word occurs, as they stand now: what was replaced,
-        removed or erased is not found, nor are deleted sessions.
+        """Return a page of the messages, questions, titles and summaries that contain every word of a text.
 
-        Words are whole words in any case, accents count, and those in double quotes must stand in a row; nothing else
-        in the text is syntax. Of a message its content is searched, or the texts of the content's parts. What was
-        appended before the call is found; with a warehouse, sessions that are only there are not (see ``archive``).
+        Only current values of sessions that are not deleted are searched; of a message, its content or the texts of the
+        content's parts. Words match whole and in any case; accents matter. Words in double quotes must occur in that
+        order, next to each other; nothing else in the text is syntax. All appends before the call are found. Sessions
+        that are only in the warehouse (see ``archive_session``) are not.
 
         Args:
-            text: 1 to 1,000 characters, at least one word: letters or digits.
-            user_id: Only sessions of this user. In the view of one user (``for_user``) their own and those that are
-                shared with them are searched, whatever is given, and no others.
-            session_id: Only this session.
-            created_from, created_until: Half-open interval in which the session began, aware.
+            text: 1 to 1,000 characters with at least one letter or digit.
+            user_id: Search only sessions of this owner. A view (``for_user``) always searches its user's own sessions
+                and those shared with them, and no others.
+            session_id: Search only this session.
+            created_from, created_until: Half-open interval of the session's creation time, aware.
             after: The ``next`` of an earlier page.
-            limit: At most this many.
+            limit: Maximum number of matches, 1 to 10,000.
 
         Returns:
-            The newest session first, and within a session the text that was written first.
+            The matches, newest session first, and within a session by version; ``next`` is None if there are no more.
 
         Raises:
-            InvalidInput: The text has no word, or is too long.
-            CapabilityMissing: The ledger cannot search: this Python's SQLite was built without FTS5.
+            InvalidInput: The text has no word, or is too long, or a criterion is invalid.
+            CapabilityMissing: This Python's SQLite was built without FTS5.
         """
         query = SearchQuery(
             Terms.of(text),

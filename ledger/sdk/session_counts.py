@@ -1,4 +1,4 @@
-"""How many sessions there are of each kind."""
+"""Counts of sessions by a column or an attribute."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
 from ledger.sdk.command_base import CommandBase
 
-#: What sessions are counted by, beside their attributes.
+#: Columns that sessions can be counted by, besides attributes.
 GROUPS = ("status", "session_type", "user_id", "day")
 
 
 class SessionCounts(CommandBase):
-    """Counts of sessions by a column or an attribute."""
+    """Counts of sessions."""
 
     def count_sessions(
         self,
@@ -32,19 +32,20 @@ class SessionCounts(CommandBase):
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[Any, int]:
-        """How many sessions there are of each kind, the most frequent first; deleted ones only by that status.
+        """Count sessions by a column or an attribute; deleted ones only with ``status="deleted"``.
 
         Args:
             by: ``status``, ``session_type``, ``user_id``, ``day`` (of creation, in UTC), or the name of an attribute.
             user_id, status, session_type, attributes, created_from, created_until: As for ``list_sessions``.
 
         Returns:
-            Value to number. Sessions without the value count under None. Of an attribute, text and numbers count as
-            they are (1 and 1.0 are one number); true and false, objects and lists count as JSON text, ``"true"`` or
-            ``'["a"]'``, along with text that reads so: among the keys of a dict ``True`` would be the number 1.
+            Value to number of sessions, most frequent first; sessions without a value count under None. Attribute
+            values that are text or numbers are keys as they are (1 and 1.0 are one key). Booleans, objects and lists
+            are keys as JSON text, ``"true"`` or ``'["a"]'``, together with equal text, because ``True`` and 1 are the
+            same key of a dict.
 
         Raises:
-            InvalidInput: A criterion, or what is counted by, does not exist.
+            InvalidInput: A criterion is invalid, or a profile has no such attribute.
         """
         if session_type is not None:
             check_change("session_type", "", session_type, removed=False)
@@ -62,17 +63,18 @@ class SessionCounts(CommandBase):
         after: str | None = None
         while True:
             page = self.store.sessions(query, after=after, limit=SESSIONS_PAGE)
-            counts.update(_kind(Session(*found, now=now), by) for found in page)
+            counts.update(_group(Session(head, state, now=now), by) for head, state in page)
             after = page.next
             if after is None:
-                return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0] is None, str(kind[0]))))
+                return dict(sorted(counts.items(), key=lambda group: (-group[1], group[0] is None, str(group[0]))))
 
 
-def _kind(session: Session, by: str) -> Any:
+def _group(session: Session, by: str) -> Any:
+    """Return the key that a session is counted under."""
     if by == "day":
         return session.created_at.date().isoformat()
     if by in GROUPS:
         return getattr(session, by)
     value = session.attributes.get(by)
-    as_it_is = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
-    return value if as_it_is else canonical(value)
+    is_key = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return value if is_key else canonical(value)

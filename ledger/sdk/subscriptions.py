@@ -1,4 +1,4 @@
-"""Every event of a store, in the order of the commits, as it comes."""
+"""Subscriptions: the events of a store in commit order, delivered as they are appended."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite.rows import events_from_rows
 
-#: Rows, and bytes of their values, that are read at once.
+#: Maximum rows, and bytes of their values, per read.
 _ROWS, _BYTES = 500, 4_000_000
-#: Seconds between two looks: short after an event, longer the longer nothing comes.
+#: Polling interval in seconds: the first while no event comes, doubled up to the second.
 _SOONEST, _LATEST = 0.005, 0.25
 _SESSION, _TYPE, _USER = map(index_of, ("session_id", "event_type", "user_id"))
 
 
 class Delivery(NamedTuple):
-    """An event, and its place in the store: hand ``seq`` back as ``after`` to go on behind it."""
+    """An event and the ``seq`` of its last row; pass ``seq`` as ``after`` to continue behind the event."""
 
     seq: int
     event: RecordedEvent
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which events; every criterion that is given must hold."""
+class _Filter:
+    """Criteria for events; an event must meet all that are given."""
 
     session_id: str | None
     user_id: str | None
     event_types: tuple[str, ...]
 
-    def has(self, row: Row) -> bool:
-        """Whether the event of a row is wanted."""
+    def matches(self, row: Row) -> bool:
+        """Return True if the event of a row meets the criteria."""
         session_id, event_type, user_id = row[_SESSION], row[_TYPE], row[_USER]
         return (
             self.session_id in (None, session_id)
@@ -57,44 +57,44 @@ class _Wanted:
 
 
 class Subscription(Iterator[Delivery]):
-    """An iterator over events as they are committed, by whatever process. One thread iterates; any may close.
+    """An iterator over events as any process commits them. One thread iterates; any thread may close.
 
-    When nothing has come for the timeout the iteration ends; iterate again to wait again. It looks into the store again
-    and again, a few times a second while nothing comes.
+    If no event comes for the timeout, the iteration ends; iterating again waits again. The store is polled, a few times
+    a second while no event comes.
 
     Attributes:
-        position: Up to where all that was wanted has been handed out; what was not wanted is passed over. Give it as
-            ``after`` to go on from there.
+        position: The ``seq`` up to which all matching events have been delivered. Pass it as ``after`` to continue
+            from there.
     """
 
-    def __init__(self, store: EventStore, after: int, wanted: _Wanted, timeout: float | None) -> None:
+    def __init__(self, store: EventStore, after: int, criteria: _Filter, timeout: float | None) -> None:
         self.position = after
         self._store = store
         self._read = after
-        self._wanted = wanted
+        self._filter = criteria
         self._timeout = timeout
         self._upcast = Upcaster()
         self._ready: deque[list[Row]] = deque()  # the rows of each event
         self._closed = threading.Event()
 
     def __next__(self) -> Delivery:
-        begun, pause = time.monotonic(), _SOONEST
+        started, pause = time.monotonic(), _SOONEST
         while not self._closed.is_set():
-            if self._ready or self._look():
-                rows = self._ready[0]  # it stays there where it cannot be read: nothing is passed over in silence
+            if self._ready or self._poll():
+                rows = self._ready[0]  # kept if it cannot be read, so that the next call fails too
                 (event,) = events_from_rows([row[1:] for row in rows], self._upcast)
                 self.position = rows[-1][SEQ]
                 del self._ready[0]
                 return Delivery(self.position, event)
-            left = _LATEST if self._timeout is None else begun + self._timeout - time.monotonic()
-            if left <= 0:
+            remaining = _LATEST if self._timeout is None else started + self._timeout - time.monotonic()
+            if remaining <= 0:
                 break
-            self._closed.wait(min(pause, left))
+            self._closed.wait(min(pause, remaining))
             pause = min(2 * pause, _LATEST)
         raise StopIteration
 
     def close(self) -> None:
-        """End the iteration, also one that waits in another thread; calling it again does nothing."""
+        """End the iteration, including a wait in another thread; a second call does nothing."""
         self._closed.set()
 
     def __enter__(self) -> Self:
@@ -105,34 +105,34 @@ class Subscription(Iterator[Delivery]):
     ) -> None:
         self.close()
 
-    def _look(self) -> bool:
-        """Read on until something wanted is there; False where that has not come yet."""
+    def _poll(self) -> bool:
+        """Read until a matching event is found; return False if there is none yet."""
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
-            # Where none are shown, as to a user who may see no others, all up to there were looked at.
+            # A view returns no rows if its user may see none up to the end.
             self._read = rows[-1][SEQ] if rows else upto
-            for _, of_event in groupby(rows, event_key):
-                if self._wanted.has((event := list(of_event))[0]):
+            for _, event_rows in groupby(rows, event_key):
+                if self._filter.matches((event := list(event_rows))[0]):
                     self._ready.append(event)
         if not self._ready:
             self.position = self._read
         return bool(self._ready)
 
-    def _begin_with(self, last: int) -> bool:
-        """Read on to the end, and leave only the newest so many; whether they are so many."""
+    def _start_with(self, last: int) -> bool:
+        """Read to the end and keep only the newest events; return True if there are as many as ``last``."""
         newest: deque[list[Row]] = deque(maxlen=last)
-        while self._look():
+        while self._poll():
             newest.extend(self._ready)
             self._ready.clear()
         self._ready = newest
-        if newest:  # what came before is not handed out to whoever goes on from here, either
+        if newest:  # a subscription that continues from this position must not deliver earlier events either
             self.position = newest[0][0][SEQ] - 1
         return len(newest) == last
 
 
 class Subscriptions(CommandBase):
-    """Events as they come."""
+    """Subscriptions to the ledger's events."""
 
     def subscribe(
         self,
@@ -144,33 +144,33 @@ class Subscriptions(CommandBase):
         event_types: str | Sequence[str] = (),
         timeout: float | None = None,
     ) -> Subscription:
-        """Follow every event of the ledger, of all sessions, in the order of the commits, whoever appends.
+        """Iterate over the events of all sessions in commit order, whichever process appends them.
 
-        ``for seq, event in ledger.subscribe(): ...`` hands out each event once, and waits for the next. On a user's
-        view these are the events of the sessions that the user sees. What is brought in (``ledger import``) comes too;
-        what was archived is not in the file, and does not come.
+        ``for seq, event in ledger.subscribe(): ...`` delivers each event once and waits for the next. A view delivers
+        the events of the sessions that its user sees. Imported events (``ledger import``) are delivered; events of
+        sessions whose rows were dropped after archiving are not.
 
         Args:
-            after: The ``seq`` of an earlier delivery, or a subscription's ``position``: go on behind it. 0 begins with
-                the first event, None with the next one.
-            last: Begin with the newest this many events instead.
-            session_id: Of this session only; it need not have begun.
-            user_id: Of this owner's sessions only.
-            event_types: Only types that begin so, one or several: ``message``, ``tool_call.updated``.
-            timeout: Seconds without an event after which the iteration ends; 0 hands out what is there. None waits
-                until it is closed, or the ledger is (``StoreRejected``).
+            after: The ``seq`` of an earlier delivery, or a subscription's ``position``, to continue behind it. 0 starts
+                with the first event, None with the next one appended.
+            last: Start with the newest events, this many, instead of ``after``.
+            session_id: Deliver only events of this session, which need not exist yet.
+            user_id: Deliver only events of sessions of this owner.
+            event_types: Deliver only types with this prefix or one of these: ``message``, ``tool_call.updated``.
+            timeout: Seconds without an event after which the iteration ends; 0 delivers existing events only. None
+                waits until the subscription is closed; closing the ledger raises ``StoreRejected``.
 
         Raises:
-            CapabilityMissing: The ledger is in BigQuery, which keeps no order of commits.
-            InvalidInput: ``after`` is no place in this ledger, or a filter cannot be.
+            CapabilityMissing: The ledger is in BigQuery, which keeps no commit order.
+            InvalidInput: ``after`` is not the end of an event of this ledger, or a filter is invalid.
         """
         if not self.store.capabilities.commit_order:
             raise CapabilityMissing(
-                "Events can be followed in a ledger in a file only; BigQuery keeps no order of commits. Follow one "
-                "session there by history(after=...)."
+                "Only a ledger in a file can be subscribed to; BigQuery keeps no commit order. Follow one session "
+                "there with history(after=...)."
             )
         if after is not None and last is not None:
-            raise InvalidInput("Give after or last, not both: each says where to begin.")
+            raise InvalidInput("Give after or last, not both: each is a starting point.")
         if session_id is not None:
             check_session_id(session_id)
         if user_id is not None:
@@ -182,36 +182,37 @@ class Subscriptions(CommandBase):
             check_text(event_type, "event_types")
         if timeout is not None:
             check_seconds(timeout, "timeout", at_most=math.inf)
-        wanted = _Wanted(session_id, user_id, types)
+        criteria = _Filter(session_id, user_id, types)
         if last is not None:
-            return self._newest(last, wanted, timeout)
+            return self._newest(last, criteria, timeout)
         end = self.store.last_seq()
         if after is not None:
-            self._check_place(check_whole(after, "after"), end)
-        return Subscription(self.store, end if after is None else after, wanted, timeout)
+            self._check_after(check_whole(after, "after"), end)
+        return Subscription(self.store, end if after is None else after, criteria, timeout)
 
-    def _check_place(self, after: int, end: int) -> None:
-        """Raise InvalidInput where no event ends at ``after``: the first one would be cut, or some be missed."""
+    def _check_after(self, after: int, end: int) -> None:
+        """Raise InvalidInput unless an event ends at ``after``: an event would be truncated, or events missed."""
         if after > end:
             raise InvalidInput(
-                f"This ledger has come to {end}, not to {after}: after is of another ledger, or this is an older copy."
+                f"after is {after}, and the last seq of this ledger is {end}: after is of another ledger, or this is "
+                "an older copy."
             )
         if self._end_of_event(after) != after:
             raise InvalidInput(f"after is {after}, in the middle of an event; give the seq of a delivery.")
 
     def _end_of_event(self, seq: int) -> int:
-        """The last ``seq`` of the event to which a row belongs; the same where there is no such row."""
+        """Return the last ``seq`` of the event that a row belongs to, or ``seq`` if there is no such row."""
         rows = self.store.rows_after(seq - 1, 1, max_bytes=1) if seq else ()
         return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 
-    def _newest(self, last: int, wanted: _Wanted, timeout: float | None) -> Subscription:
-        """A subscription that begins with the newest ``last`` events: looked for backwards, twice as far each time."""
+    def _newest(self, last: int, criteria: _Filter, timeout: float | None) -> Subscription:
+        """Return a subscription that starts with the newest ``last`` events, reading back further each time."""
         check_limit(last)
         end = self.store.last_seq()
         reach = last
         while True:
             start = self._end_of_event(max(0, end - reach))
-            subscription = Subscription(self.store, start, wanted, timeout)
-            if subscription._begin_with(last) or start == 0:
+            subscription = Subscription(self.store, start, criteria, timeout)
+            if subscription._start_with(last) or start == 0:
                 return subscription
             reach *= 4

@@ -1,4 +1,4 @@
-"""Back and forth in a session's history: rewind, replay, compare."""
+"""Earlier states of a session: rewind, replay, compare."""
 
 from __future__ import annotations
 
@@ -14,98 +14,102 @@ from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
 from ledger.model.values import check_whole
-from ledger.sdk.branches import WRITE_ATTEMPTS, Branches, to_be_finished
+from ledger.sdk.branch_events import WRITE_ATTEMPTS, resumable
+from ledger.sdk.branches import Branches
 from ledger.sdk.replaying import Replayed
 from ledger.stores.checks import wrong_version
 
-#: Versions that a replay reads at once.
+#: Maximum number of versions that a replay reads at once.
 _REPLAY_PAGE = 200
 
 
 class TimeTravel(Branches):
-    """States of the past: on their own, one after the other, beside another, and as the state from now on."""
+    """Earlier states: restoring one, iterating over all, comparing two."""
 
     def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Bring a session back to the state that it had at a version, by an event that takes back what came after.
+        """Restore the state of an earlier version by appending an event; the history stays.
 
-        The history stays, and the version goes on counting. What belongs to the session and not to its content stays as
-        it is: grants, children, lineage, ``expires_at``, and the status where the earlier one is expired, archived or
-        deleted. A value that was erased since is not brought back.
+        Grants, children, lineage and ``expires_at`` are not rewound, nor is the status if the earlier one is expired,
+        archived or deleted. Values erased since are not restored.
 
-        A message that was removed or replaced since is written again, and so are those behind it, since messages have
-        the order of their versions. Where that takes several events, the ones before the last are of the type
-        ``session.rewinding``; where it was broken off, the same call goes on.
+        If a message was removed or replaced since, it and all later ones are written again, because messages are
+        ordered by version. If that takes several events, those before the last have the type ``session.rewinding``. An
+        interrupted rewind is completed by the same call.
 
         Args:
-            to_version: In events, from 1.
-            envelope: ``expected_version`` is of the first event. Without it, what others append meanwhile is taken back
-                as well.
+            session_id: The session.
+            to_version: The version to restore, from 1.
+            envelope: See ``Envelope``. ``expected_version`` is compared at the first event; without it, events that
+                other writers append meanwhile are rewound too.
 
         Returns:
-            The last event; None where the session is as it was already, and nothing was written. Then nothing is known
-            of the ``event_id`` either: sent again later, the call takes back what has come since.
+            The result of the last append; None if the session already has that state. Then nothing is written, and the
+            ``event_id`` is not recorded, so that a retry rewinds events that were appended since.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: The session has had no such version.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The session has no such version.
             SessionEnded: The session is expired, archived or deleted.
-            WrongExpectedVersion: The session moved on; nothing was written.
-            IdempotencyConflict: This event_id stands for another change.
-            OutcomeUnknown: It may be done, or half done: rewind again with the error's ``event_id``.
+            WrongExpectedVersion: The session is at another version; nothing was written.
+            IdempotencyConflict: The ``event_id`` was recorded with another change.
+            OutcomeUnknown: The rewind may be complete or incomplete; call again with the error's ``event_id``.
         """
         check_whole(to_version, "to_version", at_least=1)
-        self._check_envelope(envelope)  # nobody else does where there is nothing to append
+        self._check_envelope(envelope)  # also if nothing is appended
         owner = self._require(session_id).user_id
         event_id = self._event_id(session_id, envelope)
         then = self._state_at(session_id, to_version)
         if "event_id" in envelope and (recorded := self.store.version_of(session_id, event_id)) is not None:
-            return self._rewound(session_id, recorded, event_id, then)
-        checked = envelope.get("expected_version", ANY_VERSION)
-        done: AppendResult | None = None
+            return self._earlier_rewind(session_id, recorded, event_id, then)
+        expected = envelope.get("expected_version", ANY_VERSION)
+        result: AppendResult | None = None
         for attempt in range(WRITE_ATTEMPTS):
             head, now = self._latest(session_id)
-            if done is None and checked not in (ANY_VERSION, head.version):
-                raise wrong_version(session_id, checked, head.version)
+            if result is None and expected not in (ANY_VERSION, head.version):
+                raise wrong_version(session_id, expected, head.version)
             parts = self._portions(to_rewind(now, then))
             version = head.version
             try:
                 for number, part in enumerate(parts, 1):
                     is_last = number == len(parts)
                     part_id = event_id if is_last else event_id_for(f"{event_id}:{version}", owner)
-                    about = Envelope(**{**envelope, "expected_version": version, "event_id": part_id})
+                    part_envelope = Envelope(**{**envelope, "expected_version": version, "event_id": part_id})
                     if "event_id" not in envelope:
-                        del about["event_id"]  # made for this very call: no store need look for it
+                        del part_envelope["event_id"]  # a new id: the store need not look for a duplicate
                     event_type = "session.rewound" if is_last else "session.rewinding"
-                    with to_be_finished(session_id, event_id, begun=done is not None):
-                        done = self._append(session_id, event_type, part, about, event_id=part_id, as_recorded=True)
-                    version = done.version
-                return done
+                    with resumable(session_id, event_id, started=result is not None):
+                        result = self._append(
+                            session_id, event_type, part, part_envelope, event_id=part_id, as_recorded=True
+                        )
+                    version = result.version
+                return result
             except WrongExpectedVersion:
-                if (done is None and checked != ANY_VERSION) or attempt == WRITE_ATTEMPTS - 1:
+                if (result is None and expected != ANY_VERSION) or attempt == WRITE_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
     def replay(
         self, session_id: str, *, from_version: int = 1, to_version: int | None = None, messages: bool = False
     ) -> Iterator[tuple[RecordedEvent, Session]]:
-        """Go through a session event by event, each with the state after it: that of ``get_session(version=...)``.
+        """Iterate over a session's events, each with the state after it, as ``get_session(version=...)`` returns it.
 
-        History is read in pages while the iteration goes on, and each state costs what its event changed, also where
-        many are kept. A session that is appended to meanwhile is replayed as far as it went at the call.
+        The history is read page by page. A state takes memory in proportion to its event's changes, even if all states
+        are kept. Events appended after the call are not included.
 
         Args:
+            session_id: The session.
             from_version: The first version, from 1.
-            to_version: The last one; the latest where None.
-            messages: Whether the states hold the messages.
+            to_version: The last version; the latest if None.
+            messages: Include the messages in the states.
 
         Returns:
-            An iterator of events and sessions, in order. Where two events have one version, which only several writers
-            to BigQuery can bring about, both come with the state after both.
+            An iterator of events and sessions, in order. Two events of one version, which only concurrent writers to
+            BigQuery can append, both come with the state after both.
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: The session has had no such version, or the last one comes before the first.
-            CorruptEvent, UpcastMissing: While it goes on: a row cannot be read.
+            SessionNotFound: The session does not exist.
+            InvalidInput: The session has no such version, or ``to_version`` is before ``from_version``.
+            CorruptEvent, UpcastMissing: During the iteration, if a row cannot be read.
         """
         check_whole(from_version, "from_version", at_least=1)
         last = self._require(session_id).version
@@ -119,36 +123,46 @@ class TimeTravel(Branches):
     def compare(
         self, session_id: str, other_session_id: str, *, version: int | None = None, other_version: int | None = None
     ) -> list[Difference]:
-        """What differs between the states of two sessions, messages included; ``before`` is the first one's.
+        """Return the registers that differ between the states of two sessions, messages included.
 
         Args:
-            version: The first one as it was after this many events; now, where None.
-            other_version: The same of the other one.
+            session_id: The first session, ``before`` in the result.
+            other_session_id: The second session, ``after`` in the result.
+            version: The version of the first session; the latest if None.
+            other_version: The version of the second session; the latest if None.
+
+        Returns:
+            One item per register, sorted by (field, key).
 
         Raises:
-            SessionNotFound: There is no such session.
-            InvalidInput: A session has had no such version.
+            SessionNotFound: A session does not exist.
+            InvalidInput: A session has no such version.
         """
         return diff(self._state_at(session_id, version), self._state_at(other_session_id, other_version))
 
     def _latest(self, session_id: str) -> tuple[Head, State]:
-        found = self.store.state(session_id, with_messages=True)
-        if found is None:
-            raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
-        return found
+        """Return the head and the latest state, messages included."""
+        head_and_state = self.store.state(session_id, with_messages=True)
+        if head_and_state is None:  # purged since the call began
+            raise SessionNotFound(f"Session {session_id} has been deleted.", session_id=session_id)
+        return head_and_state
 
     def _portions(self, plan: Plan) -> list[list[Change]]:
         capabilities = self.store.capabilities
         return list(portions(plan, capabilities.max_changes, capabilities.max_event_bytes // 2))
 
-    def _rewound(self, session_id: str, version: int, event_id: str, then: State) -> AppendResult:
-        """What an earlier call with this event_id did, if that was the same."""
+    def _earlier_rewind(self, session_id: str, version: int, event_id: str, then: State) -> AppendResult:
+        """Return the result of an earlier delivery of this event_id.
+
+        Raises:
+            IdempotencyConflict: The event is not a rewind to this state.
+        """
         events = self.store.events(session_id, after=version - 1, limit=1)
-        is_rewind = any((it.event_id, it.event_type) == (event_id, "session.rewound") for it in events)
+        is_rewind = any((event.event_id, event.event_type) == (event_id, "session.rewound") for event in events)
         if not is_rewind or self._portions(to_rewind(self._state_at(session_id, version), then)):
             raise IdempotencyConflict(
-                f"Session {session_id} has an event {event_id} already, which is another change; nothing was written. "
-                "Use a new event_id for a new event.",
+                f"Session {session_id} has an event {event_id} already, with other content; nothing was written. Use a "
+                "new event_id for a new event.",
                 session_id=session_id,
                 event_id=event_id,
             )
@@ -168,14 +182,14 @@ class TimeTravel(Branches):
                     return
                 events = list(of_version)
                 head = _head_after(head, events)
-                session = Session(head, states.move_on(events), with_messages=messages)
+                session = Session(head, states.advance(events), with_messages=messages)
                 for event in events:
                     yield event, session
             after = None if page.next is None else int(page.next)
 
 
 def _head_after(head: Head | None, events: list[RecordedEvent]) -> Head:
-    """Where a session stands after the events of a version."""
+    """Return the head of a session after the events of a version."""
     last, updated_at = events[-1], max(event.recorded_at for event in events)
     if head is None:
         head = Head(

@@ -72,7 +72,7 @@ def test_sessions_are_counted(shell: Shell, sid: str) -> None:
     ("args", "code", "said"),
     [
         (("extend", "--ttl-hours", "soon"), 2, "neither a number of hours nor none"),
-        (("extend", "--ttl-hours", "900"), 3, "more than the 168 h"),
+        (("extend", "--ttl-hours", "900"), 3, "maximum of 168 h"),
         (("restore",), 3, "neither expired nor deleted"),
         (("tag",), 2, "TAG"),
     ],

@@ -127,7 +127,7 @@ def test_an_unknown_field_is_refused_and_those_there_are_named(name):
 
 @pytest.mark.parametrize("name", FIXED)
 def test_what_is_fixed_cannot_be_set(name):
-    with pytest.raises(InvalidInput, match="fixed for the life of a session"):
+    with pytest.raises(InvalidInput, match="set by the ledger"):
         field_named(name)
 
 

@@ -38,7 +38,7 @@ def test_a_ledger_opens_when_it_is_awaited(url: str, tmp_path: Path) -> None:
     async def use() -> None:
         ledger = AsyncSessionLedger.open(url)
         assert not (tmp_path / "l.db").exists()
-        with pytest.raises(StoreRejected, match="not there yet"):
+        with pytest.raises(StoreRejected, match="not open yet"):
             _ = ledger.store
         assert await ledger is ledger
         assert (tmp_path / "l.db").exists()

@@ -84,7 +84,7 @@ BAD: list[tuple[str, type[LedgerError], str, Use]] = [
     ("a set", InvalidInput, "set", lambda it: it.update_session("s", {"attribute": {"a": {1}}})),
     ("a key that is a number", InvalidInput, "keys are text", lambda it: it.update_constraints("s", {1: 2})),
     ("a value too large", ValueTooLarge, "8,000,000", lambda it: it.update_summary("s", "x" * 8_000_000)),
-    ("a fixed column", InvalidInput, "fixed", lambda it: it.update_session("s", {"user_id": "eve"})),
+    ("a fixed column", InvalidInput, "set by the ledger", lambda it: it.update_session("s", {"user_id": "eve"})),
     ("an unknown field", InvalidInput, "The fields are", lambda it: it.update_session("s", {"nope": 1})),
     (
         "an unknown field at the start",

@@ -241,15 +241,15 @@ def test_a_fork_that_is_asked_for_again_is_there_also_when_its_source_is_deleted
 
 
 def test_a_fork_that_another_call_notes_meanwhile_is_that_one(ledger, sid, monkeypatch):
-    noted, made = ledger._noted, []
+    recorded_child, made = ledger._recorded_child, []
 
     def another_first(*args):
-        found = noted(*args)
-        monkeypatch.setattr(ledger, "_noted", noted)
+        found = recorded_child(*args)
+        monkeypatch.setattr(ledger, "_recorded_child", recorded_child)
         made.append(ledger.fork_session(sid, event_id="k"))
         return found
 
-    monkeypatch.setattr(ledger, "_noted", another_first)
+    monkeypatch.setattr(ledger, "_recorded_child", another_first)
     assert ledger.fork_session(sid, event_id="k") == made[0]
     assert list(ledger.get_session(sid).children) == made
 

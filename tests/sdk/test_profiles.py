@@ -358,7 +358,7 @@ def test_a_model_that_cannot_be_completed_is_no_profile(ledger):
         @abstractmethod
         def length(self) -> int: ...
 
-    with pytest.raises(ConfigurationError, match=r"profile of x .* made of Unknown: .*Later.* Complete"):
+    with pytest.raises(ConfigurationError, match=r"Unknown cannot be the profile of x sessions: .*Later.* Complete"):
         ledger.register_profile("x", unknown)
     with pytest.raises(ConfigurationError, match="abstract"):
         ledger.register_profile("x", Abstract)

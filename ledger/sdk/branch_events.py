@@ -1,0 +1,103 @@
+"""The events that make a new session from another one, and how a call of several appends is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ledger.errors import OutcomeUnknown, StoreUnavailable
+from ledger.model.copying import COPYING, Plan, portions, sized
+from ledger.model.events import Change
+from ledger.model.ids import event_id_for
+from ledger.stores.base import Capabilities
+
+#: Maximum number of attempts to write a state in several events, when other writers append in between.
+WRITE_ATTEMPTS = 50
+#: Number of changes in a first event besides those copied: lineage, status and expires_at.
+_OWN_CHANGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A session made from another session, and the ids of its first events.
+
+    Attributes:
+        source, version: The session it is made from, and the version.
+        kind: ``fork`` or ``template``.
+        session_id, user_id: The new session and its owner.
+        event_id: The event in the source that records the new session as its child.
+    """
+
+    source: str
+    version: int
+    kind: str
+    session_id: str
+    user_id: str
+    event_id: str
+
+    @property
+    def lineage(self) -> Change:
+        return Change("lineage", "", {"session_id": self.source, "version": self.version, "kind": self.kind})
+
+    @property
+    def child(self) -> Change:
+        return Change("child", self.session_id, {"version": self.version, "kind": self.kind})
+
+    @property
+    def whole(self) -> str:
+        """The id of the last event of the copy."""
+        return event_id_for(f"{self.event_id}:whole", self.user_id)
+
+    def part(self, version: int) -> str:
+        """Return the id of an earlier event of the copy, which is appended at a version."""
+        return event_id_for(f"{self.event_id}:{version}", self.user_id)
+
+
+def branch_events(
+    branch: Branch,
+    plan: Plan,
+    status: str | None,
+    expiry_changes: list[Change],
+    version: int,
+    capabilities: Capabilities,
+) -> Iterator[tuple[str, list[Change], str]]:
+    """Iterate over the type, changes and id of each event that a new session at a version lacks."""
+    creates_stream = version == 0
+    final_status = [Change("status", "", status)] if status is not None else []
+    if creates_stream:
+        plan = Plan([sized(change) for change in (branch.lineage, *expiry_changes)] + plan.free, plan.ordered)
+    # Half the limit, because JSON within JSON and the frame of a request take room as well.
+    parts = list(portions(plan, capabilities.max_changes - _OWN_CHANGES, capabilities.max_event_bytes // 2))
+    if creates_stream and len(parts) == 1:
+        yield "session.created", [*final_status, *parts[0]], branch.whole
+        return
+    for number, part in enumerate(parts):
+        first = creates_stream and number == 0
+        copying = [Change("status", "", COPYING)] if first else []
+        yield "session.created" if first else "session.copied", [*copying, *part], branch.part(version + number)
+    closing = final_status or [Change("status", "", removed=True)]
+    yield "session.copied", closing if creates_stream else [*closing, *expiry_changes], branch.whole
+
+
+@contextmanager
+def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None]:
+    """Make the errors of one append of a multi-event call tell the caller to repeat the call, not that append.
+
+    Args:
+        session_id, event_id: The call's, which an OutcomeUnknown names.
+        started: True if an earlier append of the call succeeded, so that its outcome is unknown if this one fails.
+    """
+    try:
+        yield
+    except OutcomeUnknown as error:
+        error.session_id, error.event_id = session_id, event_id
+        raise
+    except StoreUnavailable as error:
+        if not started:
+            raise
+        raise OutcomeUnknown(
+            f"{error} A part is written: call again with the event_id {event_id} to complete it.",
+            session_id=session_id,
+            event_id=event_id,
+        ) from error
