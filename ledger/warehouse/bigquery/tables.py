@@ -48,7 +48,7 @@ class TableOptions:
         if days is not None and days <= LONGEST_LIFETIME_DAYS:
             raise ConfigurationError(
                 f"partition_expiration_days is {days}; sessions live up to {LONGEST_LIFETIME_DAYS} days, "
-                f"and its rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
+                f"and their rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
             )
         check_location(self.location)
         labels_of(f"{name}={value}" for name, value in self.labels.items())
