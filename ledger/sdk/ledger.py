@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
-from ledger.model.fold import Difference, State, diff
+from ledger.model.fold import Difference, diff
 from ledger.model.page import Page
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
-from ledger.model.updates import call_id_of, changes_of, changes_with_plan
-from ledger.model.values import check_text
+from ledger.model.updates import changes_of, changes_with_plan
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
 from ledger.sdk.keyed_fields import KeyedFields
@@ -22,9 +21,12 @@ from ledger.sdk.search import Search
 from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
 from ledger.sdk.timetravel import TimeTravel
+from ledger.sdk.tool_calls import ToolCalls
 
 
-class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions):
+class SessionLedger(
+    Messages, ToolCalls, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions
+):
     """An event store of sessions: each session is a stream of immutable events, and its state is their fold.
 
     Safe for any number of threads, and any number of processes on one file. Use it as a context manager, or call
@@ -174,45 +176,6 @@ class SessionLedger(Messages, KeyedFields, SessionCounts, Search, Archive, Acces
             SessionNotFound, SessionEnded, InvalidInput: As for ``update_session``.
         """
         return self._append(session_id, "summary.updated", [_set("summary", summary)], envelope)
-
-    def update_tool_call_status(
-        self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
-    ) -> AppendResult:
-        """Set the status of a tool call and, if given, its result.
-
-        Args:
-            session_id: The session.
-            tool_name: The call's id, or its name if only one call has it; any other text creates a call with this id
-                and name.
-            status: ``pending``, ``running``, ``completed`` or ``failed``.
-            result: Any JSON value. If not given, an earlier result stays.
-            envelope: See ``Envelope``.
-
-        Returns:
-            The result of the append.
-
-        Raises:
-            SessionNotFound, SessionEnded: As for ``update_session``.
-            InvalidInput: The status is none of these, or several calls have this name.
-        """
-        check_text(tool_name, "tool_name")
-
-        def changes(state: State) -> list[Change]:
-            call_id = call_id_of(tool_name, state)
-            call = [Change("tool_call_status", call_id, status)]
-            if ("tool_call", call_id) not in state and ("tool_call_status", call_id) not in state:
-                call.insert(0, Change("tool_call", call_id, {"name": tool_name}))
-            return call if result is UNSET else [*call, Change("tool_call_result", call_id, result)]
-
-        return self._derive(session_id, "tool_call.updated", changes, envelope)
-
-    def is_session_complete(self, session_id: str) -> bool:
-        """Return True if the session has at least one tool call and all of them are completed.
-
-        Raises:
-            SessionNotFound: The session does not exist.
-        """
-        return self._require(session_id).complete
 
     def append(
         self, session_id: str, event_type: str, changes: Sequence[Change], **envelope: Unpack[Envelope]

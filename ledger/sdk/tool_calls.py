@@ -1,0 +1,55 @@
+"""Status and results of tool calls."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.fold import State
+from ledger.model.updates import call_id_of
+from ledger.model.values import check_text
+from ledger.sdk.command_base import CommandBase
+from ledger.sdk.opening import UNSET
+
+
+class ToolCalls(CommandBase):
+    """Tool calls of a session."""
+
+    def update_tool_call_status(
+        self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
+    ) -> AppendResult:
+        """Set the status of a tool call and, if given, its result.
+
+        Args:
+            session_id: The session.
+            tool_name: The call's id, or its name if only one call has it; any other text creates a call with this id
+                and name.
+            status: ``pending``, ``running``, ``completed`` or ``failed``.
+            result: Any JSON value. If not given, an earlier result stays.
+            envelope: See ``Envelope``.
+
+        Returns:
+            The result of the append.
+
+        Raises:
+            SessionNotFound, SessionEnded: As for ``update_session``.
+            InvalidInput: The status is none of these, or several calls have this name.
+        """
+        check_text(tool_name, "tool_name")
+
+        def changes(state: State) -> list[Change]:
+            call_id = call_id_of(tool_name, state)
+            call = [Change("tool_call_status", call_id, status)]
+            if ("tool_call", call_id) not in state and ("tool_call_status", call_id) not in state:
+                call.insert(0, Change("tool_call", call_id, {"name": tool_name}))
+            return call if result is UNSET else [*call, Change("tool_call_result", call_id, result)]
+
+        return self._derive(session_id, "tool_call.updated", changes, envelope)
+
+    def is_session_complete(self, session_id: str) -> bool:
+        """Return True if the session has at least one tool call and all of them are completed.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+        """
+        return self._require(session_id).complete
