@@ -77,7 +77,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RelayCheckpoint:
-    """How far the relay from a store to a warehouse has come, as the store records it.
+    """The progress of the relay from a store to a warehouse, as the store records it.
 
     Attributes:
         epoch: Fencing epoch: it grows with each lease, and only the latest holder can save.
@@ -100,7 +100,7 @@ LEASE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a sink found out when a relay started.
+    """The findings of a sink when a relay starts.
 
     Attributes:
         sink_state: To be saved before anything is sent.

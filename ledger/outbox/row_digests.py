@@ -48,7 +48,7 @@ class SessionDigest(NamedTuple):
 
 
 class Tombstone(NamedTuple):
-    """What a store keeps of an archived session whose rows it dropped.
+    """The record that a store keeps of an archived session whose rows it dropped.
 
     Attributes:
         digest: Of the dropped rows.
