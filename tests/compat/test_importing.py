@@ -114,7 +114,7 @@ def test_bad_rows_of_session_states_are_named_and_nothing_is_written(older: Engi
     assert words.startswith("3 rows of session_states cannot be recorded; nothing was written. ")
     assert f"row {ids[1]}: thread_id must be text" in words
     assert f"row {ids[2]}: workflow_status must be one of running, completed, failed" in words
-    assert f"row {ids[3]}: A session created at 1999" in words
+    assert f"row {ids[3]}: The creation time 1999" in words
     assert len(ledger.list_sessions()) == 0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ledger.cli.app import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PLANNED = {"analytics", "adapters", "server", "mcp", "console"}
@@ -40,3 +42,16 @@ def test_every_file_that_is_named_exists(page):
     assert not missing, f"{page} names {missing}"
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / link).exists(), link
+
+
+def test_the_table_of_commands_has_every_command_in_its_module():
+    table = PAGE.split("### Commands by module")[1]
+    listed = {
+        command: module
+        for module, commands in re.findall(r"^\| `(\w+)` \| (`.*`) \|$", table, re.MULTILINE)
+        for command in re.findall(r"`([\w-]+)`", commands)
+    }
+    assert listed.keys() == set(COMMANDS) - {"demo", "doctor"}
+    for command, module in listed.items():
+        text = (ROOT / "ledger" / "cli" / "commands" / f"{module}.py").read_text("utf-8")
+        assert f'"{command}"' in text, f"{command} is not in {module}"
