@@ -67,7 +67,7 @@ def run(rest: str, grpc: str, dataset: Dataset, *, faults: int, seed: int, threa
         environment = {"BIGQUERY_EMULATOR_HOST": between.rest, "BIGQUERY_EMULATOR_GRPC_HOST": between.grpc}
         stores = {
             (strict, retry_timeout): BigQueryStore(
-                Dataset(dataset.project, dataset.dataset, strict=strict, retry_timeout=retry_timeout),
+                Dataset(dataset.project, dataset.name, strict=strict, retry_timeout=retry_timeout),
                 environment=environment,
                 sleep=lambda seconds: time.sleep(min(seconds, SHORT)),
             )
