@@ -3,7 +3,7 @@
 from session_manager_v2 import SessionManagerV2
 
 from ledger.cli.demo import scenario
-from ledger.cli.doctor.checks import Checks, script
+from ledger.cli.scripts.checks import Checks, script
 
 
 def test_enhanced_session(manager: SessionManagerV2, checks: Checks) -> None:

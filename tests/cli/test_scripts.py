@@ -58,7 +58,7 @@ def test_the_two_checks_pass_and_leave_nothing_behind(run: Scripts, name: str) -
 
 def test_a_check_that_fails_says_so_and_ends_with_1() -> None:
     program = (
-        "from ledger.cli.doctor.checks import script\n"
+        "from ledger.cli.scripts.checks import script\n"
         "def check(manager, checks):\n"
         "    'Check.'\n"
         "    checks.equal('one is two', 1, 2)\n"
