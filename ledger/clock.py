@@ -25,7 +25,8 @@ def utc_now() -> datetime:
 def new_id(now: datetime) -> str:
     """Return a new UUIDv7 for an instant. Ids sort in the order of their instants, to the microsecond.
 
-    A UUIDv7 starts with the instant in milliseconds. The next 12 bits, which may be random, hold the microseconds here.
+    The id starts with the instant in milliseconds. The random bits that may come next hold the fraction of the
+    millisecond instead.
 
     Source: RFC 9562, section 6.2, method 3.
     """

@@ -1,4 +1,4 @@
-"""Optional packages: the extra that installs each of them, and MissingExtra if one is not installed."""
+"""Optional packages: which extra installs each of them, and a check that they are installed."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ class Setting:
         group: The table of ``docs/settings.md`` that lists it.
         meaning: Its purpose, in one line.
         default: The value that applies if the variable is not set, as text for the documentation.
-        shown: True if ``ledger doctor`` may print the value. If the value may be a secret, ``shown`` is False; the
-            doctor then prints at most that the variable is set.
+        shown: True if ``ledger doctor`` lists the variable with its value. Other ``LEDGER_`` variables may hold
+            secrets; the doctor lists only that they are set.
         seed_name: Name of the same variable in the former session store that ``ledger.compat`` replaces, or an empty
             string. ``seed_text`` reads this variable if ``name`` has no value.
     """

@@ -108,7 +108,7 @@ def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelt
 @click.option("--remove", is_flag=True, help="Remove the tags.")
 @with_envelope
 def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], remove: bool, **envelope: Any) -> None:
-    """Add tags to a session, or remove them. The session may have ended."""
+    """Add tags to a session, or remove them. This is possible for an ended session too."""
     with opened(url) as ledger:
         change = ledger.remove_tags if remove else ledger.add_tags
         print_appended(change(session_id, *tags, **envelope_of(**envelope)), as_json)
@@ -131,7 +131,7 @@ def score(
     comment: str | None,
     **envelope: Any,
 ) -> None:
-    """Add a score to a session. The session may have ended.
+    """Add a score to a session. This is possible for an ended session too.
 
     VALUE is a number, true, false or text.
     """

@@ -76,13 +76,13 @@ def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
 
 @contextmanager
 def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """Open the ledger's warehouse for the block of a ``with`` statement. It then has all rows of the ledger.
+    """Open the ledger's warehouse, with all rows of the ledger in it, for the block of a ``with`` statement.
 
     A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is its DuckDB file, to which rows that
     wait to be shipped are shipped first.
 
     Raises:
-        ConfigurationError: The file has rows of another ledger.
+        ConfigurationError, LeaseHeld: As for ``catch_up``.
     """
     own = own_warehouse(ledger)
     if own is not None:
@@ -96,10 +96,11 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
 
 
 def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
-    """Ship waiting rows to a DuckDB file, and return their number.
+    """Wait until a DuckDB file has all rows of the ledger, and return the number of rows that this call shipped.
 
     Raises:
         ConfigurationError: The file has rows of another ledger.
+        LeaseHeld: Another process ships to the file, and has not shipped the rows within ``RETRY_TIMEOUT``.
     """
     from ledger.relay.background import sync_now
     from ledger.tiers.opening import outbox_of, relay_between

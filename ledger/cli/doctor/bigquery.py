@@ -35,7 +35,7 @@ _KINDS = ("table", "view", "function")
 def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Run the checks of a dataset, and yield their findings in the order in which problems should be fixed.
 
-    If a problem makes the remaining checks impossible, its finding is the last one.
+    The checks stop after a problem that makes the remaining ones impossible.
     """
     try:
         configured = emulator(environment)

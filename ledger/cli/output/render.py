@@ -242,7 +242,8 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Rendera
 def cell(value: Any) -> str:
     """Return a value as text for a table or CSV.
 
-    None becomes an empty text, a time RFC 3339, and an array or object JSON. A string is returned as it is.
+    A string is returned as it is. None becomes an empty string, a time becomes text as in RFC 3339, and an array or
+    object becomes JSON.
     """
     if value is None:
         return ""
