@@ -1,4 +1,7 @@
-"""The system clock and the generators of ids and salts: defaults of ``clock`` and ``ids`` in stores and the SDK."""
+"""The system clock, and the generators of ids and salts.
+
+``utc_now`` and ``new_id`` are the defaults of the parameters ``clock`` and ``ids`` of stores and of the SDK.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,17 @@ NewId = Callable[[datetime], str]
 
 
 def utc_now() -> datetime:
-    """Return the system time as an aware datetime in UTC."""
+    """Return the system time as a timezone-aware datetime in UTC."""
     return datetime.now(UTC)
 
 
 def new_id(now: datetime) -> str:
-    """Return a new UUIDv7 for an instant; ids sort by the microsecond of their instant.
+    """Return a new UUIDv7 for an instant. Ids sort in the order of their instants, to the microsecond.
 
-    Source: RFC 9562, section 6.2, method 3: the bits after the milliseconds hold the fraction of the millisecond.
+    The id starts with the instant in milliseconds. The random bits that may come next hold the fraction of the
+    millisecond instead.
+
+    Source: RFC 9562, section 6.2, method 3.
     """
     micros = to_micros(now)
     uuid = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
@@ -30,5 +36,5 @@ def new_id(now: datetime) -> str:
 
 
 def new_salt() -> str:
-    """Return a new salt for the hash of a value: 128 random bits as hex."""
+    """Return a new salt for the hash of a value: 128 random bits as hexadecimal text."""
     return os.urandom(16).hex()

@@ -6,7 +6,7 @@
     ├── InvalidInput           the arguments cannot be recorded; nothing was written
     ├── SessionNotFound        no session has this id, or the caller may not see it
     ├── SessionEnded           the session is expired, archived or deleted; nothing was written
-    ├── PermissionDenied       the caller has only a read grant, or a user's view does not offer the call
+    ├── PermissionDenied       the caller may not make this change, or a user's view does not have this call
     ├── WrongExpectedVersion   another caller appended first; nothing was written
     ├── IdempotencyConflict    this event_id is already recorded with other content
     ├── ValueTooLarge          an event exceeds the store's limit; nothing was written
@@ -19,12 +19,12 @@
         ├── StoreUnavailable   nothing was written; the same call may succeed later
         │   ├── LeaseHeld      another relay holds the lease
         │   ├── LeaseLost      another relay has taken the lease; nothing was saved
-        │   └── StreamEnded    a write stream takes no more rows; the relay recovers
+        │   └── StreamEnded    a write stream accepts no more rows; the relay recovers
         ├── OutcomeUnknown     the answer was lost; append again with the same event_id
-        └── StoreRejected      the store refuses until something is repaired
+        └── StoreRejected      the store refuses the call until something is repaired
             ├── SessionArchived    the session's rows are only in a warehouse, which is not attached
             │   └── ArchiveLost    the warehouse does not have the archived session
-            └── RowsRefused    the warehouse will never take these rows
+            └── RowsRefused    the warehouse will never accept these rows
 
 Every class has a stable ``code`` for programs and a ``retryable`` flag: True means that the same call with the same
 ``event_id`` may succeed later, with nothing else changed.
@@ -102,7 +102,7 @@ class SessionEnded(LedgerError):
 
 
 class PermissionDenied(LedgerError):
-    """The caller may see the session but not change it, or a user's view does not offer the call."""
+    """The caller may see the session but not make this change, or a user's view does not have this call."""
 
     code = "permission_denied"
 
@@ -112,8 +112,8 @@ class WrongExpectedVersion(LedgerError):
 
     Attributes:
         session_id: The session.
-        expected: The version that the caller passed, in events.
-        actual: The session's version, in events; 0 if the session does not exist.
+        expected: The version that the caller passed.
+        actual: The session's version; 0 if the session does not exist.
     """
 
     code = "wrong_expected_version"
@@ -140,8 +140,8 @@ class ValueTooLarge(LedgerError):
     """An event exceeds the store's limit; nothing was written.
 
     Attributes:
-        size: Size of the event in bytes: keys, values and rows.
-        limit: Maximum size in bytes.
+        size: Size of the event in bytes: its keys and values, and a fixed amount per row. 0 if unknown.
+        limit: Maximum size in bytes; 0 if unknown.
     """
 
     code = "value_too_large"
@@ -204,7 +204,8 @@ class OutcomeUnknown(StoreError):
     """The answer to an append was lost: the event may or may not be recorded.
 
     Attributes:
-        session_id, event_id: Append again with these; the store records the event once.
+        session_id, event_id: The ids of the append. Append again with the same ids: the store records the event only
+            once.
     """
 
     code = "outcome_unknown"
@@ -217,7 +218,7 @@ class OutcomeUnknown(StoreError):
 
 
 class StoreRejected(StoreError):
-    """The store refuses until something is repaired; nothing was written."""
+    """The store refuses the call until something is repaired; nothing was written."""
 
     code = "store_rejected"
 
@@ -235,7 +236,10 @@ class LeaseLost(StoreUnavailable):
 
 
 class StreamEnded(StoreUnavailable):
-    """A write stream takes no more rows. Recovery finds out if the batch in flight has arrived."""
+    """A write stream to the warehouse accepts no more rows.
+
+    The batch that was being sent may have arrived or not. The relay finds out when it recovers.
+    """
 
     code = "stream_ended"
 
@@ -245,7 +249,7 @@ class SessionArchived(StoreRejected):
 
     Attributes:
         head: The session's head when its rows were dropped.
-        state: The fields that the store has kept.
+        state: The session's state, with only those fields that the store keeps of an archived session.
     """
 
     code = "session_archived"
@@ -263,11 +267,11 @@ class ArchiveLost(SessionArchived):
 
 
 class RowsRefused(StoreRejected):
-    """The warehouse will never take these rows; it took no row of the batch.
+    """The warehouse will never accept these rows; it accepted no row of the batch.
 
     Attributes:
-        reasons: Index of a row in the batch to the reason; empty if the warehouse named no row.
-        certain: True if the rows are the cause; False if it may be the table or the request.
+        reasons: The reason for each refused row, by the row's index in the batch. Empty if the warehouse named no row.
+        certain: True if the rows are the cause. False if the cause may also be the table or the request.
     """
 
     code = "rows_refused"

@@ -1,4 +1,4 @@
-"""Optional packages: the extra that installs each of them, and MissingExtra if one is not installed."""
+"""Optional packages: which extra installs each of them, and a check that they are installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ledger.errors import MissingExtra
 
-#: Extra to the modules that the ledger imports from it, each with the distribution that contains it.
+#: For each extra, the modules that the ledger imports from it. Each module has the name of its distribution as value.
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "analytics": {"duckdb": "duckdb", "pandas": "pandas", "pyarrow": "pyarrow", "sqlglot": "sqlglot"},
     "bigquery": {
@@ -24,9 +24,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Raise MissingExtra if modules of an extra are not installed; call it before importing them.
+    """Raise MissingExtra if modules of an extra are not installed. Call this function before importing them.
 
-    No module is imported: if an installed package is broken, its import raises the error.
+    The modules themselves are not imported, so a module that is installed but broken is not noticed.
 
     Args:
         extra: Name of the extra.
@@ -37,7 +37,12 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def missing(extra: str, *modules: str) -> list[str]:
-    """Return the distributions of an extra that are not installed; ``modules`` limits the check to some modules."""
+    """Return the names of an extra's distributions that are not installed.
+
+    Args:
+        extra: Name of the extra.
+        modules: Modules to check; by default all of the extra.
+    """
     known = EXTRAS[extra]
     return [known[module] for module in modules or known if not _is_installed(module)]
 

@@ -1,8 +1,9 @@
 """Fork hooks of open embedded stores.
 
-SQLite records its file locks per process. A child inherits the records but not the locks: a connection that it opens
-beside an inherited one holds no lock, and its commits are lost when the parent closes the file. So every store closes
-its connections before a fork and opens new ones in parent and child.
+SQLite remembers in the memory of a process which file locks the process holds. A forked child inherits this memory, but
+not the locks. A connection that the child opens beside an inherited connection therefore holds no lock, and what the
+child commits is lost when the parent closes the file. To prevent this, every open embedded store closes its connections
+before the fork. Afterwards the parent and the child open new ones.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    """A store that closes its file while the process forks."""
+    """A store whose methods are called before and after each fork of the process."""
 
     def before_fork(self) -> None:
-        """Close every connection."""
+        """Prepare for the fork. An embedded store waits for the threads that use it, and closes every connection."""
 
     def after_fork_in_parent(self) -> None:
-        """Allow connections again."""
+        """Make the store usable again in the parent."""
 
     def after_fork_in_child(self) -> None:
-        """Start without connections; never use or close one that the parent has open."""
+        """Make the store usable in the child, without using or closing a connection that the parent has open."""
 
 
 _OPEN: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -30,7 +31,7 @@ _FORKING: list[ForkAware] = []
 
 
 def register(store: ForkAware) -> None:
-    """Call the hooks of a store at each fork, until ``unregister`` or until it is garbage-collected."""
+    """Call the hooks of a store at each fork, until the store is unregistered or garbage-collected."""
     _OPEN.add(store)
 
 

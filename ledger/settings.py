@@ -1,7 +1,7 @@
 """Every environment variable that the ledger reads: its name, default and meaning.
 
-``docs/settings.md`` is generated from this module, and ``ledger doctor`` shows the values of settings that are
-``shown``. To add a setting, add an entry here and read it with ``LEDGER_URL.text()``.
+``docs/settings.md`` is generated from this module. To add a setting, define a ``Setting`` in this module, and read its
+value with a method of the setting, as in ``LEDGER_URL.text()``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: The tables of docs/settings.md, in order.
+#: Headings of the tables in docs/settings.md, in the order of the page.
 LEDGER, BIGQUERY, TERMINAL, SEEDS = "Ledger", "BigQuery", "Terminal", "Former session stores"
 
 
@@ -22,9 +22,11 @@ class Setting:
         name: Name of the variable.
         group: The table of ``docs/settings.md`` that lists it.
         meaning: Its purpose, in one line.
-        default: The effective value if it is not set, as text for the documentation.
-        shown: ``ledger doctor`` shows its value; a setting that may hold a secret is only shown as set.
-        seed_name: Its name in the session store that ``ledger.compat`` replaces, read if ``name`` is not set.
+        default: The value that applies if the variable is not set, as text for the documentation.
+        shown: True if ``ledger doctor`` lists the variable with its value. Other ``LEDGER_`` variables may hold
+            secrets; the doctor lists only that they are set.
+        seed_name: Name of the same variable in the former session store that ``ledger.compat`` replaces, or an empty
+            string. ``seed_text`` reads this variable if ``name`` has no value.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Setting:
     seed_name: str = ""
 
     def text(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """Return its value; None if it is not set or empty.
+        """Return the variable's value; None if the variable is not set or is empty.
 
         Args:
             environment: Environment variables; None for those of this process.
@@ -43,15 +45,15 @@ class Setting:
         return _variables(environment).get(self.name) or None
 
     def seed_text(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """Return the value of ``name``, or else of ``seed_name``; None if neither is set."""
+        """Return the value of ``name``, or else of ``seed_name``; None if both are unset or empty."""
         return self.text(environment) or _variables(environment).get(self.seed_name) or None
 
     def is_set(self, environment: Mapping[str, str] | None = None) -> bool:
-        """Return True if it is set, even to an empty value."""
+        """Return True if the variable is set, even to an empty value."""
         return self.name in _variables(environment)
 
     def is_on(self, environment: Mapping[str, str] | None = None) -> bool:
-        """Return True if its value is 1, true, yes or on."""
+        """Return True if the variable's value is 1, true, yes or on, in upper or lower case."""
         return (self.text(environment) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -186,5 +188,5 @@ POSTGRES_PORT = Setting("POSTGRES_PORT", SEEDS, "Port of that database.")
 
 #: All settings, in the order of the documentation.
 SETTINGS: tuple[Setting, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Setting))
-#: The settings of analysis sessions by the names of their fields in ``ledger.compat.analysis_sessions``.
+#: Each setting with a ``seed_name``, by its field of ``SessionSettings`` in ``ledger.compat.analysis_sessions``.
 ANALYSIS_SESSIONS: Mapping[str, Setting] = {each.seed_name.lower(): each for each in SETTINGS if each.seed_name}

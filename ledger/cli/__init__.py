@@ -1,4 +1,4 @@
-"""The command line. Each command parses its arguments, calls the SDK once and prints the result."""
+"""The command line. Each command parses its arguments, calls the SDK and prints the result."""
 
 from __future__ import annotations
 

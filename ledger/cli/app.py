@@ -68,7 +68,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(OneLineErrors, click.Group):
-    """A group that imports a command's module when the command is invoked."""
+    """A group that imports the module of a command only when that command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all command names, in the order of ``COMMANDS``."""
@@ -113,22 +113,22 @@ _URL_HELP = "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, 
 def ledger(ctx: click.Context, url: str | None) -> None:
     """Record every change of an agent's session as an immutable, versioned row.
 
-    The ledger is a SQLite file, and `ledger sql` runs GoogleSQL on a DuckDB file beside it; or both are one BigQuery
-    dataset. Every command accepts --json. An error is one line on stderr; each class of errors has its own exit code
-    (see docs/cli.md).
+    The ledger is a SQLite file or a BigQuery dataset. `ledger sql` runs GoogleSQL in BigQuery or, if the ledger is a
+    SQLite file, on a DuckDB file beside it. Every command accepts --json. An error is one line on stderr. The exit code
+    tells the class of the error (see docs/cli.md).
     """
     ctx.obj = url
 
 
 def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return a decorator that turns a function into a command with --json and --url.
+    """Return a decorator that turns a function into a command with the options --json and --url.
 
-    The function takes ``as_json`` and ``url`` besides its own parameters.
+    The function must have the parameters ``as_json`` and ``url`` besides its own.
 
     Args:
         name: Name of the command.
         examples: Command lines for its help.
-        into: The ``COMMANDS`` of the module, to which the command is added.
+        into: The dictionary ``COMMANDS`` of the function's module. The decorator adds the command to it.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -146,7 +146,7 @@ def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callab
 
 
 def _url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return the command's own --url, or else the one of ``ledger``."""
+    """Return the value of the command's own option --url, or else that of ``ledger --url``."""
     return value or ctx.find_root().obj
 
 
@@ -163,11 +163,11 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 @contextmanager
 def opened(url: str | None, *, create: bool = False) -> Iterator[SessionLedger]:
-    """Open the ledger at a URL, without a relay.
+    """Open the ledger at a URL for the block of a ``with`` statement, without a background relay.
 
     Args:
         url: URL of the ledger; None is the default URL.
-        create: Create a SQLite file that does not exist, instead of raising.
+        create: If the SQLite file does not exist, create it instead of raising.
 
     Raises:
         ConfigurationError: The URL is malformed, or the file does not exist and ``create`` is False.

@@ -1,4 +1,4 @@
-"""Exit codes: one for each class of errors. Existing codes never change."""
+"""Exit codes and error messages of the command line. Existing exit codes never change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import click
 from ledger import errors
 from ledger.cli.output.text import one_line
 
-#: Exit code of each class of errors; 0 is success, 1 is also a check that failed (doctor, demo, reconcile).
+#: Exit code of each class of errors. 0 is success. 1 also means that a check failed (doctor, demo, reconcile), or that
+#: the warehouse refused an event.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,
@@ -37,7 +38,12 @@ USAGE, FILES, INTERRUPTED = 2, 30, 130
 
 
 class Failure(click.ClickException):
-    """An error message on one line, with a code and an exit code."""
+    """An exception that click prints on one line, before the process exits with ``exit_code``.
+
+    Attributes:
+        code: The ``code`` of the ledger's error; ``usage``, ``interrupted`` or ``file_error`` for other errors.
+        exit_code: The exit code of the process.
+    """
 
     def __init__(self, message: str, code: str, exit_code: int) -> None:
         super().__init__(message)
@@ -67,7 +73,7 @@ class OneLineErrors(click.Command):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the ledger's log, such as messages about retries, unless stderr is a terminal."""
+    """Suppress the ledger's log, such as messages about retries, for a block. If stderr is a terminal, do nothing."""
     log, silence = logging.getLogger("ledger"), logging.NullHandler()
     if not sys.stderr.isatty():
         log.addHandler(silence)
@@ -84,7 +90,11 @@ def exit_code_of(error: errors.LedgerError) -> int:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn expected errors into a ``Failure``. Other exceptions are bugs and keep their traceback."""
+    """Turn expected errors in the block of a ``with`` statement into a ``Failure``.
+
+    Expected are the ledger's errors, wrong arguments, Ctrl-C and files that cannot be read or written. Other exceptions
+    are bugs and keep their traceback.
+    """
     try:
         yield
     except errors.LedgerError as error:

@@ -1,8 +1,8 @@
 """Parsing of values on the command line.
 
-A VALUE is text, exactly as typed: ``1.0`` is a string of three characters. It is parsed as JSON if --json-value is
-given, or if the field cannot hold text (constraints, response_plan, error, tag ...). For named values, ``NAME=TEXT`` is
-text and ``NAME:=JSON`` is JSON.
+The argument VALUE is text, exactly as typed: ``1.0`` is a string of three characters. With the option --json-value, and
+for fields that cannot hold text (constraints, response_plan, error, tag ...), VALUE is parsed as JSON. An argument that
+names its value has the form ``NAME=TEXT`` for text, or ``NAME:=JSON`` for JSON.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def holds_only_json(field: str) -> bool:
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """Decode the content of a file.
+    """Decode the content of a file, which must be UTF-8 and may start with a byte order mark.
 
     Raises:
-        InvalidInput: The content is not UTF-8; the message names the file ``name``.
+        InvalidInput: The content is not UTF-8. The message calls it ``name``.
     """
     try:
         return content.decode("utf-8-sig")
@@ -56,7 +56,7 @@ def parse_json(text: str, name: str) -> Any:
     """Parse JSON.
 
     Raises:
-        InvalidInput: The text is not JSON; the message shows how to quote JSON for a shell.
+        InvalidInput: The text is not JSON. The message calls it ``name``, and shows how to quote JSON for a shell.
     """
     try:
         return orjson.loads(text)
@@ -70,7 +70,7 @@ def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, Any]:
     """Parse ``NAME=TEXT`` and ``NAME:=JSON`` arguments into a dictionary.
 
     Raises:
-        InvalidInput: An argument has neither form, or its JSON is not valid.
+        InvalidInput: An argument has neither form (the message calls it ``name``), or its JSON is not valid.
     """
     values = {}
     for pair in pairs:

@@ -54,8 +54,8 @@ def chat_init(as_json: bool, url: str | None, user_id: str | None) -> None:
 def query(as_json: bool, url: str | None, text: str, session_id: str) -> None:
     """Record a question as a message of the user, and print the chat's context and newest messages.
 
-    The ledger does not answer the question. The program that does records its answer with `ledger message SESSION_ID
-    assistant TEXT` or SessionStore.add_message().
+    The ledger does not answer the question. The program that answers it records the answer with `ledger message
+    SESSION_ID assistant TEXT` or SessionStore.add_message().
     """
     from ledger.compat.chat_store import Message, SessionStore
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 T = TypeVar("T")
-#: Timeout in seconds of a call without retries.
+#: Timeout of a call to Google's client that is not retried, in seconds.
 SECONDS = 10.0
 
 
@@ -30,7 +30,8 @@ class DatasetState:
     Attributes:
         location: Its location, or None if unknown, as with an emulator.
         missing: Objects of the ledger that the dataset lacks.
-        label: Its label for the release that created the views and functions, or None if it has no label.
+        label: Value of the label that tells which release created the dataset's views and functions; None without such
+            a label.
     """
 
     location: str | None
@@ -39,14 +40,14 @@ class DatasetState:
 
 
 def once(doing: str, call: Callable[[], T]) -> T:
-    """Make an idempotent call of Google's client without retries, and translate its errors.
+    """Run a call to Google's client once, return its result, and translate its errors to the ledger's.
 
     Args:
         doing: Subject of the error message, such as "Listing tables".
-        call: The call.
+        call: The call. It must be idempotent, because a lost answer is reported as retryable.
 
     Raises:
-        LedgerError: The call failed; the cause is chained.
+        LedgerError: The call failed. The error of Google's client is the ``__cause__``.
     """
     from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 
@@ -129,7 +130,7 @@ def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) ->
 
 
 def drop(warehouse: BigQueryWarehouse) -> None:
-    """Drop a dataset and its contents. Does nothing if it does not exist.
+    """Drop a dataset and its contents. Do nothing if the dataset does not exist.
 
     Raises:
         LedgerError: The call failed; the dataset may still exist.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: Parameter of an importer -> its option, and the kind of store that accepts it.
+#: For each parameter of an importer, the option that sets it and the only kind of store that has this option.
 _ONLY = {
     "user_id": ("--user", "session-states"),
     "table": ("--table", "analysis-sessions"),
     "metrics_table": ("--metrics-table", "analysis-sessions"),
 }
-#: Tables of each kind of store. The sessions table may have another name.
+#: Tables that must exist in the database of each kind of store. The option --table replaces ``sessions``.
 _TABLES = {
     "session-states": ("session_states",),
     "chat-store": ("chat_sessions", "chat_messages"),
@@ -64,7 +64,7 @@ def import_store(as_json: bool, url: str | None, kind: str, source: str | None, 
 
 
 def _check_source(kind: str, source: str | None, settings: dict[str, Any]) -> None:
-    """Raise if a table of the source cannot be read, before a ledger is created."""
+    """Raise if a table of the source cannot be read. Called first, so that no ledger is created in that case."""
     from ledger.compat.importing_sources import open_source
 
     with open_source(source) as database:

@@ -22,7 +22,7 @@ _session = click.argument("session_id")
 
 
 def _score_value(text: str) -> Any:
-    """Parse the value of a score: JSON if it is valid, or else text."""
+    """Return the value of a score: the parsed JSON if the text is valid JSON, or else the text itself."""
     try:
         return parse_json(text, "VALUE")
     except InvalidInput:
@@ -39,7 +39,14 @@ def _print_changed(appended: AppendResult | None, session_id: str, status: str, 
 
 
 def _ending(name: str, method: str, status: str, doc: str) -> Callable[..., None]:
-    """Define a command that ends a session and takes no other argument."""
+    """Define a command that ends a session and has no argument other than the session's id.
+
+    Args:
+        name: Name of the command.
+        method: Name of the method of ``SessionLedger`` that ends the session.
+        status: The session's status after the command, for messages.
+        doc: Help text of the command.
+    """
 
     def run(as_json: bool, url: str | None, session_id: str, **envelope: Any) -> None:
         with opened(url) as ledger:
@@ -66,7 +73,10 @@ _ending(
 @click.option("--type", "kind", default="error", show_default=True, help="Type of the error.")
 @with_envelope
 def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: str, **envelope: Any) -> None:
-    """Mark a session as failed, with an error message. An abandoned session expires by itself."""
+    """Mark a session as failed, with an error message.
+
+    This is not needed for a session that was abandoned: it expires when its TTL ends.
+    """
     with opened(url) as ledger:
         error = {"type": kind, "message": message}
         print_appended(ledger.fail_session(session_id, error, **envelope_of(**envelope)), as_json)
@@ -98,7 +108,7 @@ def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelt
 @click.option("--remove", is_flag=True, help="Remove the tags.")
 @with_envelope
 def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], remove: bool, **envelope: Any) -> None:
-    """Add tags to a session, or remove them. The session may have ended."""
+    """Add tags to a session, or remove them. This is possible for an ended session too."""
     with opened(url) as ledger:
         change = ledger.remove_tags if remove else ledger.add_tags
         print_appended(change(session_id, *tags, **envelope_of(**envelope)), as_json)
@@ -121,7 +131,7 @@ def score(
     comment: str | None,
     **envelope: Any,
 ) -> None:
-    """Add a score to a session. The session may have ended.
+    """Add a score to a session. This is possible for an ended session too.
 
     VALUE is a number, true, false or text.
     """

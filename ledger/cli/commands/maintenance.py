@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: Upper bounds of the options: a hundred years.
+#: Upper bounds of --retention-days and --max-age-hours: a hundred years, in days and in hours.
 _DAYS, _HOURS = 36_525, 876_600
 
 
@@ -32,8 +32,9 @@ _DAYS, _HOURS = 36_525, 876_600
 def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
     """Archive a session: keep its rows only in the warehouse.
 
-    The local rows are dropped when all of them are in the warehouse: immediately if none is waiting, or else by `ledger
-    maintain`. The session stays in lists, and is read from the warehouse. `ledger hydrate` or any append reopens it.
+    The ledger drops the session's rows only when all of them are in the warehouse. This command drops them if none is
+    waiting to be shipped; otherwise a later `ledger maintain` does. The session stays in lists, and is read from the
+    warehouse. `ledger hydrate` or any append reopens it.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.archive_session(session_id, **envelope_of(**envelope))
@@ -50,7 +51,8 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
     """Hydrate a session: copy its events back from the warehouse, verify the hash chain, and reopen it.
 
-    A session of another ledger is taken over; archive it there first.
+    A session of another ledger in the same warehouse can be hydrated too, and then belongs to this ledger. Archive it
+    in the other ledger first.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.hydrate_session(session_id, **envelope_of(**envelope))
@@ -80,10 +82,10 @@ def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 def maintain(
     as_json: bool, url: str | None, max_age_hours: float | None, retention_days: float | None, warehouse: str | None
 ) -> None:
-    """Expire, drop and purge old sessions. Run this periodically, for example from cron.
+    """Expire and purge old sessions, and drop the rows of archived ones. Run this periodically, for example from cron.
 
-    Expires sessions whose TTL has ended, and drops the local rows of archived sessions after checking that the
-    warehouse has them. Purges sessions only with --retention-days. The command can be interrupted and repeated.
+    Sessions whose TTL has ended expire. The rows of archived sessions are dropped from the ledger, after a check that
+    the warehouse has them. Sessions are purged only with --retention-days. The command can be interrupted and repeated.
     """
     max_age = None if max_age_hours is None else timedelta(hours=max_age_hours)
     retention = None if retention_days is None else timedelta(days=retention_days)
@@ -98,7 +100,10 @@ def maintain(
 
 @contextmanager
 def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
-    """Open the ledger with a warehouse; the default is the DuckDB file beside it."""
+    """Open the ledger with the warehouse at a URL, or by default with the DuckDB file beside the ledger.
+
+    A ledger in BigQuery is its own warehouse; for such a ledger ``warehouse`` is ignored.
+    """
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger
     from ledger.warehouse.urls import duckdb_url

@@ -37,8 +37,8 @@ class _Repair:
     """The result of a repair.
 
     Attributes:
-        repaired: Rows to ship again, and events restored from the warehouse.
-        sent: Number of rows shipped again.
+        repaired: How many rows were marked to be shipped again, and how many events were restored from the warehouse.
+        sent: Number of rows shipped after that: the marked rows, and others that were waiting.
         after: The comparison after the repair.
     """
 
@@ -80,8 +80,8 @@ def reconcile(
 ) -> None:
     """Compare the ledger with its warehouse, for the sessions created in a range of days.
 
-    Sessions are compared by version and hash; values are not read. Waiting rows and refused events are not
-    differences. The exit code is 1 if differences remain.
+    Sessions are compared by version and hash; values are not read. Rows that wait to be shipped and events that the
+    warehouse refused do not count as differences. The exit code is 1 if differences remain.
 
     --repair ships missing rows again, and restores events that the ledger lost, for example when its file was replaced
     by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported.
@@ -102,7 +102,7 @@ def reconcile(
 
 @contextmanager
 def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWarehouse, ComparableWarehouse]]:
-    """Open the ledger's warehouse for shipping and for comparison."""
+    """Open the ledger's warehouse, and yield it in two forms: one to ship rows to it, and one to compare with it."""
     from ledger.warehouse.row_comparison import ComparedRows
     from ledger.warehouse.urls import open_warehouse
 
@@ -112,7 +112,10 @@ def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[At
 
 
 def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:
-    """Return the half-open time span from the first day to the last, inclusive."""
+    """Return the start of the first day, and the end of the last day as an exclusive bound. Days are in UTC.
+
+    The default for the last day is today. The default for the first day is chosen so that there are ``DAYS`` days.
+    """
     until = (last or utc_now()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     try:
         since = until - (DAYS - 1) * _DAY if first is None else first.replace(tzinfo=UTC)

@@ -126,8 +126,8 @@ def relay(
 ) -> None:
     """Ship rows to the warehouse until SIGTERM or Ctrl-C, then ship the waiting rows and exit.
 
-    The relay ships the appends of every process. Several relays may run: one holds the lease and ships, and another
-    takes over when it stops. The log goes to stderr, with --json as JSON Lines.
+    The relay ships the appends of every process. Several relays may run: one of them holds the lease and ships, and
+    when it stops, another takes over. The log goes to stderr, with --json as JSON Lines.
 
     `ledger relay dead-letters` lists the events that the warehouse refused. `ledger relay redrive` ships them again
     with the next batch: all of them, or only EVENT_ID. The former names `refused` and `retry` still work.
@@ -152,7 +152,7 @@ def relay(
 
 
 def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: float) -> None:
-    """Ship until a signal arrives, then ship the waiting rows for ``drain`` seconds at most."""
+    """Ship rows until a signal arrives. Then ship the rows that still wait, for ``drain`` seconds at most."""
     from ledger.errors import LeaseHeld
     from ledger.relay.background import drain as ship_waiting
     from ledger.relay.background import run
@@ -225,7 +225,7 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
 
 
 def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return a dead letter as a JSON object. ``put_at`` and ``asked`` are the former names of two keys."""
+    """Return a dead letter as a JSON object. ``put_at`` and ``asked`` repeat two values under their former keys."""
     return asdict(letter) | {"put_at": letter.dead_lettered_at, "asked": letter.redriving}
 
 
@@ -255,7 +255,7 @@ def _ago(then: datetime) -> str:
 
 @contextmanager
 def _log(as_json: bool) -> Iterator[None]:
-    """Write the ledger's log to stderr, even if it is not a terminal."""
+    """Write the ledger's log to stderr in the block of a ``with`` statement, even if stderr is not a terminal."""
     log, handler = logging.getLogger("ledger"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines() if as_json else _Line("%(asctime)s %(levelname)s %(message)s"))
     before = log.level
@@ -276,7 +276,7 @@ class _Line(logging.Formatter):
 
 
 class _Lines(logging.Formatter):
-    """A formatter that writes each record as a JSON object on one line, with its extra attributes."""
+    """A formatter that writes each record as a JSON object on one line. Attributes given as ``extra`` are included."""
 
     _ORDINARY = frozenset(vars(logging.makeLogRecord({})))
 

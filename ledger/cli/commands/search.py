@@ -54,7 +54,8 @@ def search(
 ) -> None:
     """Find current messages, questions, titles and summaries that contain every word of TEXT.
 
-    Words match whole and regardless of case; words in double quotes must be adjacent. Newest sessions come first.
+    A word matches only the same whole word, in upper or lower case. Words in double quotes must be adjacent. The newest
+    sessions come first.
     """
     with opened(url) as ledger:
         page = ledger.search(

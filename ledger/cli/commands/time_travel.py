@@ -59,10 +59,10 @@ def fork(
     ttl_hours: timedelta | None,
     **envelope: Any,
 ) -> None:
-    """Create a session from the state of another session, including its messages, and print its id.
+    """Create a session with the state of another session, including the messages, and print the new session's id.
 
-    The other session records the fork as its child. Repeating an interrupted fork with the same --event-id completes
-    it.
+    The other session records the new one as its child. To complete an interrupted fork, repeat the command with the
+    same --event-id.
     """
     if question is not None and not template:
         raise click.UsageError("--question requires --template.", click.get_current_context())
@@ -94,7 +94,10 @@ def fork(
 
 
 def _owner(session: Session | None) -> str:
-    """Return the owner of a session; any text if it does not exist, since ``create_from_template`` raises then."""
+    """Return the owner of a session. For a session that does not exist, return any text.
+
+    In that case ``create_from_template`` raises the error.
+    """
     return "unknown" if session is None else session.user_id
 
 
@@ -137,7 +140,7 @@ def replay(
 ) -> None:
     """Replay a session event by event, with the values before and after each change.
 
-    With --json, each line is an event and the state of the session after it.
+    With --json, each line is a JSON object with an event and the state of the session after that event.
     """
     with opened(url) as ledger:
         before = ledger.get_session(session_id, version=from_version - 1, messages=True) if from_version > 1 else None

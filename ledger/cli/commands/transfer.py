@@ -56,7 +56,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """Open the output file; stdout is not closed."""
+    """Open the output file, or return stdout if there is none. The end of the block closes a file, but not stdout."""
     return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
 
 
@@ -82,8 +82,8 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
 def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
     """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
 
-    Events recorded before are skipped, so an import can be repeated. The error for an invalid line has its line number;
-    no event of its session is recorded.
+    Events recorded before are skipped, so an import can be repeated. If a line is invalid, the error has the line's
+    number, and no event of that line's session is recorded.
     """
     if user is not None and form != "openai-chat":
         raise click.UsageError(

@@ -32,16 +32,19 @@ COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
 #: Maximum number of rows in a table: computing the column widths of more rows is slow.
 TABLE_ROWS = 1000
-#: Seconds to wait for another process that ships to the same file.
+#: Time to wait for another process that ships to the same file, in seconds.
 RETRY_TIMEOUT = 60.0
 
 
 def warehouse_path(ledger: SessionLedger) -> Path:
-    """Return the path of a ledger's DuckDB file: that of LEDGER_WAREHOUSE, or else ledger.duckdb for ledger.db.
+    """Return the path of the DuckDB file of a SQLite ledger.
+
+    It is the path in LEDGER_WAREHOUSE if that is a ``duckdb:`` URL. Otherwise the file is beside the ledger, for
+    example ledger.duckdb for ledger.db.
 
     Raises:
         CapabilityMissing: The ledger is not a file.
-        ConfigurationError: The ledger itself has that path.
+        ConfigurationError: The ledger's own file has that path.
     """
     store = outbox_store(ledger.store)
     if store is None:
@@ -73,13 +76,13 @@ def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
 
 @contextmanager
 def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """Open the ledger's warehouse with all rows of the ledger.
+    """Open the ledger's warehouse, with all rows of the ledger in it, for the block of a ``with`` statement.
 
-    A ledger in BigQuery is its own warehouse. A SQLite ledger has a DuckDB file, to which waiting rows are shipped
-    first.
+    A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is its DuckDB file, to which rows that
+    wait to be shipped are shipped first.
 
     Raises:
-        ConfigurationError: The file has rows of another ledger.
+        ConfigurationError, LeaseHeld: As for ``catch_up``.
     """
     own = own_warehouse(ledger)
     if own is not None:
@@ -93,10 +96,11 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
 
 
 def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
-    """Ship waiting rows to a DuckDB file, and return their number.
+    """Wait until a DuckDB file has all rows of the ledger, and return the number of rows that this call shipped.
 
     Raises:
         ConfigurationError: The file has rows of another ledger.
+        LeaseHeld: Another process ships to the file, and has not shipped the rows within ``RETRY_TIMEOUT``.
     """
     from ledger.relay.background import sync_now
     from ledger.tiers.opening import outbox_of, relay_between
@@ -136,9 +140,9 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
 def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
     """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
-    If the ledger is in BigQuery, the query runs there at BigQuery's price: filter by created_at. If it is a SQLite
-    file, the query runs on a DuckDB file beside it (ledger.duckdb for ledger.db), to which waiting rows are shipped
-    first.
+    If the ledger is in BigQuery, the query runs there, and BigQuery bills for it; a condition on created_at lowers the
+    price. If the ledger is a SQLite file, the query runs on a DuckDB file beside it (ledger.duckdb for ledger.db), to
+    which waiting rows are shipped first.
 
     Tables: session_events, session_heads, session_index. Views: sessions, session_fields, session_history,
     session_versions, tool_calls, messages, conflicts.
@@ -150,7 +154,7 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
 
 
 def print_answer(answer: Answer, form: str) -> None:
-    """Print an answer as a table, JSON or CSV. CSV for a terminal has its control characters escaped."""
+    """Print an answer as a table, JSON or CSV. In CSV for a terminal, control characters are escaped."""
     from ledger.cli.output.render import cell, emit, rows_table
 
     if form == "json":

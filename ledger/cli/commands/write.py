@@ -38,7 +38,7 @@ with_file = click.option(
 
 
 def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """Parse a TTL; ``UNSET`` if the option is not given, None if it is ``none``."""
+    """Return the value of --ttl-hours as a duration: ``UNSET`` without the option, None if the text is ``none``."""
     if text is None:
         return UNSET  # type: ignore[no-any-return]
     if text.lower() == "none":
@@ -58,7 +58,7 @@ with_ttl = click.option(
 
 
 def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
-    """Return the options of ``with_envelope`` as keyword arguments of the SDK."""
+    """Return the options of ``with_envelope`` as keyword arguments of the SDK. Options that are None are left out."""
     envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
     if expected_version is None:
         del envelope["expected_version"]
@@ -70,14 +70,19 @@ def envelope_of(expected_version: int | None, event_id: str | None, actor: str |
 
 
 def _text_given(value: str | None, source: Any, name: str) -> str:
-    """Return the value of an argument, or the content of --from; exactly one of them must be given."""
+    """Return the value of an argument, or else the content of the file of --from.
+
+    Raises:
+        UsageError: Both or neither of them are given.
+        InvalidInput: The file is not UTF-8.
+    """
     if (value is None) == (source is None):
         raise click.UsageError(f"Pass either {name} or --from FILE.", click.get_current_context())
     return decode_text(source.read(), name) if value is None else value
 
 
 def create_ledger(url: str | None, message: str, *, as_json: bool) -> None:
-    """Create or upgrade a ledger, and print that it is ready.
+    """Create or upgrade a ledger, and print that it is ready. For a dataset in BigQuery, print the changes instead.
 
     Args:
         url: URL of the ledger.
@@ -216,7 +221,11 @@ def set_(
 def _set(
     ledger: SessionLedger, session_id: str, field: str, key: str | None, value: Any, remove: bool, envelope: Envelope
 ) -> AppendResult:
-    """Set a field by update_session, which makes tool calls planned in constraints pending, or remove it."""
+    """Set a field, or remove it.
+
+    A value is set by ``update_session``, which also makes tool calls that are listed in constraints pending. A removal,
+    a null, or a key for a field without keys is passed to ``append`` as one change.
+    """
     if remove or value is None or (key is not None and not _keyed(field)):
         change = Change(field, key or "", None if remove else value, remove)
         return ledger.append(session_id, "session.updated", [change], **envelope)

@@ -1,4 +1,4 @@
-"""``ledger demo``: record a session, show it by the SDK, and compare with GoogleSQL."""
+"""``ledger demo``: record a session, show what the SDK returns, and compare it with the answers of GoogleSQL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.warehouse.base import Answer
 
 COMMANDS: dict[str, click.Command] = {}
-#: Seconds to retry an emulator that does not answer.
+#: Time for which calls are retried if the emulator does not answer, in seconds.
 RETRY_TIMEOUT = 10.0
 
 
@@ -89,7 +89,10 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
 
 @contextmanager
 def _open_ledger(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
-    """Open the ledger at --url, or a temporary one. LEDGER_URL is ignored."""
+    """Open the ledger at --url. Without that option, open a temporary one, even if LEDGER_URL is set.
+
+    With --emulator the temporary ledger is a dataset in an emulator of BigQuery, otherwise it is a SQLite file.
+    """
     context = click.get_current_context()
     explicit = any(
         each.get_parameter_source("url") is ParameterSource.COMMANDLINE for each in (context, context.find_root())
@@ -116,7 +119,7 @@ def _open_ledger(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
 
 @contextmanager
 def _temporary_dataset() -> Iterator[SessionLedger]:
-    """Open a ledger in a new dataset of the emulator, and drop the dataset at the end."""
+    """Open a ledger in a new dataset of the emulator. The dataset is dropped at the end of the block."""
     from ledger.cli.commands.dataset import create, drop
     from ledger.cli.demo.emulator import PROJECT
     from ledger.settings import GOOGLE_CLOUD_PROJECT
@@ -138,7 +141,7 @@ def _temporary_dataset() -> Iterator[SessionLedger]:
 
 
 def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
-    """Return the expected answer to ``AT_VERSION``, from the SDK."""
+    """Return the answer that the query ``AT_VERSION`` must give for states that the SDK returned."""
     return [
         {
             "version": state.version,
@@ -151,7 +154,7 @@ def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
 
 
 def _calls(session: Session) -> list[dict[str, Any]]:
-    """Return the expected answer to ``CALLS``, from the SDK."""
+    """Return the answer that the query ``CALLS`` must give for a session that the SDK returned."""
     return [
         {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
         for call in session.calls

@@ -1,7 +1,7 @@
-"""BigQuery's emulator: local-bigquery, with DuckDB's extensions from PyPI.
+"""BigQuery's emulator: the package local-bigquery, with DuckDB's extensions from packages on PyPI.
 
-``python -m ledger.cli.demo.emulator FOLDER`` serves until its standard input is closed, so that it ends with its parent
-process.
+``python -m ledger.cli.demo.emulator FOLDER`` runs the emulator until the standard input is closed. The emulator
+therefore ends when its parent process ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ledger.errors import MissingExtra, StoreUnavailable
 from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST
 from ledger.warehouse.bigquery.settings import Emulator
 
-#: Project of the emulator.
+#: Default project of the emulator.
 PROJECT = "ledger"
 EXTENSIONS = ("icu", "ducklake", "spatial")
 _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIONS))
@@ -30,7 +30,10 @@ _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIO
 
 @contextmanager
 def configured() -> Iterator[None]:
-    """Make sure that BIGQUERY_EMULATOR_HOST is set: start an emulator if it is not, and stop it at the end.
+    """Make sure that BIGQUERY_EMULATOR_HOST is set in the block of a ``with`` statement.
+
+    If the variable has no value, an emulator is started and its addresses are set in the environment. At the end of the
+    block the emulator is stopped, and the environment is restored.
 
     Raises:
         MissingExtra, StoreUnavailable: As for ``running``.
@@ -52,7 +55,9 @@ def configured() -> Iterator[None]:
 
 @contextmanager
 def running() -> Iterator[Emulator]:
-    """Run an empty emulator in a child process; its data is deleted at the end.
+    """Run an empty emulator in a child process for the block of a ``with`` statement, and yield its addresses.
+
+    At the end of the block the emulator is stopped, and its data is deleted.
 
     Raises:
         MissingExtra: The emulator is not installed; the message says how to install it.
@@ -87,7 +92,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def extension_files() -> tuple[str, list[Path]]:
-    """Return DuckDB's subfolder of ``extension_directory``, and the extension files to put there.
+    """Return the subfolder of ``extension_directory`` that DuckDB searches, and the extension files to put there.
 
     Raises:
         MissingExtra: A package of the emulator is missing, or is for another version of DuckDB; the message says what
@@ -117,7 +122,10 @@ def extension_files() -> tuple[str, list[Path]]:
 
 
 def _pins() -> str:
-    """Return requirements with DuckDB at the version of the extensions, of which PyPI has few."""
+    """Return requirements that pin DuckDB and its extensions to the version of the installed extensions.
+
+    PyPI has the extensions for only a few versions of DuckDB.
+    """
     from importlib import metadata
 
     version = metadata.version(f"duckdb-extension-{EXTENSIONS[0]}")
@@ -189,7 +197,9 @@ def _lock_streams() -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run the emulator in this process, once per process. Yields its REST URL and gRPC address.
+    """Run the emulator in this process for the block of a ``with`` statement. Yield its REST URL and gRPC address.
+
+    A process can run the emulator only once.
 
     Args:
         folder: An empty folder for its data.

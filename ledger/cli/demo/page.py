@@ -47,10 +47,10 @@ def show(
     Args:
         ledger: The ledger of the session.
         states: The session at each version.
-        events: Its events.
+        events: The events of the session.
         differences: Differences from version 5 to the latest.
         answers: Answers to the SQL queries, or the reason why there are none.
-        checks: Comparisons of SDK and SQL.
+        checks: Comparisons of the SDK with SQL.
     """
     latest = states[-1]
     own = own_warehouse(ledger)

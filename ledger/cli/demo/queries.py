@@ -1,10 +1,11 @@
-"""GoogleSQL queries of the demo, and the comparison of each answer with the SDK."""
+"""GoogleSQL queries of the demo, and the result of comparing an answer with the SDK."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Query parameters: @id is the session, @created_at its time of creation, which prunes partitions.
+#: The parameters of each query are @id, the id of the session, and @created_at, the session's creation time. With the
+#: latter BigQuery reads only one partition.
 LATEST = "SELECT * FROM sessions WHERE session_id = @id AND created_at = @created_at"
 AT_VERSION = """
 SELECT version, status, summary IS NOT NULL AS has_summary, tool_call_status
@@ -21,7 +22,12 @@ WHERE session_id = @id AND created_at = @created_at
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A comparison of the SDK with GoogleSQL."""
+    """The result of a comparison of the SDK with GoogleSQL.
+
+    Attributes:
+        what: What was compared.
+        same: True if both gave the same values.
+    """
 
     what: str
     same: bool

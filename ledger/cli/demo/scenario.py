@@ -80,7 +80,7 @@ This analysis examines order trends for CFC-1 over the past month, broken down b
 
 
 def record(ledger: SessionLedger) -> str:
-    """Record the session, eight events, and return its id."""
+    """Record the session, which has eight events, and return its id."""
     session_id = ledger.create_session(USER, QUESTION)
     ledger.update_constraints(session_id, CONSTRAINTS)
     ledger.update_strategy(session_id, STRATEGY)

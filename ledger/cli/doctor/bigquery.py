@@ -1,4 +1,4 @@
-"""Checks of ``ledger doctor`` for a ledger in BigQuery: reads and dry runs only."""
+"""Checks of ``ledger doctor`` for a ledger in BigQuery. They only read metadata and run queries as dry runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ledger.warehouse.bigquery.settings import Dataset, Emulator, emulator
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-#: Timeout of a connection, in seconds.
+#: Timeout for opening a connection to an emulator, in seconds.
 CONNECT_SECONDS = 3.0
 LOGIN = "gcloud auth application-default login"
 EDITOR = "roles/bigquery.dataEditor on the dataset"
@@ -33,7 +33,10 @@ _KINDS = ("table", "view", "function")
 
 
 def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Run the checks of a dataset, in the order in which to fix problems, until one makes the others impossible."""
+    """Run the checks of a dataset, and yield their findings in the order in which problems should be fixed.
+
+    The checks stop after a problem that makes the remaining ones impossible.
+    """
     try:
         configured = emulator(environment)
     except ConfigurationError as error:
@@ -67,7 +70,7 @@ def _emulator(configured: Emulator, unreachable: Mapping[str, str]) -> Finding:
 
 
 def _unreachable(configured: Emulator) -> dict[str, str]:
-    """Return the addresses that accept no connection, and the setting of each."""
+    """Return the addresses that accept no connection, each with the name of its setting."""
     addresses = {configured.rest: BIGQUERY_EMULATOR_HOST.name, configured.grpc: BIGQUERY_EMULATOR_GRPC_HOST.name}
     return {address: setting for address, setting in addresses.items() if not _connects(address)}
 
@@ -102,7 +105,7 @@ def _credentials(environment: Mapping[str, str], configured: Emulator | None) ->
 
 
 def _identity(credentials: Any) -> str:
-    """Describe the account of credentials, as far as known without using them."""
+    """Return a description of the account that credentials belong to, without using the credentials."""
     kind = type(credentials).__module__.removeprefix("google.").removesuffix(".credentials")
     email = getattr(credentials, "service_account_email", None)
     return f"{_CREDENTIALS.get(kind, kind)}{f', {email}' if email and '@' in email else ''}"
@@ -247,7 +250,11 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
 
 
 def _remedy(error: LedgerError, default: str) -> str:
-    """Return the remedy for an error: none if its message names a role or a command."""
+    """Return the remedy for an error.
+
+    It is about the network if the error is retryable, and empty if the error's message already names a role or a
+    command. For other errors it is ``default``.
+    """
     if error.retryable:
         return "check the network, and HTTPS_PROXY if you use a proxy; then try again"
     return "" if re.search(r"roles/|gcloud |`", str(error)) else default

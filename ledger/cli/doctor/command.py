@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: Packages whose versions are reported.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
-#: Addresses of an emulator. For a ledger in BigQuery they have checks of their own.
+#: Settings with addresses of an emulator. For a ledger in BigQuery, ``ledger.cli.doctor.bigquery`` checks them.
 EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
-#: Settings whose values are shown. Other LEDGER_ settings may be secrets.
+#: Settings whose values are shown. Other LEDGER_ settings may be secrets; the doctor shows only that they are set.
 PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
@@ -59,7 +59,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
 
 def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Run all checks, in the order in which to fix problems."""
+    """Run all checks, and yield their findings in the order in which problems should be fixed."""
     from ledger.sdk.opening import DEFAULT_URL
     from ledger.stores.urls import parse_url
     from ledger.warehouse.bigquery.settings import Dataset

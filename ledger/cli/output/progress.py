@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int | None = None, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar, and yield a function that advances it.
+    """Show a progress bar for the block of a ``with`` statement, and yield a function that advances it.
+
+    If stderr is not a terminal, no bar is shown and the function does nothing.
 
     Args:
         what: Description of the task.

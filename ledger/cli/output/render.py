@@ -35,13 +35,13 @@ STYLES = {
 _ROLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta"}
 #: Width of the output if it is a file or pipe.
 _PIPED = 120
-#: Minimum width for less important columns.
+#: Minimum width of the terminal at which less important columns are shown.
 _WIDE = 110
-#: Minimum average width of a column; below it, each value is printed on its own line.
+#: Minimum average width of the columns of a table. If they would be narrower, each value is printed on its own line.
 _NARROWEST = 11
-#: Maximum length of an object or array on one line.
+#: Maximum length of an object or array that is printed on one line; a longer one is indented.
 _LONG = 60
-#: Maximum length of a key in a timeline.
+#: Maximum length of a key in a timeline or a list of matches.
 _KEY = 10
 
 
@@ -54,7 +54,7 @@ def console() -> Console:
 
 
 def emit(*parts: RenderableType) -> None:
-    """Print to stdout; unless it is a terminal, without trailing spaces."""
+    """Print to stdout. If stdout is not a terminal, trailing spaces are removed."""
     out = console()
     if out.is_terminal:
         out.print(*parts, sep="\n")
@@ -71,7 +71,7 @@ def show_session(session: Session, messages: Sequence[Message] | None) -> None:
 
 
 def session_page(session: Session, messages: Sequence[Message] | None = None) -> Group:
-    """Return a session as a page of text."""
+    """Return a session as text for a terminal, with its messages if they are given."""
     head = facts(
         ("session", session.session_id),
         ("user", session.user_id),
@@ -100,7 +100,7 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
 
 
 def list_sessions(page: Page[Session]) -> None:
-    """Print a page of sessions as a table, and the option for the next page."""
+    """Print a page of sessions as a table, and the option that prints the next page."""
     if not page:
         emit(plain("No sessions."))
         return
@@ -124,7 +124,7 @@ def sessions_table(sessions: Iterable[Session]) -> Table:
 
 
 def list_matches(page: Page[Match]) -> None:
-    """Print a page of search matches as a table, and the option for the next page."""
+    """Print a page of search matches as a table, and the option that prints the next page."""
     if not page:
         emit(plain("No matches."))
         return
@@ -144,12 +144,12 @@ def list_matches(page: Page[Match]) -> None:
 
 
 def show_history(page: Page[RecordedEvent]) -> None:
-    """Print a page of events as a timeline, and the option for the next page."""
+    """Print a page of events as a timeline, and the option that prints the next page."""
     emit(timeline(page), *_more(page))
 
 
 def timeline(events: Iterable[RecordedEvent]) -> Table:
-    """Return a table with one row per change."""
+    """Return a table of events with one row per change."""
     table = table_of(">v", "recorded", "event", "change")
     events = list(events)
     one_day = len({event.recorded_at.date() for event in events}) == 1
@@ -203,7 +203,7 @@ def calls_table(calls: Sequence[ToolCall]) -> Table:
 
 
 def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
-    """Print the findings of the doctor, each as (name, status, detail, remedy)."""
+    """Print the findings of ``ledger doctor``, each of them given as (name, status, detail, remedy)."""
     marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -218,7 +218,7 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
 
 
 def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
-    """Return a table of changes to the objects of a dataset, each as (kind, name, change, detail)."""
+    """Return a table of changes to a dataset's objects, each of them given as (kind, name, change, detail)."""
     styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
     table = table_of("what", "name", "done", "detail")
     for what, name, done, detail in changes:
@@ -227,7 +227,7 @@ def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
-    """Return rows as a table, or with one line per value if the columns would be too narrow."""
+    """Return rows as a table. If the columns would be too narrow, return one line per value instead."""
     if console().width // max(len(columns), 1) < _NARROWEST:
         records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
         return Group(*(part for record in records for part in (Rule(style="dim"), record)))
@@ -240,7 +240,11 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Rendera
 
 
 def cell(value: Any) -> str:
-    """Return a value for a table or CSV: strings as they are, times in RFC 3339, arrays and objects as JSON."""
+    """Return a value as text for a table or CSV.
+
+    A string is returned as it is. None becomes an empty string, a time becomes text as in RFC 3339, and an array or
+    object becomes JSON.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
@@ -250,7 +254,7 @@ def cell(value: Any) -> str:
 
 
 def register_name(field: str, key: str) -> str:
-    """Return the name of a register: ``summary``, ``tool_call_status[orders]``."""
+    """Return the name of a register, for example ``summary`` or ``tool_call_status[orders]``."""
     return f"{field}[{key}]" if key else field
 
 
@@ -260,7 +264,11 @@ def when(instant: datetime) -> str:
 
 
 def table_of(*columns: str) -> Table:
-    """Return a table without borders in which only the last column shrinks; ``>`` right-aligns a column."""
+    """Return an empty table without borders. Only its last column shrinks if the terminal is too narrow.
+
+    Args:
+        columns: Headings of the columns. A column whose heading starts with ``>`` is aligned to the right.
+    """
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
@@ -278,17 +286,17 @@ def cut(text: Text) -> Text:
 
 
 def indented(part: RenderableType) -> Padding:
-    """Indent by two characters."""
+    """Return the part indented by two characters."""
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
 def _more(page: Page[Any]) -> list[Text]:
-    """Return the line with the option for the next page, if there is one."""
+    """Return the line with the option that prints the next page; an empty list if this is the last page."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 
 def facts(*pairs: tuple[str, str | Text | None]) -> Table:
-    """Return names and values, one pair per line, without those that are None."""
+    """Return a table of names and values, one pair per line. A pair whose value is None is left out."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -325,7 +333,7 @@ def _message(message: Message) -> list[RenderableType]:
 
 
 def _brief(field: str, value: Any) -> str:
-    """Return the value of a change for a timeline: of a message, its role and content."""
+    """Return the value of a change as text for a timeline. Of a message, only the role and the content are shown."""
     if field == "message" and isinstance(value, dict):
         content = value.get("content")
         return f"{value.get('role')}: {'' if content is None else shown(content)}"

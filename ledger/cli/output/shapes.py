@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
-#: Attributes of a session that hold one value and are not columns of the sessions view, and those that map keys to
-#: values.
+#: Attributes of ``Session`` for which ``session_object`` has no special code. VALUES are those that hold one value and
+#: are not columns of the view ``sessions``. MAPS are those that map keys to values.
 VALUES = tuple(
     field.attribute
     for field in FIELDS.values()
@@ -38,13 +38,21 @@ def print_json(value: Any) -> None:
 
 
 def json_text(value: Any, *, indent: bool = True) -> str:
-    """Return a value as JSON with control characters escaped, which is safe on a terminal and equivalent."""
+    """Return a value as JSON text that is safe to print on a terminal.
+
+    Control characters are escaped. The text parses to the same value as without the escapes.
+    """
     options = (orjson.OPT_INDENT_2 if indent else 0) | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
     return safe(orjson.dumps(value, default=_other, option=options).decode())
 
 
 def session_object(session: Session) -> dict[str, Any]:
-    """Return a session: the columns of the sessions view, and all other fields under their plural names."""
+    """Return a session as a JSON object.
+
+    It has the columns of the view ``sessions``, except that ``tool_calls`` takes the place of ``tool_call_status`` and
+    ``tool_call_results``. Each other field has the name of its attribute of ``Session``. The key ``messages`` is
+    missing if the session was read without messages.
+    """
     document = {column: session[column] for column in session}
     document["tool_calls"] = [call_object(call) for call in session.calls]
     del document["tool_call_status"], document["tool_call_results"]
@@ -60,12 +68,12 @@ def session_object(session: Session) -> dict[str, Any]:
 
 
 def in_order(values: Mapping[K, V]) -> dict[K, V]:
-    """Return a mapping sorted by key, since the order in a state depends on the store."""
+    """Return a mapping as a dictionary sorted by key. The order of keys in a state depends on the store."""
     return dict(sorted(values.items(), key=lambda item: item[0]))
 
 
 def call_object(call: ToolCall) -> dict[str, Any]:
-    """Return a tool call; it has the key ``result`` only if a result was recorded."""
+    """Return a tool call as a JSON object. It has the key ``result`` only if a result was recorded."""
     result = {"result": call.result} if call.has_result else {}
     return {
         "call_id": call.call_id,
@@ -77,7 +85,7 @@ def call_object(call: ToolCall) -> dict[str, Any]:
 
 
 def message_object(message: Message) -> dict[str, Any]:
-    """Return a message with all its parts; missing parts are None."""
+    """Return a message as a JSON object with all parts of a message; a part without a value is None."""
     return {
         "message_id": message.message_id,
         "version": message.version,
@@ -86,7 +94,10 @@ def message_object(message: Message) -> dict[str, Any]:
 
 
 def event_object(event: RecordedEvent) -> dict[str, Any]:
-    """Return an event with its changes; a change that removed a field, or was erased, has no ``value``."""
+    """Return an event as a JSON object with its changes.
+
+    A change has no ``value`` if it removed the field, or if the value was erased later.
+    """
     return {
         "version": event.version,
         "event_id": event.event_id,
@@ -103,7 +114,7 @@ def event_object(event: RecordedEvent) -> dict[str, Any]:
 
 
 def difference_object(difference: Difference) -> dict[str, Any]:
-    """Return a difference; it lacks the key ``before`` or ``after`` if there is no value on that side."""
+    """Return a difference as a JSON object, without ``before`` or ``after`` if there is no value on that side."""
     return {
         "field": difference.field,
         "key": difference.key,
@@ -113,7 +124,7 @@ def difference_object(difference: Difference) -> dict[str, Any]:
 
 
 def appended_object(appended: AppendResult) -> dict[str, Any]:
-    """Return the result of an append."""
+    """Return the result of an append as a JSON object."""
     return {
         "session_id": appended.session_id,
         "version": appended.version,

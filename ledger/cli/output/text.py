@@ -1,4 +1,7 @@
-"""Text for terminals. Recorded text is untrusted: it may not move the cursor, hide a line or act as markup."""
+"""Text that is safe to print on a terminal.
+
+Text recorded by agents is untrusted. When it is printed, it must not move the cursor, hide a line or act as markup.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,12 @@ def safe(text: str) -> str:
 
 
 def one_line(text: str, width: int | None = None) -> str:
-    """Return the text on one line, escaped, and truncated to ``width`` characters with an ellipsis."""
+    """Return the text on one line, with control characters escaped and white space collapsed to single spaces.
+
+    Args:
+        text: The text.
+        width: Maximum length. A longer line is truncated, and ends with an ellipsis. None for no maximum.
+    """
     line = " ".join(safe(text if width is None else text[: 4 * width]).split())
     return line if width is None or len(line) <= width else line[: max(width - 1, 0)] + "…"
 
@@ -31,7 +39,7 @@ def shown(value: Any) -> str:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return the text for rich, with control characters escaped and markup not interpreted."""
+    """Return the text as a rich ``Text``: its control characters are escaped, and markup in it is not interpreted."""
     from rich.text import Text
 
     return Text(safe(text), style=style)

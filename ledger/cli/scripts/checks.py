@@ -1,4 +1,4 @@
-"""Check scripts for people. A script prints each check, and exits with 1 if one fails."""
+"""Support for check scripts that people run. Such a script prints each check, and exits with 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class Checks:
 
 
 def script(check: Callable[[SessionManagerV2, Checks], None]) -> click.Command:
-    """Return a command that runs ``check`` on a temporary ledger, or on the one at --url."""
+    """Return a command that runs ``check`` on the ledger at --url, or on a temporary ledger.
+
+    The command has the name of the function ``check``, and the function's docstring as its help.
+    """
 
     @click.command(check.__name__, cls=OneLineErrors, help=check.__doc__)
     @click.option("-u", "--url", metavar="URL", help="URL of the ledger to use.  [default: a temporary ledger]")

@@ -1,4 +1,4 @@
-"""Commands of ``scripts/`` under the names of the BigQuery session manager's scripts."""
+"""Commands of those scripts in ``scripts/`` that are named like the scripts of the former BigQuery session manager."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def create_sessions_table(
 ) -> None:
     """Create or update the ledger's tables, views and functions.
 
-    With --project and --dataset, or a --url of bigquery://PROJECT/DATASET, they are created in BigQuery; otherwise the
-    command creates the SQLite ledger and the DuckDB file beside it. The command can be repeated: it creates missing
+    With --project and --dataset, or with a --url of bigquery://PROJECT/DATASET, the command creates them in BigQuery.
+    Otherwise it creates a SQLite ledger and the DuckDB file beside it. The command can be repeated: it creates missing
     objects, updates old ones, keeps all rows and drops nothing.
     """
     from ledger.stores.urls import parse_url
@@ -84,7 +84,7 @@ def create_sessions_table(
 
 
 def _ledger_url(project: str | None, dataset: str | None, url: str | None) -> str:
-    """Return the ledger's URL from --project and --dataset, or from --url."""
+    """Return the ledger's URL: from --project and --dataset if they are given, or else --url or its default."""
     from ledger.sdk.opening import DEFAULT_URL
     from ledger.warehouse import catalog
 
@@ -195,7 +195,7 @@ def query_sessions(
 
 
 def _print_csv(sessions: Sequence[Session]) -> None:
-    """Print the columns of the sessions view, with arrays and objects as JSON."""
+    """Print sessions as CSV: the columns of the view ``sessions``, with arrays and objects as JSON."""
     from ledger.cli.output.render import cell
     from ledger.model.session import COLUMNS
 

@@ -72,7 +72,9 @@ def verify(as_json: bool, url: str | None) -> None:
 @with_json
 @with_url
 def drop(yes: bool, as_json: bool, url: str | None) -> None:
-    """Delete the ledger's file with all its sessions, of every type. A dataset in BigQuery cannot be dropped with this.
+    """Delete the ledger's file with all its sessions, of every type.
+
+    This command cannot drop a dataset in BigQuery.
 
     Example: python scripts/setup_session_db.py drop --yes --url sqlite:///sessions.db
     """
@@ -114,5 +116,5 @@ def _verify(ledger: SessionLedger) -> dict[str, Any]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the path of a SQLite ledger, and those of the files beside it."""
+    """Return the path of a SQLite ledger, and the paths of the files that SQLite and the ledger keep beside it."""
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-turn", "-turn-queue")]

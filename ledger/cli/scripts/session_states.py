@@ -22,8 +22,9 @@ from ledger.cli.scripts.commands import with_json, with_url
 def init_session_states(as_json: bool, url: str | None) -> None:
     """Create or upgrade the ledger behind session_states, and print the number of records.
 
-    The table and the summary are views of the ledger; get_db_connection() connects to them. They need no indexes or
-    triggers: updated_at is the time of the last event. The command can be repeated; records are kept.
+    The table session_states and its summary are SQL views of the ledger, which can be queried through
+    get_db_connection(). They need no indexes, and no trigger for updated_at: it is the time of the last event. The
+    command can be repeated; records are kept.
     """
     from ledger.compat.session_records import VIEWS
     from ledger.compat.session_states import get_db_connection
@@ -50,7 +51,7 @@ def _count(connection: Any, view: str) -> int:
 def example_session_states(as_json: bool, url: str | None) -> None:
     """Save, read, list, count and delete a session state, and print the result of each call.
 
-    Without --url and LEDGER_URL, the ledger is temporary.
+    Without --url and LEDGER_URL, the command uses a temporary ledger.
     """
     with tempfile.TemporaryDirectory() as folder:
         steps = _example(url or f"sqlite:///{Path(folder) / 'example.db'}")
