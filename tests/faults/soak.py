@@ -125,7 +125,7 @@ class Soak(Stage):
         relay = self.ship(batch_rows=self.chance.choice([10, 30, 100]))
         self.kill_at("relay", relay, self.trap("AppendRows", self.chance.randrange(1, 6)))
 
-    def plan_ingest(self) -> None:
+    def take_over(self) -> None:
         """Stop the relay past its lease while another takes over, and let it go on."""
         self.append()
         self.workers.warm()
