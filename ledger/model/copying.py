@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
     Attributes:
         free: Changes in any order.
-        ordered: Sequences of changes, each of which must be written in its order.
+        ordered: Lists of changes. The changes of a list must be written in the order of the list.
     """
 
     free: list[Sized]

@@ -67,8 +67,8 @@ class NewEvent:
     """An event to append.
 
     Attributes:
-        event_type: A noun and a past participle: ``constraints.updated``.
-        changes: 1 to ``MAX_CHANGES`` changes, no (field, key) twice.
+        event_type: A noun and a past participle, for example ``constraints.updated``.
+        changes: 1 to ``MAX_CHANGES`` changes, of which no two have the same field and key.
         event_id: The event's identity, a UUID; an append with the same id and content is recorded once.
         actor: The user or program that made the changes; the session's owner if None.
         occurred_at: Time of the changes by the caller's clock, timezone-aware; the time of recording if None.
@@ -141,7 +141,7 @@ class RecordedChange:
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as a store recorded it; immutable. Times are timezone-aware and in UTC."""
+    """An immutable event as a store recorded it. Times are timezone-aware and in UTC."""
 
     session_id: str
     version: int
@@ -174,7 +174,7 @@ class PreparedChange(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """A checked event without a version; times are microseconds since 1970."""
+    """A checked event that has no version yet. Times are microseconds since 1970."""
 
     event_id: str
     event_type: str
@@ -196,7 +196,7 @@ def check_event_type(event_type: object) -> None:
 
 
 def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
-    """Check an event and serialise its values; the caller's objects are neither changed nor kept.
+    """Check an event and serialise its values. The caller's objects are neither changed nor kept.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.

@@ -1,9 +1,9 @@
-"""The fields of a session. To add one, add it to ``FIELDS`` and to nothing else.
+"""The fields of a session. To add one, add it to ``FIELDS`` and declare its attribute in ``Session``.
 
 These follow from ``FIELDS``: checks of changes and updates, ``ledger show --json`` and ``ledger show``, what forks,
 templates and rewinds copy and in which order, what is searched, what stays of an archived session, and docs/fields.md
 (``make docs``). ``Session`` declares an attribute for each field, so that type checkers and editors see it;
-tests/model/test_fields.py prints the lines to add there. Fields that begin with ``x_`` are free for adapters and users:
+tests/model/test_fields.py prints the lines to add to it. Fields that begin with ``x_`` are free for adapters and users:
 any value, keyed or not.
 """
 

@@ -1,4 +1,4 @@
-"""Ids: their checks, idempotency keys, and the creation time in a session's UUIDv7."""
+"""Checks of ids, ids that are computed from a caller's key, and the creation time in a session's UUIDv7."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Head:
     Attributes:
         session_id, user_id, created_at: The session, its owner and its creation time.
         version: Its latest version.
-        updated_at: The time of recording of its last event.
+        updated_at: The time at which its last event was recorded.
         event_hash: The hash of its last event; None without a hash chain.
         store_id: The store that recorded its last event.
     """
@@ -222,7 +222,7 @@ class Session(Mapping[str, Any]):
 
     @property
     def updated_at(self) -> datetime:
-        """The time of recording of the last event, in UTC."""
+        """The time at which the last event was recorded, in UTC."""
         return self.head.updated_at
 
     @property
@@ -265,7 +265,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def status(self) -> str | None:
-        """The status; ``expired`` from ``expires_at`` on, even if that is not recorded yet."""
+        """The status. From ``expires_at`` on it is ``expired``, even if no event has recorded that yet."""
         recorded = self.recorded_status
         return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
 
@@ -298,7 +298,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
-        """Messages in order; None if they were not read."""
+        """Messages in order; None if the session was read without its messages."""
         if not self._with_messages:
             return None
         registers = [(register[1], self._state[register]) for register in self._registers("message")]
@@ -327,7 +327,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def tool_call_results(self) -> dict[str, Any] | None:
-        """Results by call id; None if there are none."""
+        """Results of tool calls by call id; None if no call has a result."""
         return self._keyed("tool_call_result") or None
 
     @property

@@ -128,7 +128,7 @@ class Access(CommandBase):
         return self._derive(session_id, "access.revoked", changes, envelope, require_open=False)
 
     def get_grants(self, session_id: str) -> dict[str, str]:
-        """Return the grants of a session: user id to ``read`` or ``write``, sorted by user id.
+        """Return the grants of a session as a dict of user id to ``read`` or ``write``, sorted by user id.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -137,7 +137,7 @@ class Access(CommandBase):
         return dict(sorted(grants.items()))
 
     def _owner(self, user_id: str | None = None) -> str:
-        """Return the owner of a session to be created; on a view, its user.
+        """Return the owner of a session to be created; on a view, that is the view's user.
 
         Raises:
             InvalidInput: There is no user_id, or it cannot be one.

@@ -101,7 +101,7 @@ class _Delegate:
         return view
 
     def _read(self, name: str) -> Any:
-        """Return the value of a property; if it is not plain, a delegate whose methods are awaited."""
+        """Return the value of a property if it is plain, else a delegate for the value, whose methods are awaited."""
         if not self._target.ready:
             raise StoreRejected(f"The ledger is not open yet, so it has no {name}: await the ledger or enter it first.")
         value = getattr(self._target(), name)
@@ -196,7 +196,7 @@ def _property(name: str, original: Any) -> property:
 
 
 def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
-    """Return a class decorator that delegates each public name of ``kind`` that the class does not define itself."""
+    """Return a class decorator that delegates each public name of ``kind`` that the decorated class does not define."""
 
     def decorate(delegate: type[T]) -> type[T]:
         for name in dir(kind):

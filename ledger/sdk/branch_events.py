@@ -1,4 +1,4 @@
-"""The events that make a new session from another one, and how a call of several appends is repeated."""
+"""The events that make a new session from another one, and the errors of calls that make several appends."""
 
 from __future__ import annotations
 

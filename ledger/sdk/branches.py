@@ -276,7 +276,7 @@ class Branches(CommandBase):
             plan: The changes that make up its whole content.
             status: Its status once complete.
             expiry_changes: The changes that give it its ``expires_at``.
-            envelope: The call's.
+            envelope: The envelope of the call.
             is_new: True to write without reading the session first; False, for a retry, to write what it lacks.
         """
         session_id = branch.session_id

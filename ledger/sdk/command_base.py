@@ -176,7 +176,7 @@ class CommandBase(LedgerConnection):
 
         Args:
             session_id: The session that the event belongs to.
-            envelope: The call's.
+            envelope: The envelope of the call.
             owner: The owner, if the session is being created and thus cannot be looked up.
         """
         key = envelope.get("event_id")
@@ -208,7 +208,7 @@ class CommandBase(LedgerConnection):
 
         Args:
             session_id, event_type, changes: The event; ``changes`` are checked by the store.
-            envelope: The call's.
+            envelope: The envelope of the call.
             user_id: The owner, if the event creates the session.
             event_id: As returned by ``_event_id``, if the caller has called it already.
             creates_stream: True if the session's id is new, so that the store need not look for the session.
@@ -239,7 +239,7 @@ class CommandBase(LedgerConnection):
         """Return an event's changes with attribute values validated by the profile of the session's type.
 
         Args:
-            changes: The event's.
+            changes: The changes of the event.
             type_before: Returns the session's type before this event.
         """
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
@@ -283,9 +283,9 @@ class CommandBase(LedgerConnection):
         ``expected_version``, WrongExpectedVersion is raised instead.
 
         Args:
-            session_id, event_type: The event's.
+            session_id, event_type: The session, and the type of the event.
             changes: Returns the changes for a state; called again when another writer has appended.
-            envelope: The call's.
+            envelope: The envelope of the call.
             event_id, require_open: As for ``_append``.
             is_new: True if the caller knows that the event is not recorded yet.
         """

@@ -1,4 +1,4 @@
-"""SessionLedger: the SDK. Every method is one append or one read of an event store."""
+"""SessionLedger: the class of the SDK that programs use. Its methods append to an event store and read from it."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ class Replayed:
     """The latest state of a replay.
 
     Args:
-        state: The state before the first event.
-        with_messages: Include messages.
+        state: The state before the first event of the replay.
+        with_messages: If true, the states include the messages.
     """
 
     def __init__(self, state: State, *, with_messages: bool) -> None:

@@ -40,7 +40,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """Criteria for events; an event must meet all that are given."""
+    """Criteria for events. An event must meet all criteria that are given."""
 
     session_id: str | None
     user_id: str | None
@@ -64,7 +64,7 @@ class Subscription(Iterator[Delivery]):
 
     Attributes:
         position: The ``seq`` up to which all matching events have been delivered. Pass it as ``after`` to continue
-            from there.
+            with the events that follow.
     """
 
     def __init__(self, store: EventStore, after: int, criteria: _Filter, timeout: float | None) -> None:
