@@ -38,10 +38,12 @@ class Branch:
 
     @property
     def lineage(self) -> Change:
+        """The change that records the source in the new session."""
         return Change("lineage", "", {"session_id": self.source, "version": self.version, "kind": self.kind})
 
     @property
     def child(self) -> Change:
+        """The change that records the new session in the source."""
         return Change("child", self.session_id, {"version": self.version, "kind": self.kind})
 
     @property
