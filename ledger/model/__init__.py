@@ -1,1 +1,1 @@
-"""The model: events, changes, the fold, and the objects that reads return. Pure: no I/O, no clock, no randomness."""
+"""The model: events, changes, the fold, and the objects that reads return. It is pure: no I/O, clock or randomness."""

@@ -1,8 +1,8 @@
 """The changes that copy a session's state to another session, or rewind a session, in as few events as possible.
 
-Ordered fields (messages, tool calls, queries, scores) are read in the order of the version of their last write, and
-within one event by key. A copy keeps that order only if the keys within an event ascend: a lower key starts the next
-event. Generated ids ascend, so that is rare.
+The items of an ordered field (messages, tool calls, queries, scores) are read in the order of the versions that last
+wrote them, and the items of one event in the order of their keys. To keep that order, a copy must start another event
+whenever the next key is not greater than the last one. Generated ids ascend, so that is rare.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
     Attributes:
         free: Changes in any order.
-        ordered: Sequences of changes, each of which must be written in its order.
+        ordered: Lists of changes. The changes of a list must be written in the order of the list.
     """
 
     free: list[Sized]
@@ -55,7 +55,10 @@ def sized(change: Change) -> Sized:
 
 
 def to_copy(source: State) -> Plan:
-    """Return the changes that copy a state, without its status (see ``status_of_copy``), ``OWN`` and erased values."""
+    """Return the changes that copy a state.
+
+    The status (see ``status_of_copy``), ``OWN`` fields and erased values are left out.
+    """
     sequences = _sequences(source)
     in_order = {register for sequence in sequences for register in sequence}
     excluded = {*OWN, "status"}
@@ -64,7 +67,7 @@ def to_copy(source: State) -> Plan:
 
 
 def lacking(plan: Plan, state: State) -> Plan:
-    """Return the changes of a plan to registers that a state does not have."""
+    """Return the part of a plan that is still to be written: the changes of registers that ``state`` does not have."""
     rest = [
         [item for item in items if (item.change.field, item.change.key) not in state]
         for items in (plan.free, *plan.ordered)
@@ -73,7 +76,10 @@ def lacking(plan: Plan, state: State) -> Plan:
 
 
 def status_of_copy(source: State) -> str | None:
-    """Return the status for a copy of a state: ``active`` instead of one that closes a session, else the same."""
+    """Return the status that a copy of a state gets; None if the state has none, or its value was erased.
+
+    A status that closes a session becomes ``active``, as does ``copying``. Any other status is kept.
+    """
     held = source.get(("status", ""))
     if held is None or held.text is None:
         return None
@@ -84,9 +90,9 @@ def status_of_copy(source: State) -> str | None:
 def to_rewind(now: State, then: State) -> Plan:
     """Return the changes that rewind a session to an earlier state.
 
-    ``OWN`` fields are not rewound, nor is the status to one that closes the session. If an item of an ordered field was
-    removed or replaced since, it and all later ones are written again, in order. A register whose earlier value was
-    erased is removed, unless it has not changed since.
+    ``OWN`` fields are not rewound. The status is not rewound if the earlier one closes the session or is ``copying``.
+    If an item of an ordered field was removed or replaced since, that item and all later ones are written again, in
+    order. If the earlier value of a register was erased and the register has another value now, it is removed.
     """
     sequences = _sequences(then)
     in_order = {register for sequence in sequences for register in sequence}
@@ -105,7 +111,10 @@ def to_rewind(now: State, then: State) -> Plan:
 
 
 def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Change]]:
-    """Divide the changes of a plan into few events within both limits; a change larger than ``max_bytes`` is alone."""
+    """Yield the changes of a plan in few portions, one per event, each within both limits.
+
+    Ordered changes keep their order. A change that is larger than ``max_bytes`` is a portion by itself.
+    """
     queues = [deque(plan.free), *map(deque, plan.ordered)]
     while any(queues):
         portion: list[Change] = []
@@ -124,7 +133,10 @@ def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Chan
 
 
 def _sequences(state: State) -> list[list[Register]]:
-    """Return the registers of each ordered field in their order; a tool call is ordered by its definition."""
+    """Return, for each ordered field, its registers in order.
+
+    The place of a tool call is that of its definition, or of its status if it has no definition.
+    """
     by_field: dict[str, dict[str, Register]] = {}
     for register in state:
         field, key = register
@@ -142,7 +154,7 @@ def _sequences(state: State) -> list[list[Register]]:
 def _from_first_difference(
     sequence: Sequence[Register], now: Mapping[Register, RegisterValue], then: State
 ) -> list[Sized]:
-    """Return the changes that restore a sequence: from the first register that differs or is out of order."""
+    """Return the changes that restore a sequence, beginning with its first register that differs or is out of order."""
     previous: tuple[int, str] | None = None
     for index, register in enumerate(sequence):
         if then[register].text is None:

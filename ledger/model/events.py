@@ -1,4 +1,4 @@
-"""Events: new ones from callers, prepared ones in a store, and recorded ones."""
+"""Events in their three forms: new from a caller, checked and prepared by a store, and recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.model.values import canonical, check_text, decode
 
 #: Schema version of the rows that this code writes; older ones are upcast on read.
 SCHEMA_VERSION = 1
-#: ``expected_version`` of an append to any version.
+#: The ``expected_version`` of an append that is accepted at any version of the session.
 ANY_VERSION = -1
 #: Maximum number of changes in one event.
 MAX_CHANGES = 1000
@@ -31,12 +31,12 @@ class Envelope(TypedDict, total=False):
     """Keyword arguments of every method that appends an event; all optional.
 
     Attributes:
-        expected_version: The session's version before the append; if it is another, ``WrongExpectedVersion`` is raised
-            and nothing written.
+        expected_version: The version that the session must have before the append. If it has another one,
+            ``WrongExpectedVersion`` is raised and nothing is written.
         event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters, unique per user. An append with the same
             key and content is recorded once.
         actor: The user or program that made the change; the owner if not given.
-        occurred_at: Time of the change by the caller's clock, aware; the time of recording if not given.
+        occurred_at: Time of the change by the caller's clock, timezone-aware; the time of recording if not given.
     """
 
     expected_version: int
@@ -67,11 +67,11 @@ class NewEvent:
     """An event to append.
 
     Attributes:
-        event_type: A noun and a past participle: ``constraints.updated``.
-        changes: 1 to ``MAX_CHANGES`` changes, no (field, key) twice.
+        event_type: A noun and a past participle, for example ``constraints.updated``.
+        changes: 1 to ``MAX_CHANGES`` changes, of which no two have the same field and key.
         event_id: The event's identity, a UUID; an append with the same id and content is recorded once.
         actor: The user or program that made the changes; the session's owner if None.
-        occurred_at: Time by the caller's clock, aware; the time of recording if None.
+        occurred_at: Time of the changes by the caller's clock, timezone-aware; the time of recording if None.
         user_id: The owner; required in the event that creates a session, and None in all others.
         check_duplicate: False if the event_id is new, so that the store need not look for it.
         creates_stream: True if the session's id is new, so that the store need not look for the session.
@@ -141,7 +141,7 @@ class RecordedChange:
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as a store recorded it; immutable. Times are aware and in UTC."""
+    """An immutable event as a store recorded it. Times are timezone-aware and in UTC."""
 
     session_id: str
     version: int
@@ -174,7 +174,7 @@ class PreparedChange(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """A checked event without a version; times are microseconds since 1970."""
+    """A checked event that has no version yet. Times are microseconds since 1970."""
 
     event_id: str
     event_type: str
@@ -196,7 +196,7 @@ def check_event_type(event_type: object) -> None:
 
 
 def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
-    """Check an event and serialise its values; the caller's objects are neither changed nor kept.
+    """Check an event and serialise its values. The caller's objects are neither changed nor kept.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.

@@ -1,9 +1,9 @@
-"""The fields of a session. To add one, add it to ``FIELDS`` and to nothing else.
+"""The fields of a session. To add one, add it to ``FIELDS`` and declare its attribute in ``Session``.
 
 These follow from ``FIELDS``: checks of changes and updates, ``ledger show --json`` and ``ledger show``, what forks,
 templates and rewinds copy and in which order, what is searched, what stays of an archived session, and docs/fields.md
 (``make docs``). ``Session`` declares an attribute for each field, so that type checkers and editors see it;
-tests/model/test_fields.py prints the lines to add there. Fields that begin with ``x_`` are free for adapters and users:
+tests/model/test_fields.py prints the lines to add to it. Fields that begin with ``x_`` are free for adapters and users:
 any value, keyed or not.
 """
 
@@ -26,7 +26,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 #: Names of row columns, which cannot be set as fields.
 FIXED = ("session_id", "user_id", "created_at", "updated_at", "version")
 _STATUS = re.compile(r"[a-z][a-z0-9_]{0,62}")
-#: The free field that the ledger itself uses: the key of ``get_or_create_session``.
+#: The ``x_`` field that the ledger itself uses. It holds the key of ``get_or_create_session``.
 SESSION_KEY = "x_session_key"
 _FREE = re.compile(r"x_[a-z0-9_]{1,60}")
 
@@ -44,17 +44,17 @@ class Field:
         doc: One sentence: the docstring of the attribute of ``Session``, and the line in docs/fields.md.
         shape: The shape of a value, in words.
         check: Takes a value and a name for messages; returns the value to record, or raises InvalidInput.
-        key: The meaning of the keys, in words: ``call id``. Empty if the field is not keyed.
-        attribute: The attribute of ``Session`` and the key in JSON; ``name`` if empty.
-        own_form: ``Session`` and JSON have code of their own for the field. Otherwise they show the value, or for a
-            keyed field a dict of key to value.
+        key: The meaning of the keys, in words, for example ``call id``. Empty if the field is not keyed.
+        attribute: Name of the attribute of ``Session`` and of the key in JSON; the same as ``name`` if empty.
+        own_form: True if ``Session`` and JSON have code of their own for the field. Otherwise they show the value, or
+            for a keyed field a dict of key to value.
         ordered: Keys are read in the order in which they were written, and copies keep that order.
         copied: Forks and rewinds copy the field. False if it belongs to one session.
         in_template: A session created from a template copies the field.
         searched: The text is searched. sql/statements/search_text.sql must name the field and ``search.text_of`` return
             its text, and existing files must be indexed again.
         listed: The store keeps the field when the session is archived, so that lists can filter by it and show it.
-        keeps_null: In updates None is a value; otherwise it removes the field.
+        keeps_null: True if None in updates sets the field to null. Otherwise None removes the field.
     """
 
     name: str
@@ -122,7 +122,11 @@ def _instant(value: Any, name: str) -> Any:
 
 
 def _object_with(**parts: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """Return a check for an object that has these parts, and may have more."""
+    """Return a validator for objects that must have the given keys; other keys are allowed.
+
+    Args:
+        parts: For each key, the validator of its value.
+    """
 
     def check(value: Any, name: str) -> Any:
         _object(value, name)
@@ -139,11 +143,13 @@ def _fields(*fields: Field) -> Mapping[str, Field]:
     return {field.name: field for field in fields}
 
 
-#: In the order of ``ledger show --json``.
+#: All fields by name, in the order in which ``ledger show --json`` prints them.
 FIELDS: Mapping[str, Field] = _fields(
     Field(name="question", doc="The user's question.", shape="text", check=_text, searched=True, listed=True),
     Field(name="title", doc="A short name, for lists.", shape="text", check=_text, searched=True, listed=True),
-    Field(name="session_type", doc="The kind of session: ``chat``.", shape="text", check=_text, listed=True),
+    Field(
+        name="session_type", doc="The kind of session, for example ``chat``.", shape="text", check=_text, listed=True
+    ),
     Field(name="summary", doc="The outcome, in short.", shape="text", check=_text, searched=True),
     Field(
         name="status",
@@ -155,7 +161,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="constraints",
-        doc="The narrowed question; tool calls listed in it become pending.",
+        doc="The constraints that narrow the question; tool calls listed in them become pending.",
         shape="object",
         check=_object,
         in_template=True,
@@ -184,7 +190,7 @@ FIELDS: Mapping[str, Field] = _fields(
     ),
     Field(
         name="lineage",
-        doc="The session and version that this one was forked from, or created from as a template.",
+        doc="The session and version that this session was forked from, or that was its template.",
         shape="{session_id, version, kind}",
         check=_object_with(session_id=_text, version=_any, kind=_text),
         copied=False,
@@ -234,7 +240,7 @@ FIELDS: Mapping[str, Field] = _fields(
         attribute="attributes",
         listed=True,
     ),
-    Field(name="context", doc="The context by name.", shape="any JSON", key="name", in_template=True),
+    Field(name="context", doc="Context values by name.", shape="any JSON", key="name", in_template=True),
     Field(name="result", doc="Intermediate results by name.", shape="any JSON", key="name", attribute="results"),
     Field(
         name="query",
@@ -311,7 +317,7 @@ def _free_field(name: str) -> Field:
 
 
 def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
-    """Check one change and return the value to record.
+    """Check one change and return the value to record, None for a removal.
 
     Raises:
         InvalidInput: The field does not exist, a key is missing or not allowed, or the value has the wrong shape.

@@ -1,9 +1,10 @@
 """The fold: a session's state is the last write to each register, in the order (version, event_id).
 
 A register is a (field, key). Duplicates, order of arrival and batching of events cannot change a state. The latest
-state, the state at a version or time, histories and diffs all follow from the fold. Its twin in GoogleSQL is
-``sql/views/session_fields.sql``; that of the history in ``ledger.testing.reference`` is
-``sql/views/session_history.sql``. A property test compares them.
+state, the state at a version or time, histories and diffs all follow from the fold.
+
+The fold exists in GoogleSQL too, as ``sql/views/session_fields.sql``. Histories exist as
+``sql/views/session_history.sql`` and, in Python, in ``ledger.testing.reference``. A property test compares both pairs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ State = Mapping[Register, RegisterValue]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One write to a register, in effect from ``version`` until ``superseded_by``, which is None for the latest."""
+    """One write to a register, and the versions in which it is in effect.
+
+    They begin with ``version`` and end before ``superseded_by``, which is None for the latest write.
+    """
 
     field: str
     key: str
@@ -62,7 +66,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A register that differs between two states; ``before`` or ``after`` is None if that state does not have it."""
+    """A register that differs between two states. ``before`` or ``after`` is None if that state lacks the register."""
 
     field: str
     key: str

@@ -1,4 +1,4 @@
-"""Ids: their checks, idempotency keys, and the creation time in a session's UUIDv7."""
+"""Checks of ids, ids that are computed from a caller's key, and the creation time in a session's UUIDv7."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from ledger.model.values import check_text
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: BigQuery's streaming limits: rows go to partitions from ten years in the past to one year in the future.
+#: How far a creation time may lie in the past and in the future: BigQuery streams rows to no other partitions.
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
-#: Exclusive upper bound of creation times, because a partition ends at the start of the next day.
+#: Exclusive upper bound of creation times. A partition ends at the start of the next day, and this day has none.
 _LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
-#: Namespace of idempotency keys that are not UUIDs.
+#: UUIDv5 namespace of the ids that are computed from a caller's key.
 _FOREIGN_KEYS = uuid.UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
 
 def created_at_of(session_id: str) -> datetime | None:
-    """Return the creation time in a UUIDv7, to the millisecond, or None for any other id."""
+    """Return the creation time that a UUIDv7 contains, to the millisecond.
+
+    Returns None for any other id, and for a time on or after 9999-12-31.
+    """
     if not _UUID7.fullmatch(session_id):
         return None
     try:
@@ -32,7 +35,7 @@ def created_at_of(session_id: str) -> datetime | None:
 
 
 def creation_day(created_at: datetime) -> tuple[datetime, datetime]:
-    """Return the start of a session's partition, which is the UTC day of its creation, and the start of the next."""
+    """Return the start and the exclusive end of a session's partition, which is the UTC day of its creation."""
     first = created_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return first, first + timedelta(days=1)
 
@@ -41,7 +44,7 @@ def check_session_id(session_id: str) -> str:
     """Return ``session_id`` if it is valid: 1 to 255 characters without control characters or outer white space.
 
     Raises:
-        InvalidInput: It is not valid; the message says why.
+        InvalidInput: ``session_id`` is not valid; the message says why.
     """
     return check_text(session_id, "session_id")
 
@@ -69,10 +72,13 @@ def check_created_at(created_at: datetime, now: datetime) -> None:
 
 
 def event_id_for(idempotency_key: str, user_id: str) -> str:
-    """Return the event_id of an idempotency key: a UUID itself, other text of 1 to 1,024 characters a UUIDv5 per user.
+    """Return the event_id for an idempotency key.
+
+    A UUID is itself the event_id, in lower case. Any other text of 1 to 1,024 characters is hashed with the user's id
+    to a UUIDv5.
 
     Raises:
-        InvalidInput: The key is not such a text.
+        InvalidInput: The key is neither a UUID nor such a text.
     """
     if isinstance(idempotency_key, str) and _UUID.fullmatch(idempotency_key):
         return idempotency_key.lower()
@@ -81,11 +87,14 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
 
 
 def session_id_for(idempotency_key: str, user_id: str) -> str:
-    """Return the id of a session created with an idempotency key and no id of its own: the same at every retry."""
+    """Return the id of a new session for which the caller gave an idempotency key and no id; retries get the same."""
     event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))
 
 
 def session_id_of_key(key: str, user_id: str, number: int) -> str:
-    """Return the id of a user's session number ``number``, from 0, for a key of ``get_or_create_session``."""
+    """Return the id of a session that ``get_or_create_session`` creates for a user's key.
+
+    ``number`` is 0 for the first session of the key, 1 for the one that follows it when it has ended, and so on.
+    """
     return str(uuid.uuid5(_FOREIGN_KEYS, f"key:{number}:{len(user_id)}:{user_id}:{key}"))

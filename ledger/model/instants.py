@@ -1,4 +1,4 @@
-"""Instants: aware UTC datetimes in Python, integer microseconds since 1970 in rows, RFC 3339 text in JSON."""
+"""Instants: timezone-aware UTC datetimes in Python, integer microseconds since 1970 in rows, RFC 3339 text in JSON."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EPOCH) // _MIC
 
 
 def to_micros(instant: datetime, name: str = "time") -> int:
-    """Return an aware datetime as microseconds since 1970.
+    """Return a timezone-aware datetime as microseconds since 1970.
 
     Raises:
-        InvalidInput: ``instant`` is not a datetime, is naive (its meaning would depend on the machine), or is outside
-            the years 1 to 9999 in UTC.
+        InvalidInput: ``instant`` is not a datetime, has no time zone (its meaning would depend on the machine), or is
+            outside the years 1 to 9999 in UTC.
     """
     if type(instant) is datetime and instant.tzinfo is UTC:  # the common case, which needs no further check
         return (instant - EPOCH) // _MICROSECOND
@@ -48,10 +48,10 @@ def to_text(instant: datetime, name: str = "time") -> str:
 
 
 def from_text(text: str, name: str = "time") -> datetime:
-    """Return the UTC datetime of an RFC 3339 text with an offset.
+    """Return the UTC datetime of an RFC 3339 text with a UTC offset.
 
     Raises:
-        InvalidInput: The text is not a timestamp or has no offset.
+        InvalidInput: The text is not a timestamp or has no UTC offset.
     """
     try:
         instant = datetime.fromisoformat(text)

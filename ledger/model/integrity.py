@@ -1,8 +1,8 @@
-"""The hash chain: each event has a hash of its content and of the event before it.
+"""The hash chain: each event has a hash that covers its own content and the hash of the event before it.
 
 ``value_hash`` is SHA-256 over a random salt and the canonical JSON text, so that it reveals nothing once value and salt
 are erased. ``event_hash`` covers the envelope, each change's field, key, removed and value_hash, and ``prev_hash``.
-Erasing a value therefore keeps the chain valid; changing one does not.
+It does not cover the values themselves: erasing a value keeps the chain valid, and changing one breaks it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def event_hash(
 
     Args:
         prev_hash: The hash of the session's previous event; None for the first.
-        envelope: session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, created_at (all
-            in microseconds) and schema_version.
+        envelope: session_id, version, event_id, event_type, user_id and actor; the times occurred_at, recorded_at and
+            created_at in microseconds since 1970; schema_version.
         changes: field, key, removed and value_hash of each change, in any order.
     """
     return sha256(orjson.dumps([prev_hash, envelope, sorted(changes, key=lambda change: change[:2])])).hexdigest()
@@ -66,7 +66,7 @@ def seal(
 
 
 def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | None]) -> RecordedEvent:
-    """Return an event with its hashes.
+    """Return a copy of an event with its hashes filled in.
 
     Args:
         event: An event without hashes.
@@ -90,7 +90,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
         The number of events verified.
 
     Raises:
-        CorruptEvent: A value, an envelope or the order differs from what was recorded; names session and version.
+        CorruptEvent: A value, an envelope or the order differs from what was recorded. The error names the session
+            and the version.
     """
     checked = 0
     for event in events:

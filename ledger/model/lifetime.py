@@ -24,13 +24,18 @@ _REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "a
 
 
 def status_at(status: str | None, expires_at: datetime | None, now: datetime) -> str | None:
-    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded it yet."""
+    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded it yet.
+
+    A status of ``DONE`` or ``CLOSED`` stays as it is.
+    """
     has_expired = expires_at is not None and expires_at <= now and status not in (*DONE, *CLOSED)
     return "expired" if has_expired else status
 
 
 def check_open(session_id: str, status: str | None, expires_at: str | None, now: datetime) -> int:
-    """Return the time until which a session takes events, in microseconds since 1970, unless an event changes it.
+    """Check that a session is open, and return the time at which it expires, in microseconds since 1970.
+
+    The time holds until an event changes the status or ``expires_at``. It is ``FOREVER`` if the session never expires.
 
     Args:
         session_id: The session, for the message.
@@ -57,7 +62,7 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None = Non
     """Return the ``expires_at`` of a session with a TTL from now, as RFC 3339 text; None for no expiry.
 
     Args:
-        now: An aware datetime.
+        now: The current time, timezone-aware.
         ttl: The TTL; None for no expiry.
         longest: The maximum TTL; None for no limit.
 
@@ -92,7 +97,7 @@ def latest_end(changes: Iterable[Change]) -> datetime | None:
 
 
 def check_end(end: datetime, now: datetime, longest: timedelta) -> None:
-    """Raise InvalidInput if an ``expires_at`` is later than the maximum TTL from now."""
+    """Raise InvalidInput if ``end``, an ``expires_at``, is later than ``now`` plus the maximum TTL."""
     if end - now > longest:
         raise InvalidInput(
             f"expires_at is {to_text(end)}, more than this ledger's maximum of {_hours(longest)} from now "

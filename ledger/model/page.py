@@ -12,7 +12,7 @@ from ledger.model.values import check_text, check_whole
 T = TypeVar("T")
 #: Maximum number of items in a page.
 MAX_LIMIT = 10_000
-#: Page sizes for reading a whole list: of sessions, and of events or messages.
+#: Page sizes of code that reads a whole list page by page: of sessions, and of events or messages.
 SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 
@@ -35,7 +35,7 @@ def position_of(after: str) -> tuple[int, str]:
 
 
 class Page(Sequence[T], Generic[T]):
-    """A sequence of consecutive items of a list.
+    """One page of a list: a sequence of consecutive items.
 
     Attributes:
         next: Pass it as ``after`` to get the next page; None at the end of the list.

@@ -25,17 +25,20 @@ from ledger.model.values import canonical, check_text
 
 
 class Profile:
-    """The attributes of sessions of a type. Each attribute is validated by itself when it is set.
+    """The attributes of sessions of one type, as a pydantic model. Each is validated by itself when it is set.
 
-    The model's rules for one field apply: type, constraints, validators and serializers, and its configuration
-    (``strict``, ``str_strip_whitespace`` ...). Rules for several fields do not, because attributes are set in any order
-    over the life of a session: required fields, ``model_validator`` and ``model_serializer``; ``info.data`` is empty in
-    a field's validator. Aliases, ``frozen`` and ``exclude`` are ignored too. A set is recorded as a sorted list, equal
-    in all processes; the result of a plain serializer is recorded as it is.
+    Rules for a single field apply: its type, constraints, validators and serializers, and the model's configuration
+    (``strict``, ``str_strip_whitespace`` ...). Rules for several fields do not apply, because attributes are set in any
+    order over the life of a session: no field is required, ``model_validator`` and ``model_serializer`` do not run, and
+    ``info.data`` is empty in a field's validator. Aliases, ``frozen`` and ``exclude`` are ignored too.
+
+    A set is recorded as a sorted list, so that all processes record the same. What a plain serializer returns is
+    recorded as it is.
 
     Args:
         session_type: The type of the sessions.
-        model: The model, whose fields are the attributes; with ``extra="allow"`` other attributes are not validated.
+        model: The model, whose fields are the attributes. With ``extra="allow"``, other attributes are accepted without
+            validation.
 
     Raises:
         ConfigurationError: ``model`` is not a pydantic model with fields, or one of its types is undefined.
@@ -87,7 +90,7 @@ class Profile:
         return dumped if name in self._ordered_by_model else _ordered(vars(instance)[name], dumped)
 
     def has(self, name: str) -> bool:
-        """Return True if the model has a field for an attribute; False if it allows any value.
+        """Return True if the model has a field for an attribute; False if it has none and allows other attributes.
 
         Raises:
             InvalidInput: The profile has no such attribute; the message lists its attributes.
@@ -100,7 +103,7 @@ class Profile:
         return name in fields
 
     def criteria(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return attribute criteria with values as they are recorded."""
+        """Return attribute criteria with each value validated and in the form in which it is recorded."""
         return {name: self.value(name, value) for name, value in attributes.items()}
 
     def _refusal(self, name: str, reason: str) -> InvalidInput:
@@ -108,7 +111,7 @@ class Profile:
 
 
 class _Quiet(BaseModel):
-    """A first base that disables a model's own hooks for subclasses and new instances."""
+    """Base class that, listed before a model, disables the model's hooks for subclasses and new instances."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         pass
@@ -161,7 +164,7 @@ def _serialized(self: Any, handler: Any) -> Any:
 
 
 def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
-    """Return True if the model has a plain serializer for a field, whose result is final."""
+    """Return True if the model has a plain serializer for a field; its result is recorded as it is."""
     return any(isinstance(each, PlainSerializer) for each in model.model_fields[name].metadata) or any(
         each.info.mode == "plain" and not {name, "*"}.isdisjoint(each.info.fields)
         for each in model.__pydantic_decorators__.field_serializers.values()
@@ -169,7 +172,10 @@ def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
 
 
 def _ordered(value: Any, dumped: Any) -> Any:
-    """Return a dumped value with sets sorted, because the order of a set differs between processes."""
+    """Return ``dumped`` with those of its lists sorted that are sets in ``value``.
+
+    The order of a set differs between processes.
+    """
     if isinstance(dumped, list) and isinstance(value, Collection) and len(value) == len(dumped):
         items = [_ordered(*pair) for pair in zip(value, dumped, strict=True)]
         return sorted(items, key=_rank) if isinstance(value, set | frozenset) else items

@@ -12,19 +12,21 @@ from ledger.model.search import Terms
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:
-    """Criteria of a list of sessions; a session must meet all that are given.
+    """Criteria of a list of sessions. A session must meet all criteria that are given.
 
     Attributes:
         user_id: The owner.
         status, session_type: The values of these fields.
         tag: A tag that the session has.
-        attributes: Attribute name to required value.
-        created_from, created_until: Half-open interval of created_at, aware.
-        updated_before: Upper bound of the time of recording of the last event, exclusive, aware.
-        without: Excluded statuses.
-        at: The time at which ``expires_at`` is evaluated, aware; None for the recorded status.
-        unswept: Only sessions that are expired at ``at`` but not recorded as expired.
-        granted_to: A user who has a grant, ``read`` or ``write``.
+        attributes: Mapping of attribute name to the value that the session must have.
+        created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
+            timezone-aware.
+        updated_before: The last event was recorded before this time, which is timezone-aware.
+        without: Statuses that the session must not have.
+        at: Timezone-aware time for which the status is computed: a session whose ``expires_at`` has passed counts as
+            ``expired``. If None, the status is the recorded one.
+        unswept: If true, only sessions that count as expired at ``at`` and are not recorded as expired.
+        granted_to: A user to whom the session grants access, ``read`` or ``write``.
     """
 
     user_id: str | None = None
@@ -43,14 +45,15 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """Criteria of a search; a text and its session must meet all that are given.
+    """Criteria of a search. A text and its session must meet all criteria that are given.
 
     Attributes:
         terms: The terms that a text must contain.
         user_id: The session's owner.
-        session_id: The session.
-        visible_to: A user who owns the session or has a grant, ``read`` or ``write``.
-        created_from, created_until: Half-open interval of the session's created_at, aware.
+        session_id: The session that the text belongs to.
+        visible_to: A user who owns the session, or to whom it grants access, ``read`` or ``write``.
+        created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
+            timezone-aware.
     """
 
     terms: Terms

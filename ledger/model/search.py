@@ -1,7 +1,8 @@
 """Full-text search: words, search terms, matches and snippets. The rules are the same in all stores.
 
 A word is a run of letters, marks and digits (Unicode's L, M and N) that does not start with a mark; all other
-characters separate words. Matching ignores case, but not accents. In scripts written without spaces a run is one word.
+characters separate words. Matching ignores case, but not accents. In scripts written without spaces, a whole
+run of characters is one word.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SEARCHED_FIELDS = tuple(sorted(field.name for field in FIELDS.values() if field.
 MAX_TEXT = 1000
 #: Maximum length of a snippet, and of its part before the match, in characters.
 SNIPPET, BEFORE = 160, 40
-#: Ranges of code points that contain all marks.
+#: Ranges of code points that together include every mark, and other characters.
 _MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
 _PLAIN = re.compile(r"[^\W_]+")
 
@@ -38,7 +39,7 @@ class Match:
     """A text that matches a search.
 
     Attributes:
-        session_id, user_id: Its session, and the owner.
+        session_id, user_id: The text's session, and the session's owner.
         field: One of ``SEARCHED_FIELDS``: ``message``, ``question``, ``summary`` or ``title``.
         key: The message id; empty for other fields.
         version: The version that wrote the text.
@@ -65,7 +66,7 @@ class SearchCursor(NamedTuple):
     key: str
 
     def to_text(self) -> str:
-        """Return the cursor as a page's ``next``."""
+        """Return the cursor as text, for a page's ``next``."""
         return base64.urlsafe_b64encode(canonical(list(self)).encode()).decode().rstrip("=")
 
     @classmethod
@@ -75,7 +76,7 @@ class SearchCursor(NamedTuple):
 
     @classmethod
     def of(cls, after: str) -> SearchCursor:
-        """Return the cursor in a page's ``next``.
+        """Parse a page's ``next`` and return its cursor.
 
         Raises:
             InvalidInput: ``after`` is not the ``next`` of a page.
@@ -97,13 +98,15 @@ def _is_in_range(cursor: SearchCursor) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Search terms; a text must contain all. A term is a word, or a phrase of words separated by single spaces."""
+    """Terms of a search, all of which a text must contain. A term is a word, or several with single spaces."""
 
     terms: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Terms:
-        """Parse a search text: words between two double quotes are one term; nothing else is syntax.
+        """Parse a search text.
+
+        Words between a pair of double quotes form one term, and every other word is a term. There is no other syntax.
 
         Raises:
             InvalidInput: The text has no word, or is longer than ``MAX_TEXT``.
@@ -133,7 +136,7 @@ class Terms:
         return all(f" {term} " in normalised for term in self.terms)
 
     def snippet(self, text: str) -> str:
-        """Return the text around the first matching term, on one line."""
+        """Return the text around the first matching term on one line, in at most ``SNIPPET`` characters."""
         start = self._first_match(text)
         begin = max(0, start - BEFORE)
         if begin:
@@ -165,7 +168,9 @@ def words(text: str) -> list[str]:
 
 
 def text_of(field: str, value: Any) -> str:
-    """Return the searched text of a value: of a message its content, or the texts of the content's parts.
+    """Return the text in which a value is searched; empty if the value has none.
+
+    For a message that is the content, or the texts of the content's parts, one part a line.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.
@@ -180,19 +185,22 @@ def text_of(field: str, value: Any) -> str:
 
 
 def _folded(text: str) -> str:
-    """Return a text in lower case, character by character, as SQL does; Python's final sigma depends on its context."""
+    """Return a text in lower case, converted character by character as SQL does.
+
+    Python converts a sigma at the end of a word and a dotted capital I differently; the result corrects both.
+    """
     lower = text.lower()
     return lower if lower.isascii() else lower.replace("\u03c2", "\u03c3").replace("i\u0307", "i")
 
 
 def _word(text: str) -> re.Pattern[str]:
-    """Return the pattern of a word; for ASCII text the one without marks, which is faster."""
+    """Return the pattern of the words of a text. ASCII text has no marks and gets a faster pattern without them."""
     return _PLAIN if text.isascii() else _word_with_marks()
 
 
 @cache
 def _word_with_marks() -> re.Pattern[str]:
-    """Return the pattern of a word that may contain marks, for which Python's ``re`` has no class."""
+    """Return the pattern of a word that may contain marks, listed by range as Python's ``re`` has no class for them."""
     marks = [code for codes in _MARKS for code in codes if unicodedata.category(chr(code))[0] == "M"]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
     table = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

@@ -35,7 +35,7 @@ class Head:
     Attributes:
         session_id, user_id, created_at: The session, its owner and its creation time.
         version: Its latest version.
-        updated_at: The time of recording of its last event.
+        updated_at: The time at which its last event was recorded.
         event_hash: The hash of its last event; None without a hash chain.
         store_id: The store that recorded its last event.
     """
@@ -51,7 +51,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a session. Messages are ordered by ``version``; ``error`` is None if there was none."""
+    """A message of a session. Messages are ordered by ``version``, then ``message_id``. Absent parts are None."""
 
     message_id: str
     version: int
@@ -118,8 +118,8 @@ class QueryStatistics:
         total_queries, cache_hits: The number of queries, and of those answered from a cache.
         cache_hit_rate: Cache hits per query, 0 to 1; 0 without queries.
         by_type: The number of queries of each type, most frequent first.
-        total_execution_time_ms, average_execution_time_ms: Of the queries with an execution time, in milliseconds;
-            None if there are none.
+        total_execution_time_ms, average_execution_time_ms: Total and average over the queries that have an execution
+            time, in milliseconds; None if no query has one.
     """
 
     total_queries: int
@@ -148,7 +148,7 @@ class QueryStatistics:
 
 
 class _Part(Generic[T]):
-    """An attribute of a Session, computed from its state at first use."""
+    """Descriptor of a read-only attribute of a Session, computed from the state at first use and then kept."""
 
     def __init__(self, read: Callable[[Session], T], doc: str | None = None) -> None:
         self._read = read
@@ -192,7 +192,8 @@ class Session(Mapping[str, Any]):
         head: The session's head.
         state: The session's state.
         with_messages: True if ``state`` includes the messages.
-        now: The time at which ``expires_at`` is evaluated, aware; None for the recorded status.
+        now: Timezone-aware time for which the status is computed: the session is ``expired`` if its ``expires_at`` has
+            passed. If None, the status is the recorded one.
     """
 
     __slots__ = ("_now", "_parts", "_state", "_with_messages", "head")
@@ -221,12 +222,12 @@ class Session(Mapping[str, Any]):
 
     @property
     def updated_at(self) -> datetime:
-        """The time of recording of the last event, in UTC."""
+        """The time at which the last event was recorded, in UTC."""
         return self.head.updated_at
 
     @property
     def version(self) -> int:
-        """The version of this state, in events."""
+        """The version of this state, which is the number of its last event."""
         return self.head.version
 
     question: _Part[str | None] = _single("question")
@@ -234,11 +235,11 @@ class Session(Mapping[str, Any]):
     title: _Part[str | None] = _single("title")
     """A short name, for lists."""
     session_type: _Part[str | None] = _single("session_type")
-    """The kind of session: ``chat``."""
+    """The kind of session, for example ``chat``."""
     summary: _Part[str | None] = _single("summary")
     """The outcome, in short."""
     constraints: _Part[dict[str, Any] | None] = _single("constraints")
-    """The narrowed question; tool calls listed in it become pending."""
+    """The constraints that narrow the question; tool calls listed in them become pending."""
     response_plan: _Part[dict[str, Any] | None] = _single("response_plan")
     """The plan of the answer."""
     strategy: _Part[Any] = _single("strategy")
@@ -246,11 +247,11 @@ class Session(Mapping[str, Any]):
     error: _Part[dict[str, Any] | None] = _single("error")
     """The error that made the session fail."""
     lineage: _Part[dict[str, Any] | None] = _single("lineage")
-    """The session and version that this one was forked from, or created from as a template."""
+    """The session and version that this session was forked from, or that was its template."""
     attributes: _Part[dict[str, Any]] = _by_key("attribute")
     """Attributes by name; sessions can be listed and counted by them."""
     context: _Part[dict[str, Any]] = _by_key("context")
-    """The context by name."""
+    """Context values by name."""
     results: _Part[dict[str, Any]] = _by_key("result")
     """Intermediate results by name."""
     queries: _Part[dict[str, Any]] = _by_key("query")
@@ -264,7 +265,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def status(self) -> str | None:
-        """The status; ``expired`` from ``expires_at`` on, even if that is not recorded yet."""
+        """The status. From ``expires_at`` on it is ``expired``, even if no event has recorded that yet."""
         recorded = self.recorded_status
         return recorded if self._now is None else status_at(recorded, self.expires_at, self._now)
 
@@ -297,7 +298,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
-        """Messages in order; None if they were not read."""
+        """Messages in order; None if the session was read without its messages."""
         if not self._with_messages:
             return None
         registers = [(register[1], self._state[register]) for register in self._registers("message")]
@@ -306,7 +307,10 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def calls(self) -> tuple[ToolCall, ...]:
-        """Tool calls in the order of the version that planned each, then by id; a result alone is not a call."""
+        """Tool calls, in the order of the versions that planned them, then by id.
+
+        A result without a planned call or a status is not a tool call.
+        """
         first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
         first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}
         return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
@@ -323,7 +327,7 @@ class Session(Mapping[str, Any]):
 
     @_Part
     def tool_call_results(self) -> dict[str, Any] | None:
-        """Results by call id; None if there are none."""
+        """Results of tool calls by call id; None if no call has a result."""
         return self._keyed("tool_call_result") or None
 
     @property

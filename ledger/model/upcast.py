@@ -1,4 +1,4 @@
-"""Upcasting: events of older schema versions are converted on read; history is never rewritten."""
+"""Upcasting: events of older schema versions are converted when they are read. Stored events are never rewritten."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import replace
 from ledger.errors import UpcastMissing
 from ledger.model.events import SCHEMA_VERSION, RecordedEvent
 
-#: A pure function from an event of one schema_version to the next.
+#: A pure function that converts an event of one schema_version to the next schema_version.
 Step = Callable[[RecordedEvent], RecordedEvent]
 
-#: The ledger's own steps, by the schema_version they convert. Version 1 is the first, so there are none.
+#: The ledger's own steps, by the schema_version that each converts from. Version 1 is the first, so there are none.
 STEPS: Mapping[int, Step] = {}
 
 
 class Upcaster:
-    """A chain of steps of one schema_version each.
+    """Callable that converts an event to the current schema_version, by one step for each version in between.
 
     Args:
         current: The schema_version to convert to.

@@ -1,4 +1,4 @@
-"""Updates: mappings of field to value, as callers pass them, converted to changes."""
+"""Conversion of updates, which are mappings of field to value as callers pass them, to changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
     """Return one change per field, or per key of a keyed field.
 
     Args:
-        updates: Field to value; None removes a field, and a keyed field takes a mapping of key to value.
+        updates: Mapping of field to value. For a keyed field the value is a mapping of key to value. For any other
+            field None removes the field, or sets it to None if the field keeps null (``expires_at``).
 
     Raises:
         InvalidInput: A field does not exist, or ``updates`` or the value of a keyed field is not a mapping.
@@ -38,7 +39,7 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
 
 
 def changes_with_plan(updates: Mapping[str, Any], state: State) -> list[Change]:
-    """Return the changes of ``updates`` and those of new tool calls in its constraints."""
+    """Return the changes of ``updates``, and those that create the new tool calls listed in its constraints."""
     changes = changes_of(updates)
     return changes + planned_calls(updates.get("constraints"), state, changes)
 
@@ -47,9 +48,10 @@ def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> 
     """Return the changes that create the tool calls listed in constraints, with the status ``pending``.
 
     Args:
-        constraints: A value of the field ``constraints``; its ``tool_calls`` are objects with a name, or names.
-        state: The session's state; calls in it are skipped.
-        changes: Other changes of the event; calls in them are skipped too.
+        constraints: A value of the field ``constraints``. Each item of its list ``tool_calls`` is an object with a
+            name, or a name.
+        state: The session's state; tool calls that it has already are skipped.
+        changes: Other changes of the event; tool calls that they create are skipped too.
 
     Raises:
         InvalidInput: A tool call has no name, or its id is invalid.

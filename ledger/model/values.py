@@ -35,14 +35,15 @@ def canonical(value: Any, where: str = "value") -> str:
     - Keys are sorted by UTF-8 bytes, which is by code points; RFC 8785 sorts by UTF-16 code units. The results differ
       only between a key with a character above U+FFFF and one with a character from U+E000 to U+FFFF.
     - Integers are written in full; RFC 8785 treats numbers as doubles, which are exact up to 2**53.
-    - Floats keep the decimal point, as in ``1.0`` and ``-0.0``, and have an exponent from 1e16 up and below 1e-5; RFC
-      8785 writes ``1`` and ``0``, with an exponent from 1e21 up and below 1e-6. The digits are the same, the shortest
-      that read back equal. Large exponents are written as orjson does: ``1e16`` in release 3.10, ``1e+16`` in 3.13.
+    - Floats keep the decimal point, as in ``1.0`` and ``-0.0``; RFC 8785 writes ``1`` and ``0``. An exponent is used
+      from 1e16 up and below 1e-5; in RFC 8785, from 1e21 up and below 1e-6. The digits are the same: the fewest that
+      read back as an equal float. Large exponents are written as orjson does: ``1e16`` in release 3.10, ``1e+16`` in
+      3.13.
 
-    Strings are escaped in the same way.
+    Strings are escaped as in RFC 8785.
 
     Args:
-        value: Any JSON value; tuples are arrays.
+        value: Any JSON value; tuples are written as arrays.
         where: The name of the value in messages, for example ``constraints``.
 
     Returns:
@@ -80,10 +81,13 @@ def decode(text: str | bytes) -> Any:
 
 
 def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
-    """Return ``text`` if it is valid as an id or key: 1 to ``at_most`` characters, no control characters.
+    """Return ``text`` if it is valid as an id or key.
+
+    A valid text has 1 to ``at_most`` characters, and no control characters, line separators, lone surrogates or outer
+    white space.
 
     Raises:
-        InvalidInput: It is not valid; the message says why and names ``name``.
+        InvalidInput: ``text`` is not valid; the message says why and names ``name``.
     """
     if type(text) is str and 0 < len(text) <= at_most and text.isprintable() and text[0] != " " != text[-1]:
         return text
@@ -102,7 +106,7 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
     """Return ``number`` if it is an int within bounds; True and 1.0 are refused.
 
     Raises:
-        InvalidInput: It is not; the message names ``name``.
+        InvalidInput: ``number`` is not an int within bounds; the message names ``name``.
     """
     if type(number) is not int:
         raise InvalidInput(f"{name} must be a whole number from {at_least:,} up, not {str(number)[:70]!r}.")

@@ -1,1 +1,1 @@
-"""The SDK: mixins, which ``ledger.sdk.ledger`` combines into ``SessionLedger``, and its asynchronous twin."""
+"""The SDK: mixin classes, which ``ledger.sdk.ledger`` combines into ``SessionLedger``, and ``AsyncSessionLedger``."""

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 class Access(CommandBase):
-    """Views of one user, and grants by which owners share sessions."""
+    """Views of a ledger for one user, and grants with which owners share sessions."""
 
     def for_user(self, user_id: str) -> Self:
         """Return a view of this ledger limited to one user's own sessions and those shared with them.
 
         The view has the same methods. A session that the user may not see does not exist in it: calls raise
-        ``SessionNotFound``, or return None or an empty page, as for an unused id. On a shared session a ``read`` grant
-        makes every change raise ``PermissionDenied``; with a ``write`` grant the ``actor`` of events is the user,
-        whatever the call says; only the owner can change grants, archive, delete and restore a deleted session. New
-        sessions are owned by the user, so ``user_id`` may be omitted.
+        ``SessionNotFound``, or return None or an empty page, as for an unused id. A user with a ``read`` grant gets
+        ``PermissionDenied`` for every change of the shared session. A user with a ``write`` grant can change the
+        session, and is recorded as the ``actor`` whatever the call says. Only the owner can change its grants, archive
+        it, delete it, or restore it after a deletion. New sessions are owned by the user, so ``user_id`` may be
+        omitted.
 
         Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
         views. A view has no ``warehouse``, because SQL sees the rows of all users.
@@ -36,7 +37,7 @@ class Access(CommandBase):
             user_id: The user, 1 to 255 characters.
 
         Returns:
-            A new view; on a view of the same user, itself.
+            A new view. Called on a view of the same user, that view itself.
 
         Raises:
             InvalidInput: ``user_id`` cannot be a user id.
@@ -61,7 +62,7 @@ class Access(CommandBase):
 
     @property
     def warehouse(self) -> AttachedWarehouse:
-        """The warehouse that this ledger ships to: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
+        """The warehouse that this ledger ships to. Methods: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
 
         Raises:
             ConfigurationError: The ledger was opened without a warehouse.
@@ -127,7 +128,7 @@ class Access(CommandBase):
         return self._derive(session_id, "access.revoked", changes, envelope, require_open=False)
 
     def get_grants(self, session_id: str) -> dict[str, str]:
-        """Return the grants of a session: user id to ``read`` or ``write``, sorted by user id.
+        """Return the grants of a session as a dict of user id to ``read`` or ``write``, sorted by user id.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -136,7 +137,7 @@ class Access(CommandBase):
         return dict(sorted(grants.items()))
 
     def _owner(self, user_id: str | None = None) -> str:
-        """Return the owner of a session to be created; on a view, its user.
+        """Return the owner of a session to be created; on a view, that is the view's user.
 
         Raises:
             InvalidInput: There is no user_id, or it cannot be one.
@@ -152,7 +153,7 @@ class Access(CommandBase):
         return self.user_id
 
     def _owner_criteria(self, user_id: str | None, shared: bool) -> dict[str, Any]:
-        """Return the criteria for sessions owned by a user or, if ``shared``, shared with them."""
+        """Return the criteria for the sessions that a user owns or, if ``shared``, for those shared with the user."""
         if not shared:
             return {"user_id": user_id}
         grantee = self.user_id if user_id is None else user_id

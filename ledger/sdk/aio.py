@@ -1,4 +1,4 @@
-"""AsyncSessionLedger: the SDK for programs with an event loop. Each method runs ``SessionLedger``'s in a thread.
+"""AsyncSessionLedger: the SDK for programs with an event loop. A method runs that of ``SessionLedger`` in a thread.
 
 The methods are generated from those of ``SessionLedger`` when this module is imported; none is written twice.
 """
@@ -21,9 +21,9 @@ from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DRAIN_SECONDS, check_drain
 
 T = TypeVar("T")
-#: Maximum number of concurrent calls of one ledger; more wait. Concurrent appends share a commit.
+#: Maximum number of concurrent calls of one ledger; further calls wait. Concurrent appends share a commit.
 THREADS = 32
-#: Types of property values that are returned as they are; others have methods, which need a thread.
+#: Types of property values that are returned as they are. Other values are wrapped: their methods need a thread.
 _PLAIN = (str, bytes, int, float, type(None))
 
 
@@ -69,10 +69,10 @@ class _Threads:
 
 
 class _Delegate:
-    """An object whose methods call those of a target in threads.
+    """An object whose methods call the methods of the same name of a target object in threads.
 
     Args:
-        target: Returns the target; called in a thread.
+        target: Function that returns the target; it is called in a thread.
         threads: The thread pool.
     """
 
@@ -88,7 +88,7 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """Return the delegate of a method that returns Self, without waiting for the target to open."""
+        """Return a delegate for the result of a method that returns Self, without waiting for the target to open."""
         result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
             result()
@@ -101,7 +101,7 @@ class _Delegate:
         return view
 
     def _read(self, name: str) -> Any:
-        """Return the value of a property; if it is not plain, a delegate whose methods are awaited."""
+        """Return the value of a property if it is plain, else a delegate for the value, whose methods are awaited."""
         if not self._target.ready:
             raise StoreRejected(f"The ledger is not open yet, so it has no {name}: await the ledger or enter it first.")
         value = getattr(self._target(), name)
@@ -110,10 +110,10 @@ class _Delegate:
 
 
 class _Once(Generic[T]):
-    """A lazy value, safe for threads: ``make`` is called until it succeeds once.
+    """A value that is made when it is first called for; safe for threads. ``make`` is called until it succeeds once.
 
     Args:
-        make: Returns the value; an exception is raised to the caller, and the next call tries again.
+        make: Function that returns the value. Its exception is raised to the caller, and the next call tries again.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -136,7 +136,7 @@ class _Once(Generic[T]):
             return self._values[0]
 
     def cancel(self) -> T | None:
-        """Return the value if it exists; otherwise return None and refuse to make it later."""
+        """Return the value if it exists. Otherwise return None, and let all later calls raise StoreRejected."""
         with self._lock:
             self._cancelled = True
             return self._values[0] if self._values else None
@@ -196,7 +196,7 @@ def _property(name: str, original: Any) -> property:
 
 
 def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
-    """Return a class decorator that delegates each public name of ``kind`` that the class does not define itself."""
+    """Return a class decorator that delegates each public name of ``kind`` that the decorated class does not define."""
 
     def decorate(delegate: type[T]) -> type[T]:
         for name in dir(kind):
@@ -228,11 +228,11 @@ class AsyncSessionLedger(_Delegate):
 
     Each call runs in a thread, so that the loop is free while an append waits for the disk; concurrent appends share a
     commit. ``replay`` and ``subscribe`` return an ``AsyncIteration``, for ``async for``. ``for_user`` is not awaited;
-    if the ledger is not open yet, its errors are raised by the view's first call. The methods of ``warehouse`` and
-    ``store`` are awaited too.
+    if the ledger is not open yet, the view's first call raises the errors of ``for_user``. The methods of ``warehouse``
+    and ``store`` are awaited too.
 
     Cancelling a task that waits for an append does not stop the append, which may be recorded or not. Append again with
-    the same ``event_id``, and it is recorded once.
+    the same ``event_id``, and the event is recorded once.
 
     ::
 
@@ -273,7 +273,9 @@ class AsyncSessionLedger(_Delegate):
         return str(self._read("url"))
 
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
-        """Wait for calls started before and close, even if the task is cancelled. Closing a view closes only the view.
+        """Wait for the calls started before, then close the ledger, even if the task is cancelled.
+
+        Closing a view closes only the view.
 
         Args:
             drain: As for ``SessionLedger.close``, in seconds.

@@ -17,11 +17,12 @@ T = TypeVar("T")
 
 
 class AsyncIteration(AsyncIterator[Any]):
-    """An iterator of the ledger whose steps run in one thread of its own.
+    """Asynchronous iterator over one of the ledger's iterators, whose steps run in a thread of their own.
 
-    The call that returns it starts opening it in that thread. ``await`` it, or use ``async with``, to wait until it is
-    open (a subscription delivers events from then on) and to see errors. If a task is cancelled during a step, the next
-    step returns that item, so none is lost. Tasks may share an iteration: each item goes to one of them.
+    The call that returns the iteration starts to open it in that thread. ``await`` it, or use ``async with``, to wait
+    until it is open and to see errors; a subscription delivers the events from then on. If a task is cancelled while it
+    waits for an item, the next step returns that item, so no item is lost. Tasks may share an iteration: each item goes
+    to one of them.
 
     Attributes:
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
@@ -64,7 +65,10 @@ class AsyncIteration(AsyncIterator[Any]):
                 return item
 
     def _step(self) -> Future[Future[Any]]:
-        """Return the current step, starting one if there is none; its result is its outcome, as a done future."""
+        """Return the future of the current step; start a step if there is none.
+
+        The result of that future is the outcome of the step: another future, which is done.
+        """
         with self._lock:
             if self._next is None:
                 if self._closed:
@@ -122,7 +126,7 @@ class AsyncIteration(AsyncIterator[Any]):
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    """Run jobs until None. The thread has no reference to the iteration, so that an unused one can be collected."""
+    """Run jobs until None. The thread does not refer to the iteration, so that an unused iteration can be collected."""
     while (job := jobs.get()) is not None:
         job()
         del job

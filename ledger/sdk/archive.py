@@ -24,13 +24,13 @@ ENDED = ("expired", "archived", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The result of ``maintain``.
+    """The result of ``maintain``: numbers of sessions.
 
     Attributes:
         expired: Sessions recorded as expired.
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
-        waiting: Purged sessions that are still to be deleted in a warehouse, which is not attached.
+        waiting: Purged sessions that are still to be deleted in a warehouse that is not attached.
     """
 
     expired: int
@@ -45,9 +45,10 @@ class Archive(Lifecycle):
     def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Close a session and keep its rows only in the warehouse, once all of them have arrived there.
 
-        If no row is left to ship, the store drops the rows in this call; otherwise ``drop_archived``, ``maintain`` or
-        another call of this method does. Lists still show the session with its status, title, question, session_type,
-        tags, attributes and grants, and an append hydrates it first. Without a warehouse only the status changes.
+        If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
+        ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
+        question, session_type, tags, attributes and grants. An append to the session hydrates it first. Without a
+        warehouse only the status changes.
 
         Returns:
             The result of the append; None if the session is archived already.
@@ -72,10 +73,11 @@ class Archive(Lifecycle):
     def hydrate_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Bring an archived session back from the warehouse and reopen it with the status it had before.
 
-        Its events are verified against the hash chain and the tombstone; they are not shipped again. ``expires_at``
-        does not change: if it has passed, call ``restore_session`` next. A session of another ledger in the same
-        warehouse can be hydrated too and belongs to this ledger from then on; archive it there first, because the other
-        ledger must not append to it any more.
+        The events are verified against the hash chain and the tombstone, and are not shipped again. ``expires_at``
+        does not change: if it has passed, call ``restore_session`` next.
+
+        A session of another ledger that ships to the same warehouse can be hydrated too, and belongs to this ledger
+        from then on. Archive it in the other ledger first, which must not append to it any more.
 
         Returns:
             The result of the append; None if the session is in the store and not archived.
@@ -135,7 +137,8 @@ class Archive(Lifecycle):
 
         Raises:
             InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` has another status.
-            StoreUnavailable: The warehouse cannot be reached; a later call deletes there what was deleted in the file.
+            StoreUnavailable: The warehouse cannot be reached. What was deleted in the file is deleted in the warehouse
+                by a later call.
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: This is the view of one user.
         """
@@ -161,10 +164,10 @@ class Archive(Lifecycle):
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.
 
-        Sessions purged while the warehouse was not attached are deleted there.
+        Sessions that were purged while the warehouse was not attached are now deleted in the warehouse too.
 
         Args:
-            max_age: Also expire open sessions whose last event is older than this.
+            max_age: As for ``expire_old_sessions``.
             retention: Purge expired, archived and deleted sessions whose last event is older than this; None purges
                 none.
 
@@ -222,7 +225,7 @@ class Archive(Lifecycle):
 
 
 def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
-    """Return a function of the state that gives the changes of archiving, and refuses a deleted session."""
+    """Return a function of the state that returns the changes of archiving, or raises SessionEnded if it is deleted."""
 
     def changes(state: State) -> list[Change]:
         status = state.get(("status", ""))

@@ -1,4 +1,4 @@
-"""The events that make a new session from another one, and how a call of several appends is repeated."""
+"""The events that make a new session from another one, and the errors of calls that make several appends."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Branch:
     """A session made from another session, and the ids of its first events.
 
     Attributes:
-        source, version: The session it is made from, and the version.
+        source, version: The session that the new one is made from, and the version of it that is copied.
         kind: ``fork`` or ``template``.
         session_id, user_id: The new session and its owner.
-        event_id: The event in the source that records the new session as its child.
+        event_id: Id of the event in the source that records the new session as the source's child.
     """
 
     source: str
@@ -38,10 +38,12 @@ class Branch:
 
     @property
     def lineage(self) -> Change:
+        """The change that records the source in the new session."""
         return Change("lineage", "", {"session_id": self.source, "version": self.version, "kind": self.kind})
 
     @property
     def child(self) -> Change:
+        """The change that records the new session in the source."""
         return Change("child", self.session_id, {"version": self.version, "kind": self.kind})
 
     @property
@@ -50,7 +52,7 @@ class Branch:
         return event_id_for(f"{self.event_id}:whole", self.user_id)
 
     def part(self, version: int) -> str:
-        """Return the id of an earlier event of the copy, which is appended at a version."""
+        """Return the id of an event of the copy other than the last; ``version`` is that of the session before it."""
         return event_id_for(f"{self.event_id}:{version}", self.user_id)
 
 
@@ -62,7 +64,11 @@ def branch_events(
     version: int,
     capabilities: Capabilities,
 ) -> Iterator[tuple[str, list[Change], str]]:
-    """Iterate over the type, changes and id of each event that a new session at a version lacks."""
+    """Yield the type, changes and id of each event that is still to be appended to a new session.
+
+    ``plan`` has the changes that the session still lacks. ``version`` is the session's version, 0 if it does not exist
+    yet. ``status`` is the status that it gets with the last event.
+    """
     creates_stream = version == 0
     final_status = [Change("status", "", status)] if status is not None else []
     if creates_stream:
@@ -82,11 +88,11 @@ def branch_events(
 
 @contextmanager
 def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None]:
-    """Make the errors of one append of a multi-event call tell the caller to repeat the call, not that append.
+    """Context manager for one append of a call that makes several: its errors tell the user to repeat the whole call.
 
     Args:
-        session_id, event_id: The call's, which an OutcomeUnknown names.
-        started: True if an earlier append of the call succeeded, so that its outcome is unknown if this one fails.
+        session_id, event_id: The call's session and event_id, which an OutcomeUnknown then names.
+        started: True if an earlier append of the call has succeeded. A StoreUnavailable then becomes an OutcomeUnknown.
     """
     try:
         yield

@@ -27,12 +27,12 @@ from ledger.stores.checks import wrong_version
 
 #: Fields copied from a template.
 _TEMPLATE_FIELDS = frozenset(field.name for field in FIELDS.values() if field.in_template)
-#: Returns, for the source's state, the new session's content and its status.
+#: Function of the source's state that returns the new session's content and status.
 Content = Callable[[State], tuple[Plan, str | None]]
 
 
 class Branches(CommandBase):
-    """Forks and templates; recorded as ``Session.lineage`` in the new session, ``Session.children`` in the source."""
+    """Forks and templates. The new session names its source in ``lineage``; the source lists it in ``children``."""
 
     def fork_session(
         self,
@@ -51,12 +51,12 @@ class Branches(CommandBase):
         ``session.forked``, which records the fork as its child.
 
         A large state is copied in several events, and the fork has the status ``copying`` until the last one. If the
-        copy is interrupted, the same call with the ``event_id`` of the source's event completes it.
+        copy is interrupted, repeat the call with the ``event_id`` of the event ``session.forked`` to complete it.
 
         Args:
             session_id: The source.
             at_version: The source's version to copy, from 1; the latest if None.
-            user_id: The fork's owner. If None, the source's owner; on a view, its user.
+            user_id: The fork's owner. If None, it is the source's owner, or on a view the view's user.
             new_session_id: Your own id for the fork, 1 to 255 characters. If None, it is derived from ``event_id``;
                 without either it is a new UUIDv7.
             ttl: The fork's TTL, as for ``create_session``.
@@ -70,7 +70,7 @@ class Branches(CommandBase):
             SessionNotFound: The source does not exist.
             InvalidInput: The source has no such version, or an id is invalid.
             SessionEnded: The source is deleted.
-            WrongExpectedVersion: The source is at another version, or a session ``new_session_id`` exists.
+            WrongExpectedVersion: The source is at another version, or a session with the id ``new_session_id`` exists.
             IdempotencyConflict: The ``event_id`` was recorded with another fork or change.
             OutcomeUnknown: The fork may be complete or incomplete; call again with the error's ``event_id``.
         """
@@ -109,12 +109,12 @@ class Branches(CommandBase):
         template gets one event, ``template.used``, which records the new session as its child.
 
         Args:
-            template_session_id: The template; any session.
+            template_session_id: The template, which may be any session.
             user_id: The new session's owner. Required except on a view (``for_user``).
             question: The user's question.
             at_version: The template's version to copy, from 1; the latest if None.
-            fields: Further fields, as for ``create_session``; they override the template's, in ``context`` name by
-                name.
+            fields: Further fields, as for ``create_session``. They override those of the template; in ``context``, only
+                the names given are overridden.
             new_session_id: Your own id for the new session, as for ``fork_session``.
             ttl: The new session's TTL, as for ``create_session``.
             envelope: As for ``fork_session``.
@@ -189,8 +189,8 @@ class Branches(CommandBase):
 
         Args:
             source: The session to copy from.
-            branching: The kind of the new session, and the type of the source's event.
-            content: Returns the new session's content.
+            branching: The kind of the new session (``fork`` or ``template``), and the type of the source's event.
+            content: Function of the source's state that returns the new session's content and status.
             owner: The new session's owner.
             at_version, new_session_id, envelope: As for ``fork_session``.
             expiry_changes: The changes that give the new session its ``expires_at``.
@@ -249,7 +249,7 @@ class Branches(CommandBase):
         return child
 
     def _recorded_child(self, source: str, branching: tuple[str, str], event_id: str) -> tuple[str, int] | None:
-        """Return the child and source version recorded by an earlier delivery of this event_id, if there was one."""
+        """Return the child and source version that an earlier delivery of this event_id recorded; None if none did."""
         recorded = self.store.version_of(source, event_id)
         events = [] if recorded is None else self.store.events(source, after=recorded - 1, limit=1)
         for event in events:
@@ -273,11 +273,11 @@ class Branches(CommandBase):
 
         Args:
             branch: The new session.
-            plan: All of its content.
+            plan: The changes that make up its whole content.
             status: Its status once complete.
             expiry_changes: The changes that give it its ``expires_at``.
-            envelope: The call's.
-            is_new: True if the session is not known to exist; a retry reads its state first.
+            envelope: The envelope of the call.
+            is_new: True to write without reading the session first; False, for a retry, to write what it lacks.
         """
         session_id = branch.session_id
         for attempt in range(WRITE_ATTEMPTS):
@@ -315,7 +315,7 @@ class Branches(CommandBase):
                     raise
 
     def _check_same(self, branch: Branch, plan: Plan) -> None:
-        """Raise IdempotencyConflict if a complete session was created with other content."""
+        """Raise IdempotencyConflict if the new session is complete already and was created with other content."""
         version = self.store.version_of(branch.session_id, branch.whole)
         state = self._state_at(branch.session_id, version)
         for change, _ in plan.free:

@@ -19,14 +19,14 @@ from ledger.sdk.opening import UNSET, LedgerConnection
 
 #: Maximum number of attempts to append changes derived from a state, when other writers append in between.
 _DERIVE_ATTEMPTS = 1000
-#: Fields either of which makes a title unnecessary.
+#: Fields that make a title unnecessary: if a session has either, a message does not set a title.
 _TITLES = ("title", "question")
 #: Maximum number of entries in one of a ledger's caches of sessions.
 _CACHE_ENTRIES = 4096
 
 
 class CommandBase(LedgerConnection):
-    """Base of the SDK's parts.
+    """Base class of the SDK's mixins.
 
     Attributes:
         user_id: The user of a view; None for the ledger itself, which sees all sessions.
@@ -92,7 +92,7 @@ class CommandBase(LedgerConnection):
         return session_id
 
     def _expiry(self, ttl: timedelta | None) -> str | None:
-        """Return the ``expires_at`` of a TTL from now, UNSET meaning the default TTL; None for no expiry.
+        """Return the ``expires_at`` for a TTL that begins now; None for no expiry. UNSET stands for the default TTL.
 
         Raises:
             InvalidInput: The TTL is not positive, or exceeds the maximum TTL.
@@ -102,7 +102,8 @@ class CommandBase(LedgerConnection):
     def _check_expiry(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
         """Raise InvalidInput if changes set an ``expires_at`` beyond the maximum TTL.
 
-        A retry of a recorded event passes: the clock of another host may be behind.
+        A retry of an event that is already recorded passes, because this host's clock may be behind that of the host
+        that recorded the event.
         """
         if self._max_ttl is None or (end := latest_end(changes)) is None:
             return
@@ -123,8 +124,8 @@ class CommandBase(LedgerConnection):
     def _earlier_result(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
         """Return the result of an earlier delivery of this event_id, or None if this is the first.
 
-        For calls whose changes depend on the clock, so that a retry cannot be compared by content. If the event_id
-        belongs to an event of another type, returns None; the append then raises IdempotencyConflict.
+        This is for calls whose changes depend on the clock, so that the content of a retry differs. If the event_id
+        belongs to an event of another type, the result is None, and the append that follows raises IdempotencyConflict.
         """
         if "event_id" not in envelope:
             return None
@@ -170,13 +171,13 @@ class CommandBase(LedgerConnection):
     def _event_id(self, session_id: str, envelope: Envelope, owner: str | None = None) -> str:
         """Return the event_id of a call: the caller's, or a new one.
 
-        A caller's key that is not a UUID maps to one, scoped to the view's user, or on a whole ledger to the session's
-        owner.
+        A caller's key that is not a UUID is converted to a UUID that depends on the user: the view's user or, if the
+        ledger is not a view, the session's owner.
 
         Args:
             session_id: The session that the event belongs to.
-            envelope: The call's.
-            owner: The owner of a session that is being created, and cannot be looked up.
+            envelope: The envelope of the call.
+            owner: The owner, if the session is being created and thus cannot be looked up.
         """
         key = envelope.get("event_id")
         if key is None:
@@ -185,7 +186,7 @@ class CommandBase(LedgerConnection):
 
     @staticmethod
     def _check_envelope(envelope: Envelope) -> None:
-        """Raise TypeError if a call has keyword arguments that no change takes; Python does not check them."""
+        """Raise TypeError if a call has keyword arguments that are not in ``Envelope``, which Python does not check."""
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
             raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
@@ -207,7 +208,7 @@ class CommandBase(LedgerConnection):
 
         Args:
             session_id, event_type, changes: The event; ``changes`` are checked by the store.
-            envelope: The call's.
+            envelope: The envelope of the call.
             user_id: The owner, if the event creates the session.
             event_id: As returned by ``_event_id``, if the caller has called it already.
             creates_stream: True if the session's id is new, so that the store need not look for the session.
@@ -238,7 +239,7 @@ class CommandBase(LedgerConnection):
         """Return an event's changes with attribute values validated by the profile of the session's type.
 
         Args:
-            changes: The event's.
+            changes: The changes of the event.
             type_before: Returns the session's type before this event.
         """
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
@@ -249,7 +250,10 @@ class CommandBase(LedgerConnection):
         return changes if profile is None else [profile.fit(change) for change in changes]
 
     def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
-        """Return the session's type: before the event if it is recorded already, else the latest."""
+        """Return the type that a session has before an event; None if it has no type.
+
+        That is its type at the version before the event if the event is recorded already, else its latest type.
+        """
         recorded = self._recorded(session_id, event_id, envelope)
         version = None if recorded is None else recorded.version - 1
         session = None if version == 0 else self._get(session_id, version)
@@ -273,12 +277,15 @@ class CommandBase(LedgerConnection):
         require_open: bool = True,
         is_new: bool = False,
     ) -> AppendResult:
-        """Append changes derived from the session's latest state, provided that no other event comes in between.
+        """Append changes derived from the session's latest state.
+
+        If another event comes in between, the changes are derived and appended again. If the call has an
+        ``expected_version``, WrongExpectedVersion is raised instead.
 
         Args:
-            session_id, event_type: The event's.
+            session_id, event_type: The session, and the type of the event.
             changes: Returns the changes for a state; called again when another writer has appended.
-            envelope: The call's.
+            envelope: The envelope of the call.
             event_id, require_open: As for ``_append``.
             is_new: True if the caller knows that the event is not recorded yet.
         """

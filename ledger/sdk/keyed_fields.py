@@ -33,7 +33,7 @@ class KeyedFields(CommandBase):
 
         Args:
             session_id: The session.
-            query_type: The kind of query: ``price``.
+            query_type: The kind of query, for example ``price``.
             parameters: A JSON object.
             result_summary: Any JSON value.
             cache_hit: True if the answer came from a cache.
@@ -70,7 +70,7 @@ class KeyedFields(CommandBase):
 
         Args:
             session_id: The session.
-            context: Name to any JSON value, which replaces an existing one whole.
+            context: Mapping of name to any JSON value. It replaces the name's existing value whole.
             remove: Names to remove.
             envelope: See ``Envelope``.
 
@@ -86,7 +86,7 @@ class KeyedFields(CommandBase):
 
         Args:
             session_id: The session.
-            results: Name to any JSON value.
+            results: Mapping of name to any JSON value.
             remove: Names to remove.
             envelope: See ``Envelope``.
 
@@ -103,11 +103,11 @@ class KeyedFields(CommandBase):
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Set and remove attributes, which sessions are listed and counted by; other names keep their values.
+        """Set and remove attributes, by which sessions can be listed and counted; other names keep their values.
 
         Args:
             session_id: The session.
-            attributes: Name to any JSON value, validated by the profile of the session's type if there is one.
+            attributes: Mapping of name to any JSON value. If the session's type has a profile, it validates the values.
             remove: Names to remove.
             envelope: See ``Envelope``.
 
@@ -119,10 +119,10 @@ class KeyedFields(CommandBase):
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
         """Validate the attributes of sessions of a type with a pydantic model, in this ledger object only.
 
-        Each attribute is validated by itself when it is set, and recorded as the model's field, with its validators
-        and serializers and the model's configuration, returns it; ``model_validator`` does not run, because it needs
-        several fields. Lists and counts by an attribute that the model does not have raise ``InvalidInput``. Values
-        recorded before are not validated.
+        Each attribute is validated by itself when it is set. The value recorded is the one that the model's field
+        returns after its validators and serializers, under the model's configuration. ``model_validator`` does not run,
+        because it needs several fields. Listing or counting sessions of the type by an attribute that the model does
+        not have raises ``InvalidInput``. Values recorded before are not validated.
 
         Args:
             session_type: The type of the sessions, 1 to 255 characters.
@@ -170,7 +170,7 @@ class KeyedFields(CommandBase):
 
         Args:
             session_id: The session.
-            name: The name of the score: ``helpfulness``.
+            name: The name of the score, for example ``helpfulness``.
             value: A number, a boolean or text.
             source: The person or program that gave the score.
             comment: A text.
@@ -194,7 +194,7 @@ def _distinct(tags: Iterable[str]) -> Iterable[str]:
     """Return the tags without duplicates.
 
     Raises:
-        InvalidInput: A tag is not text, such as a list of tags, which could not be a key of a dict.
+        InvalidInput: A tag is not valid text, for example because a list of tags was given as one argument.
     """
     return dict.fromkeys(check_text(tag, "tag") for tag in tags)
 

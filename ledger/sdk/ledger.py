@@ -1,4 +1,4 @@
-"""SessionLedger: the SDK. Every method is one append or one read of an event store."""
+"""SessionLedger: the class of the SDK that programs use. Its methods append to an event store and read from it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ class SessionLedger(
     Args:
         url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or ``bigquery://PROJECT/DATASET``. If None,
             ``LEDGER_URL`` from the environment, else ``sqlite:///ledger.db``. For a file, ``?synchronous=NORMAL`` makes
-            appends faster that a power failure may lose, and ``?max_bytes=N`` limits its size.
-        create: Create a missing file; False raises ``ConfigurationError`` instead.
+            appends faster, but a power failure may lose the latest ones; ``?max_bytes=N`` limits the file's size.
+        create: If true, a missing file is created. If false, a missing file raises ``ConfigurationError``.
         warehouse: The warehouse that the rows of a file are shipped to, and that sessions not in the file are read
-            from: ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``. If None, ``LEDGER_WAREHOUSE``.
+            from: ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``. If None, ``LEDGER_WAREHOUSE`` from the
+            environment; without either there is no warehouse.
         relay: ``background`` ships rows from a thread of this process; ``off`` leaves it to another process
             (``ledger relay``) or to calls of ``warehouse.sync()``. If None, ``LEDGER_RELAY``, else ``off``.
         default_ttl_hours: Default TTL in hours; None for no expiry. If not given,
             ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
         max_ttl_hours: Maximum TTL in hours; None for no limit. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else
             168.
-        clock: Returns the current time, an aware datetime in UTC.
-        ids: Returns a new UUIDv7 for a time.
+        clock: Function that returns the current time, a timezone-aware datetime in UTC.
+        ids: Function that returns a new UUIDv7 for a given time.
 
     Raises:
         ConfigurationError: A URL or a setting is invalid, or the file is not a ledger.
@@ -68,7 +69,8 @@ class SessionLedger(
         Args:
             user_id: The owner, which never changes; 1 to 255 characters. Required except on a view (``for_user``).
             question: The user's question.
-            fields: Further fields, as for ``update_session``: ``{"title": "Orders", "tag": {"weekly": True}}``.
+            fields: Further fields, as for ``update_session``, for example
+                ``{"title": "Orders", "tag": {"weekly": True}}``.
             session_id: Your own id, 1 to 255 characters. If None, it is derived from ``event_id``, so that a retry
                 returns the same session; without either it is a new UUIDv7.
             ttl: Time until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given,
@@ -94,12 +96,12 @@ class SessionLedger(
         Args:
             session_id: The session.
             version: Return the state at this version, from 1; the latest if None.
-            at: Return the state at this time by the store's clock, aware; None is returned if the session did not
-                exist then.
+            at: Return the state at this time by the store's clock; timezone-aware. If the session did not exist then,
+                the result is None.
             messages: Read the messages as well.
 
         Returns:
-            An object and a mapping; ``session.messages`` is None unless ``messages`` is true.
+            The session, which is also a mapping, or None. Its ``messages`` are None unless ``messages`` is true.
 
         Raises:
             InvalidInput: The session has no such version, or both ``version`` and ``at`` are given.
@@ -116,9 +118,10 @@ class SessionLedger(
 
         Args:
             session_id: The session.
-            updates: Field to value; None removes the field (``expires_at``: the session never expires). A keyed field
-                takes a mapping of key to value: ``{"status": "completed", "attribute": {"topic": "orders"}}``. Tool
-                calls listed in ``constraints`` become pending if their id is new.
+            updates: Mapping of field to value. None removes the field; for ``expires_at`` it means that the session
+                never expires. The value of a keyed field is a mapping of key to value:
+                ``{"status": "completed", "attribute": {"topic": "orders"}}``. A tool call listed in ``constraints``
+                becomes pending if its id is new.
             envelope: See ``Envelope``.
 
         Returns:
@@ -136,7 +139,7 @@ class SessionLedger(
     def update_constraints(
         self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set the constraints; tool calls listed in them become pending if their id (or name) is new.
+        """Set the constraints. A tool call listed in them becomes pending if its id, or without an id its name, is new.
 
         Args:
             session_id: The session.
@@ -184,12 +187,13 @@ class SessionLedger(
 
         Args:
             session_id: The session.
-            event_type: A noun and a past participle, at most 255 characters: ``plan.approved``.
-            changes: 1 to 1,000 changes, no (field, key) twice.
+            event_type: A noun and a past participle, at most 255 characters, for example ``plan.approved``.
+            changes: 1 to 1,000 changes, of which no two have the same field and key.
             envelope: See ``Envelope``.
 
         Returns:
-            The version given, and ``replayed=True`` if this ``event_id`` was already recorded with the same content.
+            The version that the event got. ``replayed`` is True if an earlier append has recorded the same content
+            under this ``event_id``; then nothing was written.
 
         Raises:
             SessionNotFound, SessionEnded, WrongExpectedVersion, IdempotencyConflict, InvalidInput, ValueTooLarge:
@@ -256,13 +260,15 @@ class SessionLedger(
 
         Args:
             user_id: The owner.
-            status: The status, ``expired`` counting from ``expires_at`` on. Deleted sessions are listed only with
-                ``status="deleted"``.
+            status: The status. A session counts as ``expired`` from its ``expires_at`` on, even if no event has
+                recorded that yet. Deleted sessions are listed only with ``status="deleted"``.
             session_type: The session's type.
             tag: A tag that the session has.
-            attributes: Attribute name to required value.
-            created_from, created_until: Half-open interval of the creation time, aware.
-            shared: List the sessions that others share with ``user_id`` instead; see ``grant_access``.
+            attributes: Mapping of attribute name to the value that the session must have.
+            created_from, created_until: Range of the creation time, from inclusive, until exclusive. Both are
+                timezone-aware.
+            shared: If true, list the sessions that other users share with ``user_id``, not those that ``user_id``
+                owns; see ``grant_access``.
             after: The ``next`` of an earlier page.
             limit: Maximum number of sessions, 1 to 10,000.
 
@@ -289,7 +295,10 @@ class SessionLedger(
 
 
 class SessionManagerV2(SessionLedger):
-    """``SessionLedger`` under the name of the BigQuery session manager; as there, the default TTL is None."""
+    """``SessionLedger`` under the name of the BigQuery session manager that it can replace.
+
+    As with that manager, sessions do not expire by default: the default TTL is None.
+    """
 
     def __init__(self, url: str | None = None, **settings: Any) -> None:
         if settings.get("default_ttl_hours", UNSET) is UNSET:

@@ -21,12 +21,15 @@ from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
 
-#: Sessions read at once when listing all.
+#: Number of sessions per page when all are read.
 _PAGE = 200
 
 
 class Lifecycle(CommandBase):
-    """Status changes. A session reads as expired from its ``expires_at`` on; ``expire_old_sessions`` records it."""
+    """Changes of a session's status.
+
+    A session has the status ``expired`` from its ``expires_at`` on. ``expire_old_sessions`` records that in an event.
+    """
 
     def complete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult:
         """Set the status to ``completed``; the session stays open.
@@ -74,7 +77,7 @@ class Lifecycle(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: The TTL exceeds the maximum, or the session expires later already.
+            InvalidInput: The TTL exceeds the maximum, or would end before the present ``expires_at``.
             SessionEnded: The session is expired, archived or deleted; see ``restore_session``.
         """
         self._expiry(ttl)  # refuse an invalid TTL before reading the session
@@ -98,8 +101,8 @@ class Lifecycle(CommandBase):
         """Expire a session now.
 
         Returns:
-            The result of the append; None if the session is recorded as expired already. Then nothing is written, and
-            the ``event_id`` is not recorded.
+            The result of the append; None if the session is recorded as expired already. In that case nothing is
+            written, and the ``event_id`` is not recorded.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -126,10 +129,11 @@ class Lifecycle(CommandBase):
     def expire_old_sessions(self, max_age: timedelta | None = None) -> int:
         """Record the status ``expired`` for every session whose ``expires_at`` has passed.
 
-        Safe while sessions are in use: a session that another writer appends to meanwhile is left for the next call.
+        The call is safe while sessions are in use. A session to which another writer appends meanwhile is left for the
+        next call.
 
         Args:
-            max_age: Also expire open sessions whose last event is older than this.
+            max_age: Also expire sessions whose last event is older than this, except completed, failed and closed ones.
 
         Returns:
             The number of sessions expired.
@@ -158,11 +162,11 @@ class Lifecycle(CommandBase):
     def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Set the status to ``deleted``, which removes a session from lists and searches.
 
-        Its history stays readable, and ``restore_session`` undoes the deletion. To delete data, see
-        ``delete_old_sessions``.
+        Its history stays readable, and ``restore_session`` undoes the deletion. ``delete_old_sessions`` deletes the
+        data itself.
 
         Returns:
-            The result of the append; None if the session is deleted already.
+            The result of the append; None if the session is deleted already and no ``event_id`` is given.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -218,13 +222,13 @@ class Lifecycle(CommandBase):
         fields: Mapping[str, Any] | None = None,
         ttl: timedelta | None = UNSET,
     ) -> Session:
-        """Return a user's open session for a key; create it if there is none. Concurrent callers get the same one.
+        """Return a user's open session for a key; create it if there is none. Concurrent callers get the same session.
 
         Args:
             user_id: The owner. Required except on a view (``for_user``).
-            key: A name for the session, unique per user: of a chat, a channel, a document; 1 to 255 characters. After
-                the session has expired, or was archived or deleted, the next call creates a new one. The session holds
-                the key in the field ``x_session_key``.
+            key: A name for the session that is unique among the user's, 1 to 255 characters, for example the name of a
+                chat, a channel or a document. Once the session is expired, archived or deleted, the next call creates
+                another one. The session holds the key in the field ``x_session_key``.
             question, fields, ttl: As for ``create_session``; ignored if the session exists.
 
         Returns:
@@ -243,7 +247,7 @@ class Lifecycle(CommandBase):
         return session
 
     def _find_by_key(self, owner: str, key: str) -> Session | None:
-        """Return a user's open session for a key, if the store has one."""
+        """Return a user's open session for a key, or None if the store has none."""
         now = self._clock()
         for head, state in self._all(SessionQuery(user_id=owner, without=CLOSED, at=now)):
             register = state.get((SESSION_KEY, ""))
@@ -271,13 +275,13 @@ class Lifecycle(CommandBase):
         raise AssertionError("unreachable")
 
     def _expiration(self, state: State) -> list[Change]:
-        """Return the changes that expire a session; ``expires_at`` becomes now unless it has passed."""
+        """Return the changes that expire a session. ``expires_at`` becomes the current time unless it has passed."""
         now, end = self._clock(), _expires_at(state)
         changes = [Change("status", "", "expired")]
         return changes if end is not None and end <= now else [*changes, Change("expires_at", "", to_text(now))]
 
     def _last_open_status(self, session_id: str, state: State) -> str:
-        """Return the last status in which the session was open, ``active`` if it never had one."""
+        """Return the last status in which the session was open; ``active`` if there was none."""
         status = state.get(("status", ""))
         while status is not None and status.value in CLOSED:
             earlier = self.store.state(session_id, version=status.version - 1) if status.version > 1 else None

@@ -41,10 +41,10 @@ class Messages(CommandBase):
         Args:
             session_id: The session.
             role: ``system``, ``developer``, ``user``, ``assistant``, ``tool`` or ``function``.
-            content: Text, or any JSON value; lists of parts as chat APIs have them are searched too.
+            content: Text, or any JSON value. Searches find text, and text in a list of parts as in chat APIs.
             message_id: Your own id, 1 to 255 characters; the event_id if None. An existing message with this id is
                 replaced.
-            tools_used: Names or descriptions of tools, any JSON array.
+            tools_used: A JSON array of the names or descriptions of tools.
             processing_time_ms: Processing time in milliseconds.
             token_count: Number of tokens.
             error: Any JSON value.
@@ -58,7 +58,7 @@ class Messages(CommandBase):
         Raises:
             SessionNotFound: The session does not exist.
             SessionEnded: The session is expired, archived or deleted.
-            InvalidInput: The role is none of these, or a value is not JSON.
+            InvalidInput: The role is none of the six, or a value is not JSON.
             ValueTooLarge: The event exceeds the maximum size.
         """
         optional = {
@@ -123,7 +123,7 @@ class Messages(CommandBase):
 
         Args:
             session_id: The session.
-            last: Return only the newest messages, this many; instead of ``after`` and ``limit``.
+            last: Number of messages to return, the newest ones; ``limit`` is ignored then.
             after: The ``next`` of an earlier page.
             limit: Maximum number of messages, 1 to 10,000.
 
@@ -145,7 +145,7 @@ class Messages(CommandBase):
 
 
 def _title(content: Any) -> str | None:
-    """Return the first line of a message's text, shortened, or None if it has no text."""
+    """Return the first line of a message's text as a title of at most ``TITLE_CHARACTERS``; None if it has no text."""
     if isinstance(content, list | tuple):  # parts, as chat APIs have them
         content = next(
             (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)), None

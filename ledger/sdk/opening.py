@@ -36,7 +36,7 @@ DRAIN_SECONDS = 10.0
 UNSET: Any = object()
 #: Default and maximum TTL, in hours.
 DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
-#: Upper bound of both settings: a hundred years.
+#: Exclusive upper bound of the default and the maximum TTL, in hours: a hundred years.
 LONGEST_HOURS = 876_600
 
 
@@ -105,7 +105,7 @@ class LedgerConnection:
 
     @property
     def warehouse(self) -> AttachedWarehouse:
-        """The warehouse that this ledger ships to: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
+        """The warehouse that this ledger ships to. Methods: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
 
         Raises:
             ConfigurationError: The ledger was opened without a warehouse.
@@ -124,8 +124,8 @@ class LedgerConnection:
             drain: Maximum time to wait for a background relay to ship waiting rows, in seconds.
 
         Returns:
-            The number of rows that the background relay has not shipped, 0 without one. They are in the file; the next
-            relay ships them.
+            The number of rows that the background relay has not shipped; 0 without a background relay. These rows are
+            kept in the file, and the next relay ships them.
 
         Raises:
             InvalidInput: ``drain`` is not a number of seconds; the ledger stays open.
@@ -146,7 +146,7 @@ class LedgerConnection:
         self.close()
 
     def _attach(self, warehouse_url: str, *, background: bool) -> None:
-        """Attach a warehouse: ship rows to it, and read sessions from it that are not in the store."""
+        """Attach a warehouse. Rows are shipped to it, and sessions that are not in the store are read from it."""
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
@@ -182,7 +182,10 @@ def check_drain(drain: object) -> None:
 
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
-    """Return the default and the maximum TTL, from the arguments, else from the environment; None for no limit."""
+    """Return the default TTL, None for no expiry, and the maximum TTL, None for no limit.
+
+    Arguments come before the environment. If neither sets the default TTL, it is at most the maximum.
+    """
     longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
     is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
     default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)

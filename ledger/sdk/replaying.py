@@ -1,8 +1,8 @@
 """Persistent states for replay: each takes memory in proportion to the changes of its event.
 
-One dictionary holds the latest state. An earlier state holds the values that its successor overwrote, and a reference
-to the successor; reading it rebuilds it from those. A state without references is freed (Baker's persistent arrays,
-"Shallow binding makes functional arrays fast", 1991).
+One dictionary holds the latest state. An earlier state holds the values that its successor overwrote and a reference to
+the successor, and is rebuilt from both when it is read. A state that nothing refers to is freed. The method is that of
+Baker's persistent arrays ("Shallow binding makes functional arrays fast", 1991).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Replayed:
     """The latest state of a replay.
 
     Args:
-        state: The state before the first event.
-        with_messages: Include messages.
+        state: The state before the first event of the replay.
+        with_messages: If true, the states include the messages.
     """
 
     def __init__(self, state: State, *, with_messages: bool) -> None:
@@ -29,7 +29,7 @@ class Replayed:
         self._latest = _PersistentState(self._live, self._lock)
 
     def advance(self, events: Iterable[RecordedEvent]) -> State:
-        """Return the state after further events, given in the order of their positions; it never changes."""
+        """Return the state after further events, which are in the order of their positions. The state never changes."""
         with self._lock:
             before: dict[Register, RegisterValue | None] = {}
             for event in events:
@@ -50,7 +50,11 @@ class Replayed:
 
 
 class _PersistentState(Mapping[Register, RegisterValue]):
-    """One state of a replay: a view of the live dictionary while it is the latest, rebuilt when it is read later."""
+    """One state of a replay.
+
+    While it is the latest state, a register is read from the dictionary that all states share. If the state is read
+    when it has a successor, or is iterated over, it is rebuilt as a dictionary of its own.
+    """
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")
 
@@ -62,7 +66,10 @@ class _PersistentState(Mapping[Register, RegisterValue]):
         self._own: dict[Register, RegisterValue] | None = None
 
     def superseded(self, before: dict[Register, RegisterValue | None]) -> _PersistentState:
-        """Return the next state; ``before`` holds this state's values of the registers it changes. Lock held."""
+        """Return the next state; the caller holds the lock.
+
+        ``before`` has, for each register that the next state changes, its value in this state.
+        """
         successor = _PersistentState(self._live, self._lock)
         if self._own is None:
             self._before, self._next = before, successor
@@ -83,7 +90,7 @@ class _PersistentState(Mapping[Register, RegisterValue]):
             return len(self._rebuilt())
 
     def _rebuilt(self) -> dict[Register, RegisterValue]:
-        """Return this state as a dictionary of its own. Lock held."""
+        """Return this state as a dictionary of its own; the caller holds the lock."""
         if self._own is None:
             states = [self]
             while (successor := states[-1]._next) is not None and successor._own is None:

@@ -26,17 +26,19 @@ class Search(CommandBase):
     ) -> Page[Match]:
         """Return a page of the messages, questions, titles and summaries that contain every word of a text.
 
-        Only current values of sessions that are not deleted are searched; of a message, its content or the texts of the
-        content's parts. Words match whole and in any case; accents matter. Words in double quotes must occur in that
-        order, next to each other; nothing else in the text is syntax. All appends before the call are found. Sessions
-        that are only in the warehouse (see ``archive_session``) are not.
+        Only current values are searched, and only in sessions that are not deleted. Of a message, its content is
+        searched, or the texts of the content's parts. A word matches only whole words. Upper and lower case are the
+        same; accents matter. Words in double quotes must occur in that order, next to each other; nothing else in the
+        text is syntax. The search sees every append that returned before it. Sessions that are only in the warehouse
+        (see ``archive_session``) are not searched.
 
         Args:
             text: 1 to 1,000 characters with at least one letter or digit.
             user_id: Search only sessions of this owner. A view (``for_user``) always searches its user's own sessions
                 and those shared with them, and no others.
             session_id: Search only this session.
-            created_from, created_until: Half-open interval of the session's creation time, aware.
+            created_from, created_until: Range of the session's creation time, from inclusive, until exclusive. Both are
+                timezone-aware.
             after: The ``next`` of an earlier page.
             limit: Maximum number of matches, 1 to 10,000.
 

@@ -32,17 +32,17 @@ class SessionCounts(CommandBase):
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[Any, int]:
-        """Count sessions by a column or an attribute; deleted ones only with ``status="deleted"``.
+        """Count sessions by a column or an attribute. Deleted sessions are counted only with ``status="deleted"``.
 
         Args:
             by: ``status``, ``session_type``, ``user_id``, ``day`` (of creation, in UTC), or the name of an attribute.
             user_id, status, session_type, attributes, created_from, created_until: As for ``list_sessions``.
 
         Returns:
-            Value to number of sessions, most frequent first; sessions without a value count under None. Attribute
-            values that are text or numbers are keys as they are (1 and 1.0 are one key). Booleans, objects and lists
-            are keys as JSON text, ``"true"`` or ``'["a"]'``, together with equal text, because ``True`` and 1 are the
-            same key of a dict.
+            A dict of value to number of sessions, most frequent first. Sessions without a value count under None. Text
+            and numbers are keys as they are; 1 and 1.0 are one key. Booleans, objects and lists are converted to JSON
+            text, such as ``"true"`` or ``'["a"]'``, because a dict takes ``True`` for 1, and no object or list as a
+            key. They are counted together with text that is equal.
 
         Raises:
             InvalidInput: A criterion is invalid, or a profile has no such attribute.

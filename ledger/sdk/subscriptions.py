@@ -26,13 +26,13 @@ from ledger.stores.sqlite.rows import events_from_rows
 
 #: Maximum rows, and bytes of their values, per read.
 _ROWS, _BYTES = 500, 4_000_000
-#: Polling interval in seconds: the first while no event comes, doubled up to the second.
+#: Polling interval in seconds while no event comes: the first pause, and the longest that doubling leads to.
 _SOONEST, _LATEST = 0.005, 0.25
 _SESSION, _TYPE, _USER = map(index_of, ("session_id", "event_type", "user_id"))
 
 
 class Delivery(NamedTuple):
-    """An event and the ``seq`` of its last row; pass ``seq`` as ``after`` to continue behind the event."""
+    """An event and the ``seq`` of its last row; pass ``seq`` as ``after`` to continue after the event."""
 
     seq: int
     event: RecordedEvent
@@ -40,7 +40,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """Criteria for events; an event must meet all that are given."""
+    """Criteria for events. An event must meet all criteria that are given."""
 
     session_id: str | None
     user_id: str | None
@@ -57,14 +57,14 @@ class _Filter:
 
 
 class Subscription(Iterator[Delivery]):
-    """An iterator over events as any process commits them. One thread iterates; any thread may close.
+    """Iterator over the events of a store as processes commit them. One thread iterates; any thread may close it.
 
-    If no event comes for the timeout, the iteration ends; iterating again waits again. The store is polled, a few times
-    a second while no event comes.
+    The iteration ends if no event comes within the timeout; iterating again continues it, with a new timeout. While no
+    event comes, the store is polled a few times a second.
 
     Attributes:
         position: The ``seq`` up to which all matching events have been delivered. Pass it as ``after`` to continue
-            from there.
+            with the events that follow.
     """
 
     def __init__(self, store: EventStore, after: int, criteria: _Filter, timeout: float | None) -> None:
@@ -106,7 +106,7 @@ class Subscription(Iterator[Delivery]):
         self.close()
 
     def _poll(self) -> bool:
-        """Read until a matching event is found; return False if there is none yet."""
+        """Read on until a matching event is found; return False if the end is reached without one."""
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
@@ -120,7 +120,7 @@ class Subscription(Iterator[Delivery]):
         return bool(self._ready)
 
     def _start_with(self, last: int) -> bool:
-        """Read to the end and keep only the newest events; return True if there are as many as ``last``."""
+        """Read to the end and keep only the newest matching events; return True if there are as many as ``last``."""
         newest: deque[list[Row]] = deque(maxlen=last)
         while self._poll():
             newest.extend(self._ready)
@@ -146,19 +146,21 @@ class Subscriptions(CommandBase):
     ) -> Subscription:
         """Iterate over the events of all sessions in commit order, whichever process appends them.
 
-        ``for seq, event in ledger.subscribe(): ...`` delivers each event once and waits for the next. A view delivers
-        the events of the sessions that its user sees. Imported events (``ledger import``) are delivered; events of
-        sessions whose rows were dropped after archiving are not.
+        ``for seq, event in ledger.subscribe(): ...`` delivers each event once and waits for the next. On a view, only
+        the events of sessions that its user may see are delivered. Imported events (``ledger import``) are delivered;
+        events of sessions whose rows were dropped after archiving are not.
 
         Args:
-            after: The ``seq`` of an earlier delivery, or a subscription's ``position``, to continue behind it. 0 starts
-                with the first event, None with the next one appended.
-            last: Start with the newest events, this many, instead of ``after``.
+            after: The ``seq`` of an earlier delivery, or a subscription's ``position``, after which to continue. 0
+                starts with the first event, None with the next one appended.
+            last: Start with this number of the newest matching events; not together with ``after``.
             session_id: Deliver only events of this session, which need not exist yet.
             user_id: Deliver only events of sessions of this owner.
-            event_types: Deliver only types with this prefix or one of these: ``message``, ``tool_call.updated``.
-            timeout: Seconds without an event after which the iteration ends; 0 delivers existing events only. None
-                waits until the subscription is closed; closing the ledger raises ``StoreRejected``.
+            event_types: A prefix or a list of prefixes, for example ``message`` or ``tool_call.updated``. Deliver only
+                events whose type begins with one of them; an empty list stands for all types.
+            timeout: Seconds without an event after which the iteration ends; 0 delivers existing events only. With
+                None it goes on until the subscription is closed. If the ledger is closed first, the iteration raises
+                ``StoreRejected``.
 
         Raises:
             CapabilityMissing: The ledger is in BigQuery, which keeps no commit order.
@@ -191,7 +193,7 @@ class Subscriptions(CommandBase):
         return Subscription(self.store, end if after is None else after, criteria, timeout)
 
     def _check_after(self, after: int, end: int) -> None:
-        """Raise InvalidInput unless an event ends at ``after``: an event would be truncated, or events missed."""
+        """Raise InvalidInput unless an event ends at ``after``; else an event would be cut in two, or events missed."""
         if after > end:
             raise InvalidInput(
                 f"after is {after}, and the last seq of this ledger is {end}: after is of another ledger, or this is "
@@ -206,7 +208,10 @@ class Subscriptions(CommandBase):
         return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 
     def _newest(self, last: int, criteria: _Filter, timeout: float | None) -> Subscription:
-        """Return a subscription that starts with the newest ``last`` events, reading back further each time."""
+        """Return a subscription that starts with the newest ``last`` matching events.
+
+        Reading starts near the end of the store, and again further back until enough events match.
+        """
         check_limit(last)
         end = self.store.last_seq()
         reach = last

@@ -32,9 +32,9 @@ class TimeTravel(Branches):
         Grants, children, lineage and ``expires_at`` are not rewound, nor is the status if the earlier one is expired,
         archived or deleted. Values erased since are not restored.
 
-        If a message was removed or replaced since, it and all later ones are written again, because messages are
-        ordered by version. If that takes several events, those before the last have the type ``session.rewinding``. An
-        interrupted rewind is completed by the same call.
+        If a message was removed or replaced since, that message and all later ones are written again, because messages
+        are ordered by version. If the rewind takes several events, those before the last have the type
+        ``session.rewinding``. An interrupted rewind is completed by the same call.
 
         Args:
             session_id: The session.
@@ -43,8 +43,8 @@ class TimeTravel(Branches):
                 other writers append meanwhile are rewound too.
 
         Returns:
-            The result of the last append; None if the session already has that state. Then nothing is written, and the
-            ``event_id`` is not recorded, so that a retry rewinds events that were appended since.
+            The result of the last append; None if the session already has that state. In that case nothing is written
+            and the ``event_id`` is not recorded, so a retry rewinds any events appended since.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -93,13 +93,13 @@ class TimeTravel(Branches):
     ) -> Iterator[tuple[RecordedEvent, Session]]:
         """Iterate over a session's events, each with the state after it, as ``get_session(version=...)`` returns it.
 
-        The history is read page by page. A state takes memory in proportion to its event's changes, even if all states
-        are kept. Events appended after the call are not included.
+        The history is read page by page. If all states are kept, each takes memory only in proportion to its event's
+        changes. Events appended after the call are not included.
 
         Args:
             session_id: The session.
-            from_version: The first version, from 1.
-            to_version: The last version; the latest if None.
+            from_version: The version to start with, at least 1.
+            to_version: The version to end with; the latest if None.
             messages: Include the messages in the states.
 
         Returns:

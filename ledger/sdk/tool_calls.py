@@ -33,7 +33,7 @@ class ToolCalls(CommandBase):
 
         Raises:
             SessionNotFound, SessionEnded: As for ``update_session``.
-            InvalidInput: The status is none of these, or several calls have this name.
+            InvalidInput: The status is none of the four, or several calls have this name.
         """
         check_text(tool_name, "tool_name")
 
