@@ -133,7 +133,7 @@ def query(name: str) -> str:
 
 
 def statement(item: SqlObject) -> str:
-    """Return the object's CREATE statement. The file's header comment is left out, as a warehouse would store it."""
+    """Return the object's CREATE statement without the file's header comment, which a warehouse would store too."""
     match = _STATEMENT.search(item.source)
     return item.source[match.start() :] if match else item.source
 

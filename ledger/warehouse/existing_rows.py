@@ -18,6 +18,7 @@ _CREATED_AT = index_of("created_at")
 
 def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
     """Return the keys of those of the given rows that a warehouse has, whichever relay sent them.
+
     Raises:
         StoreUnavailable: The warehouse cannot be reached.
 

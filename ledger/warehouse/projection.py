@@ -66,6 +66,7 @@ class Projection:
         """Return a session's creation time, from its id or else from ``session_index``; None if neither has it.
 
         A UUIDv7 contains a time even if no session has that id.
+
         Source: sql/statements/find_creation.sql
         """
         return self.creations_of([session_id]).get(session_id)
@@ -192,6 +193,7 @@ class Projection:
         """Return up to ``at_most`` messages in the order (version, id).
 
         They are the first ones whose (version, id) is above ``after``, or with ``newest`` the last ones.
+
         Source: sql/statements/read_messages.sql
         """
         created_at = self.creation_of(session_id)

@@ -42,6 +42,7 @@ class ComparedRows:
 
         Args:
             sessions: At least one session; they are in order of creation.
+
         Source: sql/statements/reconcile_rows.sql
         """
         parameters = {

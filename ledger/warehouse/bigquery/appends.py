@@ -273,6 +273,7 @@ class InsertAll:
 
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches that each fit one request. The rows of an event must be adjacent, and stay together.
+
     One event always fits, because its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
     if rows.nbytes <= limit or rows.num_rows < 2:

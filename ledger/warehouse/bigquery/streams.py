@@ -55,6 +55,7 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
 
     Returns:
         The number of rows in the stream; None if BigQuery has removed the stream.
+
     Raises:
         StoreUnavailable: The stream may still accept rows.
         StoreRejected, ConfigurationError: As for ``create``.
@@ -135,6 +136,7 @@ def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: st
 
     Returns:
         None if the error only says that an earlier attempt appended the rows.
+
     Raises:
         LedgerError: ``error`` itself, if the stream still accepts rows.
     """

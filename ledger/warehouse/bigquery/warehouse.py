@@ -124,7 +124,8 @@ class BigQueryWarehouse(Jobs):
         Raises:
             OutcomeLost: It could not be found out within ``retry_timeout`` whether a request was executed.
             StoreUnavailable: No row of the request that failed was appended.
-            StoreRejected, ConfigurationError: As StoreUnavailable, and none will be until something is repaired.
+            StoreRejected, ConfigurationError: No row of the request that failed was appended, and none will be until
+                something is repaired.
         """
         from ledger.warehouse.bigquery.appends import requests_of
 

@@ -48,6 +48,7 @@ def query_to_duckdb(sql: str) -> str:
 
 def check_query(sql: str) -> exp.Query:
     """Parse one GoogleSQL SELECT and return its syntax tree.
+
     Raises:
         InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
     """
@@ -86,6 +87,7 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 def changes_to_duckdb(sql: str) -> list[str]:
     """Translate the DML statements of one of the ledger's own scripts; others, such as BEGIN and COMMIT, are left out.
+
     Raises:
         ConfigurationError: The script cannot be translated.
     """

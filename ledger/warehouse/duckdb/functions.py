@@ -1,4 +1,5 @@
 """Translate those JSON, time, list and search functions of GoogleSQL that SQLGlot does not translate correctly.
+
 Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place.
 Source: BigQuery's reference of JSON, timestamp and array functions.
 """
@@ -56,7 +57,7 @@ _SEARCH = (
 
 
 def json_functions(tree: exp.Expr) -> None:
-    """Translate conversions of JSON values. SQLGlot keeps the quotes in STRING and does not translate LAX_ functions."""
+    """Translate conversions of JSON values. SQLGlot keeps a STRING's quotes and does not translate LAX_ functions."""
     for call in _innermost_first(tree, *_FUNCTIONS):
         if call.args.get("zone") is None:
             call.replace(_fill_template(_FUNCTIONS[type(call)], call.this))

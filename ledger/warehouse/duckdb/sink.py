@@ -25,7 +25,7 @@ _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
 class DuckDBSink:
-    """A ``Sink`` that fills a DuckDB file. Its sink state names the last batch as ``seq:digest``; it is empty before.
+    """A ``Sink`` that fills a DuckDB file. The sink state names the last batch as ``seq:digest``; empty means no batch.
 
     Args:
         warehouse: The warehouse to fill.
@@ -76,7 +76,7 @@ class DuckDBSink:
         return len(rows), arrow_table(rows)
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch if the file's last batch is ``sink_state``; see ``Sink.send``."""
+        """Add a batch if the file's last batch is the one that ``sink_state`` names; see ``Sink.send``."""
         import duckdb
 
         before = int(sink_state.partition(":")[0] or 0)

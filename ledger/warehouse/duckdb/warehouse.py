@@ -65,7 +65,7 @@ class DuckDBWarehouse:
         self._file.release_writer()
 
     def create(self) -> None:
-        """Create objects that are missing or that another release created; rows are kept."""
+        """Create missing objects, and replace views and functions that another release created; rows are kept."""
         with self._file.create_lock, self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
@@ -142,6 +142,7 @@ class DuckDBWarehouse:
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """Context manager that runs its block in one transaction, in which SQL can read ``batch`` by that name.
+
         Raises:
             StoreRejected: DuckDB refuses the values or the statement; nothing was written.
             StoreUnavailable: Writing failed; nothing was written.
