@@ -20,7 +20,7 @@ _TYPES = {
     Kind.INSTANT: _INSTANT,
     Kind.JSON: pa.string(),
 }
-#: Column name to Arrow type, in the column order of ``session_events``.
+#: Maps the name of each column to its Arrow type, in the column order of ``session_events``.
 COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
 
 

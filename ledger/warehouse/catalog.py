@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ledger.errors import ConfigurationError
 
-#: Name of a folder in ``sql/`` to the kind of the objects in it.
+#: Maps the name of a folder in ``sql/`` to the kind of the objects in it.
 KINDS: Mapping[str, str] = {"tables": "table", "views": "view", "functions": "function"}
 
 _NAME = re.compile(r"`\$\{project\}\.\$\{dataset\}\.([a-z][a-z0-9_]*)`")

@@ -72,7 +72,7 @@ class Projection:
         return self.creations_of([session_id]).get(session_id)
 
     def creations_of(self, session_ids: Iterable[str]) -> dict[str, datetime]:
-        """Return session id to creation time, as from ``creation_of``; ids without a known time are left out."""
+        """Return the creation time of each session by id, as from ``creation_of``; ids without a time are left out."""
         times = {session_id: created_at_of(check_session_id(session_id)) for session_id in session_ids}
         created = {session_id: at for session_id, at in times.items() if at is not None}
         without_time = sorted(times.keys() - created.keys())
@@ -133,10 +133,10 @@ class Projection:
     def states(
         self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
     ) -> dict[str, tuple[Head, State]]:
-        """Return session id to head and state, for several sessions. Sessions without events are left out.
+        """Return the head and state of each session, by id. Sessions without events are left out.
 
         Args:
-            created: Session id to creation time.
+            created: Creation time of each session, by id.
             until: Ignore versions above this one.
             with_messages: Include the messages.
         """
@@ -308,7 +308,7 @@ def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
     """Return query parameters for some sessions: their ids, and the shortest half-open span of their creation times.
 
     Args:
-        created: Session id to creation time, for at least one session.
+        created: Creation time of each session, by id; at least one.
     """
     return {
         "session_ids": list(created),

@@ -15,7 +15,7 @@ from ledger.warehouse.projection import Projection, SessionHead
 
 
 class WarehouseReads:
-    """The methods of ``EventStore`` that read one session, answered from a warehouse.
+    """The methods ``state``, ``messages``, ``events`` and ``version_of`` of ``EventStore``, answered from a warehouse.
 
     Args:
         projection: Runs the warehouse's SQL.

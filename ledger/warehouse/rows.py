@@ -69,7 +69,7 @@ class ChangeRow(NamedTuple):
 def head_of(rows: Iterable[StateRow]) -> Head:
     """Return the head of a session from the last write to each of its registers.
 
-    The head is in the row that is last in the order (version, event_id), because the session's last event wrote it.
+    The row that is last in the order (version, event_id) was written by the session's last event, so it has the head.
     """
     last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(
@@ -84,9 +84,9 @@ def head_of(rows: Iterable[StateRow]) -> Head:
 
 
 def canonical_text(text: str | None) -> str | None:
-    """Return the canonical JSON of a value as a warehouse returns it, or None for None.
+    """Return a warehouse's JSON text as canonical JSON, which is the text that was hashed; None stays None.
 
-    Canonical JSON is what was hashed; a warehouse may have reordered the keys and changed the white space.
+    A warehouse may have reordered the keys and changed the white space.
     """
     return None if text is None else canonical(decode(text))
 

@@ -21,7 +21,8 @@ from ledger.errors import (
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
 
-#: Permission to the role that an error message asks for: the smallest one that grants it and is enough for the ledger.
+#: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
+#: enough for the ledger.
 _ROLES = {
     "bigquery.jobs.create": "roles/bigquery.jobUser on the project",
     "bigquery.readsessions.create": "roles/bigquery.readSessionUser on the project",

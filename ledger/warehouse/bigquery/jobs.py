@@ -58,7 +58,7 @@ class Jobs:
         return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
 
     def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
-        """Call an idempotent function, again as long as it raises ``retryable`` errors, and return its result.
+        """Call an idempotent function, repeat it while it raises ``retryable`` errors, and return its result.
 
         Args:
             doing: Name of the call, for messages, such as ``The append``.
@@ -73,7 +73,7 @@ class Jobs:
             raise StoreUnavailable(str(error)) from error
 
     def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
-        """Call a function that is not idempotent, again as long as it raises ``retryable`` errors.
+        """Call a function that is not idempotent, and repeat it while it raises ``retryable`` errors.
 
         Args:
             doing: Name of the call, for messages, such as ``The append``.

@@ -1,4 +1,4 @@
-"""The lock row that serialises scripts in BigQuery: ``sql/tables/session_locks.sql``."""
+"""A check of the lock row that serialises scripts in BigQuery; see ``sql/tables/session_locks.sql``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MAXIMUM_BYTES_BILLED = 100 * 2**30
 RETRY_TIMEOUT = 60.0
 #: Default port of an emulator's Storage API.
 EMULATOR_GRPC_PORT = 9060
-#: Name of an option before release 0.2 to its present name; the old names remain valid.
+#: Maps the name that an option had before release 0.2 to its present name. The old names remain valid.
 _RENAMED = {"patience": "retry_timeout"}
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")

@@ -313,10 +313,10 @@ def _has_all_columns(name: str, table: Any) -> bool:
 
 
 def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Return rows of ``session_index`` for the sessions that begin in a batch and whose ids contain no creation time.
+    """Return rows of ``session_index`` for those sessions that begin in a batch and whose ids contain no creation time.
 
     Returns:
-        None if there is no such session.
+        The rows; None if there is no such session.
     """
     names = ["session_id", "created_at", "user_id"]
     firsts = {

@@ -1,7 +1,8 @@
-"""The connections of one process to a DuckDB file, which the threads of the process share.
+"""The connections of one process to a DuckDB file. All threads of the process use them through one ``DuckDBFile``.
 
-At any time they are either all read-only or all for writing. A process that has the file open for writing excludes all
-other processes, readers too. Opening the file waits for other processes, and raises StoreUnavailable after a timeout.
+At any time the connections are either all read-only or all for writing. A process that has the file open for writing
+excludes all other processes, readers too. A process that opens the file waits for the others, and raises
+StoreUnavailable after a timeout.
 """
 
 from __future__ import annotations
