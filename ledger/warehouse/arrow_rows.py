@@ -1,4 +1,4 @@
-"""Conversion of a store's rows to Arrow: the columns of ``ledger.outbox.columns`` and their types; JSON is text."""
+"""Convert a store's rows to Arrow. The columns are those of ``ledger.outbox.columns``; JSON values become strings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TYPES = {
     Kind.INSTANT: _INSTANT,
     Kind.JSON: pa.string(),
 }
-#: Arrow type of each column, in the order of the table.
+#: Maps the name of each column to its Arrow type, in the column order of ``session_events``.
 COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
-    """Return a store's rows as an Arrow table.
+    """Return a store's rows as an Arrow table, whose first column is ``seq``.
 
     Args:
-        rows: ``(seq, *row)``; times in microseconds since 1970, ``removed`` as 0 or 1, values as JSON text.
+        rows: Each is ``(seq, *row)``. Times are microseconds since 1970, ``removed`` is 0 or 1, values are JSON text.
 
     Raises:
         CorruptEvent: A row has wrong columns or types.
@@ -44,10 +44,10 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Return rows as a record batch for BigQuery's Storage Write API: instants have a time zone.
+    """Return rows as a record batch for BigQuery's Storage Write API, in which timestamps have the time zone UTC.
 
     Args:
-        rows: Rows without ``seq``; times in microseconds since 1970, values as JSON text.
+        rows: Rows without ``seq``. Times are microseconds since 1970, values are JSON text.
     """
     arrays = [_array(values, kind) for values, kind in zip(zip(*rows, strict=True), COLUMNS.values(), strict=True)]
     zoned = [array.cast(pa.timestamp("us", tz="UTC")) if array.type == _INSTANT else array for array in arrays]

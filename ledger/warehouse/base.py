@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: Named parameters of a statement: text, numbers, booleans, aware datetimes, or lists of one of these types.
+#: Parameters of a statement, by name. A value is text, a number, a boolean, a timezone-aware datetime, or a list whose
+#: items all have one of these types.
 Parameters = Mapping[str, Any]
 
 
@@ -16,8 +17,8 @@ class Answer:
 
     Attributes:
         columns: Column names, in order.
-        rows: One tuple per row. JSON values are decoded (JSON null and SQL NULL are both None); timestamps are aware
-            datetimes in UTC.
+        rows: One tuple per row. JSON values are decoded (JSON null and SQL NULL are both None). Timestamps are
+            timezone-aware datetimes in UTC.
     """
 
     columns: tuple[str, ...]
@@ -25,24 +26,24 @@ class Answer:
 
 
 class Warehouse(Protocol):
-    """A database that answers the ledger's GoogleSQL."""
+    """A database that holds the ledger's tables and answers GoogleSQL."""
 
     def create(self) -> None:
         """Create the tables, views and functions of ``sql/`` that are missing or outdated; rows are kept.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be reached or is in use; call again later.
+            StoreUnavailable: The warehouse cannot be reached, or another process uses it; call again later.
         """
         ...
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
-        """Answer one GoogleSQL SELECT; it cannot change anything.
+        """Run one GoogleSQL SELECT and return its rows. Other statements are refused, so nothing can be changed.
 
         Args:
-            sql: One statement. Unqualified names are the ledger's objects; so are `${project}.${dataset}.name` in
-                backticks.
-            parameters: Values of its ``@name`` parameters.
-            operation: The job label, in a warehouse that labels jobs.
+            sql: One statement. It names an object of the ledger without qualifiers, or in backticks as
+                `${project}.${dataset}.name`.
+            parameters: Values of the statement's ``@name`` parameters.
+            operation: Label of the job; ignored by a warehouse that does not label jobs.
 
         Raises:
             InvalidInput: The statement is not one SELECT, or does not match the tables; the message says where.
@@ -51,14 +52,15 @@ class Warehouse(Protocol):
         ...
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Run one of the ledger's own statements that change rows: all of its steps, or none.
+        """Run one of the ledger's own scripts that change rows: either all of its steps take effect, or none.
 
         Args:
-            name: The file in ``sql/statements/`` without its suffix; running it twice has the same effect as once.
-            parameters: Values of its ``@name`` parameters.
+            name: Name of the script's file in ``sql/statements/``, without suffix. Running the script twice must have
+                the same effect as running it once.
+            parameters: Values of the script's ``@name`` parameters.
 
         Raises:
-            StoreUnavailable: The statement may or may not have run; run it again.
+            StoreUnavailable: The script may or may not have run; run it again.
         """
         ...
 

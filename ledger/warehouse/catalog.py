@@ -1,7 +1,7 @@
-"""The catalog of the ledger's SQL objects: read from ``sql/``, sorted by dependency, bound to a project and dataset.
+"""The catalog of the ledger's SQL objects, read from ``sql/`` and sorted by dependency.
 
-``sql/`` holds one GoogleSQL object per file, and the file has the object's name. A file names the ledger's own objects
-as `${project}.${dataset}.name` in backticks; nothing else in it is substituted.
+In ``sql/``, each table, view and function has a file of its name. A file refers to the ledger's own objects in
+backticks as `${project}.${dataset}.name`. ``bind`` puts in a project and a dataset; nothing else is substituted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ledger.errors import ConfigurationError
 
-#: Folder to the kind of its objects.
+#: Maps the name of a folder in ``sql/`` to the kind of the objects in it.
 KINDS: Mapping[str, str] = {"tables": "table", "views": "view", "functions": "function"}
 
 _NAME = re.compile(r"`\$\{project\}\.\$\{dataset\}\.([a-z][a-z0-9_]*)`")
@@ -33,9 +33,9 @@ class SqlObject:
 
     Attributes:
         kind: ``table``, ``view`` or ``function``.
-        name: Name in SQL and of the file.
+        name: The object's name in SQL, which is also the file's name without suffix.
         source: The whole file, including header comment and placeholders.
-        references: Names of the objects that it reads.
+        references: Names of the ledger's objects that this one reads.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class SqlObject:
 
 
 def sql_folder() -> Path:
-    """Return the folder of the SQL files: inside an installed package, or beside the package in a checkout.
+    """Return the folder of the SQL files: inside the package if it is installed, beside the package in a checkout.
 
     Raises:
         ConfigurationError: The folder is in neither place.
@@ -105,7 +105,7 @@ def bind(sql: str, project: str | None = None, dataset: str | None = None) -> st
         The SQL, with every name in backticks.
 
     Raises:
-        ConfigurationError: A name is not a valid BigQuery identifier, so it is not substituted.
+        ConfigurationError: The project or the dataset is not a valid BigQuery identifier.
     """
     if project is None or dataset is None:
         return _NAME.sub(r"`\1`", sql)
@@ -123,13 +123,17 @@ def check_names(project: str, dataset: str) -> None:
 
 @cache
 def query(name: str) -> str:
-    """Return a parameterised statement of ``sql/statements/`` without its header comment."""
+    """Return the parameterised statement in a file of ``sql/statements/``, without its header comment.
+
+    Args:
+        name: Name of the file without suffix.
+    """
     source = (sql_folder() / "statements" / f"{name}.sql").read_text(encoding="utf-8")
     return re.sub(r"\A(--[^\n]*\n)+", "", source)
 
 
 def statement(item: SqlObject) -> str:
-    """Return the object's CREATE statement without the header comment, which a warehouse would store."""
+    """Return the object's CREATE statement without the file's header comment, which a warehouse would store too."""
     match = _STATEMENT.search(item.source)
     return item.source[match.start() :] if match else item.source
 

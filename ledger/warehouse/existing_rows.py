@@ -1,4 +1,4 @@
-"""A lookup of the rows of a store that a warehouse has, for rows in doubt."""
+"""Find out which of a store's rows in doubt a warehouse already has."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of
 
-#: Maximum bytes of ids in one query: BigQuery's limit is 10 MB per request, in which each id is wrapped and escaped.
+#: Maximum bytes of ids in one query. BigQuery accepts 10 MB per request, and wrapping and escaping make each id longer.
 _MAX_ID_BYTES = 1_000_000
 _CREATED_AT = index_of("created_at")
 
 
 def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
-    """Return the keys of those rows that a warehouse has, from any relay.
+    """Return the keys of those of the given rows that a warehouse has, whichever relay sent them.
 
     Raises:
         StoreUnavailable: The warehouse cannot be reached.
@@ -34,7 +34,7 @@ def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Split rows into parts whose ids fit one query."""
+    """Split rows into parts, each so small that its ids fit into one query."""
     part: list[Row] = []
     part_ids: set[str] = set()
     size = 0

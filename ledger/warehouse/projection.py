@@ -1,7 +1,7 @@
 """States, histories and lists of sessions, computed by SQL in any warehouse.
 
-Every lookup by id passes the creation time of the session, so the warehouse reads one partition. A UUIDv7 contains the
-time; for other ids it comes from the table ``session_index``.
+Every lookup by id passes the session's creation time to the warehouse, which then reads only the partition of that day.
+If the id is a UUIDv7, it contains the creation time; otherwise the time is looked up in the table ``session_index``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
-#: A parameter that means "the latest" and "no end"; unlike NULL it has a type.
+#: A version above every real one. As a query parameter it means "the latest version" or "no upper limit"; NULL would
+#: have no type.
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
@@ -36,12 +37,12 @@ SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @fir
 
 
 class SessionHead(NamedTuple):
-    """The head of a session in a warehouse.
+    """The head of a session in a warehouse, and the version of one of the session's events.
 
     Attributes:
-        head: Its owner, creation time, version and last hash.
-        strict: True if its store is BigQuery and compares versions in a transaction.
-        event_version: Version of the requested event; None if the session does not have it.
+        head: The session's owner, creation time, version and last hash.
+        strict: True if the session's store is BigQuery, which compares versions in a transaction.
+        event_version: Version of the requested event; None if the session does not have it, or none was requested.
     """
 
     head: Head
@@ -50,11 +51,11 @@ class SessionHead(NamedTuple):
 
 
 class Projection:
-    """The sessions of a warehouse as objects of ``ledger.model``.
+    """A reader of a warehouse's sessions, which it returns as objects of ``ledger.model``.
 
     Args:
         warehouse: The warehouse.
-        upcast: Brings events of an older schema version to the present shape.
+        upcast: Brings events of an older schema version to the present shape; None for ``Upcaster()``.
     """
 
     def __init__(self, warehouse: Warehouse, upcast: Upcaster | None = None) -> None:
@@ -62,14 +63,16 @@ class Projection:
         self._upcast = upcast or Upcaster()
 
     def creation_of(self, session_id: str) -> datetime | None:
-        """Return the creation time of a session, from its id or ``session_index``; None for an unknown id.
+        """Return a session's creation time, from its id or else from ``session_index``; None if neither has it.
+
+        A UUIDv7 contains a time even if no session has that id.
 
         Source: sql/statements/find_creation.sql
         """
         return self.creations_of([session_id]).get(session_id)
 
     def creations_of(self, session_ids: Iterable[str]) -> dict[str, datetime]:
-        """Return the creation times of sessions by id, without unknown sessions."""
+        """Return the creation time of each session by id, as from ``creation_of``; ids without a time are left out."""
         times = {session_id: created_at_of(check_session_id(session_id)) for session_id in session_ids}
         created = {session_id: at for session_id, at in times.items() if at is not None}
         without_time = sorted(times.keys() - created.keys())
@@ -82,8 +85,8 @@ class Projection:
 
         Args:
             session_id: The session.
-            created_at: Its creation time.
-            event_id: The event; empty for none.
+            created_at: The session's creation time.
+            event_id: The event whose version to return; an empty string for none.
 
         Source: sql/statements/read_heads.sql
         """
@@ -102,15 +105,15 @@ class Projection:
 
         Args:
             session_id: The session.
-            version: In events; a number above the last version means the last.
-            at: By the clock of the session's store; aware.
+            version: The version to read; a number above the last version means the last.
+            at: The time to read, by the clock of the session's store; a timezone-aware datetime.
             with_messages: Include the messages.
 
         Returns:
-            None if the session did not exist.
+            None if the session does not exist, or did not exist at that time.
 
         Raises:
-            InvalidInput: Both a version and a time were given, or the time is naive.
+            InvalidInput: Both a version and a time were given, or the time has no time zone.
 
         Source: sql/statements/read_states.sql, sql/functions/session_version_at.sql
         """
@@ -130,10 +133,10 @@ class Projection:
     def states(
         self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
     ) -> dict[str, tuple[Head, State]]:
-        """Return heads and states of several sessions by id, without sessions that have no events.
+        """Return the head and state of each session, by id. Sessions without events are left out.
 
         Args:
-            created: Creation time of each session.
+            created: Creation time of each session, by id.
             until: Ignore versions above this one.
             with_messages: Include the messages.
         """
@@ -153,13 +156,13 @@ class Projection:
     def events(
         self, session_id: str, *, after: int = 0, until: int = LAST_VERSION, upcast: bool = True
     ) -> list[RecordedEvent]:
-        """Return a session's events, each once, in order.
+        """Return a session's events, each once, in the order (version, event_id).
 
         Args:
-            session_id: The session; an unknown one has no events.
+            session_id: The session; the list is empty if it does not exist.
             after: Only versions above this one.
             until: Only versions up to this one.
-            upcast: False for events as recorded.
+            upcast: False to return events as they were recorded.
 
         Source: sql/statements/read_events.sql
         """
@@ -168,7 +171,10 @@ class Projection:
     def page_of_events(
         self, session_id: str, *, after: int, versions: int, until: int = LAST_VERSION, upcast: bool = True
     ) -> Page[RecordedEvent]:
-        """Return the events of the next ``versions`` versions above ``after`` as a page."""
+        """Return a page of events: those of the first ``versions`` versions above ``after``, and not above ``until``.
+
+        Two events of a lenient session may have the same version, so a page may have more events than versions.
+        """
         created_at = self.creation_of(session_id)
         if created_at is None:
             return Page([])
@@ -184,7 +190,9 @@ class Projection:
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
     ) -> list[Message]:
-        """Return up to ``at_most`` messages in the order (version, id): those after ``after``, or the newest.
+        """Return up to ``at_most`` messages in the order (version, id).
+
+        They are the first ones whose (version, id) is above ``after``, or with ``newest`` the last ones.
 
         Source: sql/statements/read_messages.sql
         """
@@ -208,10 +216,11 @@ class Projection:
         """Return ids and creation times of sessions that match every criterion, newest first.
 
         Args:
-            created_from, created_until: Half-open span of creation times; it determines the cost.
-            before: Only sessions after this (created_at, id) in the order of the list.
-            query: Owner, status and last event; see ``SessionQuery``.
-            wanted: (field, key, canonical JSON) that the state must contain.
+            created_from, created_until: Range of creation times: from inclusive, until exclusive. It determines the
+                cost.
+            before: Only sessions whose (created_at, id) is below this one, so that they come later in the list.
+            query: Criteria for the owner, the status and the time of the last event.
+            wanted: (field, key, canonical JSON) of each value that the state must contain.
             at_most: Maximum number of sessions.
 
         Source: sql/statements/list_sessions.sql
@@ -241,12 +250,13 @@ class Projection:
         query: SearchQuery,
         at_most: int,
     ) -> list[Match]:
-        """Return current texts that contain every term, in the order of their cursors; events are not upcast.
+        """Return the current texts that contain every term, in the order of ``SearchCursor``; events are not upcast.
 
         Args:
-            created_from, created_until: Half-open span of creation times; it determines the cost.
+            created_from, created_until: Range of creation times: from inclusive, until exclusive. It determines the
+                cost.
             after: Only matches after this cursor.
-            query: Terms and filters; its own span is ignored.
+            query: Terms and filters; the query's own range of creation times is ignored.
             at_most: Maximum number of matches.
 
         Source: sql/statements/search_text.sql
@@ -295,7 +305,11 @@ class Projection:
 
 
 def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """Return the ids of sessions and the half-open span of their creation times, as parameters."""
+    """Return query parameters for some sessions: their ids, and the shortest half-open span of their creation times.
+
+    Args:
+        created: Creation time of each session, by id; at least one.
+    """
     return {
         "session_ids": list(created),
         "created_from": min(created.values()).astimezone(UTC),
@@ -304,6 +318,6 @@ def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
 
 
 def _day_of(session_id: str, created_at: datetime) -> dict[str, Any]:
-    """Return the parameters of the table functions: the session and the day of its creation."""
+    """Return the query parameters of a table function: the session's id, and the day on which it was created."""
     first_day, next_day = creation_day(created_at)
     return {"session_id": session_id, "first_day": first_day, "next_day": next_day}

@@ -1,4 +1,4 @@
-"""The reads of an event store by session, answered from a warehouse."""
+"""The methods of ``EventStore`` that read one session, answered from a warehouse."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ledger.warehouse.projection import Projection, SessionHead
 
 
 class WarehouseReads:
-    """The reads of ``EventStore`` by session, over a projection.
+    """The methods ``state``, ``messages``, ``events`` and ``version_of`` of ``EventStore``, answered from a warehouse.
 
     Args:
-        projection: The projection of the warehouse.
+        projection: Runs the warehouse's SQL.
     """
 
     def __init__(self, projection: Projection) -> None:
@@ -27,7 +27,7 @@ class WarehouseReads:
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Return head and state of a session: the latest, at a version, or at a time; see ``EventStore.state``."""
+        """Return the head and state of a session: the latest, at a version, or at a time; see ``EventStore.state``."""
         check_session_id(session_id)
         if version is not None and at is None:
             check_whole(version, "version", at_least=1)
@@ -37,7 +37,7 @@ class WarehouseReads:
         return state
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Return messages in order; see ``EventStore.messages``."""
+        """Return a page of a session's messages in order of version; see ``EventStore.messages``."""
         check_session_id(session_id)
         check_limit(limit)
         if newest:
@@ -48,14 +48,14 @@ class WarehouseReads:
         return Page(page, f"{page[-1].version}:{page[-1].message_id}" if len(messages) > limit else None)
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
-        """Return events in order; see ``EventStore.events``."""
+        """Return a page of a session's events in order of version; see ``EventStore.events``."""
         check_session_id(session_id)
         check_limit(limit)
         check_whole(after, "after")
         return self._projection.page_of_events(session_id, after=after, versions=limit, upcast=upcast)
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """Return the version of a recorded event; see ``EventStore.version_of``."""
+        """Return the version of a recorded event, or None if it is not found; see ``EventStore.version_of``."""
         check_session_id(session_id)
         check_text(event_id, "event_id")
         stored = self._head(session_id, event_id)
@@ -66,7 +66,7 @@ class WarehouseReads:
         return None if created_at is None else self._projection.standing(session_id, created_at, event_id)
 
     def _check_version(self, session_id: str, version: int) -> None:
-        """Raise InvalidInput if a session has fewer versions."""
+        """Raise InvalidInput if the session exists and its last version is below ``version``."""
         stored = self._head(session_id)
         if stored is not None and stored.head.version < version:
             last = stored.head.version

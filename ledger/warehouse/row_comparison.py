@@ -1,4 +1,4 @@
-"""The warehouse's side of ``reconcile``: digests of sessions and of rows, without values."""
+"""The warehouse's side of ``reconcile``. Sessions and rows are compared by their digests, without reading values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.warehouse.projection import Projection
 
 
 class ComparedRows:
-    """The ``ComparableWarehouse`` for any warehouse that has the ledger's tables."""
+    """Implementation of ``ComparableWarehouse`` over any warehouse that has the ledger's tables."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -23,7 +23,10 @@ class ComparedRows:
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> list[tuple[SessionKey, SessionDigest, bool]]:
-        """Return digests of the sessions created in a span; see ``ComparableWarehouse.session_digests``.
+        """Return the digest of each session created in a time span; see ``ComparableWarehouse.session_digests``.
+
+        Returns:
+            ``(key, digest, own)`` for each session; ``own`` is True if the store wrote any of the session's rows.
 
         Source: sql/statements/reconcile_sessions.sql
         """
@@ -35,7 +38,10 @@ class ComparedRows:
         ]
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> dict[SessionKey, list[WarehouseRow]]:
-        """Return all rows of some sessions; see ``ComparableWarehouse.rows_of``.
+        """Return the digests of all rows of some sessions; see ``ComparableWarehouse.rows_of``.
+
+        Args:
+            sessions: At least one session; they are in order of creation.
 
         Source: sql/statements/reconcile_rows.sql
         """
@@ -53,7 +59,7 @@ class ComparedRows:
         return rows
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
-        """Return the events of a session above a version; see ``ComparableWarehouse.events``."""
+        """Return a session's events whose versions are above ``after``; see ``ComparableWarehouse.events``."""
         same_id = Projection(self._warehouse).events(session.session_id, after=after, upcast=False)
         events = [event for event in same_id if event.created_at == session.created_at]
         if not events:  # two stores created a session with the same caller-chosen id on different days

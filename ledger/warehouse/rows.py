@@ -1,4 +1,4 @@
-"""Rows of the warehouse's statements, and their conversion to objects of ``ledger.model``."""
+"""Result rows of the statements in ``sql/statements/``, and their conversion to objects of ``ledger.model``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.outbox import columns
 
-#: Number of columns that the rows of an event share; a row of ``read_events`` begins with them.
+#: Number of columns that have the same value in all rows of an event. A row of ``read_events`` begins with them.
 SHARED = len(columns.EVENT)
 EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
 
 
 class StateRow(NamedTuple):
-    """A row of ``read_states``."""
+    """A result row of ``sql/statements/read_states.sql``."""
 
     session_id: str
     field: str
@@ -37,7 +37,7 @@ class StateRow(NamedTuple):
 
 
 class HeadRow(NamedTuple):
-    """A row of ``read_heads``."""
+    """A result row of ``sql/statements/read_heads.sql``."""
 
     session_id: str
     user_id: str
@@ -51,7 +51,7 @@ class HeadRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """The columns of a change in a row of ``read_events``, which follow those of its event.
+    """The part of a result row of ``read_events`` that describes one change; the columns of the event precede it.
 
     Attributes:
         superseded_by: Version of the next write to the register; None if the value is current.
@@ -67,7 +67,10 @@ class ChangeRow(NamedTuple):
 
 
 def head_of(rows: Iterable[StateRow]) -> Head:
-    """Return the head of a session from its registers: its last event wrote the one that comes last in order."""
+    """Return the head of a session from the last write to each of its registers.
+
+    The row that is last in the order (version, event_id) was written by the session's last event, so it has the head.
+    """
     last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(
         last.session_id,
@@ -81,15 +84,18 @@ def head_of(rows: Iterable[StateRow]) -> Head:
 
 
 def canonical_text(text: str | None) -> str | None:
-    """Return the text that was hashed; a warehouse may reorder keys and change white space."""
+    """Return a warehouse's JSON text as canonical JSON, which is the text that was hashed; None stays None.
+
+    A warehouse may have reordered the keys and changed the white space.
+    """
     return None if text is None else canonical(decode(text))
 
 
 def event_of(rows: list[tuple[Any, ...]]) -> RecordedEvent:
-    """Return the event that consists of these rows.
+    """Return the event that consists of these result rows of ``read_events``.
 
     Raises:
-        CorruptEvent: The rows differ in the columns of the event.
+        CorruptEvent: The rows differ in a column that must be the same in all rows of an event.
     """
     shared = rows[0][:SHARED]
     event = dict(zip(columns.EVENT, shared, strict=True))

@@ -13,8 +13,8 @@ from ledger.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
 
-#: Secrets in other programs' URLs: options with such a name, and everything before the last @, because a password may
-#: contain @ and slashes.
+#: Patterns of secrets in the URLs of other programs. The first matches options with such a name. The second matches
+#: everything before the last @, because a password may contain @ and slashes.
 _SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
 
@@ -45,7 +45,7 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL with its secrets masked, for error messages."""
+    """Return a URL for an error message, with its secrets replaced by ``***``."""
     return _USER_INFO.sub(lambda match: f"{match[1] or ''}***@", _SECRET_OPTION.sub(r"\1***", url))
 
 
@@ -66,7 +66,7 @@ def open_warehouse(url: str) -> Warehouse:
 
     Raises:
         ConfigurationError: The URL does not name a warehouse.
-        MissingExtra: It is in BigQuery, and the extra ``bigquery`` is not installed.
+        MissingExtra: The warehouse is in BigQuery, and the extra ``bigquery`` is not installed.
     """
     target = parse_warehouse_url(url)
     if isinstance(target, Path):

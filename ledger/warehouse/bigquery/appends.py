@@ -44,7 +44,7 @@ class RowTransport(Protocol):
         ...
 
     def disconnect(self, table: str) -> None:
-        """Release the connection to a table that is dropped."""
+        """Close the connection to a table, if there is one, because the table is going to be dropped."""
         ...
 
     def close(self) -> None:
@@ -53,10 +53,10 @@ class RowTransport(Protocol):
 
 
 class StorageWrites:
-    """The Storage Write API: Arrow rows on a table's default stream, over one connection shared by all threads.
+    """The transport over the Storage Write API. It appends Arrow rows to the default stream of a table.
 
-    Acknowledged rows can be queried at once. The service closes idle connections after some minutes; the next append
-    opens a new one.
+    All threads share one connection per table. BigQuery closes an idle connection after some minutes; the next append
+    opens a new one. Acknowledged rows can be queried at once.
     """
 
     request_bytes = REQUEST_BYTES
@@ -80,7 +80,7 @@ class StorageWrites:
             raise self._refusal(table, response)
 
     def disconnect(self, table: str) -> None:
-        """Close the connection of a table."""
+        """Close the connection to a table, if there is one."""
         with self._lock:
             connection = self._connections.pop(table, None)
         if connection is not None:
@@ -108,7 +108,7 @@ class StorageWrites:
 
 
 class Connection:
-    """One AppendRows call: requests are sent in order, and responses arrive in the same order."""
+    """One gRPC call of AppendRows to one stream. Requests are sent in order; responses arrive in the same order."""
 
     def __init__(self, clients: Clients, path: str) -> None:
         self._write: Any = clients.write.transport.append_rows
@@ -138,7 +138,7 @@ class Connection:
             raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
 
     def resend_schema(self) -> None:
-        """Repeat the path and schema in the next request: the service may not have kept them from a refused one."""
+        """Put the path and schema into the next request again; BigQuery may have forgotten those of a refused one."""
         with self._lock:
             self._schema = None
 
@@ -152,7 +152,11 @@ class Connection:
             call.cancel()
 
     def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
-        """Queue rows; return a future of the response, which fails with OutcomeLost if the call ends first."""
+        """Queue rows and return a future of the response.
+
+        If the call ends before the response arrives, the future fails: with OutcomeLost if the rows may have been
+        appended, otherwise with another LedgerError.
+        """
         answer: Future[Any] = Future()
         with self._lock:
             if not self.usable:
@@ -186,14 +190,14 @@ class Connection:
         return request
 
     def _open(self) -> None:
-        """Start the call. The first request must be queued: the server does not respond without one."""
+        """Start the call. The first request must be in the queue by then: the server does not respond without one."""
         # Google's wrapper of this method blocks until the first response and adds no routing header.
         routing = [("x-goog-request-params", f"write_stream={self._path}")]
         self._call = self._write(iter(self._requests.get, None), metadata=routing)
         threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
 
     def _receive(self) -> None:
-        """Resolve futures in the order of the responses; when the call ends, fail the remaining ones."""
+        """Resolve the futures in the order of the responses; when the call ends, fail the futures that remain."""
         ended: Exception | None = None
         try:
             for response in self._call:
@@ -215,7 +219,11 @@ class Connection:
 
 
 def _error_at_end(ended: Exception) -> LedgerError:
-    """Return the error of requests left unanswered by the end of a call: OutcomeLost, unless nothing was sent."""
+    """Return the ledger's error for requests that had no response when their call ended with ``ended``.
+
+    A transient error or a network error becomes OutcomeLost, unless no connection could be established and therefore
+    nothing was sent.
+    """
     translated = translate(ended, "The append")
     if isinstance(translated, StoreUnavailable) and not never_sent(ended):
         translated = OutcomeLost(str(translated))
@@ -224,16 +232,22 @@ def _error_at_end(ended: Exception) -> LedgerError:
 
 
 class InsertAll:
-    """The legacy streaming API, over REST, for networks without gRPC. Its rows reject DML for some 30 minutes."""
+    """The transport over insertAll, the legacy streaming API, for networks without gRPC: it uses REST.
 
-    #: JSON may take three times the bytes of Arrow.
+    For some 30 minutes BigQuery refuses DML on the appended rows.
+    """
+
+    #: The limit counts bytes of Arrow, and the same rows may take three times as many in JSON.
     request_bytes = REQUEST_BYTES // 3
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
-        """Append rows, all or none; see ``RowTransport.send``. BigQuery drops most duplicates sent within a minute."""
+        """Append rows, all or none; see ``RowTransport.send``.
+
+        If the same rows are sent twice within a minute, BigQuery drops most of the duplicates.
+        """
         name = f"{self._clients.project}.{self._clients.dataset.name}.{table}"
         content = [_as_json(row) for row in rows.to_pylist()]
         try:
@@ -258,7 +272,7 @@ class InsertAll:
 
 
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
-    """Split rows into batches that each fit one request; the rows of an event, which are adjacent, stay together.
+    """Yield the rows in batches that each fit one request. The rows of an event must be adjacent, and stay together.
 
     One event always fits, because its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
@@ -274,7 +288,10 @@ def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa
 
 
 def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
-    """Return the index nearest to ``near`` at which a second or later event begins; None if there is one event."""
+    """Return the last index up to ``near`` at which an event begins, or else the first one after ``near``.
+
+    The event at index 0 does not count, so the result is None if there is only one event.
+    """
     sessions, events = rows.column("session_id"), rows.column("event_id")
 
     def begins_event(index: int) -> bool:
@@ -286,7 +303,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 
 
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """Return a copy of a slice: a slice shares the buffers of the batch, so all of them would be counted and sent."""
+    """Return a copy of a slice. The slice itself shares the batch's buffers, which would be counted and sent whole."""
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
     )
@@ -299,7 +316,10 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _insert_id(row: dict[str, Any]) -> str:
-    """Return the deduplication id of a row: the hash of a change's primary key, or of all columns of another row."""
+    """Return the deduplication id of a row.
+
+    It is a hash of the primary key if the row belongs to ``session_events``, otherwise of all columns.
+    """
     names = ("session_id", "event_id", "field", "key") if "event_id" in row else tuple(row)
     text = "\0".join(str(row[name]) for name in names)
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

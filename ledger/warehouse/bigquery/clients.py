@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
-#: Timeout of one REST request, in seconds; while a statement runs, BigQuery responds every ten seconds.
+#: Timeout of one REST request, in seconds. A statement may run longer, because BigQuery responds every ten seconds.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
 #: The ``retry`` argument of every call to Google's clients: no retry, because ``retries`` alone retries.
@@ -29,7 +29,7 @@ class Clients:
     """REST and Storage clients, with Google's default credentials, or without credentials for an emulator.
 
     Args:
-        dataset: The dataset; its project, if empty, is that of the environment or the credentials.
+        dataset: The dataset. If its project is empty, the project is taken from the environment or the credentials.
         environment: Environment variables; None for those of this process.
 
     Raises:
@@ -49,7 +49,7 @@ class Clients:
         """The project of the dataset.
 
         Raises:
-            ConfigurationError: Neither URL, environment nor credentials name a project.
+            ConfigurationError: Neither the URL, the environment nor the credentials name a project.
         """
         return self.dataset.project or self._credentials_and_project[1]
 
@@ -79,7 +79,12 @@ class Clients:
                     getattr(self, name).transport.close()
 
     def _make(self, make: Callable[[], T]) -> T:
-        """Return a client, which is created on first use."""
+        """Return the client from ``make``, which creates it on first use.
+
+        Raises:
+            StoreRejected: The dataset was closed, or opened before this process was forked.
+            ConfigurationError: The client cannot be created with the present settings.
+        """
         self._check_open()
         with self._lock:
             try:
@@ -164,7 +169,7 @@ class Clients:
         return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=self._channel()))
 
     def _channel(self) -> Any:
-        """Return an unencrypted channel to the emulator; message size is unlimited, as for the service."""
+        """Return an unencrypted gRPC channel to the emulator. Like a channel to BigQuery, it has no size limit."""
         import grpc
 
         assert self.emulator is not None  # noqa: S101 - the callers have checked it
@@ -173,14 +178,14 @@ class Clients:
 
 
 class _WithTimeout(HTTPAdapter):
-    """An adapter with a default timeout: Google's client has none unless a call sets it."""
+    """An HTTP adapter with a default timeout, because Google's client has no timeout unless a call sets one."""
 
     def send(self, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         return super().send(request, stream, timeout or ANSWER_SECONDS, *args, **kwargs)
 
 
 def _client_info() -> Any:
-    """Return a user agent that names this package, as Google requires of libraries over its clients."""
+    """Return a user agent that names this package, as Google requires of libraries that use its clients."""
     from importlib import metadata
 
     from google.api_core.client_info import ClientInfo

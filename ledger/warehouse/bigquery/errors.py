@@ -1,4 +1,4 @@
-"""Translation of the errors of Google's clients to the ledger's. ``reasons`` lists the transient ones."""
+"""Translate the errors of Google's clients to the ledger's errors. ``reasons`` lists those that are transient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ledger.errors import (
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
 
-#: Maps a permission to the least role that grants it and that the ledger needs.
+#: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
+#: enough for the ledger.
 _ROLES = {
     "bigquery.jobs.create": "roles/bigquery.jobUser on the project",
     "bigquery.readsessions.create": "roles/bigquery.readSessionUser on the project",
@@ -50,16 +51,16 @@ _SECRETS = (
 
 
 class OutcomeLost(StoreUnavailable):
-    """No response arrived, and the request may have been executed. Internal: stores raise OutcomeUnknown."""
+    """Loss of the response to a request that may have been executed. It is internal; stores raise OutcomeUnknown."""
 
 
 def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
-    """Return the ledger's error for one of Google's; the caller raises it ``from`` the original.
+    """Return the ledger's error for an error of Google's clients; the caller raises it ``from`` the original.
 
     Args:
-        error: Raised by Google's client.
-        doing: Name of the call, for the message: ``The append``.
-        own: False if the statement is a user's, whose errors are InvalidInput.
+        error: Raised by Google's client. A LedgerError is returned unchanged.
+        doing: Name of the call, for the message, such as ``The append``.
+        own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
     """
     if isinstance(error, LedgerError):
         return error
@@ -105,7 +106,7 @@ def never_sent(error: Exception) -> bool:
 def message_of(error: Exception) -> str:
     """Return an error's message on one line, without the request's address, tokens and keys.
 
-    Google's clients quote headers that they could not send, and whole responses of a token server.
+    Such secrets occur because the clients quote headers that they could not send, and whole responses of token servers.
     """
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
@@ -124,7 +125,7 @@ def _is_credentials_error(error: Exception, message: str) -> bool:
 
 
 def _is_transient(error: Exception, message: str) -> bool:
-    """Return True if the same call may succeed later without any repair; network errors are not considered."""
+    """Return True if the same call may succeed later without any repair. Network errors are not among these."""
     reason = _reason(error)
     if reason in reasons.PERMANENT_REASONS or isinstance(error, reasons.PERMANENT_ERRORS):
         return False
@@ -154,7 +155,7 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool) -> LedgerError:
-    """Return the error for a permanent refusal; its message names the remedy."""
+    """Return the ledger's error for a permanent refusal; its message names the remedy, if one is known."""
     if isinstance(error, (api.Unauthorized, api.Unauthenticated)):
         return ConfigurationError(
             f"{doing} failed: Google does not accept the credentials ({message}). Run "
@@ -187,7 +188,7 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
 
 
 def _names_foreign_table(message: str) -> bool:
-    """Return True if the missing table is not one of the ledger's."""
+    """Return True if a "not found" message names a table that is not one of the ledger's."""
     table = _TABLE_NOT_FOUND.search(message)
     return table is not None and table[1] not in {item.name for item in catalog.objects()}
 
@@ -199,7 +200,7 @@ def _too_large(doing: str, message: str) -> ValueTooLarge:
 
 
 def _remedy(error: api.GoogleAPICallError, message: str) -> str:
-    """Return the remedy for a missing permission."""
+    """Return the remedy for a call that was forbidden, as a sentence for the error message."""
     if _reason(error) == "accessNotConfigured" or "has not been used" in message or "SERVICE_DISABLED" in str(error):
         return "Enable the BigQuery API: gcloud services enable bigquery.googleapis.com bigquerystorage.googleapis.com"
     if _reason(error) == "billingNotEnabled" or "billing" in message.lower() or "free tier" in message:

@@ -45,11 +45,11 @@ class Jobs:
         self._sleep = sleep
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
-        """Run an idempotent statement with retries.
+        """Run an idempotent statement with retries, and return its rows.
 
         Args:
             operation: Label of the job, such as ``state``.
-            own: False if the statement is a user's, whose errors are InvalidInput.
+            own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
 
         Raises:
             StoreUnavailable: No attempt succeeded within ``retry_timeout``; the statement may have run.
@@ -58,10 +58,10 @@ class Jobs:
         return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
 
     def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
-        """Call an idempotent function, with retries while its errors are ``retryable``, and return its result.
+        """Call an idempotent function, repeat it while it raises ``retryable`` errors, and return its result.
 
         Args:
-            doing: Name of the call, for messages: ``The append``.
+            doing: Name of the call, for messages, such as ``The append``.
 
         Raises:
             StoreUnavailable: No attempt succeeded within ``retry_timeout``; one may have been executed.
@@ -73,18 +73,19 @@ class Jobs:
             raise StoreUnavailable(str(error)) from error
 
     def retry_non_idempotent(self, doing: str, call: Callable[[bool], T]) -> tuple[T, bool]:
-        """Call a function that is not idempotent, with retries while its errors are ``retryable``.
+        """Call a function that is not idempotent, and repeat it while it raises ``retryable`` errors.
 
         Args:
-            doing: Name of the call, for messages: ``The append``.
-            call: Its argument is True if an earlier response was lost; it then checks what that attempt did.
+            doing: Name of the call, for messages, such as ``The append``.
+            call: The function. Its argument is True if the response to an earlier attempt was lost; the function must
+                then check whether that attempt was executed.
 
         Returns:
-            The result, and True if an earlier response was lost.
+            The function's result, and True if the response to an earlier attempt was lost.
 
         Raises:
-            OutcomeLost: A response was lost, and no later attempt established its outcome.
-            LedgerError: No response was lost; nothing was changed.
+            OutcomeLost: A response was lost, and no later attempt found out whether its request was executed.
+            LedgerError: The call failed, and no response was lost, so nothing was changed.
         """
         lost: OutcomeLost | None = None
 
@@ -104,11 +105,11 @@ class Jobs:
             raise
 
     def run(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
-        """Run a statement or script once, without retries.
+        """Run a statement or script once, without retries, and return its rows. The arguments are those of ``ask``.
 
         Raises:
-            OutcomeLost: It may have been executed.
-            LedgerError: As for ``query``.
+            OutcomeLost: The statement may have been executed.
+            LedgerError: As for ``BigQueryWarehouse.query``.
         """
         rows = self._query(operation, sql, parameters, own)
         try:
@@ -123,7 +124,11 @@ class Jobs:
     def _query(
         self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
     ) -> Any:
-        """Run a statement once and return an iterator of its rows, which fetches further pages on demand."""
+        """Run a statement once and return a Google row iterator, which fetches further pages on demand.
+
+        Args:
+            first_page: Number of rows in a page; None for BigQuery's default.
+        """
         from google.cloud import bigquery
 
         rest = self.clients.rest
@@ -150,7 +155,7 @@ class Jobs:
 
 
 def _parameter(name: str, value: Any) -> Any:
-    """Return a named query parameter with the type of its value; None becomes a NULL STRING."""
+    """Return a named query parameter, whose SQL type follows from the value. None becomes a NULL of type STRING."""
     from google.cloud import bigquery
 
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
@@ -161,7 +166,7 @@ def _parameter(name: str, value: Any) -> Any:
 
 
 def _type_of_list(name: str, values: Sequence[Any]) -> str:
-    """Return the element type of a list; STRING if it is empty."""
+    """Return the SQL type of a list's elements; STRING if the list is empty."""
     if any(value is None for value in values):
         raise InvalidInput(f"The parameter {name} is a list that contains None, which BigQuery rejects; remove it.")
     types = {_type_of(name, value) for value in values} or {"STRING"}

@@ -1,4 +1,4 @@
-"""The lock row that serialises scripts in BigQuery: ``sql/tables/session_locks.sql``."""
+"""A check of the lock row that serialises scripts in BigQuery; see ``sql/tables/session_locks.sql``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ledger.errors import ConfigurationError
 
 
 def require_lock(outcome: Any) -> str:
-    """Return a script's outcome, or raise if the lock row is missing.
+    """Return the outcome that a script reported, as text, unless it is ``unlocked``.
 
     Raises:
-        ConfigurationError: The lock row is missing, so scripts are not serialised; nothing was written.
+        ConfigurationError: The outcome is ``unlocked``: the lock row is missing, so the script wrote nothing.
     """
     if outcome == "unlocked":
         raise ConfigurationError(

@@ -1,7 +1,8 @@
-"""BigQuery's errors by meaning: transient, permanent, nothing executed. A further error is one more line in a set.
+"""BigQuery's errors in sets by meaning: transient, permanent, or proof that nothing was executed.
 
-``errors`` reads the sets for every call, ``appends`` and ``streams`` for rows; ``retries`` repeats calls whose error is
-retryable. Codes are gRPC's, reasons those of REST errors; patterns are searched for in the message.
+To handle a further error, add a line to a set. ``errors`` uses the sets for all calls, ``appends`` and ``streams`` for
+the responses to appended rows; ``retries`` repeats calls whose error is retryable. A code is a gRPC status code, and a
+reason is the ``reason`` of a REST error. Patterns are searched for in the error's message.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _Code = grpc.StatusCode
 
 
 def _words(*patterns: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """Return a pattern that matches any of these."""
+    """Return a pattern that matches where any of the given patterns matches."""
     return re.compile("|".join(patterns), re.IGNORECASE if ignore_case else 0)
 
 
@@ -34,7 +35,7 @@ TRANSIENT_ERRORS = (
 )
 #: Transient HTTP statuses, including those for which Google's library has no class: 408, 520.
 TRANSIENT_STATUSES = frozenset({408, *range(500, 600)})
-#: Reasons of transient REST errors of any status (cloud.google.com/bigquery/docs/error-messages).
+#: Reasons of REST errors that are transient whatever their status (cloud.google.com/bigquery/docs/error-messages).
 TRANSIENT_REASONS = frozenset(
     {
         "rateLimitExceeded",  # quotas are refilled
@@ -43,7 +44,8 @@ TRANSIENT_REASONS = frozenset(
         "tableUnavailable",  # the service is moving the table
     }
 )
-#: Messages of statements that were refused or aborted by a conflict, of any status; nothing was executed.
+#: Messages of statements that a conflict caused to be refused or aborted. The errors are transient whatever their
+#: status, and nothing was executed.
 TRANSIENT_WORDS = _words(
     r"aborted due to concurrent update",  # the later of two transactions that change one table
     r"Could not serialize access",  # the same for a single statement
@@ -58,12 +60,14 @@ NETWORK_ERRORS = (
     TimeoutError,
     ConnectionError,
 )
-#: Codes of streams and appends to a new table, for seconds to minutes (apache/beam PR 38132).
+#: Codes with which BigQuery may refuse streams and appends to a new table, for seconds to minutes after its creation
+#: (apache/beam PR 38132).
 NEW_TABLE_UNKNOWN = frozenset({_Code.NOT_FOUND})
 
 # Errors that prove that nothing was executed.
 
-#: Classes of errors that refuse a request before it is executed; without a token nothing is sent.
+#: Classes of errors after which nothing was executed: either the request was refused before, or there was no token, and
+#: without a token no request is sent.
 NOTHING_DONE = (api.TooManyRequests, auth.GoogleAuthError)
 #: Messages of connections that could not be established (gRPC core, urllib3, c-ares, getaddrinfo).
 NEVER_SENT = _words(
@@ -81,15 +85,18 @@ NEVER_SENT = _words(
 
 # Permanent errors whose class or status is one of those above.
 
-#: A statement would read more than ``maximum_bytes_billed``; BigQuery reports the job's failure as HTTP 500.
+#: The reason if a statement would read more than ``maximum_bytes_billed``. The error is permanent, although BigQuery
+#: reports it with HTTP status 500.
 OVER_BUDGET = "bytesBilledLimitExceeded"
-#: Reasons of permanent REST errors of any status.
+#: Reasons of REST errors that are permanent whatever their status.
 PERMANENT_REASONS = frozenset({OVER_BUDGET})
-#: Classes of permanent errors: 501 and gRPC's UNIMPLEMENTED are ServerErrors.
+#: Classes of permanent errors. MethodNotImplemented (HTTP 501, gRPC's UNIMPLEMENTED) is a subclass of ServerError,
+#: whose errors are otherwise transient.
 PERMANENT_ERRORS = (api.MethodNotImplemented,)
-#: The message of a request above gRPC's size limit, which gRPC reports as RESOURCE_EXHAUSTED.
+#: The message of a request above gRPC's size limit. gRPC reports RESOURCE_EXHAUSTED, which is otherwise transient.
 MESSAGE_TOO_LARGE = _words(r"message larger than max")
-#: Permanent refusals of a token server; gRPC reports any failure to get a token as UNAVAILABLE.
+#: Messages in which a token server refuses permanently. gRPC reports every failure to get a token as UNAVAILABLE, so
+#: only the message shows that a retry is useless.
 TOKEN_REFUSED = _words(
     r"Getting metadata from plugin failed.*(invalid_|unauthorized_client|access_denied|reauth)", ignore_case=True
 )
@@ -102,22 +109,23 @@ REQUEST_MALFORMED = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.TooManyRedirects,
 )
-#: Classes of errors for request bodies that the client could not send: a bug in the ledger.
+#: Classes of errors for request bodies that the client could not send, which is a bug in the ledger.
 BODY_UNSENDABLE = (requests.exceptions.StreamConsumedError, requests.exceptions.UnrewindableBodyError)
 
 # Codes of appended rows (google.rpc.Code in AppendRowsResponse.error). A code in no set is retried.
 
-#: Permanent refusals of rows on a default stream.
+#: Codes with which a default stream refuses rows permanently.
 PERMANENT_CODES = frozenset(
     {_Code.INVALID_ARGUMENT, _Code.PERMISSION_DENIED, _Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED}
 )
 #: The table does not exist.
 TABLE_MISSING = frozenset({_Code.NOT_FOUND})
-#: An earlier attempt appended the rows: no other process writes to a relay's stream at that offset.
+#: The stream already has rows at that offset. An earlier attempt appended them, because no other process writes to a
+#: relay's stream.
 ROWS_THERE = frozenset({_Code.ALREADY_EXISTS})
 #: The stream is finalized or missing, or has another length than expected.
 STREAM_ENDED = frozenset({_Code.OUT_OF_RANGE, _Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT})
-#: The stream does not exist: the service removes an unused stream after some days.
+#: The stream does not exist. BigQuery removes an unused stream after some days.
 STREAM_GONE = frozenset({_Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT})
 #: The rows themselves are refused, unless the message matches ``NOT_ABOUT_ROWS``.
 ROWS_INVALID = frozenset({_Code.INVALID_ARGUMENT})
@@ -128,12 +136,12 @@ _CODES = {code.value[0]: code for code in _Code}
 
 
 def code_of_number(number: int) -> grpc.StatusCode | None:
-    """Return the gRPC code with a number of google.rpc.Code; None if the number is unknown."""
+    """Return the gRPC status code for a number of google.rpc.Code; None if the number is unknown."""
     return _CODES.get(number)
 
 
 def code_of(error: BaseException | None) -> grpc.StatusCode | None:
-    """Return the gRPC code of an error of Google's client or of gRPC; None if it has none."""
+    """Return the gRPC status code of an error of Google's client or of gRPC; None if the error has no code."""
     if isinstance(error, api.GoogleAPICallError):
         return error.grpc_status_code
     return error.code() if isinstance(error, grpc.Call) else None

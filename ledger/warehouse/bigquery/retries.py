@@ -1,4 +1,7 @@
-"""Retries of transient errors, with jitter, bounded, and logged once. ``reasons`` lists the transient errors."""
+"""Retries of calls with transient errors, which ``reasons`` lists. The waits between attempts are random.
+
+The time and the number of attempts are limited, and only the first failure of a call is logged.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
     """Return a retrier that repeats a call while it raises an error whose ``retryable`` flag is set.
 
     Args:
-        doing: Name of the call, for the log: ``The append``.
-        retry_timeout: Seconds after which no further attempt starts; the last error is raised unchanged.
+        doing: Name of the call, for the log, such as ``The append``.
+        retry_timeout: Seconds after which no further attempt starts. The error of the last attempt is then raised.
         sleep: Called with the seconds to wait before the next attempt.
     """
 

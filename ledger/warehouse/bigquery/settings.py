@@ -12,13 +12,13 @@ from ledger.errors import ConfigurationError
 from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, Setting
 from ledger.warehouse import catalog
 
-#: Default limit of the bytes that one statement reads: 100 GiB, some 60 cents on demand.
+#: Default limit of the bytes that one statement reads: 100 GiB, which cost some 60 US cents with on-demand pricing.
 MAXIMUM_BYTES_BILLED = 100 * 2**30
 #: Default time for which a call with transient errors is retried, in seconds.
 RETRY_TIMEOUT = 60.0
 #: Default port of an emulator's Storage API.
 EMULATOR_GRPC_PORT = 9060
-#: Options by their names before 0.2, which remain valid.
+#: Maps the name that an option had before release 0.2 to its present name. The old names remain valid.
 _RENAMED = {"patience": "retry_timeout"}
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _ADDRESS = re.compile(r"(?:http://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})/?")
@@ -31,9 +31,9 @@ class Dataset:
     """A dataset for the ledger's tables, and its options.
 
     Attributes:
-        project: The project; empty for that of the environment or the credentials.
+        project: The project; if empty, it is taken from the environment or the credentials.
         name: Name of the dataset.
-        strict: New sessions are strict (appends compare versions in a transaction); otherwise they are lenient.
+        strict: True if new sessions are strict (appends compare versions in a transaction), False if lenient.
         transport: ``storage`` (Storage Write API) or ``insertall`` (for networks without gRPC).
         location: Location of jobs; None lets BigQuery choose it.
         maximum_bytes_billed: Limit of the bytes that one statement reads.
@@ -52,13 +52,13 @@ class Dataset:
 
     @property
     def url(self) -> str:
-        """The shortest URL of the dataset."""
+        """The URL of the dataset, without options."""
         return f"bigquery://{self.project}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """Addresses of an emulator: ``http://host:port`` and ``host:port``."""
+    """Addresses of a BigQuery emulator: ``rest`` is ``http://host:port``, ``grpc`` is ``host:port``."""
 
     rest: str
     grpc: str
@@ -107,7 +107,7 @@ def parse(rest: str) -> Dataset:
 
 
 def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
-    """Return the emulator set in the environment; None for the service.
+    """Return the emulator that is set in the environment; None if none is, so that BigQuery itself is used.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.
@@ -140,7 +140,7 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def check_location(location: str | None) -> None:
-    """Raise ConfigurationError if this is not a location."""
+    """Raise ConfigurationError unless this is None or looks like a location."""
     if location is not None and not location.replace("-", "").isalnum():
         raise ConfigurationError(f"{location!r} is not a location; write one like US, EU or europe-west3.")
 

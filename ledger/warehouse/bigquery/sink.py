@@ -30,7 +30,12 @@ _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
 
 
 class PackedBatch(NamedTuple):
-    """One request: rows of ``session_events``, and rows of ``session_index`` for the sessions that they create."""
+    """The content of one request.
+
+    Attributes:
+        events: Rows of ``session_events``.
+        new_sessions: Rows of ``session_index`` for sessions that begin in ``events``; None if none are needed.
+    """
 
     events: pa.RecordBatch
     new_sessions: pa.RecordBatch | None
@@ -43,8 +48,9 @@ class _SinkState:
     Attributes:
         fence: The relay's fencing token; 0 if no relay has recovered yet.
         stream: The relay's write stream.
-        rows: Number of rows that the stream has acknowledged: the offset of the next batch.
-        made: Creation time of the table of events, in milliseconds since 1970; another time means another table.
+        rows: Number of rows that the stream has acknowledged, which is the offset of the next batch.
+        made: Creation time of the table ``session_events``, in milliseconds since 1970; 0 if unknown. A different time
+            means that the table was dropped and created again.
     """
 
     fence: int = 0
@@ -54,7 +60,7 @@ class _SinkState:
 
     @classmethod
     def of_text(cls, text: str) -> _SinkState:
-        """Parse the output of ``text``; return an empty state if it is malformed."""
+        """Parse a state that ``text`` wrote; return an empty state if the argument is empty or malformed."""
         try:
             saved = json.loads(text) if text else {}
             state = cls(int(saved["fence"]), str(saved["stream"]), int(saved["rows"]), int(saved.get("made", 0)))
@@ -67,12 +73,12 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """The warehouse's side of a recovery.
+    """The findings of a recovery in the warehouse.
 
     Attributes:
-        fence: The fencing token of this recovery.
-        stream: The stream that the previous relay registered.
-        row_count: Number of rows in the stream that the store saved; None if the service has removed it.
+        fence: The fencing token that this recovery took.
+        stream: The stream that the previous relay registered; empty if there is none.
+        row_count: Number of rows in the stream that the store saved; None if BigQuery has removed that stream.
         made: As in ``_SinkState``.
     """
 
@@ -85,16 +91,17 @@ class _WarehouseState(NamedTuple):
 class BigQuerySink:
     """A sink that writes each row of a store exactly once, relying on three guarantees of BigQuery:
 
-    - A write stream accepts a request at its offset or not at all, so a request whose response was lost is sent again
-      at the same offset.
-    - A finalized stream accepts no more rows and reports its row count, so a relay finalizes the stream of the previous
-      relay and learns which rows arrived.
-    - Of two transactions that update one table one is aborted, so the fencing token in ``relay_leases`` grows with
-      every relay, and only the relay with the newest token registers a stream. A registered stream that the store has
-      not saved holds rows that the store does not remember sending.
+    - A write stream accepts a request at its offset or not at all. If the response to a request is lost, the request is
+      sent again at the same offset.
+    - A finalized stream accepts no more rows and reports its row count. A relay that starts finalizes the stream of the
+      previous relay, and so learns which rows arrived.
+    - If two transactions update one table at the same time, one of them is aborted. Each relay that starts can
+      therefore take a fencing token that is higher than all earlier ones in ``relay_leases``, and only the relay with
+      the highest token can register its stream there. If the registered stream is not the one that the store saved,
+      the warehouse may have rows that the store does not remember sending.
 
     Args:
-        warehouse: The dataset; it is created if it does not exist.
+        warehouse: The dataset to fill; ``recover`` creates it if it does not exist.
         owns: True if ``close`` also closes the warehouse.
 
     Raises:
@@ -132,7 +139,7 @@ class BigQuerySink:
         """Do nothing: no lock is held while batches are sent."""
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Return True: BigQuery has no cheap check."""
+        """Return True without a check: BigQuery offers no cheap one."""
         return True
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
@@ -162,7 +169,7 @@ class BigQuerySink:
         return events.num_rows, PackedBatch(events, _new_sessions_in(events))
 
     def send(self, sink_state: str, batch: Batch, content: PackedBatch) -> str:
-        """Add a batch, with retries of transient errors; see ``Sink.send``."""
+        """Add a batch and return the new sink state. Transient errors are retried; see ``Sink.send``."""
         state = _SinkState.of_text(sink_state)
         if content.new_sessions is not None:
             self._index_sessions(content.new_sessions)
@@ -176,7 +183,7 @@ class BigQuerySink:
         return replace(state, rows=state.rows + batch.rows).text()
 
     def existing(self, rows: Sequence[Row]) -> set[RowKey]:
-        """Return the keys of those rows that the dataset has, from any relay; see ``Sink.existing``."""
+        """Return the keys of those of the given rows that the dataset has, whichever relay sent them."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
@@ -186,7 +193,11 @@ class BigQuerySink:
             self._warehouse.close()
 
     def _prepare_tables(self) -> tuple[int, bool]:
-        """Create missing tables and columns; return when session_events was created, and True if any was missing."""
+        """Create missing tables and columns.
+
+        Returns:
+            The creation time of ``session_events`` as in ``_SinkState.made``, and True if anything was missing.
+        """
         tables = {name: self._get_table(name) for name in _TABLES}
         is_new = not all(_has_all_columns(name, table) for name, table in tables.items())
         if is_new:
@@ -215,7 +226,7 @@ class BigQuerySink:
         return self._warehouse.retry_idempotent(f"Looking up {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token; return it, and the stream that the previous relay registered."""
+        """Take the next fencing token. Return it and the name of the previous relay's stream, which may be empty."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:
@@ -230,19 +241,23 @@ class BigQuerySink:
         return int(fence), str(stream)
 
     def _register_stream(self, fence: int, stream: str) -> bool:
-        """Register the stream if this relay's fencing token is the newest; return True if it is."""
+        """Register the stream if ``fence`` is the newest fencing token of the store; return whether it is."""
         parameters = {"store_id": self._store_id, "fence": fence, "stream": stream}
         return bool(self._warehouse.ask("name_stream", catalog.query("name_stream"), parameters).rows[0][0])
 
     def _index_sessions(self, new_sessions: pa.RecordBatch) -> None:
-        """Record the creation times of sessions; duplicate rows do no harm."""
+        """Append rows to ``session_index``; duplicate rows do no harm."""
         try:
             self._warehouse.append("session_index", new_sessions)
         except OutcomeLost as error:
             raise StoreUnavailable(str(error)) from error
 
     def _classify_refusal(self, state: _SinkState, refused: StreamEnded) -> StreamEnded | RowsRefused:
-        """Blame the rows only if a new stream of this relay refuses them too; otherwise blame the stream."""
+        """Return RowsRefused if the rows are to blame for a refusal, or ``refused`` if the stream is.
+
+        The rows are to blame if new streams of this sink have refused their first request at least twice in a row,
+        and no newer relay has started, which would have finalized the stream.
+        """
         if state.rows or state.stream != self._own_stream:
             return refused
         self._refusals += 1
@@ -266,10 +281,10 @@ class BigQuerySink:
 
 
 def _compare(checkpoint: RelayCheckpoint, remembered: _SinkState, actual: _WarehouseState) -> tuple[bool, int | None]:
-    """Compare the saved sink state with the warehouse, after all older relays are fenced off.
+    """Compare the saved sink state with the warehouse, once all older relays are fenced off.
 
     Returns:
-        ``arrived`` and ``in_doubt_after`` of ``Recovery``.
+        The values of ``Recovery.arrived`` and ``Recovery.in_doubt_after``.
     """
     if not remembered.fence:
         is_first = actual.fence == 1 and checkpoint.seq == 0
@@ -298,7 +313,11 @@ def _has_all_columns(name: str, table: Any) -> bool:
 
 
 def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Return rows of ``session_index`` for the sessions that a batch creates and whose ids hold no creation time."""
+    """Return rows of ``session_index`` for those sessions that begin in a batch and whose ids contain no creation time.
+
+    Returns:
+        The rows; None if there is no such session.
+    """
     names = ["session_id", "created_at", "user_id"]
     firsts = {
         row["session_id"]: row

@@ -1,4 +1,4 @@
-"""Write streams of a relay: rows are appended at offsets, so a request that is sent twice is executed once."""
+"""Write streams of a relay. Each request has an offset in the stream, so one that is sent twice is executed once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ledger.warehouse.bigquery.jobs import Jobs
 
 
 class RequestRefused(StreamEnded):
-    """A request was refused without naming a row: the fault is the stream's or the rows'."""
+    """Refusal of a request without naming a row, so either the stream or the rows may be at fault."""
 
 
 def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     """Create a stream whose rows can be read as soon as they are acknowledged, and return its name.
 
     Args:
-        is_new: True if the table was just created; a NOT_FOUND is then retried.
+        is_new: True if the table was just created. BigQuery may not know it yet, so a NOT_FOUND is then retried.
 
     Raises:
-        StoreUnavailable: No stream was created, or an unused one.
+        StoreUnavailable: No stream was created, or one whose name was lost, which stays unused.
         StoreRejected, ConfigurationError: The table or a permission is missing.
     """
     from google.cloud.bigquery_storage_v1 import types
@@ -51,7 +51,10 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
 
 
 def finalize(warehouse: Jobs, name: str) -> int | None:
-    """Finalize a stream, so that it accepts no more rows; return its row count, or None if the service has removed it.
+    """Finalize a stream, so that it accepts no more rows, and return its row count.
+
+    Returns:
+        The number of rows in the stream; None if BigQuery has removed the stream.
 
     Raises:
         StoreUnavailable: The stream may still accept rows.
@@ -71,10 +74,10 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
 
 
 class WriteStream:
-    """A client of one stream: it appends rows at offsets, over a connection that is reopened after it ends.
+    """A client that appends rows to one stream. If its connection has ended, the next append opens another.
 
     Args:
-        name: As ``create`` returned it.
+        name: The stream's name, as ``create`` returned it.
     """
 
     def __init__(self, warehouse: Jobs, name: str) -> None:
@@ -85,9 +88,12 @@ class WriteStream:
     def append(self, rows: pa.RecordBatch, offset: int) -> None:
         """Append rows at an offset, all or none; on return they are in the table exactly once.
 
+        Args:
+            offset: Number of rows that the stream has before these.
+
         Raises:
             RequestRefused, StreamEnded: The stream accepts no more rows; it may have accepted these.
-            StoreUnavailable: The rows may have arrived; repeating the call appends them once.
+            StoreUnavailable: The rows may have been appended. If the call is repeated, they are still appended once.
             RowsRefused: No row was appended; the service named the rows at fault.
             ValueTooLarge, StoreRejected, ConfigurationError: No row was appended.
         """
@@ -102,7 +108,10 @@ class WriteStream:
             self._connection = None
 
     def _append_once(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
-        """Send rows once; return a StreamEnded instead of raising it, because it is retryable and would be repeated."""
+        """Send rows once. Return None if they are in the stream, or a StreamEnded if it accepts no more rows.
+
+        The StreamEnded is not raised: it counts as retryable, so raising it would repeat the request.
+        """
         if self._connection is None or not self._connection.usable:
             self._connection = Connection(self._warehouse.clients, self.name)
         try:
@@ -123,10 +132,13 @@ class WriteStream:
 
 
 def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:
-    """Return the error of a stream that accepts no more rows; None if an earlier attempt appended the rows.
+    """Translate an error after which the stream accepts no more rows to StreamEnded or RequestRefused.
+
+    Returns:
+        None if the error only says that an earlier attempt appended the rows.
 
     Raises:
-        LedgerError: ``error``, if it does not end the stream.
+        LedgerError: ``error`` itself, if the stream still accepts rows.
     """
     if code in reasons.ROWS_THERE:
         return None

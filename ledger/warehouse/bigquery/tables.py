@@ -20,7 +20,7 @@ from ledger.warehouse.bigquery.settings import check_location, labels_of
 
 #: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
 LONGEST_LIFETIME_DAYS = 7
-#: The dataset's label that holds the digest of its views and functions.
+#: Name of the dataset's label that holds the ``digest`` of the release that its views and functions are from.
 CATALOG_LABEL = "session_ledger_catalog"
 _TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
 
@@ -30,7 +30,7 @@ class TableOptions:
     """Options of the dataset and its tables.
 
     Attributes:
-        location: Location of a dataset that is created: US, EU, europe-west3 ...; None for BigQuery's default, US.
+        location: Location of a new dataset, such as EU or europe-west3; None for that of the URL, or else US.
         partition_expiration_days: Days after which BigQuery drops a partition; None for never.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
         require_partition_filter: True if statements over the tables must filter by created_at.
@@ -67,7 +67,7 @@ class ObjectChange:
         what: Kind of the object: ``dataset``, ``table``, ``view`` or ``function``.
         name: Its name.
         done: ``created``, ``updated`` or ``unchanged``.
-        detail: What was added or set.
+        detail: What was added or set; for a dataset also its location.
     """
 
     what: str
@@ -114,7 +114,7 @@ def statements(project: str | None, dataset: str | None, options: TableOptions) 
 
 
 def digest() -> str:
-    """Return a hash of this release's views and functions."""
+    """Return a hash of the CREATE statements of this release's objects."""
     text = "".join(catalog.statement(item) for item in catalog.objects())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -187,7 +187,10 @@ class _Creation:
 
     @contextmanager
     def _without_filters(self, names: Sequence[str]) -> Iterator[None]:
-        """Suspend the partition filter of tables: BigQuery creates no view over a table that requires it."""
+        """Context manager in whose block statements over some tables need not filter by created_at.
+
+        Views are created in the block, because BigQuery creates none over a table that requires the filter.
+        """
         try:
             for name in names:
                 self._execute(_alter_table(name, "require_partition_filter = FALSE"))
@@ -232,7 +235,7 @@ class _Creation:
             )
 
     def _check_kind(self, item: catalog.SqlObject, table: Any) -> None:
-        """Raise ConfigurationError if a view has the name of a table of the ledger's, or a table that of a view."""
+        """Raise ConfigurationError if the dataset has a table where the ledger needs a view, or the reverse."""
         if table.table_type != item.kind.upper():
             name = f"{self._project}.{self._dataset}.{item.name}"
             raise ConfigurationError(
@@ -241,7 +244,7 @@ class _Creation:
             )
 
     def _check_table(self, item: catalog.SqlObject, table: Any) -> None:
-        """Raise ConfigurationError if a table is not the ledger's, as it must not be changed."""
+        """Raise ConfigurationError if a table's columns, partitions or clusters differ from the ledger's."""
         name = f"{self._project}.{self._dataset}.{item.name}"
         present = {column.name: column for column in table.schema}
         problems = [
@@ -271,7 +274,7 @@ class _Creation:
             )
 
     def _has_options(self, item: catalog.SqlObject, table: Any) -> bool:
-        """Return True if a table already has the options."""
+        """Return True if a table already has the options of this run."""
         options = self._options
         if table is None:
             return False
@@ -289,7 +292,7 @@ class _Creation:
         """Label the dataset with the digest of its views and functions, so that the next run need not replace them.
 
         Returns:
-            True if labels of the options were added.
+            True if labels in the options were added or changed.
         """
         from google.cloud import bigquery
 
@@ -334,7 +337,7 @@ class _Creation:
         self._warehouse.ask("create", sql)
 
     def _retry(self, doing: str, call: Any) -> Any:
-        """Return the result of an idempotent call of Google's client; translate its errors to the ledger's."""
+        """Call Google's client with retries and return the result. Errors are translated to the ledger's."""
 
         def translated() -> Any:
             try:
@@ -355,7 +358,7 @@ class Column:
 
 
 def columns_of(item: catalog.SqlObject) -> list[Column]:
-    """Return the columns in a table's SQL file; definitions omit NOT NULL, which an added column cannot have."""
+    """Return the columns in a table's SQL file. ``added`` omits NOT NULL, which an added column cannot have."""
     tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
     columns = []
     for definition in tree.find_all(exp.ColumnDef):
@@ -381,7 +384,7 @@ def _is_filtered(table: Any) -> bool:
 
 
 def _with_details(change: ObjectChange, *details: str) -> ObjectChange:
-    """Return a copy with further details; an unchanged object becomes updated."""
+    """Return a copy of a change with further details, in which ``unchanged`` has become ``updated``."""
     done = "updated" if change.done == "unchanged" else change.done
     return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))
 

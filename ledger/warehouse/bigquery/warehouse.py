@@ -1,4 +1,4 @@
-"""The warehouse in BigQuery: parametrised queries, appends by Storage Write, DataFrames by Storage Read."""
+"""The warehouse in BigQuery: parametrised queries, appends of rows, and query results as pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.appends import RowTransport
 
 T = TypeVar("T")
-#: Rows of a frame that are returned with the query's response; for more rows the Storage Read API is faster.
+#: Maximum number of rows that ``frame`` takes from the query's response. For more rows it uses the Storage Read API,
+#: which is then faster.
 FIRST_PAGE = 10_000
 
 
@@ -63,10 +64,11 @@ class BigQueryWarehouse(Jobs):
         """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
 
         Args:
-            sql: One statement. Unqualified names are the ledger's objects, as are `${project}.${dataset}.name` in
-                backticks.
-            parameters: Values of its ``@name`` parameters: text, numbers, booleans, aware datetimes, or lists of them.
-            operation: Label of the job, in addition to the ledger's own.
+            sql: One statement. It names an object of the ledger without qualifiers, or in backticks as
+                `${project}.${dataset}.name`.
+            parameters: Values of the statement's ``@name`` parameters; see ``Parameters``.
+            operation: Label of the job. ``query`` marks a statement that a user wrote; mistakes in a statement with
+                another label are not reported as InvalidInput.
 
         Raises:
             InvalidInput: The statement is not a single SELECT, or does not match the tables.
@@ -88,7 +90,8 @@ class BigQueryWarehouse(Jobs):
             sql, parameters: As for ``query``.
 
         Returns:
-            One column per name; times in UTC, JSON decoded. Arrow types are converted by ``pyarrow.Table.to_pandas``.
+            A DataFrame with the columns of the result. Times are in UTC, and JSON values are decoded; the other types
+            are those of ``pyarrow.Table.to_pandas``.
 
         Raises:
             LedgerError: As for ``query``.
@@ -107,19 +110,22 @@ class BigQueryWarehouse(Jobs):
         return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
-        """Append rows to one of the ledger's tables, at least once; on return the table has them.
+        """Append rows to one of the ledger's tables, each at least once; on return the table has them.
 
-        A request whose response is lost is sent again, which may duplicate rows; every view drops duplicates.
+        If the response to a request is lost, the request is sent again, unless ``is_committed`` returns True. The table
+        may then have rows twice; every view drops duplicates.
 
         Args:
             table: ``session_events`` or ``session_index``.
-            rows: The table's columns; the rows of an event are adjacent.
+            rows: Rows with the table's columns; the rows of an event are adjacent. If they do not fit into one request,
+                several are sent, one after the other.
             is_committed: Called after a lost response; returns True if the table has the rows.
 
         Raises:
-            OutcomeLost: The outcome could not be established within ``retry_timeout``.
-            StoreUnavailable: No row was appended.
-            StoreRejected, ConfigurationError: No row was appended, and none will be until something is repaired.
+            OutcomeLost: It could not be found out within ``retry_timeout`` whether a request was executed.
+            StoreUnavailable: No row of the request that failed was appended.
+            StoreRejected, ConfigurationError: No row of the request that failed was appended, and none will be until
+                something is repaired.
         """
         from ledger.warehouse.bigquery.appends import requests_of
 
@@ -127,7 +133,7 @@ class BigQueryWarehouse(Jobs):
             self._append(table, request, is_committed)
 
     def drop_quietly(self, table: str, sql: str) -> None:
-        """Drop a staging table; a failure is only logged, because the table expires."""
+        """Drop a staging table by running ``sql``. A failure is only logged, because the table expires by itself."""
         self._row_transport().disconnect(table)
         try:
             self.run("drop", sql)

@@ -1,4 +1,4 @@
-"""Convert the values of a DuckDB result to Python: decoded JSON, aware datetimes."""
+"""Convert the values of a DuckDB result to Python: JSON is decoded, and times become timezone-aware datetimes."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def query_to_duckdb(sql: str) -> str:
         sql: The user's statement; it may name the ledger's objects as `${project}.${dataset}.name`.
 
     Raises:
-        InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
+        InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.
     """
     tree = check_query(sql)
     _name_columns(tree)
@@ -47,7 +47,7 @@ def query_to_duckdb(sql: str) -> str:
 
 
 def check_query(sql: str) -> exp.Query:
-    """Parse one GoogleSQL SELECT.
+    """Parse one GoogleSQL SELECT and return its syntax tree.
 
     Raises:
         InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
@@ -86,7 +86,7 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
-    """Return the DML steps of one of the ledger's own scripts, without its BEGIN and COMMIT.
+    """Translate the DML statements of one of the ledger's own scripts; others, such as BEGIN and COMMIT, are left out.
 
     Raises:
         ConfigurationError: The script cannot be translated.
@@ -101,7 +101,11 @@ def changes_to_duckdb(sql: str) -> list[str]:
 
 
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
-    """Render the tree as DuckDB's SQL; ``own`` applies steps that rely on invariants of the ledger's own objects."""
+    """Apply the steps to a tree and return it as DuckDB's SQL.
+
+    Args:
+        own: True for the ledger's own SQL; steps that rely on properties of the ledger's objects are then applied too.
+    """
     import duckdb
 
     fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()
@@ -142,7 +146,7 @@ def _strip_qualifiers(tree: exp.Expr) -> None:
 
 
 def _timestamps_without_zone(tree: exp.Expr) -> None:
-    """Store TIMESTAMP, an instant in UTC, as DuckDB's TIMESTAMP, which needs neither time zones nor pytz."""
+    """Translate TIMESTAMP to DuckDB's TIMESTAMP, a time in UTC, instead of TIMESTAMPTZ, which requires pytz."""
     for kind in tree.find_all(exp.DataType):
         if kind.this == exp.DType.TIMESTAMPTZ:
             kind.set("this", exp.DType.TIMESTAMP)
@@ -153,8 +157,8 @@ def _timestamps_without_zone(tree: exp.Expr) -> None:
 def _merge_descending_keys(tree: exp.Expr) -> None:
     """Replace ``ORDER BY a DESC, b DESC`` of a ROW_NUMBER by ``ORDER BY (a, b) DESC``.
 
-    The order is the same if neither key is NULL, as in the key of an event. DuckDB turns a ROW_NUMBER filter into an
-    aggregation, which is twice as fast as a window, only if there is a single sort key.
+    The order is the same if neither key is NULL, and the keys of events never are. With a single sort key DuckDB turns
+    a ROW_NUMBER filter into an aggregation, which is twice as fast as a window; with several keys it does not.
     """
     for window in tree.find_all(exp.Window):
         order = window.args.get("order")
@@ -168,9 +172,9 @@ def _merge_descending_keys(tree: exp.Expr) -> None:
 def _keep_filter_above_window(tree: exp.Expr) -> None:
     """Replace ``WHERE NOT removed`` above a ROW_NUMBER filter by ``WHERE removed IN (SELECT FALSE)``.
 
-    DuckDB merges a plain condition into the ROW_NUMBER filter below it and then does not turn that filter into an
-    aggregation (see ``_merge_descending_keys``). It does not merge a semi join. Filters on the window's partition are
-    still pushed down.
+    DuckDB would merge the plain condition into the ROW_NUMBER filter below it, and would then not turn that filter into
+    an aggregation (see ``_merge_descending_keys``). IN becomes a semi join, which DuckDB does not merge. Filters on the
+    window's partition are still pushed down.
     """
     qualified = {cte.alias for cte in tree.find_all(exp.CTE) if cte.this.args.get("qualify")}
     for select in tree.find_all(exp.Select):

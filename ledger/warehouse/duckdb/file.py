@@ -1,6 +1,8 @@
-"""The connections of one process to a DuckDB file: either read-only or for writing, shared by its threads.
+"""The connections of one process to a DuckDB file. All threads of the process use them through one ``DuckDBFile``.
 
-Another process may have the file open for writing. Opening it waits, and raises StoreUnavailable after a timeout.
+At any time the connections are either all read-only or all for writing. A process that has the file open for writing
+excludes all other processes, readers too. A process that opens the file waits for the others, and raises
+StoreUnavailable after a timeout.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from ledger.extras import require_extra
 if TYPE_CHECKING:
     import duckdb
 
-#: If the path names a SQLite file, such as a ledger, DuckDB would download an extension and open the file with a second
-#: copy of SQLite, which releases the locks of the first.
+#: DuckDB's settings. If the path names a SQLite file, such as a ledger, the first two keep DuckDB from downloading an
+#: extension and opening the file with a second copy of SQLite, which would release the file locks of the first copy.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     # Functions in a SELECT could read any file; users of the ledger's SQL may read only the ledger.
     "enable_external_access": "false",
 }
-#: A process's connections to one file share a DuckDB instance, and only the first can change its settings.
+#: Held while a connection is opened and configured. A process's connections to one file share a DuckDB instance, and
+#: only the first of them can change its settings.
 _CONNECT_LOCK = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
@@ -59,11 +62,11 @@ class DuckDBFile:
         self._waiting_writers = 0  # threads inside acquire_writer
 
     def acquire_writer(self, retry_timeout: float, pause: Callable[[float], None]) -> None:
-        """Open the file for writing, until ``release_writer`` has been called as often.
+        """Open the file for writing. It stays open until ``release_writer`` has been called as often as this method.
 
         Args:
-            retry_timeout: Seconds to wait for another process.
-            pause: Sleeps between two attempts.
+            retry_timeout: Seconds to wait until another process closes the file.
+            pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
             StoreUnavailable: Another process still has the file open.
@@ -84,18 +87,20 @@ class DuckDBFile:
                 self._changed.notify_all()
 
     def release_writer(self) -> None:
-        """Undo one ``acquire_writer``; the last call closes the file."""
+        """Undo one ``acquire_writer``. After the last call the file is closed, as soon as no reader uses it."""
         with self._changed:
             self._writer_users -= 1
             self._close_unused()
 
     @contextmanager
     def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a connection: a cursor of the writer if there is one, otherwise a read-only connection.
+        """Context manager that opens a connection for its block, and closes it after the block.
+
+        The connection is a cursor of the writer if this process has the file open for writing, otherwise read-only.
 
         Args:
-            retry_timeout: Seconds to wait for another process.
-            pause: Sleeps between two attempts.
+            retry_timeout: Seconds to wait until another process closes the file.
+            pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
             StoreUnavailable: Another process still has the file open for writing.
@@ -134,16 +139,19 @@ class DuckDBFile:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until no connection is open, up to a timeout: a child process cannot use or close an inherited one."""
+        """Wait until no connection is open, up to a timeout, and keep threads from opening one.
+
+        A child process can neither use nor close a connection that it inherits.
+        """
         self._changed.acquire()
         self._changed.wait_for(lambda: self._writer is None and not self._readers, _FORK_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
-        """Resume the threads."""
+        """Let the threads open connections again."""
         self._changed.release()
 
     def after_fork_in_child(self) -> None:
-        """Abandon the inherited connection and start with none."""
+        """Abandon the connection that the child inherited, if any, and start without connections."""
         _ABANDONED.append(self._writer)
         self.__init__(self._path)  # type: ignore[misc]
 
@@ -190,7 +198,7 @@ class DuckDBFile:
 
 
 def file_at(path: Path) -> DuckDBFile:
-    """Return the process's only DuckDBFile for a path."""
+    """Return the one DuckDBFile that this process has for a path."""
     with _FILES_LOCK:
         return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
 

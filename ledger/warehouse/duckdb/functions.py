@@ -1,4 +1,4 @@
-"""Translate GoogleSQL's JSON, time and list functions that SQLGlot does not translate, or translates differently.
+"""Translate those JSON, time, list and search functions of GoogleSQL that SQLGlot does not translate correctly.
 
 Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place.
 Source: BigQuery's reference of JSON, timestamp and array functions.
@@ -13,8 +13,9 @@ _NUMBER = "JSON_TYPE(v) IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
 _SCALAR = f"JSON_TYPE(v) IN ('VARCHAR', 'BOOLEAN') OR {_NUMBER}"
 _TEXT = "JSON_EXTRACT_STRING(v, '$')"
 
-#: DuckDB's expression for each function; ``v`` is its argument. INT64, FLOAT64, BOOL and STRING fail for a value of
-#: another type; the LAX_ functions return NULL. STRING also takes a time, whose JSON form is a string.
+#: DuckDB's expression for each function, in which ``v`` is the function's argument. For a value of another type, INT64,
+#: FLOAT64, BOOL and STRING fail, whereas the LAX_ functions return NULL. STRING also accepts a time, because the JSON
+#: form of a time is a string.
 _FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Int64: f"CASE WHEN {_NUMBER} AND CAST({_TEXT} AS DOUBLE) % 1 = 0 THEN CAST({_TEXT} AS BIGINT) "
     "WHEN v IS NOT NULL THEN ERROR('INT64() requires a JSON whole number') END",
@@ -34,7 +35,7 @@ _FUNCTIONS: dict[type[exp.Expr], str] = {
     "WHEN 'NULL' THEN 'null' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' "
     "ELSE IF(v IS NULL, NULL, 'number') END",
 }
-#: Date and time parts that DuckDB numbers or names differently.
+#: DuckDB's expression for each part of EXTRACT that DuckDB numbers or names differently; ``v`` is the time.
 _DATE_PARTS = {
     "DATE": "CAST(v AS DATE)",
     "TIME": "CAST(v AS TIME)",
@@ -48,7 +49,7 @@ _DATE_PARTS = {
 #: The delimiters of LOG_ANALYZER, except percent-encoded bytes.
 _DELIMITERS = r"\s\[\]<>(){}|!;,''\"*&?+/:=@.\-$%\\_`"
 _WORDS = "' ' || TRIM(REGEXP_REPLACE(LOWER(x), '[delimiters]+', ' ', 'g')) || ' '".replace("delimiters", _DELIMITERS)
-#: ``v`` is the text, ``?`` the query.
+#: DuckDB's expression for SEARCH; ``v`` is the text, ``?`` the query.
 _SEARCH = (
     f"COALESCE(LIST_BOOL_AND(LIST_TRANSFORM(REGEXP_EXTRACT_ALL(?, '`[^`]+`|[^{_DELIMITERS}]+'), "
     f"lambda x: CONTAINS({_WORDS.replace('(x)', '(v)')}, {_WORDS}))), FALSE)"
@@ -56,14 +57,14 @@ _SEARCH = (
 
 
 def json_functions(tree: exp.Expr) -> None:
-    """Translate JSON conversions: SQLGlot does not know LAX_ functions and keeps the quotes around a STRING."""
+    """Translate conversions of JSON values. SQLGlot keeps a STRING's quotes and does not translate LAX_ functions."""
     for call in _innermost_first(tree, *_FUNCTIONS):
         if call.args.get("zone") is None:
             call.replace(_fill_template(_FUNCTIONS[type(call)], call.this))
 
 
 def json_arrays(tree: exp.Expr) -> None:
-    """Return NULL for ``JSON_QUERY_ARRAY`` of a non-array; SQLGlot's translation is a cast, which would fail."""
+    """Make ``JSON_QUERY_ARRAY`` return NULL for a value that is no array, for which SQLGlot's cast would fail."""
     for call in _innermost_first(tree, exp.JSONExtractArray):
         value = exp.JSONExtract(this=call.this, expression=call.expression) if call.expression else call.this
         call.replace(_fill_template("TRY_CAST(v AS JSON[])", value))
@@ -72,8 +73,9 @@ def json_arrays(tree: exp.Expr) -> None:
 def text_search(tree: exp.Expr) -> None:
     """Translate ``SEARCH(text, query)``, which SQLGlot does not know.
 
-    It is true if the text contains every word of the query and every phrase in backticks, split as by LOG_ANALYZER.
-    Only a STRING can be searched; optional arguments are not supported.
+    SEARCH is true if the text contains every term of the query. A term is a phrase in backticks or a single word. Text
+    and query are split into words as BigQuery's LOG_ANALYZER does. Only a STRING can be searched, and SEARCH's optional
+    arguments are not supported.
     """
     for call in _innermost_first(tree, exp.Anonymous):
         if call.name.upper() == "SEARCH" and len(call.expressions) == 2:
@@ -94,7 +96,7 @@ def list_offsets(tree: exp.Expr) -> None:
 
 
 def time_zones(tree: exp.Expr) -> None:
-    """Mark instants as UTC before a time zone is applied: they are stored as TIMESTAMP without one."""
+    """Mark times as UTC before a time zone is applied to them, because DuckDB stores them without a time zone."""
     for call in _innermost_first(tree, exp.Extract, exp.TimestampTrunc, exp.TimeToStr):
         zone = call.args.get("zone")
         if isinstance(call, exp.Extract) and isinstance(call.expression, exp.AtTimeZone):
@@ -108,7 +110,7 @@ def time_zones(tree: exp.Expr) -> None:
 
 
 def time_parts(tree: exp.Expr) -> None:
-    """Translate EXTRACT: DAYOFWEEK is 1 on Sunday, WEEK begins on Sunday, MILLISECOND excludes the seconds."""
+    """Translate EXTRACT as GoogleSQL defines it: Sunday is DAYOFWEEK 1 and begins a WEEK; MILLISECOND omits seconds."""
     for call in _innermost_first(tree, exp.Extract):
         template = _DATE_PARTS.get(call.name.upper())
         if template is not None:
@@ -116,7 +118,10 @@ def time_parts(tree: exp.Expr) -> None:
 
 
 def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
-    """Return nested calls before the calls around them: replacing a call copies its arguments."""
+    """Return the nodes of some kinds in a tree, inner ones before those around them.
+
+    They must be replaced in this order, because replacing a node copies the nodes inside it.
+    """
     return list(tree.find_all(*kinds))[::-1]
 
 

@@ -1,4 +1,4 @@
-"""The sink for a DuckDB file: a batch and its identity are written in one transaction."""
+"""The sink for a DuckDB file. It writes the rows of a batch and the batch's identity in one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
-#: The rows, then the index of sessions; ``batch`` is the Arrow table.
+#: Statements that add the rows of a batch and index its new sessions. ``batch`` is the Arrow table with the rows.
 _INGEST = (
     "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
     """
@@ -25,11 +25,11 @@ _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
 class DuckDBSink:
-    """The Sink for a DuckDB file. The sink state is the last batch, as ``seq:digest``.
+    """A ``Sink`` that fills a DuckDB file. The sink state names the last batch as ``seq:digest``; empty means no batch.
 
     Args:
         warehouse: The warehouse to fill.
-        url: The warehouse's name in the store.
+        url: The URL by which the store knows the warehouse.
     """
 
     batch_rows = 20_000
@@ -52,7 +52,7 @@ class DuckDBSink:
         self._warehouse.__exit__(kind, error, trace)
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Return True if the file's last batch is the one in the checkpoint."""
+        """Return True if the last batch of the store in the file is the one in the checkpoint's sink state."""
         return self._read_state(store_id) == checkpoint.sink_state
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
@@ -76,7 +76,7 @@ class DuckDBSink:
         return len(rows), arrow_table(rows)
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch if the file's last batch is ``sink_state``; see ``Sink.send``."""
+        """Add a batch if the file's last batch is the one that ``sink_state`` names; see ``Sink.send``."""
         import duckdb
 
         before = int(sink_state.partition(":")[0] or 0)
@@ -98,7 +98,7 @@ class DuckDBSink:
         return _format_state([after])
 
     def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
-        """Return the keys of those rows that the file has."""
+        """Return the keys of those of the given rows that the file has."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-#: Tables beside the catalog: the last batch of each store's relay, and the digest of the catalog in the file.
+#: Tables that are not in the catalog: ``relay_batches`` holds the last batch of each store, and ``catalog_state`` the
+#: digest of the catalog from which the file's objects were created.
 _INTERNAL_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
@@ -39,9 +40,9 @@ class DuckDBWarehouse:
     """The warehouse in a DuckDB file. It is thread-safe.
 
     Args:
-        path: The file; the first call that uses it creates it.
-        retry_timeout: Seconds to wait for another process to close the file.
-        pause: Sleeps between two attempts; tests replace it.
+        path: The file; it is created by the first call that uses it.
+        retry_timeout: Seconds to wait until another process closes the file.
+        pause: Called between two attempts, with the seconds to sleep; tests replace it.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class DuckDBWarehouse:
         self._file.release_writer()
 
     def create(self) -> None:
-        """Create objects that are missing or that another release created; rows are kept."""
+        """Create missing objects, and replace views and functions that another release created; rows are kept."""
         with self._file.create_lock, self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
@@ -78,11 +79,11 @@ class DuckDBWarehouse:
         self._ready = True
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
-        """Answer one GoogleSQL SELECT.
+        """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
 
         Args:
             sql: One statement; unqualified names are the ledger's objects.
-            parameters: Values of its ``@name`` parameters.
+            parameters: Values of the statement's ``@name`` parameters.
             operation: Ignored; DuckDB has no job labels.
 
         Raises:
@@ -130,7 +131,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a connection for the caller alone, after the ledger's objects have been created."""
+        """Context manager that opens a connection for its block. If need be, it first creates the ledger's objects."""
         self.ensure_created()
         with self._reader() as connection:
             yield connection
@@ -140,7 +141,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Run the block in a transaction, in which ``batch`` can be queried by that name.
+        """Context manager that runs its block in one transaction, in which SQL can read ``batch`` by that name.
 
         Raises:
             StoreRejected: DuckDB refuses the values or the statement; nothing was written.
@@ -169,13 +170,16 @@ class DuckDBWarehouse:
 
 
 def _catalog_digest() -> str:
-    """Return a digest of the catalog and of the version of its translation."""
+    """Return a text that changes with every change of the catalog or of ``_TRANSLATION_VERSION``."""
     text = "".join(item.source for item in catalog.objects())
     return f"{_TRANSLATION_VERSION}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Fetch all rows: since DuckDB 2.0 a connection cannot run a statement while a result is partly read."""
+    """Run a statement and return all of its rows.
+
+    Since DuckDB 2.0 a connection cannot run a statement while the result of another is only partly read.
+    """
     return connection.execute(sql, list(values)).fetchall()
 
 
@@ -200,7 +204,7 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
 
 
 def _to_duckdb(value: Any) -> Any:
-    """Convert a parameter for DuckDB: datetimes become naive UTC, as the columns that they are compared with."""
+    """Convert a parameter's value for DuckDB. Datetimes become naive ones in UTC, like the columns they meet."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
