@@ -47,7 +47,7 @@ CALL_FIELDS = ("tool_call", "tool_call_status", "tool_call_result")
 
 
 def changes(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
-    """Yield a session's changes. About a third are messages; almost half are of tool calls, with statuses and results."""
+    """Yield a session's changes: about a third are messages, and almost half are tool calls, statuses and results."""
 
     def words(count: int) -> str:
         return " ".join(rng.choices(WORDS, k=count))
