@@ -6,7 +6,7 @@ the calls is taken; each figure is the median of the rounds.
 
 Then 10,000 expired sessions are swept, once by a thread of the appending process and once by another process, while
 appends continue at a steady pace. The slowest append is printed, and for comparison the slowest of as many appends
-without a sweep. The rate of the sweep is that over all its sessions.
+without a sweep. The rate of the sweep covers all 10,000 sessions.
 
 Run it with ``python benchmarks/sessions.py``; it exits with 1 if a figure misses its target.
 """

@@ -129,7 +129,7 @@ class Sink(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL under which the store knows the warehouse. All URLs of one warehouse lead to the same one."""
+        """The URL under which the store knows the warehouse. It is equal for all URLs that mean the same warehouse."""
         ...
 
     @property

@@ -115,7 +115,7 @@ class BackgroundRelay:
         The next relay recovers the batch in flight.
 
         Returns:
-            True if the thread has ended.
+            True if the thread has ended; False if it still runs although its relay was abandoned.
         """
         self._seconds = seconds
         return self.stop(seconds)

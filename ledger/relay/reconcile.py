@@ -77,9 +77,9 @@ class Reconciliation:
             wrote.
         rows: Number of rows of the store that the warehouse must have.
         differences: One per session that differs, oldest session first.
-        elsewhere: Sessions that another store has continued and owns now. The rows that it added are no difference.
-        waiting_rows: Number of rows, of all sessions, that are still to be shipped. They are no difference.
-        refused_events: Number of dead letters of all sessions. They are no difference.
+        elsewhere: Sessions that another store appended to and owns now. Its rows do not count as a difference.
+        waiting_rows: Number of rows, of all sessions, that are still to be shipped. They do not count as differences.
+        refused_events: Number of dead letters of all sessions. They do not count as differences.
     """
 
     created_from: datetime

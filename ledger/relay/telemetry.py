@@ -1,7 +1,7 @@
-"""OpenTelemetry metrics and spans of a relay; no-ops if OpenTelemetry's API is not installed.
+"""OpenTelemetry metrics and spans of a relay. Nothing is recorded if OpenTelemetry's API is not installed.
 
-Counters count what this process did. Gauges report what ``ledger status`` shows, for every open relay, when an exporter
-collects. Error messages are never exported, because a warehouse's may quote values.
+Counters count what this process did. Whenever an exporter collects, gauges report for every open relay what ``ledger
+status`` shows. Error messages are never exported, because those of a warehouse may quote values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _since(then: datetime | None, now: datetime) -> float | None:
 
 
 def _oldest(status: RelayStatus, now: datetime) -> float:
-    """Return the age of the oldest waiting row; 0 if none waits, so that a chart shows the backlog end."""
+    """Return the age of the oldest waiting row; 0 if no row waits, so that a chart shows when a backlog ends."""
     return _since(status.waiting_since, now) or 0.0
 
 

@@ -13,7 +13,10 @@ from ledger.testing.streams import event
 
 
 class BackupContract(Harness):
-    """A backup is an independent store. Without the capability, ``backup`` raises CapabilityMissing."""
+    """A backup is an independent store.
+
+    Without the capability, ``backup`` raises CapabilityMissing and writes no file.
+    """
 
     def test_a_backup_is_a_store_of_its_own(
         self, store: EventStore, tmp_path: Path, request: pytest.FixtureRequest

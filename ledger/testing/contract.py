@@ -50,6 +50,6 @@ class StoreContract(
 
     - ``open_store``: a function that opens the store of a given name. The first call for a name opens an empty store.
       Every later call opens a store on the same data, even while an earlier one is open. The stores use the fixture
-      ``clock``. ``open_store`` closes all stores after the test.
+      ``clock``. The fixture closes all stores after the test.
     - ``open_backup``, if ``backup`` is True: a function that opens the backup at a given path.
     """

@@ -41,7 +41,7 @@ def fill(store: EventStore) -> None:
 
 
 class LifetimesContract(Harness):
-    """An ended session refuses events that require an open one; lists show it as expired even before a sweep."""
+    """An ended session refuses events that require an open one. Lists show an expiry even before the sweep."""
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(
         self, store: EventStore, clock: SetClock, refused: Refused

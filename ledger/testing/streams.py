@@ -81,7 +81,7 @@ def recorded(
 
 
 def chained(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
-    """Return a session's events, given from the first on, as recorded by a store with a hash chain."""
+    """Return all events of one session as recorded by a store with a hash chain."""
     made: list[RecordedEvent] = []
     for number, it in enumerate(events):
         salt = f"{number:032x}"
@@ -109,7 +109,7 @@ SLOTS = [("title", ""), ("summary", ""), ("context", "a"), ("context", "b"), ("t
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """Draw the changes of one event, a Hypothesis strategy: one to three registers, each set or removed."""
+    """Draw the changes of one event (a Hypothesis strategy): one to three registers, each set or removed."""
     slots = draw(st.lists(st.sampled_from(SLOTS), min_size=1, max_size=3, unique=True))
     made = []
     for field, key in slots:

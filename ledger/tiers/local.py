@@ -18,7 +18,7 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
         """Return the archived sessions whose rows have been shipped to every warehouse of the store, oldest first.
 
         Args:
-            warehouse: The warehouse's URL.
+            warehouse: The URL of the warehouse that will keep the rows. It must be one of those warehouses.
             session_ids: Only these sessions; None for all.
         """
         ...
@@ -49,7 +49,7 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
 
         Raises:
             CorruptEvent: The events are not the history that this store archived, or their hash chain is broken.
-            StoreRejected: Events that this store archived are not among them.
+            StoreRejected: The events do not include all events that this store archived.
             InvalidInput, IdempotencyConflict: The events are not of one session.
             StoreUnavailable: The store has reached its maximum size, or the session is being purged.
         """

@@ -1,4 +1,4 @@
-"""The two-tier store: an embedded store, and a warehouse from which the sessions are read that it does not hold."""
+"""The two-tier store: it reads from a warehouse the sessions that the embedded store does not hold."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ABANDONED: list[Warehouse | None] = []
 
 
 class TwoTierStore:
-    """The embedded store together with a warehouse, from which the sessions are read that the embedded store lacks.
+    """An embedded store and a warehouse as one store: sessions that the first does not hold are read from the second.
 
     A session read from the warehouse is as recent as its last shipped row. A purged session is not read, even while the
     warehouse still has it. Lists and searches cover only the sessions in the embedded store.
@@ -88,8 +88,8 @@ class TwoTierStore:
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 
-        If the session is archived, its rows are restored first. If the event also requires an open session, a
-        ``session.hydrated`` is appended first to open it, unless the event would be refused anyway.
+        If the session is archived, its rows are restored first. If the event also requires an open session,
+        ``session.hydrated`` is appended before it and opens the session, unless the event would be refused anyway.
         ``expected_version`` is the session's version before ``session.hydrated``.
 
         Raises:
@@ -259,7 +259,7 @@ class TwoTierStore:
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
-        """Return True if the embedded store holds a session's rows, so that even an empty answer of it is right."""
+        """Return True if the embedded store holds a session. Then a read that returned nothing was right."""
         try:
             return self._local.state(session_id) is not None
         except SessionArchived:
