@@ -1,10 +1,10 @@
-"""Cost of the SDK relative to a floor: the least program that does the same work.
+"""Cost of the SDK relative to a floor, which is the least program that does the same work.
 
 The floor uses stdlib ``sqlite3`` on the same tables with the same durability (WAL, synchronous=FULL). It takes the same
 Python value, encodes it as sorted JSON with the standard library, creates an id and a time, inserts the same rows and
 updates state and head in one commit. It validates and hashes nothing: its hashes are constants of the same length. It
-reads with one SELECT and decodes with orjson. Ledger and floor alternate, round by round; each figure is the median
-over rounds of the median call.
+reads with one SELECT and decodes with orjson. Ledger and floor alternate, round by round. In each round the median of
+the calls is taken; each figure is the median of the rounds.
 
 Run it with ``python benchmarks/append_read.py``; it exits with 1 if a ratio misses its target.
 """
@@ -124,7 +124,7 @@ def median_us(call: Callable[[int], object], calls: int = CALLS) -> float:
 
 
 def compare(name: str, ours: Callable[[int], object], floor: Callable[[int], object], target: float) -> bool:
-    """Time both alternately and print their ratio; return True if it meets its target."""
+    """Time the ledger and the floor alternately and print their ratio; return True if the ratio meets its target."""
     ours(0), floor(0)
     rounds = [(median_us(ours), median_us(floor)) for _ in range(ROUNDS)]
     mine, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -139,7 +139,7 @@ def report(line: str, ratio: float, target: float, *, at_least: bool = False) ->
 
 
 def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
-    """Create the same session in both: an agent's run of 200 events, of which 180 are messages."""
+    """Create the same session in ledger and floor: an agent's run of 200 events, 180 of them messages."""
     ours = ledger.create_session("user123", "What were the total orders for CFC1 in the last week?")
     theirs = floor.create()
     contents = [("constraints", "", VALUE), ("strategy", "", "## Plan\n" * 20), ("response_plan", "", VALUE)]
@@ -156,7 +156,7 @@ def seeded(ledger: SessionLedger, floor: Floor) -> tuple[str, str]:
 
 
 def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
-    """Create a session of ``count`` messages in both."""
+    """Create a session of ``count`` messages in the ledger and in the floor; return both ids."""
     ours, theirs = ledger.create_session("user123", "q"), floor.create()
     for number in range(count):
         ledger.append(ours, "message.added", [Change("message", f"m{number:03d}", MESSAGE)])
@@ -165,7 +165,7 @@ def talk(ledger: SessionLedger, floor: Floor, count: int) -> tuple[str, str]:
 
 
 def writes(ledger: SessionLedger, floor: Floor) -> list[bool]:
-    """Measure appends and creations; return True for each target that is met."""
+    """Measure appends and creations of sessions; return for each whether it meets its target."""
     ours, theirs = ledger.create_session("user123", "q"), floor.create()
     version = iter(range(2, 1_000_000))
 
@@ -186,9 +186,10 @@ def fresh() -> str:
 
 
 def threads(ledger: SessionLedger, floor: Floor) -> bool:
-    """Measure appends per second of 8 SDK threads; the floor is a loop of single commits over 8 sessions.
+    """Measure appends per second of 8 SDK threads; return True if the target is met.
 
-    Both fill sessions of 50 events; recorded runs of agents have about 30.
+    The floor is one thread that appends to 8 sessions in turn, with a commit for each event. Both fill sessions of 50
+    events; recorded runs of agents have about 30.
     """
 
     def one_by_one() -> float:
@@ -222,7 +223,7 @@ def threads(ledger: SessionLedger, floor: Floor) -> bool:
 
 
 def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
-    """Measure reads of state, history and messages; return True for each target that is met."""
+    """Measure reads of state, history and messages; return for each whether it meets its target."""
     ours, theirs = seeded(ledger, floor)
     our_talk, their_talk = talk(ledger, floor, 200)
     cache = ledger.store._cache  # type: ignore[attr-defined]
@@ -257,7 +258,7 @@ def use(session: Any) -> None:
 
 
 def crowd(folder: Path) -> bool:
-    """Compare an uncached state read in a file of 10,000 sessions with one in a file of 100."""
+    """Compare uncached state reads in files of 10,000 and of 100 sessions; return True if the target is met."""
     medians: list[list[float]] = [[], []]
     with SessionLedger(f"sqlite:///{folder}/few.db") as few, SessionLedger(f"sqlite:///{folder}/many.db") as many:
         ids = [fill(few, 100), fill(many, 10_000)]

@@ -1,12 +1,12 @@
 """Rows per second through BigQuery's Storage Write API, relative to a bare loop over Google's client.
 
 The bare loop builds the same Arrow batch from the same rows, sends it on one long-lived AppendRows call and waits for
-each acknowledgement, without retries or checks. The ledger's warehouse appends the same rows; ``one event`` is an
-append by the event store, which also validates the event, assigns a version and builds its rows. Both alternate, round
-by round, on separate tables; each figure is the median over rounds.
+each acknowledgement, without retries or checks. The ledger's warehouse appends the same rows. The workload ``one
+event`` is an append by the event store instead, which also validates the event, assigns a version and builds its rows.
+Bare loop and ledger alternate, round by round, on separate tables; each figure is the median over rounds.
 
 The emulator (local-bigquery) runs in a separate process. Run it with ``python benchmarks/bigquery_append.py``; it exits
-with 1 if the ledger is below 0.8 of the bare loop.
+with 1 if the ledger's rows per second are below 0.8 of the bare loop's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ with tempfile.TemporaryDirectory() as folder, emulator.serve(Path(folder)) as ad
     print(*addresses, flush=True)
     sys.stdin.read()
 """
-#: Number of batches in a round, by rows in a batch.
+#: Number of rows in a batch to the number of batches in a round.
 BATCHES = {1: 20, 100: 10, 1_000: 4, 10_000: 1}
 ROUNDS = 7
 TARGET = 0.8
@@ -73,7 +73,7 @@ class Bare:
 
 
 def rows_of(count: int) -> list[tuple[Any, ...]]:
-    """Return rows of one session, ten per event."""
+    """Return ``count`` rows of one session, ten rows per event."""
     now = time.time_ns() // 1000
     session_id, made = new_id(utc_now()), []
     for number in range(count):
@@ -96,7 +96,7 @@ def rows_of(count: int) -> list[tuple[Any, ...]]:
 
 
 def per_second(send: Send, size: int, batches: int) -> float:
-    """Return rows per second over batches that are built before the timer starts."""
+    """Return the rows sent per second. The batches are built before the timer starts."""
     ready = [rows_of(size) for _ in range(batches)]
     began = time.perf_counter()
     for rows in ready:
@@ -105,7 +105,7 @@ def per_second(send: Send, size: int, batches: int) -> float:
 
 
 def measure(environment: dict[str, str]) -> dict[str, tuple[float, float]]:
-    """Return rows per second of the bare loop and of the ledger, by workload."""
+    """Return for each workload the rows per second of the bare loop and of the ledger."""
     stores = [BigQueryStore(Dataset("ledger", name), environment=environment) for name in ("bare", "ours", "events")]
     for store in stores:
         store.warehouse.create()

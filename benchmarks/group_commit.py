@@ -1,14 +1,14 @@
-"""Group commit compared with two simpler designs: the cost of a writer thread, and the gain of waking in a chain.
+"""Group commit compared with two simpler designs, to see what waking in a chain gains and a writer thread costs.
 
 ``SqliteStore`` runs on three designs alternately, block by block:
 
-* group commit as implemented: a thread that appends becomes the leader or waits for one;
-* the same, but the leader wakes all waiters of its group;
+* group commit as implemented: a thread that appends becomes the leader of a group or waits for a leader;
+* group commit without the chain: the leader itself wakes all waiting threads of its group;
 * a writer thread, which has the connection and reads appends from a ``queue.SimpleQueue``.
 
 ``python benchmarks/group_commit.py [ROUNDS]`` prints, for synchronous=FULL and NORMAL and for one thread and eight, the
-median duration of an append in microseconds, and the median over rounds of its ratio to the implemented design. It
-exits with 1 if the geometric mean of another design's four ratios is below 0.95.
+median duration of an append in microseconds, and its ratio to the implemented design (the median over rounds). It exits
+with 1 if another design is faster: if the geometric mean of its four ratios is below 0.95.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VALUE = {"kpi": ["orders"], "time_filter": {"start_date": "2025-02-09", "end_dat
 
 
 class WakesAll(CommitGroup):
-    """Group commit without the chain: the leader opens all gates."""
+    """Group commit without the chain: the leader opens the gates of all threads of its group."""
 
     def _finish(self, group: Sequence[Any]) -> None:
         with self._mutex:
@@ -76,7 +76,7 @@ class WriterThread(CommitGroup):
                 job.gate.release()
 
     def _others(self, last: int) -> list[Any]:
-        """Return the waiting jobs; linger for more if the group is smaller than the previous one."""
+        """Return the waiting jobs. While the group is smaller than the previous one, wait a moment for more."""
         others: list[Any] = []
         end = time.monotonic() + LINGER
         while len(others) < MAX_GROUP - 1:
@@ -132,7 +132,7 @@ def by_eight(ledger: SessionLedger) -> float:
 
 
 def main(rounds: int = 25) -> int:
-    """Print every figure; return 1 if another design is faster by the bound."""
+    """Print every figure; return 1 if another design is faster than the implemented one by the bound."""
     ratios: dict[str, list[float]] = {name: [] for name in DESIGNS}
     for synchronous in ("FULL", "NORMAL"):
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

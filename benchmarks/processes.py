@@ -1,8 +1,9 @@
 """Fairness and correctness of several processes that append to one file.
 
 ``python benchmarks/processes.py [PROCESSES] [SECONDS]`` prints the appends of each process and the longest wait, then
-reopens the file and compares it with the acknowledged appends. It exits with 1 if a session has a gap, an acknowledged
-append is missing, the slowest process made less than half of the appends of the fastest, or one append took over 1 s.
+reopens the file and compares it with the acknowledged appends. It exits with 1 if a session's versions have a gap, if
+an acknowledged append is missing, if the slowest process made less than half as many appends as the fastest, or if one
+append took over 1 s.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Throughput of the relay to BigQuery, its effect on concurrent appends, and its memory.
 
-- ``bigquery``: rows per second from a store to the emulator, relative to a bare loop over Google's client that sends
-  the same Arrow batches, packed in advance, at their offsets in its own stream. Both alternate on new datasets with
-  existing tables. The relay's time includes its recovery (lease, fence, stream) and both commits of each batch.
-- ``appends``: appends per second of one thread while a background relay of the same process ships them to a process
-  that acknowledges a limited number of rows per second, relative to the same without a relay. Both alternate.
+- ``bigquery``: rows per second from a store to the emulator, relative to a bare loop over Google's client. The bare
+  loop sends the same Arrow batches, packed in advance, at their offsets in its own stream. Both alternate, on new
+  datasets that have the tables. The relay's time includes its recovery (lease, fence, stream) and both commits of each
+  batch.
+- ``appends``: appends per second of one thread with a background relay in the same process, relative to the same
+  without a relay. The relay ships to a process that acknowledges a limited number of rows per second. Both alternate.
 - ``memory``: peak memory of a process that relays a million rows to the emulator, minus its peak after 10,000 rows.
 
 ``views.py`` measures the relay to DuckDB. The emulator runs in a separate process. Run it with ``python
@@ -48,12 +49,12 @@ SESSIONS = 1_000  # of 100 events
 LEAST_OF_BARE, LEAST_OF_APPENDS, MOST_MEGABYTES = 0.8, 0.8, 64
 FIRST_ROWS, MANY_SESSIONS = 10_000, 10_000
 APPEND_SECONDS, APPEND_ROUNDS = 4.0, 7
-#: Rows per second that the acknowledging process accepts: more than one thread appends.
+#: Rows per second that the acknowledging process accepts. One thread appends fewer.
 ROWS_A_SECOND = 10_000
 
 
 def warehouse(name: str, running: Any) -> BigQueryWarehouse:
-    """Return a dataset with the ledger's tables in a running emulator."""
+    """Return a dataset in a running emulator, with the ledger's tables."""
     addresses = {"BIGQUERY_EMULATOR_HOST": running.rest, "BIGQUERY_EMULATOR_GRPC_HOST": running.grpc}
     made = BigQueryWarehouse(Dataset(emulator.PROJECT, name), environment=addresses)
     made.create()
@@ -61,7 +62,7 @@ def warehouse(name: str, running: Any) -> BigQueryWarehouse:
 
 
 def packed(store: SqliteStore, sink: BigQuerySink) -> list[Any]:
-    """Return the store's rows as the relay packs them."""
+    """Return the store's rows in Arrow batches, as the relay packs them."""
     batches, after = [], 0
     while rows := store.rows_after(after, sink.batch_rows, max_bytes=sink.batch_bytes):
         count, content = sink.pack(rows)
@@ -98,7 +99,7 @@ def bare(target: BigQueryWarehouse, batches: Sequence[Any]) -> float:
 
 
 def to_bigquery() -> bool:
-    """Print rows per second of both; return True if the target is met."""
+    """Print rows per second of the relay and of the bare loop; return True if the target is met."""
     with tempfile.TemporaryDirectory() as folder, emulator.running() as running:
         path = Path(folder) / "ledger.db"
         count = views.fill(path, SESSIONS)
@@ -125,7 +126,7 @@ def to_bigquery() -> bool:
 
 
 class Acknowledging:
-    """A sink in another process, over a socket: it packs rows as for BigQuery and acknowledges them after a delay.
+    """A sink that packs rows as for BigQuery and sends them over a socket to a process that acknowledges them.
 
     Args:
         address: Address of the process started by ``acknowledging``.
@@ -185,7 +186,7 @@ while True:
 
 @contextlib.contextmanager
 def acknowledging() -> Iterator[tuple[str, int]]:
-    """Start a process that acknowledges ``ROWS_A_SECOND``; yield its address."""
+    """Run a process that acknowledges at most ``ROWS_A_SECOND`` rows per second; yield its address."""
     command = [sys.executable, "-c", ACKNOWLEDGE, str(ROWS_A_SECOND)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -196,7 +197,7 @@ def acknowledging() -> Iterator[tuple[str, int]]:
 
 
 def appended_in(seconds: float, ledger: SessionLedger) -> float:
-    """Return appends per second of one thread, to sessions of 50 events."""
+    """Append for some seconds in one thread, to sessions of 50 events; return the appends per second."""
     count, end = 0, time.perf_counter() + seconds
     begun = time.perf_counter()
     while time.perf_counter() < end:
@@ -235,7 +236,7 @@ def beside_appends() -> bool:
 
 
 def peak_megabytes() -> float:
-    """Return the peak memory of this process."""
+    """Return the peak memory of this process so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

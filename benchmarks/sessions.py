@@ -1,12 +1,12 @@
-"""Cost of long sessions for readers, and of the sweep of expired sessions for writers.
+"""What long sessions cost readers, and what the sweep of expired sessions costs writers.
 
-Reading the last 10 of 10,000 messages is compared with reading the last 10 of 100, and with the floor: the same SELECT
-through stdlib ``sqlite3``, decoded by orjson. They alternate, round by round; each figure is the median over rounds of
-the median call.
+Reading the last 10 of 10,000 messages is compared with reading the last 10 of 100, and with a floor, which is the same
+SELECT through stdlib ``sqlite3``, decoded by orjson. The three alternate, round by round. In each round the median of
+the calls is taken; each figure is the median of the rounds.
 
 Then 10,000 expired sessions are swept, once by a thread of the appending process and once by another process, while
-appends continue at a steady pace. The slowest append is printed with the slowest of as many appends without a sweep;
-the difference is the delay caused by the sweep. The duration of a sweep covers all sessions.
+appends continue at a steady pace. The slowest append is printed, and for comparison the slowest of as many appends
+without a sweep. The rate of the sweep covers all 10,000 sessions.
 
 Run it with ``python benchmarks/sessions.py``; it exits with 1 if a figure misses its target.
 """
@@ -37,7 +37,7 @@ SWEPT, LEAST_A_MINUTE, MOST_HELD_MS = 10_000, 10_000, 50.0
 #: Pause between two appends during a sweep, in seconds.
 PACE = 0.002
 TEXT = "What were the total orders for CFC1 in the last week? " * 4
-#: The store's own statement.
+#: The statement by which the store reads the last messages.
 SELECT = (
     "SELECT s.key, s.version, COALESCE(s.value, e.value) "
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
@@ -69,7 +69,7 @@ def report(line: str, figure: float, bound: float, *, at_least: bool = False) ->
 
 
 def messages(folder: Path) -> list[bool]:
-    """Measure reads of the last ten messages: of a long session, of a short one, and of the long one by the floor."""
+    """Measure reads of the last messages of a short and a long session; return for each target whether it is met."""
     path = folder / "messages.db"
     with SessionLedger(f"sqlite:///{path}?synchronous=NORMAL") as ledger:
         short, long = (talk(ledger, count) for count in (FEW, MANY))
@@ -105,7 +105,7 @@ def talk(ledger: SessionLedger, count: int) -> str:
 
 
 def sweep(folder: Path, name: str, sweeping: Callable[[str], AbstractContextManager[Callable[[], bool]]]) -> list[bool]:
-    """Measure sessions swept per minute, and the delay of appends during the sweep."""
+    """Measure sessions swept per minute, and appends during the sweep; return for each whether its target is met."""
     url = f"sqlite:///{folder}/{name.replace(' ', '-')}.db"
     ended(url)
     with SessionLedger(url) as ledger:
@@ -137,7 +137,7 @@ def sweep(folder: Path, name: str, sweeping: Callable[[str], AbstractContextMana
 
 
 def ended(url: str) -> None:
-    """Fill a ledger with expired sessions."""
+    """Fill a ledger with ``SWEPT`` expired sessions."""
     moments = iter(datetime.now(UTC) - timedelta(days=3) + timedelta(milliseconds=n) for n in range(100 * SWEPT))
     with SessionLedger(url + "?synchronous=NORMAL", clock=lambda: next(moments)) as ledger:
         for number in range(SWEPT):

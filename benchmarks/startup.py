@@ -1,4 +1,4 @@
-"""Time to import the package and to start the command, minus the start of the interpreter.
+"""Time to import the package and to start the command, without the time in which the interpreter starts.
 
 ``python benchmarks/startup.py`` prints medians of 15 alternating runs; it exits with 1 if a target is missed.
 """

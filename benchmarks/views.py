@@ -1,8 +1,8 @@
 """Time of the views on DuckDB relative to hand-written statements, and throughput of the relay to DuckDB.
 
 One million events of 10,000 sessions are written to the file of a SQLite store and relayed to DuckDB. Then the views,
-which SQLGlot translates from GoogleSQL, alternate with statements written for DuckDB; the fastest of those is the
-floor. Each result is fetched completely, as Arrow, and compared with the view's. Figures are medians over rounds.
+which SQLGlot translates from GoogleSQL, alternate with statements written by hand for DuckDB. The fastest of those is
+the floor. Each result is fetched completely, as Arrow, and must equal the view's. Figures are medians over rounds.
 
 Run it with ``python benchmarks/views.py [SESSIONS]``; it exits with 1 if a figure misses its target.
 """
@@ -47,7 +47,7 @@ CALL_FIELDS = ("tool_call", "tool_call_status", "tool_call_result")
 
 
 def changes(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
-    """Yield a session's changes: a third messages, a third tool calls with status and result, and others."""
+    """Yield a session's changes: about a third are messages, and almost half are tool calls, statuses and results."""
 
     def words(count: int) -> str:
         return " ".join(rng.choices(WORDS, k=count))
@@ -95,7 +95,7 @@ def rows(sessions: int) -> Iterator[tuple[Any, ...]]:
 
 
 def fill(path: Path, sessions: int) -> int:
-    """Write the rows into a store's file and return their number."""
+    """Write the rows of some sessions into a store's file and return the number of rows."""
     SqliteStore(path).close()
     insert = f"INSERT INTO session_events ({sql_list()}) VALUES ({', '.join('?' * len(NAMES))})"
     with sqlite3.connect(path) as connection:
@@ -103,7 +103,7 @@ def fill(path: Path, sessions: int) -> int:
 
 
 def by_hand() -> dict[str, dict[str, str]]:
-    """Return hand-written statements, by view and technique."""
+    """Return the hand-written statements: view to technique to statement."""
     struct = "{" + ", ".join(f"{name}: {name}" for name in REST.split(", ")) + "}"
     last = "arg_max({v: value, r: removed, n: version}, (version, event_id))"
 
@@ -202,14 +202,14 @@ def by_hand() -> dict[str, dict[str, str]]:
 
 
 def seconds(connection: duckdb.DuckDBPyConnection, sql: str) -> float:
-    """Return the seconds in which a statement's whole result is fetched."""
+    """Return the seconds that it takes to run a statement and fetch its whole result."""
     begun = time.perf_counter()
     connection.sql(sql).to_arrow_table()
     return time.perf_counter() - begun
 
 
 def same(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> bool:
-    """Return True if two statements return the same rows; JSON is compared as text, as DuckDB cannot compare it."""
+    """Return True if two statements return the same rows. Values are compared as text; DuckDB cannot compare JSON."""
 
     def as_text(sql: str) -> str:
         return f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ({sql})"
@@ -237,7 +237,7 @@ def compare(connection: duckdb.DuckDBPyConnection, view: str, hands: dict[str, s
 
 
 def catch_up_rate(store: SqliteStore, folder: Path, count: int) -> float:
-    """Return rows per second from the SQLite file to a new DuckDB file, which is then closed and on disk."""
+    """Return rows per second from the SQLite file to a new DuckDB file, including the time to close that file."""
     warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     warehouse.create()
     begun = time.perf_counter()

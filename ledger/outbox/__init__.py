@@ -1,1 +1,1 @@
-"""The contract between what commits rows and what receives them; see ``docs/architecture.md``."""
+"""Protocols of the stores that commit rows and of the warehouses that receive them; see ``docs/architecture.md``."""

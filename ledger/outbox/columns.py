@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """The type of a column; the value describes its representation in a Python row."""
+    """The type of a column. The value of a member says how a Python row holds such a column."""
 
     TEXT = "str"
     INTEGER = "int"
@@ -95,7 +95,7 @@ class EventValues(NamedTuple):
 
 
 def position(name: str) -> int:
-    """Return the position of a column in a row; look it up once, when a module is loaded.
+    """Return the position of a column in a row. Callers look it up once, when their module is loaded.
 
     Raises:
         ValueError: No column has this name.
@@ -104,12 +104,12 @@ def position(name: str) -> int:
 
 
 def sql_list(names: Iterable[str] = NAMES, *, table: str = "") -> str:
-    """Return column names as SQL, each with ``table`` as its alias if one is given."""
+    """Return column names as a comma-separated list in SQL, each qualified by the alias ``table`` if one is given."""
     return ", ".join(f"{table}.{name}" if table else name for name in names)
 
 
 def row_of(event: EventValues, change: ChangeValues) -> tuple[Any, ...]:
-    """Return a row in the order of the table."""
+    """Return the row of one change of an event, with its values in the order of the table's columns."""
     row: tuple[Any, ...] = _IN_ORDER_OF_TABLE((*event, *change))
     return row
 

@@ -1,4 +1,4 @@
-"""The contract of ``reconcile``: what it needs of the store and of the warehouse to compare them without values."""
+"""The protocols of a store and of a warehouse that ``reconcile`` can compare without reading a value."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ledger.model.events import RecordedEvent
 from ledger.outbox.contract import Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 
-#: Sessions per query and, approximately, rows per query: ids are query parameters, and the rows of both sides are held
-#: in memory.
+#: Maximum number of sessions in a query, because each id is a query parameter, and approximate maximum number of rows,
+#: because the rows of both sides are held in memory.
 SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 
 
@@ -24,7 +24,13 @@ class WarehouseRow(NamedTuple):
 
 
 def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
-    """Split sessions so that the rows of each part fit in memory; each part has at least one session."""
+    """Split sessions into parts whose rows fit in memory, and yield each part.
+
+    A session with more than ``ROWS_AT_ONCE`` rows is a part of its own.
+
+    Args:
+        sizes: Number of rows by session.
+    """
     part: list[SessionKey] = []
     rows = 0
     for session, size in sizes.items():
@@ -43,14 +49,23 @@ class ComparableOutbox(Outbox, Protocol):
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
     ) -> Iterable[tuple[SessionKey, SessionDigest]]:
-        """Return the digest of each session created in a half-open span: rows up to a ``seq``, without dead letters.
+        """Return the digest of each session that was created in a range of time.
 
-        If an archived session's rows were dropped, its digest covers all rows that it had.
+        A digest covers the session's rows with a ``seq`` of at most ``upto``, without dead letters. If the rows of an
+        archived session were dropped, its digest covers all rows that it had.
+
+        Args:
+            created_from, created_until: Range of creation times, as timezone-aware datetimes: from inclusive, until
+                exclusive.
+            upto: The last ``seq`` to include.
         """
         ...
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return all rows of some sessions as ``(seq, digest)``, including dead letters and rows not yet shipped."""
+        """Return the digests of all rows of some sessions, as ``(seq, digest)``.
+
+        Dead letters and rows not yet shipped are included. A session without rows has an empty sequence.
+        """
         ...
 
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
@@ -58,24 +73,27 @@ class ComparableOutbox(Outbox, Protocol):
         ...
 
     def deleting(self) -> Collection[SessionKey]:
-        """Return the sessions that were purged here and are still to be purged in the warehouse."""
+        """Return the sessions that were purged in the store and must still be deleted in the warehouse."""
         ...
 
     def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
-        """Write events that the warehouse has back into the store, and mark their rows in doubt.
+        """Write events of the warehouse back into the store, and mark their rows as in doubt.
 
-        This is one transaction, so that no relay can mistake the rows for new ones.
+        Both happen in one transaction, so that no relay can mistake the rows for new ones.
 
         Args:
-            checkpoint: With the epoch of ``acquire``; saved with a new ``in_doubt_upto``.
+            checkpoint: The latest checkpoint, under the lease that ``acquire`` returned. It is saved with a new
+                ``in_doubt_upto``.
+            events: Whole events, as the warehouse has them.
 
         Returns:
             The number of new events, and the checkpoint as saved.
 
         Raises:
-            LeaseLost: Another relay has taken the lease.
+            LeaseLost: Another relay has taken the lease; nothing was written.
+            SessionEnded: The session is archived and its rows were dropped; nothing was written.
             CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; the checkpoint is unchanged.
+                ``EventStore.ingest``; nothing was written.
         """
         ...
 
@@ -86,22 +104,28 @@ class ComparableWarehouse(Protocol):
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> Sequence[tuple[SessionKey, SessionDigest, bool]]:
-        """Return the digest of each session created in a span, and whether the store wrote any of its rows.
+        """Return the digest of each session created in a range of time, and whether the store wrote any of its rows.
 
         Args:
-            created_from, created_until: Half-open span of creation, aware; it decides which partitions are read.
+            created_from, created_until: Range of creation times, as timezone-aware datetimes: from inclusive, until
+                exclusive. It decides which partitions are read.
             store_id: The store to compare with.
         """
         ...
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[WarehouseRow]]:
-        """Return all rows of some sessions, given in order of creation; sessions without rows are left out."""
+        """Return all rows of some sessions. Sessions without rows are left out.
+
+        Args:
+            sessions: At least one session, in order of creation.
+        """
         ...
 
     def events(self, session: SessionKey, *, after: int) -> list[RecordedEvent]:
-        """Return a session's events above a version, as recorded.
+        """Return a session's events above the version ``after``, as they were recorded (not upcast).
 
         Raises:
-            InvalidInput: The id leads to another session, created at another time.
+            InvalidInput: No such event was found: the warehouse's session of this id was created at another time, so
+                it is another session.
         """
         ...

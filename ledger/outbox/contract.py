@@ -1,7 +1,8 @@
-"""The contract of a transactional outbox: what a relay needs of the store it reads and of the warehouse it fills.
+"""The protocols of a transactional outbox: what a relay needs of its store and of its warehouse.
 
-``Outbox`` is the store's side, ``Sink`` the warehouse's. Between them travel rows in batches; a ``RelayCheckpoint``
-says how far a relay has come. ``ledger/relay/loop.py`` is the only consumer.
+``Outbox`` is the protocol of the store, from which the relay reads rows. ``Sink`` is the protocol of the warehouse, to
+which the relay sends them in batches. A ``RelayCheckpoint`` says how far the relay has come. Only
+``ledger/relay/loop.py`` calls both.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import orjson
 from ledger.outbox import columns
 
 #: A row of a store with its sequence number: ``(seq, *row)``, where ``row`` has the columns of
-#: ``ledger.outbox.columns``. A plain tuple: naming the columns of each would add 4 % to a relay's work.
+#: ``ledger.outbox.columns``. It is a plain tuple, because a named tuple would add 4 % to a relay's work.
 Row = tuple[Any, ...]
 #: Position of the sequence number in a ``Row``.
 SEQ = 0
 
 
 def index_of(name: str) -> int:
-    """Position of a column in a ``Row``; look it up once, when a module is loaded."""
+    """Return the position of a column in a ``Row``. Callers look it up once, when their module is loaded."""
     return 1 + columns.position(name)
 
 
@@ -54,7 +55,10 @@ def event_key(row: Row) -> tuple[str, str]:
 
 
 def batch_digest(rows: Sequence[Row]) -> str:
-    """Return a digest that differs between any two batches; an event's hash stands for its values."""
+    """Return a digest that identifies a batch: it differs between any two batches.
+
+    It covers each row's ``seq``, primary key and event hash. The event hash stands for the values.
+    """
     return hashlib.sha256(orjson.dumps(list(map(_IDENTITY, rows)))).hexdigest()
 
 
@@ -64,9 +68,9 @@ class Batch:
 
     Attributes:
         last: Every row up to this ``seq`` is acknowledged once the batch has arrived.
-        rows: Number of rows.
+        rows: Number of rows in the batch.
         digest: See ``batch_digest``.
-        redrive: The rows are dead letters that are sent again, so the checkpoint does not move.
+        redrive: True if the rows are dead letters that are sent again. The checkpoint does not move then.
     """
 
     last: int
@@ -80,10 +84,12 @@ class RelayCheckpoint:
     """The progress of the relay from a store to a warehouse, as the store records it.
 
     Attributes:
-        epoch: Fencing epoch: it grows with each lease, and only the latest holder can save.
+        epoch: Counter that grows with each lease. A save under an older epoch is refused.
         seq: Every row up to this one is in the warehouse or dead-lettered.
-        in_doubt_upto: Rows above ``seq`` up to this one may be in the warehouse already; the relay asks first.
-        sink_state: Opaque sink state (BigQuery: fence, stream name, acknowledged offset).
+        in_doubt_upto: Rows above ``seq`` up to this one may be in the warehouse already. The relay asks the warehouse
+            before it sends them.
+        sink_state: Text that only the sink reads. That of BigQuery holds the fence, the name of the stream and the
+            acknowledged offset.
         batch: The batch in flight, or None.
     """
 
@@ -94,7 +100,7 @@ class RelayCheckpoint:
     batch: Batch | None = None
 
 
-#: Default lease duration, in seconds; every ``save`` renews the lease.
+#: Default duration of a lease, in seconds. Every ``save`` renews the lease.
 LEASE_SECONDS = 60.0
 
 
@@ -103,10 +109,10 @@ class Recovery:
     """The findings of a sink when a relay starts.
 
     Attributes:
-        sink_state: To be saved before anything is sent.
-        arrived: Whether the batch in flight has arrived. If it has not, it cannot arrive any more.
-        in_doubt_after: Rows above this ``seq`` may be in the warehouse, because store and warehouse disagree: the store
-            was restored or copied, or the warehouse was emptied. None if they agree.
+        sink_state: The sink state that the relay must save before it sends anything.
+        arrived: True if the batch in flight has arrived. If False, it cannot arrive any more.
+        in_doubt_after: None if store and warehouse agree. If they disagree, rows above this ``seq`` may or may not be
+            in the warehouse. They disagree if the store was restored or copied, or if the warehouse was emptied.
     """
 
     sink_state: str
@@ -115,14 +121,15 @@ class Recovery:
 
 
 class Sink(Protocol):
-    """The warehouse's side of a relay; entering it keeps connections and files open while batches are sent.
+    """The warehouse's side of a relay.
 
-    Calls come one at a time, except ``pack`` and ``existing``, which another thread may call at the same time.
+    A sink is a context manager. Between entering and leaving it, connections and files stay open, so that batches can
+    be sent. Calls come one at a time, except ``pack`` and ``existing``, which another thread may call at the same time.
     """
 
     @property
     def url(self) -> str:
-        """The warehouse's name in the store: equal for all URLs that mean the same warehouse."""
+        """The URL under which the store knows the warehouse. It is equal for all URLs that mean the same warehouse."""
         ...
 
     @property
@@ -132,7 +139,7 @@ class Sink(Protocol):
 
     @property
     def batch_bytes(self) -> int:
-        """Approximate maximum of value bytes in a batch; ``pack`` counts exactly."""
+        """Approximate maximum size of the rows that the relay reads for a batch, in bytes."""
         ...
 
     def __enter__(self) -> object: ...
@@ -142,17 +149,20 @@ class Sink(Protocol):
     ) -> None: ...
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Cheap check when no rows are pending; returns False if the warehouse visibly contradicts the checkpoint."""
+        """Return False if a cheap check shows that the warehouse contradicts the checkpoint.
+
+        The relay calls it when it starts and no rows are waiting. A sink that has no cheap check returns True.
+        """
         ...
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
         """Fence off every other relay of this store and find out whether the batch in flight has arrived.
 
-        Tables and columns that the rows need exist afterwards.
+        Afterwards the warehouse has all tables and columns that the rows need.
 
         Args:
             store_id: The store whose rows are shipped.
-            checkpoint: As last saved; its epoch belongs to the caller alone.
+            checkpoint: The checkpoint as last saved, with the epoch of the caller's own lease.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; call again later.
@@ -161,7 +171,7 @@ class Sink(Protocol):
         ...
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
-        """Encode the leading rows that fit one request: whole events, at least one.
+        """Encode the leading rows that fit one request. Events are never split, and at least one is encoded.
 
         Returns:
             The number of rows packed, and the content for ``send``.
@@ -172,21 +182,21 @@ class Sink(Protocol):
         ...
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch, all or nothing; on return its rows are in the warehouse exactly once.
+        """Add a batch, all or nothing. On return its rows are in the warehouse exactly once.
 
         Args:
-            sink_state: As last saved.
-            batch: As saved.
-            content: As packed.
+            sink_state: The sink state as last saved.
+            batch: The batch in flight, as saved in the checkpoint.
+            content: The content that ``pack`` returned.
 
         Returns:
             The sink state to save.
 
         Raises:
-            StreamEnded: Another relay took over, or the stream is gone: recover.
-            StoreUnavailable: The batch may have arrived: recover, or send the same batch later.
-            RowsRefused: No row of the batch was taken.
-            StoreRejected, ConfigurationError: No row was taken, and none will be until something is repaired.
+            StreamEnded: Another relay took over, or the stream is gone. Call ``recover``.
+            StoreUnavailable: The batch may or may not have arrived. Call ``recover``, or send the same batch later.
+            RowsRefused: The warehouse refused the batch and took no row of it.
+            StoreRejected, ConfigurationError: The warehouse took no row, and takes none until something is repaired.
         """
         ...
 
@@ -205,10 +215,11 @@ class DeadLetter:
 
     Attributes:
         session_id, version, event_id: The event.
-        rows: Number of its rows that are dead-lettered: all of them, unless single rows were missing.
+        rows: Number of its rows that are dead-lettered: all rows of a refused event, or those that ``reconcile`` found
+            missing and ``repair`` requeued.
         reason: The warehouse's message.
         dead_lettered_at: Time of the refusal, in UTC.
-        redriving: Whether it is going to be sent again.
+        redriving: True if it is requeued and will be sent again.
     """
 
     session_id: str
@@ -225,17 +236,17 @@ class RelayStatus:
     """Progress of the relay from a store to a warehouse.
 
     Attributes:
-        warehouse: Its URL.
-        waiting_rows: Rows not yet in the warehouse, without those it refused.
-        waiting_since: When the oldest of them was recorded, in UTC.
-        shipped_rows: Rows sent so far.
+        warehouse: The warehouse's URL.
+        waiting_rows: Number of rows that are still to be shipped. Refused rows count only once they are requeued.
+        waiting_since: Time at which the oldest waiting row was recorded, in UTC; None if no row waits.
+        shipped_rows: Number of rows shipped so far.
         shipped_at: Arrival of the latest batch, in UTC.
-        rows_per_second: Recent rate while rows were being sent.
-        refused_events: Dead letters that nobody has redriven.
+        rows_per_second: Recent rate of shipping, without the pauses in which no rows were sent.
+        refused_events: Number of dead letters that are not requeued.
         last_error: Message of the latest failure.
         failed_at: Time of the latest failure, in UTC.
-        holder: Lease holder as ``host/process``; None if no relay is active.
-        disk_bytes: Size of the store on disk.
+        holder: Relay that holds the lease, as ``host/process``; None if no relay is active.
+        disk_bytes: Size of the store on disk, in bytes.
     """
 
     warehouse: str
@@ -260,19 +271,22 @@ class Outbox(Protocol):
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return rows above ``seq`` in commit order: whole events, at least one."""
+        """Return the rows above ``seq``, in commit order: about ``limit`` rows and ``max_bytes``.
+
+        Events are never split. At least one event is returned if there is any above ``seq``.
+        """
         ...
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
-        """Return the ``seq`` of dead-lettered rows from ``first`` to ``last``, both included."""
+        """Return the ``seq`` of the dead-lettered or requeued rows from ``first`` to ``last``, both included."""
         ...
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return dead-lettered rows that are to be sent again, in order; at least one event if there is any."""
+        """Return requeued rows in commit order, limited like ``rows_after``; empty if none are requeued."""
         ...
 
     def last_seq(self) -> int:
-        """Return the ``seq`` of the last row; 0 if there is none."""
+        """Return the highest ``seq`` of any row so far, even if the row was dropped since; 0 if there was none."""
         ...
 
     def checkpoint(self) -> RelayCheckpoint:
@@ -280,10 +294,10 @@ class Outbox(Protocol):
         ...
 
     def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
-        """Acquire the lease; each ``save`` renews it for ``seconds``.
+        """Acquire the lease, which each ``save`` renews for ``seconds``, and return the checkpoint with the new epoch.
 
         Raises:
-            LeaseHeld: Another relay holds it.
+            LeaseHeld: Another relay holds the lease.
         """
         ...
 
@@ -298,16 +312,17 @@ class Outbox(Protocol):
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
     ) -> None:
-        """Save a checkpoint and all of this in one transaction, and renew the lease.
+        """Save a checkpoint together with the other arguments, in one transaction, and renew the lease.
 
         Args:
-            checkpoint: With the epoch of ``acquire``.
-            shipped: Rows that arrived since the last call.
-            rate: Recent rows per second.
-            dead_letters: ``seq`` of rows to dead-letter, and the reason.
+            checkpoint: The new checkpoint, with the epoch that ``acquire`` returned.
+            shipped: Number of rows that arrived since the last call.
+            rate: Recent rows per second; None to keep the rate saved before.
+            dead_letters: Rows to dead-letter: ``seq`` to the reason.
             redriving: ``seq`` of dead letters that ``checkpoint.batch`` sends again.
             acknowledged: ``seq`` of dead letters that turned out to be in the warehouse.
-            redriven: Whether the dead letters in flight have arrived; None if none were in flight.
+            redriven: True if the dead letters in flight have arrived, False if they have not and stay requeued, None to
+                leave them as they are.
 
         Raises:
             LeaseLost: Another relay has taken the lease; nothing was saved.
@@ -319,7 +334,7 @@ class Outbox(Protocol):
         ...
 
     def failed(self, reason: str) -> None:
-        """Record the latest failure for ``status``."""
+        """Record why the relay failed; ``status`` reports it as the latest failure."""
         ...
 
     def status(self) -> RelayStatus:
@@ -327,5 +342,5 @@ class Outbox(Protocol):
         ...
 
     def redrive(self, rows: Mapping[int, str]) -> None:
-        """Requeue rows, dead-lettered or not: ``seq`` to the reason."""
+        """Requeue rows, whether they are dead-lettered or not. ``rows`` maps each ``seq`` to the reason."""
         ...

@@ -1,4 +1,4 @@
-"""Digests that a store and a warehouse compare: of rows, and of all rows of a session. They hold no value."""
+"""Digests of single rows and of whole sessions, by which a store and a warehouse are compared. They hold no value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SessionKey(NamedTuple):
 
 
 class RowDigest(NamedTuple):
-    """A row without its value; erasing the value does not change it."""
+    """The identity and hashes of a row, without its value. They stay the same when the value is erased."""
 
     version: int
     event_id: str
@@ -38,7 +38,7 @@ class SessionDigest(NamedTuple):
         rows: Number of rows.
         distinct_rows: Number of distinct (event_id, field, key); less than ``rows`` if a row is duplicated.
         version: Highest version.
-        digest: Hash over the rows in any order.
+        digest: Hash over the rows; their order does not matter.
     """
 
     rows: int
@@ -51,8 +51,8 @@ class Tombstone(NamedTuple):
     """The record that a store keeps of an archived session whose rows it dropped.
 
     Attributes:
-        digest: Of the dropped rows.
-        events: Version of each of its events, by event_id.
+        digest: The digest of the dropped rows.
+        events: The session's events: event_id to version.
     """
 
     digest: SessionDigest

@@ -16,23 +16,23 @@ from ledger.outbox.contract import Outbox
 from ledger.relay.loop import Relay
 
 log = logging.getLogger("ledger.relay")
-#: Seconds between batches, in which rows accumulate.
+#: Seconds between two calls of ``Relay.sync``, in which new rows accumulate.
 AGE = 1.0
 #: Maximum pause between retries, in seconds.
 LONGEST_PAUSE = 60.0
-#: Seconds for an interrupted relay to record the failure in the store.
+#: Seconds that an abandoned relay has to record the failure in the store.
 _LAST_WORDS = 1.0
-#: Seconds for a relay that was not closed to finish its batch when the interpreter exits.
+#: When the interpreter exits: seconds that all relays that were not closed have, together, to finish their batches.
 _AT_EXIT = 10.0
 
 
 def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
-    """Ship new rows until ``stop`` is set; failures are retried with exponential backoff.
+    """Ship new rows until ``stop`` is set. After a failure, try again with exponential backoff.
 
     Args:
-        relay: Left open.
-        stop: Ends the loop after the batch in flight.
-        age: Seconds between batches.
+        relay: The relay, which is not closed.
+        stop: Event to set to end the loop after the batch in flight.
+        age: Seconds to wait after each ``Relay.sync``.
     """
     trying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Exception),  # the relay has logged, counted and recorded it
@@ -57,12 +57,14 @@ def sync_now(
     """Wait until all rows recorded before the call are shipped, by this relay or by the one that holds the lease.
 
     Args:
-        relay, outbox: Of the same store and warehouse.
-        timeout: Seconds to wait for another relay.
-        progress: Called with the number of rows acknowledged.
+        relay: The relay.
+        outbox: The outbox that the relay ships from.
+        timeout: Seconds to wait while another relay holds the lease.
+        progress: Called after each batch of this relay with the number of rows acknowledged by it.
+        sleep: Waits for the given seconds before the next attempt.
 
     Returns:
-        The number of rows that this relay sent.
+        The number of rows that this relay sent; 0 if another relay shipped them all.
 
     Raises:
         LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
@@ -81,7 +83,7 @@ def sync_now(
 
 
 def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
-    """Ship waiting rows; no batch starts after ``seconds``.
+    """Ship the waiting rows, but start no batch after ``seconds``.
 
     Raises:
         LedgerError: As for ``Relay.sync``.
@@ -94,8 +96,8 @@ class BackgroundRelay:
     """A relay in a daemon thread; appends never wait for it.
 
     Args:
-        relay: Closed when the thread ends.
-        age: Seconds between batches.
+        relay: The relay, which is closed when the thread ends.
+        age: Seconds to wait after each ``Relay.sync``.
     """
 
     def __init__(self, relay: Relay, *, age: float = AGE) -> None:
@@ -107,17 +109,19 @@ class BackgroundRelay:
         _RUNNING.add(self)
 
     def close(self, seconds: float) -> bool:
-        """Ship waiting rows for at most ``seconds``, then stop.
+        """Ship the waiting rows, stop the thread, and wait at most ``seconds`` for it.
+
+        If the thread still runs after that, for example because the warehouse does not answer, its relay is abandoned.
+        The next relay recovers the batch in flight.
 
         Returns:
-            True if the thread has ended. A relay that waits for the warehouse's answer is abandoned; the next relay
-            recovers its batch.
+            True if the thread has ended; False if it still runs although its relay was abandoned.
         """
         self._seconds = seconds
         return self.stop(seconds)
 
     def stop(self, seconds: float) -> bool:
-        """Stop after the batch in flight, for which this waits at most ``seconds``; see ``close``."""
+        """Stop the thread after the batch in flight, without shipping the waiting rows; otherwise like ``close``."""
         self._stop.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
@@ -136,7 +140,8 @@ class BackgroundRelay:
             self._relay.close()
 
 
-#: Stopped at exit: a thread inside native code while the interpreter shuts down crashes the process.
+#: All background relays. They are stopped at exit, because a thread inside native code crashes the process while the
+#: interpreter shuts down.
 _RUNNING: weakref.WeakSet[BackgroundRelay] = weakref.WeakSet()
 
 

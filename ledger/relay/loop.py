@@ -29,9 +29,9 @@ from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
 T = TypeVar("T")
-#: Maximum number of recoveries in a row without a batch arriving.
+#: Maximum number of consecutive recoveries without a batch arriving in between.
 RESTARTS = 5
-#: The weight of the latest batch in the rate.
+#: Weight of the latest batch in the moving averages from which the rate is computed.
 _LATEST = 0.3
 
 
@@ -41,8 +41,8 @@ class _Packed:
 
     Attributes:
         upto: Every row up to this ``seq`` is acknowledged once the batch has arrived.
-        rows: The rows; empty if all rows read are acknowledged already.
-        content: The sink's encoding of the rows, or the CorruptEvent that it raised.
+        rows: The rows; empty if none of the rows read must be sent.
+        content: The sink's encoding of the rows, or the CorruptEvent that ``Sink.pack`` raised.
     """
 
     upto: int
@@ -51,18 +51,20 @@ class _Packed:
 
 
 class Relay:
-    """Ships a store's rows to a warehouse in commit order, each row exactly once.
+    """The relay from a store to a warehouse: it ships the rows in commit order, each row exactly once.
 
-    After an interruption at any point, the next relay recovers from the saved checkpoint and from what the warehouse
-    says. Any number of relays may run; the lease lets one ship. Calls from several threads wait for each other.
+    After an interruption at any point, the next relay recovers: it reads the saved checkpoint and asks the warehouse
+    what has arrived. Any number of relays may run, but only the one that holds the lease ships. If several threads call
+    one relay, the calls run one after another.
 
     Args:
         outbox: The store's side.
         sink: The warehouse's side.
-        holder: Lease holder, unique among all relays ever made: ``host/process/token``.
-        lease_seconds: Lease duration.
-        now: A monotonic clock, in seconds, for rates and renewals.
-        instruments: Receives metrics and spans; the program's OpenTelemetry providers by default.
+        holder: Name of this relay in the lease, ``host/process/token``. No two relays ever made may share one.
+        lease_seconds: Duration of the lease.
+        now: Monotonic clock in seconds, for the rate and for renewing the lease in time.
+        instruments: Instruments that record metrics and spans; by default those of the program's global OpenTelemetry
+            providers.
     """
 
     def __init__(
@@ -104,8 +106,8 @@ class Relay:
 
         Raises:
             LeaseHeld: Another relay holds the lease.
-            StoreUnavailable: The warehouse is unavailable. Rows sent so far are there, the rest wait.
-            StoreRejected, ConfigurationError: The warehouse takes nothing until something is repaired.
+            StoreUnavailable: The warehouse is unavailable. It has the rows sent so far; the other rows wait.
+            StoreRejected, ConfigurationError: The warehouse takes no row until something is repaired.
         """
         with self._busy:
             self._sent_before = self._sent
@@ -135,11 +137,11 @@ class Relay:
                 self._sink.close()
 
     def abandon(self) -> None:
-        """Close the sink during a ``sync`` in another thread, which then fails; the next relay recovers."""
+        """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers."""
         self._sink.close()
 
     def _has_work(self) -> bool:
-        """Return True if there may be rows to send; otherwise renew the lease when it is due."""
+        """Return True if there may be rows to send or a batch to recover; otherwise renew the lease when it is due."""
         checkpoint = self._checkpoint or self._outbox.checkpoint()
         if self._outbox.last_seq() > checkpoint.seq or self._outbox.rows_to_redrive(1, max_bytes=1):
             return True
@@ -187,7 +189,7 @@ class Relay:
             self._save(checkpoint, redriven=False)
 
     def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
-        """Send the rows above the checkpoint; the next batch is read while the warehouse takes this one."""
+        """Send the rows above the checkpoint. While the warehouse takes one batch, the next one is read."""
         start, in_doubt_upto = self._held.seq, self._held.in_doubt_upto
         # Rows appended from now on wait for the next call: a batch for every few rows would slow appends down, and a
         # writer that never pauses would keep this call from ending.
@@ -204,7 +206,7 @@ class Relay:
                 progress(self._held.seq - acknowledged)
 
     def _redrive(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
-        """Send dead letters that were requeued; those that are in the warehouse after all are acknowledged."""
+        """Send the requeued rows. Those that the warehouse already has are acknowledged without being sent."""
         while not stop() and (
             rows := self._outbox.rows_to_redrive(self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
         ):
@@ -217,7 +219,10 @@ class Relay:
             progress(len(rows))
 
     def _next_batch(self, after: int, until: int, in_doubt_upto: int) -> _Packed | None:
-        """Return the next batch: None at the end, a batch without rows if all rows read are acknowledged already."""
+        """Return the next batch of rows above ``after``; None if ``after`` has reached ``until`` or no row follows.
+
+        If all rows read are dead-lettered, requeued or already in the warehouse, the batch has no rows.
+        """
         if after >= until:
             return None
         rows = self._outbox.rows_after(after, self._sink.batch_rows, max_bytes=self._sink.batch_bytes)
@@ -245,8 +250,8 @@ class Relay:
         """Send a batch; events that the warehouse refuses are dead-lettered.
 
         Raises:
-            RowsRefused: The warehouse has taken no row in this ``sync`` and did not blame the rows, so the fault is the
-                table's or the request's. The events are requeued.
+            RowsRefused: The warehouse has taken no row in this ``sync``, and it did not say that the rows are the
+                cause. The table or the request is probably at fault, so the batch's rows are requeued.
         """
         self._doubts.clear()
         self._send(packed, redrive)
@@ -255,7 +260,7 @@ class Relay:
             raise self._doubts[0]
 
     def _send(self, packed: _Packed, redrive: bool) -> None:
-        """Send a batch; if the warehouse refuses it, send the events that it accepts."""
+        """Send a batch. If the warehouse refuses it, dead-letter the events at fault and send the others."""
         rows = packed.rows
         batch = Batch(packed.upto, len(rows), batch_digest(rows), redrive)
         try:
@@ -270,7 +275,10 @@ class Relay:
             self._acknowledge(replace(self._held, sink_state=sink_state), batch)
 
     def _send_without(self, rows: Sequence[Row], refused: RowsRefused, redrive: bool) -> None:
-        """Dead-letter the events that a refusal names; if it names none, bisect the batch."""
+        """Dead-letter the events at fault in a refused batch, and send the others.
+
+        If the refusal names no event, each half of the batch is sent by itself; a single event is dead-lettered.
+        """
         events = [list(event) for _, event in groupby(rows, event_key)]
         self._save(replace(self._held, batch=None), redriven=False if redrive else None)
         unfit = {event_key(rows[index]): reason for index, reason in refused.reasons.items()}

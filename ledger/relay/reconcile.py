@@ -1,7 +1,7 @@
 """Compare a store with its warehouse, session by session and without reading a value, and repair differences.
 
-Both sides compute a digest per session; rows are compared only for sessions whose digests differ. Relays may ship and
-sessions may be appended to during the comparison: rows in flight are not differences.
+Both sides compute a digest per session, and rows are compared only for sessions whose digests differ. During the
+comparison, relays may ship and sessions may be appended to. Rows in flight do not count as differences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone,
 
 #: Recorded as the reason of requeued rows.
 REASON = "reconcile: the warehouse lacks it"
-#: Errors that keep one session from being restored, and do not stop the others. An archived one is hydrated instead.
+#: Errors that keep one session from being restored; the other sessions are restored. SessionEnded means that the
+#: session is archived: hydrating it brings the events back.
 _NOT_RESTORED = (*(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),)
 
 
@@ -35,14 +36,18 @@ class SessionDifference:
 
     Attributes:
         session_id, created_at: The session.
-        version_here, version_there: Highest version in the store and in the warehouse; 0 if it has no rows.
+        version_here, version_there: Highest version in the store and in the warehouse; 0 where the session has no rows.
         missing: ``seq`` of rows that the warehouse lacks. ``repair`` requeues them.
-        unknown: Rows in the warehouse that the store lacks, because it lost them or was restored from a backup. If the
-            session is ``lost``, ``repair`` restores them.
-        diverged: Some unknown rows are at versions that the store has too: both sides were appended to.
-        changed: Rows whose version or hashes differ; they cannot be repaired.
-        doubled: Rows that the raw table has more than once. Every view shows them once; they cannot be repaired.
-        gone: Rows of an archived session that the warehouse lacks and the store has dropped; only a backup has them.
+        unknown: Number of rows in the warehouse that the store lacks, because it lost them or was restored from a
+            backup. If ``lost`` is True, ``repair`` restores them.
+        diverged: True if some unknown rows are at versions that the store has too, because the session was appended to
+            on both sides.
+        changed: Number of rows whose version or hashes differ; 1 stands for any number if the store has dropped the
+            rows. They cannot be repaired.
+        doubled: Number of rows that the raw table has more than once. Every view shows them once. They cannot be
+            repaired.
+        gone: Number of rows of an archived session that the store has dropped and the warehouse lacks. Only a backup
+            can have them.
     """
 
     session_id: str
@@ -67,13 +72,14 @@ class Reconciliation:
     """The result of a comparison.
 
     Attributes:
-        created_from, created_until: Half-open span of creation of the compared sessions.
-        sessions: Number of sessions: those of the store, and those in the warehouse with rows that it wrote.
-        rows: Rows of the store that the warehouse must have.
+        created_from, created_until: Range of creation times of the compared sessions: from inclusive, until exclusive.
+        sessions: Number of sessions compared: those in the store, and those in the warehouse with a row that the store
+            wrote.
+        rows: Number of rows of the store that the warehouse must have.
         differences: One per session that differs, oldest session first.
-        elsewhere: Sessions that another store has taken over; not a difference.
-        waiting_rows: Rows of any session still to be shipped; not a difference.
-        refused_events: Dead letters of any session; not a difference.
+        elsewhere: Sessions that another store appended to and owns now. Its rows do not count as a difference.
+        waiting_rows: Number of rows, of all sessions, that are still to be shipped. They do not count as differences.
+        refused_events: Number of dead letters of all sessions. They do not count as differences.
     """
 
     created_from: datetime
@@ -91,9 +97,9 @@ class Repaired:
     """The result of a repair.
 
     Attributes:
-        asked_rows: Rows that the next ``Relay.sync`` sends again.
-        events: Events restored from the warehouse.
-        left: Session ids that could not be restored, and why.
+        asked_rows: Number of rows that were requeued, so that the next ``Relay.sync`` sends them again.
+        events: Number of events restored from the warehouse.
+        left: Sessions that could not be restored: session id to the reason.
     """
 
     asked_rows: int
@@ -106,12 +112,13 @@ def reconcile(
 ) -> Reconciliation:
     """Compare a store with the warehouse that it ships to; nothing is changed.
 
-    An archived session is compared by its tombstone. One that is being purged is left out.
+    A session whose rows were dropped is compared by its tombstone. A session that is being purged is left out.
 
     Args:
         outbox: The store, as the outbox of its relay to this warehouse.
         warehouse: The warehouse, with the ledger's tables.
-        created_from, created_until: Half-open span of the sessions' creation, aware; it decides the cost.
+        created_from, created_until: Range of the sessions' creation times, as timezone-aware datetimes: from inclusive,
+            until exclusive. The warehouse reads the partitions of these days.
 
     Raises:
         InvalidInput: A time is naive.
@@ -218,7 +225,7 @@ def repair(
 
 
 class _Shipped:
-    """The rows that the warehouse must have: those up to the checkpoint that are not dead-lettered.
+    """The ``seq`` of each row that the warehouse must have: those up to the checkpoint that are not dead-lettered.
 
     Attributes:
         upto: The checkpoint's ``seq`` at the start; the warehouse may or may not have rows above it.
@@ -230,7 +237,10 @@ class _Shipped:
         self._dead_letters = set(outbox.dead_letters_between(1, self.upto))
 
     def refresh(self) -> None:
-        """Add rows dead-lettered or requeued meanwhile; earlier ones stay, because they may have arrived or not."""
+        """Exclude the rows that were dead-lettered or requeued meanwhile.
+
+        Rows excluded before stay excluded even if they were redriven, because it is not known whether they arrived.
+        """
         self._dead_letters.update(self._outbox.dead_letters_between(1, self.upto))
 
     def __contains__(self, seq: int) -> bool:
@@ -240,7 +250,7 @@ class _Shipped:
 def _compare(
     session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], shipped: _Shipped
 ) -> SessionDifference:
-    """Compare the rows of a session; rows that are not known to be shipped may be missing."""
+    """Compare the rows of a session. A row that the warehouse lacks is missing only if it is in ``shipped``."""
     here = {digest.row_id: digest for _, digest in kept}
     there: dict[tuple[str, str, str], list[WarehouseRow]] = {}
     for each in found:
@@ -285,12 +295,15 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Return True if the unknown rows were written by another store, which owns the session now.
+    """Return True if the last unknown row was written by another store, which owns the session now.
 
-    A session that both stores appended to has diverged instead.
+    If both stores appended to the session, it has diverged, and the result is False.
 
     Args:
-        own: Identities of this store's rows.
+        difference: The session's difference, with unknown rows.
+        own: The ``row_id`` of each row that is this store's.
+        found: The session's rows in the warehouse.
+        store_id: The id of this store.
     """
     unknown = (each for each in found if each.digest.row_id not in own)
     last = max(unknown, key=lambda each: (each.digest.version, each.digest.event_id))

@@ -1,7 +1,7 @@
-"""OpenTelemetry metrics and spans of a relay; no-ops if OpenTelemetry's API is not installed.
+"""OpenTelemetry metrics and spans of a relay. Nothing is recorded if OpenTelemetry's API is not installed.
 
-Counters count what this process did. Gauges report what ``ledger status`` shows, for every open relay, when an exporter
-collects. Error messages are never exported, because a warehouse's may quote values.
+Counters count what this process did. Whenever an exporter collects, gauges report for every open relay what ``ledger
+status`` shows. Error messages are never exported, because those of a warehouse may quote values.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def _since(then: datetime | None, now: datetime) -> float | None:
 
 
 def _oldest(status: RelayStatus, now: datetime) -> float:
-    """Return the age of the oldest waiting row; 0 if none waits, so that a chart shows the backlog end."""
+    """Return the age of the oldest waiting row; 0 if no row waits, so that a chart shows when a backlog ends."""
     return _since(status.waiting_since, now) or 0.0
 
 
-#: Name to unit, description and value. Do not add them up over processes that ship the same ledger.
+#: Name to unit, description and a function that computes the value. All processes that ship one ledger report the same
+#: values, so do not add them up.
 _GAUGES: dict[str, tuple[str, str, _Value]] = {
     "waiting.rows": ("{row}", "Rows not yet in the warehouse", lambda it, now: it.waiting_rows),
     "waiting.age": ("s", "Age of the oldest waiting row", _oldest),
@@ -53,10 +54,10 @@ _GAUGES: dict[str, tuple[str, str, _Value]] = {
 
 
 class Instruments:
-    """Meters and tracer shared by all relays that report to the same providers.
+    """The OpenTelemetry instruments and tracer shared by all relays that report to the same providers.
 
     Args:
-        meter_provider, tracer_provider: Receive metrics and spans; None for the program's global providers.
+        meter_provider, tracer_provider: Providers that receive metrics and spans; None for the program's global ones.
 
     Raises:
         MissingExtra: OpenTelemetry's API is not installed.
@@ -118,10 +119,10 @@ class Telemetry:
     """The metrics and spans of one relay.
 
     Args:
-        warehouse: Its URL; distinguishes relays of one store to several warehouses.
-        outbox: Gives the store's identity and the relay's status.
-        instruments: Default: those of the program's global providers.
-        clock: Ages are measured up to its time.
+        warehouse: The warehouse's URL. It distinguishes the relays of one store to several warehouses.
+        outbox: The relay's outbox, from which the store's id and the relay's status are read.
+        instruments: The instruments; None for those of the program's global providers.
+        clock: Clock for ages, which are measured up to its present time.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Telemetry:
 
     @contextmanager
     def span(self, step: str, *, rows: int | None = None) -> Iterator[None]:
-        """Record a span around a step: ``begin``, or ``send`` with a number of rows."""
+        """Record a span around the block of this context manager. ``step`` is ``begin``, or ``send`` with ``rows``."""
         if self._instruments is None:
             yield
             return
@@ -175,7 +176,10 @@ class Telemetry:
             self._instruments.leave(self)
 
     def status_for(self, gauge: str) -> RelayStatus:
-        """Return the relay's status, read once for all gauges of one collection so that their values are consistent."""
+        """Return the relay's status. All gauges of one collection get the same status, so their values are consistent.
+
+        The status is read again when a gauge asks for it a second time, because a new collection has begun then.
+        """
         if self._status is None or gauge in self._read_by:
             self._status = self._outbox.status()
             self._read_by.clear()

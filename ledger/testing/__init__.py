@@ -1,9 +1,10 @@
 """The store contract: the behaviour of every EventStore, as tests for the test module of any store.
 
-``StoreContract`` holds the tests; ``StoreMachine`` compares a store with the reference model by random operations. The
-clock, ids and events of the tests are public too. ``docs/writing-a-store.md`` shows how to use them.
+``StoreContract`` holds the tests. ``StoreMachine`` performs random operations on a store and compares it with the
+reference model. The clock, ids and events that the tests use are public too. ``docs/writing-a-store.md`` shows how to
+use all of them.
 
-Needs pytest and Hypothesis: ``pip install 'session-ledger[testing]'``.
+This package needs pytest and Hypothesis: ``pip install 'session-ledger[testing]'``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of sessions that leave a store: purged (``purge``), or archived to a warehouse (``tiered``)."""
+"""The contract of sessions that leave a store, purged or archived. Capabilities: ``purge`` and ``tiered``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ledger.testing.streams import event
 
 
 class ArchivingContract(Harness):
-    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
+    """Tests of ``PurgingStore`` and ``TieredStore``.
+
+    A store without the capability does not have the methods of the protocol, or they raise CapabilityMissing.
+    """
 
     def test_a_session_is_purged_at_the_version_that_it_has(self, store: Any) -> None:
         for session_id in ("s", "other"):

@@ -1,4 +1,4 @@
-"""The contract of backup: a consistent copy in a separate file. Declared by ``backup``."""
+"""The contract of backup: a consistent copy in a separate file. Capability: ``backup``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ledger.testing.streams import event
 
 
 class BackupContract(Harness):
-    """The copy is an independent store; without the capability, CapabilityMissing is raised and no file is written."""
+    """A backup is an independent store.
+
+    Without the capability, ``backup`` raises CapabilityMissing and writes no file.
+    """
 
     def test_a_backup_is_a_store_of_its_own(
         self, store: EventStore, tmp_path: Path, request: pytest.FixtureRequest

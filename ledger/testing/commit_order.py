@@ -1,4 +1,4 @@
-"""The contract of rows_after and last_seq: rows in commit order. Declared by ``commit_order``."""
+"""The contract of rows_after and last_seq: rows in commit order. Capability: ``commit_order``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _SAYS = itemgetter(index_of("session_id"), _VERSION, index_of("field"))
 
 
 class CommitOrderContract(Harness):
-    """Each row once, in commit order, no event split; CapabilityMissing without the capability."""
+    """Each row is returned once, in commit order, and no event is split.
+
+    Without the capability, ``rows_after`` and ``last_seq`` raise CapabilityMissing.
+    """
 
     def test_rows_come_in_the_order_of_their_commits_each_once(self, store: EventStore) -> None:
         if self.lacks("commit_order", lambda: store.rows_after(0, 100)):

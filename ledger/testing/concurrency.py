@@ -1,7 +1,7 @@
 """The contract of concurrent use: threads on one store, and two stores on the same data, as in two processes.
 
-``compare_and_append`` and ``gapless_versions`` declare the guarantees between stores. Without them, still no event is
-lost or duplicated, and all readers see the same order.
+The capabilities ``compare_and_append`` and ``gapless_versions`` declare what holds if several stores append to the same
+data. Even without these capabilities, no event is lost or duplicated, and all readers see the same order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], AppendResult]]) -> tuple[list[AppendRes
 
 
 class ConcurrencyContract(Harness):
-    """Threads on one store do not interfere; stores on the same data are as safe as declared."""
+    """Threads on one store do not interfere; several stores on the same data keep the guarantees that they declare."""
 
     def test_of_threads_that_expect_one_version_one_wins(self, store: EventStore) -> None:
         begin(store)

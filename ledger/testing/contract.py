@@ -42,14 +42,14 @@ class StoreContract(
 
     Each test has its own stores.
 
-    A subclass, whose name begins with ``Test``, sets ``capabilities`` to those the store is expected to declare: a
-    capability that is True must work; one that is False must raise CapabilityMissing, or its effect must be absent. No
+    A subclass, whose name begins with ``Test``, sets ``capabilities`` to those that the store is expected to declare. A
+    capability that is True must work. One that is False must raise CapabilityMissing, or its effect must be absent. No
     test is skipped.
 
     The subclass or its module provides these fixtures:
 
-    - ``open_store``: a function that opens the store of a given name, which is empty at the first call and keeps its
-      data for every later call, even while it is open. The store uses the fixture ``clock``. The fixture closes all
-      stores after the test.
+    - ``open_store``: a function that opens the store of a given name. The first call for a name opens an empty store.
+      Every later call opens a store on the same data, even while an earlier one is open. The stores use the fixture
+      ``clock``. The fixture closes all stores after the test.
     - ``open_backup``, if ``backup`` is True: a function that opens the backup at a given path.
     """

@@ -24,7 +24,7 @@ def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
 
 
 class ExchangeContract(Harness):
-    """A store imports the export of another, in any order and repeatedly."""
+    """A store ingests the events of another store, in any order and any number of times."""
 
     @pytest.fixture
     def elsewhere(self, open_store: OpenStore) -> EventStore:

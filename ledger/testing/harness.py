@@ -1,4 +1,4 @@
-"""The base of the contract tests: a new store for each test, functions to fill and read it, and checks of refusals."""
+"""The base of the contract tests: a new store for each test, functions to fill and read it, and checks for errors."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ class Harness:
         return Refused(store)
 
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
-        """Return True if the store does not declare a capability; its use must then fail.
+        """Return True if the store does not declare a capability, after a check that ``use`` fails.
 
-        The use must raise CapabilityMissing; a method of a protocol other than ``EventStore`` may also be missing.
+        ``use`` must raise CapabilityMissing. If it calls a method of another protocol than ``EventStore``, the method
+        may also be missing. If the store declares the capability, ``use`` is not called.
         """
         if getattr(self.capabilities, capability):
             return False
@@ -55,7 +56,7 @@ class Harness:
 
 
 class Refused:
-    """A check that an attempt raises and leaves the content of the store unchanged."""
+    """A callable check that an attempt raises an error and leaves the content of the store unchanged."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
@@ -70,7 +71,7 @@ class Refused:
     def each(
         self, kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
     ) -> list[E]:
-        """Return the error of each value; the store is compared once, before the first and after the last."""
+        """Check that ``attempt`` raises for each value and that all leave the store unchanged; return the errors."""
         before = everything(self.store)
         raised = refusals(kind, values, attempt, match)
         assert everything(self.store) == before
@@ -80,7 +81,7 @@ class Refused:
 def refusals(
     kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
 ) -> list[E]:
-    """Return the error of each value; a failure names the value."""
+    """Check that ``attempt`` raises for each value, and return the errors. A failed check names the value."""
     raised = []
     for value in values:
         try:
@@ -94,7 +95,7 @@ def refusals(
 
 
 def shown(value: object) -> str:
-    """Return a value as text; Python refuses to print very large integers."""
+    """Return a value as text. Very large integers are described, because Python refuses to print them."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {value.bit_length():,} bits"
     return ascii(value)[:200]
@@ -108,7 +109,7 @@ def everything(store: EventStore) -> tuple[dict[str, list[RecordedEvent]], objec
 
 
 def begin(store: EventStore, session_id: str = "s", *changes: Change, user_id: str = "ada", number: int = 0) -> None:
-    """Create a session with event ``number``."""
+    """Create a session by appending event ``number``; without changes, the event sets the status to ``active``."""
     changes = changes or (Change("status", value="active"),)
     store.append(session_id, event(number, *changes, user_id=user_id), expected_version=0)
 

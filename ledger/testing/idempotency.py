@@ -11,7 +11,7 @@ from ledger.testing.streams import START, SetClock, event, event_id
 
 
 class IdempotencyContract(Harness):
-    """The same event_id with the same content is a replay; with other content, a conflict."""
+    """An event_id that is sent again is a replay if the content is the same, and a conflict if it is not."""
 
     def test_the_same_event_again_is_replayed(self, store: EventStore, clock: SetClock) -> None:
         begin(store)

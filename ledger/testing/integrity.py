@@ -1,4 +1,4 @@
-"""The contract of the hash chain: every change of a recorded event is detected. Declared by ``hash_chain``."""
+"""The contract of the hash chain: tampering with a recorded event is detected. Capability: ``hash_chain``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def carry_no_hashes(events: Iterable[RecordedEvent]) -> bool:
 
 
 class IntegrityContract(Harness):
-    """A chain verifies, and broken ones are refused; without the capability, appended events have no hashes."""
+    """The chain of a session verifies, and events with a broken chain are refused.
+
+    Without the capability, appended events have no hashes.
+    """
 
     def test_what_was_appended_verifies(self, store: EventStore) -> None:
         begin(store)

@@ -1,4 +1,4 @@
-"""The contract of expiry and closing: refused appends, and the status in lists."""
+"""The contract of sessions that have ended: which appends are refused, and which status lists show."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ledger.testing.streams import START, SetClock, event, uuid7
 
 HOUR = timedelta(hours=1)
 NOW = START + HOUR
-#: Recorded status, expires_at, and status one hour after the start.
 IDS = [uuid7(START, number) for number in range(8)]
+#: Each session's recorded status, its ``expires_at``, and its status at the time ``NOW``.
 LIVES = dict(
     zip(
         IDS,
@@ -41,7 +41,7 @@ def fill(store: EventStore) -> None:
 
 
 class LifetimesContract(Harness):
-    """Events for open sessions are refused after the end of a session; lists respect an expiry before the sweep."""
+    """An ended session refuses events that require an open one. Lists show an expiry even before the sweep."""
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(
         self, store: EventStore, clock: SetClock, refused: Refused

@@ -1,4 +1,4 @@
-"""A state machine that compares a store with the reference model, the pure fold of its events."""
+"""A state machine that compares a store with the reference model, which is the fold of the appended events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SESSIONS = st.sampled_from(["a", "b"])
 
 
 def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
-    """Return the changes of an event by slot, since the changes of an event have no order."""
+    """Return the changes of an event by register, since the changes of an event have no order."""
     return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 
@@ -58,7 +58,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS, changes=changes(), seconds=st.integers(-3, 3))
     def append(self, session_id: str, changes: list[Change], seconds: int) -> None:
-        """Append an event at the logged version; the clock may have gone back."""
+        """Move the clock, possibly back, and append an event that expects the logged version."""
         self.clock.move(seconds)
         self.numbers += 1
         expected = len(self.log.get(session_id, []))
@@ -70,7 +70,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS, changes=changes(), off=st.sampled_from([-1, 1, 5]))
     def append_on_another_version(self, session_id: str, changes: list[Change], off: int) -> None:
-        """Check that another version than the current one is refused."""
+        """Check that an append that expects another version than the current one is refused."""
         at = len(self.log.get(session_id, []))
         if at + off >= 0:
             with pytest.raises(WrongExpectedVersion) as refused:
@@ -106,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """Check that the state at a version and at a time is the fold of the events so far."""
+        """Check that the state at a version is the fold of the events up to it; check the version at a time."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         events = self.events[session_id]
         version = data.draw(st.integers(1, len(events)))
@@ -124,9 +124,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_answers_as_the_model(self) -> None:
-        """Compare events with the log, states and heads with its fold, and the list with all sessions.
+        """Compare each session's events with the log, its head and state with the fold, and the list with all sessions.
 
-        Reads may be slow, so each session is read once here, and rules use the result.
+        Reads may be slow, so each session's events are read only here, and the rules use what was read.
         """
         for session_id, log in self.log.items():
             events = self.events[session_id] = events_of(self.store, session_id)

@@ -15,7 +15,10 @@ URL = "duckdb:////never/opened.duckdb"
 
 
 class OutboxContract(Harness):
-    """Tests of the protocols behind these capabilities, whose methods a store without the capability lacks."""
+    """Tests of ``OutboxStore``, ``ArchivingStore`` and ``WarehouseStore``.
+
+    A store without the capability does not have the methods of the protocol, or they raise CapabilityMissing.
+    """
 
     def test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused(self, store: Any) -> None:
         begin(store, "a")

@@ -1,4 +1,4 @@
-"""The contract of state: the last write of each slot, now, at a version and at a time."""
+"""The contract of state: the last write to each register, at present, at a version or at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.testing.streams import START, SetClock, event
 
 
 class ReadingContract(Harness):
-    """Every state equals the fold of the events up to it."""
+    """The state at a version or time is the fold of the events up to that version or time."""
 
     def test_the_state_is_the_last_write_of_each_slot(self, store: EventStore) -> None:
         begin(store)

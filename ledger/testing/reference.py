@@ -1,6 +1,6 @@
 """The reference model: expected answers of stores and warehouses, computed from all events of a session.
 
-``ledger.model.fold`` computes states; this module computes versions at a time and histories.
+``ledger.model.fold`` computes states. This module computes histories, and which version a session had at a time.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from ledger.warehouse.projection import LAST_VERSION, Projection
 
 
 def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """Return the version of a session at a time of its store's clock; 0 before its first event."""
+    """Return the version that a session had at a time by its store's clock; 0 before its first event."""
     return max((event.version for event in events if event.recorded_at <= at), default=0)
 
 
 def history(events: Iterable[RecordedEvent]) -> list[Interval]:
-    """Return every write once, with the version that superseded it, ordered by (version, event_id, field, key).
+    """Return an interval for each write to a register, ordered by (version, event_id, field, key).
 
-    The state at version v consists of the intervals with ``version <= v`` and ``superseded_by`` None or above v that
-    are not removed. Of several writes to a register with one version, only the last by event_id is ever in a state.
+    An interval is in the state at version v if its ``version`` is at most v, its ``superseded_by`` is None or above v,
+    and it is not removed. If several events of one version write a register, only the write of the greatest event_id is
+    ever in a state.
     """
     writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
     for event in events:

@@ -1,4 +1,4 @@
-"""The contract of search: current texts are found by their words, and no others."""
+"""The contract of search: a search finds the current texts that contain its terms, and no other texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.testing.harness import Harness, begin, refusals
 from ledger.testing.streams import START, SetClock, event, recorded
 
 MINUTE = timedelta(minutes=1)
-#: Search terms, with the numbers of the texts that match.
+#: Texts that the tests search, numbered from 0.
 TEXTS = [
     "Orders dropped in Bavaria",
     'the "orders" of bavaria, dropped!',
@@ -26,6 +26,7 @@ TEXTS = [
     "a `back` tick' OR x:y NEAR(z) * ^ -not \0 end",
     "❤️ 🙂",
 ]
+#: Search terms, each with the numbers of the texts that match.
 FINDS: list[tuple[str, Iterable[int]]] = [
     ("orders", [0, 1, 2, 3]),
     ("ORDERS bavaria", [0, 1]),
@@ -66,12 +67,12 @@ def found(store: EventStore, text: str, *, limit: int = 50, **criteria: Any) -> 
 
 
 def hits(store: EventStore, text: str, **criteria: Any) -> list[str]:
-    """Return the session of each match of a text."""
+    """Return the session id of each match of a text."""
     return [match.session_id for match in found(store, text, **criteria)]
 
 
 class SearchContract(Harness):
-    """A search returns the current texts that contain the words, each once, in order."""
+    """A search returns each current text that contains all its terms once, in the order of ``EventStore.search``."""
 
     def test_texts_are_found_by_their_words(self, store: EventStore) -> None:
         if self.lacks("search", lambda: found(store, "x")):

@@ -1,4 +1,4 @@
-"""The contract of lists: sessions newest first, by any criteria, in pages."""
+"""The contract of lists: the sessions that meet given criteria, newest first, in pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ledger.testing.harness import ALL, Harness, begin, listed, refusals, state_
 from ledger.testing.streams import START, SetClock, event, uuid7
 
 MINUTE = timedelta(minutes=1)
-#: Criteria, the numbers of the sessions that meet them, and page limits to try.
+#: Criteria of a list, the numbers of the sessions of ``fill`` that meet them, and the page limits to try.
 CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({}, range(12), (50, 5)),
     ({"user_id": "ada"}, range(6), (50,)),
@@ -41,7 +41,7 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
 
 
 def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
-    """Create sessions one minute apart, which differ in every criterion of a list; return their ids."""
+    """Create sessions one minute apart, with different values for each criterion of a list; return their ids."""
     ids = [f"s:{number:02}" for number in range(count)]
     for number, session_id in enumerate(ids):
         clock.move(60)
@@ -61,7 +61,7 @@ def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
 
 
 class SessionsContract(Harness):
-    """Every listed session meets every criterion, and each is listed once."""
+    """A list contains every session that meets all criteria, once, and no other session."""
 
     def test_sessions_are_listed_by_every_criterion_newest_first(self, store: EventStore, clock: SetClock) -> None:
         ids = fill(store, clock, 12)  # one store for all criteria, since filling one may be slow

@@ -28,19 +28,19 @@ class SetClock:
         return self.now
 
     def move(self, seconds: float) -> datetime:
-        """Move by this many seconds, possibly negative; return the new time."""
+        """Move the clock forward by a number of seconds, or back if it is negative; return the new time."""
         self.now += timedelta(seconds=seconds)
         return self.now
 
 
 def uuid7(now: datetime, count: int) -> str:
-    """Return the UUIDv7 of a millisecond that sorts as number ``count`` within it."""
+    """Return a UUIDv7 of the millisecond of ``now``. The ids of one millisecond sort by ``count``."""
     millis = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return str(uuid.UUID(int=millis << 80 | 7 << 76 | 2 << 62 | count))
 
 
 class CountedIds:
-    """Predictable UUIDv7s; those of one millisecond sort in the order of generation."""
+    """A source of predictable UUIDv7s. The ids of one millisecond sort in the order in which they were made."""
 
     def __init__(self, offset: int = 0) -> None:
         self.made = offset
@@ -58,7 +58,7 @@ def event_id(number: int) -> str:
 def event(
     number: int, *changes: Change, user_id: str | None = None, event_type: str = "test.made", **more: Any
 ) -> NewEvent:
-    """Return an event to append, with the id of ``number``."""
+    """Return an event to append, with the id ``event_id(number)``; without changes, it sets the title."""
     changes = changes or (Change("title", value=f"title {number}"),)
     return NewEvent(event_type, changes, event_id(number), user_id=user_id, **more)
 
@@ -109,7 +109,7 @@ SLOTS = [("title", ""), ("summary", ""), ("context", "a"), ("context", "b"), ("t
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """Draw the changes of one event: one to three slots, set or removed."""
+    """Draw the changes of one event (a Hypothesis strategy): one to three registers, each set or removed."""
     slots = draw(st.lists(st.sampled_from(SLOTS), min_size=1, max_size=3, unique=True))
     made = []
     for field, key in slots:

@@ -1,4 +1,4 @@
-"""The contract of versions: they count the events of a session, and an append may expect one."""
+"""The contract of versions: they count the events of a session, and an append may expect a version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ledger.testing.streams import event
 
 
 class VersionsContract(Harness):
-    """With a single writing store, versions are exact whatever it declares; see ``concurrency`` for several."""
+    """Versions are exact while one store writes, whatever its capabilities.
+
+    ``ledger.testing.concurrency`` has the tests of several stores.
+    """
 
     def test_versions_count_a_sessions_events_from_one(self, store: EventStore) -> None:
         begin(store)

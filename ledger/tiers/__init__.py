@@ -1,1 +1,1 @@
-"""Tiers: a store and its warehouse used as one: reads from both, archiving, the attached relay."""
+"""A store and its warehouse used as one: reads from both, archived sessions, and the relay between them."""

@@ -1,7 +1,7 @@
-"""Archived sessions in two tiers: drop their rows here, restore them, delete purged sessions in the warehouse.
+"""Sessions that leave a store with a warehouse: drop and restore archived ones, delete purged ones in the warehouse.
 
-A row is dropped only after the warehouse has confirmed that it has it: a relay's checkpoint records what was sent, and
-not that the warehouse was restored, replaced or emptied since.
+A session's rows are dropped only after the warehouse was asked and has every one of them. The relay's checkpoint alone
+does not show that: the warehouse may have been restored from a backup, replaced or emptied since the rows were sent.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
 def drop_archived(
     store: LocalTier, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
 ) -> int:
-    """Drop the rows of archived sessions of which the warehouse has every row.
+    """Drop the rows of those archived sessions of which the warehouse has every row.
 
     Args:
         store: The store that has the rows.
-        warehouse: Opens the warehouse; not called if no session can be dropped.
-        name: The warehouse's URL in the store.
+        warehouse: Function that opens the warehouse. It is not called if no session can be dropped.
+        name: The URL under which the store knows the warehouse.
         session_ids: Only these sessions; None for all.
 
     Returns:
-        The number of sessions dropped; a later call drops the others.
+        The number of sessions whose rows were dropped; a later call drops those of the others.
 
     Raises:
         StoreUnavailable: The warehouse cannot be reached; some sessions may have been dropped.
@@ -69,7 +69,7 @@ def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str
     """Restore a session's rows from a warehouse; see ``LocalTier.restore_history``.
 
     Returns:
-        The number of events restored; 0 if the warehouse has none.
+        The number of events restored; 0 if the warehouse has no event of the session, or the store holds its rows.
     """
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
@@ -80,20 +80,21 @@ def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str
 def open_again(
     store: EventStore, session_id: str, event: NewEvent, expected_version: int, now: datetime
 ) -> AppendResult | None:
-    """Append ``session.hydrated`` to an archived session whose rows the store holds, so that it is open again.
+    """Open an archived session whose rows the store holds, by appending ``session.hydrated``.
 
     Args:
         store: The store.
         session_id: The session.
         event: ``session.hydrated``, without its changes.
-        expected_version: That of the append to follow.
+        expected_version: The version that the append to follow expects, before ``session.hydrated``.
         now: The time of the call.
 
     Returns:
-        None if nothing was recorded: another writer opened it, or the append will be refused for its version.
+        The result of the append. None if nothing was recorded, because the session is not archived any more, because
+        another writer appended first, or because the session is not at ``expected_version``.
 
     Raises:
-        SessionEnded: The session would have ended once it is open; nothing was written.
+        SessionEnded: Once open, the session would be expired or deleted; nothing was written.
     """
     latest = store.state(session_id)
     status = None if latest is None else latest[1].get(("status", ""))
@@ -111,9 +112,9 @@ def open_again(
 
 
 def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
-    """Delete a store's purged sessions in a warehouse; can be repeated at any time.
+    """Delete in a warehouse the sessions that were purged in a store. The call can be repeated at any time.
 
-    A session that another store hydrated and appended to belongs to that store and is not deleted.
+    If another store has hydrated a session and appended to it, the session belongs to that store and is not deleted.
 
     Returns:
         The number of sessions deleted in the warehouse.
@@ -137,16 +138,24 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
 
 
 def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
-    """Return True if a warehouse's session under an id is the one that was purged in its store.
+    """Return True if the session that the warehouse finds under a purged session's id must still be deleted.
 
-    It is not if another store hydrated and appended to it, or created a session under the same id.
+    The result is False if another store has hydrated that session and appended to it, or has created another session
+    under the same id.
     """
     created_at = Projection(warehouse).creation_of(session.key.session_id)
     return created_at == session.key.created_at and bool(_unchanged(warehouse, [session]))
 
 
 def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: datetime) -> None:
-    """Raise SessionEnded if a session would have ended under the status of before it was archived."""
+    """Raise SessionEnded if an archived session would be expired or deleted once it is open.
+
+    Args:
+        session_id: The session, for the message.
+        changes: The changes of ``session.hydrated``, which set the status from before the session was archived.
+        state: The session's latest state.
+        now: The time of the call.
+    """
     (status,) = changes
     expires_at = state.get(("expires_at", ""))
     try:
@@ -166,7 +175,7 @@ def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: 
 
 
 def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
-    """Return those sessions of which the warehouse has every row, with equal digests."""
+    """Return those sessions of which the warehouse has every row of the store, with the same digest."""
     keys = [each.key for each in sessions]
     remote = ComparedRows(warehouse).rows_of(keys)
     local = store.outbox(name).row_digests(keys)
@@ -178,7 +187,7 @@ def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequen
 
 
 def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
-    """Return those sessions whose version in the warehouse is at most that in the store."""
+    """Return those sessions whose version in the warehouse is not above the one at which they were purged."""
     span = span_of({each.key.session_id: each.key.created_at for each in sessions})
     parameters = {**span, "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
@@ -188,13 +197,13 @@ def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> lis
 
 
 def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Group sessions, ordered by creation time, by its day: one partition each."""
+    """Group sessions, which are in order of creation, by the day of creation. Each day is one partition."""
     for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
         yield day, list(of_day)
 
 
 def _batches(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
-    """Split sessions into batches of bounded size in which no id occurs twice."""
+    """Split sessions into batches of at most ``SESSIONS_AT_ONCE``, in which no session id occurs twice."""
     part: dict[str, SessionKey] = {}
     for key in keys:
         if len(part) == SESSIONS_AT_ONCE or key.session_id in part:

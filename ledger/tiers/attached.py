@@ -1,4 +1,4 @@
-"""The attached warehouse of an open ledger: shipping on demand or in the background, and its status."""
+"""The warehouse that a ledger was opened with: queries, shipping on demand or in the background, and dead letters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
-#: Seconds to wait for another relay's lease on the same ledger.
+#: Seconds that ``sync`` waits while another relay holds the lease.
 LEASE_TIMEOUT = 60.0
 
 
@@ -25,12 +25,13 @@ class AttachedWarehouse:
     Args:
         store: The ledger's store.
         url: The warehouse's URL.
-        background: Ship what is appended in a thread of this process.
-        lease_seconds: Lease duration of this ledger's relays.
+        background: True to ship appended rows continuously, in a thread of this process.
+        lease_seconds: Duration of the lease of this ledger's relays.
 
     Raises:
-        ConfigurationError: The URL names no warehouse.
+        ConfigurationError: The URL names no warehouse, or it names the ledger's own file.
         CapabilityMissing: The store is not an outbox.
+        PermissionDenied: The store is the view of one user.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class AttachedWarehouse:
 
     @cached_property
     def opened(self) -> Warehouse:
-        """The warehouse, opened for reading; closed with the ledger."""
+        """The warehouse, which the first access opens for reading. It is closed with the ledger."""
         return open_warehouse(self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
@@ -81,14 +82,14 @@ class AttachedWarehouse:
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
-        """Requeue dead letters: those of one event, or all. Return the number of rows."""
+        """Requeue the dead letters of one event, or all if no event is given. Return the number of rows."""
         return self.outbox.redrive_event(event_id)
 
     def close(self, seconds: float) -> int:
-        """Close the background relay, which ships waiting rows for at most so many seconds.
+        """Close the warehouse and the background relay, which first ships waiting rows for at most ``seconds``.
 
         Returns:
-            The number of rows that still wait; 0 without a background relay.
+            The number of rows that still wait; 0 if there is no background relay.
         """
         if "opened" in self.__dict__:
             self.opened.close()

@@ -1,4 +1,4 @@
-"""The local tier: the protocol of the store on this machine; ``SqliteStore`` implements it."""
+"""The protocol of the local tier, which is the store on this machine. ``SqliteStore`` implements it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ledger.stores.base import ArchivingStore, EventStore, OutboxStore, PendingD
 
 
 class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
-    """A store that ships its rows, and drops those of archived sessions once a warehouse has them."""
+    """A store that ships its rows to warehouses, and can drop the rows of archived sessions that a warehouse has."""
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
-        """Return the archived sessions whose rows may be dropped, oldest first.
+        """Return the archived sessions whose rows have been shipped to every warehouse of the store, oldest first.
 
         Args:
-            warehouse: The warehouse's URL.
+            warehouse: The URL of the warehouse that will keep the rows. It must be one of those warehouses.
             session_ids: Only these sessions; None for all.
         """
         ...
@@ -26,7 +26,7 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
         """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
 
-        A session that changed or was restored meanwhile, or has rows that must still be shipped, is skipped.
+        A session is skipped if it has changed since ``droppable`` returned it, or has rows that must still be shipped.
 
         Args:
             sessions: Results of ``droppable`` of which the warehouse is known to have every row.
@@ -38,25 +38,29 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
         ...
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
-        """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
+        """Write a session's rows from a warehouse into the store, all or none. The store holds the session afterwards.
 
         Args:
             events: The whole history of one session, as the warehouse has it.
             warehouse: The warehouse's URL.
 
         Returns:
-            The number of events restored; 0 if this store owns the session.
+            The number of events restored; 0 if the store holds the session's rows already.
 
         Raises:
-            CorruptEvent: It is not the history that was archived here, or the hash chain is broken.
-            StoreRejected: The warehouse lacks events that were archived here.
+            CorruptEvent: The events are not the history that this store archived, or their hash chain is broken.
+            StoreRejected: The events do not include all events that this store archived.
             InvalidInput, IdempotencyConflict: The events are not of one session.
             StoreUnavailable: The store has reached its maximum size, or the session is being purged.
         """
         ...
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
-        """Return the sessions purged here and not yet in a warehouse, or in any; oldest first."""
+        """Return the sessions that were purged in this store and must still be deleted in a warehouse, oldest first.
+
+        Args:
+            warehouse: The warehouse's URL; None for all warehouses.
+        """
         ...
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
@@ -69,10 +73,10 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
 
 
 def local_tier(store: EventStore) -> LocalTier:
-    """Return a store as the first of two tiers.
+    """Return a store as a ``LocalTier``, the local one of two tiers.
 
     Raises:
-        CapabilityMissing: The store ships to no warehouse, or has a warehouse behind it already.
+        CapabilityMissing: The store cannot ship, archive or purge, or it has two tiers already.
     """
     capabilities = store.capabilities
     if capabilities.outbox and capabilities.archive and capabilities.purge and not capabilities.tiered:

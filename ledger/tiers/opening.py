@@ -1,4 +1,4 @@
-"""Relays between a store and the warehouse that a URL names."""
+"""Functions that connect a store with a warehouse: its relay, its outbox and its sink."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
     """Return a relay from a store to an open warehouse, which the relay closes.
 
     Args:
-        store: An outbox.
-        warehouse: The warehouse; no request is sent before the relay ships.
-        lease_seconds: Lease duration.
+        store: A store that is an outbox.
+        warehouse: The warehouse. No request is sent to it before the relay ships.
+        lease_seconds: Duration of the relay's lease.
 
     Raises:
         CapabilityMissing: The store is not an outbox.
+        PermissionDenied: The store is the view of one user.
+        ConfigurationError: A relay cannot ship to this kind of warehouse.
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
     from ledger.stores.sqlite.lease import holder_name
@@ -38,16 +40,17 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:
-    """Return a store's side of the relay to a warehouse.
+    """Return a store's side of the relay to the warehouse of a URL.
 
     Raises:
+        PermissionDenied: The store is the view of one user.
         CapabilityMissing: The store is not an outbox.
     """
     return require_outbox(store).outbox(url)
 
 
 def require_outbox(store: EventStore) -> OutboxStore:
-    """Return a store as an outbox.
+    """Return a store as an ``OutboxStore``.
 
     Raises:
         PermissionDenied: The store is the view of one user.
@@ -64,8 +67,8 @@ def require_outbox(store: EventStore) -> OutboxStore:
 def check_apart(store: OutboxStore, url: str) -> None:
     """Raise ConfigurationError if a warehouse's URL is malformed or names the ledger's own file.
 
-    DuckDB would open and close that file, which releases SQLite's locks in this process: when another process then
-    closes the ledger, later appends are lost.
+    DuckDB would open and close that file, and closing it releases the locks that SQLite holds on it in this process. If
+    another process then closes the ledger, later appends are lost.
     """
     location = parse_warehouse_url(url)
     own = os.path.realpath(store.path)
@@ -74,7 +77,11 @@ def check_apart(store: OutboxStore, url: str) -> None:
 
 
 def sink_of(warehouse: Warehouse) -> Sink:
-    """Return the Sink for a warehouse."""
+    """Return the sink for a warehouse.
+
+    Raises:
+        ConfigurationError: A relay cannot ship to this kind of warehouse.
+    """
     if isinstance(warehouse, DuckDBWarehouse):
         from ledger.warehouse.duckdb.sink import DuckDBSink
 

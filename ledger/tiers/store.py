@@ -1,4 +1,4 @@
-"""The two-tier store: the embedded store, and the warehouse for sessions that it does not hold."""
+"""The two-tier store: it reads from a warehouse the sessions that the embedded store does not hold."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ _ABANDONED: list[Warehouse | None] = []
 
 
 class TwoTierStore:
-    """The embedded store, with reads of sessions that it does not hold from a warehouse.
+    """An embedded store and a warehouse as one store: sessions that the first does not hold are read from the second.
 
-    A purged session is not read any more, even while the warehouse still has it. All else comes from the embedded
-    store: lists and searches cover the sessions that it holds, and an append never waits for the network, so it does
-    not detect an id that only the warehouse has; but an append to an archived session hydrates it first. A session read
-    from the warehouse is as recent as its last shipped row.
+    A session read from the warehouse is as recent as its last shipped row. A purged session is not read, even while the
+    warehouse still has it. Lists and searches cover only the sessions in the embedded store.
+
+    Appends go to the embedded store and do not wait for the network. They therefore do not detect that the warehouse
+    has a session of the same id. The exception is an append to an archived session, which hydrates the session first.
 
     Args:
         local: The embedded store; closed with this one.
-        open_warehouse: Opens the warehouse; called by the first read that needs it, in one thread, and again after a
-            failure. The warehouse is closed with this store.
-        name: Returns the warehouse's URL in ``local``, under which it keeps the relay's checkpoint; None for the sink's
-            URL.
-        clock, ids: Sources of times and ids, for ``session.hydrated``.
+        open_warehouse: Function that opens the warehouse. The first operation that needs the warehouse calls it; if it
+            fails, the next such operation calls it again. Only one thread calls it at a time. The warehouse is closed
+            with this store.
+        name: Function that returns the URL under which ``local`` knows the warehouse; None for the sink's URL.
+        clock, ids: Sources of the time and the id of ``session.hydrated``.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TwoTierStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities of the embedded store, and ``tiered``."""
+        """The capabilities of the embedded store, with ``tiered`` set to True."""
         return replace(self._local.capabilities, tiered=True)
 
     @property
@@ -87,17 +88,17 @@ class TwoTierStore:
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 
-        The rows of an archived session are restored first, and if the event requires an open session,
-        ``session.hydrated`` opens it, unless the event would be refused then. ``expected_version`` is the version
-        before that.
+        If the session is archived, its rows are restored first. If the event also requires an open session,
+        ``session.hydrated`` is appended before it and opens the session, unless the event would be refused anyway.
+        ``expected_version`` is the session's version before ``session.hydrated``.
 
         Raises:
             StoreUnavailable: The session is archived, and the warehouse cannot be reached; nothing was written.
             StoreRejected, CorruptEvent: The session is archived, and the warehouse lacks its history; nothing was
                 written.
-            SessionEnded: The session is archived, and would have ended once it is open; nothing was written.
-            SessionNotFound: The embedded store does not have the session, and the event does not create it; the
-                warehouse may have it, at the expected version.
+            SessionEnded: The session is archived and, once open, would be expired or deleted; nothing was written.
+            SessionNotFound: The embedded store does not have the session, and the event does not create one; nothing
+                was written. The warehouse may have the session.
         """
         if isinstance(event.changes, Iterator):  # read again if the session is archived
             event = replace(event, changes=tuple(event.changes))
@@ -173,7 +174,8 @@ class TwoTierStore:
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Search the embedded store's sessions; see ``EventStore.search``.
 
-        Texts that only the warehouse has are not found; of an archived session without rows, question and title are.
+        Texts that only the warehouse has are not found. Of a session whose rows were dropped, question and title are
+        found.
         """
         return self._local.search(query, after=after, limit=limit)
 
@@ -219,7 +221,7 @@ class TwoTierStore:
         return self._local.purge(session_id, version)
 
     def pending_deletions(self) -> list[PendingDeletion]:
-        """Return the sessions that were purged here and not yet in every warehouse."""
+        """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""
         return self._local.pending_deletions()
 
     def purge_warehouse(self) -> int:
@@ -247,24 +249,24 @@ class TwoTierStore:
         self._opening.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Release the threads."""
+        """Let threads open the warehouse again."""
         self._opening.release()
 
     def after_fork_in_child(self) -> None:
-        """Keep the parent's warehouse open and unused; the next read that needs a warehouse opens one."""
+        """Leave the parent's warehouse open and unused. The child's first read that needs a warehouse opens its own."""
         _ABANDONED.append(self._warehouse)
         self._warehouse = None
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
-        """Return True if the embedded store holds a session, even if a read of it returned nothing."""
+        """Return True if the embedded store holds a session. Then a read that returned nothing was right."""
         try:
             return self._local.state(session_id) is not None
         except SessionArchived:
             return False
 
     def _archived(self, session_id: str) -> SessionArchived | None:
-        """Return the SessionArchived error of a session whose rows the embedded store does not hold; else None."""
+        """Return the SessionArchived error for a session whose rows were dropped; None for any other session."""
         try:
             self._local.state(session_id)
         except SessionArchived as archived:
@@ -285,7 +287,7 @@ class TwoTierStore:
         return self._local.append(session_id, event, expected_version=expected_version)
 
     def _warehouse_url(self) -> str:
-        """Return the warehouse's URL in the embedded store."""
+        """Return the URL under which the embedded store knows the warehouse."""
         if self._name is not None:
             return self._name()
         from ledger.tiers.opening import sink_of
@@ -293,7 +295,7 @@ class TwoTierStore:
         return sink_of(self._opened()).url
 
     def _read_warehouse(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
-        """Read a session from the warehouse; return ``missing`` if it was purged here.
+        """Read a session from the warehouse; return ``missing`` if the session was purged in the embedded store.
 
         Raises:
             ArchiveLost: The session is archived, and the warehouse has no rows of it.
@@ -310,7 +312,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if a session of which the warehouse has no rows is archived."""
+        """Raise ArchiveLost if a session is archived. Called when the warehouse has no rows of the session."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile
