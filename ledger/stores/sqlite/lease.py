@@ -1,4 +1,4 @@
-"""The lease on shipping to one warehouse: of all relays of a store, one at a time ships to it.
+"""The lease on shipping to one warehouse, which only one relay of a store can hold at a time.
 
 A lease is part of the warehouse's row in ``relays``: ``holder`` has it until ``lease_until``, and ``epoch`` grows with
 each acquisition. Only the holder of the latest epoch may save; a relay that lost the lease, however long it was paused,
@@ -50,7 +50,7 @@ class Lease:
 
     Args:
         warehouse: Its URL; it must have a row in ``relays`` before a method is called.
-        seconds: Duration of the lease after ``renew``, until ``acquire`` sets another.
+        seconds: Duration of the lease from each ``renew`` on; ``acquire`` sets another duration.
     """
 
     def __init__(self, warehouse: str, seconds: float = LEASE_SECONDS) -> None:
@@ -61,13 +61,13 @@ class Lease:
         """Acquire the lease for a holder, under a new epoch.
 
         Args:
-            connection: In a transaction.
+            connection: A connection in a transaction.
             holder: See ``holder_name``.
             seconds: Duration of the lease, now and after each ``renew``.
             now: The store's time.
 
         Raises:
-            LeaseHeld: Another holder has it.
+            LeaseHeld: Another holder has the lease.
         """
         lease = LeaseRow._make(connection.execute(_LOOK, (self.warehouse,)).fetchone())
         other = lease.active_holder(now)
@@ -83,7 +83,7 @@ class Lease:
         self.seconds = seconds
 
     def renew(self, connection: sqlite3.Connection, epoch: int, now: datetime) -> None:
-        """Extend the lease by its duration.
+        """Extend the lease: its duration starts anew at ``now``.
 
         Raises:
             LeaseLost: A later epoch has begun.

@@ -39,7 +39,7 @@ def session_digests(
     """Return digests of the next sessions that must be in a warehouse, in the order of (created_at, id).
 
     Args:
-        connection: In a snapshot.
+        connection: A connection that reads a snapshot.
         warehouse: The warehouse's URL; its dead letters are left out.
         after: Creation time and id of the last session read.
         created_until: Only sessions created before this time.
@@ -64,7 +64,7 @@ def _archived_digest(connection: sqlite3.Connection, session_id: str, version: i
 
 
 def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
-    """Return the tombstones of those sessions that are archived and whose rows were dropped."""
+    """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
     result = {}
     for session in sessions:
         session_id, created_at = session
@@ -78,7 +78,7 @@ def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey])
 def row_digests(
     connection: sqlite3.Connection, sessions: Collection[SessionKey]
 ) -> dict[SessionKey, list[tuple[int, RowDigest]]]:
-    """Return the digests of all rows of some sessions, each after its ``seq``; none of a missing session."""
+    """Return the rows of each session as ``(seq, digest)``; the list of a session without rows is empty."""
     return {
         session: [
             (row[0], RowDigest._make(row[1:]))
