@@ -103,9 +103,9 @@ class EventStore(Protocol):
 
         Raises:
             SessionNotFound: The session does not exist and the event names no owner.
-            WrongExpectedVersion: Nothing was written; ``actual`` holds the session's version.
+            WrongExpectedVersion: The session is at another version, ``actual``; nothing was written.
             SessionEnded: The event requires an open session, and this one is expired, archived or deleted. If the
-                session is archived and the store does not hold its rows, every event is refused.
+                session is archived and the store does not hold its rows, every new event is refused.
             IdempotencyConflict: This event_id was recorded with other content.
             InvalidInput, ValueTooLarge: The event cannot be recorded.
             OutcomeUnknown: The answer was lost; append again with the same event_id.

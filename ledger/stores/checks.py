@@ -42,7 +42,7 @@ class IngestPlan(NamedTuple):
 
 
 class FoundEvent(Protocol):
-    """A recorded event as the store has it: its rows, or its tombstone if they are only in a warehouse."""
+    """A recorded event as the store has it: its rows, or its tombstone if the rows were dropped."""
 
     @property
     def version(self) -> int:
@@ -126,7 +126,7 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
 
 
 def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
-    """Raise IdempotencyConflict if an event that is recorded already names another owner than the session's."""
+    """Raise IdempotencyConflict if an event that is appended again names an owner other than the session's."""
     if event.user_id not in (None, owner):
         raise conflict(session_id, event.event_id)
 

@@ -1,9 +1,10 @@
 """One user's view of an event store: the user's own sessions, and those that others share with the user.
 
 A session belongs to the user who created it. Its owner shares it by a ``grant``: ``read``, or ``write`` to append as
-well. A user's latest grant decides, even if an earlier state of the session is read. For a session that the
-user may not see, a view gives the same answers, raises the same errors and sends the store the same queries as for one
-that does not exist.
+well. A user's latest grant decides, even if an earlier state of the session is read.
+
+For a session that the user may not see, a view gives the same answers, raises the same errors and sends the store the
+same queries as for one that does not exist.
 
 A view cannot hide that a chosen id is in use: creating a session under it fails, which reveals neither the owner nor
 the content. A generated id (a UUIDv7) cannot be guessed.
@@ -50,10 +51,10 @@ class UserView:
     """A view of any event store for one user.
 
     A call about an existing session first reads its latest state, to check the user's right. The embedded store usually
-    has that state in memory; BigQuery needs one more query. Only the owner of a session may change its grants, archive,
-    delete or restore it. An event that the user appends to another user's session has the user as its actor. If a grant
-    is revoked between the check and the append, the append is refused; only a lenient session in BigQuery may still
-    take one event.
+    has that state in memory; BigQuery needs one more query. Only the owner of a session may change its grants,
+    archive it, delete it, or change its status once it is deleted. An event that the user appends to another user's
+    session has the user as its actor. If a grant is revoked between the check and the append, the append is refused;
+    only a lenient session in BigQuery may still take one event.
 
     Args:
         store: The store of all sessions; closing the view leaves it open.

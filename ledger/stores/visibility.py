@@ -25,7 +25,7 @@ class Visibility:
         self._user_id = user_id
 
     def latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
-        """Return a session's latest head and state, also if the user may not see it; None if it does not exist.
+        """Return a session's latest head and state, even if the user may not see it; None if it does not exist.
 
         If the session's rows are only in a warehouse, users who may not see the session get the head and the fields
         that the store keeps.
@@ -55,7 +55,7 @@ class Visibility:
         return None
 
     def head_and_state(self, session_id: str) -> tuple[Head, State] | None:
-        """Return a session's head and a state with its grants, also if the user may not see it; None if it is missing.
+        """Return a session's head and a state with its grants, even if the user may not see it; None if it is missing.
 
         If the session's rows are only in a warehouse, the state has the fields that the store keeps.
         """

@@ -279,7 +279,7 @@ class Appender:
         return AppendResult(cached.session_id, version, event.event_id, replayed=not answer_lost)
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
-        """Raise IdempotencyConflict unless the event recorded at a version is this one."""
+        """Raise IdempotencyConflict unless an event equals the one recorded at ``version`` under its event_id."""
         recorded = [
             each
             for each in self._projection.events(session_id, after=version - 1, until=version, upcast=False)
@@ -325,12 +325,12 @@ class _PendingEvent:
         )
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
-        """Return the event's rows, with the table's columns."""
+        """Return the event's rows, each with the columns of ``session_events``."""
         event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
         return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
-        """Return the parameters of ``append_checked``."""
+        """Return the parameters of the statement ``append_checked``."""
         event, head = self.event, self.head
         return {
             "session_id": head.session_id,

@@ -22,7 +22,7 @@ from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
-#: An empty table that expires after a day, in case the process that created it does not drop it.
+#: Statement that creates an empty table. The table expires after a day, in case its process does not drop it.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
@@ -190,6 +190,6 @@ def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) ->
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:
-    """Return an event's rows, with the table's columns."""
+    """Return an event's rows, each with the columns of ``session_events``."""
     values = columns.event_values(event)
     return [columns.row_of(values, change) for change in columns.change_values(event)]

@@ -47,8 +47,8 @@ from ledger.warehouse.reads import WarehouseReads
 #: Maximum size of an event, in bytes, in a strict dataset or with insertAll. Both send the event as JSON in JSON, in a
 #: request of at most 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
-#: Lengths of the spans of creation time that a list reads first, the newest first; the next span is the rest. It reads
-#: older spans only until its page is full.
+#: Lengths of the newest spans of creation time, in the order in which a list reads them; all older times are the last
+#: span. A list reads an older span only if its page is not full yet.
 SPANS = (timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
@@ -63,8 +63,8 @@ class BigQueryStore:
         dataset: The dataset and its settings.
         clock, salt: Sources of times and salts.
         upcaster: Brings events of older schema versions to the present one.
-        environment: The environment variables, for an emulator's address; None for those of the process.
-        sleep: Waits between attempts.
+        environment: The environment variables that may name an emulator's address; None for those of the process.
+        sleep: Function that waits between two attempts, for a number of seconds.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.

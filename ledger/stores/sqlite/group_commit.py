@@ -89,8 +89,8 @@ class CommitGroup:
         connection: The writing connection, in autocommit mode. No other code writes on it.
         file_lock: The lock shared with other processes, held for one group at a time.
         wait: Seconds to wait for other processes.
-        translate: Converts an error of ``sqlite3`` to a LedgerError.
-        check: Raises a LedgerError if nothing may be written now.
+        translate: Function that converts an error of ``sqlite3`` to a LedgerError.
+        check: Function that raises a LedgerError if nothing may be written now.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class CommitGroup:
                 self._queue.remove(job)
 
     def _commit(self, group: list[_Job[Any]]) -> None:
-        """Run the jobs of a group while this process holds the file lock; afterwards each is done."""
+        """Run the jobs of a group while this process holds the file lock; afterwards every job is done."""
         try:
             self._file_lock.acquire(self._wait)
             self._check()

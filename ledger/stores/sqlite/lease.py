@@ -18,7 +18,8 @@ from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.contract import LEASE_SECONDS
 
-#: Maximum duration of a lease, in seconds.
+#: The longest lease, in seconds, that is respected. If a lease ends more than this time after now, and later than the
+#: new lease would, its holder's clock was ahead: another relay can acquire it.
 LONGEST_LEASE = 3600.0
 _LOOK = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _ACQUIRE = "UPDATE relays SET epoch = epoch + 1, holder = ?, lease_until = ? WHERE warehouse = ?"
@@ -31,7 +32,7 @@ class LeaseRow(NamedTuple):
 
     Attributes:
         holder: ``host/process/token``; None if the lease is free.
-        expires_at: Microseconds since 1970.
+        expires_at: The time at which it expires, in microseconds since 1970; 0 if the lease is free.
         epoch: Number of acquisitions.
     """
 

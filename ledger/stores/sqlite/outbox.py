@@ -72,9 +72,10 @@ class SqliteOutbox:
     Args:
         warehouse: The warehouse's URL.
         store_id: The store's id.
-        run: Runs work in a transaction of the store.
-        reader: Provides a connection for reading.
-        ingest: Ingests events within a transaction, all or none; returns the number of new ones.
+        run: Function that runs work in a transaction of the store.
+        reader: Function that returns a context manager, which lends a connection for reading.
+        ingest: Function that ingests events in the caller's transaction, all or none, and returns the number of new
+            ones.
         clock: Source of times.
         path: The store's file.
     """
@@ -100,12 +101,12 @@ class SqliteOutbox:
         self._lease = Lease(warehouse)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return rows with a greater ``seq``, in order: whole events within both limits, but at least one event."""
+        """Return rows with a greater ``seq``, in order and in whole events; see ``Outbox.rows_after``."""
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
-        """Return the ``seq`` of dead-lettered rows, among those from ``first`` to ``last``."""
+        """Return the ``seq`` of dead-lettered rows, from ``first`` to ``last``, both included."""
         sql = "SELECT seq FROM relay_aside WHERE warehouse = ? AND seq BETWEEN ? AND ?"
         with self._reader() as connection:
             return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
@@ -256,7 +257,7 @@ class SqliteOutbox:
 
         Args:
             created_from, created_until: Range of the sessions' creation times: from inclusive, until exclusive.
-            upto: The last ``seq`` to include in a digest; dead letters are left out too.
+            upto: The last ``seq`` to include in a digest. Dead letters are not included.
         """
         after = created_from, ""
         while True:
@@ -269,7 +270,7 @@ class SqliteOutbox:
             after = last.created_at, last.session_id
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return the rows of each session as ``(seq, digest)``; the list of a session without rows is empty."""
+        """Return ``(seq, digest)`` of every row of some sessions, by session; of a missing session an empty list."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 

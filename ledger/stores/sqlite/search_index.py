@@ -18,7 +18,7 @@ from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
-#: Bounds of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
+#: Limits of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
 SLOTS, CHARACTERS = 200, 20_000
 #: Maximum length of a text's words in the index, in characters. Of a longer text only the distinct words are indexed.
 #: If these are too long as well, no word is indexed, and each search reads the text. Otherwise one text could delay
@@ -35,7 +35,7 @@ _REGISTERS = (
     "SELECT {}, st.version, st.event_id, COALESCE(st.value, b.value) FROM {} "
     "LEFT JOIN session_events AS b ON b.seq = st.event_seq {}"
 )
-#: The current registers that rows wrote; the version is NULL if the register was removed.
+#: Query for the registers that a range of rows wrote, as they are now; the version is NULL if one was removed.
 _NEW_REGISTERS = _REGISTERS.format(
     "e.seq, e.session_id, e.field, e.key",
     "session_events AS e LEFT JOIN session_state AS st "

@@ -1,4 +1,4 @@
-"""Tombstones of archived sessions whose rows were dropped; and purged sessions that a warehouse must still delete."""
+"""Tombstones of archived sessions whose rows were dropped, and the pending deletions of purged sessions."""
 
 from __future__ import annotations
 

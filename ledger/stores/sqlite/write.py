@@ -118,7 +118,8 @@ def append(
         store_id: The id of this store, for the event's rows and for the head of a session that the event creates.
 
     Raises:
-        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Nothing was written.
+        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput, StoreUnavailable:
+            Nothing was written.
     """
     head, open_until = heads.pop(session_id, (None, 0))
     if head is None or expected_version not in (ANY_VERSION, head.version):
@@ -179,7 +180,8 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
     """Write events that another store recorded, all or none; return the number of new ones.
 
     Raises:
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent, SessionEnded, StoreUnavailable: Nothing
+            of the call was written.
     """
     sessions = by_session(events)
     with all_or_none(connection):
