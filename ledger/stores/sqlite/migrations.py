@@ -131,8 +131,8 @@ GRANTS = Migration(
 )
 
 # Tombstones of archived sessions whose rows are only in a warehouse: digests of the session and of its events. The head
-# (with an empty store_id) and the listed registers stay in their tables. The ``digest`` of an event covers its type, its
-# content and ``salt``. ``seq`` is the position of its first row and ``rows`` their number: a restore uses both again.
+# (with an empty store_id) and the listed registers stay in their tables. The ``digest`` of an event covers its type,
+# its content and ``salt``. ``seq`` is the position of its first row and ``rows`` their number: a restore uses both.
 ARCHIVE = Migration(
     "005_archive",
     (
