@@ -12,13 +12,13 @@ from ledger.model.session import Head
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.base import EventStore
 
-#: The ``store_id`` in the head of a session whose rows are only in a warehouse: the store that hydrates it owns it.
-#: It is part of the head, so that a cached head of the session is recognised as stale.
+#: The ``store_id`` in the head of a session whose rows are only in a warehouse. No store owns such a session; the store
+#: that hydrates it becomes its owner. As this changes the head, an older cached head is recognised as stale.
 UNOWNED = ""
 #: Statuses as a state holds them: canonical JSON.
 ARCHIVED_TEXT, DELETED_TEXT = '"archived"', '"deleted"'
-#: The fields that the store keeps: lists find the session by them and check who may see it. The others are large, or
-#: are needed only to append to the session.
+#: The fields that the store keeps when it drops a session's rows. Lists need them to find the session and to check who
+#: may see it. The other fields are large, or are needed only to append to the session.
 LISTED = tuple(sorted(field.name for field in FIELDS.values() if field.listed))
 
 
@@ -40,7 +40,7 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
     """Return the error for a session whose rows are only in a warehouse.
 
     Args:
-        head: The head when the rows were dropped, owned by ``UNOWNED``.
+        head: The head as it was when the rows were dropped, with ``UNOWNED`` as its ``store_id``.
         state: The fields that the store keeps.
         warehouses: URLs of the warehouses that have the rows.
     """
@@ -54,7 +54,7 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
 
 
 def status_change(store: EventStore, session_id: str, state: State) -> list[Change]:
-    """Return the changes of ``session.hydrated``: they set the status that the session had before it was archived.
+    """Return the changes of a ``session.hydrated`` event: they set the status from before the session was archived.
 
     Args:
         store: The store that has the session's rows.

@@ -30,24 +30,27 @@ MAX_BYTES = 32_000_000
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Capabilities of a store; the contract (``ledger.testing``) asserts each, and that an absent one is refused.
+    """The capabilities that a store declares.
+
+    The contract (``ledger.testing``) asserts that each declared capability works, and that a call which needs another
+    one is refused.
 
     Attributes:
-        compare_and_append: ``expected_version`` is checked in the transaction of the append, so it holds between
-            processes; otherwise it is checked against what the store last read.
+        compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can
+            append in between. Without this capability it is compared with the version that the store last read.
         gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, however many writers append.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
-        commit_order: ``rows_after`` and ``last_seq`` work: rows are numbered in the order of their commits.
+        commit_order: Rows are numbered in the order of their commits, and ``rows_after`` and ``last_seq`` work.
         outbox: Rows can be shipped to warehouses; the store is an ``OutboxStore``.
-        archive: The store can tell if a warehouse refused rows of a session; it is an ``ArchivingStore``.
+        archive: The store can tell if a warehouse refused rows of a session; the store is an ``ArchivingStore``.
         purge: Sessions can be purged; the store is a ``PurgingStore``.
-        tiered: The store reads from a warehouse what it does not hold, and an append that requires an open session
-            hydrates an archived one, which other stores refuse; the store is a ``TieredStore``.
+        tiered: The store reads from a warehouse what it does not hold. An append that requires an open session hydrates
+            an archived session; other stores refuse such an append. The store is a ``TieredStore``.
         warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
         max_changes: Maximum number of changes in one event.
-        max_event_bytes: Maximum size of one event, in bytes: its keys, its values and its rows.
+        max_event_bytes: Maximum size of one event, in bytes: its keys and values, and ``ROW_BYTES`` for each change.
     """
 
     compare_and_append: bool
@@ -83,21 +86,26 @@ class EventStore(Protocol):
         ...
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
-        """Record one event, whole or not at all; on return it is durable. Idempotent by event_id.
+        """Record one event, whole or not at all.
+
+        When the method returns, the event is durable. Appending the same event again, with the same event_id, records
+        nothing.
 
         Args:
-            session_id: The session, at most 255 characters; its first event, which names the owner, creates it.
-            event: 1 to ``capabilities.max_changes`` changes, no (field, key) twice.
-            expected_version: Version before this append, in events; 0 means that the session must not exist.
+            session_id: The session's id, at most 255 characters. The session's first event creates the session; it must
+                name the owner.
+            event: An event of 1 to ``capabilities.max_changes`` changes, no two of them with the same (field, key).
+            expected_version: The version that the session must have before this append. 0 means that the session must
+                not exist, ``ANY_VERSION`` that its version is not compared.
 
         Returns:
             The version of the event; ``replayed=True`` if this event_id was already recorded with the same content.
 
         Raises:
             SessionNotFound: The session does not exist and the event names no owner.
-            WrongExpectedVersion: Nothing was written; ``actual`` holds the session's version.
-            SessionEnded: The event requires an open session, and this one is expired, archived or deleted; or the
-                session is archived and the store does not hold its rows.
+            WrongExpectedVersion: The session is at another version, ``actual``; nothing was written.
+            SessionEnded: The event requires an open session, and this one is expired, archived or deleted. If the
+                session is archived and the store does not hold its rows, every new event is refused.
             IdempotencyConflict: This event_id was recorded with other content.
             InvalidInput, ValueTooLarge: The event cannot be recorded.
             OutcomeUnknown: The answer was lost; append again with the same event_id.
@@ -111,20 +119,21 @@ class EventStore(Protocol):
         """Return the head and state of a session: the latest, at a version, or at a time.
 
         Args:
-            version: In events; at most the session's version.
-            at: An aware datetime by the store's clock; excludes ``version``.
+            version: The version whose state is wanted, 1 to the session's latest version.
+            at: The time whose state is wanted, by the store's clock: a timezone-aware datetime. It cannot be combined
+                with ``version``.
             with_messages: Include the messages in the state.
 
         Returns:
             None if the session does not exist, or did not exist at that time.
 
         Raises:
-            CorruptEvent, UpcastMissing: A row cannot be read; an earlier state is folded from rows.
+            CorruptEvent, UpcastMissing: A row from which the state is folded cannot be read.
         """
         ...
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
-        """Return a page of messages in the order of their versions, or the newest ones in that order.
+        """Return a page of messages, in the order of their versions.
 
         Args:
             after: The ``next`` of the previous page; None for the first page.
@@ -141,9 +150,9 @@ class EventStore(Protocol):
 
         Args:
             after: Return events with a greater version.
-            limit: Maximum number of versions, 1 to 10,000.
-            upcast: Bring events to the present schema version. Pass False for events as recorded, which their hashes
-                cover.
+            limit: Maximum number of versions, 1 to 10,000. In a lenient session two events can have one version.
+            upcast: True to bring events to the present schema version. False to return them as recorded; only then do
+                they match their hashes.
 
         Returns:
             An empty page if the session does not exist or has no later event.
@@ -170,11 +179,11 @@ class EventStore(Protocol):
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return a page of current texts that contain every term; deleted sessions are left out.
 
-        Matches are ordered by session, newest first, then by version, oldest first, then by field and key. Events
-        appended before the call are searched.
+        Matches are ordered by session, newest first, then by version, oldest first, then by field and key. The texts of
+        all events appended before the call are searched.
 
         Args:
-            query: The terms, and the sessions to search; ``ledger.model.search`` defines a word.
+            query: The terms, and the sessions to search. ``ledger.model.search`` says what counts as a word.
             after: The ``next`` of the previous page; None for the first page.
             limit: Maximum number of matches, 1 to 10,000.
 
@@ -184,27 +193,28 @@ class EventStore(Protocol):
         ...
 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
-        """Record whole events that another store recorded; events that this store has count as done.
+        """Record whole events that another store recorded; skip events that this store already has.
 
         Returns:
             The number of new events.
 
         Raises:
-            IdempotencyConflict: An event_id is recorded here with other content; nothing of the call was written.
-            WrongExpectedVersion: The session has diverged: both stores appended to it; nothing of the call was written.
+            IdempotencyConflict: This store has an event_id with other content; nothing of the call was written.
+            WrongExpectedVersion: A session has diverged: both stores appended to it. Nothing of the call was written.
         """
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Return raw rows with a greater ``seq``, in commit order, whole events only: ``(seq, *row)``.
+        """Return raw rows with a greater ``seq``, in commit order, each as ``(seq, *row)``; only whole events.
 
-        ``row`` has the columns of ``sql/tables/session_events.sql``: times are microseconds, values canonical JSON.
+        ``row`` has the columns of ``sql/tables/session_events.sql``. Its times are microseconds since 1970, and its
+        value is canonical JSON.
 
         Args:
             seq: The ``seq`` of the last row that the caller has; 0 for none.
-            limit: Maximum number of rows; a first event with more rows is returned whole.
-            max_bytes: Maximum size, in bytes: the values, and 1,000 for the rest of each row; a larger first event is
-                returned whole.
+            limit: Maximum number of rows. A first event that has more rows is still returned whole.
+            max_bytes: Maximum size, in bytes: the values, and 1,000 for the rest of each row. A larger first event is
+                still returned whole.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.
@@ -234,7 +244,7 @@ class EventStore(Protocol):
 
 
 class StoreOutbox(ComparableOutbox, Protocol):
-    """A store's side of the relay to one warehouse: the relay, the comparison and the commands use it."""
+    """The store's side of the relay to one warehouse, as the relay, ``reconcile`` and the commands use it."""
 
     @property
     def warehouse(self) -> str:
@@ -242,16 +252,16 @@ class StoreOutbox(ComparableOutbox, Protocol):
         ...
 
     def refused(self) -> list[DeadLetter]:
-        """Return the dead letters of the warehouse, in the order in which they were recorded."""
+        """Return the dead letters of the warehouse, in the order in which the store recorded their events."""
         ...
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue dead letters: those of one event, or all. Return the number of rows."""
+        """Requeue the dead letters of one event, or all if ``event_id`` is None; return the number of rows."""
         ...
 
 
 class OutboxStore(EventStore, Protocol):
-    """A store in a file, from which relays ship rows to warehouses. Declared by ``outbox``."""
+    """A store in a file, from which relays ship rows to warehouses; declared by the flag ``outbox``."""
 
     @property
     def path(self) -> Path:
@@ -268,10 +278,10 @@ class OutboxStore(EventStore, Protocol):
 
 
 class ArchivingStore(EventStore, Protocol):
-    """A store that can tell if a session may be archived. Declared by ``archive``."""
+    """A store that can tell if a session may be archived; declared by the flag ``archive``."""
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected if a warehouse refused rows of the session: it cannot be archived."""
+        """Raise StoreRejected if the session cannot be archived because a warehouse refused some of its rows."""
         ...
 
 
@@ -288,31 +298,37 @@ class PendingDeletion(NamedTuple):
 
 
 class PurgingStore(EventStore, Protocol):
-    """A store that can purge sessions. Declared by ``purge``."""
+    """A store that can purge sessions; declared by the flag ``purge``."""
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session's rows, head and tombstone, in one transaction.
+        """Delete everything that the store holds of a session, including its tombstone, in one transaction.
 
-        The store records the deletions that its warehouses must still make; see ``pending_deletions``.
+        For each warehouse that it has shipped to, the store records that the session must still be deleted there; see
+        ``pending_deletions``.
 
         Returns:
-            False if the session does not exist, is not at ``version``, or has rows that must still be shipped.
+            True if the session was deleted. False if it does not exist, is not at ``version``, or has rows that must
+            still be shipped or are dead letters.
         """
         ...
 
     def pending_deletions(self) -> list[PendingDeletion]:
-        """Return the sessions that were purged here and not yet in every warehouse, oldest first."""
+        """Return the purged sessions that a warehouse must still delete, once per warehouse, oldest first."""
         ...
 
 
 class TieredStore(EventStore, Protocol):
-    """A store with a warehouse that holds its archived sessions. Declared by ``tiered``."""
+    """A store with a warehouse that holds its archived sessions; declared by the flag ``tiered``."""
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions that the warehouse has, of these sessions or of all.
+        """Drop the rows of those archived sessions of which the warehouse has every row.
+
+        Args:
+            session_ids: Only these sessions; None for all.
 
         Returns:
-            The number of sessions dropped; a later call drops those whose rows have not arrived yet.
+            The number of sessions whose rows were dropped. If rows of a session have not arrived in the warehouse yet,
+            a later call drops them.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; some sessions may have been dropped.
@@ -323,16 +339,16 @@ class TieredStore(EventStore, Protocol):
         """Restore a session's rows from the warehouse, unless the store holds them.
 
         Returns:
-            The number of events restored; 0 if the store holds the session, or it does not exist.
+            The number of events restored; 0 if the store holds the rows already, or the session does not exist.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; nothing was written.
-            CorruptEvent, StoreRejected: The warehouse lacks the history that was archived here; nothing was written.
+            CorruptEvent, StoreRejected: The warehouse lacks the history that this store archived; nothing was written.
         """
         ...
 
     def purge_warehouse(self) -> int:
-        """Delete purged sessions in the warehouse; return their number.
+        """Delete in the warehouse the sessions that were purged in the store; return how many were deleted.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; the next call deletes the rest.
@@ -341,7 +357,7 @@ class TieredStore(EventStore, Protocol):
 
 
 class WarehouseStore(EventStore, Protocol):
-    """A store whose sessions are in a warehouse, without a local file. Declared by ``warehouse``."""
+    """A store whose sessions are in a warehouse, without a local file; declared by the flag ``warehouse``."""
 
     @property
     def warehouse(self) -> Warehouse:

@@ -12,14 +12,14 @@ from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import verify
 from ledger.model.values import check_text, check_whole
 
-#: An event's content: field, key, text and removed of each change; changes have no order.
+#: An event's content: the field, key, text and ``removed`` of each change. The order of changes does not count.
 Content = set[tuple[str, str, str | None, bool]]
-#: An event's value hashes: field, key and value_hash of each change.
+#: An event's value hashes: the field, key and ``value_hash`` of each change.
 ValueHashes = set[tuple[str, str, str | None]]
 
 
 class StreamHead(NamedTuple):
-    """The part of a session's head that ingested events must fit."""
+    """The part of a session's head with which events to ingest are compared."""
 
     user_id: str
     created_at: datetime
@@ -32,8 +32,8 @@ class IngestPlan(NamedTuple):
 
     Attributes:
         events: The new events.
-        event_hash: The last hash of the session's chain after them; None if it has no chain.
-        updated_at: The latest ``recorded_at`` of them.
+        event_hash: The last hash of the session's hash chain once the events are added; None if it has no chain.
+        updated_at: The latest ``recorded_at`` of the new events.
     """
 
     events: list[RecordedEvent]
@@ -42,7 +42,7 @@ class IngestPlan(NamedTuple):
 
 
 class FoundEvent(Protocol):
-    """A recorded event as the store has it: its rows, or its tombstone if they are only in a warehouse."""
+    """A recorded event as the store has it: its rows, or its tombstone if the rows were dropped."""
 
     @property
     def version(self) -> int:
@@ -50,7 +50,10 @@ class FoundEvent(Protocol):
         ...
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
-        """Return True if the event has this type and content, and these hashes if both sides have them."""
+        """Return True if the event has this type, content and hashes.
+
+        Hashes are compared only if they are given and the store still has those of the event.
+        """
         ...
 
 
@@ -64,11 +67,11 @@ class EventInRows(NamedTuple):
 
     @classmethod
     def of(cls, event: RecordedEvent) -> EventInRows:
-        """Return a recorded event that was read from the store."""
+        """Return the ``EventInRows`` of an event that was read from the store."""
         return cls(event.version, event.event_type, content_of(event), _hashes_of(event))
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
-        """Return True if the event has this type and content, and these hashes if any are given."""
+        """Return True if the event has this type and content, and also these hashes if they are not None."""
         return (self.event_type, self.content) == (event_type, content) and hashes in (None, self.hashes)
 
 
@@ -82,13 +85,13 @@ def _hashes_of(event: RecordedEvent) -> ValueHashes:
 
 
 def check_same(session_id: str, event: PreparedEvent | RecordedEvent, recorded: FoundEvent) -> None:
-    """Raise IdempotencyConflict unless an event is the one recorded under its event_id.
+    """Raise IdempotencyConflict unless an event equals the one recorded under its event_id.
 
     Args:
         session_id: The session.
-        event: An appended event must have the recorded type and content; an ingested one the same version and hashes
-            too.
-        recorded: The recorded event.
+        event: The event to append or to ingest. Its type and content are compared; for an event to ingest, which is a
+            ``RecordedEvent``, its version and hashes are compared too.
+        recorded: The event in the store with the same event_id.
     """
     hashes = _hashes_of(event) if isinstance(event, RecordedEvent) else None
     other_version = isinstance(event, RecordedEvent) and event.version != recorded.version
@@ -123,15 +126,16 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
 
 
 def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
-    """Raise IdempotencyConflict if an event recorded already was to create another user's session."""
+    """Raise IdempotencyConflict if an event that is appended again names an owner other than the session's."""
     if event.user_id not in (None, owner):
         raise conflict(session_id, event.event_id)
 
 
 def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]]:
-    """Return events by session, each once, in order.
+    """Return the events of each session, in order and without repetitions, by session_id.
 
     Raises:
+        InvalidInput: An item is not a ``RecordedEvent``.
         IdempotencyConflict: Two different events have the same event_id.
     """
     sessions: dict[str, dict[str, RecordedEvent]] = {}
@@ -158,7 +162,8 @@ def plan_ingest(
     Args:
         events: The events of one session, each once, in order.
         head: The session's head in this store; None if the session does not exist.
-        is_recorded: Returns True if the store has an event; raises IdempotencyConflict if it has other content.
+        is_recorded: Function that returns True if the store has an event with the same id and content. It raises
+            IdempotencyConflict if the store has one with the same id and other content.
         now: The time of the call.
 
     Raises:
@@ -207,7 +212,12 @@ def conflict(session_id: str, event_id: str) -> IdempotencyConflict:
 
 
 def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, datetime]) -> None:
-    """Raise InvalidInput if events differ in owner or creation time, or could not have been appended."""
+    """Raise InvalidInput for an event that no store could have appended to this session.
+
+    Args:
+        events: The events.
+        fixed: The session's owner and creation time, which every event must repeat.
+    """
     for event in events:
         label = f"Session {event.session_id}, version {event.version}"
         check_whole(event.version, "version", at_least=1)

@@ -1,4 +1,4 @@
-"""Rights of a user on a session: all on their own; on another user's, those that its owner grants."""
+"""Rights of a user on a session. Its owner has all rights; other users have those that the owner grants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_only(user_id: str, session_id: str) -> PermissionDenied:
 
 
 def id_taken(session_id: str) -> SessionNotFound:
-    """Return the error for creating a session under an id in use; it does not reveal that the id is in use."""
+    """Return the error for creating a session under an id in use; the error does not reveal that it is in use."""
     return SessionNotFound(
         f"Session {session_id} cannot be created; nothing was written. Choose another id, or omit it to have one "
         "generated.",
@@ -60,6 +60,9 @@ def id_taken(session_id: str) -> SessionNotFound:
 
 
 def unused_id(session_id: str) -> str:
-    """Return an id that no session has, of the same kind and day, so that a lookup takes the same time."""
+    """Return an id that no session has, and whose lookup takes as long as that of ``session_id``.
+
+    If ``session_id`` contains a creation time, as a UUIDv7 does, the returned id contains the same time.
+    """
     fresh = str(uuid.uuid4())
     return fresh if created_at_of(session_id) is None else session_id[:15] + fresh[15:]

@@ -1,8 +1,10 @@
 """One user's view of an event store: the user's own sessions, and those that others share with the user.
 
 A session belongs to the user who created it. Its owner shares it by a ``grant``: ``read``, or ``write`` to append as
-well. The latest grant decides, also for reads of an earlier state. For a session that the user may not see, a view
-gives the same answers, raises the same errors and sends the store the same queries as for one that does not exist.
+well. A user's latest grant decides, even if an earlier state of the session is read.
+
+For a session that the user may not see, a view gives the same answers, raises the same errors and sends the store the
+same queries as for one that does not exist.
 
 A view cannot hide that a chosen id is in use: creating a session under it fails, which reveals neither the owner nor
 the content. A generated id (a UUIDv7) cannot be guessed.
@@ -48,10 +50,11 @@ _OWNED = itemgetter(_SESSION, index_of("user_id"))
 class UserView:
     """A view of any event store for one user.
 
-    Every call first reads the session's latest state, to check the user's right: from memory in the embedded store,
-    with one more query in BigQuery. Only its owner changes a session's grants or deletes it, and events appended to
-    another user's session have the user as their actor. If a grant is revoked between check and append, the append is
-    refused; only a lenient session in BigQuery may take one more event.
+    A call about an existing session first reads its latest state, to check the user's right. The embedded store usually
+    has that state in memory; BigQuery needs one more query. Only the owner of a session may change its grants,
+    archive it, delete it, or change its status once it is deleted. An event that the user appends to another user's
+    session has the user as its actor. If a grant is revoked between the check and the append, the append is refused;
+    only a lenient session in BigQuery may still take one event.
 
     Args:
         store: The store of all sessions; closing the view leaves it open.
@@ -68,9 +71,13 @@ class UserView:
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse the store's attributes beyond ``EventStore``: its file, outbox and warehouse hold all users' sessions.
+        """Refuse every attribute of the store that this class does not define, such as ``outbox`` or ``warehouse``.
 
-        A view offers no method of a store that it does not define itself.
+        Such attributes give access to all users' sessions.
+
+        Raises:
+            PermissionDenied: The store has the attribute.
+            AttributeError: The store does not have it, or its name begins with an underscore.
         """
         if name.startswith("_") or not hasattr(self._store, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -90,9 +97,10 @@ class UserView:
         """Record one event; see ``EventStore.append``.
 
         Raises:
-            SessionNotFound: The user sees no such session; or the event creates one, and the id is in use.
-            PermissionDenied: The user may only read the session; only its owner may append the event; or the event
-                creates a session of another user.
+            SessionNotFound: The event names no owner, and the user may see no such session. Or the event creates a
+                session, and one that the user may not see has the id.
+            PermissionDenied: The user may only read the session, or only its owner may append this event, or the event
+                names another user as the owner.
         """
         self._check_open()
         if event.user_id is not None:
@@ -134,13 +142,14 @@ class UserView:
         return self._store.version_of(self._visibility.id_or_unused(session_id), event_id)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Return a page of the user's own sessions, newest first; see ``EventStore.sessions``.
+        """Return a page of the user's own or shared sessions, newest first; see ``EventStore.sessions``.
 
         Args:
-            query: ``granted_to`` this user selects the sessions that others share with the user; another ``user_id``
-                those that this owner shares with the user; another ``granted_to`` those of the user's own that they
-                share with this other user.
-            after, limit: The page.
+            query: By default it selects the user's own sessions. If ``granted_to`` is this user, it selects the
+                sessions that others share with the user. If ``user_id`` is another user, it selects those that this
+                owner shares with the user. If ``granted_to`` is another user, it selects those of the user's own that
+                are shared with this other user.
+            after, limit: As for ``EventStore.sessions``.
 
         Raises:
             PermissionDenied: The query is about sessions shared between two other users.
@@ -152,8 +161,8 @@ class UserView:
         """Search the sessions that the user may see; see ``EventStore.search``.
 
         Args:
-            query: ``visible_to`` is replaced by the user.
-            after, limit: The page.
+            query: Its ``visible_to`` is replaced by this user.
+            after, limit: As for ``EventStore.search``.
         """
         self._check_open()
         return self._store.search(replace(query, visible_to=self.user_id), after=after, limit=limit)
@@ -163,7 +172,7 @@ class UserView:
 
         Raises:
             PermissionDenied: An event belongs to another user's session; nothing of the call was written.
-            SessionNotFound: A session's id is in use; nothing of the call was written.
+            SessionNotFound: Another user's session has one of the ids; nothing of the call was written.
         """
         self._check_open()
         batch = list(events)
@@ -189,7 +198,7 @@ class UserView:
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Return raw rows of the sessions that the user may see now; see ``EventStore.rows_after``.
 
-        ``seq`` counts the rows of all users: gaps reveal how much others write, and nothing else.
+        ``seq`` counts the rows of all users. So gaps in it reveal how many rows others write, and nothing else.
         """
         self._check_open()
         while rows := self._store.rows_after(seq, limit, max_bytes=max_bytes):
@@ -230,7 +239,7 @@ class UserView:
         """Drop the rows of the user's own archived sessions that the warehouse has; see ``TieredStore.drop_archived``.
 
         Raises:
-            PermissionDenied: ``session_ids`` is None.
+            PermissionDenied: ``session_ids`` is None, which means all users' sessions.
             CapabilityMissing: The store is not ``tiered``.
         """
         self._check_open()
@@ -270,10 +279,10 @@ class UserView:
         return True
 
     def purge_warehouse(self) -> int:
-        """Refuse: it concerns all users' sessions.
+        """Refuse: the call concerns all users' sessions.
 
         Raises:
-            PermissionDenied: Always.
+            PermissionDenied: The store is ``tiered``.
             CapabilityMissing: The store is not ``tiered``.
         """
         if tiered_store(self._store) is None:
@@ -287,7 +296,8 @@ class UserView:
     def _create(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
         """Append an event that names the owner, as the first event of a session does.
 
-        The store refuses an event that names an owner of another user's session, but its errors reveal too much.
+        If another user's session has the id, the store refuses the event, but its error reveals too much about that
+        session. If the user may not see that session, the error of ``id_taken`` is raised instead.
         """
         if event.user_id != self.user_id:
             raise PermissionDenied(f"User {self.user_id} may only create their own sessions; nothing was written.")
@@ -312,8 +322,8 @@ class UserView:
     def _append_shared(
         self, session_id: str, event: NewEvent, expected_version: int, visible: tuple[Head, State]
     ) -> AppendResult:
-        """Append to another user's session, at exactly the version whose state grants the right."""
-        if isinstance(event.changes, Iterable):  # read here and in the store
+        """Append to another user's session, at exactly the version at which the user's right was checked."""
+        if isinstance(event.changes, Iterable):  # they are iterated twice: here and in the store
             event = replace(event, changes=tuple(event.changes))
         event = replace(event, actor=self.user_id)
         prepared = self._prepared(event)
@@ -344,7 +354,7 @@ class UserView:
         )
 
     def _raise_missing(self, session_id: str, event: NewEvent, expected_version: int) -> NoReturn:
-        """Raise the error of a store for an append to a session that does not exist."""
+        """Raise the error that a store raises for an append to a session that does not exist."""
         check_expected(session_id, 0, None, self._prepared(event), expected_version)
         raise AssertionError("unreachable")
 

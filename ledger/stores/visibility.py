@@ -13,7 +13,7 @@ from ledger.stores.rights import right_of, unused_id
 
 
 class Visibility:
-    """Looks up sessions for one user, with the user's rights on them.
+    """Lookup of sessions on behalf of one user, which takes the user's rights into account.
 
     Args:
         store: The store of all sessions.
@@ -25,7 +25,14 @@ class Visibility:
         self._user_id = user_id
 
     def latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
-        """Return the latest state of any session; raise SessionArchived only if the user may see the session."""
+        """Return a session's latest head and state, even if the user may not see it; None if it does not exist.
+
+        If the session's rows are only in a warehouse, users who may not see the session get the head and the fields
+        that the store keeps.
+
+        Raises:
+            SessionArchived: The session's rows are only in a warehouse, and the user may see the session.
+        """
         try:
             return self._store.state(session_id, with_messages=with_messages)
         except SessionArchived as archived:
@@ -34,34 +41,46 @@ class Visibility:
             return archived.head, archived.state
 
     def visible(self, session_id: str) -> tuple[Head, State] | None:
-        """Return the latest state of a session; None if the user may not see it."""
+        """Return a session's latest head and state; None if it does not exist or the user may not see it.
+
+        Raises:
+            SessionArchived: The session's rows are only in a warehouse, and the user may see the session.
+        """
         latest = self.latest(session_id)
         if latest is None or right_of(self._user_id, *latest) is not None:
             return latest
-        # A tiered store also looks up a missing id in its warehouse, which may take long or fail: do the same here.
+        # A tiered store looks up a missing id in its warehouse too, which may take long or fail. Look up an unused id,
+        # so that a session which the user may not see takes as long and fails in the same way.
         self._store.state(unused_id(session_id))
         return None
 
     def head_and_state(self, session_id: str) -> tuple[Head, State] | None:
-        """Return head and grants of any session, also of one whose rows are only in a warehouse."""
+        """Return a session's head and a state with its grants, even if the user may not see it; None if it is missing.
+
+        If the session's rows are only in a warehouse, the state has the fields that the store keeps.
+        """
         try:
             return self._store.state(session_id)
         except SessionArchived as archived:
             return archived.head, archived.state
 
     def may_see(self, session_id: str, owner: str) -> bool:
-        """Return True if the user may see a session whose rows name this owner."""
+        """Return True if the user may see a session; ``owner`` is the owner that its rows name."""
         if owner == self._user_id:
             return True
         session = self.head_and_state(session_id)
         return session is not None and right_of(self._user_id, *session) is not None
 
     def id_or_unused(self, session_id: str) -> str:
-        """Return the id to query the store for: an unused one if the user may not see the session."""
+        """Return ``session_id`` if the user may see the session, and an id that no session has if not."""
         return session_id if self.visible(session_id) is not None else unused_id(session_id)
 
     def restrict(self, query: SessionQuery) -> SessionQuery:
-        """Restrict a query to sessions that the user may see."""
+        """Return the query restricted to sessions that the user may see; see ``UserView.sessions``.
+
+        Raises:
+            PermissionDenied: The query is about sessions shared between two other users.
+        """
         if query.granted_to == self._user_id:
             return query
         if query.user_id in (None, self._user_id):

@@ -31,25 +31,26 @@ from ledger.warehouse.rows import HeadRow
 MAX_ATTEMPTS = 50
 #: Maximum number of sessions whose heads a process caches.
 MAX_CACHED_HEADS = 4096
-#: Maximum number of in-doubt events kept per session to be sent again unchanged; in an outage each append adds one.
+#: Maximum number of events in doubt that are kept for each session, so that a retry can send the same rows. In an
+#: outage each append adds one.
 MAX_IN_DOUBT = 16
-#: Maximum time between the claim of a session's id and its first event.
+#: Maximum time between the claim of a session's id, which fixes its creation time, and the session's first event.
 CLAIM_LIFETIME = timedelta(days=1)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class CachedHead:
-    """The head of a session as this process last knew it; appends hold ``lock``, so they are serial.
+    """The head of a session as this process last knew it. Appends hold ``lock``, so they run one at a time.
 
     Attributes:
         session_id: The session.
         lock: Held during an append.
         head: The head as last read or written; None if it must be read.
-        created_at: The creation time as last read; None if the session does not exist.
-        strict: True if appends are checked; meaningless without a head.
-        lifetime: ``status`` and ``expires_at`` at ``head``, as JSON; None if they must be read.
-        in_doubt: Lenient events whose outcome is unknown, by event_id. A retry sends the same rows, since the first
-            ones may still arrive.
+        created_at: The creation time as last read; None if none was found.
+        strict: True if the session is strict; meaningless if ``head`` is None.
+        lifetime: ``status`` and ``expires_at`` at the version of ``head``, as JSON texts; None if they must be read.
+        in_doubt: Events of a lenient session that may or may not be recorded, by event_id. A retry sends the same rows,
+            since those of the first attempt may still arrive.
     """
 
     session_id: str
@@ -62,7 +63,7 @@ class CachedHead:
 
 
 class CachedHeads:
-    """The heads of the sessions that this process appended to last; a head in use is never evicted."""
+    """Cache of the heads of the sessions that this process used last; a head in use is never evicted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -91,13 +92,14 @@ class CachedHeads:
 
 
 class Appender:
-    """Records one event at a time.
+    """Writer of events, one in each call.
 
     Args:
         warehouse, projection: The dataset.
-        store_id: Returns the ``store_id`` of rows; first called by the first append, as it may need credentials.
-        salt: Returns a new salt for the hash of a value.
-        strict: Create strict sessions.
+        store_id: Function that returns the ``store_id`` of rows. It may need credentials, so it is not called before
+            the first append.
+        salt: Function that returns a new salt for the hash of a value.
+        strict: True to create strict sessions, False to create lenient ones.
         schema_version: The schema version of the rows written.
     """
 
@@ -174,7 +176,7 @@ class Appender:
         return stored.event_version
 
     def _recorded_version(self, cached: CachedHead, event: PreparedEvent, expected: int) -> int | None:
-        """Return the event's version if it is recorded; read the head only if the event depends on it."""
+        """Return the event's version, None if it is not recorded; read the head only if this append needs it."""
         head = cached.head
         if head is None and event.creates_stream:
             return None
@@ -190,7 +192,7 @@ class Appender:
         check_open(head.session_id, cached.lifetime.get("status"), cached.lifetime.get("expires_at"), now)
 
     def _new_head(self, cached: CachedHead, user_id: str, strict: bool, now: datetime) -> Head:
-        """Return the head, at version 0, of a session that its first event creates."""
+        """Return the head, at version 0, of a session that the event to append creates."""
         session_id = cached.session_id
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
@@ -214,7 +216,7 @@ class Appender:
         return from_micros(int(require_lock(answer.rows[0][0])))
 
     def _append_lenient(self, cached: CachedHead, pending: _PendingEvent) -> _PendingEvent:
-        """Append rows without a check; resend those of an earlier attempt whose outcome is in doubt.
+        """Append rows without comparing versions; if an earlier attempt is in doubt, send its rows again unchanged.
 
         Returns:
             The event that was appended.
@@ -243,7 +245,7 @@ class Appender:
         return pending
 
     def _append_checked(self, pending: _PendingEvent) -> tuple[str, bool]:
-        """Append rows in a transaction that compares versions; return its outcome, and True if an answer was lost.
+        """Append rows in a transaction that compares versions; return its outcome and whether an answer was lost.
 
         The transaction can be repeated after a lost answer: it finds the event if that was recorded, so nothing is
         written twice. A lost request has no effect once another writer has updated the head.
@@ -263,7 +265,10 @@ class Appender:
         return self._warehouse.retry_non_idempotent("The checked append", call)
 
     def _result_of_recorded(self, cached: CachedHead, event: PreparedEvent, answer_lost: bool) -> AppendResult:
-        """Return the result for an event that the transaction found: this append wrote it if its answer was lost."""
+        """Return the result for an event that the transaction found recorded already.
+
+        If an answer was lost, an earlier attempt of this append recorded the event, so it does not count as replayed.
+        """
         try:
             version = self.read_head(cached, event.event_id)
         except (StoreError, ConfigurationError) as error:
@@ -274,7 +279,7 @@ class Appender:
         return AppendResult(cached.session_id, version, event.event_id, replayed=not answer_lost)
 
     def _check_same(self, session_id: str, event: PreparedEvent, version: int) -> None:
-        """Raise IdempotencyConflict unless the event recorded at a version is this one."""
+        """Raise IdempotencyConflict unless an event equals the one recorded at ``version`` under its event_id."""
         recorded = [
             each
             for each in self._projection.events(session_id, after=version - 1, until=version, upcast=False)
@@ -320,12 +325,12 @@ class _PendingEvent:
         )
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
-        """Return the event's rows, with the table's columns."""
+        """Return the event's rows, each with the columns of ``session_events``."""
         event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
         return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
-        """Return the parameters of ``append_checked``."""
+        """Return the parameters of the statement ``append_checked``."""
         event, head = self.event, self.head
         return {
             "session_id": head.session_id,

@@ -22,7 +22,7 @@ from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
-#: An empty table that expires after a day, in case the process that created it does not drop it.
+#: Statement that creates an empty table. The table expires after a day, in case its process does not drop it.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
@@ -32,11 +32,12 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """Heads and creation times in the dataset of the sessions to ingest, by session_id.
+    """The heads and creation times that the dataset has of the sessions to ingest, by session_id.
 
     Attributes:
-        heads: The heads of sessions that have events.
-        creations: The creation times of these sessions, of ids that contain one, and of claims that have not expired.
+        heads: The heads of the sessions that have events in the dataset.
+        creations: The creation times of the sessions in ``heads``, of those whose id contains a creation time, and of
+            those whose id was claimed less than ``CLAIM_LIFETIME`` ago.
     """
 
     heads: dict[str, StreamHead]
@@ -44,12 +45,12 @@ class _Stored(NamedTuple):
 
 
 class Ingestion:
-    """Ingests whole events.
+    """Ingestion of whole events into a dataset.
 
     Args:
         warehouse, projection: The dataset.
-        store_id: The store that owns the sessions it creates.
-        strict: Create strict sessions.
+        store_id: The id of the store that owns the sessions which the ingestion creates.
+        strict: True to create strict sessions, False to create lenient ones.
     """
 
     def __init__(self, warehouse: BigQueryWarehouse, projection: Projection, store_id: str, *, strict: bool) -> None:
@@ -59,7 +60,7 @@ class Ingestion:
         self._strict = strict
 
     def ingest(self, sessions: Mapping[str, list[RecordedEvent]], now: Callable[[], datetime]) -> int:
-        """Record the events of sessions, as ``by_session`` returns them, all or none; see ``EventStore.ingest``.
+        """Record all of the events or none, given as ``by_session`` returns them; see ``EventStore.ingest``.
 
         Raises:
             OutcomeLost: The events may be recorded; ingest them again.
@@ -93,7 +94,7 @@ class Ingestion:
         """Return the dataset's heads and creation times of these sessions.
 
         Raises:
-            InvalidInput: Another writer is creating one of them here with another creation time.
+            InvalidInput: Another writer is creating one of the sessions in this dataset with another creation time.
         """
         for session_id in sessions:
             check_session_id(session_id)
@@ -141,7 +142,7 @@ class Ingestion:
         return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
     def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
-        """Write events in one transaction; return its outcome, and True if an answer was lost."""
+        """Write events in one transaction; return its outcome and whether an answer was lost."""
         name = f"session_staging_{uuid.uuid4().hex}"
         span = span_of({session_id: plan.events[0].created_at for session_id, plan in plans.items()})
         parameters = {
@@ -175,7 +176,7 @@ def _with_staging(sql: str, name: str) -> str:
 
 
 def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) -> dict[str, Any]:
-    """Return a session's head after its events, as ``ingest_staged`` takes it."""
+    """Return a session's head after the new events, as a parameter of the statement ``ingest_staged``."""
     last = plan.events[-1]
     return {
         "session_id": session_id,
@@ -189,6 +190,6 @@ def _head_after(session_id: str, plan: IngestPlan, before: StreamHead | None) ->
 
 
 def _rows(event: RecordedEvent) -> list[tuple[Any, ...]]:
-    """Return an event's rows, with the table's columns."""
+    """Return an event's rows, each with the columns of ``session_events``."""
     values = columns.event_values(event)
     return [columns.row_of(values, change) for change in columns.change_values(event)]

@@ -1,10 +1,13 @@
 """BigQuery as the event store, without a local disk: ``bigquery://project/dataset``.
 
-A session is lenient or strict for good. Events are appended to a *lenient* one through the Storage Write API without a
-comparison: several writers may give one version to two events, which both count and which the ``conflicts`` view lists.
-To a *strict* one each event is appended in a transaction that compares versions, at the rate of BigQuery's DML: 25
-statements in ten seconds, for all strict sessions of a dataset together. ``session_heads`` has a row for each strict
-session.
+A session is either lenient or strict, and never changes from one to the other.
+
+Events are appended to a *lenient* session through the Storage Write API, without comparing versions. So two writers may
+give the same version to two events. Both events count, and the SQL view ``conflicts`` lists them.
+
+Each event is appended to a *strict* session in a transaction that compares versions. BigQuery allows 25 DML statements
+in ten seconds, which limits the appends to all strict sessions of a dataset together. ``session_heads`` has a row for
+each strict session.
 """
 
 from __future__ import annotations
@@ -41,9 +44,11 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.projection import INSTANT, Projection
 from ledger.warehouse.reads import WarehouseReads
 
-#: Parameters of a statement (strict) and rows of insertAll encode an event as JSON in JSON, in a request of 10 MB.
+#: Maximum size of an event, in bytes, in a strict dataset or with insertAll. Both send the event as JSON in JSON, in a
+#: request of at most 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
-#: A list reads the newest days first, and older ones only until its page is full.
+#: Lengths of the newest spans of creation time, in the order in which a list reads them; all older times are the last
+#: span. A list reads an older span only if its page is not full yet.
 SPANS = (timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
@@ -58,8 +63,8 @@ class BigQueryStore:
         dataset: The dataset and its settings.
         clock, salt: Sources of times and salts.
         upcaster: Brings events of older schema versions to the present one.
-        environment: The environment variables, for an emulator's address; None for those of the process.
-        sleep: Waits between attempts.
+        environment: The environment variables that may name an emulator's address; None for those of the process.
+        sleep: Function that waits between two attempts, for a number of seconds.
 
     Raises:
         ConfigurationError: An emulator's address is malformed.
@@ -104,19 +109,19 @@ class BigQueryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities of this store; a strict one compares versions and chains hashes."""
+        """The capabilities of this store; only a strict store compares versions in the append and chains hashes."""
         return self._capabilities
 
     @property
     def store_id(self) -> str:
-        """The id of the dataset, the same in every process."""
+        """The id of the store, made from the project and the dataset, so that it is the same in every process."""
         return str(uuid.uuid5(_STORE_NAMESPACE, f"{self.warehouse.clients.project}/{self.dataset.name}"))
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``.
 
-        In a lenient session ``expected_version`` is compared with the version that this process knows, or reads if they
-        differ: another process may append in between.
+        In a lenient session ``expected_version`` is compared with the version that this process knows. If they differ,
+        the process reads the version and compares again. Another process may append between comparison and append.
         """
         self._check_open()
         check_session_id(session_id)
@@ -182,7 +187,7 @@ class BigQueryStore:
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Return a page of sessions, newest first; see ``EventStore.sessions``.
 
-        Older days are read only until the page is full.
+        The newest days are read first, and older days only until the page is full.
         """
         self._check_open()
         check_limit(limit)
@@ -213,7 +218,7 @@ class BigQueryStore:
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return current texts that contain every term; see ``EventStore.search``.
 
-        It reads the days that the query names; without any, older days are read only until the page is full.
+        Of the days that the query names, the newest are read first, and older days only until the page is full.
         """
         self._check_open()
         check_limit(limit)
@@ -282,7 +287,7 @@ class BigQueryStore:
             raise StoreRejected(f"{self.dataset.url} is closed; open it again with SessionLedger.open().")
 
     def _refresh_head(self, session_id: str, head: Head) -> None:
-        """Refresh the cached head after a read, unless an append holds its lock."""
+        """Replace the cached head if the head just read is newer, unless an append holds the lock."""
         cached = self._heads[session_id]
         if cached.lock.acquire(blocking=False):
             try:
@@ -294,7 +299,7 @@ class BigQueryStore:
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Split a half-open span into some days, some weeks and the rest; yield the newest first."""
+    """Yield the parts of a half-open span, newest first: one for each length of ``SPANS``, then the rest."""
     end = max(upper, lower)
     for length in SPANS:
         start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
@@ -306,7 +311,7 @@ def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[dat
 
 
 def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetime]:
-    """Return the half-open span of creation times that a query names; by default all."""
+    """Return the range of creation times that a query names, from inclusive, until exclusive; by default all."""
     lower, upper = query.created_from, query.created_until
     return (
         EPOCH if lower is None else from_micros(to_micros(lower, "created_from")),
@@ -315,7 +320,10 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
 
 
 def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """Return required registers as (field, key, canonical JSON); for a grant the JSON is empty: any value."""
+    """Return the registers that a query requires, as (field, key, canonical JSON).
+
+    Of a grant any value will do, so its JSON is empty.
+    """
     required = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):
         if text is not None:

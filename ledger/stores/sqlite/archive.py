@@ -49,7 +49,7 @@ class _Row(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """The position that an event had before its session was archived.
+    """The position that an event had before the rows of its session were dropped.
 
     Attributes:
         version: The event's version.
@@ -63,7 +63,7 @@ class _Position(NamedTuple):
 
 
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
-#: Archived sessions whose rows the store holds; found by the index on the status.
+#: Query for the archived sessions whose rows the store holds; SQLite finds them by the index on the status.
 _ARCHIVED = (
     "SELECT h.session_id, h.created_at, h.version "  # noqa: S608
     "FROM session_state AS s JOIN session_heads AS h USING (session_id) "
@@ -92,7 +92,7 @@ class SqliteArchive:
     _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected if a warehouse refused rows of a session: it cannot be archived."""
+        """Raise StoreRejected if a session cannot be archived because a warehouse refused some of its rows."""
         with self._reader() as connection:
             refusal = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
         if refusal is not None:
@@ -103,7 +103,14 @@ class SqliteArchive:
             )
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
-        """Return the archived sessions whose rows may be dropped, oldest first; all, or among these."""
+        """Return the archived sessions whose rows may be dropped, oldest first.
+
+        These are sessions whose rows were shipped to every warehouse of this store and are not dead letters.
+
+        Args:
+            warehouse: The warehouse's URL; the result is empty if nothing was shipped to it.
+            session_ids: Only these sessions; None for all.
+        """
         with self._reader() as connection, read.snapshot(connection):
             if session_ids is None:
                 rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
@@ -120,53 +127,57 @@ class SqliteArchive:
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
         """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
 
-        A session that changed or was restored meanwhile, or has rows that must still be shipped, is skipped.
+        A session is skipped if it has changed or been dropped since ``droppable``, or has rows that must still be
+        shipped.
 
         Args:
             sessions: Results of ``droppable`` of which the warehouse is known to have every row.
             warehouse: The warehouse's URL.
 
         Returns:
-            The number of sessions dropped.
+            The number of sessions whose rows were dropped.
         """
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
 
-        Rows that the store had before get their old ``seq``, behind the relay's checkpoint, so they are not shipped as
-        new ones. Relays look up all other rows, and for other warehouses all rows, before they send them.
+        Rows that the store had before get their old ``seq``. Those up to the checkpoint of the warehouse's relay are
+        not shipped to it again. All other rows, and for other warehouses all rows, are in doubt: the relay looks them
+        up in its warehouse before it sends them.
 
         Args:
             events: The whole history of one session, as the warehouse has it.
             warehouse: The warehouse's URL.
 
         Returns:
-            The number of events restored; 0 if this store owns the session.
+            The number of events restored; 0 if this store holds the session's rows already.
 
         Raises:
-            CorruptEvent: It is not the history that was archived here, or the hash chain is broken.
-            StoreRejected: The warehouse lacks events that were archived here.
-            InvalidInput, IdempotencyConflict: The events are not of one session.
-            StoreUnavailable: The file has reached its maximum size, or the session is being purged.
+            CorruptEvent: The events are not the history that this store archived, or the hash chain is broken.
+            StoreRejected: The warehouse lacks events that this store archived.
+            InvalidInput, IdempotencyConflict: The events are not of one session, or two have the same event_id.
+            StoreUnavailable: The file has reached its maximum size, or a warehouse must still delete the session.
         """
         count: int = self._run(lambda connection: self._restore(connection, list(events), warehouse))
         return count
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session's rows, head and tombstone, in one transaction.
-
-        The store records the deletions that its warehouses must still make; see ``pending_deletions``.
+        """Delete everything that the store holds of a session, including its tombstone; see ``PurgingStore.purge``.
 
         Returns:
-            False if the session is not at ``version``, or has rows that must still be shipped.
+            True if the session was deleted. False if it does not exist, is not at ``version``, or has rows that must
+            still be shipped or are dead letters.
         """
         check_session_id(session_id)
         purged: bool = self._run(lambda connection: _purge(connection, session_id, version))
         return purged
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
-        """Return the sessions purged here and not yet in a warehouse, or in any; oldest first."""
+        """Return the purged sessions that a warehouse must still delete, oldest first.
+
+        If ``warehouse`` is None, a session is returned once for each warehouse that must delete it.
+        """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions {} ORDER BY created_at, session_id"
         condition, values = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
         with self._reader() as connection:
@@ -176,7 +187,7 @@ class SqliteArchive:
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
         """Return the purged session of this id that a warehouse must still delete; None if there is none.
 
-        There is at most one: until it is deleted, its id cannot be used again.
+        There is at most one: until every warehouse has deleted it, its id cannot be used again.
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
         with self._reader() as connection:
@@ -184,7 +195,7 @@ class SqliteArchive:
         return None if row is None else _pending_deletion(*row)
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
-        """Record that a warehouse has deleted sessions."""
+        """Record that a warehouse has deleted purged sessions."""
         keys = [(each.key.session_id, to_micros(each.key.created_at), warehouse) for each in sessions]
         sql = "DELETE FROM deleted_sessions WHERE session_id = ? AND created_at = ? AND warehouse = ?"
         self._run(lambda connection: connection.executemany(sql, keys).rowcount)
@@ -264,7 +275,7 @@ class SqliteArchive:
 
 
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
-    """Return a session's number of rows if all were shipped to every warehouse; else 0."""
+    """Return a session's number of rows if all were shipped to every warehouse, ``warehouse`` among them; else 0."""
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     warehouses = kept.warehouses(connection) if count else []
     if warehouse not in warehouses:
@@ -282,7 +293,7 @@ def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehous
 
 
 def _positions(connection: sqlite3.Connection, session_id: str) -> dict[str, _Position]:
-    """Return the positions of the events that a session had here before, by event_id."""
+    """Return the positions that a session's events had before its rows were dropped, by event_id."""
     sql = f"SELECT event_id, {', '.join(_Position._fields)} FROM archived_events WHERE session_id = ?"  # noqa: S608
     return {event_id: _Position(*position) for event_id, *position in connection.execute(sql, (session_id,)).fetchall()}
 
@@ -298,7 +309,7 @@ def _check_same(
     positions: Mapping[str, _Position],
     warehouse: str,
 ) -> None:
-    """Raise unless these events start with exactly those that were archived here."""
+    """Raise unless the events up to the head's version are exactly those that this store archived."""
     version = head.version
     by_id = {event.event_id: event for event in events}
     if missing := sorted(positions.keys() - by_id.keys()):
@@ -323,7 +334,7 @@ def _check_same(
 def _write(
     connection: sqlite3.Connection, events: Sequence[RecordedEvent], positions: Mapping[str, _Position]
 ) -> tuple[list[int], list[int]]:
-    """Write events in order; return the ``seq`` of rows that keep their old one, and of new rows."""
+    """Write events in order; return two lists of ``seq``: of rows that the store had before, and of new rows."""
     before: list[int] = []
     new: list[int] = []
     for event in events:
@@ -343,9 +354,10 @@ def _write(
 def _mark_in_doubt(
     connection: sqlite3.Connection, before: Sequence[int], new: Sequence[int], warehouse: str, now: datetime
 ) -> None:
-    """Mark restored rows in doubt for every relay that would ship them as new or never ship them.
+    """Mark restored rows in doubt: relays look them up in their warehouses before they send them.
 
-    ``warehouse`` has all of them, so its relay skips those below its checkpoint.
+    ``warehouse`` has all of the rows. So for its relay only rows above its checkpoint are marked, which it would ship
+    as new rows.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))

@@ -30,7 +30,10 @@ _REJECTED = {
 
 
 def translate(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Return the ledger's error for one of SQLite's, by its primary result code; nothing was written."""
+    """Return the LedgerError for an error of SQLite, by its primary result code.
+
+    Most messages say that nothing was written, so the caller must have rolled back.
+    """
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")

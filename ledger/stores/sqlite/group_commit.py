@@ -48,9 +48,9 @@ from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
-#: Maximum number of jobs in one transaction; more would delay readers of the log without saving syncs.
+#: Maximum number of jobs in one transaction. Larger groups would delay readers of the log without saving syncs.
 MAX_GROUP = 128
-#: Seconds that a leader waits for threads that appended just before; about as long as a sync to disk.
+#: Seconds that a leader waits for the threads of the last group to append again; about as long as a sync to disk.
 LINGER = 0.0004
 
 
@@ -81,14 +81,16 @@ class _Job(Generic[T]):
 
 
 class CommitGroup:
-    """Runs the work of many threads on one connection, each whole or not at all; a group shares a transaction.
+    """Queue that runs the work of many threads on one connection, one group of threads in each transaction.
+
+    The work of each thread is committed whole or not at all.
 
     Args:
         connection: The writing connection, in autocommit mode. No other code writes on it.
         file_lock: The lock shared with other processes, held for one group at a time.
         wait: Seconds to wait for other processes.
-        translate: Converts an error of ``sqlite3`` to a LedgerError.
-        check: Raises a LedgerError if nothing may be written now.
+        translate: Function that converts an error of ``sqlite3`` to a LedgerError.
+        check: Function that raises a LedgerError if nothing may be written now.
     """
 
     def __init__(
@@ -115,13 +117,13 @@ class CommitGroup:
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` in a transaction and return its result once it is durable.
 
-        Work that raises a LedgerError should not have written before: otherwise the whole group is rolled back and runs
-        again.
+        ``work`` should raise a LedgerError only before its first write. If it raises one later, the whole group is
+        rolled back; in a group of several jobs each runs again, in a transaction of its own.
 
         Raises:
-            LedgerError: ``work`` raised it, or the database refused.
+            LedgerError: ``work`` raised it, or SQLite raised an error, which is translated.
             OutcomeUnknown: The disk failed during the commit.
-            StoreRejected: The thread leads or waits already: a signal handler called this during an append.
+            StoreRejected: This thread leads or waits already, because a signal handler called this during an append.
         """
         thread = get_ident()
         if thread in self._inside:
@@ -164,7 +166,10 @@ class CommitGroup:
             raise
 
     def pause(self) -> bool:
-        """Block all writes until ``resume``. Return False if that took too long."""
+        """Block all writes until ``resume``, and return True.
+
+        Return False, and block nothing, if writes in progress took too long or this thread is in an append itself.
+        """
         if get_ident() in self._inside:
             return False
         self._pause = _Job(None)
@@ -184,7 +189,7 @@ class CommitGroup:
             self._pause = None
 
     def _hold(self, job: _Job[None], timeout: float) -> bool:
-        """Become the leader until ``_release``. Return False if that took too long."""
+        """Become the leader until ``_release``. Return False if ``timeout`` seconds passed before that."""
         self._inside.add(get_ident())
         gate = self._enqueue(job)
         return gate is None or gate.acquire(timeout=timeout)
@@ -256,7 +261,7 @@ class CommitGroup:
                 self._queue.remove(job)
 
     def _commit(self, group: list[_Job[Any]]) -> None:
-        """Run the jobs of a group while this process holds the file lock; afterwards each is done."""
+        """Run the jobs of a group while this process holds the file lock; afterwards every job is done."""
         try:
             self._file_lock.acquire(self._wait)
             self._check()
@@ -269,7 +274,7 @@ class CommitGroup:
             self._file_lock.release()
 
     def _run_together(self, jobs: list[_Job[Any]]) -> None:
-        """Run jobs in one transaction; if it fails, run each job in its own transaction."""
+        """Run jobs in one transaction. If it fails, run each in its own; if the database is busy, refuse them all."""
         try:
             _transact(self.connection, jobs)
         except Exception as error:
@@ -342,7 +347,7 @@ def _refuse(jobs: list[_Job[Any]], error: BaseException) -> None:
 
 
 def _chain(group: Sequence[_Job[Any]]) -> list[_Job[Any]]:
-    """Return the first job and the finished ones of the rest, each set to wake the next."""
+    """Return the first job and those of the others that are done, and set each to wake the next."""
     done = [group[0], *(job for job in group[1:] if job.done)]
     for job, following in pairwise(done):
         job.next = following
@@ -350,7 +355,7 @@ def _chain(group: Sequence[_Job[Any]]) -> list[_Job[Any]]:
 
 
 def _wake(job: _Job[Any] | None) -> None:
-    """Wake the first thread of a chain that still waits; it wakes the next."""
+    """Wake the first thread of a chain that still waits; that thread wakes the next."""
     while job is not None and job.gate is None:
         job = job.next
     if job is not None:

@@ -1,4 +1,4 @@
-"""The lease on shipping to one warehouse: of all relays of a store, one at a time ships to it.
+"""The lease on shipping to one warehouse, which only one relay of a store can hold at a time.
 
 A lease is part of the warehouse's row in ``relays``: ``holder`` has it until ``lease_until``, and ``epoch`` grows with
 each acquisition. Only the holder of the latest epoch may save; a relay that lost the lease, however long it was paused,
@@ -18,7 +18,8 @@ from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.contract import LEASE_SECONDS
 
-#: Maximum duration of a lease, in seconds.
+#: The longest lease, in seconds, that is respected. If a lease ends more than this time after now, and later than the
+#: new lease would, its holder's clock was ahead: another relay can acquire it.
 LONGEST_LEASE = 3600.0
 _LOOK = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _ACQUIRE = "UPDATE relays SET epoch = epoch + 1, holder = ?, lease_until = ? WHERE warehouse = ?"
@@ -31,7 +32,7 @@ class LeaseRow(NamedTuple):
 
     Attributes:
         holder: ``host/process/token``; None if the lease is free.
-        expires_at: Microseconds since 1970.
+        expires_at: The time at which it expires, in microseconds since 1970; 0 if the lease is free.
         epoch: Number of acquisitions.
     """
 
@@ -50,7 +51,7 @@ class Lease:
 
     Args:
         warehouse: Its URL; it must have a row in ``relays`` before a method is called.
-        seconds: Duration of the lease after ``renew``, until ``acquire`` sets another.
+        seconds: Duration of the lease from each ``renew`` on; ``acquire`` sets another duration.
     """
 
     def __init__(self, warehouse: str, seconds: float = LEASE_SECONDS) -> None:
@@ -61,13 +62,13 @@ class Lease:
         """Acquire the lease for a holder, under a new epoch.
 
         Args:
-            connection: In a transaction.
+            connection: A connection in a transaction.
             holder: See ``holder_name``.
             seconds: Duration of the lease, now and after each ``renew``.
             now: The store's time.
 
         Raises:
-            LeaseHeld: Another holder has it.
+            LeaseHeld: Another holder has the lease.
         """
         lease = LeaseRow._make(connection.execute(_LOOK, (self.warehouse,)).fetchone())
         other = lease.active_holder(now)
@@ -83,7 +84,7 @@ class Lease:
         self.seconds = seconds
 
     def renew(self, connection: sqlite3.Connection, epoch: int, now: datetime) -> None:
-        """Extend the lease by its duration.
+        """Extend the lease: its duration starts anew at ``now``.
 
         Raises:
             LeaseLost: A later epoch has begun.

@@ -1,8 +1,8 @@
 """The migrations of the embedded store's file, in the order in which ``schema.migrate`` applies them.
 
-A released migration never changes; new ones are added at the end. All that a file lacks run in one transaction.
-``PRAGMA user_version`` is the number of the last one applied, and the table ``migrations`` records when each was
-applied.
+A released migration never changes; new ones are added at the end. All migrations that a file lacks run in one
+transaction. ``PRAGMA user_version`` is the number of the last migration applied, and the table ``migrations`` records
+when each was applied.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Migration(NamedTuple):
     """A step from one schema to the next.
 
     Attributes:
-        name: Its number, from 1, and its subject.
+        name: Its number and its subject: ``001_events``.
         statements: Executed one by one.
     """
 
@@ -26,7 +26,8 @@ EVENTS = Migration(
     "001_events",
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        # The log and the outbox. AUTOINCREMENT: a rowid reused below a relay's checkpoint would never ship.
+        # The log and the outbox. AUTOINCREMENT never reuses a ``seq``: a new row below a relay's checkpoint would never
+        # be shipped.
         """
 CREATE TABLE session_events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -130,8 +131,8 @@ GRANTS = Migration(
 )
 
 # Tombstones of archived sessions whose rows are only in a warehouse: digests of the session and of its events. The head
-# (with an empty store_id) and the listed registers stay in their tables. The ``digest`` of an event covers its content
-# and ``salt``; ``seq`` and ``rows`` are the position of its rows, which a restore uses again.
+# (with an empty store_id) and the listed registers stay in their tables. The ``digest`` of an event covers its type,
+# its content and ``salt``. ``seq`` is the position of its first row and ``rows`` their number: a restore uses both.
 ARCHIVE = Migration(
     "005_archive",
     (

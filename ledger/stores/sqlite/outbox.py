@@ -43,7 +43,7 @@ _REDRIVE_EVENT = (
     "OR seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = :event_id))"
 )
 _DEAD_LETTER_ROWS = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
-#: Only up to the checkpoint: requeued rows above it are sent with the rows that wait.
+#: Requeued rows up to the checkpoint. Requeued rows above it are sent together with the other rows above it.
 _IS_REQUEUED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
 _REQUEUED_ROWS = f"SELECT e.seq, {columns.sql_list(table='e')} {_DEAD_LETTER_ROWS} AND {_IS_REQUEUED} ORDER BY e.seq"
 _DEAD_LETTERS = (
@@ -54,7 +54,8 @@ _STATUS = (
     "SELECT checkpoint, shipped_rows, shipped_at, rate, last_error, failed_at, holder, lease_until, epoch "
     "FROM relays WHERE warehouse = ?"
 )
-#: Number of rows to ship, and when the oldest was recorded: rows above the checkpoint, and requeued ones.
+#: Number of rows to ship, and when the oldest of them was recorded. The rows above the checkpoint and the requeued rows
+#: are to be shipped.
 _WAITING = (
     "SELECT COUNT(*), MIN(recorded_at) FROM (SELECT recorded_at FROM session_events WHERE seq > ?1 "  # noqa: S608
     f"UNION ALL SELECT e.recorded_at {_DEAD_LETTER_ROWS}2 AND {_IS_REQUEUED})"
@@ -71,9 +72,10 @@ class SqliteOutbox:
     Args:
         warehouse: The warehouse's URL.
         store_id: The store's id.
-        run: Runs work in a transaction of the store.
-        reader: Provides a connection for reading.
-        ingest: Ingests events within a transaction, all or none; returns the number of new ones.
+        run: Function that runs work in a transaction of the store.
+        reader: Function that returns a context manager, which lends a connection for reading.
+        ingest: Function that ingests events in the caller's transaction, all or none, and returns the number of new
+            ones.
         clock: Source of times.
         path: The store's file.
     """
@@ -99,18 +101,18 @@ class SqliteOutbox:
         self._lease = Lease(warehouse)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return rows with a greater ``seq`` in order, whole events."""
+        """Return rows with a greater ``seq``, in order and in whole events; see ``Outbox.rows_after``."""
         with self._reader() as connection:
             return read.rows_after(connection, seq, limit, max_bytes)
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
-        """Return the ``seq`` of dead-lettered rows, among those from ``first`` to ``last``."""
+        """Return the ``seq`` of dead-lettered rows, from ``first`` to ``last``, both included."""
         sql = "SELECT seq FROM relay_aside WHERE warehouse = ? AND seq BETWEEN ? AND ?"
         with self._reader() as connection:
             return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return requeued rows, in order."""
+        """Return requeued rows, in order: whole events within both limits, but at least one event if there is any."""
         with self._reader() as connection, closing(connection.execute(_REQUEUED_ROWS, (self.warehouse,))) as rows:
             return whole_events(rows, limit, max_bytes)
 
@@ -129,7 +131,7 @@ class SqliteOutbox:
 
         Args:
             holder: ``host/process/token``. The lease of a process of this host that has ended counts as released.
-            seconds: Duration of the lease without a ``save``.
+            seconds: Duration of the lease; each ``save`` starts this duration anew.
         """
         now = self._clock()
 
@@ -152,7 +154,7 @@ class SqliteOutbox:
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
     ) -> None:
-        """Save a checkpoint with its other arguments, all or none; see ``Outbox.save``."""
+        """Save a checkpoint and what the other arguments say, in one transaction; see ``Outbox.save``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -169,7 +171,7 @@ class SqliteOutbox:
         self._run(work)
 
     def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
-        """Ingest events that the warehouse has; see ``ComparableOutbox.restore``."""
+        """Ingest events that the warehouse has, and mark their rows in doubt; see ``ComparableOutbox.restore``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> tuple[int, RelayCheckpoint]:
@@ -219,7 +221,7 @@ class SqliteOutbox:
         self._run(work)
 
     def refused(self) -> list[DeadLetter]:
-        """Return the dead letters, in the order in which they were recorded."""
+        """Return the dead letters, in the order in which the store recorded their events."""
         with self._reader() as connection:
             rows = connection.execute(_DEAD_LETTERS, (self.warehouse,)).fetchall()
         return [
@@ -228,13 +230,17 @@ class SqliteOutbox:
         ]
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue dead letters: those of one event, or all. Return the number of rows."""
+        """Requeue the dead letters of one event, or all if ``event_id`` is None; return the number of rows."""
         values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
         rows: int = self._run(lambda connection: connection.execute(_REDRIVE_EVENT, values).rowcount)
         return rows
 
     def redrive(self, rows: Mapping[int, str]) -> None:
-        """Requeue rows that the warehouse lacks, dead-lettered or not: ``seq`` to the reason."""
+        """Requeue rows that the warehouse lacks, whether they are dead letters or not.
+
+        Args:
+            rows: The reason for each row, by ``seq``.
+        """
         now = to_micros(self._clock())
         requeued = [(self.warehouse, seq, reason, now, "asked") for seq, reason in rows.items()]
 
@@ -247,11 +253,11 @@ class SqliteOutbox:
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, upto: int
     ) -> Iterator[tuple[SessionKey, SessionDigest]]:
-        """Return digests of the rows up to a ``seq``, by session, without dead letters; see ``ComparableOutbox``.
+        """Yield the key and the digest of each session; see ``ComparableOutbox.session_digests``.
 
         Args:
-            created_from, created_until: Half-open span of the sessions' creation times.
-            upto: The last ``seq`` to include.
+            created_from, created_until: Range of the sessions' creation times: from inclusive, until exclusive.
+            upto: The last ``seq`` to include in a digest. Dead letters are not included.
         """
         after = created_from, ""
         while True:
@@ -264,12 +270,12 @@ class SqliteOutbox:
             after = last.created_at, last.session_id
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return the digests of all rows of some sessions, each after its ``seq``."""
+        """Return ``(seq, digest)`` of every row of some sessions, by session; of a missing session an empty list."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
-        """Return the tombstones of those sessions that are archived and whose rows were dropped."""
+        """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.tombstones(connection, sessions)
 
@@ -319,7 +325,7 @@ def _checkpoint(row: tuple[Any, ...] | None) -> RelayCheckpoint:
 
 
 def _batch_text(batch: Batch | None) -> str | None:
-    """Return the batch as ``relays.batch`` holds it, under the names of the first release."""
+    """Return a batch as the JSON text in ``relays.batch``, whose keys have kept their names of the first release."""
     if batch is None:
         return None
     return json.dumps({"last": batch.last, "rows": batch.rows, "digest": batch.digest, "again": batch.redrive})

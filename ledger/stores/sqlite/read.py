@@ -57,13 +57,13 @@ _EVENTS_PAGE = (
 
 
 def meta(connection: sqlite3.Connection, name: str) -> str:
-    """Return a setting of the store."""
+    """Return a value from the table ``meta``, such as ``store_id``."""
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Read one snapshot in all statements of the block."""
+    """Context manager in whose block every statement reads the same snapshot of the database."""
     connection.execute("BEGIN")
     try:
         yield
@@ -72,7 +72,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
-    """Return the version of a recorded event, also of an archived session; None if it is not recorded."""
+    """Return the version of a recorded event, also if its rows were dropped; None if the event is not recorded."""
     check_text(session_id, "session_id")
     check_text(event_id, "event_id")
     row = connection.execute(
@@ -92,7 +92,7 @@ def head_row(connection: sqlite3.Connection, session_id: str) -> HeadRow | None:
 
 
 def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bool) -> tuple[HeadRow, State] | None:
-    """Return the row of a session's head and its registers; None if the session does not exist.
+    """Return a session's row of ``session_heads`` and its latest state; None if the session does not exist.
 
     Raises:
         SessionArchived: The session's rows are only in a warehouse.
@@ -128,7 +128,7 @@ def state_at(
     """Return head and state at a version or time, folded from events; None if the session did not exist then.
 
     Raises:
-        InvalidInput: Both are given, or the session does not have the version.
+        InvalidInput: Both a version and a time are given, or the session does not have the version.
         SessionArchived: The session's rows are only in a warehouse.
     """
     if version is not None and at is not None:
@@ -194,7 +194,7 @@ def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster
 def messages(
     connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
 ) -> Page[Message]:
-    """Return a page of messages in order, or the newest ones in order.
+    """Return a page of messages in order; with ``newest`` the last ``limit`` messages, also in order.
 
     Raises:
         SessionArchived: The session's rows are only in a warehouse.
@@ -260,7 +260,7 @@ def sessions(
 
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
-    """Return raw rows after ``seq``, whole events: about ``limit`` rows and ``max_bytes``, at least one event."""
+    """Return the raw rows after ``seq``: as many whole events as fit into both limits, but at least one event."""
     with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
         return whole_events(rows, limit, max_bytes)
 
@@ -306,11 +306,11 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
 
 
 def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
-    """Add the conditions on a session's status, which is that of ``status_at``."""
+    """Add the query's conditions on a session's status; ``lifetime.status_at`` defines the status at a time."""
     if query.updated_before is not None:
         require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
     status, values = _REGISTER.format("status"), []
-    if query.at is not None:  # as JSON: null, for never, sorts after every time
+    if query.at is not None:  # as JSON text: null, which means never, sorts after every time
         values = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
         words = ", ".join("?" * (len(values) - 1))
         is_over = f"{_REGISTER.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"

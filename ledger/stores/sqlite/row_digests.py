@@ -36,14 +36,14 @@ def session_digests(
     *,
     upto: int,
 ) -> list[tuple[SessionKey, SessionDigest]]:
-    """Return digests of the next sessions that must be in a warehouse, in the order of (created_at, id).
+    """Return the next sessions in the order of (created_at, id), with digests of the rows to expect in a warehouse.
 
     Args:
-        connection: In a snapshot.
+        connection: A connection that reads a snapshot.
         warehouse: The warehouse's URL; its dead letters are left out.
         after: Creation time and id of the last session read.
         created_until: Only sessions created before this time.
-        upto: The last ``seq`` to include.
+        upto: The last ``seq`` to include. The digest of a session whose rows were dropped covers all that it had.
     """
     page = (to_micros(after[0]), after[1], to_micros(created_until), PAGE)
     result = []
@@ -64,7 +64,7 @@ def _archived_digest(connection: sqlite3.Connection, session_id: str, version: i
 
 
 def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey]) -> dict[SessionKey, Tombstone]:
-    """Return the tombstones of those sessions that are archived and whose rows were dropped."""
+    """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
     result = {}
     for session in sessions:
         session_id, created_at = session
@@ -78,7 +78,7 @@ def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey])
 def row_digests(
     connection: sqlite3.Connection, sessions: Collection[SessionKey]
 ) -> dict[SessionKey, list[tuple[int, RowDigest]]]:
-    """Return the digests of all rows of some sessions, each after its ``seq``; none of a missing session."""
+    """Return ``(seq, digest)`` of every row of some sessions, by session; of a missing session an empty list."""
     return {
         session: [
             (row[0], RowDigest._make(row[1:]))

@@ -20,7 +20,7 @@ from ledger.outbox.contract import Row, index_of
 _SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
 _FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
 _EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
-#: Positions in a row after ``seq``.
+#: Positions in a ``Row``, which begins with ``seq``.
 _OF_SESSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "event_id", "value"))
 
 
@@ -36,13 +36,13 @@ class HeadRow(NamedTuple):
 
 
 def head_of(session_id: str, row: HeadRow) -> Head:
-    """Return the head from its row."""
+    """Return the ``Head`` that a row of ``session_heads`` describes."""
     user_id, created_at, version, updated_at, event_hash, store_id = row
     return Head(session_id, user_id, from_micros(created_at), version, from_micros(updated_at), event_hash, store_id)
 
 
 def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """Return the leading events of raw rows within both bounds; at least one event."""
+    """Return the first raw rows: as many whole events as fit into both limits, but at least one event."""
     result: list[Row] = []
     event, event_start, size = None, 0, 0
     for row in rows:
@@ -59,7 +59,11 @@ def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
 
 
 def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -> list[RecordedEvent]:
-    """Return the events of one session from ordered rows without ``seq``; an event's rows are adjacent.
+    """Return the events of one session.
+
+    Args:
+        rows: The session's rows, without ``seq``, in order of version; the rows of an event are adjacent.
+        upcast: Brings events to the present schema version; None to return them as recorded.
 
     Raises:
         CorruptEvent: A row is not as a store writes it.

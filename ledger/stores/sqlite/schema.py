@@ -30,11 +30,11 @@ def migrate(
     """Migrate a database to the present schema, whole or not at all; an empty file becomes a ledger.
 
     Args:
-        connection: In autocommit mode.
-        path: For messages.
+        connection: A connection in autocommit mode.
+        path: The file's path, for error messages.
         new_store_id: The id of the store if this call creates it.
         now: The time recorded for the migrations.
-        state_schema: The schema version of the events that ``session_state`` is folded from, in a new file.
+        state_schema: Recorded in a new file: the event schema version from which ``session_state`` is folded.
         upto: Number of the last migration to run; tests of upgrades stop earlier.
 
     Raises:
@@ -73,7 +73,7 @@ def _record_applied(connection: sqlite3.Connection, version: int, upto: int, now
 
 
 def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIONS)) -> bool:
-    """Return True if a database has the schema; nothing is changed.
+    """Return True if a database has all migrations up to number ``upto``; nothing is changed.
 
     Raises:
         ConfigurationError: The file belongs to another program, or was written by a newer release.

@@ -61,8 +61,8 @@ class SqliteSearch:
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return current texts that contain every term; see ``EventStore.search``.
 
-        It first indexes the rows appended since the last search. Of an archived session whose rows are only in a
-        warehouse, it finds question and title, which the store keeps.
+        The search first indexes the rows appended since the last search. If a session is archived and its rows are only
+        in a warehouse, only its question and its title are found, since the store keeps these.
 
         Raises:
             CapabilityMissing: This Python's SQLite was built without FTS5.
@@ -86,7 +86,7 @@ class SqliteSearch:
             return _matches(connection, rows, query, limit)
 
     def update_index(self) -> None:
-        """Index all rows committed before the call; other appends can commit between its steps.
+        """Index all rows committed before the call, in several steps; appends can commit between two of them.
 
         Raises:
             StoreUnavailable: The file has reached its maximum size.
@@ -110,7 +110,7 @@ class SqliteSearch:
 def _matches(
     connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], query: SearchQuery, limit: int
 ) -> Page[Match]:
-    """Return the first page of matches; texts that are indexed only in part are scanned here."""
+    """Return the first page of matches. Of a text that is not indexed in full, the text itself is searched."""
     matches: list[Match] = []
     for *cursor, user_id, kept, event_seq in rows:
         position = SearchCursor(*cursor)

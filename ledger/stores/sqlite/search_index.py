@@ -3,8 +3,8 @@
 Appends do not update it. A search first indexes the rows written since the last one, in steps: ``next_step`` reads rows
 and splits texts, outside of any write transaction; ``take`` writes the step, which is bounded in size, in a transaction
 of the writer. ``meta`` holds the last indexed ``seq`` and a counter of the index's changes, so that a step prepared for
-an earlier state of the index is discarded. Matches are compared with ``session_state``: a stale entry is never
-returned, and the entry of a text that was removed from the store is removed too.
+an earlier state of the index is discarded. A search compares its matches with ``session_state``, so it never returns a
+stale entry. If a text is removed from the store, its entry is removed from the index too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
-#: Bounds of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
+#: Limits of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
 SLOTS, CHARACTERS = 200, 20_000
-#: Of a text longer than this, in characters, only the distinct words are indexed; if these are longer too, none, and
-#: each search scans the text. Otherwise one text could delay appends for a second.
+#: Maximum length of a text's words in the index, in characters. Of a longer text only the distinct words are indexed.
+#: If these are too long as well, no word is indexed, and each search reads the text. Otherwise one text could delay
+#: appends for a second.
 LARGE = 50_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
@@ -34,7 +35,7 @@ _REGISTERS = (
     "SELECT {}, st.version, st.event_id, COALESCE(st.value, b.value) FROM {} "
     "LEFT JOIN session_events AS b ON b.seq = st.event_seq {}"
 )
-#: The current registers that rows wrote; the version is NULL if the register was removed.
+#: Query for the registers that a range of rows wrote, as they are now; the version is NULL if one was removed.
 _NEW_REGISTERS = _REGISTERS.format(
     "e.seq, e.session_id, e.field, e.key",
     "session_events AS e LEFT JOIN session_state AS st "
@@ -51,7 +52,7 @@ _SESSION_REGISTERS = _REGISTERS.format(
 
 
 class _Entry(NamedTuple):
-    """A register to index; without a version, to remove from the index."""
+    """A register to index, or to remove from the index if ``version`` is None."""
 
     session_id: str
     field: str
@@ -71,8 +72,8 @@ class Step(NamedTuple):
 
     Attributes:
         turn: The index's change counter when the step was prepared.
-        upto: The last ``seq`` indexed after the step.
-        done: The session that is indexed again after the step, or None.
+        upto: The last ``seq`` that is indexed once the step is written.
+        done: The session for which this step completes a new indexing; None if there is none.
         entries: The registers to index or to remove.
     """
 
@@ -94,7 +95,7 @@ def has_fts5() -> bool:
 
 
 def exists(connection: sqlite3.Connection) -> bool:
-    """Return True if the file has an index: a search has been made in it."""
+    """Return True if the file has the table of words, which its first search creates."""
     return connection.execute(_EXISTS).fetchone() is not None
 
 
@@ -105,11 +106,11 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
-    """Return the next step; None if every row up to ``wanted`` is indexed.
+    """Return the next step; None if every row up to ``wanted`` is indexed and no session must be indexed again.
 
     Args:
-        connection: In a snapshot.
-        wanted: A ``seq``.
+        connection: A connection that reads a snapshot.
+        wanted: The last ``seq`` to index.
     """
     turn, upto = int(read.meta(connection, "search_turn")), int(read.meta(connection, "search_upto"))
     again = connection.execute("SELECT session_id FROM search_again LIMIT 1").fetchone()
@@ -160,7 +161,7 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
 
 
 def remove(connection: sqlite3.Connection, session_id: str) -> None:
-    """Remove a session from the index, in the transaction that removes its texts from the store."""
+    """Remove a session from the index; call it in the transaction that removes its texts from the store."""
     for (number,) in connection.execute("SELECT id FROM search_slots WHERE session_id = ?", (session_id,)).fetchall():
         _remove_entry(connection, number)
     connection.execute("DELETE FROM search_again WHERE session_id = ?", (session_id,))
@@ -168,7 +169,10 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
 
 
 def reindex(connection: sqlite3.Connection, session_id: str) -> None:
-    """Index a session again, in the transaction that changes its texts without new rows."""
+    """Remove a session from the index, and let the next search index it again.
+
+    Call it in the transaction that changes the session's texts without rows of a new ``seq``.
+    """
     remove(connection, session_id)
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))
 

@@ -10,7 +10,7 @@ from ledger.model.session import Head
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite.rows import HeadRow, head_of
 
-#: Maximum number of cached states, oldest evicted first, and maximum size of one, in characters.
+#: Maximum number of cached states, of which the oldest is evicted first; and maximum size of one, in characters.
 CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 
 

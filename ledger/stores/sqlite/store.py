@@ -63,10 +63,10 @@ class SqliteStore(SqliteArchive, SqliteSearch):
 
     Args:
         path: The file; created with its directory if it is missing and ``create`` is True.
-        create: Create a missing file, or refuse it.
+        create: True to create a missing file, False to raise ConfigurationError.
         synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
             power cut may lose the last appends, never part of one).
-        max_bytes: Maximum size of the file; then appends are refused, and relays still work. None for no limit.
+        max_bytes: Maximum size of the file. At this size appends are refused; relays still work. None for no limit.
         wait: Seconds to wait while other processes write.
         clock, ids: Sources of times and ids.
         upcaster: Brings events of older schema versions to the present one.
@@ -137,7 +137,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 raise
 
     def _set_up_file(self) -> None:
-        """Set up the file; retry while other processes set it up, which SQLite's busy handler does not."""
+        """Set up the file. Retry while other processes set it up, since SQLite's busy handler does not retry then."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
@@ -322,7 +322,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection for the caller's exclusive use; as many are opened as are used at once."""
+        """Context manager that lends a reading connection for exclusive use, and opens one if none is free."""
         if self._closed.is_set():
             raise _closed(self.path)
         connection = None
@@ -367,7 +367,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             )
 
     def before_fork(self) -> None:
-        """Wait until no thread uses a connection, and close them all; see ``ledger.forking``."""
+        """Wait, for a limited time, until no thread uses a connection; close all connections. See ``forking``."""
         self._commits.pause()
         self._opening.acquire()
         deadline = time.monotonic() + self._wait
@@ -380,7 +380,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._writer.close()
 
     def after_fork_in_parent(self) -> None:
-        """Reopen the writer and release the threads."""
+        """Reopen the writing connection, and let other threads write and open connections again."""
         try:
             with self._translated():
                 self._writer = self._commits.connection = self._connect()
@@ -390,7 +390,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             self._commits.resume()
 
     def after_fork_in_child(self) -> None:
-        """Reopen the file."""
+        """Open new connections; those of the parent are kept open and never used."""
         _ABANDONED.extend((self._readers, self._file_lock))
         self._open()
 

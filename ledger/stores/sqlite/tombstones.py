@@ -1,4 +1,4 @@
-"""Tombstones: what the store keeps of sessions whose rows it dropped or purged."""
+"""Tombstones of archived sessions whose rows were dropped, and the pending deletions of purged sessions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from ledger.errors import StoreUnavailable
 from ledger.stores.checks import Content, ValueHashes
 
-#: The warehouses that may have rows of this store: their relays have sent some.
+#: Query for the warehouses that may have rows of this store, since a relay has shipped or begun to ship to them.
 WAREHOUSES = "SELECT warehouse FROM relays WHERE checkpoint > 0 OR place <> '' ORDER BY warehouse"
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
@@ -25,7 +25,10 @@ class KeptEvent(NamedTuple):
     digest: str | None
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
-        """Return True if the event had this type and content; its hashes are not kept."""
+        """Return True if the event had this type and content; ``hashes`` is ignored, since no hashes are kept.
+
+        Without a salt there is no digest to compare: then every type and content counts as the same.
+        """
         return self.salt is None or self.digest == content_digest(self.salt, event_type, content)
 
 
@@ -41,14 +44,14 @@ def event(connection: sqlite3.Connection, session_id: str, event_id: str) -> Kep
 
 
 def warehouses(connection: sqlite3.Connection) -> list[str]:
-    """Return the URLs of the warehouses that this store has shipped to."""
+    """Return the URLs of the warehouses that this store has shipped to or has begun to ship to."""
     return [name for (name,) in connection.execute(WAREHOUSES).fetchall()]
 
 
 def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raise StoreUnavailable if a session to be created was purged and a warehouse must still delete it.
+    """Raise StoreUnavailable if a new session's id is that of a purged session which a warehouse must still delete.
 
-    The warehouse could not tell the rows of the new session from those of the old one, and would delete both.
+    The warehouse could not tell the rows of the new session from those of the purged one, and would delete both.
     """
     deletion = connection.execute(_DELETED, (session_id,)).fetchone()
     if deletion is not None:

@@ -75,7 +75,7 @@ _FIND_EVENT = (
     f"SELECT {', '.join(_RecordedRow._fields)} FROM session_events "  # noqa: S608
     "INDEXED BY session_events_by_id WHERE session_id = ? AND event_id = ?"
 )
-#: Cached heads by session, each with the time until which the session is open; 0 if that is unknown.
+#: Cached heads by session_id, each with the time until which the session is open, in microseconds; 0 if it is unknown.
 KnownHeads = dict[str, tuple[HeadRow, int]]
 
 
@@ -106,19 +106,20 @@ def append(
     """Check an event against the session's head, then write its rows, its registers and the head.
 
     Args:
-        connection: In a transaction.
-        heads: The cache of heads. The head is updated only if it equals the cached one, so a cached head that is stale
-            or of a transaction rolled back does no harm.
+        connection: A connection in a transaction.
+        heads: The cache of heads. A head in the database is updated only if it equals the cached one. So a cached head
+            does no harm if it is stale or comes from a transaction that was rolled back.
         session_id: The session.
         event: The event.
         salts: One for each change, None for a removal.
         expected_version: The expected version, or ``ANY_VERSION``.
-        now: The time of recording; raised to that of the session's last event if it is earlier.
+        now: The time of recording. If the session's last event was recorded later, that event's time is used.
         schema_version: The schema version of the event.
-        store_id: The owner of a session that the event creates.
+        store_id: The id of this store, for the event's rows and for the head of a session that the event creates.
 
     Raises:
-        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput: Nothing was written.
+        SessionNotFound, WrongExpectedVersion, IdempotencyConflict, SessionEnded, InvalidInput, StoreUnavailable:
+            Nothing was written.
     """
     head, open_until = heads.pop(session_id, (None, 0))
     if head is None or expected_version not in (ANY_VERSION, head.version):
@@ -170,7 +171,7 @@ def append(
 
 
 def _move_head(connection: sqlite3.Connection, session_id: str, known: HeadRow, new: HeadRow) -> bool:
-    """Update a session's head; return False if it differs from the known one."""
+    """Update a session's head if it equals the known one; return False if it differs."""
     condition = (session_id, known.version, known.event_hash, known.store_id)
     return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *condition)).rowcount > 0
 
@@ -179,7 +180,8 @@ def ingest(connection: sqlite3.Connection, events: Sequence[RecordedEvent], *, n
     """Write events that another store recorded, all or none; return the number of new ones.
 
     Raises:
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent: Nothing of the call was written.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput, CorruptEvent, SessionEnded, StoreUnavailable: Nothing
+            of the call was written.
     """
     sessions = by_session(events)
     with all_or_none(connection):
@@ -201,7 +203,7 @@ def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
 
 @contextmanager
 def all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
-    """Roll back the writes of the block if it raises; the surrounding transaction stays open."""
+    """Context manager that rolls back the writes of its block if the block raises; the transaction stays open."""
     connection.execute("SAVEPOINT whole")
     try:
         yield
@@ -245,9 +247,9 @@ def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_s
     """Write a recorded event's rows and registers; return the ``seq`` of each row.
 
     Args:
-        connection: In a transaction.
+        connection: A connection in a transaction.
         event: The event.
-        first_seq: The ``seq`` that its first row had in this store; None for new ones.
+        first_seq: The ``seq`` that the event's first row had in this store before; None if its rows are new.
     """
     return _write_rows(connection, columns.event_values(event), columns.change_values(event), first_seq)
 
@@ -276,7 +278,7 @@ def _write_rows(
 
 
 def refold_session(connection: sqlite3.Connection, session_id: str, upcast: Upcaster) -> None:
-    """Fold a session again from its events."""
+    """Fold a session's registers again from its events, and let the next search index the session again."""
     events = read.all_events(connection, session_id, upcast)
     connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
     for (field, key), register in fold(events).items():
@@ -308,7 +310,7 @@ def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
 
 
 def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> FoundEvent | None:
-    """Return a recorded event: its rows, or its tombstone; None if the event_id is new."""
+    """Return a recorded event from its rows, or from its tombstone if these were dropped; None if the id is new."""
     rows = [_RecordedRow._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
     if not rows:
         return kept.event(connection, session_id, event_id)

@@ -1,4 +1,4 @@
-"""A fair lock between writing processes. SQLite's busy handler polls, so one of four writers can starve."""
+"""A fair lock between writing processes. With SQLite's own busy handler, which polls, one writer of four can starve."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from ledger.errors import StoreRejected, StoreUnavailable
 if sys.platform != "win32":
     import fcntl
 
-#: Seconds between two attempts to lock, at first and after ``_SHORT_POLLING`` seconds: most commits take < 1 ms.
+#: Seconds between two attempts to lock: ``_SHORT_DELAY`` during the first ``_SHORT_POLLING`` seconds, and later
+#: ``_LONG_DELAY``. Most commits take less than 1 ms.
 _SHORT_DELAY, _SHORT_POLLING, _LONG_DELAY = 0.00002, 0.02, 0.002
 
 
 class FairFileLock:
     """A lock file that gives processes the right to write, in about the order in which they asked.
 
-    There are two locks: the write lock, and one for the head of the queue. The process at the head sets the first byte
-    of the file, which all processes map; while the byte is set no process locks without queueing, so a busy process
-    cannot lock again and again. Without contention, acquiring takes one system call and releasing one. Without
-    ``fcntl`` (Windows) nothing is locked, and SQLite's busy handler alone keeps writers apart.
+    There are two locks: the write lock, and the queue's lock, which makes a process the head of the queue. While the
+    head waits for the write lock, it keeps the first byte of the lock file set. All processes map this file into memory
+    and, while the byte is set, none of them takes the write lock without queueing. So a busy process cannot lock again
+    and again. Without contention, acquiring takes one system call, and so does releasing. Without ``fcntl`` (Windows)
+    nothing is locked, and SQLite's busy handler alone keeps writers apart.
 
     Args:
         path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
