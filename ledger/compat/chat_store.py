@@ -142,7 +142,7 @@ class ChatSession:
 
 
 class SessionStore:
-    """Chats in a ledger. Any number of threads and processes may use it. Close it, or use it as a context manager.
+    """A store of chats, for any number of threads and processes. Close it, or use it as a context manager.
 
     Args:
         path: The file, created with its folder if it does not exist; or the URL of a ledger.

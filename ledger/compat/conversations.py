@@ -227,8 +227,8 @@ class ConversationService:
 
         Args:
             role: ``user``, ``assistant``, or another role of the ledger.
-            user: The user who adds the message and may only add to their own chats. If None, the chat may belong to any
-                user, so pass a user whenever the session id comes from outside.
+            user: The user who adds the message; chats that this user may not see are not found. If None, the chat may
+                belong to any user, so pass a user whenever the session id comes from outside.
             envelope: See ``Envelope``. With an ``event_id``, a message that is sent again is recorded once.
 
         Raises:

@@ -57,7 +57,7 @@ _OF_ANALYSIS = {
 }
 #: Attribute that holds a session's row of the imported metrics table, without the column ``id``.
 OLDER_METRICS = "older_metrics"
-#: Attributes that the store itself uses. A column with such a name is stored under the name with ``column_`` before it.
+#: Attributes that the store itself uses. A column of such a name is stored with the prefix ``column_``.
 _RESERVED = (MARK, METRICS, OLDER_METRICS)
 
 

@@ -2,10 +2,10 @@
 
 There are two kinds of steps. A permanent step, such as a message or a query, never changes in the source, and is
 recognised by its id if it is imported again. All other values (context, title, status) may change in the source before
-the next import; a step that sets them is called a statement. If they have changed, the next import adds a statement
-with what differs from all earlier statements. The id of an added statement is derived from its content and from the
-statement before it. So statements are recognised among the other events of the ledger, and a value is recorded again
-if the source returns to it.
+the next import; a step that sets them is called a statement. If such values have changed, the next import adds a
+statement with what differs from all earlier statements. The id of an added statement is derived from its content
+and from the statement before it. So statements are recognised among the other events of the ledger, and a value is
+recorded again if the source returns to it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def in_order(steps: list[Step]) -> list[Step]:
 
 
 def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
-    """Return the steps of a session that is partly recorded.
+    """Return the steps to record for a session of which a part is recorded.
 
     Args:
         steps: All steps from the source, creation first.
@@ -156,7 +156,7 @@ class BadRows:
         return session
 
     def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
-        """Return the steps to record for a session. If a part of it is recorded, see ``remaining_steps``."""
+        """Return the steps to record for a session. If part of the session is recorded, see ``remaining_steps``."""
         store = self._store
         if store is None or self._partly_recorded is False:
             return steps
@@ -205,7 +205,7 @@ class _RowCheck:
 def session_of(
     session_id: str, user_id: str, where: str, steps: list[Step], ledger: SessionLedger, clock: Clock
 ) -> SessionEvents:
-    """Return steps as the events of a session. Each has its step's time, or the previous event's if that is later.
+    """Return steps as the events of a session. Each is recorded at its step's time, or the previous event's if later.
 
     Raises:
         InvalidInput: A step is not a valid event, two steps have the same key, or the creation time is out of range.

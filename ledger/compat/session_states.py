@@ -76,6 +76,8 @@ def save_session_state(
 ) -> str:
     """Create or update a thread's record. Values not named in ``state`` stay as they are; None removes a value.
 
+    If the record was deleted, it is restored without its old values.
+
     Args:
         thread_id: The workflow's own id, 1 to 255 characters.
         state: A mapping, pydantic model or dataclass. Documented columns must have their types; other values are stored
@@ -243,7 +245,7 @@ def verified_workflow(
 
     The record is saved as ``running`` at the start, so that a workflow whose process died remains visible. When the
     block ends, the final state is saved as ``completed`` if its ``tests_passed`` is true, else as ``failed``. If the
-    block raises an error, the state set so far is saved, the session is failed with the error, and the error goes on.
+    block raises an error, the state set so far is saved, the session is marked as failed, and the error is re-raised.
 
     Args:
         state: Initial values, for example ``{"user_prompt": ..., "topic": ...}``.

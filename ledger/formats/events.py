@@ -36,7 +36,7 @@ ENVELOPE = (
     *("created_at", "schema_version", "store_id", "prev_hash", "event_hash"),
 )
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
-#: A batch is written once it has this many events or bytes. Consecutive events of a session are never split over two.
+#: A batch is written once it has this many events or bytes. It never ends between consecutive events of a session.
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
@@ -133,8 +133,8 @@ def import_lines(
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
-            cannot be imported. The message begins with the line's number. Neither that event nor the events of the same
-            session next to it were written.
+            cannot be imported. The message begins with the line's number. Of the consecutive
+            events of its session, none was written.
     """
     batch = _Batch(store)
     sessions: set[str] = set()

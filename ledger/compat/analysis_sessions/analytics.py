@@ -61,7 +61,7 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[str, Any]:
-        """Return statistics over the sessions that are selected, except deleted ones.
+        """Return statistics over the sessions that meet all criteria, except deleted ones.
 
         Args:
             user_id: Only sessions of this user.

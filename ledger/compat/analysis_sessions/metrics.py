@@ -20,7 +20,8 @@ class SessionMetrics(BaseModel):
     """Metrics of one session.
 
     Attributes:
-        ended_at: Time of the last recorded event; for an expired session, of the last query, or of its creation.
+        ended_at: Time of the last recorded event. If the session expired, time of its last query, or of its creation if
+            it has no queries.
         duration_seconds: Seconds from ``created_at`` to ``ended_at``.
         status: Status when the metrics were computed.
         abandoned: True if the session expired without being completed or failed.
@@ -53,7 +54,7 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def of(cls, recorded: Recorded) -> Self:
-        """Return the metrics of a session: for an ended session, the recorded ones if they still apply."""
+        """Return a session's metrics: if it has ended, the recorded ones where they still apply; else computed ones."""
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
         if kept is not None:
@@ -94,7 +95,7 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """Return the time of a session's last event; for an expired session, of its last query, or of its creation."""
+    """Return the value of ``ended_at``. The expiry of a session is an event, but not an activity."""
     if recorded.status != "expired":
         return recorded.updated_at
     created_at = recorded.created_at

@@ -17,7 +17,7 @@ class SessionSettings(BaseModel):
     """Lifetime, limits, cleanup and retention of analysis sessions.
 
     ``from_environment`` reads each from the variable of the same name in capitals, such as
-    ``SESSION_DEFAULT_TTL_HOURS``; with the prefix ``LEDGER_``, the variable has priority.
+    ``SESSION_DEFAULT_TTL_HOURS``. If the same name with the prefix ``LEDGER_`` is set too, that variable counts.
 
     Attributes:
         session_default_ttl_hours: Default TTL in hours.

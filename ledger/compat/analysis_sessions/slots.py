@@ -28,7 +28,7 @@ MARK = "analysis_session"
 PREFERENCE = "x_preference"
 #: Attribute that holds a session's metrics. Attributes appear in lists even if only the warehouse holds the session.
 METRICS = "metrics"
-#: Statuses of an ended analysis session.
+#: Statuses in which an analysis session takes no changes, and ``Session.is_archived`` is true.
 OVER = ("expired", "archived")
 Slot = tuple[str, str]
 

@@ -157,7 +157,7 @@ class SessionStore:
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session has ended.
+            SessionEnded: The session is expired or archived.
             TooManyQueries: The session would exceed ``session_max_queries_per_session``; nothing was written.
             InvalidInput: The ids differ, or a value cannot be recorded.
         """
@@ -211,7 +211,7 @@ class SessionStore:
         A session whose recorded type is not a ``SessionType`` is left out; ``setup_session_db.py verify`` names it.
 
         Args:
-            include_archived: Include ended sessions.
+            include_archived: Include expired and archived sessions.
             session_type: Only sessions of this type.
             limit: Maximum number of sessions.
             offset: Number of sessions to skip; ``after`` is cheaper.
