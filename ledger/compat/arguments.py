@@ -1,4 +1,4 @@
-"""Conversion of the arguments of earlier services: ledgers, users, names, objects, days."""
+"""Checks and conversions of arguments that several drop-in modules take: ledgers, users, names, objects, days."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ledger.sdk.ledger import SessionLedger
 
 
 def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: Any) -> tuple[AsyncSessionLedger, bool]:
-    """Return the ledger a service works on, and True if it was opened here and the service must close it.
+    """Return the ledger a service works on, and True if this call created it, so that the service must close it.
 
     Args:
         db: A ledger, its URL, or None for the ledger that the environment names.
-        settings: Settings of a ledger opened here.
+        settings: Settings for a ledger that this call creates.
 
     Raises:
-        InvalidInput: ``db`` is none of these.
+        InvalidInput: ``db`` is neither a ledger nor a URL nor None.
     """
     if isinstance(db, AsyncSessionLedger):
         return db, False
@@ -34,10 +34,10 @@ def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: A
 
 
 def user_id_of(user: Any) -> str:
-    """Return the id of a user given as an object with an ``id``, a number or text.
+    """Return a user's id as text. The user is an object with an ``id``, or the id itself.
 
     Raises:
-        InvalidInput: There is no id.
+        InvalidInput: The id is not a whole number, a UUID or text, or it is empty.
     """
     found = getattr(user, "id", user)
     if isinstance(found, int) and not isinstance(found, bool):
@@ -50,7 +50,7 @@ def user_id_of(user: Any) -> str:
 
 
 def object_of(value: Any, name: str) -> dict[str, Any]:
-    """Return a mapping as a dict; empty for None.
+    """Return a mapping as a dict, and None as an empty dict.
 
     Raises:
         InvalidInput: The value is not a mapping.
@@ -65,7 +65,7 @@ def object_of(value: Any, name: str) -> dict[str, Any]:
 
 
 def names_of(value: Any, name: str) -> list[str]:
-    """Return a list of names; a single string is refused, since it would be taken for a list of its letters.
+    """Return names as a list. A single string is refused, since it would be read as a list of its letters.
 
     Raises:
         InvalidInput: The value is not a list, or an item is not text.
@@ -80,7 +80,7 @@ def names_of(value: Any, name: str) -> list[str]:
 
 
 def days_before(now: datetime, days: Any) -> datetime:
-    """Return the time this many days before another.
+    """Return the time that is ``days`` days before ``now``.
 
     Raises:
         InvalidInput: ``days`` is not a number, negative, or too large for a datetime.

@@ -1,8 +1,8 @@
 """A chat session store on a SQLite file, backed by a ledger.
 
-A chat is a session of the type ``chat``; the store ignores other sessions of the ledger. A chat has no TTL: it ends
-when it is expired explicitly, and is kept afterwards. Messages are read on demand, so reading the newest ten of a long
-chat reads ten.
+A chat is a session of the type ``chat``; the store ignores other sessions of the ledger. A chat has no TTL. It ends
+when a method of the store expires it, and is kept afterwards. Messages are read only when they are asked for: to get
+the newest ten of a long chat, ten are read.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ FROM chat_sessions AS chats
 JOIN session_state AS slots ON slots.session_id = chats.session_id AND slots.field = 'message'
 JOIN session_events AS events ON events.seq = slots.event_seq
 """
-#: Views that replace the two tables: one row per chat, one row per message.
+#: SELECT statements, by name, of the views that replace the two tables: one row per chat, and one row per message.
 VIEWS: Mapping[str, str] = {"chat_sessions": _SESSIONS, "chat_messages": _MESSAGES}
 
 
@@ -75,10 +75,11 @@ class Message(BaseModel):
     """One message of a chat.
 
     Attributes:
-        query_plan, candidate_set: The message's query and its results: any pydantic model, or JSON.
+        query_plan, candidate_set: The query that belongs to the message, and its results. Each is a pydantic model or
+            any JSON value.
         timestamp: Time of the message, timezone-aware; defaults to now.
         metadata: Any other JSON values.
-        message_id: Generated with the message, so that adding the same message again after an error records it once.
+        message_id: Generated with the object, so that an object that is added again after an error is recorded once.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -123,13 +124,13 @@ class ChatSession:
 
     @property
     def messages(self) -> list[Message]:
-        """All messages, oldest first; read at first access and cached."""
+        """All messages, oldest first. They are read at the first access, then kept in this object."""
         if self._messages is None:
             self._messages = self._store._all_messages(self.session_id)
         return self._messages
 
     def get_recent_messages(self, n: int = 10) -> list[Message]:
-        """Return the newest ``n`` messages, oldest first; reads no others.
+        """Return the newest ``n`` messages, oldest of them first, without reading the others.
 
         Raises:
             InvalidInput: ``n`` is not a whole number from 1 to 10,000.
@@ -141,17 +142,17 @@ class ChatSession:
 
 
 class SessionStore:
-    """Chats in a ledger, safe for any number of threads and processes. Close it, or use it as a context manager.
+    """A store of chats, for any number of threads and processes. Close it, or use it as a context manager.
 
     Args:
         path: The file, created with its folder if it does not exist; or the URL of a ledger.
-        ledger: A ledger to use instead; the caller closes it. A view, ``ledger.for_user(...)``, hides the chats of
-            other users.
-        query_plan_type, candidate_set_type: Pydantic models to validate message parts with; if None, parts are JSON.
+        ledger: A ledger to use instead of a path; the caller closes it. A ledger limited to one user, as
+            ``ledger.for_user(...)`` returns it, hides the chats of other users.
+        query_plan_type, candidate_set_type: Pydantic models that these parts are read as; JSON values if None.
         clock: Source of times, for messages and expiry.
 
     Raises:
-        ConfigurationError: Neither or both of path and ledger are given, or the file is not a ledger. Import a file
+        ConfigurationError: Not exactly one of path and ledger is given, or the file is not a ledger. Import a file
             of the earlier store with ``ledger.compat.importing.import_chat_store``.
     """
 
@@ -172,13 +173,13 @@ class SessionStore:
         self.ledger = SessionLedger(_url(path), clock=clock) if ledger is None else ledger
 
     def create_session(self, user_id: str | None = None) -> ChatSession:
-        """Create a chat; without ``user_id`` it belongs to the anonymous user, or to the user of a ledger view."""
+        """Create a chat. The owner defaults to the user the ledger is limited to, else to the anonymous user."""
         owner = user_id if user_id is not None or self.ledger.user_id is not None else ANONYMOUS
         session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE}, ttl=None)
         return ChatSession(self, self._require(session_id))
 
     def get_session(self, session_id: str) -> ChatSession | None:
-        """Return a chat; None if it expired, does not exist, or the id is not valid."""
+        """Return a chat; None if it is expired, archived or deleted, or if no chat has this id."""
         try:
             session = self._find(check_session_id(session_id))
         except InvalidInput:
@@ -186,14 +187,14 @@ class SessionStore:
         return None if session is None or session.status in CLOSED else ChatSession(self, session)
 
     def add_message(self, session_id: str, message: Message) -> str:
-        """Append a message to a chat; concurrent writers are safe.
+        """Append a message to a chat. Several writers may append to one chat at the same time.
 
         Returns:
             The message's id.
 
         Raises:
             SessionNotFound: The chat does not exist.
-            SessionEnded: The chat has expired.
+            SessionEnded: The chat is expired, archived or deleted.
             IdempotencyConflict: Another message has this id.
             InvalidInput: The argument is not a Message, or a part of it cannot be recorded as JSON.
         """
@@ -225,7 +226,7 @@ class SessionStore:
 
         Raises:
             SessionNotFound: The chat does not exist.
-            SessionEnded: The chat has expired.
+            SessionEnded: The chat is expired, archived or deleted.
             InvalidInput: The context is not a mapping, or cannot be recorded as JSON.
         """
         self._require(session_id)
@@ -234,7 +235,7 @@ class SessionStore:
             self.ledger.update_context(session_id, _jsonable(names, "context"))
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
-        """Return all chats of a user (None: the anonymous user), newest first, without reading their messages."""
+        """Return all chats of a user, newest first, without reading their messages. None is the anonymous user."""
         found: list[ChatSession] = []
         after: str | None = None
         owner = ANONYMOUS if user_id is None else user_id
@@ -246,22 +247,23 @@ class SessionStore:
                 return found
 
     def expire_session(self, session_id: str) -> bool:
-        """Expire a chat now and keep it. Return False if it had expired before.
+        """Expire a chat now and keep it. Return False if it is recorded as expired already.
 
         Raises:
             SessionNotFound: The chat does not exist.
+            SessionEnded: The chat is archived or deleted.
         """
         self._require(session_id)
         return self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
-        """Expire every chat without activity for this many hours; a chat used concurrently is left open.
+        """Expire every open chat without an event for this many hours. A chat that is used meanwhile is left open.
 
         Returns:
             Number of chats expired.
 
         Raises:
-            InvalidInput: The number of hours is negative.
+            InvalidInput: ``max_age_hours`` is negative or not a number.
         """
         if isinstance(max_age_hours, bool) or not isinstance(max_age_hours, int | float) or not max_age_hours >= 0:
             raise InvalidInput(f"max_age_hours must be a number of hours, at least 0, not {str(max_age_hours)[:70]!r}.")
@@ -286,19 +288,19 @@ class SessionStore:
                 return expired
 
     def get_db_connection(self) -> sqlite3.Connection:
-        """Return a read-only DB-API connection with views ``chat_sessions`` and ``chat_messages``; the caller closes.
+        """Return a read-only DB-API connection to the ledger's file; the caller closes it.
 
-        ``expired_at`` is NULL for a chat that has not expired; times are text in UTC; ``context``, ``query_plan`` and
-        ``candidate_set`` are JSON text.
+        It has the views ``chat_sessions`` and ``chat_messages``. Times are text in UTC; ``expired_at`` is NULL for a
+        chat that has not expired. ``context``, ``query_plan`` and ``candidate_set`` are JSON text.
 
         Raises:
             CapabilityMissing: The ledger is not a SQLite file.
-            PermissionDenied: The ledger is the view of one user.
+            PermissionDenied: The ledger is limited to one user.
         """
         return read_only.connect(self.ledger, VIEWS)
 
     def close(self) -> None:
-        """Close the file; a ledger passed by the caller stays open. Safe to call again."""
+        """Close the file. A ledger that the caller passed stays open. Safe to call again."""
         if self._own:
             self.ledger.close()
 
@@ -368,7 +370,7 @@ class SessionStore:
 
 
 def _object_in(value: Any, name: str) -> Mapping[str, Any]:
-    """Return an object unchanged, and any other JSON as a value under ``name``."""
+    """Return a JSON object unchanged, None as an empty object, and any other value in an object, under ``name``."""
     return value if isinstance(value, Mapping) else {} if value is None else {name: value}
 
 

@@ -1,8 +1,8 @@
 """ConversationService: chats that survive page reloads and server restarts, stored in a ledger.
 
 A drop-in for a conversation service on the tables ``conversation_sessions`` and ``conversation_messages``, with the
-same methods, arguments and fields; ``import_conversations`` imports the data of those tables. A chat is a session of
-the ledger, with history, SQL and export.
+same methods, arguments and fields; ``import_conversations`` imports the data of those tables. Each chat is a
+session of the ledger, so it also has a history, can be queried in SQL, and can be exported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ConversationMessage:
 
     Attributes:
         tools_used: Tools used by an assistant's message, as JSON.
-        has_error: True if the message reports a failure, described by ``error_message``.
+        has_error: True if the message reports a failure; ``error_message`` describes the failure.
         created_at: Time of the message, in UTC.
         message_id: Id of the message in the ledger.
     """
@@ -55,7 +55,7 @@ class ConversationMessage:
 
     @classmethod
     def of(cls, session_id: str, message: Message, created_at: datetime | None) -> Self:
-        """Return a message of the ledger as a chat message."""
+        """Return a message of the ledger as a chat message with the given time."""
         error = message.error
         text = error.get("message") if isinstance(error, Mapping) else error
         return cls(
@@ -116,10 +116,10 @@ class ConversationService:
     """Chats in a ledger; each user sees only their own.
 
     Args:
-        db: A ``SessionLedger``, an ``AsyncSessionLedger``, or a ledger URL, which is opened at first use and closed
-            with the service.
+        db: A ``SessionLedger``, an ``AsyncSessionLedger``, or a ledger URL. The ledger at a URL is opened at first use
+            and closed with the service.
         ttl: Lifetime of a chat; None for no expiry.
-        clock: Source of times for the age of chats.
+        clock: Source of the current time, from which ``cleanup_old_sessions`` counts.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class ConversationService:
         Raises:
             InvalidInput: The user has no id, or a value cannot be recorded.
             WrongExpectedVersion: The user has a chat with this id.
-            SessionNotFound: The id is not available.
+            SessionNotFound: The id is in use by a session that the user may not see.
         """
         metadata = None if session_metadata is None else object_of(session_metadata, "session_metadata")
         attributes = {"description": description, "session_metadata": metadata}
@@ -177,7 +177,7 @@ class ConversationService:
         """Return a chat; None if the user has no chat with this id, or deleted it.
 
         Args:
-            include_messages: Read the messages as well; otherwise ``messages`` is None.
+            include_messages: Read the messages too. If False, ``messages`` is None.
         """
         view = self.ledger.for_user(user_id_of(user))
         session = await view.get_session(session_id, messages=include_messages)
@@ -190,10 +190,10 @@ class ConversationService:
         return ConversationSession.of(session, messages)
 
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
-        """Return the user's active chat with this id, or create one.
+        """Return the user's active chat with this id, or create a chat.
 
-        A new chat gets the given id if it is free. If that chat has ended, or the id belongs to another user, the new
-        chat gets an id of its own: use the ``session_id`` of the result.
+        A new chat gets the given id if no session has it. If the user's chat with this id has ended, or the id belongs
+        to another user, the new chat gets a generated id. So always use the ``session_id`` of the result.
         """
         if not session_id:
             return await self.create_session(user)
@@ -223,13 +223,13 @@ class ConversationService:
         user: Any = None,
         **envelope: Unpack[Envelope],
     ) -> ConversationMessage:
-        """Append a message to a chat; on return it is durable.
+        """Append a message to a chat. When this method returns, the message is durable.
 
         Args:
             role: ``user``, ``assistant``, or another role of the ledger.
-            user: The user who adds the message. Pass it whenever the session id comes from outside, so that chats of
-                other users are not found. None adds to any chat.
-            envelope: With an ``event_id``, sending the message again records it once.
+            user: The user who adds the message; chats that this user may not see are not found. If None, the chat may
+                belong to any user, so pass a user whenever the session id comes from outside.
+            envelope: See ``Envelope``. With an ``event_id``, a message that is sent again is recorded once.
 
         Raises:
             SessionNotFound: The chat does not exist, or is not the user's.
@@ -270,14 +270,14 @@ class ConversationService:
         return Page([ConversationSession.of(session) for session in page], page.next)
 
     async def delete_session(self, session_id: str, user: Any) -> bool:
-        """Delete a chat of the user; the ledger keeps its history. Return False if it does not exist."""
+        """Delete a chat of the user. The ledger keeps its history. Return False if the user has no such chat."""
         view = self.ledger.for_user(user_id_of(user))
         with suppress(SessionNotFound):
             return await view.delete_session(session_id) is not None
         return False
 
     async def cleanup_old_sessions(self, days: float = OLD_AFTER_DAYS, *, user: Any = None) -> int:
-        """Delete chats without activity for this many days; a chat used concurrently is kept.
+        """Delete chats without an event for this many days. A chat that is used meanwhile is kept.
 
         Args:
             user: Only chats of this user; of all users if None.
@@ -317,7 +317,7 @@ class ConversationService:
 
     @staticmethod
     async def _times(ledger: AsyncSessionLedger, session_id: str) -> dict[int, datetime]:
-        """Return the time of each event by version."""
+        """Return the time of each event of a session, by version."""
         times: dict[int, datetime] = {}
         after: str | None = "0"
         while after is not None:

@@ -1,9 +1,9 @@
-"""Import of earlier session stores: ids and times are preserved.
+"""Import of the data of earlier session stores. Ids and times are preserved.
 
-Databases are read through SQLAlchemy (the extra ``migrate``), SQLite and Postgres alike. All rows are read and checked
-before anything is written: if one row cannot be recorded none is, and the error names the bad rows. Importing again
-adds nothing; if the source has changed since, its new values are appended and its removals recorded. Times without a
-time zone are UTC.
+SQLite and Postgres databases are read through SQLAlchemy (the extra ``migrate``). All rows are read and checked before
+anything is written. If a row cannot be recorded, no row is, and the error names the bad rows. Importing an unchanged
+source again adds nothing. If the source has changed, its new values are appended, and values that it no longer has are
+removed. Times without a time zone are UTC.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ledger.sdk.ledger import SessionLedger
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-#: Columns that may hold a message's id, in order of preference.
+#: Columns that may hold a message's id; the first with a value counts.
 _IDS = ("message_id", "id")
 _OF_STATE = {*session_records.COLUMNS, "user_id"}
 _OF_CHAT = {"session_id", "user_id", "created_at", "updated_at", "last_activity", "expired_at", "context"}
@@ -60,12 +60,12 @@ def import_session_states(
         engine_or_url: An SQLAlchemy engine, a URL, the path of a SQLite file, or None for the database that the
             ``POSTGRES_*`` variables name.
         user_id: Owner of rows without a ``user_id``.
-        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
+        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
-            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
+            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -91,13 +91,13 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
 
     Args:
         path_or_url: The path of the SQLite file, a URL, or an SQLAlchemy engine. Not the ledger's own file.
-        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
+        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
-            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
+            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:
@@ -198,5 +198,5 @@ def _message_step(row: Mapping[str, Any], time_column: str) -> Step:
 
 
 def other_columns(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """Return the undocumented columns of a row as JSON values."""
+    """Return the columns of a row that are not in ``known``, as JSON values by name."""
     return session_records.as_object({name: value for name, value in row.items() if name not in known})

@@ -1,4 +1,4 @@
-"""Import of conversation services and analysis sessions: ids and times are preserved.
+"""Import of the data of conversation services and analysis sessions. Ids and times are preserved.
 
 This is the part of ``ledger.compat.importing`` for ``ledger.compat.conversations`` and
 ``ledger.compat.analysis_sessions``; the same rules apply.
@@ -46,7 +46,7 @@ _OF_MESSAGE = {
     *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
     *("error_message", "message_metadata", "created_at"),
 }
-#: Columns of analysis sessions, each under its known names.
+#: Columns of analysis sessions. A table may have each under any of these names.
 _ID, _KIND = ("id", "session_id"), ("type", "session_type")
 _STATE = ("state", "session_state", "state_data")
 _USED = ("last_accessed_at", "updated_at", "last_accessed")
@@ -55,9 +55,9 @@ _OF_ANALYSIS = {
     *(*_ID, *_KIND, *_STATE, *_USED, *_ARCHIVED, *_ARCHIVED_AT, "user_id", "assets", "tags", "created_at"),
     "expires_at",
 }
-#: Attribute that holds a row of the imported metrics table, unchanged.
+#: Attribute that holds a session's row of the imported metrics table, without the column ``id``.
 OLDER_METRICS = "older_metrics"
-#: Attributes reserved by the store; a column of such a name is stored with the prefix ``column_``.
+#: Attributes that the store itself uses. A column of such a name is stored with the prefix ``column_``.
 _RESERVED = (MARK, METRICS, OLDER_METRICS)
 
 
@@ -72,13 +72,13 @@ def import_conversations(
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
+        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
 
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
-            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
+            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -112,22 +112,22 @@ def import_analysis_sessions(
     metrics_table: str = "session_metrics",
     clock: Clock = utc_now,
 ) -> Imported:
-    """Import the archived sessions of a PostgreSQL database as sessions of ``SessionStore``.
+    """Import the analysis sessions that a database holds as sessions of ``SessionStore``.
 
     A session is created at ``created_at``; each query of its history is added at its ``timestamp``; context,
-    preferences and results are set at the last access; an archived session is archived. Sessions that exist only in
-    Redis are not imported: archive them first. A row of the metrics table becomes the attribute ``older_metrics``, and
-    undocumented columns become attributes of their names.
+    preferences and results are set at the last access. A session that the table marks as archived is archived. Sessions
+    that exist only in Redis are not imported: archive them first. A session's row of the metrics table becomes the
+    attribute ``older_metrics``, and undocumented columns become attributes of the same names.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
         table, metrics_table: Names of the tables; the metrics table may be missing.
-        clock: Source of times; rows over ten years old are refused, since a warehouse would not accept them.
+        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
 
     Raises:
         InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A recorded session contradicts a row; the message names
-            it, and nothing of it was written. Earlier sessions may be recorded; importing again continues.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
+            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -160,7 +160,7 @@ def _creation_step(row: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
-    """Yield the steps of a chat, without its messages."""
+    """Yield the steps that set the values of a chat and expire it. Creation and messages are other steps."""
     created_at = instant(row["created_at"], "created_at")
     at = created_at if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}
@@ -221,7 +221,7 @@ def _analysis_steps(row: Mapping[str, Any], metrics: list[dict[str, Any]]) -> li
 
 
 def _final_changes(row: Mapping[str, Any], state: Mapping[str, Any], metrics: list[dict[str, Any]]) -> list[Change]:
-    """Return the values of a session, without its queries."""
+    """Return the changes that set all values of a session except its queries."""
     changes = [Change("session_type", "", _kind(row)), Change("attribute", "assets", _names(row, "assets"))]
     changes += [Change("tag", tag, True) for tag in dict.fromkeys(_names(row, "tags"))]
     ends = row.get("expires_at")

@@ -1,4 +1,4 @@
-"""The source database of an import, SQLite or Postgres, read through SQLAlchemy in one read-only transaction."""
+"""The source database of an import. SQLite and Postgres are read through SQLAlchemy, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ledger.settings import POSTGRES_DB, POSTGRES_HOST, POSTGRES_PASSWORD, POSTG
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, TableClause
 
-#: Environment variables of the source database, with their part of a URL.
+#: Settings that name a Postgres source database, each with the part of the URL that it holds.
 POSTGRES = {
     POSTGRES_HOST: "host",
     POSTGRES_DB: "database",
@@ -40,7 +40,7 @@ class Decoded(str):
 
 
 class Source:
-    """The tables of a database, within one read-only transaction."""
+    """The tables of a source database, all read in one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -48,7 +48,7 @@ class Source:
         self._types: dict[str, dict[str, Any]] = {}
 
     def table(self, name: str, *required: str) -> TableClause:
-        """Return a table with all its columns.
+        """Return a table with all its columns, for the other methods.
 
         Raises:
             ConfigurationError: The table does not exist, or lacks a required column.
@@ -65,7 +65,13 @@ class Source:
         return table(name, *(column(each) for each in names))
 
     def rows(self, table: TableClause, *order: str, **equal: Any) -> Iterator[dict[str, Any]]:
-        """Yield the rows whose columns equal the given values, ordered, as the driver returns them."""
+        """Yield rows of a table as dicts of column to value.
+
+        Args:
+            table: Table from ``table``.
+            order: Columns to order by.
+            equal: Only rows with these values in these columns.
+        """
         from sqlalchemy import literal_column, select
 
         by = [table.c[name] if name in table.c else literal_column(name) for name in order]
@@ -75,8 +81,9 @@ class Source:
         yield from self._fetched(statement, table)
 
     def insertion_column(self, table: TableClause, *names: str) -> str:
-        """Return the column that orders rows by insertion: the first integer column of ``names``, else SQLite's rowid,
-        else the first column that exists.
+        """Return the name of the column that orders rows by insertion.
+
+        It is the first integer column among ``names``, else SQLite's ``rowid``, else the first column among ``names``.
         """
         from sqlalchemy import Integer, text
 
@@ -91,7 +98,7 @@ class Source:
         return next(name for name in names if name in table.c)
 
     def orphans(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows without a matching row in another table, by a column of both."""
+        """Yield the rows of ``table`` whose value in the column ``by`` is not in that column of ``within``."""
         from sqlalchemy import String, Text, cast, exists, select
 
         outer, inner = table.c[by], within.c[by]
@@ -102,7 +109,7 @@ class Source:
         yield from self._fetched(select(*self._columns(table)).where(~exists().where(same)), table)
 
     def _columns(self, table: TableClause) -> list[ColumnElement[Any]]:
-        """Return the columns to select; Postgres times as text, since Python cannot represent all of them."""
+        """Return the columns to select. Postgres times are cast to text, since Python cannot represent all of them."""
         from sqlalchemy import Text, cast
 
         times = self._times(table)
@@ -121,7 +128,7 @@ class Source:
         }
 
     def _equals(self, table: TableClause, name: str, value: Any) -> ColumnElement[bool]:
-        """Return a comparison valid in Postgres, where one table may have a UUID and another text."""
+        """Return the condition that a column equals a value, even if one of them is a UUID in Postgres and one text."""
         from sqlalchemy import String, Text, cast
 
         column = table.c[name]
@@ -152,12 +159,16 @@ class Source:
 
 @contextmanager
 def open_source(database: Engine | str | Path | None) -> Iterator[Source]:
-    """Open a database: the caller's engine, a URL, the path of a SQLite file, or None for ``POSTGRES_*``.
+    """Context manager that opens a source database, and closes it at the end of the block.
+
+    Args:
+        database: An SQLAlchemy engine, a URL, the path of a SQLite file, or None for the database that the
+            ``POSTGRES_*`` variables name.
 
     Raises:
         MissingExtra: SQLAlchemy, or the database's driver, is not installed.
         ConfigurationError: The file does not exist, the URL is invalid, or a setting is missing.
-        StoreUnavailable: The database does not answer.
+        StoreUnavailable: The database cannot be opened, or a statement in the block fails.
     """
     require_extra("migrate", "sqlalchemy")
     from sqlalchemy import Engine, NullPool, create_engine, exc
@@ -190,7 +201,7 @@ def open_source(database: Engine | str | Path | None) -> Iterator[Source]:
 
 
 def instant(value: Any, name: str) -> datetime:
-    """Return a time from a driver's value or SQLite's text; UTC if it has no time zone.
+    """Return a time in UTC from a datetime or its text. A time without a time zone is taken as UTC.
 
     Raises:
         InvalidInput: The value is not a time.
@@ -207,7 +218,7 @@ def instant(value: Any, name: str) -> datetime:
 
 
 def json_value(value: Any, name: str) -> Any:
-    """Return a JSON value, decoded by the driver or from its text.
+    """Return the value of a JSON column. Text is decoded, unless the driver has decoded the column already.
 
     Raises:
         InvalidInput: The text is not valid JSON.
@@ -223,7 +234,7 @@ def json_value(value: Any, name: str) -> Any:
 
 
 def id_text(value: Any, name: str) -> str:
-    """Return an id as text; numbers and UUIDs in their usual form.
+    """Return an id as text. Numbers and UUIDs are converted to their usual text.
 
     Raises:
         InvalidInput: The value is NULL, or not a valid id.
@@ -232,10 +243,10 @@ def id_text(value: Any, name: str) -> str:
 
 
 def boolean_of(value: Any, name: str) -> bool | None:
-    """Return a boolean from a driver's value, a number or text; None for NULL.
+    """Return the boolean that a column holds as a boolean, a number or a word such as ``yes``; None for NULL.
 
     Raises:
-        InvalidInput: The value is neither true nor false.
+        InvalidInput: The value means neither true nor false.
     """
     word = str(value).strip().lower()
     if value is None or word in (*_TRUE, *_FALSE):
@@ -244,19 +255,19 @@ def boolean_of(value: Any, name: str) -> bool | None:
 
 
 def number(value: Any) -> Any:
-    """Return a NUMERIC value as an int or float; other values are returned unchanged for the caller to check."""
+    """Return a Decimal as an int or float. Other values are returned unchanged, for the caller to check."""
     if not isinstance(value, Decimal):
         return value
     return int(value) if value == value.to_integral_value() else float(value)
 
 
 def value_of(row: Mapping[str, Any], *names: str) -> Any:
-    """Return the first value of a row, by these names, that is not NULL."""
+    """Return a row's value in the first of these columns that is not NULL; None if there is none."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | None:
-    """Return the first of these names that exists."""
+    """Return the first of these names that is among the columns; None if none is."""
     return next((name for name in names if name in columns), None)
 
 
@@ -276,7 +287,7 @@ def _url(database: str | Path | None) -> Any:
 
 
 def _file(path: Path) -> Any:
-    """Return the URL of a SQLite file, read-only, since a plain open would create a missing file."""
+    """Return a URL that opens a SQLite file read-only. A plain URL would create a missing file."""
     from sqlalchemy import make_url
 
     if not path.is_file():

@@ -1,9 +1,11 @@
-"""Steps of an import: the events that rows of a source database become, once checked, without those recorded before.
+"""Steps of an import: the events that the rows of a source database become.
 
-A permanent step, such as a message or a query, is recognised by its id. Everything else (context, title, status) is a
-statement, which the source may change before the next import; then the differences from all earlier statements become
-an event. Its id is derived from its content and the preceding statement, so that statements are recognised among the
-other events of the ledger, and a source that returns to an earlier value is recorded too.
+There are two kinds of steps. A permanent step, such as a message or a query, never changes in the source, and is
+recognised by its id if it is imported again. All other values (context, title, status) may change in the source before
+the next import; a step that sets them is called a statement. If such values have changed, the next import adds a
+statement with what differs from all earlier statements. The id of an added statement is derived from its content
+and from the statement before it. So statements are recognised among the other events of the ledger, and a value is
+recorded again if the source returns to it.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from ledger.model.values import canonical, check_text, decode
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
 
-#: Bad rows listed in an error; the rest is counted.
+#: Maximum number of bad rows that an error describes. Further ones are only counted.
 NAMED = 20
-#: Namespace of the ids generated here.
+#: Namespace of the UUIDv5 event ids that this module generates.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d67")
 _STATUS, _END = ("status", ""), ("expires_at", "")
 
@@ -39,7 +41,7 @@ class Step:
 
     Attributes:
         key: Identifies the step permanently within its session.
-        stated: True if the source may change it before the next import; see ``statement``.
+        stated: True if the step is a statement: the source may change its values before the next import.
     """
 
     event_type: str
@@ -50,7 +52,7 @@ class Step:
 
 
 def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[Step]:
-    """Yield the values at a time as one or more steps."""
+    """Yield a statement of values at a time: one step, or several if there are too many changes for one event."""
     for start in range(0, len(changes), MAX_CHANGES):
         portion = changes[start : start + MAX_CHANGES]
         texts = [(change.field, change.key, None if change.removed else canonical(change.value)) for change in portion]
@@ -58,19 +60,19 @@ def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[
 
 
 def in_order(steps: list[Step]) -> list[Step]:
-    """Return steps ordered by time; creation first, and steps of equal times in the given order."""
+    """Return steps ordered by time. The creation comes first; steps of equal times keep their order."""
     return sorted(steps, key=lambda step: (step.event_type != "session.created", step.at))
 
 
 def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
-    """Return the steps of a session that is partly recorded.
+    """Return the steps to record for a session of which a part is recorded.
 
     Args:
         steps: All steps from the source, creation first.
         events: All recorded events of the session.
 
     Returns:
-        The permanent steps, the recorded statements, and a further statement if the source differs from them.
+        The permanent steps, the recorded statements, and added statements if the source differs from the recorded ones.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
     current = _values_after(steps[0], *stated.values())
@@ -113,7 +115,16 @@ def remaining_steps(session_id: str, steps: list[Step], events: Iterable[Recorde
 
 
 def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
-    """Read everything twice, to check and then to record it, so that memory is bounded by a batch."""
+    """Read the source twice: once to check all rows, once to record them. Only one batch is in memory at a time.
+
+    Args:
+        read: Generator function that yields the sessions of the source and adds bad rows to its argument.
+        what: The tables, for the message of an error.
+        ledger: The target.
+
+    Raises:
+        InvalidInput: There are bad rows; nothing was written.
+    """
     bad = BadRows()
     for _ in read(bad):
         pass
@@ -122,7 +133,7 @@ def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: s
 
 
 class BadRows:
-    """Rows that cannot be recorded, with reasons.
+    """Bad rows: those that cannot be recorded, with the reasons.
 
     Args:
         store: The target store while recording; None while checking.
@@ -145,7 +156,7 @@ class BadRows:
         return session
 
     def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
-        """Return the steps of a session that are not recorded yet."""
+        """Return the steps to record for a session. If part of the session is recorded, see ``remaining_steps``."""
         store = self._store
         if store is None or self._partly_recorded is False:
             return steps
@@ -175,7 +186,7 @@ class BadRows:
 
 
 class _RowCheck:
-    """A context manager that reads one row; it records an error of the row and suppresses it."""
+    """Context manager for reading one row. A row that cannot be recorded becomes a bad row instead of an error."""
 
     def __init__(self, bad: BadRows, where: str) -> None:
         self._bad = bad
@@ -194,10 +205,10 @@ class _RowCheck:
 def session_of(
     session_id: str, user_id: str, where: str, steps: list[Step], ledger: SessionLedger, clock: Clock
 ) -> SessionEvents:
-    """Return steps as the events of a session, recorded at their own times.
+    """Return steps as the events of a session. Each is recorded at its step's time, or the previous event's if later.
 
     Raises:
-        InvalidInput: A step is not a valid event, or two steps have the same id.
+        InvalidInput: A step is not a valid event, two steps have the same key, or the creation time is out of range.
     """
     check_session_id(session_id)
     duplicates = [key for key, times in Counter(step.key for step in steps).items() if times > 1]
@@ -237,17 +248,17 @@ def _event_id(session_id: str, key: str) -> str:
 
 
 def _content_of(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> str:
-    """Return the content of a statement as text, independent of the order of its changes."""
+    """Return the content of a statement as text that does not depend on the order of its changes."""
     return canonical([to_text(at), sorted([field, key, text or "null"] for field, key, text in texts)])
 
 
 def _key_after(content: str, before: str) -> str:
-    """Return the key of a statement that follows another."""
+    """Return the key of an added statement: from its content, and the event_id of the statement before it."""
     return canonical([content, before])
 
 
 def _values_after(*steps: Step) -> dict[tuple[str, str], str]:
-    """Return the values after these steps, as JSON text."""
+    """Return the values of all registers after these steps, as JSON text."""
     values: dict[tuple[str, str], str] = {}
     for step in steps:
         _apply(values, step.changes)
@@ -264,7 +275,7 @@ def _apply(values: dict[tuple[str, str], str], changes: Iterable[Change]) -> Non
 
 
 def _type_of(changes: list[Change], steps: list[Step]) -> str:
-    """Return the event type of a further statement."""
+    """Return the event type of an added statement with these changes."""
     status = next((change.value for change in changes if (change.field, change.key) == _STATUS), None)
     if status == "active":
         return "session.restored"

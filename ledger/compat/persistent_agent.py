@@ -1,7 +1,7 @@
 """PersistentAgent: an agent whose chats are stored, and which keeps answering while the store is unavailable.
 
-The ledger holds stored messages; memory holds messages not stored yet. Unsaved messages of a chat are saved in order,
-each once, before any newer message: their event_ids and times are generated when the messages are created.
+Messages that could not be stored are kept in memory and saved later: in order, and before any newer message of their
+chat. Each is recorded once and with its own time, since its event_id and time are generated when it is created.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from ledger.compat.conversations import ConversationMessage, ConversationService
 from ledger.errors import LedgerError, SessionEnded, SessionNotFound, StoreError
 from ledger.model.events import Change, NewEvent, prepare
 
-#: Chats cached in memory besides those with unsaved messages: the history for replies while the store is unavailable.
+#: Maximum number of chats kept in memory, so that the agent has their history while the store is unavailable. Chats
+#: with unsaved messages are kept beyond this number.
 REMEMBERED = 256
 
 
 @dataclass(slots=True)
 class Reply:
-    """An agent's answer with metadata; an agent may also return plain text."""
+    """An agent's answer with metadata. An agent may also return the content alone."""
 
     content: Any
     tools_used: Sequence[Any] | None = None
@@ -42,9 +43,9 @@ class ChatResponse:
     Attributes:
         session_id: The chat's id; pass it to the next call.
         content: The answer; None if the agent failed.
-        has_error, error_message: True if the agent failed, and its error.
-        unsaved: The chat's messages not stored yet, in order.
-        store_error: Error of the store, if messages are unsaved.
+        has_error: True if the agent failed; ``error_message`` is its error.
+        unsaved: The chat's messages that are not stored yet, in order. If the answer can never be recorded, it is last.
+        store_error: Why messages are unsaved; None if there are none.
     """
 
     session_id: str
@@ -63,7 +64,7 @@ Answer = Callable[[Any, Sequence[ConversationMessage]], Awaitable[Reply | Any] |
 
 @dataclass(slots=True)
 class _Chat:
-    """A chat in memory: its messages, and those not stored yet."""
+    """A chat in memory: all its messages, and those of them that are not stored yet."""
 
     session_id: str
     user_id: str
@@ -77,8 +78,8 @@ class PersistentAgent:
 
     Args:
         service: The service that stores the chats.
-        answer: Called with the user's message and the earlier messages, oldest first; returns text or a ``Reply``,
-            or an awaitable of one. An exception is recorded as a message with ``has_error``.
+        answer: Function called with the user's message and the chat's earlier messages, oldest first. It returns the
+            answer or a ``Reply``, or an awaitable of either. If it raises, a message with ``has_error`` is recorded.
         clock, ids: Sources of the times and ids of messages.
     """
 
@@ -93,17 +94,18 @@ class PersistentAgent:
 
     @property
     def unsaved(self) -> tuple[ConversationMessage, ...]:
-        """Messages of all chats that are not stored yet; lost if the process ends now."""
+        """The messages, in all chats, that are not stored yet. They are lost if the process ends now."""
         return tuple(message for chat in self._chats.values() for message in chat.unsaved)
 
     async def chat(self, message: Any, session_id: str | None = None, user: Any = None) -> ChatResponse:
-        """Answer a user's message and store both.
+        """Answer a user's message, and store the message and the answer.
 
-        If the store is unavailable the agent answers all the same, and the response lists the unsaved messages.
+        If the store is unavailable, the agent answers all the same, and the response lists the unsaved messages.
 
         Args:
-            session_id: The chat to continue. A new chat is created if it is None, empty or ended.
-            user: Owner of the chat.
+            session_id: The chat to continue. If it is None or an empty string, or if that chat has ended, a new chat is
+                created.
+            user: Owner of the chat: an object with an ``id``, or the id itself.
 
         Raises:
             InvalidInput, ValueTooLarge: The message cannot be recorded; the agent was not called.
@@ -124,7 +126,7 @@ class PersistentAgent:
         return response
 
     async def save_unsaved(self) -> int:
-        """Save unsaved messages, chat by chat; return the number still unsaved."""
+        """Save the unsaved messages, chat by chat. Return how many are still unsaved."""
         for chat in list(self._chats.values()):
             async with chat.turn:
                 await self._save(chat)
@@ -158,7 +160,7 @@ class PersistentAgent:
         )
 
     async def _load(self, chat: _Chat) -> None:
-        """Load the chat from the store; keep the copy in memory if the store is unavailable."""
+        """Save unsaved messages, then load the chat from the store. If that fails, keep the chat in memory as it is."""
         await self._save(chat)
         if chat.unsaved:
             return
@@ -172,7 +174,7 @@ class PersistentAgent:
             self._store_error = str(error)
 
     async def _append(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
-        """Add a message to the chat and save it if possible; return the error if it can never be recorded."""
+        """Add a message to the chat and save it if possible. Return an error if the message can never be recorded."""
         refused = _error_of(message)
         if refused is not None:  # the store may be unavailable, so check here
             return refused
@@ -184,7 +186,7 @@ class PersistentAgent:
         return refused
 
     async def _save(self, chat: _Chat) -> LedgerError | None:
-        """Save unsaved messages in order until the store fails; return the error of a message that was refused, if any.
+        """Save unsaved messages in order until the store fails. Return the last error of a message that was refused.
 
         A message that can never be recorded is dropped, so that it does not block later messages.
         """
@@ -226,7 +228,7 @@ class PersistentAgent:
         )
 
     def _move(self, chat: _Chat, session_id: str) -> None:
-        """Continue under another id because the chat has ended or its id belongs to another user."""
+        """Give the chat the id that the store chose, since it has ended or the old id belongs to another user."""
         if session_id == chat.session_id:
             return
         self._chats.pop((chat.user_id, chat.session_id), None)
@@ -240,7 +242,7 @@ class PersistentAgent:
         return ConversationMessage(chat.session_id, role, content, created_at=now, message_id=self._ids(now))
 
     def _evict(self) -> None:
-        """Drop the oldest cached chats, except those with unsaved messages or a turn in progress."""
+        """Drop old chats from memory beyond ``REMEMBERED``, but none with unsaved messages or a turn in progress."""
         spare = [key for key, chat in self._chats.items() if not chat.unsaved and not chat.turn.locked()]
         for key in spare[: max(0, len(self._chats) - REMEMBERED)]:
             del self._chats[key]
@@ -249,7 +251,7 @@ class PersistentAgent:
 
 
 def _error_of(message: ConversationMessage) -> LedgerError | None:
-    """Return the error if a message can never be recorded; None otherwise."""
+    """Return the error of a message that can never be recorded; None for any other message."""
     parts = {
         "tools_used": message.tools_used,
         "processing_time_ms": message.processing_time_ms,
@@ -266,7 +268,7 @@ def _error_of(message: ConversationMessage) -> LedgerError | None:
 
 
 def _description_of(error: Exception) -> str:
-    """Return an error's type and message, in characters that can be recorded."""
+    """Return an error's type and message as text. Characters that cannot be recorded are escaped."""
     try:
         words = str(error)
     except Exception:  # noqa: BLE001 - a failing __str__ must not hide the error

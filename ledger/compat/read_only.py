@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 
 def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connection:
-    """Return a read-only connection; the caller closes it.
+    """Return a read-only connection to a ledger's file; the caller closes it.
 
     Args:
         ledger: A ledger in a SQLite file.
-        views: SELECT statement by view name.
+        views: The views to create: a SELECT statement for each view name.
 
     Returns:
-        A DB-API connection whose rows can be accessed by column name; parameters are ``?`` or ``:name``.
+        A DB-API connection with these views. Its rows can be accessed by column name, and the parameters of a
+            statement are written ``?`` or ``:name``.
 
     Raises:
-        PermissionDenied: The ledger is the view of one user; SQL reads the sessions of all users.
+        PermissionDenied: The ledger is limited to one user, but SQL reads the sessions of all users.
         CapabilityMissing: The ledger is not a SQLite file.
         StoreUnavailable, StoreRejected: The file cannot be opened.
     """
@@ -57,7 +58,10 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
 
 
 def slot(field: str, key: str = "") -> str:
-    """Return SQL for the value of a slot of the session in ``heads``: text, a number, or JSON text."""
+    """Return a SQL expression for the value of a register of the session in the current row of ``heads``.
+
+    Text and numbers stay as they are. A boolean becomes 1 or 0, an object or array JSON text, and no value NULL.
+    """
     return (
         "(SELECT json_extract(value, '$') FROM session_state "  # noqa: S608 - names of this package only
         f"WHERE session_id = heads.session_id AND field = '{field}' AND key = '{key}')"
@@ -65,5 +69,5 @@ def slot(field: str, key: str = "") -> str:
 
 
 def instant(column: str) -> str:
-    """Return SQL that formats microseconds as sortable UTC text: ``2026-11-21 05:00:00.000000``."""
+    """Return a SQL expression that formats a column of microseconds as UTC text: ``2026-11-21 05:00:00.000000``."""
     return f"strftime('%Y-%m-%d %H:%M:%S', {column} / 1000000, 'unixepoch') || printf('.%06d', {column} % 1000000)"

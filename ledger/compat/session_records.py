@@ -1,4 +1,4 @@
-"""Mapping between a record of ``session_states`` and its session, in Python and in SQL."""
+"""Conversion between a record of ``session_states`` and the session that holds it, in Python and in SQL."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ COLUMNS = (
     *("problem_description", "problem_tests", "code", "tests_passed", "code_attempts", "problem_attempts"),
     "workflow_status",
 )
-#: Columns stored as attributes, for filtering and counting; the last is the record's own id.
+#: Attributes of a record, by which records can be filtered and counted. Each holds the column of the same name, except
+#: ``record_id``, which holds the column ``id``.
 ATTRIBUTES = ("run_id", "topic", "difficulty", "tests_passed", "code_attempts", "problem_attempts", "record_id")
-#: Columns stored as context, like all undocumented names of a state.
+#: Columns stored as context. Names of a state that are not columns are stored as context too.
 CONTEXT = ("problem_description", "problem_tests", "code")
 STATUSES = ("running", "completed", "failed")
 CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")
-#: Tag of the sessions that are records.
+#: Tag that marks a session as a record.
 TAG = "session_state"
-#: Namespace of the record ids.
+#: Namespace of the UUIDv5 record ids.
 _RECORDS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d66")
 _TEXTS = ("run_id", "user_prompt", "topic", "difficulty", "problem_description", "code", "workflow_status")
 #: Columns that count attempts.
@@ -61,15 +62,17 @@ SELECT
   json_array_length(problem_tests) AS test_count, created_at, updated_at
 FROM session_states
 """
-#: The view that replaces the table, and the summary over it: one row per session.
+#: SELECT statements by view name: the view that replaces the table, and its summary. Both have one row per record.
 VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 
 def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """Return a state's values by slot, checked; None for a value to remove.
+    """Return the registers that a state sets, with their values. None means that the register is to be removed.
+
+    Columns that the ledger sets itself, such as ``created_at``, are left out.
 
     Raises:
-        InvalidInput: A column has the wrong type.
+        InvalidInput: A column has the wrong type, or a name is not valid.
     """
     slots: dict[tuple[str, str], Any] = {}
     for name, value in values.items():
@@ -89,12 +92,15 @@ def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any
 
 
 def record_id_of(thread_id: str) -> str:
-    """Return the id of a thread's record, unless it was imported with another."""
+    """Return the record id derived from a thread's id. A record that was imported may have another id."""
     return str(uuid.uuid5(_RECORDS, thread_id))
 
 
 def recorded_values(session: Session) -> dict[tuple[str, str], str]:
-    """Return the recorded values of the slots that this module writes, as JSON text, since 1 == True in Python."""
+    """Return the recorded values of the registers that this module writes, as JSON text.
+
+    JSON text can be compared: it tells 1 from true, whereas ``1 == True`` in Python.
+    """
     found: dict[tuple[str, str], Any] = {("attribute", name): value for name, value in session.attributes.items()}
     found |= {("context", name): value for name, value in session.context.items()}
     found |= {("tag", tag): True for tag in session.tags}
@@ -104,7 +110,7 @@ def recorded_values(session: Session) -> dict[tuple[str, str], str]:
 
 
 def record_of(session: Session) -> dict[str, Any]:
-    """Return the documented columns of a session, with None for values not saved."""
+    """Return a session as a record: every documented column, with None where no value was saved."""
     values = {name: session.attributes.get(name) for name in ATTRIBUTES}
     values |= {name: session.context.get(name) for name in CONTEXT}
     status = session.status
@@ -125,7 +131,7 @@ def is_state(session: Session) -> bool:
 
 
 def as_object(state: Any) -> dict[str, Any]:
-    """Return a state as JSON values; models, dataclasses, dates, enums and sets are converted.
+    """Return a state as a dict of JSON values. Models, dataclasses, dates, enums and sets are converted.
 
     Raises:
         InvalidInput: The state is not an object, or contains a value that JSON cannot represent.
@@ -164,7 +170,7 @@ def checked(name: str, value: Any) -> Any:
 
 
 def status_of(word: Any) -> str:
-    """Return the session status of a ``workflow_status``.
+    """Return the session status for a ``workflow_status``: ``active`` for ``running``, else the same word.
 
     Raises:
         InvalidInput: The word is not a ``workflow_status``.

@@ -1,12 +1,12 @@
-"""The functions of a ``session_states`` table, backed by a ledger.
+"""Functions that save and find workflow states, as with a table ``session_states``, but in a ledger.
 
-A thread is a session: the caller's ``thread_id`` is its id, ``user_prompt`` its question, ``workflow_status`` its
-status (``running`` is ``active``). Searchable columns are attributes; long texts and undocumented names are context. A
-save records only what changed, so ``SessionLedger.get_session(thread_id, version=...)`` returns every saved state.
-These sessions have no TTL.
+Each thread is a session: ``thread_id`` is the session's id, ``user_prompt`` its question, and ``workflow_status`` its
+status (``running`` is stored as ``active``). Searchable columns are attributes; long texts and undocumented names are
+context. Each save is an event with what changed, so ``SessionLedger.get_session(thread_id, version=...)`` returns any
+state that was saved. These sessions have no TTL.
 
 The ledger is the one passed as ``ledger=``, else the one set by ``configure``, else the one at ``LEDGER_URL``. With
-``DEBUG_SESSION_STATES=1`` the logger of this module reports each call: ids and names, never values.
+``DEBUG_SESSION_STATES=1`` the logger of this module reports the ids and names of each call, never the values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _opened: dict[str, SessionLedger] = {}
 
 
 def configure(ledger: SessionLedger | None) -> None:
-    """Set the ledger that this module uses; the caller closes it. None selects the one at ``LEDGER_URL``."""
+    """Set the ledger that this module uses. The caller closes the ledger. None selects the one at ``LEDGER_URL``."""
     global _configured
     with _guard:
         _configured = ledger
@@ -74,7 +74,9 @@ def save_session_state(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> str:
-    """Create or update a session's state. Names missing from ``state`` are unchanged; None removes a value.
+    """Create or update a thread's record. Values not named in ``state`` stay as they are; None removes a value.
+
+    If the record was deleted, it is restored without its old values.
 
     Args:
         thread_id: The workflow's own id, 1 to 255 characters.
@@ -90,7 +92,7 @@ def save_session_state(
     Raises:
         InvalidInput: A column has the wrong type, a value cannot be represented in JSON, or the id belongs to a session
             of another kind.
-        ValueTooLarge, SessionEnded, StoreError: Nothing was written.
+        ValueTooLarge, SessionEnded, StoreError: The state cannot be saved; nothing was written.
     """
     target = _ledger(ledger)
     wanted = _wanted(thread_id, state, run_id, workflow_status)
@@ -107,7 +109,7 @@ def save_session_state(
 
 
 def get_session_state(thread_id: str, *, ledger: SessionLedger | None = None) -> dict[str, Any] | None:
-    """Return a thread's record: the documented columns, None for values not saved. None if there is no record."""
+    """Return a thread's record, or None if there is none. A column of the record is None if no value was saved."""
     session = _ledger(ledger).get_session(thread_id)
     found = None if session is None or not is_state(session) else record_of(session)
     _debug("%s session state of thread %s", "read" if found else "found no", thread_id)
@@ -150,7 +152,7 @@ def get_session_states_by_criteria(
 
 
 def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, Any]:
-    """Return statistics over all records; reads every page.
+    """Return statistics over all records. Every record is read.
 
     Returns:
         ``total_sessions``; ``success_rate``, the percentage of sessions whose tests passed (0 if there are none);
@@ -188,7 +190,7 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
 
 
 def delete_session_state(thread_id: str, *, ledger: SessionLedger | None = None) -> bool:
-    """Delete a record; its history stays in the ledger. Return False if there is no record."""
+    """Delete a thread's record. Its history stays in the ledger. Return False if there is no record."""
     target = _ledger(ledger)
     session = target.get_session(thread_id)
     if session is None or not is_state(session):
@@ -199,14 +201,14 @@ def delete_session_state(thread_id: str, *, ledger: SessionLedger | None = None)
 
 
 def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connection:
-    """Return a read-only DB-API connection with ``session_states`` and ``session_states_summary``; the caller closes.
+    """Return a read-only DB-API connection to the ledger's file; the caller closes it.
 
-    Both are views of the ledger's rows: ``problem_tests`` is JSON text, ``tests_passed`` 1 or 0, times are text in UTC.
-    Parameters are SQLite's, ``?``.
+    It has the views ``session_states`` and ``session_states_summary``. In them, ``problem_tests`` is JSON text,
+    ``tests_passed`` is 1 or 0, and times are text in UTC. Parameters of a statement are written ``?``, as in SQLite.
 
     Raises:
         CapabilityMissing: The ledger is not a SQLite file.
-        PermissionDenied: The ledger is the view of one user.
+        PermissionDenied: The ledger is limited to one user.
     """
     _debug("opened a connection")
     return read_only.connect(_ledger(ledger), VIEWS)
@@ -214,13 +216,13 @@ def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connect
 
 @dataclass
 class VerifiedWorkflow:
-    """A workflow in progress.
+    """The workflow that runs in a block of ``verified_workflow``.
 
     Attributes:
-        thread_id: Generated; pass it to the agent.
+        thread_id: The generated id of the thread; pass it to the agent.
         state: The agent's final state; set it before the block ends.
-        run_id: The run to correlate with; set it at any time.
-        workflow_status: running; completed or failed once the block has ended.
+        run_id: The run to correlate with; may be set until the block ends.
+        workflow_status: ``running`` in the block; ``completed`` or ``failed`` once it has ended.
         record_id: The record's id.
     """
 
@@ -239,14 +241,14 @@ def verified_workflow(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> Iterator[VerifiedWorkflow]:
-    """Run a block as ``/problems/verified`` runs its agent: with its own thread, saving the final state.
+    """Context manager that gives its block a new thread and saves the final state, as ``/problems/verified`` does.
 
     The record is saved as ``running`` at the start, so that a workflow whose process died remains visible. When the
     block ends, the final state is saved as ``completed`` if its ``tests_passed`` is true, else as ``failed``. If the
-    block raises, the state is saved as it is, the session fails with the error, and the error is raised again.
+    block raises an error, the state set so far is saved, the session is marked as failed, and the error is re-raised.
 
     Args:
-        state: Initial values: ``{"user_prompt": ..., "topic": ...}``.
+        state: Initial values, for example ``{"user_prompt": ..., "topic": ...}``.
     """
     workflow = VerifiedWorkflow(str(uuid.uuid4()), run_id)
     target = _ledger(ledger)
@@ -318,7 +320,7 @@ def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, st
 
 
 def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any]) -> str:
-    """Append the differences from the current state, expecting its version."""
+    """Append the values that differ from those of ``session``; refused if the session is at another version by now."""
     if TAG not in session.tags:
         raise InvalidInput(
             f"{session.session_id} is not a session state but a session of another kind; nothing was written. "
@@ -354,7 +356,7 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
 
 
 def _record_failure(target: SessionLedger, workflow: VerifiedWorkflow, error: BaseException) -> None:
-    """Save the state and the error; if that fails too, the agent's error is the one raised."""
+    """Save the state and the error. If saving fails, add a note to the agent's error, which the caller raises."""
     try:
         with suppress(InvalidInput):  # an invalid state may be the very error recorded below
             save_session_state(workflow.thread_id, workflow.state, workflow.run_id, ledger=target)

@@ -1,8 +1,9 @@
-"""JSON Lines of events: each event of a ledger as one line of text, and back, byte for byte.
+"""Export and import of a ledger's events as JSON Lines: each event is one line of text.
 
 A line is a JSON object with the keys of ``ENVELOPE`` and then ``changes``, an array of objects with the keys of
-``CHANGE``. A change without ``value`` removes its key, or its value was erased. Times are RFC 3339 in UTC with six
-decimals. An export is complete: a ledger filled from it exports the same bytes, and the import checks the hash chain.
+``CHANGE``. A change without ``value`` either removes its register (``removed`` is true), or its value was erased. Times
+are RFC 3339 in UTC with six decimals. An export is complete: a new ledger filled from it exports the same bytes. The
+import checks the hash chain.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
 
-#: Keys of a line, in order; ``changes`` follows them.
+#: Keys of a line, in order. The last key, ``changes``, follows them.
 ENVELOPE = (
     *("session_id", "version", "event_id", "event_type", "user_id", "actor", "occurred_at", "recorded_at"),
     *("created_at", "schema_version", "store_id", "prev_hash", "event_hash"),
 )
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
-#: Minimum number of events and bytes per store call; consecutive events of a session are never split.
+#: A batch is written once it has this many events or bytes. It never ends between consecutive events of a session.
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
@@ -72,7 +73,7 @@ def decode(line: bytes | str) -> RecordedEvent:
     """Return the event of one line.
 
     Raises:
-        InvalidInput, ValueTooLarge: The line was not written by ``encode``; the message gives the reason.
+        InvalidInput, ValueTooLarge: The line is not one that ``encode`` writes; the message gives the reason.
     """
     try:
         found = orjson.loads(line)
@@ -99,9 +100,9 @@ def decode(line: bytes | str) -> RecordedEvent:
 
 
 def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) -> Iterator[bytes]:
-    """Yield the lines of the given sessions, in that order; by default of all sessions, newest first.
+    """Yield the lines of the given sessions in the given order; by default, of all sessions, newest first.
 
-    The events of a session are consecutive and in order. Memory is bounded by a page of events.
+    The events of a session are consecutive and in order. Only one page of events is in memory at a time.
 
     Raises:
         SessionNotFound: A given session does not exist.
@@ -121,10 +122,10 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
 def import_lines(
     store: EventStore, lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None
 ) -> Imported:
-    """Import exported events; events recorded before are accepted, so an import can be repeated.
+    """Import exported events. An event that is recorded already is accepted, so an import can be repeated.
 
-    Consecutive events of a session are imported whole or not at all. Lines before a refused line may be imported;
-    importing the corrected input again completes it.
+    Consecutive events of one session are imported together or not at all. If a line is refused, lines before it may be
+    imported; importing the corrected input again completes the import.
 
     Args:
         lines: Lines of ``encode``; blank lines are skipped.
@@ -132,8 +133,8 @@ def import_lines(
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
-            cannot be imported; the message begins with its number, and none of the consecutive events of its session
-            was written.
+            cannot be imported. The message begins with the line's number. Of the consecutive
+            events of its session, none was written.
     """
     batch = _Batch(store)
     sessions: set[str] = set()
@@ -156,7 +157,7 @@ def import_lines(
 
 
 class _Batch:
-    """Events to write, with their line numbers."""
+    """Events to write in one call of the store, with their line numbers."""
 
     def __init__(self, store: EventStore) -> None:
         self.new = 0
@@ -178,7 +179,7 @@ class _Batch:
         self._bytes += size
 
     def write(self, *, but_last_session: bool = False) -> None:
-        """Write the batch; optionally without the last session, whose events may continue in lines not read yet."""
+        """Write the batch; with ``but_last_session``, without the last session, of which more lines may follow."""
         events = self._events
         if but_last_session and events:
             cut = events[-1].session_id
@@ -216,7 +217,13 @@ def _change_object(change: RecordedChange) -> dict[str, Any]:
 
 
 def _change(found: Any, current: bool) -> RecordedChange:
-    """Return a change of a line; its value is checked only in the current schema, older ones by the upcaster."""
+    """Return the change that an object of a line describes.
+
+    Args:
+        found: The object.
+        current: True if the event has the current schema version. Only then is the value checked here; the upcaster
+            checks older values.
+    """
     _check_keys(found, _CHANGE_KEYS - {"value"}, _CHANGE_KEYS, "a change")
     field, key, removed = found["field"], found["key"], found["removed"]
     if not isinstance(removed, bool):
@@ -248,5 +255,5 @@ def _check_hashes(found: Mapping[str, Any], *names: str) -> None:
 
 
 def _name_line(error: LedgerError, number: int) -> None:
-    """Prefix an error's message with its line number."""
+    """Put a line number before an error's message."""
     error.args = (f"Line {number}: {error}",)

@@ -1,8 +1,8 @@
-"""Recorded runs in the OpenAI chat format, imported as sessions.
+"""Import of recorded runs in the OpenAI chat format as sessions.
 
-A run is a list of messages, or an object with one under ``messages`` or ``traj``. Other keys of the object are kept:
-texts, numbers and booleans as attributes, objects and arrays as results. A run becomes one event for its start, one for
-each message (with the tool calls that the message plans or answers) and one for its end.
+A run is a list of messages, or an object with such a list under ``messages`` or ``traj``. Other keys of the object are
+kept: texts, numbers and booleans as attributes, objects and arrays as results. A run becomes one event for its start,
+one for each message (with the tool calls that the message plans or answers) and one for its end.
 
 All ids are derived from the run, so importing it again adds nothing, and an interrupted import can be continued.
 """
@@ -30,10 +30,10 @@ from ledger.stores.base import EventStore
 
 #: Owner of a run that names none.
 DEFAULT_USER = "imported"
-#: Prefix of the answer of a failed tool. It is a custom of agent frameworks: in the recorded runs examined, all
-#: answers that report a failure begin with it and no others do.
+#: Prefix of an answer that reports the failure of a tool. It is a custom of agent frameworks: in the recorded runs that
+#: were examined, all such answers begin with it, and no other answers do.
 FAILED = "Error:"
-#: Namespace of the ids generated here.
+#: Namespace of the UUIDv5 session ids that this module generates.
 _RUNS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d64")
 
 
@@ -42,7 +42,7 @@ class _Loose(BaseModel):
 
 
 class Function(_Loose):
-    """The function of a tool call; ``arguments`` is JSON text, as models write it."""
+    """The function that a tool call calls. ``arguments`` is usually JSON text, as models write it."""
 
     name: str
     arguments: Any = None
@@ -56,7 +56,7 @@ class Call(_Loose):
 
 
 class ChatMessage(_Loose):
-    """One message; other keys are kept as metadata."""
+    """One message. Keys other than these are kept as metadata."""
 
     role: str
     content: Any = None
@@ -66,7 +66,7 @@ class ChatMessage(_Loose):
 
 
 class Run(_Loose):
-    """One recorded run; other keys are kept as attributes and results."""
+    """One recorded run. Keys other than ``messages`` are kept as attributes and results."""
 
     messages: list[ChatMessage]
 
@@ -79,7 +79,7 @@ def import_runs(
     seen: Callable[[bytes], object] = lambda line: None,
     clock: Clock = utc_now,
 ) -> Imported:
-    """Record the run of each line as a session; recorded events are kept.
+    """Record the run of each line as a session. Events that are recorded already are kept.
 
     Args:
         lines: One JSON run per line; blank lines are skipped.
@@ -88,10 +88,10 @@ def import_runs(
         clock: Source of the times at which a session is created and its events occur.
 
     Raises:
-        InvalidInput, ValueTooLarge: A line is not a valid run; the message begins with its number, and nothing of it
-            was written. The runs before it are recorded.
-        IdempotencyConflict: A run is recorded with other content; the message names its line, and nothing of it was
-            written. The runs before it are recorded.
+        InvalidInput, ValueTooLarge: A line is not a valid run. The message begins with the line's number; nothing of
+            the line was written. The runs before it are recorded.
+        IdempotencyConflict: A run is recorded already, with other content. The message names the run's line; nothing
+            of the run was written. The runs before it are recorded.
     """
     runs = read_runs(lines, user_id=user_id, seen=seen, clock=clock, store_id=store.store_id)
     return record(store, runs)
@@ -131,15 +131,15 @@ def read_runs(
 
 
 def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT_USER) -> list[NewEvent]:
-    """Return a run as the events of one session, in order.
+    """Return the events that a run becomes, in order.
 
     Args:
-        record: A list of messages, or an object with one under ``messages`` or ``traj``.
-        run_id: The session's id; event ids are derived from it.
+        record: A list of messages, or an object with such a list under ``messages`` or ``traj``.
+        run_id: The session's id. The event ids are derived from it.
         user_id: Owner, if the run names none.
 
     Raises:
-        InvalidInput: The record is not a run; the message names the position.
+        InvalidInput: The record is not a run; the message names the part that is wrong.
     """
     run = _validated(record)
     owner = _owner(run) or user_id
@@ -160,7 +160,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
 
 
 class _Calls:
-    """The tool calls of a run, planned and answered."""
+    """The tool calls of a run: those planned so far, and which of them are still open."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -182,7 +182,7 @@ class _Calls:
         return changes
 
     def answered_by(self, message: ChatMessage) -> list[Change]:
-        """Return the changes for an answer to the oldest open call of its id; none if there is no such call."""
+        """Return the changes that a message makes to the oldest open call it answers, if it answers one."""
         waiting = self._open.get(message.tool_call_id or "") if message.role == "tool" else None
         if not waiting:
             return []
@@ -195,7 +195,7 @@ class _Calls:
         ]
 
     def _new_key(self, call_id: str) -> str:
-        """Return the call's id, with a number if the run uses it again, so that every call is kept."""
+        """Return a key for a call: its id, with a number added if an earlier call of the run has that id."""
         key, count = call_id, 1
         while key in self.names:
             count += 1
@@ -204,7 +204,7 @@ class _Calls:
 
 
 def _recorded(session_id: str, events: Iterable[NewEvent], now: datetime, store_id: str) -> tuple[RecordedEvent, ...]:
-    """Return events as a store would record them in a new session, all at one time."""
+    """Return events as a store would record them in a new session if all occurred now."""
     at = from_micros(to_micros(now))
     created_at = created_at_for(session_id, at)
     prepared = map(prepare, events)
@@ -251,7 +251,7 @@ def _validated(record: Any) -> Run:
 
 
 def _owner(run: Run) -> str | None:
-    """Return the user that a run names, at its top level or in its task."""
+    """Return the user that a run names at its top level or in its task; None if it names none."""
     extra = _extra(run)
     info = extra.get("info")
     task = info.get("task") if isinstance(info, dict) else None
@@ -268,7 +268,7 @@ def _beginning(run: Run) -> list[Change]:
 
 
 def _end(run: Run) -> list[Change]:
-    """Return the changes at the end of a run: ``completed`` means that it ended; success is given by the reward."""
+    """Return the changes at the end of a run. The status is always ``completed``; the reward tells of success."""
     return [Change("status", "", "completed"), *filter(_is_outcome, _extras(run))]
 
 
@@ -300,12 +300,12 @@ def _message(message: ChatMessage, message_id: str, call_ids: Sequence[str], cal
 
 
 def _actor(role: str) -> str | None:
-    """Return the speaker of a message, or None for the owner."""
+    """Return the actor of a message with this role; None for a user's message, whose actor is the owner."""
     return None if role == "user" else role
 
 
 def _text(content: Any) -> str | None:
-    """Return the text of a message's content, which is text or a list of parts."""
+    """Return the text in a message's content, which is text or a list of parts; None if there is none."""
     if isinstance(content, list):
         parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
         return "\n".join(parts) or None
@@ -313,7 +313,7 @@ def _text(content: Any) -> str | None:
 
 
 def _json_or_text(content: Any) -> Any:
-    """Return the value of JSON text that a store can represent exactly; other content unchanged."""
+    """Return the value of JSON text, if a store can represent it exactly. Return other content unchanged."""
     if not isinstance(content, str):
         return content
     try:

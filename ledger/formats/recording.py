@@ -1,7 +1,7 @@
-"""Recording of imported sessions: recorded events are kept, missing ones are appended.
+"""Recording of imported sessions. Events that the store already has are kept, and missing ones are appended.
 
-Events are recognised by their ids. The importer derives ids from the input, so that the same input can be imported
-again, even after an interruption. The missing events of a session are written whole or not at all.
+Events are recognised by their ids. The importers derive the ids from the input, so that the same input can be imported
+again, for example after an interruption. The missing events of a session are written whole or not at all.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from ledger.model.integrity import chained
 from ledger.model.page import EVENTS_PAGE
 from ledger.stores.base import EventStore
 
-#: Errors that concern a single session; others concern the store.
+#: Errors that concern a single session. Other errors concern the store.
 _REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
-#: Sessions read concurrently, since a warehouse is slow to answer but serves many requests.
+#: Number of sessions read concurrently, since a warehouse is slow to answer but serves many requests at once.
 _AT_ONCE = 8
-#: Events of a session that are read at once.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class SessionEvents:
     """A session to import.
 
     Attributes:
-        where: Position in the input, for error messages: ``Line 3``.
+        where: Position in the input, for error messages, for example ``Line 3``.
         events: Events in order, with versions from 1 and without hashes.
     """
 
@@ -54,20 +53,21 @@ def record(
     *,
     differences: bool = False,
 ) -> Imported:
-    """Record sessions in the given order; recorded events are kept, missing ones are appended.
+    """Record sessions in the given order. Recorded events are kept, and missing ones are appended.
 
-    Sessions are written in batches: for new sessions, a store needs few calls per batch.
+    Sessions are written in batches, so that new sessions need few calls of the store.
 
     Args:
-        sessions: Sessions with distinct ids. If the iterable raises, the sessions before are recorded first.
-        differences: Each event holds differences from the event before it, and its id is derived from other content
-            that never changes. A recorded id is then sufficient, and appending to a session that has further events is
-            refused. Otherwise recorded events must have the same content.
+        sessions: Sessions with distinct ids. If the iterable raises an error, the sessions before are recorded first.
+        differences: If True, each event holds the differences from the event before it, and its id is derived from
+            content that never changes. Then an event counts as recorded if its id is, and a missing event is
+            refused unless the event before it is the last of the session. If False, a recorded event must also have the
+            same content.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
-            cannot be recorded; the message begins with its position, and nothing of it was written. The sessions before
-            it are recorded.
+            cannot be recorded. The message begins with the session's position; nothing of the session was written. The
+            sessions before it are recorded.
     """
     recording = _Recording(store, differences)
     for batch in _batches(sessions):
@@ -76,12 +76,12 @@ def record(
 
 
 def locate(error: LedgerError, where: str) -> None:
-    """Prefix an error's message with its position in the input."""
+    """Put a position in the input before an error's message."""
     error.args = (f"{where}: {error}",)
 
 
 def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]:
-    """Yield sessions in batches; if the input raises, the sessions before the error first."""
+    """Yield sessions in batches. If the input raises an error, yield the sessions before it, then raise the error."""
     batch: list[SessionEvents] = []
     events = characters = 0
     try:
@@ -104,7 +104,9 @@ class _Recorded:
 
     Attributes:
         versions: Versions of the imported events that are recorded, by event id.
-        version, created_at, recorded_at, event_hash: Head of the session; the hash is the last of its chain.
+        version, created_at: Version and creation time of the session.
+        recorded_at: Latest time at which one of its events was recorded.
+        event_hash: Last hash of its chain; None if it has none.
     """
 
     versions: Mapping[str, int]
@@ -116,7 +118,7 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """Events to append, and the hash that their chain continues from."""
+    """Events to append to a session, and the hash of the event before them, if it has one."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
@@ -131,7 +133,7 @@ class _Recording:
         self._differences = differences
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record a batch as if it were new; only if that is refused, compare it session by session."""
+        """Record a batch as new sessions. If the first one exists or one is refused, find what is missing of each."""
         if not batch:
             return
         too_large = False
@@ -149,7 +151,7 @@ class _Recording:
             self._write_missing(batch)
 
     def _write_missing(self, batch: Sequence[SessionEvents]) -> None:
-        """Record the missing events of each session; if one is refused, the sessions before it are recorded."""
+        """Record the missing events of each session. If a session is refused, those before it are recorded."""
         try:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 missing = list(pool.map(self._missing, batch))
@@ -182,7 +184,7 @@ class _Recording:
             yield hashed
 
     def _missing(self, session: SessionEvents) -> _Missing:
-        """Return the missing events of a session, numbered to follow its head."""
+        """Return the missing events of a session, with versions that follow its last recorded version."""
         recorded = self._recorded(session)
         if recorded is None:
             return _Missing(session.events)
@@ -201,7 +203,7 @@ class _Recording:
         return _Missing(follow, recorded.event_hash)
 
     def _recorded(self, session: SessionEvents) -> _Recorded | None:
-        """Return the recorded part of a session; reading stops once all imported events are found."""
+        """Return the recorded part of a session, read until all imported events are found; None if it has none."""
         wanted = {event.event_id: event for event in session.events}
         versions: dict[str, int] = {}
         found: _Recorded | None = None
@@ -227,7 +229,7 @@ def _halves(batch: Sequence[SessionEvents]) -> tuple[Sequence[SessionEvents], Se
 
 
 def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
-    """Raise IdempotencyConflict unless a recorded event has the same content, apart from erased values."""
+    """Raise IdempotencyConflict if a recorded event differs from ``event``. Values erased since do not count."""
     there = {(change.field, change.key): change for change in recorded.changes}
     same = event.event_type == recorded.event_type and len(event.changes) == len(there)
     for change in event.changes:
@@ -244,7 +246,7 @@ def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
 
 
 def _check_follows(session: SessionEvents, event: RecordedEvent, recorded: _Recorded) -> None:
-    """Raise WrongExpectedVersion unless the event before this one is the session's last."""
+    """Raise WrongExpectedVersion unless the imported event before ``event`` is the last one recorded in the session."""
     index = session.events.index(event)
     version = recorded.versions.get(session.events[index - 1].event_id, 0) if index else 0
     if version != recorded.version:

@@ -1,15 +1,17 @@
-"""A table of sessions with one full row per update, imported as sessions.
+"""Import of a table of sessions that has one full row per update.
 
-This is a common first design in BigQuery: the columns of ``COLUMNS``, one row appended per update, the row with the
-latest ``updated_at`` current. Each row becomes an event with its differences from the row before, recorded at the row's
-time; a row without differences becomes none. So ``get_session(version=k)`` is the k-th row that differs from the one
-before it, ``get_session(at=...)`` the row current at that time, and a value missing from a row is removed.
+Such a table is a common first design in BigQuery. It has the columns of ``COLUMNS``; each update appends a full row,
+and the row with the latest ``updated_at`` is the current one. In the import, each row becomes an event that holds the
+differences from the row before and is recorded at the row's time. A row without differences becomes no event. So
+``get_session(version=k)`` returns the k-th row that differs from the one before it, and ``get_session(at=...)`` the row
+that was current at that time. A value that a row lacks is removed.
 
-Other columns with values become attributes. Names of tool calls are their ids; a name repeated within a row gets a
-number. Calls that one row adds are ordered by id. A UUIDv7 contains the session's creation time; any other session is
-created at the earliest ``created_at`` of its rows.
+Other columns with values become attributes. The id of a tool call is its name, with a number added if the row has the
+name before. Calls that one row adds are ordered by id. The creation time of a session is the time in its id if that is
+a UUIDv7, else the earliest ``created_at`` of its rows.
 
-Rows may be in any order, so all are held until the last is read: each distinct value of a session once, as JSON text.
+Since rows may be in any order, all rows are held in memory until the last is read. Within a session, equal values are
+held once, as JSON text.
 """
 
 from __future__ import annotations
@@ -33,30 +35,30 @@ from ledger.model.values import canonical, check_text, decode
 from ledger.stores.base import EventStore
 
 REQUIRED = ("session_id", "user_id", "question", "status", "created_at", "updated_at")
-#: The columns of the table. Optional ones may be missing: NULL or, for an array, empty.
+#: The columns of the table. Those not in ``REQUIRED`` may be absent or NULL; arrays may also be empty.
 COLUMNS = (
     *REQUIRED,
     *("constraints", "response_plan", "strategy", "summary", "tool_calls", "tool_call_status", "tool_call_results"),
 )
-#: Synonyms of tool call statuses; case, spaces and hyphens are ignored.
+#: The ledger's tool call status for each accepted word. Case is ignored; spaces and hyphens count as ``_``.
 TOOL_STATUS_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("pending", "planned", "queued", "scheduled", "waiting", "not_started", "todo"), "pending"),
     **dict.fromkeys(("running", "in_progress", "started", "executing", "processing"), "running"),
     **dict.fromkeys(("completed", "complete", "done", "success", "successful", "succeeded", "finished"), "completed"),
     **dict.fromkeys(("failed", "failure", "error", "errored"), "failed"),
 }
-#: Namespace of the ids generated here.
+#: Namespace of the UUIDv5 event ids that this module generates.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d65")
 _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
 _OWN_TYPES = frozenset(("constraints", "response_plan", "strategy", "summary"))
-#: Order of statuses: of two rows with the same ``updated_at``, the one with more progress is later.
+#: Progress of statuses. It orders rows that have the same ``updated_at`` and number of values.
 _PROGRESS = {'"running"': 1, '"completed"': 2, '"failed"': 2}
 
 Slot = tuple[str, str]
 
 
 class LineRow(dict[str, Any]):
-    """A row with its line number."""
+    """A row as a dict of column to value, with its line number."""
 
     def __init__(self, columns: Mapping[str, Any], line: int) -> None:
         super().__init__(columns)
@@ -67,19 +69,19 @@ def import_rows(
     store: EventStore,
     rows: Iterable[Mapping[str, Any]],
 ) -> Imported:
-    """Record the sessions of a table with their whole history; recorded events are kept.
+    """Record the sessions of a table with their whole history. Events that are recorded already are kept.
 
-    A longer export of the same table appends its new rows: they must follow the last row of their session, and the
-    session must have no other events in the ledger.
+    Importing a later export of the same table appends its new rows. They must be later than the recorded rows of their
+    session, and the session must have no other events in the ledger.
 
     Args:
-        rows: All rows of the sessions, in any order: ``rows_of_lines`` of an export, or the result of a query. All are
+        rows: All rows of the sessions, in any order, from ``rows_of_lines`` or from the result of a query. All rows are
             read before anything is written.
 
     Raises:
-        InvalidInput: A row is invalid; the message begins with its line, and nothing was written.
-        InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded; the message names it, and
-            nothing of it was written. Sessions before it may be recorded; importing the corrected rows completes them.
+        InvalidInput: A row is invalid. The message begins with the row's line; nothing was written.
+        InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded. The message names the session,
+            of which nothing was written. Those before it may be recorded; importing the corrected rows adds the rest.
     """
     return record(store, events_of_rows(rows, store_id=store.store_id), differences=True)
 
@@ -109,12 +111,12 @@ def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = l
 
 
 def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> Iterator[SessionEvents]:
-    """Yield the events of each session of a table, oldest session first; order and repetition of rows do not matter.
+    """Yield the events of each session of a table, oldest session first. Rows may be in any order and repeated.
 
     Args:
-        rows: Values by column. JSON columns are decoded or JSON text: objects, except ``strategy``, where text that is
-            not a JSON object, array, string or null is the value itself (Markdown). Times are aware datetimes, or text
-            that ends with UTC or an offset.
+        rows: Values by column. A JSON column holds an object, or its JSON text. Only ``strategy`` may hold any value;
+            its text is decoded if it is a JSON object, array, string or null, and else kept as it is, such as Markdown.
+            Times are timezone-aware datetimes, or text that ends with UTC or an offset.
         store_id: The store that will record the events.
 
     Raises:
@@ -136,7 +138,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row: its time, and its values by slot as JSON text. ``row_id`` is derived from these only."""
+    """One row: its time, and its values by register as JSON text. ``row_id`` derives from them and the session id."""
 
     row_id: str
     where: str
@@ -145,7 +147,7 @@ class _Row:
 
     @property
     def sort_key(self) -> tuple[int, int, int, str]:
-        """Sort key: time, then number of values, then progress of the statuses."""
+        """Sort key of the row: its time, then its number of values, then the progress of its statuses, then its id."""
         progress = sum(
             _PROGRESS.get(text, 0) for (field, _), text in self.slots.items() if field in ("status", "tool_call_status")
         )
@@ -205,7 +207,7 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
 
 
 def _slots(columns: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yield the values of a row as field, key and value."""
+    """Yield a field, a key and a value for each register that a row sets."""
     yield "question", "", columns["question"]
     yield "status", "", _status_word(columns["status"])
     if columns.get("summary") is not None:
@@ -246,7 +248,7 @@ def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple
 
 
 def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedEvent]:
-    """Yield an event for each row that differs from the one before; the first always does."""
+    """Yield an event for each row that differs from the one before it. The first row always does."""
     created_at = created_at_of(session_id) or from_micros(table.created_at)
     before: Mapping[Slot, str] = {}
     version = 0
@@ -281,7 +283,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
 
 
 def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[RecordedChange, ...]:
-    """Return the differences between two rows. A new call includes its definition from the row's constraints."""
+    """Return the differences between two rows. A new tool call gets its definition from the constraints, if any."""
     changed = {slot: after.get(slot) for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)}
     planned: Mapping[str, Any] = {}
     if any(field == "tool_call" and text is not None for (field, _), text in changed.items()):
@@ -296,7 +298,7 @@ def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[Rec
 
 
 def _definitions(constraints: str | None) -> dict[str, Any]:
-    """Return the tool calls in constraints, by name."""
+    """Return the definitions of tool calls in constraints, by name."""
     calls = None if constraints is None else decode(constraints).get("tool_calls")
     listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     return {call["name"]: call for call in listed if isinstance(call.get("name"), str)}
@@ -337,7 +339,7 @@ def _micros(value: Any, name: str) -> int:
 
 
 def _object(value: Any, name: str) -> Any:
-    """Return an object, decoded from JSON text if necessary, also if encoded repeatedly; None for null."""
+    """Return a JSON object; None for null. JSON text is decoded, even if it was encoded several times."""
     while isinstance(value, str):
         try:
             value = json.loads(value)
@@ -349,7 +351,7 @@ def _object(value: Any, name: str) -> Any:
 
 
 def _strategy(value: Any) -> Any:
-    """Return a strategy: a JSON value, or the object, array or string in JSON text; other text unchanged."""
+    """Return a strategy. JSON text of an object, array, string or null is decoded; all else is returned unchanged."""
     while isinstance(value, str):
         try:
             inner = json.loads(value)

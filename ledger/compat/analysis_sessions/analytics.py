@@ -39,13 +39,13 @@ class SessionAnalytics:
         self.store: SessionStore = store
 
     async def record_session_metrics(self, session: Session | str) -> SessionMetrics | None:
-        """Record a session's metrics with it; they remain available after its queries are archived.
+        """Record a session's metrics as one of its attributes. They remain readable after its queries are archived.
 
         Args:
             session: A session or its id. Metrics are computed from the recorded state, not from unsaved changes.
 
         Returns:
-            None if ``session_enable_analytics`` is off.
+            The metrics; None if ``session_enable_analytics`` is off.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -61,7 +61,7 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[str, Any]:
-        """Return statistics over sessions, without deleted ones.
+        """Return statistics over the sessions that meet all criteria, except deleted ones.
 
         Args:
             user_id: Only sessions of this user.
@@ -70,7 +70,8 @@ class SessionAnalytics:
                 (exclusive) select any other range.
 
         Raises:
-            InvalidInput: The session type does not exist, or ``days`` is out of range.
+            InvalidInput: The session type does not exist, ``days`` is out of range, or ``days`` and ``created_from``
+                are both given.
 
         Returns:
             total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
@@ -83,7 +84,7 @@ class SessionAnalytics:
         return tally.result()
 
     async def get_user_session_summary(self, user_id: Any) -> dict[str, Any]:
-        """Return one user's statistics, with ``user_id``, ``first_session_at`` and ``last_session_at``."""
+        """Return ``get_session_stats`` of one user, plus ``user_id``, ``first_session_at`` and ``last_session_at``."""
         tally = _Tally()
         created: list[datetime] = []
         async for found in self._sessions(user_id, None, None, None, None):
@@ -106,15 +107,15 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> str:
-        """Return the metrics of each session as text, newest first.
+        """Return the metrics of each session in one text, newest session first.
 
         Args:
-            format: ``json``: an array. ``jsonl``: one object per line. ``csv``: with a header; lists and objects as
-                JSON text.
+            format: ``json`` gives an array, ``jsonl`` one object per line, and ``csv`` a header and one line per
+                session, in which lists and objects are JSON text.
             user_id, session_type, days, created_from, created_until: See ``get_session_stats``.
 
         Raises:
-            InvalidInput: The format does not exist.
+            InvalidInput: The format does not exist, or as for ``get_session_stats``.
         """
         if format not in FORMATS:
             raise InvalidInput(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
@@ -152,7 +153,7 @@ class SessionAnalytics:
 
 
 class _Tally:
-    """Running totals over sessions."""
+    """Totals over the sessions added so far."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -175,7 +176,7 @@ class _Tally:
         self._kinds[metrics.session_type] += 1
 
     def result(self) -> dict[str, Any]:
-        """Return the statistics."""
+        """Return the statistics of ``get_session_stats``."""
         counts = self._counts
         sessions, queries = counts["sessions"], counts["queries"]
         return {

@@ -20,8 +20,9 @@ class SessionMetrics(BaseModel):
     """Metrics of one session.
 
     Attributes:
-        ended_at: Time of the last recorded event, or of expiry.
-        duration_seconds: Seconds from creation to the last query or change, without waiting for expiry.
+        ended_at: Time of the last recorded event. If the session expired, time of its last query, or of its creation if
+            it has no queries.
+        duration_seconds: Seconds from ``created_at`` to ``ended_at``.
         status: Status when the metrics were computed.
         abandoned: True if the session expired without being completed or failed.
     """
@@ -45,7 +46,7 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def kept(cls, recorded: Recorded) -> Self | None:
-        """Return the metrics recorded with a session; None if there are none, or the attribute holds another value."""
+        """Return the metrics recorded in a session; None if there are none, or if the recorded value is not metrics."""
         try:
             return cls.model_validate(recorded.attributes.get(METRICS))
         except ValidationError:
@@ -53,7 +54,7 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def of(cls, recorded: Recorded) -> Self:
-        """Return the metrics of a session; for an ended session, the recorded ones."""
+        """Return a session's metrics: if it has ended, the recorded ones where they still apply; else computed ones."""
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
         if kept is not None:
@@ -80,7 +81,7 @@ class SessionMetrics(BaseModel):
 
 
 def summary_of(recorded: Recorded) -> SessionSummary:
-    """Return the summary of a session; if only the warehouse holds it, query counts come from its metrics.
+    """Return the summary of a session. If its queries are only in the warehouse, their counts are from its metrics.
 
     Raises:
         InvalidInput: The session has a type that analysis sessions do not have.
@@ -94,7 +95,7 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """Return the time of the last activity in a session; expiry is not activity."""
+    """Return the value of ``ended_at``. The expiry of a session is an event, but not an activity."""
     if recorded.status != "expired":
         return recorded.updated_at
     created_at = recorded.created_at

@@ -1,4 +1,7 @@
-"""Models of an analysis session: queries, context, preferences, results. Change a model, then save it in the store."""
+"""Models of an analysis session: queries, context, preferences, results.
+
+To change a session, change its model, then pass it to ``SessionStore.update_session``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def session_type_of(word: Any) -> SessionType:
 
 
 def validated(model: type[M], values: Mapping[str, Any]) -> M:
-    """Return a validated model of these values.
+    """Return an instance of ``model`` with these values.
 
     Raises:
         InvalidInput: A value does not fit; the message names the first one.
@@ -104,7 +107,7 @@ class AnalysisHistory(_Model):
     queries: list[QueryRecord] = Field(default_factory=list)
 
     def add_query(self, query: QueryRecord) -> None:
-        """Add a query; replace the one with the same id, if any."""
+        """Add a query. If there is a query with the same id, the new one replaces it."""
         for index, known in enumerate(self.queries):
             if known.query_id == query.query_id:
                 self.queries[index] = query
@@ -138,12 +141,12 @@ class AnalysisHistory(_Model):
 
     @property
     def average_execution_time_ms(self) -> float | None:
-        """Average over the queries that recorded a time; None if none did."""
+        """Average execution time of the queries that have one; None if none has."""
         return self.statistics.average_execution_time_ms
 
     @property
     def last_query(self) -> QueryRecord | None:
-        """The most recent query, or None."""
+        """The query at the end of the list, or None if there are no queries."""
         return self.queries[-1] if self.queries else None
 
 
@@ -160,7 +163,7 @@ class SessionState(_Model):
         self.context[key] = value
 
     def get_context(self, key: str, default: Any = None) -> Any:
-        """Return a context value."""
+        """Return a context value, or ``default`` if it is not set."""
         return self.context.get(key, default)
 
     def set_preference(self, key: str, value: Any) -> None:
@@ -168,7 +171,7 @@ class SessionState(_Model):
         self.preferences[key] = value
 
     def get_preference(self, key: str, default: Any = None) -> Any:
-        """Return a preference of the user."""
+        """Return a preference of the user, or ``default`` if it is not set."""
         return self.preferences.get(key, default)
 
     def store_intermediate_result(self, key: str, value: Any) -> None:
@@ -176,7 +179,7 @@ class SessionState(_Model):
         self.intermediate_results[key] = value
 
     def get_intermediate_result(self, key: str, default: Any = None) -> Any:
-        """Return a stored result."""
+        """Return a stored result, or ``default`` if there is none."""
         return self.intermediate_results.get(key, default)
 
 
@@ -200,7 +203,7 @@ class Session(_Model):
     last_accessed_at: AwareDatetime = Field(default_factory=utc_now)
     is_archived: bool = False
 
-    #: JSON text by slot as loaded from the store; None if the session was not loaded from one.
+    #: Registers as the store returned them, with JSON text; None if the session is not from a store.
     _recorded: dict[tuple[str, str], str] | None = PrivateAttr(default=None)
     _max_queries: int | None = PrivateAttr(default=None)
 
@@ -237,7 +240,7 @@ class Session(_Model):
         """Add a query to the history.
 
         Raises:
-            TooManyQueries: The session was loaded from a store and holds the maximum number of queries.
+            TooManyQueries: The session is from a store and holds the maximum number of queries; nothing was added.
         """
         known = {it.query_id for it in self.state.history.queries}
         if self._max_queries is not None and len(known | {query.query_id}) > self._max_queries:
@@ -246,7 +249,7 @@ class Session(_Model):
         self.touch()
 
     def touch(self, now: datetime | None = None) -> None:
-        """Set ``last_accessed_at`` to now."""
+        """Set ``last_accessed_at`` to ``now``, by default to the current time."""
         self.last_accessed_at = now or datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
@@ -263,7 +266,7 @@ class Session(_Model):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the session that ``to_dict`` serialized; statistics are computed again.
+        """Return the session of a dict that ``to_dict`` returned. Its statistics are computed again.
 
         Raises:
             pydantic.ValidationError: The data is not an analysis session.

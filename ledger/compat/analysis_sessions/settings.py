@@ -1,4 +1,4 @@
-"""Settings of analysis sessions: the six of the earlier service, with its defaults."""
+"""Settings of analysis sessions: the six settings of the earlier service, with the same defaults."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LONGEST_DAYS = 365_000
 class SessionSettings(BaseModel):
     """Lifetime, limits, cleanup and retention of analysis sessions.
 
-    Each is read from the environment by its name in capitals, ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` before
-    ``SESSION_DEFAULT_TTL_HOURS``; see ``from_environment``.
+    ``from_environment`` reads each from the variable of the same name in capitals, such as
+    ``SESSION_DEFAULT_TTL_HOURS``. If the same name with the prefix ``LEDGER_`` is set too, that variable counts.
 
     Attributes:
         session_default_ttl_hours: Default TTL in hours.
@@ -45,7 +45,7 @@ class SessionSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> SessionSettings:
-        """Return the settings in the environment, with defaults for the rest.
+        """Return the settings that the environment gives, with the default for every other one.
 
         Raises:
             ConfigurationError: A value is invalid; the message names it.

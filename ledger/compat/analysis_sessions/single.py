@@ -16,10 +16,10 @@ _only: SessionStore | None = None
 
 
 def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None) -> SessionStore:
-    """Return the process-wide store, created by the first call; await it to open it.
+    """Return the process-wide store, which the first call creates. Await the store to open its ledger.
 
     Args:
-        db: A ledger or its URL, used by the first call; defaults to the ledger that the environment names.
+        db: A ledger or its URL; defaults to the ledger that the environment names. Calls after the first ignore it.
     """
     global _only
     with _lock:
@@ -29,7 +29,7 @@ def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None
 
 
 async def close_session_store() -> None:
-    """Close the process-wide store; the next ``get_session_store`` creates another."""
+    """Close the process-wide store. The next call of ``get_session_store`` creates another."""
     global _only
     with _lock:
         store, _only = _only, None
@@ -53,10 +53,10 @@ async def track_query_in_session(
         store: Defaults to the process-wide store.
 
     Returns:
-        The recorded query; None if ``session_id`` is None.
+        The recorded query. If ``session_id`` is None, nothing is recorded, and None is returned.
 
     Raises:
-        SessionNotFound, SessionEnded, TooManyQueries, InvalidInput: Nothing was written.
+        SessionNotFound, SessionEnded, TooManyQueries, InvalidInput: The query cannot be recorded; nothing was written.
     """
     if session_id is None:
         return None

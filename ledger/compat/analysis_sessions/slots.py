@@ -1,7 +1,7 @@
 """Conversion between an analysis session and a ledger session.
 
-Context, results, queries and tags are the ledger's fields of the same names; each preference is an ``x_preference``.
-Assets are an attribute, and so is the mark that distinguishes analysis sessions from others.
+Context, results, queries and tags are stored in the ledger's own fields for them, and preferences in the field
+``x_preference``. One attribute holds the assets; another marks the session as an analysis session.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ledger.model.values import canonical, decode
 
 MARK = "analysis_session"
 PREFERENCE = "x_preference"
-#: Attribute of a session's metrics. Lists include attributes even if only the warehouse still holds the session.
+#: Attribute that holds a session's metrics. Attributes appear in lists even if only the warehouse holds the session.
 METRICS = "metrics"
-#: Statuses of an ended analysis session.
+#: Statuses in which an analysis session takes no changes, and ``Session.is_archived`` is true.
 OVER = ("expired", "archived")
 Slot = tuple[str, str]
 
 
 def registers_of(session: Session) -> dict[Slot, str]:
-    """Return the content of an analysis session as JSON text by slot.
+    """Return the registers of an analysis session, with their values as JSON text.
 
     Raises:
         InvalidInput: A value cannot be represented in JSON.
@@ -60,7 +60,7 @@ def value_of(query: QueryRecord) -> dict[str, Any]:
 
 
 def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing: bool = True) -> list[Change]:
-    """Return the changes that turn one state into another."""
+    """Return the changes that turn one state into another; without ``removing``, they remove no register."""
     changes = [Change(*slot, decode(text)) for slot, text in after.items() if before.get(slot) != text]
     if removing:
         changes += [Change(*slot, removed=True) for slot in before if slot not in after]
@@ -68,12 +68,12 @@ def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing
 
 
 def is_analysis(recorded: Recorded | None) -> bool:
-    """Return True if the session is an analysis session and not deleted."""
+    """Return True for an analysis session that is not deleted; False for None."""
     return recorded is not None and recorded.attributes.get(MARK) is True and recorded.status != "deleted"
 
 
 def checked(session: Session) -> Session:
-    """Return a validated copy of a session; assignments by the caller were not validated.
+    """Return a validated copy of a session, since values that the caller assigned to it were not validated.
 
     Raises:
         InvalidInput: A value does not fit.
@@ -95,7 +95,7 @@ def checked(session: Session) -> Session:
 
 
 def assets_of(recorded: Recorded) -> list[str]:
-    """Return the assets of a session; an asset that another program recorded as another JSON type becomes JSON text."""
+    """Return the assets of a session. If another program recorded an asset that is not text, it becomes JSON text."""
     found = recorded.attributes.get("assets") or []
     return [it if isinstance(it, str) else canonical(it) for it in (found if isinstance(found, list) else [found])]
 
@@ -131,7 +131,7 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
 
 
 def query_time(value: dict[str, Any], default: datetime) -> datetime:
-    """Return the timestamp of a recorded query; ``default`` if another program recorded none."""
+    """Return the timestamp of a recorded query; ``default`` if another program recorded no valid one."""
     try:
         return from_text(value["timestamp"])
     except (KeyError, InvalidInput):
@@ -139,7 +139,7 @@ def query_time(value: dict[str, Any], default: datetime) -> datetime:
 
 
 def _query(query_id: str, value: dict[str, Any], default: datetime) -> QueryRecord:
-    """Return a recorded query, even if it was erased or another program recorded it in another form."""
+    """Return a recorded query. Missing and unfit parts are replaced: the query may be erased, or another program's."""
     parameters, execution_time = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(
         query_id=query_id,

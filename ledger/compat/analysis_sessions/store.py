@@ -1,4 +1,4 @@
-"""SessionStore: analysis sessions in a ledger, which takes the place of both the cache and the database."""
+"""SessionStore: analysis sessions in a ledger, which replaces both cache and database of the earlier service."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _QUERY_ATTEMPTS = 50
 class SessionStore:
     """A store of analysis sessions.
 
-    A session returned by the store is a copy. ``update_session`` records only what changed in it since, so two programs
-    that change different parts of one session both succeed.
+    A session that the store returns is a copy. ``update_session`` records only what was changed in the copy, so two
+    programs that change different parts of one session both succeed.
 
     Args:
-        db: A ledger, its URL, or None for the one that ``LEDGER_URL`` names, which is opened at first use.
-        settings: Defaults to the environment.
+        db: A ledger, its URL, or None for the ledger that ``LEDGER_URL`` names. A URL is opened at first use.
+        settings: Defaults to those of the environment.
         clock, ids: Sources of times and ids.
     """
 
@@ -73,7 +73,7 @@ class SessionStore:
         self._ids = ids
 
     async def initialize(self) -> None:
-        """Open the ledger now, not at first use."""
+        """Open the ledger now instead of at first use."""
         await self.ledger
 
     async def _initialized(self) -> Self:
@@ -95,7 +95,7 @@ class SessionStore:
         await self.close()
 
     def for_user(self, user_id: Any) -> SessionStore:
-        """Return this store limited to one user's own sessions and those shared with them."""
+        """Return a store on the same ledger, limited to one user's own sessions and those shared with that user."""
         view = self.ledger.for_user(user_id_of(user_id))
         return SessionStore(view, settings=self.settings, clock=self._clock, ids=self._ids)
 
@@ -114,8 +114,8 @@ class SessionStore:
         """Create a session.
 
         Args:
-            assets: The assets to analyse: ``["AAPL", "GOOGL"]``.
-            user_id: Owner; ``anonymous`` if None.
+            assets: The assets to analyse, for example ``["AAPL", "GOOGL"]``.
+            user_id: Owner; if None, the user this store is limited to, else ``anonymous``.
             ttl_hours: TTL in hours, at most ``session_max_ttl_hours``; defaults to ``session_default_ttl_hours``.
             session_id: The caller's own id; generated if None.
 
@@ -149,15 +149,15 @@ class SessionStore:
     async def update_session(self, session_id: str, session: Session) -> Session:
         """Record the changes made to a session since it was loaded.
 
-        A session that was not loaded from a store (``Session.from_dict``) is compared with the recorded one; values
-        missing from it are kept.
+        A session that is not from a store (as from ``Session.from_dict``) is compared with the recorded session, and
+        recorded values that it lacks are kept.
 
         Returns:
-            The same object.
+            The object passed.
 
         Raises:
             SessionNotFound: The session does not exist.
-            SessionEnded: The session has ended.
+            SessionEnded: The session is expired or archived.
             TooManyQueries: The session would exceed ``session_max_queries_per_session``; nothing was written.
             InvalidInput: The ids differ, or a value cannot be recorded.
         """
@@ -183,14 +183,14 @@ class SessionStore:
         """Record a query without returning its session.
 
         Raises:
-            SessionNotFound, SessionEnded, TooManyQueries: Nothing was written.
+            SessionNotFound, SessionEnded, TooManyQueries: The query cannot be recorded; nothing was written.
         """
         session = session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
         session.add_query(query)
         await self.update_session(session_id, session)
 
     async def delete_session(self, session_id: str) -> bool:
-        """Remove a session from every list; the ledger keeps its history. Return False if it does not exist."""
+        """Remove a session from every list. The ledger keeps its history. Return False if there is no such session."""
         with suppress(SessionNotFound):
             if is_analysis(await self.ledger.get_session(session_id)):
                 return await self.ledger.delete_session(session_id) is not None
@@ -208,10 +208,10 @@ class SessionStore:
     ) -> Page[SessionSummary]:
         """Return a user's sessions, newest first.
 
-        Sessions of a type that analysis sessions do not have are left out; ``setup_session_db.py verify`` names them.
+        A session whose recorded type is not a ``SessionType`` is left out; ``setup_session_db.py verify`` names it.
 
         Args:
-            include_archived: Include ended sessions.
+            include_archived: Include expired and archived sessions.
             session_type: Only sessions of this type.
             limit: Maximum number of sessions.
             offset: Number of sessions to skip; ``after`` is cheaper.
@@ -265,11 +265,11 @@ class SessionStore:
         return session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
 
     async def complete_session(self, session_id: str) -> None:
-        """Record that an analysis completed; a session that only expires counts as abandoned."""
+        """Record that an analysis is completed. A session that expires without this counts as abandoned."""
         await self.ledger.complete_session(session_id)
 
     async def archive_session(self, session_id: str) -> bool:
-        """End a session and keep it; return False if it does not exist or is archived already."""
+        """Archive a session: end it, but keep it. Return False if it does not exist or is archived already."""
         found = await self.ledger.get_session(session_id)
         if not is_analysis(found) or found.status == "archived":
             return False
@@ -278,9 +278,9 @@ class SessionStore:
         return True
 
     async def cleanup_expired_sessions(self) -> int:
-        """Archive every expired session; return their number.
+        """Archive every expired analysis session. Return their number.
 
-        Also records the expiry of all other sessions in the ledger, without archiving them.
+        Other sessions of the ledger that have expired are recorded as expired, but not archived.
         """
         await self.ledger.expire_old_sessions()
         archived = 0
@@ -289,15 +289,15 @@ class SessionStore:
         return archived
 
     async def delete_old_archived_sessions(self) -> int:
-        """Delete sessions that ended more than ``session_retention_days`` ago; return their number.
+        """Purge sessions that ended more than ``session_retention_days`` ago. Return their number.
 
-        Ended sessions are expired, archived, completed, failed or deleted. They are deleted permanently, here and in
-        the warehouse; a session with unshipped rows is left for a later run. In BigQuery, where partitions expire
-        instead, they are only removed from every list.
+        Ended sessions are expired, archived, completed, failed or deleted. They are deleted for good, in the store and
+        in its warehouse, but a session with unshipped rows is left for a later run. BigQuery cannot purge, since its
+        partitions expire instead: there, sessions are only removed from every list.
 
         Raises:
             PermissionDenied: This store is limited to one user.
-            StoreUnavailable: The warehouse cannot be reached; the next run deletes there what this one deleted here.
+            StoreUnavailable: The warehouse cannot be reached. The next run deletes there what is purged in the store.
         """
         before = days_before(self._clock(), self.settings.session_retention_days)
         await self.ledger
@@ -336,7 +336,7 @@ class SessionStore:
                 return
 
     def now(self) -> datetime:
-        """Return the time by the store's clock."""
+        """Return the current time of the store's clock."""
         return self._clock()
 
     async def record_metrics(self, session_id: str) -> SessionMetrics | None:
@@ -355,7 +355,7 @@ class SessionStore:
         return metrics
 
     async def _record(self, session_id: str, event_type: str, changes: list[Change]) -> None:
-        """Record an event in a session, ended or not."""
+        """Record an event in a session, even if the session has ended."""
         await self.ledger
         await self.ledger.store.append(session_id, NewEvent(event_type, changes, self._ids(self._clock())))
 
@@ -368,7 +368,7 @@ class SessionStore:
         return found  # type: ignore[no-any-return]
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
-        """Append to a session; if queries are added, expect the version at which they were counted."""
+        """Append changes to a session. If they add queries, recount the queries if another writer appends meanwhile."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
         for attempt in range(_QUERY_ATTEMPTS):

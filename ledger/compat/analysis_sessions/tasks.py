@@ -1,10 +1,11 @@
-"""Three scheduler tasks as plain functions, and their schedule.
+"""Three tasks for a scheduler, as plain functions, and their schedule.
 
-With Celery, ``app.task(cleanup_expired_sessions)`` makes a task of each function, and
-``app.conf.beat_schedule = CELERY_BEAT_SCHEDULE`` runs them if the task names match. Without Celery, use cron:
+With Celery, make a task of each function, as in ``app.task(cleanup_expired_sessions)``, and set
+``app.conf.beat_schedule = CELERY_BEAT_SCHEDULE``. The schedule expects tasks to be named after their module and
+function, as ``app.task`` names them by default. Without Celery, use cron:
 ``python -c "from ledger.compat.analysis_sessions.tasks import *; cleanup_expired_sessions()"``.
 
-A task runs its own event loop. Within a running event loop, await the methods of the store instead.
+A task starts an event loop of its own. Where an event loop is running, await the methods of the store instead.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from ledger.compat.analysis_sessions.settings import SessionSettings
 from ledger.compat.analysis_sessions.single import get_session_store
 from ledger.compat.analysis_sessions.store import SessionStore
 
-#: Days covered by the daily metrics.
+#: The daily metrics include sessions created within this many days.
 RECENT_DAYS = 1
 _DAY = 86_400.0
 
 
 def cleanup_expired_sessions(store: SessionStore | None = None) -> dict[str, Any]:
-    """Archive expired sessions; hourly.
+    """Archive expired sessions. By default, the schedule runs this every hour.
 
     Returns:
         ``archived_sessions`` (their number) and ``duration_seconds``.
@@ -39,7 +40,7 @@ def cleanup_expired_sessions(store: SessionStore | None = None) -> dict[str, Any
 
 
 def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str, Any]:
-    """Delete sessions that ended more than ``session_retention_days`` ago; daily.
+    """Purge sessions that ended more than ``session_retention_days`` ago. The schedule runs this every day.
 
     Returns:
         ``deleted_sessions``, ``retention_days`` and ``duration_seconds``.
@@ -53,10 +54,10 @@ def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str,
 
 
 def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any]:
-    """Record the metrics of ended sessions that have none yet, and return statistics over recent sessions; daily.
+    """Record the metrics of ended sessions that have none, and return statistics. The schedule runs this every day.
 
     Returns:
-        ``recorded_sessions``, the keys of ``get_session_stats``, and ``duration_seconds``.
+        ``recorded_sessions``, the statistics of ``get_session_stats`` over recent sessions, and ``duration_seconds``.
     """
 
     async def work(chosen: SessionStore) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def beat_schedule(settings: SessionSettings | None = None) -> dict[str, dict[str
     """Return the interval of each task in seconds, in the format of Celery's ``beat_schedule``.
 
     Args:
-        settings: Provides ``session_cleanup_interval_minutes``; defaults to the environment.
+        settings: Gives the interval of the cleanup; defaults to the settings of the environment.
     """
     chosen = settings or SessionSettings.from_environment()
     every = {
@@ -90,7 +91,7 @@ def beat_schedule(settings: SessionSettings | None = None) -> dict[str, dict[str
     }
 
 
-#: The schedule with default settings: cleanup hourly, the others daily.
+#: The schedule with default settings: the cleanup every hour, the other tasks every day.
 CELERY_BEAT_SCHEDULE = beat_schedule(SessionSettings.from_environment({}))
 
 
