@@ -19,7 +19,7 @@ ValueHashes = set[tuple[str, str, str | None]]
 
 
 class StreamHead(NamedTuple):
-    """The part of a session's head with which events to ingest are compared."""
+    """The part of a session's head that ingested events are checked against."""
 
     user_id: str
     created_at: datetime
