@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROJECT = "ledger"
 #: The one that runs in this process.
 _OURS: list[Emulator] = []
+_FORGET: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,11 @@ def emulator(folder: Path) -> Iterator[Emulator]:
     from support.emulator_catalog import keep_in_memory
 
     with serve(folder) as (rest, address), connect(rest, address) as running:
-        keep_in_memory()
+        _FORGET.append(keep_in_memory())
         _OURS.append(running)
         yield running
         _OURS.clear()
+        _FORGET.clear()
 
 
 def forget_answers() -> None:
@@ -91,3 +93,5 @@ def forget_answers() -> None:
     for (table,) in database.fetch("SELECT table_name FROM duckdb_tables() WHERE schema_name = '_results'"):
         database.execute(f"DROP TABLE IF EXISTS emulator._results.{database.quote(table)}")
     database.execute("DELETE FROM emulator.jobs")
+    for forget in _FORGET:
+        forget()

@@ -7,6 +7,7 @@ of jobs goes to a file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 PROJECT = "ledger"
@@ -104,10 +105,44 @@ class _Catalog:
         return self._objects(project, dataset, table)
 
 
-def keep_in_memory() -> None:
-    """Have the emulator of this process keep its bookkeeping in memory; call it before its first request."""
+class _Jobs:
+    """What is noted of jobs, three times for each statement of a script; it becomes rows when somebody lists them."""
+
+    def __init__(self, store: Any) -> None:
+        self._load, self._save, self._list, self._delete = store.load, store.save, store.list_, store.delete
+        self._noted: dict[tuple[str, str], Any] = {}
+
+    def save(self, job: Any) -> Any:
+        self._noted[job.jobReference.projectId, job.jobReference.jobId] = job
+        return job
+
+    def load(self, project: str, job: str) -> Any:
+        return self._noted.get((project, job)) or self._load(project, job)
+
+    def list_(self, *args: Any, **more: Any) -> Any:
+        self._write()
+        return self._list(*args, **more)
+
+    def delete(self, project: str, job: str) -> None:
+        self._write()
+        self._delete(project, job)
+
+    def forget(self) -> None:
+        self._noted.clear()
+
+    def _write(self) -> None:
+        while self._noted:
+            self._save(self._noted.popitem()[1])
+
+
+def keep_in_memory() -> Callable[[], None]:
+    """Have the emulator of this process keep its bookkeeping in memory; call it before its first request.
+
+    Returns:
+        Forgets the jobs that are noted.
+    """
     from local_bigquery.engine import database
-    from local_bigquery.jobs import query
+    from local_bigquery.jobs import query, store
 
     catalog, execute = _Catalog(database), query.execute
 
@@ -116,3 +151,6 @@ def keep_in_memory() -> None:
 
     database.duckdb = _InMemory(database.duckdb)
     database.fetch, database.objects, query.execute = catalog.fetch, catalog.objects, execute_in_new
+    jobs = _Jobs(store)
+    store.save, store.load, store.list_, store.delete = jobs.save, jobs.load, jobs.list_, jobs.delete
+    return jobs.forget
