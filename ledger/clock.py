@@ -25,8 +25,8 @@ def utc_now() -> datetime:
 def new_id(now: datetime) -> str:
     """Return a new UUIDv7 for an instant. Ids sort in the order of their instants, to the microsecond.
 
-    The id starts with the instant in milliseconds. The random bits that may come next hold the fraction of the
-    millisecond instead.
+    The id starts with the instant in whole milliseconds. The next field of a UUIDv7, ``rand_a``, may hold random bits.
+    In these ids it holds the fraction of the millisecond.
 
     Source: RFC 9562, section 6.2, method 3.
     """

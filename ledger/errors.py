@@ -140,7 +140,7 @@ class ValueTooLarge(LedgerError):
     """An event exceeds the store's limit; nothing was written.
 
     Attributes:
-        size: Size of the event in bytes: its keys and values, and a fixed amount per row. 0 if unknown.
+        size: Size of the event in bytes, or 0 if unknown. It counts keys, values and a fixed amount per row.
         limit: Maximum size in bytes; 0 if unknown.
     """
 
@@ -204,8 +204,8 @@ class OutcomeUnknown(StoreError):
     """The answer to an append was lost: the event may or may not be recorded.
 
     Attributes:
-        session_id, event_id: The ids of the append. Append again with the same ids: the store records the event only
-            once.
+        session_id, event_id: The ids of the append. Append again with the same ids. The store then records the event
+            only if it is not recorded yet.
     """
 
     code = "outcome_unknown"

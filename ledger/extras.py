@@ -1,4 +1,4 @@
-"""Optional packages: which extra installs each of them, and a check that they are installed."""
+"""The optional packages, the extras that install them, and a check that they are installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ledger.errors import MissingExtra
 
-#: For each extra, the modules that the ledger imports from it. Each module has the name of its distribution as value.
+#: Maps each extra to the modules that the ledger imports from it, and each module to the name of its distribution.
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "analytics": {"duckdb": "duckdb", "pandas": "pandas", "pyarrow": "pyarrow", "sqlglot": "sqlglot"},
     "bigquery": {
@@ -24,24 +24,24 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Raise MissingExtra if modules of an extra are not installed. Call this function before importing them.
+    """Raise MissingExtra if a module of an extra is not installed. Call this function before importing the modules.
 
     The modules themselves are not imported, so a module that is installed but broken is not noticed.
 
     Args:
         extra: Name of the extra.
-        modules: Required modules; by default all of the extra.
+        modules: Modules to check; by default all modules of the extra.
     """
     if names := missing(extra, *modules):
         raise MissingExtra(f"Not installed: {', '.join(names)}. Type: {install_line(extra)}")
 
 
 def missing(extra: str, *modules: str) -> list[str]:
-    """Return the names of an extra's distributions that are not installed.
+    """Return the names of those distributions of an extra that are not installed.
 
     Args:
         extra: Name of the extra.
-        modules: Modules to check; by default all of the extra.
+        modules: Modules to check; by default all modules of the extra.
     """
     known = EXTRAS[extra]
     return [known[module] for module in modules or known if not _is_installed(module)]

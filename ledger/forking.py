@@ -1,4 +1,4 @@
-"""Fork hooks of open embedded stores.
+"""Hooks that prepare open embedded stores for a fork of the process.
 
 SQLite remembers in the memory of a process which file locks the process holds. A forked child inherits this memory, but
 not the locks. A connection that the child opens beside an inherited connection therefore holds no lock, and what the
@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    """A store whose methods are called before and after each fork of the process."""
+    """Protocol of a store whose methods are called before and after each fork of the process."""
 
     def before_fork(self) -> None:
         """Prepare for the fork. An embedded store waits for the threads that use it, and closes every connection."""

@@ -20,11 +20,11 @@ class Setting:
 
     Attributes:
         name: Name of the variable.
-        group: The table of ``docs/settings.md`` that lists it.
-        meaning: Its purpose, in one line.
+        group: Heading of the table in ``docs/settings.md`` that lists the variable.
+        meaning: Purpose of the variable, in one line.
         default: The value that applies if the variable is not set, as text for the documentation.
         shown: True if ``ledger doctor`` lists the variable with its value. Other ``LEDGER_`` variables may hold
-            secrets; the doctor lists only that they are set.
+            secrets. For those, the doctor says only that they are set.
         seed_name: Name of the same variable in the former session store that ``ledger.compat`` replaces, or an empty
             string. ``seed_text`` reads this variable if ``name`` has no value.
     """
@@ -188,5 +188,6 @@ POSTGRES_PORT = Setting("POSTGRES_PORT", SEEDS, "Port of that database.")
 
 #: All settings, in the order of the documentation.
 SETTINGS: tuple[Setting, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Setting))
-#: Each setting with a ``seed_name``, by its field of ``SessionSettings`` in ``ledger.compat.analysis_sessions``.
+#: The settings that have a ``seed_name``. Each key is the name of the field of ``SessionSettings`` (in
+#: ``ledger.compat.analysis_sessions``) that the setting sets.
 ANALYSIS_SESSIONS: Mapping[str, Setting] = {each.seed_name.lower(): each for each in SETTINGS if each.seed_name}

@@ -68,7 +68,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(OneLineErrors, click.Group):
-    """A group that imports the module of a command only when that command is needed."""
+    """A click group that imports the module of a command only when that command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all command names, in the order of ``COMMANDS``."""
@@ -123,7 +123,7 @@ def ledger(ctx: click.Context, url: str | None) -> None:
 def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callable[[Callable[..., Any]], click.Command]:
     """Return a decorator that turns a function into a command with the options --json and --url.
 
-    The function must have the parameters ``as_json`` and ``url`` besides its own.
+    The function must have the parameters ``as_json`` and ``url``, besides those for its options and arguments.
 
     Args:
         name: Name of the command.

@@ -13,8 +13,8 @@ import click
 from ledger import errors
 from ledger.cli.output.text import one_line
 
-#: Exit code of each class of errors. 0 is success. 1 also means that a check failed (doctor, demo, reconcile), or that
-#: the warehouse refused an event.
+#: Exit code of each class of errors. Exit code 0 means success. Exit code 1 is also used if a check fails (doctor,
+#: demo, reconcile), or if the warehouse refused an event.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,
@@ -73,7 +73,10 @@ class OneLineErrors(click.Command):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the ledger's log, such as messages about retries, for a block. If stderr is a terminal, do nothing."""
+    """Suppress the ledger's log in the block of a ``with`` statement, unless stderr is a terminal.
+
+    The log has, for example, messages about retries.
+    """
     log, silence = logging.getLogger("ledger"), logging.NullHandler()
     if not sys.stderr.isatty():
         log.addHandler(silence)

@@ -77,7 +77,7 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
     return f"## {title}\n\n```text\n{command.get_help(context).rstrip()}\n```"
 
 
-#: The function that generates each page, by file name.
+#: Maps the file name of each page to the function that generates the page.
 PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_reference}
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Parsing of values on the command line.
 
 The argument VALUE is text, exactly as typed: ``1.0`` is a string of three characters. With the option --json-value, and
-for fields that cannot hold text (constraints, response_plan, error, tag ...), VALUE is parsed as JSON. An argument that
-names its value has the form ``NAME=TEXT`` for text, or ``NAME:=JSON`` for JSON.
+for fields that cannot hold text (constraints, response_plan, error, tag ...), VALUE is parsed as JSON. A named
+value has the form ``NAME=TEXT`` for text, or ``NAME:=JSON`` for JSON.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ COMMANDS: dict[str, click.Command] = {}
 def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: str, **envelope: Any) -> None:
     """Grant another user access to a session.
 
-    ACCESS is read, or write to allow appends as well. The user finds the session in SessionLedger.for_user(USER). A
+    ACCESS is read or write; write also allows appends. The user finds the session in SessionLedger.for_user(USER). A
     later grant replaces an earlier one.
     """
     with opened(url) as ledger:

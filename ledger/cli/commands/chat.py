@@ -152,5 +152,5 @@ def _echo(messages: list[Message]) -> None:
 
 
 def _within(value: Any) -> str:
-    """Return a value as text with its continuation lines indented, so that it cannot imitate another message."""
+    """Return a value as text with its continuation lines indented, so that the text cannot imitate another message."""
     return safe(shown(value)).replace("\n", "\n  ")

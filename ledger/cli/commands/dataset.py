@@ -1,4 +1,4 @@
-"""Administration of the ledger's BigQuery dataset: inspect, create, drop, and report the changes."""
+"""Functions that inspect, create and drop the ledger's dataset in BigQuery, and print the changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
 T = TypeVar("T")
-#: Timeout of a call to Google's client that is not retried, in seconds.
+#: Timeout, in seconds, of a call to Google's client that is not retried.
 SECONDS = 10.0
 
 
@@ -28,10 +28,10 @@ class DatasetState:
     """The state of a dataset.
 
     Attributes:
-        location: Its location, or None if unknown, as with an emulator.
+        location: Location of the dataset, or None if unknown, as with an emulator.
         missing: Objects of the ledger that the dataset lacks.
-        label: Value of the label that tells which release created the dataset's views and functions; None without such
-            a label.
+        label: Value of the label that tells which release created the dataset's views and functions, or None if the
+            dataset has no such label.
     """
 
     location: str | None
@@ -40,11 +40,11 @@ class DatasetState:
 
 
 def once(doing: str, call: Callable[[], T]) -> T:
-    """Run a call to Google's client once, return its result, and translate its errors to the ledger's.
+    """Call Google's client without retries, and return the result. Errors of the client become errors of the ledger.
 
     Args:
         doing: Subject of the error message, such as "Listing tables".
-        call: The call. It must be idempotent, because a lost answer is reported as retryable.
+        call: Function that makes the call. It must be idempotent, because a lost answer is raised as a retryable error.
 
     Raises:
         LedgerError: The call failed. The error of Google's client is the ``__cause__``.
@@ -61,7 +61,7 @@ def once(doing: str, call: Callable[[], T]) -> T:
 
 
 def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
-    """Return the state of a dataset. Reads names and labels only.
+    """Return the state of a dataset. Only metadata is read.
 
     Args:
         warehouse: A warehouse on the dataset.

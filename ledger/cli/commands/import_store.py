@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: For each parameter of an importer, the option that sets it and the only kind of store that has this option.
+#: Maps a parameter of an importer to the option that sets it, and to the only kind of store that has this option.
 _ONLY = {
     "user_id": ("--user", "session-states"),
     "table": ("--table", "analysis-sessions"),
@@ -46,9 +46,9 @@ def import_store(as_json: bool, url: str | None, kind: str, source: str | None, 
     """Import the sessions of another session store.
 
     DATABASE is the path of a SQLite file or a SQLAlchemy URL. Pass a URL with a password in LEDGER_IMPORT_FROM: other
-    users can see the arguments of a command. The default for session-states is the database of the POSTGRES_*
-    variables. The database is only read. Repeating the command imports only new rows. If a row cannot be recorded, the
-    error names it and nothing is imported.
+    users can see the arguments of a command. For session-states, the default is the database that the POSTGRES_*
+    variables name. The database is only read. Repeating the command imports only new rows. If a row cannot be recorded,
+    the error names the row and nothing is imported.
     """
     settings: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     context = click.get_current_context()
@@ -64,7 +64,7 @@ def import_store(as_json: bool, url: str | None, kind: str, source: str | None, 
 
 
 def _check_source(kind: str, source: str | None, settings: dict[str, Any]) -> None:
-    """Raise if a table of the source cannot be read. Called first, so that no ledger is created in that case."""
+    """Raise if a table of the source cannot be read. This check comes first, so that a failure creates no ledger."""
     from ledger.compat.importing_sources import open_source
 
     with open_source(source) as database:

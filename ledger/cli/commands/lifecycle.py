@@ -75,7 +75,7 @@ _ending(
 def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: str, **envelope: Any) -> None:
     """Mark a session as failed, with an error message.
 
-    This is not needed for a session that was abandoned: it expires when its TTL ends.
+    An abandoned session does not need this command. It expires when its TTL ends.
     """
     with opened(url) as ledger:
         error = {"type": kind, "message": message}

@@ -183,7 +183,7 @@ def history(as_json: bool, url: str | None, session_id: str, after: int, limit: 
 def diff(as_json: bool, url: str | None, session_id: str, before: int, after: int | None) -> None:
     """Show the differences between two versions of a session.
 
-    BEFORE may be 0, the empty session. AFTER is the latest version by default.
+    BEFORE may be 0, which means the session before its first event. AFTER is the latest version by default.
     """
     with opened(url) as ledger:
         differences = ledger.diff(session_id, before, after)

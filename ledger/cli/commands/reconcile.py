@@ -38,7 +38,7 @@ class _Repair:
 
     Attributes:
         repaired: How many rows were marked to be shipped again, and how many events were restored from the warehouse.
-        sent: Number of rows shipped after that: the marked rows, and others that were waiting.
+        sent: Number of rows shipped after that. It includes rows that were waiting already.
         after: The comparison after the repair.
     """
 
@@ -102,7 +102,11 @@ def reconcile(
 
 @contextmanager
 def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWarehouse, ComparableWarehouse]]:
-    """Open the ledger's warehouse, and yield it in two forms: one to ship rows to it, and one to compare with it."""
+    """Open the ledger's warehouse for the block of a ``with`` statement, and yield a pair.
+
+    The first item ships rows to the warehouse. The second is an argument of the functions of
+    ``ledger.relay.reconcile``, which compare the ledger with the warehouse.
+    """
     from ledger.warehouse.row_comparison import ComparedRows
     from ledger.warehouse.urls import open_warehouse
 
@@ -138,7 +142,7 @@ def _compare(
 
 
 def _repair(target: AttachedWarehouse, comparable: ComparableWarehouse, before: Reconciliation) -> _Repair:
-    """Repair differences, ship the rows, and compare again."""
+    """Repair the differences in ``before``, ship all waiting rows, and compare again."""
     from ledger.relay.reconcile import repair
     from ledger.stores.sqlite.lease import holder_name
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: Exit code of ``sync``, ``relay`` and ``status`` if the warehouse refused an event.
 REFUSED = 1
-#: Former names of actions of ``relay``, which stay valid.
+#: Maps the former names of actions of ``relay`` to the present ones. The former names stay valid.
 _FORMER_ACTIONS = {"refused": "dead-letters", "retry": "redrive"}
 
 with_warehouse = together(
@@ -50,7 +50,7 @@ def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
     """Return the ledger's warehouse: the one at a URL, or by default the DuckDB file beside the ledger.
 
     Raises:
-        CapabilityMissing: The ledger is in BigQuery, and has no other warehouse.
+        CapabilityMissing: The ledger is in BigQuery and is its own warehouse.
     """
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.tiers.attached import AttachedWarehouse
@@ -127,10 +127,11 @@ def relay(
     """Ship rows to the warehouse until SIGTERM or Ctrl-C, then ship the waiting rows and exit.
 
     The relay ships the appends of every process. Several relays may run: one of them holds the lease and ships, and
-    when it stops, another takes over. The log goes to stderr, with --json as JSON Lines.
+    when it stops, another takes over. The log goes to stderr; with --json, as JSON Lines.
 
-    `ledger relay dead-letters` lists the events that the warehouse refused. `ledger relay redrive` ships them again
-    with the next batch: all of them, or only EVENT_ID. The former names `refused` and `retry` still work.
+    `ledger relay dead-letters` lists the events that the warehouse refused. `ledger relay redrive` requeues all of
+    them, or only EVENT_ID. Requeued events are shipped again with the next batch. The former names `refused` and
+    `retry` still work.
     """
     action = _FORMER_ACTIONS.get(action, action)
     if event_id is not None and action != "redrive":
@@ -225,7 +226,10 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
 
 
 def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return a dead letter as a JSON object. ``put_at`` and ``asked`` repeat two values under their former keys."""
+    """Return a dead letter as a JSON object.
+
+    The former keys ``put_at`` and ``asked`` repeat the values of ``dead_lettered_at`` and ``redriving``.
+    """
     return asdict(letter) | {"put_at": letter.dead_lettered_at, "asked": letter.redriving}
 
 

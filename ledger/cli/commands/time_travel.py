@@ -24,7 +24,7 @@ from ledger.model.fold import Difference
 from ledger.model.session import Session
 
 COMMANDS: dict[str, click.Command] = {}
-#: Maximum length of the fields on a line of ``ledger tail``.
+#: Maximum length of the list of changed fields on a line of ``ledger tail``.
 _FIELDS_WIDTH = 100
 
 
@@ -94,9 +94,9 @@ def fork(
 
 
 def _owner(session: Session | None) -> str:
-    """Return the owner of a session. For a session that does not exist, return any text.
+    """Return the owner of a session, or a placeholder if the session does not exist.
 
-    In that case ``create_from_template`` raises the error.
+    The placeholder is never recorded: ``create_from_template`` raises an error if the session does not exist.
     """
     return "unknown" if session is None else session.user_id
 
@@ -187,7 +187,10 @@ def compare(
     version: int | None,
     other_version: int | None,
 ) -> None:
-    """Show the differences between two sessions: - marks the first session, + the other."""
+    """Show the differences between two sessions.
+
+    Values of the first session are marked -, and values of the other session +.
+    """
     with opened(url) as ledger:
         differences = ledger.compare(session_id, other_session_id, version=version, other_version=other_version)
     if as_json:

@@ -33,7 +33,7 @@ COMMANDS: dict[str, click.Command] = {}
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
 def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
-    """Export events as JSON Lines: those of the given sessions, or of all sessions.
+    """Export the events of the given sessions, or of all sessions, as JSON Lines.
 
     `ledger import` restores them byte for byte. --json requires --output, and prints the number of events.
     """
@@ -56,7 +56,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """Open the output file, or return stdout if there is none. The end of the block closes a file, but not stdout."""
+    """Return a context manager that yields the output file, or stdout by default. Only a file is closed at the end."""
     return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
 
 
@@ -115,7 +115,7 @@ def _import(
 @command("backup", "ledger backup ledger-2026-11-21.db", into=COMMANDS)
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def backup(as_json: bool, url: str | None, path: Path) -> None:
-    """Write a consistent copy of the ledger, which may be in use, to a new file. Do not use cp: it can miss rows."""
+    """Write a consistent copy of a ledger to a new file. The ledger may be in use. Do not use cp: it can miss rows."""
     with opened(url) as ledger:
         ledger.store.backup(path)
     size = path.stat().st_size

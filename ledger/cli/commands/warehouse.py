@@ -32,7 +32,7 @@ COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
 #: Maximum number of rows in a table: computing the column widths of more rows is slow.
 TABLE_ROWS = 1000
-#: Time to wait for another process that ships to the same file, in seconds.
+#: Maximum time, in seconds, to wait for another process that ships to the same file.
 RETRY_TIMEOUT = 60.0
 
 
@@ -44,7 +44,7 @@ def warehouse_path(ledger: SessionLedger) -> Path:
 
     Raises:
         CapabilityMissing: The ledger is not a file.
-        ConfigurationError: The ledger's own file has that path.
+        ConfigurationError: The path beside the ledger is that of the ledger itself, because its name ends with .duckdb.
     """
     store = outbox_store(ledger.store)
     if store is None:
@@ -96,7 +96,9 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
 
 
 def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
-    """Wait until a DuckDB file has all rows of the ledger, and return the number of rows that this call shipped.
+    """Ship the waiting rows to a DuckDB file, and return the number of rows that this call shipped.
+
+    If another process ships to the file, wait until that process has shipped the rows.
 
     Raises:
         ConfigurationError: The file has rows of another ledger.
@@ -174,5 +176,5 @@ def print_answer(answer: Answer, form: str) -> None:
 
 
 def as_rows(answer: Answer) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries of column to value."""
+    """Return each row as a dictionary that maps column names to values."""
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]

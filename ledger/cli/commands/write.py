@@ -38,7 +38,7 @@ with_file = click.option(
 
 
 def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """Return the value of --ttl-hours as a duration: ``UNSET`` without the option, None if the text is ``none``."""
+    """Return --ttl-hours as a duration. Without the option, return ``UNSET``. If its value is ``none``, return None."""
     if text is None:
         return UNSET  # type: ignore[no-any-return]
     if text.lower() == "none":
@@ -223,7 +223,7 @@ def _set(
 ) -> AppendResult:
     """Set a field, or remove it.
 
-    A value is set by ``update_session``, which also makes tool calls that are listed in constraints pending. A removal,
+    A value is set by ``update_session``, which also gives tool calls in constraints the status pending. A removal,
     a null, or a key for a field without keys is passed to ``append`` as one change.
     """
     if remove or value is None or (key is not None and not _keyed(field)):

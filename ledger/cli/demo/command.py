@@ -141,7 +141,7 @@ def _temporary_dataset() -> Iterator[SessionLedger]:
 
 
 def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
-    """Return the answer that the query ``AT_VERSION`` must give for states that the SDK returned."""
+    """Return the rows that the query ``AT_VERSION`` must give to agree with these states, which the SDK returned."""
     return [
         {
             "version": state.version,
@@ -154,7 +154,7 @@ def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
 
 
 def _calls(session: Session) -> list[dict[str, Any]]:
-    """Return the answer that the query ``CALLS`` must give for a session that the SDK returned."""
+    """Return the rows that the query ``CALLS`` must give to agree with this session, which the SDK returned."""
     return [
         {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
         for call in session.calls

@@ -156,7 +156,7 @@ class _OfflineDuckDB:
 
 
 class _LargeMessageGrpc:
-    """A proxy of the grpc module whose server accepts requests of 10 MB, like BigQuery, instead of 4 MB."""
+    """A proxy of the grpc module. Its server accepts requests of up to 10 MB, as BigQuery does, instead of 4 MB."""
 
     def __getattr__(self, name: str) -> Any:
         import grpc
@@ -172,8 +172,8 @@ class _LargeMessageGrpc:
 def _lock_streams() -> None:
     """Make appends and finalizing atomic, as they are in BigQuery.
 
-    The emulator compares the offset, inserts and counts in three steps. Without a lock, it would accept two appends at
-    the same offset, and finalize and count a stream during an append.
+    The emulator compares the offset, inserts the rows and counts them in three steps. Without a lock, it would accept
+    two appends at the same offset. It would also finalize a stream, and count its rows, in the middle of an append.
     """
     from google.cloud.bigquery_storage_v1 import types
     from local_bigquery.grpc import server, write
@@ -189,7 +189,7 @@ def _lock_streams() -> None:
             return finalize(request)
 
     write._append = locked_append
-    # SERVICES refers to the original function since its module was imported.
+    # SERVICES holds the original function, so the function is replaced there too.
     server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]["FinalizeWriteStream"] = server._unary(
         locked_finalize, types.FinalizeWriteStreamRequest, types.FinalizeWriteStreamResponse
     )
@@ -202,7 +202,7 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     A process can run the emulator only once.
 
     Args:
-        folder: An empty folder for its data.
+        folder: An empty folder for the emulator's data.
 
     Raises:
         MissingExtra: The emulator is not installed.

@@ -85,7 +85,7 @@ def _connects(address: str) -> bool:
 
 
 def _credentials(environment: Mapping[str, str], configured: Emulator | None) -> Finding:
-    """Check the credentials that Google's libraries find. Reports their kind and file, never their content."""
+    """Check the credentials that Google's libraries find. The finding has their kind and file, not their content."""
     if configured is not None:
         return Finding("credentials", OK, "none needed for an emulator")
     import google.auth
@@ -252,8 +252,8 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
 def _remedy(error: LedgerError, default: str) -> str:
     """Return the remedy for an error.
 
-    It is about the network if the error is retryable, and empty if the error's message already names a role or a
-    command. For other errors it is ``default``.
+    If the error is retryable, the remedy is to check the network. If the error's message already names a role or a
+    command, the remedy is empty. For other errors it is ``default``.
     """
     if error.retryable:
         return "check the network, and HTTPS_PROXY if you use a proxy; then try again"

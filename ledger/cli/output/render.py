@@ -161,7 +161,7 @@ def timeline(events: Iterable[RecordedEvent]) -> Table:
             plain(event.event_type + by),
         )
         for index, change in enumerate(event.changes):
-            # The generated id of a message is the event_id: of no use to a reader.
+            # The generated id of a message is the event_id, which is of no use to a reader.
             name = register_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
             if change.removed:
                 text = Text.assemble((safe(name), "cyan"), (" removed", "red"))
@@ -279,7 +279,7 @@ def table_of(*columns: str) -> Table:
 
 
 def cut(text: Text) -> Text:
-    """Truncate the text to the width of its column, with an ellipsis."""
+    """Return the text, set to be truncated to the width of its column with an ellipsis."""
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
@@ -291,7 +291,7 @@ def indented(part: RenderableType) -> Padding:
 
 
 def _more(page: Page[Any]) -> list[Text]:
-    """Return the line with the option that prints the next page; an empty list if this is the last page."""
+    """Return a list of one line, with the option that prints the next page. After the last page, the list is empty."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 

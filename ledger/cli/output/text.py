@@ -13,7 +13,8 @@ from ledger.model.values import canonical
 if TYPE_CHECKING:
     from rich.text import Text
 
-#: Control characters other than newline and tab, bidirectional marks, line separators and surrogates.
+#: The characters to escape: bidirectional marks, line separators, surrogates, and control characters except newline
+#: and tab.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

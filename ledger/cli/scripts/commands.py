@@ -195,7 +195,7 @@ def query_sessions(
 
 
 def _print_csv(sessions: Sequence[Session]) -> None:
-    """Print sessions as CSV: the columns of the view ``sessions``, with arrays and objects as JSON."""
+    """Print sessions as CSV with the columns of the view ``sessions``. Arrays and objects are JSON."""
     from ledger.cli.output.render import cell
     from ledger.model.session import COLUMNS
 

@@ -49,7 +49,7 @@ def create(as_json: bool, url: str | None) -> None:
 @with_json
 @with_url
 def verify(as_json: bool, url: str | None) -> None:
-    """Read every analysis session, and print the number of sessions and queries. Changes nothing.
+    """Read every analysis session, and print the number of sessions and queries. The ledger is not changed.
 
     The exit code is 1 if a session cannot be read.
 
@@ -72,7 +72,7 @@ def verify(as_json: bool, url: str | None) -> None:
 @with_json
 @with_url
 def drop(yes: bool, as_json: bool, url: str | None) -> None:
-    """Delete the ledger's file with all its sessions, of every type.
+    """Delete the ledger's file with all sessions in it, not only analysis sessions.
 
     This command cannot drop a dataset in BigQuery.
 

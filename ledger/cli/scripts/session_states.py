@@ -23,8 +23,8 @@ def init_session_states(as_json: bool, url: str | None) -> None:
     """Create or upgrade the ledger behind session_states, and print the number of records.
 
     The table session_states and its summary are SQL views of the ledger, which can be queried through
-    get_db_connection(). They need no indexes, and no trigger for updated_at: it is the time of the last event. The
-    command can be repeated; records are kept.
+    get_db_connection(). They need no indexes. They need no trigger either, because updated_at is the time of the last
+    event. The command can be repeated; records are kept.
     """
     from ledger.compat.session_records import VIEWS
     from ledger.compat.session_states import get_db_connection
