@@ -44,7 +44,7 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Return rows as a record batch for BigQuery's Storage Write API, in which timestamps have the time zone UTC.
+    """Return rows as a record batch for BigQuery's Storage Write API. The batch's timestamps have the time zone UTC.
 
     Args:
         rows: Rows without ``seq``. Times are microseconds since 1970, values are JSON text.

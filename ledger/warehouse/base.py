@@ -29,7 +29,7 @@ class Warehouse(Protocol):
     """A database that holds the ledger's tables and answers GoogleSQL."""
 
     def create(self) -> None:
-        """Create the tables, views and functions of ``sql/`` that are missing or outdated; rows are kept.
+        """Create missing tables, views and functions of ``sql/``, and update outdated ones. No row is lost.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached, or another process uses it; call again later.
@@ -43,16 +43,17 @@ class Warehouse(Protocol):
             sql: One statement. It names an object of the ledger without qualifiers, or in backticks as
                 `${project}.${dataset}.name`.
             parameters: Values of the statement's ``@name`` parameters.
-            operation: Label of the job; ignored by a warehouse that does not label jobs.
+            operation: Label of the job that runs the statement; a warehouse without job labels ignores it.
 
         Raises:
-            InvalidInput: The statement is not one SELECT, or does not match the tables; the message says where.
+            InvalidInput: The statement is not a single SELECT, or does not fit the tables: for example, it names an
+                unknown column. The message says what is wrong.
             StoreUnavailable: The warehouse cannot answer now.
         """
         ...
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Run one of the ledger's own scripts that change rows: either all of its steps take effect, or none.
+        """Run one of the ledger's own scripts that change rows. Either all steps of the script take effect, or none.
 
         Args:
             name: Name of the script's file in ``sql/statements/``, without suffix. Running the script twice must have

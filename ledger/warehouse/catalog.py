@@ -1,7 +1,7 @@
 """The catalog of the ledger's SQL objects, read from ``sql/`` and sorted by dependency.
 
-In ``sql/``, each table, view and function has a file of its name. A file refers to the ledger's own objects in
-backticks as `${project}.${dataset}.name`. ``bind`` puts in a project and a dataset; nothing else is substituted.
+In ``sql/``, each table, view and function has its own file, named like the object. A file refers to the ledger's
+objects in backticks as `${project}.${dataset}.name`. ``bind`` replaces the two placeholders; there are no others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SqlObject:
     Attributes:
         kind: ``table``, ``view`` or ``function``.
         name: The object's name in SQL, which is also the file's name without suffix.
-        source: The whole file, including header comment and placeholders.
+        source: Text of the whole file, including the header comment and the placeholders.
         references: Names of the ledger's objects that this one reads.
     """
 
@@ -114,7 +114,7 @@ def bind(sql: str, project: str | None = None, dataset: str | None = None) -> st
 
 
 def check_names(project: str, dataset: str) -> None:
-    """Raise ConfigurationError unless both are valid BigQuery identifiers."""
+    """Raise ConfigurationError unless ``project`` and ``dataset`` are valid BigQuery identifiers."""
     if not _PROJECT.fullmatch(project):
         raise ConfigurationError(f"{project!r} is not a project id: 6 to 30 lower-case letters, digits and hyphens.")
     if not _DATASET.fullmatch(dataset):

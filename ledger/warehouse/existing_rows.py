@@ -1,4 +1,4 @@
-"""Find out which of a store's rows in doubt a warehouse already has."""
+"""Find out which rows in doubt a warehouse already has."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of
 
-#: Maximum bytes of ids in one query. BigQuery accepts 10 MB per request, and wrapping and escaping make each id longer.
+#: Maximum total size of the ids in one query, in bytes. It is far below the 10 MB that BigQuery accepts per request,
+#: because wrapping and escaping make each id longer.
 _MAX_ID_BYTES = 1_000_000
 _CREATED_AT = index_of("created_at")
 
 
 def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
-    """Return the keys of those of the given rows that a warehouse has, whichever relay sent them.
+    """Return the keys of the given rows that a warehouse already has, no matter which relay sent them.
 
     Raises:
         StoreUnavailable: The warehouse cannot be reached.

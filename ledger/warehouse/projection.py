@@ -26,8 +26,8 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
-#: A version above every real one. As a query parameter it means "the latest version" or "no upper limit"; NULL would
-#: have no type.
+#: A version above every real one. As a query parameter it means "the latest version" or "no upper limit". NULL is
+#: not used for this, because a NULL parameter has no type.
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
@@ -41,8 +41,8 @@ class SessionHead(NamedTuple):
 
     Attributes:
         head: The session's owner, creation time, version and last hash.
-        strict: True if the session's store is BigQuery, which compares versions in a transaction.
-        event_version: Version of the requested event; None if the session does not have it, or none was requested.
+        strict: True if the session is strict: appends to it in BigQuery compare versions in a transaction.
+        event_version: Version of the requested event; None if no event was requested or the session does not have it.
     """
 
     head: Head
@@ -51,7 +51,7 @@ class SessionHead(NamedTuple):
 
 
 class Projection:
-    """A reader of a warehouse's sessions, which it returns as objects of ``ledger.model``.
+    """A reader that returns a warehouse's sessions as objects of ``ledger.model``.
 
     Args:
         warehouse: The warehouse.
@@ -65,14 +65,14 @@ class Projection:
     def creation_of(self, session_id: str) -> datetime | None:
         """Return a session's creation time, from its id or else from ``session_index``; None if neither has it.
 
-        A UUIDv7 contains a time even if no session has that id.
+        A UUIDv7 contains a time, so that time is returned even if no session has the id.
 
         Source: sql/statements/find_creation.sql
         """
         return self.creations_of([session_id]).get(session_id)
 
     def creations_of(self, session_ids: Iterable[str]) -> dict[str, datetime]:
-        """Return the creation time of each session by id, as from ``creation_of``; ids without a time are left out."""
+        """Return creation times by session id. Ids for which ``creation_of`` returns None are left out."""
         times = {session_id: created_at_of(check_session_id(session_id)) for session_id in session_ids}
         created = {session_id: at for session_id, at in times.items() if at is not None}
         without_time = sorted(times.keys() - created.keys())
@@ -86,7 +86,7 @@ class Projection:
         Args:
             session_id: The session.
             created_at: The session's creation time.
-            event_id: The event whose version to return; an empty string for none.
+            event_id: Id of the event whose version is returned; an empty string if no event is asked for.
 
         Source: sql/statements/read_heads.sql
         """
@@ -101,16 +101,16 @@ class Projection:
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = True
     ) -> tuple[Head, State] | None:
-        """Return the head and state of a session: the latest, at a version, or at a time.
+        """Return a session's head and state: the latest, or those at a version or time.
 
         Args:
             session_id: The session.
             version: The version to read; a number above the last version means the last.
-            at: The time to read, by the clock of the session's store; a timezone-aware datetime.
+            at: The time to read, as a timezone-aware datetime. Events are dated by the clock of the session's store.
             with_messages: Include the messages.
 
         Returns:
-            None if the session does not exist, or did not exist at that time.
+            The head and state; None if the session does not exist, or did not exist at the time ``at``.
 
         Raises:
             InvalidInput: Both a version and a time were given, or the time has no time zone.
@@ -171,9 +171,10 @@ class Projection:
     def page_of_events(
         self, session_id: str, *, after: int, versions: int, until: int = LAST_VERSION, upcast: bool = True
     ) -> Page[RecordedEvent]:
-        """Return a page of events: those of the first ``versions`` versions above ``after``, and not above ``until``.
+        """Return a page of a session's events whose versions are above ``after`` and at most ``until``.
 
-        Two events of a lenient session may have the same version, so a page may have more events than versions.
+        The page has the events of the first ``versions`` of these versions. Two events of a lenient session may have
+        the same version, so the page may have more events than versions.
         """
         created_at = self.creation_of(session_id)
         if created_at is None:
@@ -190,9 +191,10 @@ class Projection:
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
     ) -> list[Message]:
-        """Return up to ``at_most`` messages in the order (version, id).
+        """Return up to ``at_most`` of a session's messages, in the order (version, id).
 
-        They are the first ones whose (version, id) is above ``after``, or with ``newest`` the last ones.
+        Only messages whose (version, id) is above ``after`` count. The first of these messages are returned, or the
+        last of them if ``newest`` is True.
 
         Source: sql/statements/read_messages.sql
         """
@@ -216,9 +218,9 @@ class Projection:
         """Return ids and creation times of sessions that match every criterion, newest first.
 
         Args:
-            created_from, created_until: Range of creation times: from inclusive, until exclusive. It determines the
-                cost.
-            before: Only sessions whose (created_at, id) is below this one, so that they come later in the list.
+            created_from, created_until: Range of creation times: from inclusive, until exclusive. The query's
+                cost depends on the length of the range.
+            before: A position in the list, as (created_at, id). Only sessions later in the list are returned.
             query: Criteria for the owner, the status and the time of the last event.
             wanted: (field, key, canonical JSON) of each value that the state must contain.
             at_most: Maximum number of sessions.
@@ -250,11 +252,13 @@ class Projection:
         query: SearchQuery,
         at_most: int,
     ) -> list[Match]:
-        """Return the current texts that contain every term, in the order of ``SearchCursor``; events are not upcast.
+        """Return the current texts that contain every term of the query, in the order of ``SearchCursor``.
+
+        Texts are searched as they were recorded: events are not upcast.
 
         Args:
-            created_from, created_until: Range of creation times: from inclusive, until exclusive. It determines the
-                cost.
+            created_from, created_until: Range of creation times: from inclusive, until exclusive. The query's
+                cost depends on the length of the range.
             after: Only matches after this cursor.
             query: Terms and filters; the query's own range of creation times is ignored.
             at_most: Maximum number of matches.
@@ -305,7 +309,9 @@ class Projection:
 
 
 def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """Return query parameters for some sessions: their ids, and the shortest half-open span of their creation times.
+    """Return query parameters for some sessions: their ids, and the shortest range that has their creation times.
+
+    The range includes ``created_from`` and excludes ``created_until``.
 
     Args:
         created: Creation time of each session, by id; at least one.
@@ -318,6 +324,6 @@ def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
 
 
 def _day_of(session_id: str, created_at: datetime) -> dict[str, Any]:
-    """Return the query parameters of a table function: the session's id, and the day on which it was created."""
+    """Return the parameters of the ledger's table functions: a session's id, its creation day and the next day."""
     first_day, next_day = creation_day(created_at)
     return {"session_id": session_id, "first_day": first_day, "next_day": next_day}

@@ -27,7 +27,7 @@ class WarehouseReads:
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Return the head and state of a session: the latest, at a version, or at a time; see ``EventStore.state``."""
+        """Return a session's head and state: the latest, or those at a version or time; see ``EventStore.state``."""
         check_session_id(session_id)
         if version is not None and at is None:
             check_whole(version, "version", at_least=1)

@@ -26,7 +26,7 @@ class ComparedRows:
         """Return the digest of each session created in a time span; see ``ComparableWarehouse.session_digests``.
 
         Returns:
-            ``(key, digest, own)`` for each session; ``own`` is True if the store wrote any of the session's rows.
+            ``(key, digest, own)`` for each session; ``own`` is True if the store ``store_id`` wrote any of its rows.
 
         Source: sql/statements/reconcile_sessions.sql
         """
@@ -41,7 +41,7 @@ class ComparedRows:
         """Return the digests of all rows of some sessions; see ``ComparableWarehouse.rows_of``.
 
         Args:
-            sessions: At least one session; they are in order of creation.
+            sessions: The sessions, at least one, in the order of their creation times.
 
         Source: sql/statements/reconcile_rows.sql
         """

@@ -13,7 +13,7 @@ from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.outbox import columns
 
-#: Number of columns that have the same value in all rows of an event. A row of ``read_events`` begins with them.
+#: Number of columns that have the same value in all rows of an event. A row of ``read_events`` begins with these.
 SHARED = len(columns.EVENT)
 EVENT_KEY = itemgetter(columns.EVENT.index("version"), columns.EVENT.index("event_id"))
 
@@ -67,9 +67,9 @@ class ChangeRow(NamedTuple):
 
 
 def head_of(rows: Iterable[StateRow]) -> Head:
-    """Return the head of a session from the last write to each of its registers.
+    """Return a session's head, given one row for each of its registers: the last write to the register.
 
-    The row that is last in the order (version, event_id) was written by the session's last event, so it has the head.
+    The last of these rows in the order (version, event_id) belongs to the session's last event, so it has the head.
     """
     last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(
@@ -92,7 +92,7 @@ def canonical_text(text: str | None) -> str | None:
 
 
 def event_of(rows: list[tuple[Any, ...]]) -> RecordedEvent:
-    """Return the event that consists of these result rows of ``read_events``.
+    """Build one event from all of its rows in the result of ``read_events``.
 
     Raises:
         CorruptEvent: The rows differ in a column that must be the same in all rows of an event.

@@ -138,7 +138,7 @@ class Connection:
             raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
 
     def resend_schema(self) -> None:
-        """Put the path and schema into the next request again; BigQuery may have forgotten those of a refused one."""
+        """Put the path and schema into the next request again. After a refusal BigQuery may have forgotten them."""
         with self._lock:
             self._schema = None
 
@@ -232,9 +232,9 @@ def _error_at_end(ended: Exception) -> LedgerError:
 
 
 class InsertAll:
-    """The transport over insertAll, the legacy streaming API, for networks without gRPC: it uses REST.
+    """The transport over insertAll, BigQuery's legacy streaming API. It uses REST, for networks without gRPC.
 
-    For some 30 minutes BigQuery refuses DML on the appended rows.
+    For some 30 minutes after an append, BigQuery refuses DML on the appended rows.
     """
 
     #: The limit counts bytes of Arrow, and the same rows may take three times as many in JSON.
@@ -272,9 +272,10 @@ class InsertAll:
 
 
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches that each fit one request. The rows of an event must be adjacent, and stay together.
+    """Yield the rows in batches that each fit into one request.
 
-    One event always fits, because its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
+    The rows of an event must be adjacent; they all go into the same batch. One event always fits, because
+    its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
     if rows.nbytes <= limit or rows.num_rows < 2:
         yield rows
@@ -303,7 +304,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 
 
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """Return a copy of a slice. The slice itself shares the batch's buffers, which would be counted and sent whole."""
+    """Return a copy of some rows. A slice would share the batch's buffers, which would be counted and sent whole."""
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
     )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
-#: Timeout of one REST request, in seconds. A statement may run longer, because BigQuery responds every ten seconds.
+#: Timeout of one REST request, in seconds. A statement may run longer, because BigQuery responds every ten seconds
+#: while the statement runs.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
 #: The ``retry`` argument of every call to Google's clients: no retry, because ``retries`` alone retries.

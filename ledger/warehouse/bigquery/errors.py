@@ -1,4 +1,4 @@
-"""Translate the errors of Google's clients to the ledger's errors. ``reasons`` lists those that are transient."""
+"""Translate the errors of Google's clients to the ledger's errors. ``reasons`` lists which are transient."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ _SECRETS = (
 
 
 class OutcomeLost(StoreUnavailable):
-    """Loss of the response to a request that may have been executed. It is internal; stores raise OutcomeUnknown."""
+    """Error if the response to a request is lost, so that the request may have been executed.
+
+    It is internal; stores raise OutcomeUnknown.
+    """
 
 
 def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
@@ -104,9 +107,10 @@ def never_sent(error: Exception) -> bool:
 
 
 def message_of(error: Exception) -> str:
-    """Return an error's message on one line, without the request's address, tokens and keys.
+    """Return the first line of an error's message, without the request's address, tokens and keys.
 
-    Such secrets occur because the clients quote headers that they could not send, and whole responses of token servers.
+    A message may contain secrets, because Google's clients quote headers that they could not send, and whole responses
+    of token servers.
     """
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
@@ -125,7 +129,10 @@ def _is_credentials_error(error: Exception, message: str) -> bool:
 
 
 def _is_transient(error: Exception, message: str) -> bool:
-    """Return True if the same call may succeed later without any repair. Network errors are not among these."""
+    """Return True if the same call may succeed later without any repair.
+
+    ``translate`` treats network errors separately.
+    """
     reason = _reason(error)
     if reason in reasons.PERMANENT_REASONS or isinstance(error, reasons.PERMANENT_ERRORS):
         return False

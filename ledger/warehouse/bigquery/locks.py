@@ -8,7 +8,7 @@ from ledger.errors import ConfigurationError
 
 
 def require_lock(outcome: Any) -> str:
-    """Return the outcome that a script reported, as text, unless it is ``unlocked``.
+    """Return the outcome of a script as text, after a check that it is not ``unlocked``.
 
     Raises:
         ConfigurationError: The outcome is ``unlocked``: the lock row is missing, so the script wrote nothing.

@@ -1,8 +1,8 @@
 """BigQuery's errors in sets by meaning: transient, permanent, or proof that nothing was executed.
 
-To handle a further error, add a line to a set. ``errors`` uses the sets for all calls, ``appends`` and ``streams`` for
-the responses to appended rows; ``retries`` repeats calls whose error is retryable. A code is a gRPC status code, and a
-reason is the ``reason`` of a REST error. Patterns are searched for in the error's message.
+To handle a further error, add a line to a set. ``errors`` uses the sets for all calls; ``appends`` and ``streams`` use
+them for the responses to appended rows. ``retries`` repeats calls whose error is retryable. A code is a gRPC status
+code, and a reason is the ``reason`` of a REST error. Patterns are searched for in the error's message.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRANSIENT_REASONS = frozenset(
         "tableUnavailable",  # the service is moving the table
     }
 )
-#: Messages of statements that a conflict caused to be refused or aborted. The errors are transient whatever their
+#: Messages of statements that were refused or aborted because of a conflict. The errors are transient whatever their
 #: status, and nothing was executed.
 TRANSIENT_WORDS = _words(
     r"aborted due to concurrent update",  # the later of two transactions that change one table
@@ -66,8 +66,8 @@ NEW_TABLE_UNKNOWN = frozenset({_Code.NOT_FOUND})
 
 # Errors that prove that nothing was executed.
 
-#: Classes of errors after which nothing was executed: either the request was refused before, or there was no token, and
-#: without a token no request is sent.
+#: Classes of errors after which nothing was executed. Either the request was refused before it was executed, or no
+#: token was obtained, and without a token no request is sent.
 NOTHING_DONE = (api.TooManyRequests, auth.GoogleAuthError)
 #: Messages of connections that could not be established (gRPC core, urllib3, c-ares, getaddrinfo).
 NEVER_SENT = _words(
@@ -85,8 +85,8 @@ NEVER_SENT = _words(
 
 # Permanent errors whose class or status is one of those above.
 
-#: The reason if a statement would read more than ``maximum_bytes_billed``. The error is permanent, although BigQuery
-#: reports it with HTTP status 500.
+#: The reason that BigQuery gives if a statement would read more than ``maximum_bytes_billed``. The error is permanent,
+#: although BigQuery reports it with HTTP status 500.
 OVER_BUDGET = "bytesBilledLimitExceeded"
 #: Reasons of REST errors that are permanent whatever their status.
 PERMANENT_REASONS = frozenset({OVER_BUDGET})
@@ -95,12 +95,12 @@ PERMANENT_REASONS = frozenset({OVER_BUDGET})
 PERMANENT_ERRORS = (api.MethodNotImplemented,)
 #: The message of a request above gRPC's size limit. gRPC reports RESOURCE_EXHAUSTED, which is otherwise transient.
 MESSAGE_TOO_LARGE = _words(r"message larger than max")
-#: Messages in which a token server refuses permanently. gRPC reports every failure to get a token as UNAVAILABLE, so
-#: only the message shows that a retry is useless.
+#: Messages after a token server permanently refused a token. gRPC reports every failure to get a token as UNAVAILABLE,
+#: so only the message shows that a retry is useless.
 TOKEN_REFUSED = _words(
     r"Getting metadata from plugin failed.*(invalid_|unauthorized_client|access_denied|reauth)", ignore_case=True
 )
-#: Classes of errors for requests that cannot be made: a malformed address, proxy or header in the settings.
+#: Classes of errors for requests that cannot be made because an address, proxy or header in the settings is wrong.
 REQUEST_MALFORMED = (
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,

@@ -65,7 +65,7 @@ class Emulator:
 
 
 def parse(rest: str) -> Dataset:
-    """Parse the part of a URL after ``bigquery://``: ``project/dataset?appends=strict``.
+    """Parse the part of a URL after ``bigquery://``, such as ``project/dataset?appends=strict``.
 
     Raises:
         ConfigurationError: A name or an option is wrong; the message lists the options.
@@ -107,7 +107,7 @@ def parse(rest: str) -> Dataset:
 
 
 def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
-    """Return the emulator that is set in the environment; None if none is, so that BigQuery itself is used.
+    """Return the addresses of the emulator that the environment sets; None if it sets none and BigQuery is used.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.
@@ -125,7 +125,7 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
     """Parse labels written as ``name=value``.
 
     Raises:
-        ConfigurationError: BigQuery does not allow such a label.
+        ConfigurationError: BigQuery does not allow one of the labels.
     """
     labels = {}
     for pair in pairs:
@@ -140,7 +140,7 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def check_location(location: str | None) -> None:
-    """Raise ConfigurationError unless this is None or looks like a location."""
+    """Raise ConfigurationError unless ``location`` is None or looks like a location."""
     if location is not None and not location.replace("-", "").isalnum():
         raise ConfigurationError(f"{location!r} is not a location; write one like US, EU or europe-west3.")
 

@@ -60,7 +60,7 @@ class _SinkState:
 
     @classmethod
     def of_text(cls, text: str) -> _SinkState:
-        """Parse a state that ``text`` wrote; return an empty state if the argument is empty or malformed."""
+        """Parse the result of ``text()``. If it is empty or malformed, return an empty state."""
         try:
             saved = json.loads(text) if text else {}
             state = cls(int(saved["fence"]), str(saved["stream"]), int(saved["rows"]), int(saved.get("made", 0)))
@@ -73,7 +73,7 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """The findings of a recovery in the warehouse.
+    """What a recovery finds in the warehouse.
 
     Attributes:
         fence: The fencing token that this recovery took.
@@ -96,9 +96,9 @@ class BigQuerySink:
     - A finalized stream accepts no more rows and reports its row count. A relay that starts finalizes the stream of the
       previous relay, and so learns which rows arrived.
     - If two transactions update one table at the same time, one of them is aborted. Each relay that starts can
-      therefore take a fencing token that is higher than all earlier ones in ``relay_leases``, and only the relay with
-      the highest token can register its stream there. If the registered stream is not the one that the store saved,
-      the warehouse may have rows that the store does not remember sending.
+      therefore take a fencing token that is higher than all earlier ones in ``relay_leases``. Only the relay with the
+      highest token can register its stream there. If the registered stream is not the one that the store saved, the
+      warehouse may have rows that the store does not remember sending.
 
     Args:
         warehouse: The dataset to fill; ``recover`` creates it if it does not exist.
@@ -127,7 +127,7 @@ class BigQuerySink:
 
     @property
     def url(self) -> str:
-        """The warehouse's name in the store: project and dataset, without options."""
+        """The URL under which the store knows the warehouse: project and dataset, without options."""
         return f"bigquery://{self._warehouse.clients.project}/{self._warehouse.dataset.name}"
 
     def __enter__(self) -> BigQuerySink:
@@ -183,7 +183,7 @@ class BigQuerySink:
         return replace(state, rows=state.rows + batch.rows).text()
 
     def existing(self, rows: Sequence[Row]) -> set[RowKey]:
-        """Return the keys of those of the given rows that the dataset has, whichever relay sent them."""
+        """Return the keys of the given rows that the dataset already has, no matter which relay sent them."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
@@ -255,8 +255,8 @@ class BigQuerySink:
     def _classify_refusal(self, state: _SinkState, refused: StreamEnded) -> StreamEnded | RowsRefused:
         """Return RowsRefused if the rows are to blame for a refusal, or ``refused`` if the stream is.
 
-        The rows are to blame if new streams of this sink have refused their first request at least twice in a row,
-        and no newer relay has started, which would have finalized the stream.
+        The rows are to blame if new streams of this sink have refused their first request at least twice in a row.
+        The stream is to blame if a newer relay has started, because that relay has finalized it.
         """
         if state.rows or state.stream != self._own_stream:
             return refused
@@ -313,10 +313,9 @@ def _has_all_columns(name: str, table: Any) -> bool:
 
 
 def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Return rows of ``session_index`` for those sessions that begin in a batch and whose ids contain no creation time.
+    """Return the rows that a batch adds to ``session_index``; None if it adds none.
 
-    Returns:
-        The rows; None if there is no such session.
+    There is one row for each session that begins in the batch, unless the session's id contains its creation time.
     """
     names = ["session_id", "created_at", "user_id"]
     firsts = {

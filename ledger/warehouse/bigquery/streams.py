@@ -1,4 +1,4 @@
-"""Write streams of a relay. Each request has an offset in the stream, so one that is sent twice is executed once."""
+"""Write streams of a relay. Each request has an offset in the stream, so a request sent twice is executed once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ledger.warehouse.bigquery.jobs import Jobs
 
 
 class RequestRefused(StreamEnded):
-    """Refusal of a request without naming a row, so either the stream or the rows may be at fault."""
+    """Error if BigQuery refuses a request without naming a row. Either the stream or the rows may be at fault."""
 
 
 def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
     """Create a stream whose rows can be read as soon as they are acknowledged, and return its name.
 
     Args:
-        is_new: True if the table was just created. BigQuery may not know it yet, so a NOT_FOUND is then retried.
+        is_new: True if the table was just created. BigQuery may not find it yet, so NOT_FOUND is retried.
 
     Raises:
-        StoreUnavailable: No stream was created, or one whose name was lost, which stays unused.
+        StoreUnavailable: No stream was created, or one was created but its name was lost, so it stays unused.
         StoreRejected, ConfigurationError: The table or a permission is missing.
     """
     from google.cloud.bigquery_storage_v1 import types
@@ -93,7 +93,7 @@ class WriteStream:
 
         Raises:
             RequestRefused, StreamEnded: The stream accepts no more rows; it may have accepted these.
-            StoreUnavailable: The rows may have been appended. If the call is repeated, they are still appended once.
+            StoreUnavailable: The rows may have been appended. A repeated call does not append them again.
             RowsRefused: No row was appended; the service named the rows at fault.
             ValueTooLarge, StoreRejected, ConfigurationError: No row was appended.
         """
@@ -110,7 +110,7 @@ class WriteStream:
     def _append_once(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
         """Send rows once. Return None if they are in the stream, or a StreamEnded if it accepts no more rows.
 
-        The StreamEnded is not raised: it counts as retryable, so raising it would repeat the request.
+        The StreamEnded is returned, not raised, because an error of this class would cause the request to be repeated.
         """
         if self._connection is None or not self._connection.usable:
             self._connection = Connection(self._warehouse.clients, self.name)
@@ -132,7 +132,7 @@ class WriteStream:
 
 
 def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:
-    """Translate an error after which the stream accepts no more rows to StreamEnded or RequestRefused.
+    """Return StreamEnded or RequestRefused for an error after which the stream accepts no more rows.
 
     Returns:
         None if the error only says that an earlier attempt appended the rows.

@@ -20,7 +20,7 @@ from ledger.warehouse.bigquery.settings import check_location, labels_of
 
 #: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
 LONGEST_LIFETIME_DAYS = 7
-#: Name of the dataset's label that holds the ``digest`` of the release that its views and functions are from.
+#: Name of a label of the dataset. Its value is the ``digest`` of the release that created the views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
 _TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
 
@@ -30,7 +30,7 @@ class TableOptions:
     """Options of the dataset and its tables.
 
     Attributes:
-        location: Location of a new dataset, such as EU or europe-west3; None for that of the URL, or else US.
+        location: Location of a new dataset, such as EU or europe-west3; None for the URL's, or US if it has none.
         partition_expiration_days: Days after which BigQuery drops a partition; None for never.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
         require_partition_filter: True if statements over the tables must filter by created_at.
@@ -187,7 +187,7 @@ class _Creation:
 
     @contextmanager
     def _without_filters(self, names: Sequence[str]) -> Iterator[None]:
-        """Context manager in whose block statements over some tables need not filter by created_at.
+        """Context manager in whose block statements over the tables ``names`` need not filter by created_at.
 
         Views are created in the block, because BigQuery creates none over a table that requires the filter.
         """
@@ -384,7 +384,7 @@ def _is_filtered(table: Any) -> bool:
 
 
 def _with_details(change: ObjectChange, *details: str) -> ObjectChange:
-    """Return a copy of a change with further details, in which ``unchanged`` has become ``updated``."""
+    """Return a copy of a change with further details. If the change was ``unchanged``, the copy is ``updated``."""
     done = "updated" if change.done == "unchanged" else change.done
     return replace(change, done=done, detail="; ".join(filter(None, (change.detail, *details))))
 

@@ -67,11 +67,11 @@ class BigQueryWarehouse(Jobs):
             sql: One statement. It names an object of the ledger without qualifiers, or in backticks as
                 `${project}.${dataset}.name`.
             parameters: Values of the statement's ``@name`` parameters; see ``Parameters``.
-            operation: Label of the job. ``query`` marks a statement that a user wrote; mistakes in a statement with
-                another label are not reported as InvalidInput.
+            operation: Label of the job. It must be ``query`` for a statement that a user wrote. With any other label,
+                mistakes that BigQuery finds in the statement are not reported as InvalidInput.
 
         Raises:
-            InvalidInput: The statement is not a single SELECT, or does not match the tables.
+            InvalidInput: The statement is not a single SELECT, or does not fit the tables.
             StoreUnavailable: No attempt succeeded within ``retry_timeout``.
             StoreRejected: The statement would read more than ``maximum_bytes_billed``.
             ConfigurationError: Credentials, a permission, the project or the dataset are missing or wrong.
@@ -84,7 +84,9 @@ class BigQueryWarehouse(Jobs):
         self.ask(name, catalog.query(name), parameters)
 
     def frame(self, sql: str, parameters: Parameters | None = None) -> pandas.DataFrame:
-        """Return the result of a SELECT as a pandas DataFrame, downloaded through the Storage Read API.
+        """Return the result of a SELECT as a pandas DataFrame.
+
+        A result of more than ``FIRST_PAGE`` rows is downloaded through the Storage Read API.
 
         Args:
             sql, parameters: As for ``query``.

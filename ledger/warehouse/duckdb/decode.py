@@ -12,7 +12,11 @@ Decoder = Callable[[Any], Any]
 
 
 def column_decoders(description: Sequence[Any]) -> list[tuple[int, Decoder]]:
-    """Return ``(column index, decoder)`` for each column of a DB-API description that needs decoding."""
+    """Return ``(column index, decoder)`` for each column whose values need decoding.
+
+    Args:
+        description: The columns of the result, as in DB-API's ``Cursor.description``.
+    """
     types = [(index, str(column[1])) for index, column in enumerate(description)]
     return [(index, _BY_TYPE[name]) for index, name in types if name in _BY_TYPE]
 

@@ -1,8 +1,8 @@
-"""Translate GoogleSQL to DuckDB: SQLGlot translates, and the steps in ``_STEPS`` correct the remaining differences.
+"""Translate GoogleSQL to DuckDB's SQL. SQLGlot translates, and the steps in ``_STEPS`` correct what it leaves wrong.
 
-Each step changes a parsed GoogleSQL tree in place; its docstring says which difference it removes. Importing this
-module imports SQLGlot, so a warehouse imports it on first use. ``check_query`` does not need DuckDB; the BigQuery
-warehouse calls it too.
+Each step changes a parsed GoogleSQL tree in place; the step's docstring says which difference the step removes.
+Importing this module imports SQLGlot, so a warehouse imports the module only on first use. ``check_query`` does not
+need DuckDB; the BigQuery warehouse calls it too.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
-    """Translate the DML statements of one of the ledger's own scripts; others, such as BEGIN and COMMIT, are left out.
+    """Translate the DML statements of one of the ledger's own scripts; BEGIN, COMMIT and the like are left out.
 
     Raises:
         ConfigurationError: The script cannot be translated.
@@ -101,7 +101,7 @@ def changes_to_duckdb(sql: str) -> list[str]:
 
 
 def _render(tree: exp.Expr, *, own: bool = False) -> str:
-    """Apply the steps to a tree and return it as DuckDB's SQL.
+    """Apply the steps to a syntax tree and return the changed tree as DuckDB's SQL.
 
     Args:
         own: True for the ledger's own SQL; steps that rely on properties of the ledger's objects are then applied too.
@@ -138,7 +138,7 @@ def _drop_storage_options(tree: exp.Expr) -> None:
 
 
 def _strip_qualifiers(tree: exp.Expr) -> None:
-    """Replace `project.dataset.sessions` by ``sessions``: a file holds one dataset."""
+    """Replace `project.dataset.sessions` by ``sessions``, because a DuckDB file holds only one dataset."""
     for table in tree.find_all(exp.Table):
         if table.db.lower() not in _SYSTEM_SCHEMAS:
             table.set("db", None)
@@ -146,7 +146,10 @@ def _strip_qualifiers(tree: exp.Expr) -> None:
 
 
 def _timestamps_without_zone(tree: exp.Expr) -> None:
-    """Translate TIMESTAMP to DuckDB's TIMESTAMP, a time in UTC, instead of TIMESTAMPTZ, which requires pytz."""
+    """Translate the type TIMESTAMP to DuckDB's TIMESTAMP, which has no time zone; the ledger stores UTC in it.
+
+    SQLGlot uses TIMESTAMPTZ, which requires pytz.
+    """
     for kind in tree.find_all(exp.DataType):
         if kind.this == exp.DType.TIMESTAMPTZ:
             kind.set("this", exp.DType.TIMESTAMP)
@@ -238,7 +241,7 @@ def _sort_aggregated_lists(tree: exp.Expr) -> None:
 
 
 def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
-    """Return ``x ORDER BY a, b`` as LIST_SORT over structs that hold the keys, then the value."""
+    """Translate ``x ORDER BY a, b`` into a LIST_SORT of structs (a, b, x), which sorts by a, then b."""
     keys = {f"k{position}": key.this for position, key in enumerate(order.expressions)}
     parts = [
         exp.PropertyEQ(this=exp.to_identifier(name), expression=value.copy())
@@ -265,7 +268,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     functions.json_functions,
     functions.text_search,
 )
-#: Steps that make a fold fast on DuckDB 1. DuckDB 2 does not need them: with them the ``sessions`` view takes 1.7 times
-#: as long as the best hand-written statement, without them 1.4 times.
+#: Steps that make a fold fast on DuckDB 1. On DuckDB 2 they make it slower: the ``sessions`` view then takes 1.7
+#: times as long as the best hand-written statement with these steps, and 1.4 times as long without them.
 _FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_merge_descending_keys, _keep_filter_above_window)
 _OWN_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_sort_aggregated_lists,)

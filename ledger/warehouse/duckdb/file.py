@@ -1,8 +1,8 @@
 """The connections of one process to a DuckDB file. All threads of the process use them through one ``DuckDBFile``.
 
 At any time the connections are either all read-only or all for writing. A process that has the file open for writing
-excludes all other processes, readers too. A process that opens the file waits for the others, and raises
-StoreUnavailable after a timeout.
+excludes all other processes, readers too. A process that cannot open the file waits until the others have closed it,
+and raises StoreUnavailable after a timeout.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from ledger.extras import require_extra
 if TYPE_CHECKING:
     import duckdb
 
-#: DuckDB's settings. If the path names a SQLite file, such as a ledger, the first two keep DuckDB from downloading an
-#: extension and opening the file with a second copy of SQLite, which would release the file locks of the first copy.
+#: DuckDB's settings. The first two matter if the path names a SQLite file, such as a ledger. Without them DuckDB would
+#: download an extension and open the file with a second copy of SQLite in this process. The second copy would release
+#: the file locks of the first.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     # Functions in a SELECT could read any file; users of the ledger's SQL may read only the ledger.
     "enable_external_access": "false",
 }
-#: Held while a connection is opened and configured. A process's connections to one file share a DuckDB instance, and
-#: only the first of them can change its settings.
+#: Lock that is held while a connection is opened and configured. A process's connections to one file share a
+#: DuckDB instance, and only the first of them can change its settings.
 _CONNECT_LOCK = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
@@ -65,7 +66,7 @@ class DuckDBFile:
         """Open the file for writing. It stays open until ``release_writer`` has been called as often as this method.
 
         Args:
-            retry_timeout: Seconds to wait until another process closes the file.
+            retry_timeout: Maximum seconds to wait for another process to close the file.
             pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
@@ -87,7 +88,7 @@ class DuckDBFile:
                 self._changed.notify_all()
 
     def release_writer(self) -> None:
-        """Undo one ``acquire_writer``. After the last call the file is closed, as soon as no reader uses it."""
+        """Undo one call of ``acquire_writer``. Once all calls are undone and no reader is left, the file is closed."""
         with self._changed:
             self._writer_users -= 1
             self._close_unused()
@@ -96,10 +97,11 @@ class DuckDBFile:
     def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
         """Context manager that opens a connection for its block, and closes it after the block.
 
-        The connection is a cursor of the writer if this process has the file open for writing, otherwise read-only.
+        If this process has the file open for writing, the connection is a cursor of the writer. Otherwise it is a
+        read-only connection.
 
         Args:
-            retry_timeout: Seconds to wait until another process closes the file.
+            retry_timeout: Maximum seconds to wait for another process to close the file.
             pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
@@ -139,7 +141,7 @@ class DuckDBFile:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until no connection is open, up to a timeout, and keep threads from opening one.
+        """Wait until no connection is open or a timeout has passed, then keep threads from opening connections.
 
         A child process can neither use nor close a connection that it inherits.
         """

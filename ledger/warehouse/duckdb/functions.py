@@ -13,9 +13,9 @@ _NUMBER = "JSON_TYPE(v) IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
 _SCALAR = f"JSON_TYPE(v) IN ('VARCHAR', 'BOOLEAN') OR {_NUMBER}"
 _TEXT = "JSON_EXTRACT_STRING(v, '$')"
 
-#: DuckDB's expression for each function, in which ``v`` is the function's argument. For a value of another type, INT64,
-#: FLOAT64, BOOL and STRING fail, whereas the LAX_ functions return NULL. STRING also accepts a time, because the JSON
-#: form of a time is a string.
+#: Maps each GoogleSQL function to an expression of DuckDB, in which ``v`` is the function's argument. If the argument
+#: has a JSON type that the function does not accept, INT64, FLOAT64, BOOL and STRING fail, and the LAX_ functions
+#: return NULL. STRING also accepts a time, because the JSON form of a time is a string.
 _FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Int64: f"CASE WHEN {_NUMBER} AND CAST({_TEXT} AS DOUBLE) % 1 = 0 THEN CAST({_TEXT} AS BIGINT) "
     "WHEN v IS NOT NULL THEN ERROR('INT64() requires a JSON whole number') END",
@@ -57,14 +57,17 @@ _SEARCH = (
 
 
 def json_functions(tree: exp.Expr) -> None:
-    """Translate conversions of JSON values. SQLGlot keeps a STRING's quotes and does not translate LAX_ functions."""
+    """Translate the functions that convert JSON values, such as STRING and LAX_INT64.
+
+    SQLGlot's translation of STRING keeps the quotes of the JSON text, and SQLGlot does not translate LAX_ functions.
+    """
     for call in _innermost_first(tree, *_FUNCTIONS):
         if call.args.get("zone") is None:
             call.replace(_fill_template(_FUNCTIONS[type(call)], call.this))
 
 
 def json_arrays(tree: exp.Expr) -> None:
-    """Make ``JSON_QUERY_ARRAY`` return NULL for a value that is no array, for which SQLGlot's cast would fail."""
+    """Make ``JSON_QUERY_ARRAY`` return NULL for a value that is not an array. SQLGlot's cast would fail."""
     for call in _innermost_first(tree, exp.JSONExtractArray):
         value = exp.JSONExtract(this=call.this, expression=call.expression) if call.expression else call.this
         call.replace(_fill_template("TRY_CAST(v AS JSON[])", value))
@@ -110,7 +113,10 @@ def time_zones(tree: exp.Expr) -> None:
 
 
 def time_parts(tree: exp.Expr) -> None:
-    """Translate EXTRACT as GoogleSQL defines it: Sunday is DAYOFWEEK 1 and begins a WEEK; MILLISECOND omits seconds."""
+    """Translate the parts of EXTRACT that DuckDB numbers or names differently.
+
+    In GoogleSQL, Sunday is DAYOFWEEK 1 and the first day of a WEEK. MILLISECOND and MICROSECOND omit whole seconds.
+    """
     for call in _innermost_first(tree, exp.Extract):
         template = _DATE_PARTS.get(call.name.upper())
         if template is not None:
@@ -118,9 +124,9 @@ def time_parts(tree: exp.Expr) -> None:
 
 
 def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
-    """Return the nodes of some kinds in a tree, inner ones before those around them.
+    """Return a tree's nodes of the given kinds, each after the nodes inside it.
 
-    They must be replaced in this order, because replacing a node copies the nodes inside it.
+    Nodes must be replaced in this order, because replacing a node copies the nodes inside it.
     """
     return list(tree.find_all(*kinds))[::-1]
 

@@ -25,7 +25,9 @@ _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
 class DuckDBSink:
-    """A ``Sink`` that fills a DuckDB file. The sink state names the last batch as ``seq:digest``; empty means no batch.
+    """A ``Sink`` that fills a DuckDB file.
+
+    The sink state is the last batch as ``seq:digest``, or an empty string if there was no batch.
 
     Args:
         warehouse: The warehouse to fill.
@@ -52,7 +54,7 @@ class DuckDBSink:
         self._warehouse.__exit__(kind, error, trace)
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Return True if the last batch of the store in the file is the one in the checkpoint's sink state."""
+        """Return True if the checkpoint's sink state names the last batch that the file has of the store."""
         return self._read_state(store_id) == checkpoint.sink_state
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
@@ -76,7 +78,7 @@ class DuckDBSink:
         return len(rows), arrow_table(rows)
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch if the file's last batch is the one that ``sink_state`` names; see ``Sink.send``."""
+        """Add a batch, or raise StreamEnded if the file's last batch is not that of ``sink_state``; see ``Sink``."""
         import duckdb
 
         before = int(sink_state.partition(":")[0] or 0)
@@ -98,7 +100,7 @@ class DuckDBSink:
         return _format_state([after])
 
     def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
-        """Return the keys of those of the given rows that the file has."""
+        """Return the keys of the given rows that the file already has."""
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:

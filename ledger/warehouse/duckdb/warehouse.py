@@ -1,4 +1,4 @@
-"""A local warehouse: the ledger's GoogleSQL over a DuckDB file.
+"""A local warehouse, which answers the ledger's GoogleSQL from a DuckDB file.
 
 Only one process at a time can have the file open for writing, so it is opened for one call or for a ``with`` block; see
 ``ledger.warehouse.duckdb.file``.
@@ -32,7 +32,8 @@ _INTERNAL_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
-#: Increase it with each change of the translation: the objects of existing files are then created again.
+#: A number to increase with each change of the translation to DuckDB's SQL. The objects of existing files are then
+#: created again.
 _TRANSLATION_VERSION = 4
 
 
@@ -41,7 +42,7 @@ class DuckDBWarehouse:
 
     Args:
         path: The file; it is created by the first call that uses it.
-        retry_timeout: Seconds to wait until another process closes the file.
+        retry_timeout: Maximum seconds to wait for another process to close the file.
         pause: Called between two attempts, with the seconds to sleep; tests replace it.
     """
 
@@ -87,7 +88,7 @@ class DuckDBWarehouse:
             operation: Ignored; DuckDB has no job labels.
 
         Raises:
-            InvalidInput: The statement is not one SELECT, or does not match the tables.
+            InvalidInput: The statement is not a single SELECT, or does not fit the tables.
             StoreUnavailable: Another process has the file open.
             MissingExtra: DuckDB or SQLGlot is not installed.
         """
@@ -141,7 +142,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Context manager that runs its block in one transaction, in which SQL can read ``batch`` by that name.
+        """Context manager that runs its block in one transaction. SQL in it can read the table ``batch``.
 
         Raises:
             StoreRejected: DuckDB refuses the values or the statement; nothing was written.
@@ -204,7 +205,7 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
 
 
 def _to_duckdb(value: Any) -> Any:
-    """Convert a parameter's value for DuckDB. Datetimes become naive ones in UTC, like the columns they meet."""
+    """Convert a parameter's value for DuckDB. A datetime becomes UTC without a time zone, as in the tables."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
