@@ -1,4 +1,4 @@
-"""Archived sessions whose rows are only in a warehouse: the head and fields that the store keeps."""
+"""What a store keeps of archived sessions whose rows are only in a warehouse: each session's head and some fields."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ledger.outbox.row_digests import SessionKey
 from ledger.stores.base import EventStore
 
 #: The ``store_id`` in the head of a session whose rows are only in a warehouse. No store owns such a session; the store
-#: that hydrates it becomes its owner. As this changes the head, an older cached head is recognised as stale.
+#: that hydrates it becomes its owner. Dropping and hydrating both change the head, so a head that was cached before is
+#: recognised as stale.
 UNOWNED = ""
-#: Statuses as a state holds them: canonical JSON.
+#: Values of the field ``status``, as canonical JSON.
 ARCHIVED_TEXT, DELETED_TEXT = '"archived"', '"deleted"'
 #: The fields that the store keeps when it drops a session's rows. Lists need them to find the session and to check who
 #: may see it. The other fields are large, or are needed only to append to the session.
@@ -54,11 +55,11 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
 
 
 def status_change(store: EventStore, session_id: str, state: State) -> list[Change]:
-    """Return the changes of a ``session.hydrated`` event: they set the status from before the session was archived.
+    """Return the changes of a ``session.hydrated`` event: they restore the status from before the archiving.
 
     Args:
         store: The store that has the session's rows.
-        state: The session's latest state. If it is not archived, its status is set again unchanged.
+        state: The session's latest state. If the session is not archived, its status is set again unchanged.
     """
     written = state.get(("status", ""))
     if written is not None and written.value == "archived":

@@ -1,8 +1,8 @@
 """The protocols of event stores. ``ledger.stores.sqlite.store`` holds the embedded store.
 
 Every store implements ``EventStore``. Each further protocol belongs to a flag of ``Capabilities``, and a store that
-declares the flag has the protocol's methods: ``outbox_store`` and the functions beside it check the flag and return the
-store as that protocol, or None.
+declares the flag has the protocol's methods. For each of these protocols a function such as ``outbox_store`` checks
+the flag. It returns the store as that protocol, or None if the store does not declare the flag.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ledger.outbox.contract import DeadLetter
 from ledger.outbox.row_digests import SessionKey
 from ledger.warehouse.base import Warehouse
 
-#: Default maximum of value bytes in one answer of ``rows_after``.
+#: Default of ``max_bytes``, the maximum size of one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
 
 
@@ -32,8 +32,8 @@ MAX_BYTES = 32_000_000
 class Capabilities:
     """The capabilities that a store declares.
 
-    The contract (``ledger.testing``) asserts that each declared capability works, and that a call which needs another
-    one is refused.
+    The contract (``ledger.testing``) asserts that each declared capability works, and that each call which needs an
+    undeclared one is refused.
 
     Attributes:
         compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can
@@ -45,12 +45,14 @@ class Capabilities:
         outbox: Rows can be shipped to warehouses; the store is an ``OutboxStore``.
         archive: The store can tell if a warehouse refused rows of a session; the store is an ``ArchivingStore``.
         purge: Sessions can be purged; the store is a ``PurgingStore``.
-        tiered: The store reads from a warehouse what it does not hold. An append that requires an open session hydrates
-            an archived session; other stores refuse such an append. The store is a ``TieredStore``.
+        tiered: The store reads from a warehouse what it does not hold. If an append requires an open session and the
+            session is archived, the store hydrates the session; other stores refuse the append. The store is a
+            ``TieredStore``.
         warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
         max_changes: Maximum number of changes in one event.
-        max_event_bytes: Maximum size of one event, in bytes: its keys and values, and ``ROW_BYTES`` for each change.
+        max_event_bytes: Maximum size of one event, in bytes. An event's size is that of its keys and values, plus
+            ``ROW_BYTES`` for each change.
     """
 
     compare_and_append: bool
@@ -69,7 +71,7 @@ class Capabilities:
 
 
 class EventStore(Protocol):
-    """A store of sessions: append, read, search, ingest, export of rows, backup.
+    """A store of sessions. Its methods append and ingest events, read and search sessions, export rows and back up.
 
     Every method raises InvalidInput for invalid arguments (an id, a limit, a cursor, a naive datetime), and
     StoreUnavailable or StoreRejected if the store cannot be read or is closed.
@@ -116,7 +118,7 @@ class EventStore(Protocol):
     def state(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
-        """Return the head and state of a session: the latest, at a version, or at a time.
+        """Return a session's head and state: the latest ones, or those at a version or at a time.
 
         Args:
             version: The version whose state is wanted, 1 to the session's latest version.
@@ -170,7 +172,7 @@ class EventStore(Protocol):
         """Return a page of heads and states (without messages), newest session first.
 
         Args:
-            query: Criteria that each session meets.
+            query: Criteria that every returned session meets.
             after: The ``next`` of the previous page; None for the first page.
             limit: Maximum number of sessions, 1 to 10,000.
         """
@@ -205,16 +207,16 @@ class EventStore(Protocol):
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
-        """Return raw rows with a greater ``seq``, in commit order, each as ``(seq, *row)``; only whole events.
+        """Return raw rows with a greater ``seq`` than the given one, in commit order, each as ``(seq, *row)``.
 
-        ``row`` has the columns of ``sql/tables/session_events.sql``. Its times are microseconds since 1970, and its
-        value is canonical JSON.
+        An event's rows are returned all together or not at all. ``row`` has the columns of
+        ``sql/tables/session_events.sql``. Its times are microseconds since 1970, and its value is canonical JSON.
 
         Args:
             seq: The ``seq`` of the last row that the caller has; 0 for none.
-            limit: Maximum number of rows. A first event that has more rows is still returned whole.
-            max_bytes: Maximum size, in bytes: the values, and 1,000 for the rest of each row. A larger first event is
-                still returned whole.
+            limit: Maximum number of rows. If the first event has more rows, it is still returned whole.
+            max_bytes: Maximum total size, in bytes. A row counts as the size of its value plus 1,000. A larger first
+                event is still returned whole.
 
         Raises:
             CapabilityMissing: The store has no ``commit_order``.
@@ -256,7 +258,7 @@ class StoreOutbox(ComparableOutbox, Protocol):
         ...
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event, or all if ``event_id`` is None; return the number of rows."""
+        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
         ...
 
 
@@ -290,7 +292,7 @@ class PendingDeletion(NamedTuple):
 
     Attributes:
         key: The session's id and creation time.
-        version: The version of its last event in the store.
+        version: The version of the session's last event in the store.
     """
 
     key: SessionKey
@@ -313,7 +315,10 @@ class PurgingStore(EventStore, Protocol):
         ...
 
     def pending_deletions(self) -> list[PendingDeletion]:
-        """Return the purged sessions that a warehouse must still delete, once per warehouse, oldest first."""
+        """Return the purged sessions that a warehouse must still delete, oldest first.
+
+        A session is returned once for each warehouse that must delete it.
+        """
         ...
 
 

@@ -28,11 +28,11 @@ class StreamHead(NamedTuple):
 
 
 class IngestPlan(NamedTuple):
-    """The events of one session that are new to the store, checked and in order; at least one.
+    """What to add to one session: events that have been checked and are new to the store.
 
     Attributes:
-        events: The new events.
-        event_hash: The last hash of the session's hash chain once the events are added; None if it has no chain.
+        events: The new events, in order; at least one.
+        event_hash: The last hash of the session's hash chain once the events are added; None if there is no chain.
         updated_at: The latest ``recorded_at`` of the new events.
     """
 
@@ -52,7 +52,7 @@ class FoundEvent(Protocol):
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
         """Return True if the event has this type, content and hashes.
 
-        Hashes are compared only if they are given and the store still has those of the event.
+        Hashes are compared only if ``hashes`` is not None and the store still has the event's hashes.
         """
         ...
 
@@ -89,8 +89,8 @@ def check_same(session_id: str, event: PreparedEvent | RecordedEvent, recorded: 
 
     Args:
         session_id: The session.
-        event: The event to append or to ingest. Its type and content are compared; for an event to ingest, which is a
-            ``RecordedEvent``, its version and hashes are compared too.
+        event: The event to append or to ingest. Its type and content are compared. An event to ingest is a
+            ``RecordedEvent``: its version and hashes are compared too.
         recorded: The event in the store with the same event_id.
     """
     hashes = _hashes_of(event) if isinstance(event, RecordedEvent) else None
@@ -132,7 +132,7 @@ def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
 
 
 def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]]:
-    """Return the events of each session, in order and without repetitions, by session_id.
+    """Group events by session_id. The events of each session are in order, without repetitions.
 
     Raises:
         InvalidInput: An item is not a ``RecordedEvent``.

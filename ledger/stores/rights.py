@@ -17,7 +17,7 @@ _OWNER_STATUSES = (ARCHIVED_TEXT, DELETED_TEXT)
 
 
 def right_of(user_id: str, head: Head, state: State) -> str | None:
-    """Return the right of a user on a session, ``read`` or ``write``; None if they may not see it.
+    """Return the right of a user on a session, ``read`` or ``write``; None if the user may not see it.
 
     Args:
         head, state: The session's latest head and state.
@@ -51,7 +51,10 @@ def read_only(user_id: str, session_id: str) -> PermissionDenied:
 
 
 def id_taken(session_id: str) -> SessionNotFound:
-    """Return the error for creating a session under an id in use; the error does not reveal that it is in use."""
+    """Return the error for creating a session under an id that another session has.
+
+    The error does not reveal that the id is in use.
+    """
     return SessionNotFound(
         f"Session {session_id} cannot be created; nothing was written. Choose another id, or omit it to have one "
         "generated.",
@@ -60,7 +63,7 @@ def id_taken(session_id: str) -> SessionNotFound:
 
 
 def unused_id(session_id: str) -> str:
-    """Return an id that no session has, and whose lookup takes as long as that of ``session_id``.
+    """Return an id that no session has. Looking it up takes as long as looking up ``session_id``.
 
     If ``session_id`` contains a creation time, as a UUIDv7 does, the returned id contains the same time.
     """

@@ -58,7 +58,7 @@ def open_store(url: str, *, create: bool, clock: Clock, ids: NewId) -> EventStor
 
     Args:
         url: ``sqlite:///FILE`` or ``bigquery://PROJECT/DATASET``.
-        create: Create a missing file; in BigQuery opening never creates anything.
+        create: True to create a missing file. Opening a store in BigQuery never creates anything.
         clock, ids: Sources of times and ids.
 
     Raises:

@@ -6,8 +6,8 @@ well. A user's latest grant decides, even if an earlier state of the session is 
 For a session that the user may not see, a view gives the same answers, raises the same errors and sends the store the
 same queries as for one that does not exist.
 
-A view cannot hide that a chosen id is in use: creating a session under it fails, which reveals neither the owner nor
-the content. A generated id (a UUIDv7) cannot be guessed.
+A view cannot hide that a chosen id is in use, since creating a session under that id fails. The error reveals neither
+the session's owner nor its content. A generated id (a UUIDv7) cannot be guessed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from ledger.stores.checks import check_expected
 from ledger.stores.rights import WRITE, check_write, id_taken, read_only, right_of, unused_id
 from ledger.stores.visibility import Visibility
 
-#: Attempts of one append to a shared session while other writers append between the check and the append.
+#: Maximum number of attempts of one append to a shared session. An attempt fails if another writer appends between the
+#: check of the user's right and the append.
 APPEND_ATTEMPTS = 1000
 _SESSION = index_of("session_id")
 _OWNED = itemgetter(_SESSION, index_of("user_id"))
@@ -50,11 +51,11 @@ _OWNED = itemgetter(_SESSION, index_of("user_id"))
 class UserView:
     """A view of any event store for one user.
 
-    A call about an existing session first reads its latest state, to check the user's right. The embedded store usually
-    has that state in memory; BigQuery needs one more query. Only the owner of a session may change its grants,
-    archive it, delete it, or change its status once it is deleted. An event that the user appends to another user's
-    session has the user as its actor. If a grant is revoked between the check and the append, the append is refused;
-    only a lenient session in BigQuery may still take one event.
+    A call about an existing session first reads the session's latest state, to check the user's right. The embedded
+    store usually has that state in memory; BigQuery needs one more query. Only the owner of a session may change its
+    grants, archive it, delete it, or change its status once it is deleted. An event that the user appends to another
+    user's session has the user as its actor. If a grant is revoked between the check and the append, the append is
+    refused; only a lenient session in BigQuery may still take one event.
 
     Args:
         store: The store of all sessions; closing the view leaves it open.
@@ -97,8 +98,8 @@ class UserView:
         """Record one event; see ``EventStore.append``.
 
         Raises:
-            SessionNotFound: The event names no owner, and the user may see no such session. Or the event creates a
-                session, and one that the user may not see has the id.
+            SessionNotFound: The event names no owner, and the user sees no session with this id. Or the event names
+                the owner, and a session that the user may not see has this id.
             PermissionDenied: The user may only read the session, or only its owner may append this event, or the event
                 names another user as the owner.
         """
@@ -145,10 +146,10 @@ class UserView:
         """Return a page of the user's own or shared sessions, newest first; see ``EventStore.sessions``.
 
         Args:
-            query: By default it selects the user's own sessions. If ``granted_to`` is this user, it selects the
-                sessions that others share with the user. If ``user_id`` is another user, it selects those that this
-                owner shares with the user. If ``granted_to`` is another user, it selects those of the user's own that
-                are shared with this other user.
+            query: By default it selects this user's own sessions. If its ``granted_to`` is this user, it selects the
+                sessions that others share with this user. If its ``user_id`` is another user, it selects the sessions
+                that the other user owns and shares with this user. If its ``granted_to`` is another user, it selects
+                the sessions that this user owns and shares with the other user.
             after, limit: As for ``EventStore.sessions``.
 
         Raises:
@@ -211,7 +212,7 @@ class UserView:
         return []
 
     def last_seq(self) -> int:
-        """Return the ``seq`` of the store's last row, of any user; see ``EventStore.last_seq``."""
+        """Return the ``seq`` of the store's last row, whichever user owns it; see ``EventStore.last_seq``."""
         self._check_open()
         return self._store.last_seq()
 
@@ -224,7 +225,9 @@ class UserView:
         raise self.everybodys("backup")
 
     def check_shippable(self, session_id: str) -> None:
-        """Raise StoreRejected if a warehouse refused rows of a session that the user may see.
+        """Raise StoreRejected if a warehouse refused rows of a session.
+
+        A session that the user may not see counts as one that does not exist.
 
         Raises:
             CapabilityMissing: The store has no ``archive``.
@@ -236,7 +239,9 @@ class UserView:
         archiving.check_shippable(self._visibility.id_or_unused(session_id))
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of the user's own archived sessions that the warehouse has; see ``TieredStore.drop_archived``.
+        """Drop the rows of archived sessions; see ``TieredStore.drop_archived``.
+
+        Of the given sessions, those that the user does not own are skipped.
 
         Raises:
             PermissionDenied: ``session_ids`` is None, which means all users' sessions.
@@ -296,8 +301,8 @@ class UserView:
     def _create(self, session_id: str, event: NewEvent, expected_version: int) -> AppendResult:
         """Append an event that names the owner, as the first event of a session does.
 
-        If another user's session has the id, the store refuses the event, but its error reveals too much about that
-        session. If the user may not see that session, the error of ``id_taken`` is raised instead.
+        If another user's session has the id, the store refuses the event with an error that reveals too much about
+        that session. If the user may not see that session, the error of ``id_taken`` is raised instead.
         """
         if event.user_id != self.user_id:
             raise PermissionDenied(f"User {self.user_id} may only create their own sessions; nothing was written.")

@@ -13,7 +13,7 @@ from ledger.stores.rights import right_of, unused_id
 
 
 class Visibility:
-    """Lookup of sessions on behalf of one user, which takes the user's rights into account.
+    """Lookup of a store's sessions and of one user's rights on them.
 
     Args:
         store: The store of all sessions.
@@ -55,9 +55,10 @@ class Visibility:
         return None
 
     def head_and_state(self, session_id: str) -> tuple[Head, State] | None:
-        """Return a session's head and a state with its grants, even if the user may not see it; None if it is missing.
+        """Return a session's head and state, even if the user may not see it; None if the session does not exist.
 
-        If the session's rows are only in a warehouse, the state has the fields that the store keeps.
+        If the session's rows are only in a warehouse, the state has only the fields that the store keeps, which
+        include the grants.
         """
         try:
             return self._store.state(session_id)
@@ -65,14 +66,14 @@ class Visibility:
             return archived.head, archived.state
 
     def may_see(self, session_id: str, owner: str) -> bool:
-        """Return True if the user may see a session; ``owner`` is the owner that its rows name."""
+        """Return True if the user may see a session; ``owner`` is the owner that the session's rows name."""
         if owner == self._user_id:
             return True
         session = self.head_and_state(session_id)
         return session is not None and right_of(self._user_id, *session) is not None
 
     def id_or_unused(self, session_id: str) -> str:
-        """Return ``session_id`` if the user may see the session, and an id that no session has if not."""
+        """Return ``session_id`` if the user may see the session; otherwise return an id that no session has."""
         return session_id if self.visible(session_id) is not None else unused_id(session_id)
 
     def restrict(self, query: SessionQuery) -> SessionQuery:

@@ -1,4 +1,4 @@
-"""Appends to sessions in BigQuery: lenient ones through a stream, strict ones in a transaction."""
+"""Appends to sessions in BigQuery: to lenient sessions through a stream, to strict sessions in a transaction."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.rows import HeadRow
 
-#: Attempts of one append while other writers move the session's head.
+#: Maximum number of attempts of one append or ingestion. An attempt fails if another writer updates a head meanwhile.
 MAX_ATTEMPTS = 50
 #: Maximum number of sessions whose heads a process caches.
 MAX_CACHED_HEADS = 4096
 #: Maximum number of events in doubt that are kept for each session, so that a retry can send the same rows. In an
 #: outage each append adds one.
 MAX_IN_DOUBT = 16
-#: Maximum time between the claim of a session's id, which fixes its creation time, and the session's first event.
+#: Maximum time between the claim of a session's id and the session's first event. The claim fixes the session's
+#: creation time.
 CLAIM_LIFETIME = timedelta(days=1)
 
 
@@ -92,7 +93,7 @@ class CachedHeads:
 
 
 class Appender:
-    """Writer of events, one in each call.
+    """Writer of events; each call of ``append`` writes one.
 
     Args:
         warehouse, projection: The dataset.
@@ -176,7 +177,10 @@ class Appender:
         return stored.event_version
 
     def _recorded_version(self, cached: CachedHead, event: PreparedEvent, expected: int) -> int | None:
-        """Return the event's version, None if it is not recorded; read the head only if this append needs it."""
+        """Return the version at which the event is recorded; None if it is not recorded or this append needs no check.
+
+        The head is read only if it is needed for the check or for the append.
+        """
         head = cached.head
         if head is None and event.creates_stream:
             return None
@@ -192,7 +196,7 @@ class Appender:
         check_open(head.session_id, cached.lifetime.get("status"), cached.lifetime.get("expires_at"), now)
 
     def _new_head(self, cached: CachedHead, user_id: str, strict: bool, now: datetime) -> Head:
-        """Return the head, at version 0, of a session that the event to append creates."""
+        """Return a head, at version 0, for a session that does not exist yet."""
         session_id = cached.session_id
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
@@ -247,8 +251,9 @@ class Appender:
     def _append_checked(self, pending: _PendingEvent) -> tuple[str, bool]:
         """Append rows in a transaction that compares versions; return its outcome and whether an answer was lost.
 
-        The transaction can be repeated after a lost answer: it finds the event if that was recorded, so nothing is
-        written twice. A lost request has no effect once another writer has updated the head.
+        The transaction can be repeated after a lost answer. If the event was recorded, the repeated transaction finds
+        it, so nothing is written twice. A request that arrives late has no effect once another writer has updated the
+        head.
         """
         changes = pending.event.changes
         salts = [None if change.removed else self._salt() for change in changes]
@@ -265,7 +270,7 @@ class Appender:
         return self._warehouse.retry_non_idempotent("The checked append", call)
 
     def _result_of_recorded(self, cached: CachedHead, event: PreparedEvent, answer_lost: bool) -> AppendResult:
-        """Return the result for an event that the transaction found recorded already.
+        """Return the result for an event of which the transaction found that it is recorded already.
 
         If an answer was lost, an earlier attempt of this append recorded the event, so it does not count as replayed.
         """
@@ -293,7 +298,7 @@ class Appender:
 
 
 def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
-    """Return ``status`` and ``expires_at`` after an event; None if they are unknown before it."""
+    """Return ``status`` and ``expires_at`` after an event; None if they were unknown before the event."""
     if before is None:
         return None
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}

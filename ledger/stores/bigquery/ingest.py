@@ -1,4 +1,4 @@
-"""Ingestion of events that another store recorded: through a staging table, in one transaction."""
+"""Ingestion of events that another store recorded. A transaction writes them from a staging table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ class Ingestion:
         self._strict = strict
 
     def ingest(self, sessions: Mapping[str, list[RecordedEvent]], now: Callable[[], datetime]) -> int:
-        """Record all of the events or none, given as ``by_session`` returns them; see ``EventStore.ingest``.
+        """Record events, all or none; see ``EventStore.ingest``.
+
+        Args:
+            sessions: The events of each session, as ``by_session`` returns them.
+            now: Function that returns the present time.
 
         Raises:
             OutcomeLost: The events may be recorded; ingest them again.

@@ -44,11 +44,11 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.projection import INSTANT, Projection
 from ledger.warehouse.reads import WarehouseReads
 
-#: Maximum size of an event, in bytes, in a strict dataset or with insertAll. Both send the event as JSON in JSON, in a
-#: request of at most 10 MB.
+#: Maximum size of an event, in bytes, in a strict dataset or with insertAll. Both send JSON texts inside a JSON
+#: request, which may have at most 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
-#: Lengths of the newest spans of creation time, in the order in which a list reads them; all older times are the last
-#: span. A list reads an older span only if its page is not full yet.
+#: Lists and searches read spans of creation time, newest first. These are the lengths of the newest spans; one more
+#: span covers all older times. An older span is read only if the page is not full yet.
 SPANS = (timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
@@ -109,7 +109,7 @@ class BigQueryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities of this store; only a strict store compares versions in the append and chains hashes."""
+        """The capabilities of this store; some of them are declared only if the dataset is strict."""
         return self._capabilities
 
     @property
@@ -287,7 +287,10 @@ class BigQueryStore:
             raise StoreRejected(f"{self.dataset.url} is closed; open it again with SessionLedger.open().")
 
     def _refresh_head(self, session_id: str, head: Head) -> None:
-        """Replace the cached head if the head just read is newer, unless an append holds the lock."""
+        """Replace the cached head if ``head``, which was just read, is newer.
+
+        While an append holds the lock, nothing is replaced.
+        """
         cached = self._heads[session_id]
         if cached.lock.acquire(blocking=False):
             try:
@@ -299,7 +302,10 @@ class BigQueryStore:
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the parts of a half-open span, newest first: one for each length of ``SPANS``, then the rest."""
+    """Split the time from ``lower`` (inclusive) to ``upper`` (exclusive) and yield its parts, newest first.
+
+    There is one part for each length in ``SPANS``, and one for the remaining time. Empty parts are left out.
+    """
     end = max(upper, lower)
     for length in SPANS:
         start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
@@ -311,7 +317,10 @@ def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[dat
 
 
 def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetime]:
-    """Return the range of creation times that a query names, from inclusive, until exclusive; by default all."""
+    """Return the range of creation times that a query names: from inclusive, until exclusive.
+
+    A limit that the query does not name is the earliest or the latest possible time.
+    """
     lower, upper = query.created_from, query.created_until
     return (
         EPOCH if lower is None else from_micros(to_micros(lower, "created_from")),
@@ -322,7 +331,7 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
 def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
     """Return the registers that a query requires, as (field, key, canonical JSON).
 
-    Of a grant any value will do, so its JSON is empty.
+    A grant may have any value, so its JSON is given as an empty string.
     """
     required = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):

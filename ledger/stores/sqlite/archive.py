@@ -1,7 +1,7 @@
-"""Archived sessions in the embedded store: drop their rows once a warehouse has them, restore them, purge sessions.
+"""Archived sessions in the embedded store. Their rows are dropped once a warehouse has them, and can be restored.
 
-Each step is one transaction. The caller checks which rows a warehouse has (``ledger.tiers.archiving``); this module
-checks the relays' checkpoints.
+Sessions are purged here too. Each step is one transaction. The caller checks which rows a warehouse has
+(``ledger.tiers.archiving``); this module checks the relays' checkpoints.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ class SqliteArchive:
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
 
-        Rows that the store had before get their old ``seq``. Those up to the checkpoint of the warehouse's relay are
-        not shipped to it again. All other rows, and for other warehouses all rows, are in doubt: the relay looks them
-        up in its warehouse before it sends them.
+        Rows that the store had before get their old ``seq``. Rows up to the checkpoint of the relay to ``warehouse``
+        are not shipped to it again. For this relay all other rows are in doubt, and for the relays to other warehouses
+        all rows are. A relay looks up rows in doubt in its warehouse before it sends them.
 
         Args:
             events: The whole history of one session, as the warehouse has it.
@@ -275,7 +275,11 @@ class SqliteArchive:
 
 
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
-    """Return a session's number of rows if all were shipped to every warehouse, ``warehouse`` among them; else 0."""
+    """Return the number of a session's rows; 0 if they may not be dropped.
+
+    They may be dropped if all were shipped to every warehouse, if ``warehouse`` is one of these, and if no row is a
+    dead letter.
+    """
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     warehouses = kept.warehouses(connection) if count else []
     if warehouse not in warehouses:
@@ -356,8 +360,8 @@ def _mark_in_doubt(
 ) -> None:
     """Mark restored rows in doubt: relays look them up in their warehouses before they send them.
 
-    ``warehouse`` has all of the rows. So for its relay only rows above its checkpoint are marked, which it would ship
-    as new rows.
+    ``warehouse`` has all of the rows. So for the relay to it, only the rows above that relay's checkpoint are marked,
+    because the relay would ship them as new rows.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))

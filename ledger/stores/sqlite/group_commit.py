@@ -18,20 +18,21 @@ is opened when the waiter's work is done or the waiter is at the head of the que
 exception raised by a signal handler, as for Ctrl-C and time limits) from leaving a thread blocked forever:
 
 * Opening a gate twice, or the gate of a thread that no longer waits, does nothing. So ``_finish`` may run again from
-  its start after an interruption, and no step has to know how far it came.
+  its start after an interruption, and no step has to know how far the interrupted run came.
 * A job that did not run stays in the queue. If a leader is interrupted, its successor runs the remaining jobs.
 
-A signal handler that appends, or closes the store, during an append of its own thread is refused: the append cannot
-continue until the handler returns, so the handler must not wait for the append.
+If a signal handler appends or closes the store during an append of its own thread, the call is refused. The append
+cannot continue until the handler returns, so the handler must not wait for the append.
 
-The leader wakes the waiters of its group in a chain, in which each wakes the next: if it woke all at once, they would
-compete for the interpreter's lock with the successor.
+The waiters of a group are woken in a chain: the leader wakes the first, and each waiter wakes the next. If the leader
+woke all at once, they would compete with the successor for the interpreter's lock.
 
-There is no writer thread because passing an append to another thread and its result back takes two thread switches.
-With a thread that owns the connection and reads a ``queue.SimpleQueue``, an append by one thread took 1.1 to 1.4 times
-as long with synchronous=FULL and 1.3 to 2.7 times with NORMAL (the longest on an idle machine), and the appends of 8
-threads took 1.1 to 1.3 times as long, or the same on a busy machine. Without the chain the appends of 8 threads took up
-to 1.2 times as long. ``benchmarks/group_commit.py`` measures all three.
+There is no writer thread, because it takes two thread switches to pass an append to another thread and the result
+back. The alternative was measured: a thread that owns the connection and reads a ``queue.SimpleQueue``. With it, an
+append by one thread took 1.1 to 1.4 times as long with synchronous=FULL, and 1.3 to 2.7 times with NORMAL (the longest
+on an idle machine). The appends of 8 threads took 1.1 to 1.3 times as long, or the same time on a busy machine.
+Without the chain, the appends of 8 threads took up to 1.2 times as long. ``benchmarks/group_commit.py`` measures all
+three designs.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class CommitGroup:
         """Run ``work`` in a transaction and return its result once it is durable.
 
         ``work`` should raise a LedgerError only before its first write. If it raises one later, the whole group is
-        rolled back; in a group of several jobs each runs again, in a transaction of its own.
+        rolled back. If the group has several jobs, each then runs again in a transaction of its own.
 
         Raises:
             LedgerError: ``work`` raised it, or SQLite raised an error, which is translated.
@@ -274,7 +275,7 @@ class CommitGroup:
             self._file_lock.release()
 
     def _run_together(self, jobs: list[_Job[Any]]) -> None:
-        """Run jobs in one transaction. If it fails, run each in its own; if the database is busy, refuse them all."""
+        """Run jobs in one transaction. If it fails, run each in its own. If the database is busy, refuse all jobs."""
         try:
             _transact(self.connection, jobs)
         except Exception as error:

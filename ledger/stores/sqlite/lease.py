@@ -18,8 +18,8 @@ from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.contract import LEASE_SECONDS
 
-#: The longest lease, in seconds, that is respected. If a lease ends more than this time after now, and later than the
-#: new lease would, its holder's clock was ahead: another relay can acquire it.
+#: The longest lease, in seconds, that is respected. A lease that ends after more than this time, and also
+#: later than a new lease would, was set by a clock that was ahead. Another relay can then acquire the lease.
 LONGEST_LEASE = 3600.0
 _LOOK = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _ACQUIRE = "UPDATE relays SET epoch = epoch + 1, holder = ?, lease_until = ? WHERE warehouse = ?"
@@ -50,8 +50,8 @@ class Lease:
     """The lease on shipping to a warehouse, for one relay.
 
     Args:
-        warehouse: Its URL; it must have a row in ``relays`` before a method is called.
-        seconds: Duration of the lease from each ``renew`` on; ``acquire`` sets another duration.
+        warehouse: The warehouse's URL. It must have a row in ``relays`` before a method is called.
+        seconds: Duration of the lease after each ``renew``, until ``acquire`` sets another duration.
     """
 
     def __init__(self, warehouse: str, seconds: float = LEASE_SECONDS) -> None:
@@ -110,7 +110,8 @@ def process_of(holder: str) -> str:
 def is_gone(holder: str) -> bool:
     """Return True if the holder's process is known to have ended.
 
-    Processes of other hosts cannot be checked, nor any on Windows, where ``os.kill`` ends a process for any signal.
+    Return False if this cannot be checked. On other hosts no process can be checked, and on Windows none at all, since
+    ``os.kill`` ends a process there whatever the signal.
     """
     host, _, rest = holder.partition("/")
     process = rest.partition("/")[0]

@@ -14,7 +14,7 @@ class Migration(NamedTuple):
     """A step from one schema to the next.
 
     Attributes:
-        name: Its number and its subject: ``001_events``.
+        name: The migration's number and its subject, for example ``001_events``.
         statements: Executed one by one.
     """
 

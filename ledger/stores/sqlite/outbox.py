@@ -43,7 +43,8 @@ _REDRIVE_EVENT = (
     "OR seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = :event_id))"
 )
 _DEAD_LETTER_ROWS = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
-#: Requeued rows up to the checkpoint. Requeued rows above it are sent together with the other rows above it.
+#: Condition for the requeued rows up to the checkpoint. Those above the checkpoint are sent together with the
+#: other rows above it.
 _IS_REQUEUED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
 _REQUEUED_ROWS = f"SELECT e.seq, {columns.sql_list(table='e')} {_DEAD_LETTER_ROWS} AND {_IS_REQUEUED} ORDER BY e.seq"
 _DEAD_LETTERS = (
@@ -54,8 +55,8 @@ _STATUS = (
     "SELECT checkpoint, shipped_rows, shipped_at, rate, last_error, failed_at, holder, lease_until, epoch "
     "FROM relays WHERE warehouse = ?"
 )
-#: Number of rows to ship, and when the oldest of them was recorded. The rows above the checkpoint and the requeued rows
-#: are to be shipped.
+#: Query for the number of rows to ship, and for the time at which the oldest of them was recorded. Rows to ship are
+#: those above the checkpoint and the requeued ones.
 _WAITING = (
     "SELECT COUNT(*), MIN(recorded_at) FROM (SELECT recorded_at FROM session_events WHERE seq > ?1 "  # noqa: S608
     f"UNION ALL SELECT e.recorded_at {_DEAD_LETTER_ROWS}2 AND {_IS_REQUEUED})"
@@ -130,7 +131,8 @@ class SqliteOutbox:
         """Acquire the lease; see ``Outbox.acquire``.
 
         Args:
-            holder: ``host/process/token``. The lease of a process of this host that has ended counts as released.
+            holder: ``host/process/token``. If the present holder is a process of this host that has ended, its lease
+                counts as released.
             seconds: Duration of the lease; each ``save`` starts this duration anew.
         """
         now = self._clock()
@@ -230,7 +232,7 @@ class SqliteOutbox:
         ]
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event, or all if ``event_id`` is None; return the number of rows."""
+        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
         values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
         rows: int = self._run(lambda connection: connection.execute(_REDRIVE_EVENT, values).rowcount)
         return rows
@@ -270,7 +272,7 @@ class SqliteOutbox:
             after = last.created_at, last.session_id
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return ``(seq, digest)`` of every row of some sessions, by session; of a missing session an empty list."""
+        """Return ``(seq, digest)`` of every row of the given sessions, by session; a missing one has an empty list."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 
@@ -325,7 +327,7 @@ def _checkpoint(row: tuple[Any, ...] | None) -> RelayCheckpoint:
 
 
 def _batch_text(batch: Batch | None) -> str | None:
-    """Return a batch as the JSON text in ``relays.batch``, whose keys have kept their names of the first release."""
+    """Return a batch as JSON text for ``relays.batch``. The keys are still named as in the first release."""
     if batch is None:
         return None
     return json.dumps({"last": batch.last, "rows": batch.rows, "digest": batch.digest, "again": batch.redrive})

@@ -72,7 +72,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
-    """Return the version of a recorded event, also if its rows were dropped; None if the event is not recorded."""
+    """Return the version of a recorded event, even if its rows were dropped; None if the event is not recorded."""
     check_text(session_id, "session_id")
     check_text(event_id, "event_id")
     row = connection.execute(
@@ -162,7 +162,7 @@ def state_at(
 def events(
     connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, upcast: Upcaster | None
 ) -> Page[RecordedEvent]:
-    """Return the events of the next ``limit`` versions after ``after``.
+    """Return a page of events: those of the first ``limit`` versions that are greater than ``after``.
 
     Raises:
         SessionArchived: The session's rows are only in a warehouse.
@@ -194,7 +194,7 @@ def all_events(connection: sqlite3.Connection, session_id: str, upcast: Upcaster
 def messages(
     connection: sqlite3.Connection, session_id: str, *, after: str | None, limit: int, newest: bool
 ) -> Page[Message]:
-    """Return a page of messages in order; with ``newest`` the last ``limit`` messages, also in order.
+    """Return a page of messages, in order. If ``newest`` is True, the page has the last ``limit`` messages.
 
     Raises:
         SessionArchived: The session's rows are only in a warehouse.
@@ -266,7 +266,7 @@ def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: 
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
-    """Return the highest ``seq`` ever written, also if its row was dropped since; 0 if there is none."""
+    """Return the highest ``seq`` ever written, even if its row has been dropped; 0 if there is none."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
     return int(row[0]) if row else 0
 

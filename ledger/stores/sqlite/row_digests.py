@@ -10,7 +10,7 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone, session_digest
 from ledger.stores.archived import UNOWNED
 
-#: Sessions per read: a long read would keep SQLite from checkpointing the WAL.
+#: Maximum number of sessions in one read. A longer read would keep SQLite from checkpointing the WAL.
 PAGE = 1000
 _HEADS = (
     "SELECT created_at, session_id, store_id, version FROM session_heads "
@@ -43,7 +43,7 @@ def session_digests(
         warehouse: The warehouse's URL; its dead letters are left out.
         after: Creation time and id of the last session read.
         created_until: Only sessions created before this time.
-        upto: The last ``seq`` to include. The digest of a session whose rows were dropped covers all that it had.
+        upto: The last ``seq`` to include. If a session's rows were dropped, its digest covers all of them.
     """
     page = (to_micros(after[0]), after[1], to_micros(created_until), PAGE)
     result = []
@@ -78,7 +78,7 @@ def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey])
 def row_digests(
     connection: sqlite3.Connection, sessions: Collection[SessionKey]
 ) -> dict[SessionKey, list[tuple[int, RowDigest]]]:
-    """Return ``(seq, digest)`` of every row of some sessions, by session; of a missing session an empty list."""
+    """Return ``(seq, digest)`` of every row of the given sessions, by session; a missing one has an empty list."""
     return {
         session: [
             (row[0], RowDigest._make(row[1:]))

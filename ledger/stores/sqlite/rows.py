@@ -42,7 +42,10 @@ def head_of(session_id: str, row: HeadRow) -> Head:
 
 
 def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """Return the first raw rows: as many whole events as fit into both limits, but at least one event."""
+    """Return the raw rows of the first events: as many whole events as fit into both limits.
+
+    If there are rows, at least one event is returned, even if it exceeds a limit.
+    """
     result: list[Row] = []
     event, event_start, size = None, 0, 0
     for row in rows:

@@ -1,6 +1,6 @@
-"""The schema version of the embedded store's file, and its migration to the present one.
+"""Migration of the embedded store's file to the present schema, and the check whether it needs one.
 
-``PRAGMA user_version`` holds the number of the last migration applied, ``PRAGMA application_id`` marks the file as a
+``PRAGMA user_version`` holds the number of the last migration applied. ``PRAGMA application_id`` marks the file as a
 ledger.
 """
 
@@ -34,7 +34,8 @@ def migrate(
         path: The file's path, for error messages.
         new_store_id: The id of the store if this call creates it.
         now: The time recorded for the migrations.
-        state_schema: Recorded in a new file: the event schema version from which ``session_state`` is folded.
+        state_schema: The event schema version to record in a new file. Events are brought to this version before
+            ``session_state`` is folded from them.
         upto: Number of the last migration to run; tests of upgrades stop earlier.
 
     Raises:

@@ -110,7 +110,7 @@ class SqliteSearch:
 def _matches(
     connection: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], query: SearchQuery, limit: int
 ) -> Page[Match]:
-    """Return the first page of matches. Of a text that is not indexed in full, the text itself is searched."""
+    """Return the first ``limit`` matches as a page. If a text is not indexed in full, the text itself is searched."""
     matches: list[Match] = []
     for *cursor, user_id, kept, event_seq in rows:
         position = SearchCursor(*cursor)

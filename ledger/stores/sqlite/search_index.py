@@ -1,10 +1,11 @@
 """The index of the embedded store's search: the words of the current texts, in a table of SQLite's FTS5.
 
-Appends do not update it. A search first indexes the rows written since the last one, in steps: ``next_step`` reads rows
-and splits texts, outside of any write transaction; ``take`` writes the step, which is bounded in size, in a transaction
-of the writer. ``meta`` holds the last indexed ``seq`` and a counter of the index's changes, so that a step prepared for
-an earlier state of the index is discarded. A search compares its matches with ``session_state``, so it never returns a
-stale entry. If a text is removed from the store, its entry is removed from the index too.
+Appends do not update the index. A search first indexes the rows written since the last search, in steps of limited
+size. ``next_step`` reads rows and splits texts into words, outside of any write transaction. ``take`` then writes the
+step in a transaction of the writer. ``meta`` holds the last indexed ``seq`` and a counter of the index's changes. The
+counter shows when a step was prepared for an earlier state of the index; such a step is discarded. A search compares
+its matches with ``session_state``, so it never returns a stale entry. If a text is removed from the store, its entry
+is removed from the index too.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 
-#: Limits of one step: registers, and characters of words. The median step takes 2 ms, the 95th percentile 10 ms.
+#: A step ends once it has this many registers, or words of this many characters in total. The median step takes 2 ms,
+#: the 95th percentile 10 ms.
 SLOTS, CHARACTERS = 200, 20_000
 #: Maximum length of a text's words in the index, in characters. Of a longer text only the distinct words are indexed.
-#: If these are too long as well, no word is indexed, and each search reads the text. Otherwise one text could delay
-#: appends for a second.
+#: If these are too long as well, no word is indexed, and each search reads the text. Without this limit, one text
+#: could delay appends for a second.
 LARGE = 50_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
@@ -35,7 +37,7 @@ _REGISTERS = (
     "SELECT {}, st.version, st.event_id, COALESCE(st.value, b.value) FROM {} "
     "LEFT JOIN session_events AS b ON b.seq = st.event_seq {}"
 )
-#: Query for the registers that a range of rows wrote, as they are now; the version is NULL if one was removed.
+#: Query for the present state of the registers that a range of rows wrote. A removed register has the version NULL.
 _NEW_REGISTERS = _REGISTERS.format(
     "e.seq, e.session_id, e.field, e.key",
     "session_events AS e LEFT JOIN session_state AS st "
@@ -73,7 +75,7 @@ class Step(NamedTuple):
     Attributes:
         turn: The index's change counter when the step was prepared.
         upto: The last ``seq`` that is indexed once the step is written.
-        done: The session for which this step completes a new indexing; None if there is none.
+        done: The session that is completely indexed again once the step is written; None if there is none.
         entries: The registers to index or to remove.
     """
 
@@ -171,7 +173,7 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
 def reindex(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove a session from the index, and let the next search index it again.
 
-    Call it in the transaction that changes the session's texts without rows of a new ``seq``.
+    Call it in the transaction that changes the session's texts without adding rows that have a new ``seq``.
     """
     remove(connection, session_id)
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))

@@ -1,4 +1,7 @@
-"""A cache of the latest states; each read compares the session's head, so a stale state is never returned."""
+"""A cache of the latest states.
+
+Each read compares the cached head with the stored head, so it never returns a stale state.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from ledger.model.session import Head
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite.rows import HeadRow, head_of
 
-#: Maximum number of cached states, of which the oldest is evicted first; and maximum size of one, in characters.
+#: Maximum number of cached states, and maximum size of one state in characters. The oldest states are evicted first.
 CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 
 
@@ -21,7 +24,7 @@ class StateCache:
         self._states: dict[str, tuple[HeadRow, Head, State]] = {}
 
     def latest(self, connection: sqlite3.Connection, session_id: str) -> tuple[Head, State] | None:
-        """Return a session's latest state, from the cache if the head is unchanged; None if it does not exist.
+        """Return a session's latest state, from the cache if the head is unchanged; None if there is no such session.
 
         Raises:
             SessionArchived: The session's rows are only in a warehouse.

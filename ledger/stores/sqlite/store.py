@@ -367,7 +367,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             )
 
     def before_fork(self) -> None:
-        """Wait, for a limited time, until no thread uses a connection; close all connections. See ``forking``."""
+        """Wait, for a limited time, until no thread uses a connection; then close all connections. See ``forking``."""
         self._commits.pause()
         self._opening.acquire()
         deadline = time.monotonic() + self._wait

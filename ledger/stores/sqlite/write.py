@@ -39,7 +39,7 @@ from ledger.stores.sqlite.rows import HeadRow
 _COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
 _INSERT_ROW = f"INSERT INTO session_events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _HEAD_COLUMNS = ("session_id", *HeadRow._fields)
-#: Inserts a head: a session's id and its ``HeadRow``.
+#: Statement that inserts a head. Its parameters are the session's id and the values of the ``HeadRow``.
 PUT_HEAD = f"INSERT INTO session_heads ({', '.join(_HEAD_COLUMNS)}) VALUES ({', '.join('?' * len(_HEAD_COLUMNS))})"  # noqa: S608
 _MOVE_HEAD = (
     "UPDATE session_heads SET version = ?, updated_at = ?, event_hash = ? "
@@ -60,7 +60,7 @@ _REMOVE_REGISTER = "DELETE FROM session_state WHERE session_id = ? AND field = ?
 
 
 class _RecordedRow(NamedTuple):
-    """The columns of a row by which a recorded event is compared with one appended again."""
+    """The columns of a recorded event's rows that are compared if its event_id is appended or ingested again."""
 
     version: int
     event_type: str
@@ -103,7 +103,7 @@ def append(
     schema_version: int,
     store_id: str,
 ) -> AppendResult:
-    """Check an event against the session's head, then write its rows, its registers and the head.
+    """Check an event against the session's head, then write the event's rows, its registers and the new head.
 
     Args:
         connection: A connection in a transaction.

@@ -21,11 +21,11 @@ _SHORT_DELAY, _SHORT_POLLING, _LONG_DELAY = 0.00002, 0.02, 0.002
 class FairFileLock:
     """A lock file that gives processes the right to write, in about the order in which they asked.
 
-    There are two locks: the write lock, and the queue's lock, which makes a process the head of the queue. While the
-    head waits for the write lock, it keeps the first byte of the lock file set. All processes map this file into memory
-    and, while the byte is set, none of them takes the write lock without queueing. So a busy process cannot lock again
-    and again. Without contention, acquiring takes one system call, and so does releasing. Without ``fcntl`` (Windows)
-    nothing is locked, and SQLite's busy handler alone keeps writers apart.
+    There are two locks: the write lock and the queue's lock. The process that holds the queue's lock is the head of
+    the queue. While the head waits for the write lock, it keeps the first byte of the lock file set. All processes map
+    this file into memory and, while the byte is set, none of them takes the write lock without queueing. So a busy
+    process cannot lock again and again. Without contention, acquiring takes one system call, and so does releasing.
+    Without ``fcntl`` (Windows) nothing is locked, and SQLite's busy handler alone keeps writers apart.
 
     Args:
         path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
@@ -37,7 +37,7 @@ class FairFileLock:
         self._has_waiter: mmap.mmap | bytearray = bytearray(1)
 
     def acquire(self, wait: float) -> None:
-        """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, also if this raises.
+        """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, even if this raises.
 
         Raises:
             StoreUnavailable: Another process held the lock for too long.
