@@ -12,7 +12,7 @@ from ledger.sdk.ledger import SessionLedger
 
 
 def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: Any) -> tuple[AsyncSessionLedger, bool]:
-    """Return the ledger a service works on, and True if this call created it, so that the service must close it.
+    """Return the ledger that a service uses, and whether this call created it. If so, the service must close it.
 
     Args:
         db: A ledger, its URL, or None for the ledger that the environment names.
@@ -83,7 +83,7 @@ def days_before(now: datetime, days: Any) -> datetime:
     """Return the time that is ``days`` days before ``now``.
 
     Raises:
-        InvalidInput: ``days`` is not a number, negative, or too large for a datetime.
+        InvalidInput: ``days`` is not a number, is negative, or is too large for a datetime.
     """
     try:
         if isinstance(days, int | float) and not isinstance(days, bool) and days >= 0:

@@ -1,8 +1,8 @@
 """A chat session store on a SQLite file, backed by a ledger.
 
 A chat is a session of the type ``chat``; the store ignores other sessions of the ledger. A chat has no TTL. It ends
-when a method of the store expires it, and is kept afterwards. Messages are read only when they are asked for: to get
-the newest ten of a long chat, ten are read.
+when a method of the store expires it, and is kept afterwards. Messages are read only on request, and only as many as
+requested: to return the newest ten of a long chat, the store reads ten.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ FROM chat_sessions AS chats
 JOIN session_state AS slots ON slots.session_id = chats.session_id AND slots.field = 'message'
 JOIN session_events AS events ON events.seq = slots.event_seq
 """
-#: SELECT statements, by name, of the views that replace the two tables: one row per chat, and one row per message.
+#: SELECT statements by view name. ``chat_sessions`` has one row per chat, and ``chat_messages`` one per message.
+#: The views replace the tables of these names.
 VIEWS: Mapping[str, str] = {"chat_sessions": _SESSIONS, "chat_messages": _MESSAGES}
 
 
@@ -79,7 +80,7 @@ class Message(BaseModel):
             any JSON value.
         timestamp: Time of the message, timezone-aware; defaults to now.
         metadata: Any other JSON values.
-        message_id: Generated with the object, so that an object that is added again after an error is recorded once.
+        message_id: Generated with the object. So an object that is added again after an error is recorded only once.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -130,7 +131,7 @@ class ChatSession:
         return self._messages
 
     def get_recent_messages(self, n: int = 10) -> list[Message]:
-        """Return the newest ``n`` messages, oldest of them first, without reading the others.
+        """Return the newest ``n`` messages in the order they were added, without reading the others.
 
         Raises:
             InvalidInput: ``n`` is not a whole number from 1 to 10,000.
@@ -145,15 +146,16 @@ class SessionStore:
     """A store of chats, for any number of threads and processes. Close it, or use it as a context manager.
 
     Args:
-        path: The file, created with its folder if it does not exist; or the URL of a ledger.
+        path: Path of the file, or URL of a ledger. A file that does not exist is created, with its folder.
         ledger: A ledger to use instead of a path; the caller closes it. A ledger limited to one user, as
             ``ledger.for_user(...)`` returns it, hides the chats of other users.
-        query_plan_type, candidate_set_type: Pydantic models that these parts are read as; JSON values if None.
+        query_plan_type, candidate_set_type: Pydantic models to read these parts of a message with. If None, the part
+            is read as a JSON value.
         clock: Source of times, for messages and expiry.
 
     Raises:
-        ConfigurationError: Not exactly one of path and ledger is given, or the file is not a ledger. Import a file
-            of the earlier store with ``ledger.compat.importing.import_chat_store``.
+        ConfigurationError: Both or neither of ``path`` and ``ledger`` are given, or the file is not a ledger. Use
+            ``ledger.compat.importing.import_chat_store`` to import a file of the earlier store.
     """
 
     def __init__(
@@ -235,7 +237,7 @@ class SessionStore:
             self.ledger.update_context(session_id, _jsonable(names, "context"))
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
-        """Return all chats of a user, newest first, without reading their messages. None is the anonymous user."""
+        """Return all chats of a user (None: the anonymous user), newest first, without reading their messages."""
         found: list[ChatSession] = []
         after: str | None = None
         owner = ANONYMOUS if user_id is None else user_id
@@ -257,7 +259,7 @@ class SessionStore:
         return self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
-        """Expire every open chat without an event for this many hours. A chat that is used meanwhile is left open.
+        """Expire every open chat without an event for this many hours. A chat that gets an event meanwhile stays open.
 
         Returns:
             Number of chats expired.
@@ -370,7 +372,7 @@ class SessionStore:
 
 
 def _object_in(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a JSON object unchanged, None as an empty object, and any other value in an object, under ``name``."""
+    """Return a JSON object unchanged. None becomes an empty object, and any other value ``{name: value}``."""
     return value if isinstance(value, Mapping) else {} if value is None else {name: value}
 
 

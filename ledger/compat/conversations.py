@@ -1,7 +1,7 @@
 """ConversationService: chats that survive page reloads and server restarts, stored in a ledger.
 
-A drop-in for a conversation service on the tables ``conversation_sessions`` and ``conversation_messages``, with the
-same methods, arguments and fields; ``import_conversations`` imports the data of those tables. Each chat is a
+A drop-in for a conversation service on the tables ``conversation_sessions`` and ``conversation_messages``. It has the
+same methods, arguments and fields, and ``import_conversations`` imports the data of those tables. Each chat is a
 session of the ledger, so it also has a history, can be queried in SQL, and can be exported.
 """
 
@@ -24,7 +24,7 @@ from ledger.sdk.ledger import SessionLedger
 
 #: Session type of chats.
 CONVERSATION = "conversation"
-#: Default age, in days without activity, at which a chat is cleaned up.
+#: Default number of days without activity after which a chat is cleaned up.
 OLD_AFTER_DAYS = 30
 #: Default number of chats in a list.
 LISTED = 50
@@ -55,7 +55,7 @@ class ConversationMessage:
 
     @classmethod
     def of(cls, session_id: str, message: Message, created_at: datetime | None) -> Self:
-        """Return a message of the ledger as a chat message with the given time."""
+        """Convert a message of the ledger to a message of the chat ``session_id``, with the given time."""
         error = message.error
         text = error.get("message") if isinstance(error, Mapping) else error
         return cls(
@@ -96,7 +96,7 @@ class ConversationSession:
 
     @classmethod
     def of(cls, session: Session, messages: list[ConversationMessage] | None = None) -> Self:
-        """Return a session of the ledger as a chat."""
+        """Convert a session of the ledger to a chat with the given messages."""
         attributes = session.attributes
         return cls(
             session.session_id,
@@ -147,7 +147,7 @@ class ConversationService:
         """Create a chat.
 
         Args:
-            user: An object with an ``id``, a number or text.
+            user: The owner: an object with an ``id``, or the id itself as a number or text.
             title: If None, derived from the user's first message.
             context_data: JSON values by name.
             session_metadata: A JSON object.
@@ -174,7 +174,7 @@ class ConversationService:
     async def get_session(
         self, session_id: str, user: Any, include_messages: bool = False
     ) -> ConversationSession | None:
-        """Return a chat; None if the user has no chat with this id, or deleted it.
+        """Return a chat; None if the user has no chat with this id, or if the chat was deleted.
 
         Args:
             include_messages: Read the messages too. If False, ``messages`` is None.
@@ -227,9 +227,9 @@ class ConversationService:
 
         Args:
             role: ``user``, ``assistant``, or another role of the ledger.
-            user: The user who adds the message; chats that this user may not see are not found. If None, the chat may
-                belong to any user, so pass a user whenever the session id comes from outside.
-            envelope: See ``Envelope``. With an ``event_id``, a message that is sent again is recorded once.
+            user: The user who adds the message. A chat that this user may not see counts as not existing. If None, the
+                chat may belong to any user, so pass a user whenever the session id comes from outside.
+            envelope: See ``Envelope``. If a call is repeated with its ``event_id``, the message is recorded once.
 
         Raises:
             SessionNotFound: The chat does not exist, or is not the user's.
@@ -277,10 +277,10 @@ class ConversationService:
         return False
 
     async def cleanup_old_sessions(self, days: float = OLD_AFTER_DAYS, *, user: Any = None) -> int:
-        """Delete chats without an event for this many days. A chat that is used meanwhile is kept.
+        """Delete chats that had no event for this many days. A chat that gets an event meanwhile is kept.
 
         Args:
-            user: Only chats of this user; of all users if None.
+            user: Only chats of this user; if None, the chats of all users.
 
         Returns:
             Number of chats deleted.

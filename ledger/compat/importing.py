@@ -1,9 +1,9 @@
 """Import of the data of earlier session stores. Ids and times are preserved.
 
 SQLite and Postgres databases are read through SQLAlchemy (the extra ``migrate``). All rows are read and checked before
-anything is written. If a row cannot be recorded, no row is, and the error names the bad rows. Importing an unchanged
-source again adds nothing. If the source has changed, its new values are appended, and values that it no longer has are
-removed. Times without a time zone are UTC.
+anything is written. If any row cannot be recorded, nothing is written, and the error names the bad rows. Importing an
+unchanged source again adds nothing. If the source has changed, its new values are appended, and values that it no
+longer has are removed. Times without a time zone are UTC.
 """
 
 from __future__ import annotations
@@ -53,19 +53,20 @@ def import_session_states(
 ) -> Imported:
     """Import a ``session_states`` table as records of ``ledger.compat.session_states``.
 
-    A row becomes a session with two events: its creation at ``created_at``, and its values at ``updated_at``.
+    A row becomes a session that is created at ``created_at`` and whose values are set at ``updated_at``.
     Undocumented columns are stored as context.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, the path of a SQLite file, or None for the database that the
             ``POSTGRES_*`` variables name.
         user_id: Owner of rows without a ``user_id``.
-        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
+        clock: Source of the current time. Sessions older than ten years are refused, as no warehouse accepts them.
 
     Raises:
-        InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
+        InvalidInput: Rows cannot be recorded. The error names them by id, and nothing was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
+            again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -87,17 +88,19 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
     """Import the tables ``chat_sessions`` and ``chat_messages`` as chats of ``ledger.compat.chat_store``.
 
     A chat is created at ``created_at``; each message is added at its own time; the context is set at ``updated_at``;
-    the chat expires at ``expired_at``. Undocumented columns become attributes of a chat and metadata of a message.
+    the chat expires at ``expired_at``. Undocumented columns of a chat become its attributes, and those of a message
+    become its metadata.
 
     Args:
-        path_or_url: The path of the SQLite file, a URL, or an SQLAlchemy engine. Not the ledger's own file.
-        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
+        path_or_url: The path of the SQLite file, a URL, or an SQLAlchemy engine. It must not be the ledger's own file.
+        clock: Source of the current time. Sessions older than ten years are refused, as no warehouse accepts them.
 
     Raises:
-        InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
+        InvalidInput: Rows cannot be recorded, or messages belong to no chat. The error names them by id, and nothing
             was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
+            again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:

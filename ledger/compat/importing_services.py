@@ -1,7 +1,7 @@
 """Import of the data of conversation services and analysis sessions. Ids and times are preserved.
 
-This is the part of ``ledger.compat.importing`` for ``ledger.compat.conversations`` and
-``ledger.compat.analysis_sessions``; the same rules apply.
+The functions of this module import into the sessions of ``ledger.compat.conversations`` and
+``ledger.compat.analysis_sessions``. The rules are those of ``ledger.compat.importing``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OF_MESSAGE = {
     *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
     *("error_message", "message_metadata", "created_at"),
 }
-#: Columns of analysis sessions. A table may have each under any of these names.
+#: Names of columns of analysis sessions. A table may use any of the names listed for a column.
 _ID, _KIND = ("id", "session_id"), ("type", "session_type")
 _STATE = ("state", "session_state", "state_data")
 _USED = ("last_accessed_at", "updated_at", "last_accessed")
@@ -67,18 +67,19 @@ def import_conversations(
     """Import ``conversation_sessions`` and ``conversation_messages`` as chats of ``ConversationService``.
 
     A chat is created at ``created_at``; each message is added at its own time; all other values are set at
-    ``last_activity_at``. A chat that is not active is imported as expired. Undocumented columns become attributes of a
-    chat and metadata of a message.
+    ``last_activity_at``. A chat that is not active is imported as expired. Undocumented columns of a chat become its
+    attributes, and those of a message become its metadata.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
+        clock: Source of the current time. Sessions older than ten years are refused, as no warehouse accepts them.
 
     Raises:
-        InvalidInput: Rows cannot be recorded, or messages belong to no chat; the message names them by id, and nothing
+        InvalidInput: Rows cannot be recorded, or messages belong to no chat. The error names them by id, and nothing
             was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
+            again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -112,22 +113,24 @@ def import_analysis_sessions(
     metrics_table: str = "session_metrics",
     clock: Clock = utc_now,
 ) -> Imported:
-    """Import the analysis sessions that a database holds as sessions of ``SessionStore``.
+    """Import the analysis sessions of a database. They become sessions of ``SessionStore``.
 
     A session is created at ``created_at``; each query of its history is added at its ``timestamp``; context,
-    preferences and results are set at the last access. A session that the table marks as archived is archived. Sessions
-    that exist only in Redis are not imported: archive them first. A session's row of the metrics table becomes the
-    attribute ``older_metrics``, and undocumented columns become attributes of the same names.
+    preferences and results are set at the last access. A session that the table marks as archived is imported as
+    archived. Sessions that exist only in Redis are not imported; let the earlier service archive them first. A
+    session's row of the metrics table becomes the attribute ``older_metrics``, and undocumented columns become
+    attributes of the same names.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
-        table, metrics_table: Names of the tables; the metrics table may be missing.
-        clock: Source of the current time. Sessions older than ten years are refused: no warehouse accepts them.
+        table, metrics_table: Names of the two tables. The metrics table need not exist.
+        clock: Source of the current time. Sessions older than ten years are refused, as no warehouse accepts them.
 
     Raises:
-        InvalidInput: Rows cannot be recorded; the message names them by id, and nothing was written.
+        InvalidInput: Rows cannot be recorded. The error names them by id, and nothing was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session, of which nothing was written. Those before it may be recorded; importing again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
+            again continues.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -160,7 +163,7 @@ def _creation_step(row: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
-    """Yield the steps that set the values of a chat and expire it. Creation and messages are other steps."""
+    """Yield the steps that set a chat's values and expire it if inactive, without its creation and messages."""
     created_at = instant(row["created_at"], "created_at")
     at = created_at if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}

@@ -48,7 +48,7 @@ class Source:
         self._types: dict[str, dict[str, Any]] = {}
 
     def table(self, name: str, *required: str) -> TableClause:
-        """Return a table with all its columns, for the other methods.
+        """Return a table with all its columns, to be passed to the other methods.
 
         Raises:
             ConfigurationError: The table does not exist, or lacks a required column.
@@ -70,7 +70,7 @@ class Source:
         Args:
             table: Table from ``table``.
             order: Columns to order by.
-            equal: Only rows with these values in these columns.
+            equal: Values by column name. Only rows with these values are yielded.
         """
         from sqlalchemy import literal_column, select
 
@@ -81,7 +81,7 @@ class Source:
         yield from self._fetched(statement, table)
 
     def insertion_column(self, table: TableClause, *names: str) -> str:
-        """Return the name of the column that orders rows by insertion.
+        """Return the name of a column to order rows by, so that they are in the order of their insertion.
 
         It is the first integer column among ``names``, else SQLite's ``rowid``, else the first column among ``names``.
         """
@@ -98,7 +98,7 @@ class Source:
         return next(name for name in names if name in table.c)
 
     def orphans(self, table: TableClause, within: TableClause, by: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows of ``table`` whose value in the column ``by`` is not in that column of ``within``."""
+        """Yield the rows of ``table`` whose value in the column ``by`` does not occur in that column of ``within``."""
         from sqlalchemy import String, Text, cast, exists, select
 
         outer, inner = table.c[by], within.c[by]
@@ -128,7 +128,7 @@ class Source:
         }
 
     def _equals(self, table: TableClause, name: str, value: Any) -> ColumnElement[bool]:
-        """Return the condition that a column equals a value, even if one of them is a UUID in Postgres and one text."""
+        """Return the condition that a column equals a value. In Postgres, a UUID equals its text."""
         from sqlalchemy import String, Text, cast
 
         column = table.c[name]
@@ -243,7 +243,7 @@ def id_text(value: Any, name: str) -> str:
 
 
 def boolean_of(value: Any, name: str) -> bool | None:
-    """Return the boolean that a column holds as a boolean, a number or a word such as ``yes``; None for NULL.
+    """Convert a column's value to a boolean, and NULL to None. Accepted are booleans, 1, 0 and words such as ``yes``.
 
     Raises:
         InvalidInput: The value means neither true nor false.
@@ -262,12 +262,12 @@ def number(value: Any) -> Any:
 
 
 def value_of(row: Mapping[str, Any], *names: str) -> Any:
-    """Return a row's value in the first of these columns that is not NULL; None if there is none."""
+    """Return a row's value in the first of these columns that is not NULL; None if all are NULL or missing."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | None:
-    """Return the first of these names that is among the columns; None if none is."""
+    """Return the first of these names that is a name of a column; None if there is no such column."""
     return next((name for name in names if name in columns), None)
 
 

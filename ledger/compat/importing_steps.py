@@ -1,11 +1,11 @@
-"""Steps of an import: the events that the rows of a source database become.
+"""Steps of an import. A step is an event to record; the rows of a source database become steps.
 
 There are two kinds of steps. A permanent step, such as a message or a query, never changes in the source, and is
 recognised by its id if it is imported again. All other values (context, title, status) may change in the source before
 the next import; a step that sets them is called a statement. If such values have changed, the next import adds a
-statement with what differs from all earlier statements. The id of an added statement is derived from its content
-and from the statement before it. So statements are recognised among the other events of the ledger, and a value is
-recorded again if the source returns to it.
+statement with the values that differ from those that the earlier statements set. The id of an added statement is
+derived from its content and from the statement before it. So an import recognises statements among the other events of
+a session. And if the source returns to an earlier value, that value is recorded again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ledger.model.values import canonical, check_text, decode
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
 
-#: Maximum number of bad rows that an error describes. Further ones are only counted.
+#: Maximum number of bad rows that an error describes. Further bad rows are only counted.
 NAMED = 20
 #: Namespace of the UUIDv5 event ids that this module generates.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d67")
@@ -52,7 +52,7 @@ class Step:
 
 
 def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[Step]:
-    """Yield a statement of values at a time: one step, or several if there are too many changes for one event."""
+    """Yield a statement with the time ``at``, as several steps if the changes are too many for one event."""
     for start in range(0, len(changes), MAX_CHANGES):
         portion = changes[start : start + MAX_CHANGES]
         texts = [(change.field, change.key, None if change.removed else canonical(change.value)) for change in portion]
@@ -65,14 +65,15 @@ def in_order(steps: list[Step]) -> list[Step]:
 
 
 def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
-    """Return the steps to record for a session of which a part is recorded.
+    """Return the steps to record for a session that is already recorded in part.
 
     Args:
         steps: All steps from the source, creation first.
         events: All recorded events of the session.
 
     Returns:
-        The permanent steps, the recorded statements, and added statements if the source differs from the recorded ones.
+        The permanent steps and the recorded statements. If the source differs from the recorded statements, added
+            statements follow.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
     current = _values_after(steps[0], *stated.values())
@@ -119,7 +120,7 @@ def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: s
 
     Args:
         read: Generator function that yields the sessions of the source and adds bad rows to its argument.
-        what: The tables, for the message of an error.
+        what: Names of the tables, for error messages.
         ledger: The target.
 
     Raises:
@@ -133,7 +134,7 @@ def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: s
 
 
 class BadRows:
-    """Bad rows: those that cannot be recorded, with the reasons.
+    """Collection of bad rows, which are rows that cannot be recorded, with the reason for each.
 
     Args:
         store: The target store while recording; None while checking.
@@ -205,7 +206,10 @@ class _RowCheck:
 def session_of(
     session_id: str, user_id: str, where: str, steps: list[Step], ledger: SessionLedger, clock: Clock
 ) -> SessionEvents:
-    """Return steps as the events of a session. Each is recorded at its step's time, or the previous event's if later.
+    """Convert steps to the events of a session.
+
+    The ``recorded_at`` of an event is the time of its step, but never earlier than the ``recorded_at`` of the event
+    before it.
 
     Raises:
         InvalidInput: A step is not a valid event, two steps have the same key, or the creation time is out of range.
@@ -253,7 +257,7 @@ def _content_of(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> s
 
 
 def _key_after(content: str, before: str) -> str:
-    """Return the key of an added statement: from its content, and the event_id of the statement before it."""
+    """Return the key of an added statement, made of its content and the event_id of the statement before it."""
     return canonical([content, before])
 
 

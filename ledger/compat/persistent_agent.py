@@ -1,7 +1,8 @@
 """PersistentAgent: an agent whose chats are stored, and which keeps answering while the store is unavailable.
 
-Messages that could not be stored are kept in memory and saved later: in order, and before any newer message of their
-chat. Each is recorded once and with its own time, since its event_id and time are generated when it is created.
+Messages that could not be stored are kept in memory and saved later, in order and before any newer message of their
+chat. The event_id and the time of a message are generated when it is created. So each message is recorded once, and
+with its own time, however late it is saved.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ REMEMBERED = 256
 
 @dataclass(slots=True)
 class Reply:
-    """An agent's answer with metadata. An agent may also return the content alone."""
+    """An agent's answer with metadata. Instead of a ``Reply``, an agent may return the content alone."""
 
     content: Any
     tools_used: Sequence[Any] | None = None
@@ -44,8 +45,8 @@ class ChatResponse:
         session_id: The chat's id; pass it to the next call.
         content: The answer; None if the agent failed.
         has_error: True if the agent failed; ``error_message`` is its error.
-        unsaved: The chat's messages that are not stored yet, in order. If the answer can never be recorded, it is last.
-        store_error: Why messages are unsaved; None if there are none.
+        unsaved: The chat's messages that are not stored yet, in order. An answer that can never be recorded is last.
+        store_error: Why messages are unsaved; None if all messages are saved.
     """
 
     session_id: str
@@ -64,7 +65,7 @@ Answer = Callable[[Any, Sequence[ConversationMessage]], Awaitable[Reply | Any] |
 
 @dataclass(slots=True)
 class _Chat:
-    """A chat in memory: all its messages, and those of them that are not stored yet."""
+    """A chat in memory, with all its messages. ``unsaved`` holds the messages that are not stored yet."""
 
     session_id: str
     user_id: str
@@ -94,7 +95,7 @@ class PersistentAgent:
 
     @property
     def unsaved(self) -> tuple[ConversationMessage, ...]:
-        """The messages, in all chats, that are not stored yet. They are lost if the process ends now."""
+        """The messages of all chats that are not stored yet. These messages are lost if the process ends now."""
         return tuple(message for chat in self._chats.values() for message in chat.unsaved)
 
     async def chat(self, message: Any, session_id: str | None = None, user: Any = None) -> ChatResponse:
@@ -160,7 +161,7 @@ class PersistentAgent:
         )
 
     async def _load(self, chat: _Chat) -> None:
-        """Save unsaved messages, then load the chat from the store. If that fails, keep the chat in memory as it is."""
+        """Save unsaved messages, then load the chat from the store. If the store fails, keep the chat as it is."""
         await self._save(chat)
         if chat.unsaved:
             return
@@ -228,7 +229,7 @@ class PersistentAgent:
         )
 
     def _move(self, chat: _Chat, session_id: str) -> None:
-        """Give the chat the id that the store chose, since it has ended or the old id belongs to another user."""
+        """Give the chat the id that the store chose. The old id belongs to an ended chat or to another user."""
         if session_id == chat.session_id:
             return
         self._chats.pop((chat.user_id, chat.session_id), None)
@@ -242,7 +243,10 @@ class PersistentAgent:
         return ConversationMessage(chat.session_id, role, content, created_at=now, message_id=self._ids(now))
 
     def _evict(self) -> None:
-        """Drop old chats from memory beyond ``REMEMBERED``, but none with unsaved messages or a turn in progress."""
+        """Drop the oldest chats from memory while there are more than ``REMEMBERED``.
+
+        A chat with unsaved messages or a turn in progress is never dropped.
+        """
         spare = [key for key, chat in self._chats.items() if not chat.unsaved and not chat.turn.locked()]
         for key in spare[: max(0, len(self._chats) - REMEMBERED)]:
             del self._chats[key]

@@ -1,7 +1,7 @@
 """A read-only SQL connection to a ledger's file, with views in place of an earlier store's tables.
 
 The views are temporary: they exist on this connection only and are never written to the file. The connection uses
-Python's own ``sqlite3``, as the ledger does: a second copy of SQLite must never open the live file.
+Python's own ``sqlite3``, as the ledger does, because a second copy of SQLite must never open the live file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
 
     Args:
         ledger: A ledger in a SQLite file.
-        views: The views to create: a SELECT statement for each view name.
+        views: The SELECT statement of each view to create, by view name.
 
     Returns:
         A DB-API connection with these views. Its rows can be accessed by column name, and the parameters of a
@@ -60,7 +60,8 @@ def connect(ledger: SessionLedger, views: Mapping[str, str]) -> sqlite3.Connecti
 def slot(field: str, key: str = "") -> str:
     """Return a SQL expression for the value of a register of the session in the current row of ``heads``.
 
-    Text and numbers stay as they are. A boolean becomes 1 or 0, an object or array JSON text, and no value NULL.
+    Text and numbers stay as they are. A boolean becomes 1 or 0, and an object or array becomes JSON text. If the
+    register has no value, the result is NULL.
     """
     return (
         "(SELECT json_extract(value, '$') FROM session_state "  # noqa: S608 - names of this package only

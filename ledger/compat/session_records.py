@@ -22,7 +22,7 @@ COLUMNS = (
 #: Attributes of a record, by which records can be filtered and counted. Each holds the column of the same name, except
 #: ``record_id``, which holds the column ``id``.
 ATTRIBUTES = ("run_id", "topic", "difficulty", "tests_passed", "code_attempts", "problem_attempts", "record_id")
-#: Columns stored as context. Names of a state that are not columns are stored as context too.
+#: Columns stored as context. A value in a state is stored as context too if its name is not a column.
 CONTEXT = ("problem_description", "problem_tests", "code")
 STATUSES = ("running", "completed", "failed")
 CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")

@@ -1,9 +1,9 @@
-"""Functions that save and find workflow states, as with a table ``session_states``, but in a ledger.
+"""Functions that save workflow states in a ledger, and find them, in place of a table ``session_states``.
 
 Each thread is a session: ``thread_id`` is the session's id, ``user_prompt`` its question, and ``workflow_status`` its
-status (``running`` is stored as ``active``). Searchable columns are attributes; long texts and undocumented names are
-context. Each save is an event with what changed, so ``SessionLedger.get_session(thread_id, version=...)`` returns any
-state that was saved. These sessions have no TTL.
+status (``running`` is stored as ``active``). Searchable columns are attributes. Long texts, and values whose names
+are not columns, are context. A save that changes values is recorded as an event with these changes, so any saved state
+can be read with ``SessionLedger.get_session(thread_id, version=...)``. These sessions have no TTL.
 
 The ledger is the one passed as ``ledger=``, else the one set by ``configure``, else the one at ``LEDGER_URL``. With
 ``DEBUG_SESSION_STATES=1`` the logger of this module reports the ids and names of each call, never the values.
@@ -80,9 +80,9 @@ def save_session_state(
 
     Args:
         thread_id: The workflow's own id, 1 to 255 characters.
-        state: A mapping, pydantic model or dataclass. Documented columns must have their types; other values are stored
-            as context, models and dates as JSON. A record returned by ``get_session_state`` may be saved unchanged.
-        run_id: The run to correlate with, for example MLflow's; defaults to the state's, else to the saved one.
+        state: A mapping, pydantic model or dataclass. Documented columns must have their types. Other values are
+            stored as context; models and dates become JSON. A record of ``get_session_state`` can be saved as it is.
+        run_id: Id of a related run, for example an MLflow run; defaults to the state's, else to the saved one.
         workflow_status: running, completed or failed; defaults to the state's, else to the saved one, else to running.
         user_id: Owner of a new session; defaults to ``session-states``.
 
@@ -221,7 +221,7 @@ class VerifiedWorkflow:
     Attributes:
         thread_id: The generated id of the thread; pass it to the agent.
         state: The agent's final state; set it before the block ends.
-        run_id: The run to correlate with; may be set until the block ends.
+        run_id: Id of a related run, for example an MLflow run. It may be set until the block ends.
         workflow_status: ``running`` in the block; ``completed`` or ``failed`` once it has ended.
         record_id: The record's id.
     """
@@ -241,7 +241,7 @@ def verified_workflow(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> Iterator[VerifiedWorkflow]:
-    """Context manager that gives its block a new thread and saves the final state, as ``/problems/verified`` does.
+    """Context manager that gives its block a new thread and saves its final state, like ``/problems/verified``.
 
     The record is saved as ``running`` at the start, so that a workflow whose process died remains visible. When the
     block ends, the final state is saved as ``completed`` if its ``tests_passed`` is true, else as ``failed``. If the
@@ -320,7 +320,7 @@ def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, st
 
 
 def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any]) -> str:
-    """Append the values that differ from those of ``session``; refused if the session is at another version by now."""
+    """Append values that differ from those in ``session``. Raise WrongExpectedVersion if ``session`` is outdated."""
     if TAG not in session.tags:
         raise InvalidInput(
             f"{session.session_id} is not a session state but a session of another kind; nothing was written. "
@@ -356,7 +356,7 @@ def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, 
 
 
 def _record_failure(target: SessionLedger, workflow: VerifiedWorkflow, error: BaseException) -> None:
-    """Save the state and the error. If saving fails, add a note to the agent's error, which the caller raises."""
+    """Save the state and ``error``. If that fails, add a note to ``error``, which the caller raises again."""
     try:
         with suppress(InvalidInput):  # an invalid state may be the very error recorded below
             save_session_state(workflow.thread_id, workflow.state, workflow.run_id, ledger=target)

@@ -30,7 +30,7 @@ from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
 
-#: Keys of a line, in order. The last key, ``changes``, follows them.
+#: Keys of a line, in order, without the last key, which is ``changes``.
 ENVELOPE = (
     *("session_id", "version", "event_id", "event_type", "user_id", "actor", "occurred_at", "recorded_at"),
     *("created_at", "schema_version", "store_id", "prev_hash", "event_hash"),
@@ -128,13 +128,13 @@ def import_lines(
     imported; importing the corrected input again completes the import.
 
     Args:
-        lines: Lines of ``encode``; blank lines are skipped.
+        lines: Lines that ``encode`` returned; blank lines are skipped.
         seen: Called with each line as it is read, to display progress.
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
-            cannot be imported. The message begins with the line's number. Of the consecutive
-            events of its session, none was written.
+            cannot be imported. The message begins with the line's number. None of the consecutive events of the line's
+            session was written.
     """
     batch = _Batch(store)
     sessions: set[str] = set()
@@ -179,7 +179,7 @@ class _Batch:
         self._bytes += size
 
     def write(self, *, but_last_session: bool = False) -> None:
-        """Write the batch; with ``but_last_session``, without the last session, of which more lines may follow."""
+        """Write the batch. If ``but_last_session``, leave out the last session, since its lines may be incomplete."""
         events = self._events
         if but_last_session and events:
             cut = events[-1].session_id
@@ -255,5 +255,5 @@ def _check_hashes(found: Mapping[str, Any], *names: str) -> None:
 
 
 def _name_line(error: LedgerError, number: int) -> None:
-    """Put a line number before an error's message."""
+    """Add a line number to the start of an error's message."""
     error.args = (f"Line {number}: {error}",)

@@ -28,9 +28,9 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import canonical
 from ledger.stores.base import EventStore
 
-#: Owner of a run that names none.
+#: Owner of a run that names no user.
 DEFAULT_USER = "imported"
-#: Prefix of an answer that reports the failure of a tool. It is a custom of agent frameworks: in the recorded runs that
+#: Prefix of an answer that reports the failure of a tool. Agent frameworks use it by custom. In the recorded runs that
 #: were examined, all such answers begin with it, and no other answers do.
 FAILED = "Error:"
 #: Namespace of the UUIDv5 session ids that this module generates.
@@ -56,7 +56,7 @@ class Call(_Loose):
 
 
 class ChatMessage(_Loose):
-    """One message. Keys other than these are kept as metadata."""
+    """One message. Keys other than the fields of this model are kept as metadata."""
 
     role: str
     content: Any = None
@@ -83,7 +83,7 @@ def import_runs(
 
     Args:
         lines: One JSON run per line; blank lines are skipped.
-        user_id: Owner of runs that name none.
+        user_id: Owner of runs that name no user.
         seen: Called with each line as it is read, to display progress.
         clock: Source of the times at which a session is created and its events occur.
 
@@ -136,7 +136,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
     Args:
         record: A list of messages, or an object with such a list under ``messages`` or ``traj``.
         run_id: The session's id. The event ids are derived from it.
-        user_id: Owner, if the run names none.
+        user_id: Owner, if the run names no user.
 
     Raises:
         InvalidInput: The record is not a run; the message names the part that is wrong.
@@ -160,7 +160,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
 
 
 class _Calls:
-    """The tool calls of a run: those planned so far, and which of them are still open."""
+    """The tool calls of a run that are planned so far, and which of these calls have no answer yet."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -182,7 +182,10 @@ class _Calls:
         return changes
 
     def answered_by(self, message: ChatMessage) -> list[Change]:
-        """Return the changes that a message makes to the oldest open call it answers, if it answers one."""
+        """Return the changes to the tool call that a message answers; an empty list if it answers none.
+
+        If several open calls have the id that the message names, it answers the oldest of them.
+        """
         waiting = self._open.get(message.tool_call_id or "") if message.role == "tool" else None
         if not waiting:
             return []
@@ -204,7 +207,7 @@ class _Calls:
 
 
 def _recorded(session_id: str, events: Iterable[NewEvent], now: datetime, store_id: str) -> tuple[RecordedEvent, ...]:
-    """Return events as a store would record them in a new session if all occurred now."""
+    """Return events as a store would record them in a new session if all of them occurred at the time ``now``."""
     at = from_micros(to_micros(now))
     created_at = created_at_for(session_id, at)
     prepared = map(prepare, events)
@@ -268,7 +271,7 @@ def _beginning(run: Run) -> list[Change]:
 
 
 def _end(run: Run) -> list[Change]:
-    """Return the changes at the end of a run. The status is always ``completed``; the reward tells of success."""
+    """Return the changes at the end of a run. The status is always ``completed``; only the reward shows success."""
     return [Change("status", "", "completed"), *filter(_is_outcome, _extras(run))]
 
 
@@ -305,7 +308,7 @@ def _actor(role: str) -> str | None:
 
 
 def _text(content: Any) -> str | None:
-    """Return the text in a message's content, which is text or a list of parts; None if there is none."""
+    """Return the text in a message's content, which is text or a list of parts; None if it contains no text."""
     if isinstance(content, list):
         parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
         return "\n".join(parts) or None
@@ -313,7 +316,7 @@ def _text(content: Any) -> str | None:
 
 
 def _json_or_text(content: Any) -> Any:
-    """Return the value of JSON text, if a store can represent it exactly. Return other content unchanged."""
+    """Decode JSON text, if a store can represent its value exactly. Return all other content unchanged."""
     if not isinstance(content, str):
         return content
     try:

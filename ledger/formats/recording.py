@@ -1,7 +1,7 @@
 """Recording of imported sessions. Events that the store already has are kept, and missing ones are appended.
 
 Events are recognised by their ids. The importers derive the ids from the input, so that the same input can be imported
-again, for example after an interruption. The missing events of a session are written whole or not at all.
+again, for example after an interruption. The missing events of a session are written all together or not at all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ledger.stores.base import EventStore
 
 #: Errors that concern a single session. Other errors concern the store.
 _REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
-#: Number of sessions read concurrently, since a warehouse is slow to answer but serves many requests at once.
+#: Number of sessions read concurrently. A warehouse is slow to answer, but serves many requests at once.
 _AT_ONCE = 8
 
 
@@ -58,11 +58,12 @@ def record(
     Sessions are written in batches, so that new sessions need few calls of the store.
 
     Args:
-        sessions: Sessions with distinct ids. If the iterable raises an error, the sessions before are recorded first.
-        differences: If True, each event holds the differences from the event before it, and its id is derived from
-            content that never changes. Then an event counts as recorded if its id is, and a missing event is
-            refused unless the event before it is the last of the session. If False, a recorded event must also have the
-            same content.
+        sessions: Sessions with distinct ids. If the iterable raises an error, the sessions that it yielded
+            before are recorded first.
+        differences: True if each event holds the differences from the event before it, and its id is derived from
+            content that never changes. Then an event counts as recorded if its id is recorded. A missing event is
+            refused unless the event before it is the last one recorded in the session. If False, a recorded event must
+            also have the same content.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
@@ -76,7 +77,7 @@ def record(
 
 
 def locate(error: LedgerError, where: str) -> None:
-    """Put a position in the input before an error's message."""
+    """Add a position in the input to the start of an error's message."""
     error.args = (f"{where}: {error}",)
 
 
@@ -105,8 +106,8 @@ class _Recorded:
     Attributes:
         versions: Versions of the imported events that are recorded, by event id.
         version, created_at: Version and creation time of the session.
-        recorded_at: Latest time at which one of its events was recorded.
-        event_hash: Last hash of its chain; None if it has none.
+        recorded_at: Latest time at which an event of the session was recorded.
+        event_hash: Last hash of the session's chain; None if the session has no hashes.
     """
 
     versions: Mapping[str, int]
@@ -133,7 +134,10 @@ class _Recording:
         self._differences = differences
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record a batch as new sessions. If the first one exists or one is refused, find what is missing of each."""
+        """Record a batch as new sessions.
+
+        If the first session exists, or a session is refused, only the missing events of each session are recorded.
+        """
         if not batch:
             return
         too_large = False
@@ -203,7 +207,10 @@ class _Recording:
         return _Missing(follow, recorded.event_hash)
 
     def _recorded(self, session: SessionEvents) -> _Recorded | None:
-        """Return the recorded part of a session, read until all imported events are found; None if it has none."""
+        """Return the recorded part of a session; None if nothing of the session is recorded.
+
+        Reading stops when all imported events are found.
+        """
         wanted = {event.event_id: event for event in session.events}
         versions: dict[str, int] = {}
         found: _Recorded | None = None
@@ -229,7 +236,7 @@ def _halves(batch: Sequence[SessionEvents]) -> tuple[Sequence[SessionEvents], Se
 
 
 def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
-    """Raise IdempotencyConflict if a recorded event differs from ``event``. Values erased since do not count."""
+    """Raise IdempotencyConflict if a recorded event differs from ``event``. An erased value is not a difference."""
     there = {(change.field, change.key): change for change in recorded.changes}
     same = event.event_type == recorded.event_type and len(event.changes) == len(there)
     for change in event.changes:

@@ -2,13 +2,13 @@
 
 Such a table is a common first design in BigQuery. It has the columns of ``COLUMNS``; each update appends a full row,
 and the row with the latest ``updated_at`` is the current one. In the import, each row becomes an event that holds the
-differences from the row before and is recorded at the row's time. A row without differences becomes no event. So
-``get_session(version=k)`` returns the k-th row that differs from the one before it, and ``get_session(at=...)`` the row
-that was current at that time. A value that a row lacks is removed.
+differences from the row before it, and that is recorded at the row's time. A row without differences becomes no event.
+So ``get_session(version=k)`` returns the k-th row that differs from the one before it, and ``get_session(at=...)``
+returns the row that was current at that time. If a row lacks a value that the row before it has, the event removes it.
 
-Other columns with values become attributes. The id of a tool call is its name, with a number added if the row has the
-name before. Calls that one row adds are ordered by id. The creation time of a session is the time in its id if that is
-a UUIDv7, else the earliest ``created_at`` of its rows.
+Other columns with values become attributes. The id of a tool call is its name, with a number added if the name
+occurs earlier in the same row. Calls that one row adds are ordered by id. The creation time of a session is the time
+in its id if the id is a UUIDv7, else the earliest ``created_at`` of its rows.
 
 Since rows may be in any order, all rows are held in memory until the last is read. Within a session, equal values are
 held once, as JSON text.
@@ -51,7 +51,7 @@ TOOL_STATUS_WORDS: Mapping[str, str] = {
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d65")
 _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
 _OWN_TYPES = frozenset(("constraints", "response_plan", "strategy", "summary"))
-#: Progress of statuses. It orders rows that have the same ``updated_at`` and number of values.
+#: Rank of statuses by progress, for ordering rows with the same ``updated_at`` and the same number of values.
 _PROGRESS = {'"running"': 1, '"completed"': 2, '"failed"': 2}
 
 Slot = tuple[str, str]
@@ -81,7 +81,7 @@ def import_rows(
     Raises:
         InvalidInput: A row is invalid. The message begins with the row's line; nothing was written.
         InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded. The message names the session,
-            of which nothing was written. Those before it may be recorded; importing the corrected rows adds the rest.
+            of which nothing was written. Sessions before it may be recorded; importing corrected rows adds the rest.
     """
     return record(store, events_of_rows(rows, store_id=store.store_id), differences=True)
 
@@ -111,12 +111,12 @@ def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = l
 
 
 def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> Iterator[SessionEvents]:
-    """Yield the events of each session of a table, oldest session first. Rows may be in any order and repeated.
+    """Yield the events of each session of a table, oldest session first. Rows may be repeated, and in any order.
 
     Args:
-        rows: Values by column. A JSON column holds an object, or its JSON text. Only ``strategy`` may hold any value;
-            its text is decoded if it is a JSON object, array, string or null, and else kept as it is, such as Markdown.
-            Times are timezone-aware datetimes, or text that ends with UTC or an offset.
+        rows: Values by column. A JSON column holds an object, or the object's JSON text. ``strategy`` may hold any
+            value. Text in ``strategy`` is decoded if it is a JSON object, array, string or null. Other text, such as
+            Markdown, is kept as it is. Times are timezone-aware datetimes, or text that ends with UTC or an offset.
         store_id: The store that will record the events.
 
     Raises:
@@ -138,7 +138,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row: its time, and its values by register as JSON text. ``row_id`` derives from them and the session id."""
+    """A row's time, and its values by register as JSON text. ``row_id`` is derived from both and the session id."""
 
     row_id: str
     where: str
@@ -283,7 +283,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
 
 
 def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[RecordedChange, ...]:
-    """Return the differences between two rows. A new tool call gets its definition from the constraints, if any."""
+    """Return the differences between two rows. If the constraints define a new tool call, it gets that definition."""
     changed = {slot: after.get(slot) for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)}
     planned: Mapping[str, Any] = {}
     if any(field == "tool_call" and text is not None for (field, _), text in changed.items()):
@@ -298,7 +298,7 @@ def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[Rec
 
 
 def _definitions(constraints: str | None) -> dict[str, Any]:
-    """Return the definitions of tool calls in constraints, by name."""
+    """Return the definitions of tool calls that the constraints contain, by name of the call."""
     calls = None if constraints is None else decode(constraints).get("tool_calls")
     listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     return {call["name"]: call for call in listed if isinstance(call.get("name"), str)}

@@ -39,7 +39,9 @@ class SessionAnalytics:
         self.store: SessionStore = store
 
     async def record_session_metrics(self, session: Session | str) -> SessionMetrics | None:
-        """Record a session's metrics as one of its attributes. They remain readable after its queries are archived.
+        """Record a session's metrics as one of its attributes.
+
+        The metrics remain readable after the session's queries are archived.
 
         Args:
             session: A session or its id. Metrics are computed from the recorded state, not from unsaved changes.
@@ -66,8 +68,9 @@ class SessionAnalytics:
         Args:
             user_id: Only sessions of this user.
             session_type: Only sessions of this type.
-            days: Only sessions created within this many days. ``created_from`` (inclusive) and ``created_until``
-                (exclusive) select any other range.
+            days: Only sessions created within the last ``days`` days.
+            created_from: Only sessions created at this time or later. It cannot be combined with ``days``.
+            created_until: Only sessions created before this time.
 
         Raises:
             InvalidInput: The session type does not exist, ``days`` is out of range, or ``days`` and ``created_from``
@@ -76,7 +79,8 @@ class SessionAnalytics:
         Returns:
             total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
             average_duration_seconds, average_queries_per_session, abandonment_rate, cache_hit_rate, top_assets,
-            query_type_distribution and session_type_distribution. Rates are 0 to 1, and 0 if there are no sessions.
+            query_type_distribution and session_type_distribution. Rates are from 0 to 1. If there are no
+            sessions, they are 0.
         """
         tally = _Tally()
         async for found in self._sessions(user_id, session_type, days, created_from, created_until):
@@ -115,7 +119,7 @@ class SessionAnalytics:
             user_id, session_type, days, created_from, created_until: See ``get_session_stats``.
 
         Raises:
-            InvalidInput: The format does not exist, or as for ``get_session_stats``.
+            InvalidInput: The format does not exist, or ``get_session_stats`` would refuse another argument.
         """
         if format not in FORMATS:
             raise InvalidInput(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")

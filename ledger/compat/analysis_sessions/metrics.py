@@ -20,8 +20,8 @@ class SessionMetrics(BaseModel):
     """Metrics of one session.
 
     Attributes:
-        ended_at: Time of the last recorded event. If the session expired, time of its last query, or of its creation if
-            it has no queries.
+        ended_at: Time of the last recorded event. For an expired session, time of its last query, or time of its
+            creation if it has no queries.
         duration_seconds: Seconds from ``created_at`` to ``ended_at``.
         status: Status when the metrics were computed.
         abandoned: True if the session expired without being completed or failed.
@@ -54,7 +54,11 @@ class SessionMetrics(BaseModel):
 
     @classmethod
     def of(cls, recorded: Recorded) -> Self:
-        """Return a session's metrics: if it has ended, the recorded ones where they still apply; else computed ones."""
+        """Return a session's metrics.
+
+        If the session has ended and its recorded metrics still apply, those are returned. Otherwise, the metrics are
+        computed.
+        """
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
         if kept is not None:
@@ -81,7 +85,9 @@ class SessionMetrics(BaseModel):
 
 
 def summary_of(recorded: Recorded) -> SessionSummary:
-    """Return the summary of a session. If its queries are only in the warehouse, their counts are from its metrics.
+    """Return the summary of a session.
+
+    If only the warehouse holds the session's queries, its query statistics are taken from the recorded metrics.
 
     Raises:
         InvalidInput: The session has a type that analysis sessions do not have.
@@ -95,7 +101,7 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """Return the value of ``ended_at``. The expiry of a session is an event, but not an activity."""
+    """Return the value of ``ended_at``. Expiry is recorded as an event, but does not count as activity."""
     if recorded.status != "expired":
         return recorded.updated_at
     created_at = recorded.created_at

@@ -47,7 +47,7 @@ def validated(model: type[M], values: Mapping[str, Any]) -> M:
     """Return an instance of ``model`` with these values.
 
     Raises:
-        InvalidInput: A value does not fit; the message names the first one.
+        InvalidInput: A value does not fit the model; the message names the first such value.
     """
     try:
         return model.model_validate(values)
@@ -116,7 +116,7 @@ class AnalysisHistory(_Model):
 
     @property
     def statistics(self) -> QueryStatistics:
-        """All statistics at once."""
+        """The statistics over all queries, in one object."""
         return QueryStatistics.of(query.model_dump() for query in self.queries)
 
     @property
@@ -203,7 +203,7 @@ class Session(_Model):
     last_accessed_at: AwareDatetime = Field(default_factory=utc_now)
     is_archived: bool = False
 
-    #: Registers as the store returned them, with JSON text; None if the session is not from a store.
+    #: JSON text of each register, as the store returned it; None if the session is not from a store.
     _recorded: dict[tuple[str, str], str] | None = PrivateAttr(default=None)
     _max_queries: int | None = PrivateAttr(default=None)
 
@@ -253,7 +253,7 @@ class Session(_Model):
         self.last_accessed_at = now or datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the session as JSON values, with statistics in its history."""
+        """Return the session as a dict of JSON values. Its history also contains statistics."""
         data = self.model_dump(mode="json")
         history = self.state.history
         data["state"]["history"] |= {
@@ -266,7 +266,7 @@ class Session(_Model):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the session of a dict that ``to_dict`` returned. Its statistics are computed again.
+        """Recreate a session from a dict that ``to_dict`` returned. Statistics in the dict are ignored.
 
         Raises:
             pydantic.ValidationError: The data is not an analysis session.

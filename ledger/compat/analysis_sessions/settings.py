@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ledger.errors import ConfigurationError
 from ledger.settings import ANALYSIS_SESSIONS
 
-#: A thousand years: datetime cannot represent times much further away.
+#: A thousand years in days, so that any time this far from now is within the range of datetime.
 _LONGEST_DAYS = 365_000
 
 
 class SessionSettings(BaseModel):
     """Lifetime, limits, cleanup and retention of analysis sessions.
 
-    ``from_environment`` reads each from the variable of the same name in capitals, such as
-    ``SESSION_DEFAULT_TTL_HOURS``. If the same name with the prefix ``LEDGER_`` is set too, that variable counts.
+    ``from_environment`` reads each setting from the variable of the same name in capitals, for example
+    ``SESSION_DEFAULT_TTL_HOURS``. A variable with the prefix ``LEDGER_`` before that name takes precedence.
 
     Attributes:
         session_default_ttl_hours: Default TTL in hours.
@@ -45,10 +45,10 @@ class SessionSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> SessionSettings:
-        """Return the settings that the environment gives, with the default for every other one.
+        """Return the settings of the environment. A setting that the environment lacks has its default.
 
         Raises:
-            ConfigurationError: A value is invalid; the message names it.
+            ConfigurationError: A value is invalid; the message names the setting.
         """
         values = {name: text for name, each in ANALYSIS_SESSIONS.items() if (text := each.seed_text(environment))}
         try:

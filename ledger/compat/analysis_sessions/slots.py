@@ -26,9 +26,10 @@ from ledger.model.values import canonical, decode
 
 MARK = "analysis_session"
 PREFERENCE = "x_preference"
-#: Attribute that holds a session's metrics. Attributes appear in lists even if only the warehouse holds the session.
+#: Attribute that holds a session's metrics. Lists of sessions contain a session's attributes even if only the
+#: warehouse holds the session.
 METRICS = "metrics"
-#: Statuses in which an analysis session takes no changes, and ``Session.is_archived`` is true.
+#: Statuses in which an analysis session refuses changes. ``Session.is_archived`` is true in these statuses.
 OVER = ("expired", "archived")
 Slot = tuple[str, str]
 
@@ -60,7 +61,7 @@ def value_of(query: QueryRecord) -> dict[str, Any]:
 
 
 def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing: bool = True) -> list[Change]:
-    """Return the changes that turn one state into another; without ``removing``, they remove no register."""
+    """Return the changes that turn ``before`` into ``after``. Registers are removed only if ``removing``."""
     changes = [Change(*slot, decode(text)) for slot, text in after.items() if before.get(slot) != text]
     if removing:
         changes += [Change(*slot, removed=True) for slot in before if slot not in after]
@@ -68,12 +69,12 @@ def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing
 
 
 def is_analysis(recorded: Recorded | None) -> bool:
-    """Return True for an analysis session that is not deleted; False for None."""
+    """Return True if the session is an analysis session and is not deleted. Return False for None."""
     return recorded is not None and recorded.attributes.get(MARK) is True and recorded.status != "deleted"
 
 
 def checked(session: Session) -> Session:
-    """Return a validated copy of a session, since values that the caller assigned to it were not validated.
+    """Return a validated copy of a session. The original may hold values that were assigned without validation.
 
     Raises:
         InvalidInput: A value does not fit.
@@ -95,7 +96,7 @@ def checked(session: Session) -> Session:
 
 
 def assets_of(recorded: Recorded) -> list[str]:
-    """Return the assets of a session. If another program recorded an asset that is not text, it becomes JSON text."""
+    """Return the assets of a session. An asset that is not text, recorded by another program, becomes JSON text."""
     found = recorded.attributes.get("assets") or []
     return [it if isinstance(it, str) else canonical(it) for it in (found if isinstance(found, list) else [found])]
 
@@ -131,7 +132,7 @@ def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
 
 
 def query_time(value: dict[str, Any], default: datetime) -> datetime:
-    """Return the timestamp of a recorded query; ``default`` if another program recorded no valid one."""
+    """Return the timestamp of a recorded query. If it is missing or invalid, return ``default``."""
     try:
         return from_text(value["timestamp"])
     except (KeyError, InvalidInput):
@@ -139,7 +140,10 @@ def query_time(value: dict[str, Any], default: datetime) -> datetime:
 
 
 def _query(query_id: str, value: dict[str, Any], default: datetime) -> QueryRecord:
-    """Return a recorded query. Missing and unfit parts are replaced: the query may be erased, or another program's."""
+    """Return a recorded query. Missing and invalid parts are replaced.
+
+    Such parts occur if the query was erased, or if another program recorded it.
+    """
     parameters, execution_time = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(
         query_id=query_id,

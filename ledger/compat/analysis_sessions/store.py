@@ -1,4 +1,4 @@
-"""SessionStore: analysis sessions in a ledger, which replaces both cache and database of the earlier service."""
+"""A store of analysis sessions in a ledger. It replaces both the cache and the database of the earlier service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ledger.model.values import canonical, check_whole
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
-#: Attempts to add queries while other writers append to the same session.
+#: Maximum number of attempts to add queries while other writers append to the same session.
 _QUERY_ATTEMPTS = 50
 
 
@@ -115,7 +115,7 @@ class SessionStore:
 
         Args:
             assets: The assets to analyse, for example ``["AAPL", "GOOGL"]``.
-            user_id: Owner; if None, the user this store is limited to, else ``anonymous``.
+            user_id: Owner. If None, the user that this store is limited to; if it is not limited, ``anonymous``.
             ttl_hours: TTL in hours, at most ``session_max_ttl_hours``; defaults to ``session_default_ttl_hours``.
             session_id: The caller's own id; generated if None.
 
@@ -149,8 +149,8 @@ class SessionStore:
     async def update_session(self, session_id: str, session: Session) -> Session:
         """Record the changes made to a session since it was loaded.
 
-        A session that is not from a store (as from ``Session.from_dict``) is compared with the recorded session, and
-        recorded values that it lacks are kept.
+        A session that is not from a store, but for example from ``Session.from_dict``, is compared with the recorded
+        session. Recorded values that the passed session lacks are kept.
 
         Returns:
             The object passed.
@@ -292,12 +292,12 @@ class SessionStore:
         """Purge sessions that ended more than ``session_retention_days`` ago. Return their number.
 
         Ended sessions are expired, archived, completed, failed or deleted. They are deleted for good, in the store and
-        in its warehouse, but a session with unshipped rows is left for a later run. BigQuery cannot purge, since its
-        partitions expire instead: there, sessions are only removed from every list.
+        in its warehouse. A session with unshipped rows is left for a later run. A store in BigQuery cannot purge,
+        since its partitions expire instead. Its sessions are only removed from every list.
 
         Raises:
             PermissionDenied: This store is limited to one user.
-            StoreUnavailable: The warehouse cannot be reached. The next run deletes there what is purged in the store.
+            StoreUnavailable: The warehouse cannot be reached. The next run deletes the purged sessions there.
         """
         before = days_before(self._clock(), self.settings.session_retention_days)
         await self.ledger
@@ -368,7 +368,7 @@ class SessionStore:
         return found  # type: ignore[no-any-return]
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
-        """Append changes to a session. If they add queries, recount the queries if another writer appends meanwhile."""
+        """Append changes to a session. If they add queries, recount the queries whenever another writer appends."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
         for attempt in range(_QUERY_ATTEMPTS):

@@ -30,7 +30,7 @@ def cleanup_expired_sessions(store: SessionStore | None = None) -> dict[str, Any
     """Archive expired sessions. By default, the schedule runs this every hour.
 
     Returns:
-        ``archived_sessions`` (their number) and ``duration_seconds``.
+        ``archived_sessions``, the number of sessions archived, and ``duration_seconds``.
     """
 
     async def work(chosen: SessionStore) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str,
 
 
 def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any]:
-    """Record the metrics of ended sessions that have none, and return statistics. The schedule runs this every day.
+    """Record the missing metrics of ended sessions, and return statistics. The schedule runs this every day.
 
     Returns:
         ``recorded_sessions``, the statistics of ``get_session_stats`` over recent sessions, and ``duration_seconds``.
@@ -77,7 +77,7 @@ def beat_schedule(settings: SessionSettings | None = None) -> dict[str, dict[str
     """Return the interval of each task in seconds, in the format of Celery's ``beat_schedule``.
 
     Args:
-        settings: Gives the interval of the cleanup; defaults to the settings of the environment.
+        settings: Settings that hold the interval of the cleanup; by default, those of the environment.
     """
     chosen = settings or SessionSettings.from_environment()
     every = {
