@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     """Changes to write.
 
     Attributes:
-        free: Changes in any order.
+        free: Changes that may be written in any order.
         ordered: Lists of changes. The changes of a list must be written in the order of the list.
     """
 
@@ -88,11 +88,11 @@ def status_of_copy(source: State) -> str | None:
 
 
 def to_rewind(now: State, then: State) -> Plan:
-    """Return the changes that rewind a session to an earlier state.
+    """Return the changes that rewind a session from the state ``now`` to the earlier state ``then``.
 
-    ``OWN`` fields are not rewound. The status is not rewound if the earlier one closes the session or is ``copying``.
+    ``OWN`` fields are not rewound. The status is not rewound if the earlier status is in ``CLOSED`` or is ``copying``.
     If an item of an ordered field was removed or replaced since, that item and all later ones are written again, in
-    order. If the earlier value of a register was erased and the register has another value now, it is removed.
+    order. If a register has a value now and its earlier value was erased, the register is removed.
     """
     sequences = _sequences(then)
     in_order = {register for sequence in sequences for register in sequence}
@@ -168,7 +168,7 @@ def _from_first_difference(
 
 
 def _set_each(registers: Sequence[Register], state: State) -> list[Sized]:
-    """Return the changes that set registers to their values in a state, without erased ones."""
+    """Return the changes that set registers to their values in a state. Registers with erased values are left out."""
     return [_set(register, state[register]) for register in registers if state[register].text is not None]
 
 

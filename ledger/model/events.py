@@ -13,7 +13,7 @@ from ledger.model.fields import check_change
 from ledger.model.instants import to_micros
 from ledger.model.values import canonical, check_text, decode
 
-#: Schema version of the rows that this code writes; older ones are upcast on read.
+#: Schema version of the rows that this code writes. Events of older versions are upcast when they are read.
 SCHEMA_VERSION = 1
 #: The ``expected_version`` of an append that is accepted at any version of the session.
 ANY_VERSION = -1
@@ -21,8 +21,8 @@ ANY_VERSION = -1
 MAX_CHANGES = 1000
 #: Maximum size of a row's columns other than key and value, in bytes.
 ROW_BYTES = 1000
-#: Maximum size of an event (values, keys and rows), in bytes: a request to BigQuery's Storage Write API takes 10 MB,
-#: and an event is never split between two.
+#: Maximum size of an event (values, keys and rows), in bytes. A request to BigQuery's Storage Write API takes 10 MB,
+#: and an event is never split between two requests.
 MAX_EVENT_BYTES = 8_000_000
 _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -105,7 +105,7 @@ class AppendResult:
     replayed: bool = False
 
 
-#: Alias of ``AppendResult``, its name before 0.2.
+#: The name of ``AppendResult`` before 0.2, kept as an alias.
 Appended = AppendResult
 
 
@@ -200,7 +200,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.
-        ValueTooLarge: The keys, values and rows are together over ``max_bytes``; see ``check_size``.
+        ValueTooLarge: The keys, values and rows together take more than ``max_bytes``; see ``check_size``.
     """
     check_event_type(event.event_type)
     if event.check_duplicate:

@@ -3,7 +3,7 @@
 These follow from ``FIELDS``: checks of changes and updates, ``ledger show --json`` and ``ledger show``, what forks,
 templates and rewinds copy and in which order, what is searched, what stays of an archived session, and docs/fields.md
 (``make docs``). ``Session`` declares an attribute for each field, so that type checkers and editors see it;
-tests/model/test_fields.py prints the lines to add to it. Fields that begin with ``x_`` are free for adapters and users:
+tests/model/test_fields.py prints the lines to add. Fields that begin with ``x_`` are free for adapters and users:
 any value, keyed or not.
 """
 
@@ -41,7 +41,7 @@ class Field:
 
     Attributes:
         name: The name in rows.
-        doc: One sentence: the docstring of the attribute of ``Session``, and the line in docs/fields.md.
+        doc: One sentence. It is the docstring of the attribute of ``Session``, and the field's text in docs/fields.md.
         shape: The shape of a value, in words.
         check: Takes a value and a name for messages; returns the value to record, or raises InvalidInput.
         key: The meaning of the keys, in words, for example ``call id``. Empty if the field is not keyed.

@@ -3,8 +3,9 @@
 A register is a (field, key). Duplicates, order of arrival and batching of events cannot change a state. The latest
 state, the state at a version or time, histories and diffs all follow from the fold.
 
-The fold exists in GoogleSQL too, as ``sql/views/session_fields.sql``. Histories exist as
-``sql/views/session_history.sql`` and, in Python, in ``ledger.testing.reference``. A property test compares both pairs.
+The fold exists in GoogleSQL too, as ``sql/views/session_fields.sql``. Histories exist in GoogleSQL as
+``sql/views/session_history.sql``, and in Python in ``ledger.testing.reference``. A property test compares the SQL and
+the Python of each.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class RegisterValue(NamedTuple):
         return None if self.text is None else decode(self.text)
 
 
-#: Alias of ``RegisterValue``, its name before 0.2.
+#: The name of ``RegisterValue`` before 0.2, kept as an alias.
 Written = RegisterValue
 #: A register: a field and a key, which is empty if the field is not keyed.
 Register = tuple[str, str]
@@ -47,7 +48,8 @@ State = Mapping[Register, RegisterValue]
 class Interval:
     """One write to a register, and the versions in which it is in effect.
 
-    They begin with ``version`` and end before ``superseded_by``, which is None for the latest write.
+    The write is in effect from ``version`` on. It ends before ``superseded_by``, the version of the next write to the
+    register. For the latest write, ``superseded_by`` is None.
     """
 
     field: str

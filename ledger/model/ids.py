@@ -12,9 +12,9 @@ from ledger.model.values import check_text
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: How far a creation time may lie in the past and in the future: BigQuery streams rows to no other partitions.
+#: How far a creation time may lie in the past, and in the future. BigQuery refuses rows streamed to other partitions.
 OLDEST, NEWEST = timedelta(days=3650), timedelta(days=365)
-#: Exclusive upper bound of creation times. A partition ends at the start of the next day, and this day has none.
+#: Exclusive upper bound of creation times. The partition of this day would end after the last possible datetime.
 _LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
 #: UUIDv5 namespace of the ids that are computed from a caller's key.
 _FOREIGN_KEYS = uuid.UUID("0190163d-8694-739b-aea5-966c26f8ad91")
@@ -87,7 +87,7 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
 
 
 def session_id_for(idempotency_key: str, user_id: str) -> str:
-    """Return the id of a new session for which the caller gave an idempotency key and no id; retries get the same."""
+    """Return the id of a new session if the caller gives an idempotency key and no id. Retries get the same id."""
     event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))
 
@@ -95,6 +95,6 @@ def session_id_for(idempotency_key: str, user_id: str) -> str:
 def session_id_of_key(key: str, user_id: str, number: int) -> str:
     """Return the id of a session that ``get_or_create_session`` creates for a user's key.
 
-    ``number`` is 0 for the first session of the key, 1 for the one that follows it when it has ended, and so on.
+    ``number`` is 0 for the key's first session, 1 for the session created after the first has ended, and so on.
     """
     return str(uuid.uuid5(_FOREIGN_KEYS, f"key:{number}:{len(user_id)}:{user_id}:{key}"))

@@ -1,8 +1,9 @@
 """The hash chain: each event has a hash that covers its own content and the hash of the event before it.
 
-``value_hash`` is SHA-256 over a random salt and the canonical JSON text, so that it reveals nothing once value and salt
-are erased. ``event_hash`` covers the envelope, each change's field, key, removed and value_hash, and ``prev_hash``.
-It does not cover the values themselves: erasing a value keeps the chain valid, and changing one breaks it.
+``value_hash`` is SHA-256 over a random salt and the value's canonical JSON text. Once value and salt are erased, the
+hash reveals nothing. ``event_hash`` covers ``prev_hash``, the envelope, and the field, key, removed and value_hash of
+each change. It covers a value only by its value_hash, so the chain stays valid if the value is erased. If the value is
+changed, it no longer has that value_hash.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
 from ledger.model.values import decode
 
-#: Statuses in which a session takes no events, except those of its lifecycle, its tags, scores and grants.
+#: Statuses of a closed session. It takes only events of its lifecycle, tags, scores, grants and children.
 CLOSED = ("expired", "archived", "deleted")
 #: Statuses in which a session does not expire any more.
 DONE = ("completed", "failed")
 #: The fields that decide whether a session is open.
 LIFETIME_FIELDS = ("status", "expires_at")
-#: Later than every time, in microseconds since 1970.
+#: A time after every datetime, in microseconds since 1970.
 FOREVER = 2**62
 #: The method that reopens a session, by status.
 _REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}

@@ -12,7 +12,7 @@ from ledger.model.values import check_text, check_whole
 T = TypeVar("T")
 #: Maximum number of items in a page.
 MAX_LIMIT = 10_000
-#: Page sizes of code that reads a whole list page by page: of sessions, and of events or messages.
+#: Number of sessions, and of events or messages, per page in code that reads a whole list page by page.
 SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 

@@ -25,7 +25,9 @@ from ledger.model.values import canonical, check_text
 
 
 class Profile:
-    """The attributes of sessions of one type, as a pydantic model. Each is validated by itself when it is set.
+    """The attributes of sessions of one type, as a pydantic model.
+
+    Each attribute is validated by itself when it is set.
 
     Rules for a single field apply: its type, constraints, validators and serializers, and the model's configuration
     (``strict``, ``str_strip_whitespace`` ...). Rules for several fields do not apply, because attributes are set in any
@@ -60,7 +62,9 @@ class Profile:
         self._ordered_by_model = {name for name in model.model_fields if _has_plain_serializer(model, name)}
 
     def fit(self, change: Change) -> Change:
-        """Return a change with its value validated; changes of other fields and removals are returned unchanged.
+        """Validate a change of an attribute, and return the change with the value to record.
+
+        A change of another field, or a removal, is returned unchanged.
 
         Raises:
             InvalidInput: The profile has no such attribute, or refuses the value.
@@ -70,7 +74,9 @@ class Profile:
         return replace(change, value=self.value(change.key, change.value))
 
     def value(self, name: str, value: Any) -> Any:
-        """Validate an attribute and return its JSON value.
+        """Validate an attribute's value and return the JSON value to record.
+
+        If the model has no field for the attribute and allows others, the value is returned unchanged.
 
         Raises:
             InvalidInput: The profile has no such attribute, or refuses the value.
@@ -103,7 +109,7 @@ class Profile:
         return name in fields
 
     def criteria(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return attribute criteria with each value validated and in the form in which it is recorded."""
+        """Validate the values of attribute criteria, and return the criteria with the values as they are recorded."""
         return {name: self.value(name, value) for name, value in attributes.items()}
 
     def _refusal(self, name: str, reason: str) -> InvalidInput:
@@ -172,9 +178,9 @@ def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
 
 
 def _ordered(value: Any, dumped: Any) -> Any:
-    """Return ``dumped`` with those of its lists sorted that are sets in ``value``.
+    """Return ``dumped``, in which each list that is a set in ``value`` is sorted.
 
-    The order of a set differs between processes.
+    Without sorting, the order would differ between processes.
     """
     if isinstance(dumped, list) and isinstance(value, Collection) and len(value) == len(dumped):
         items = [_ordered(*pair) for pair in zip(value, dumped, strict=True)]

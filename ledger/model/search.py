@@ -29,7 +29,7 @@ SEARCHED_FIELDS = tuple(sorted(field.name for field in FIELDS.values() if field.
 MAX_TEXT = 1000
 #: Maximum length of a snippet, and of its part before the match, in characters.
 SNIPPET, BEFORE = 160, 40
-#: Ranges of code points that together include every mark, and other characters.
+#: Ranges of code points that together include every mark. They include other characters as well.
 _MARKS = (range(0x300, 0x20000), range(0xE0100, 0xE01F0))
 _PLAIN = re.compile(r"[^\W_]+")
 
@@ -98,7 +98,7 @@ def _is_in_range(cursor: SearchCursor) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Terms of a search, all of which a text must contain. A term is a word, or several with single spaces."""
+    """The terms of a search. A text must contain all of them. A term is one or more words, joined by single spaces."""
 
     terms: tuple[str, ...]
 
@@ -168,9 +168,9 @@ def words(text: str) -> list[str]:
 
 
 def text_of(field: str, value: Any) -> str:
-    """Return the text in which a value is searched; empty if the value has none.
+    """Return the text of a value that searches look at; empty if the value has none.
 
-    For a message that is the content, or the texts of the content's parts, one part a line.
+    For a message that is the content. If the content is a list of parts, it is the texts of the parts, one per line.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.
@@ -187,7 +187,8 @@ def text_of(field: str, value: Any) -> str:
 def _folded(text: str) -> str:
     """Return a text in lower case, converted character by character as SQL does.
 
-    Python converts a sigma at the end of a word and a dotted capital I differently; the result corrects both.
+    Python's ``lower`` converts a sigma at the end of a word and a dotted capital I differently from SQL. Both are
+    corrected.
     """
     lower = text.lower()
     return lower if lower.isascii() else lower.replace("\u03c2", "\u03c3").replace("i\u0307", "i")
@@ -200,7 +201,7 @@ def _word(text: str) -> re.Pattern[str]:
 
 @cache
 def _word_with_marks() -> re.Pattern[str]:
-    """Return the pattern of a word that may contain marks, listed by range as Python's ``re`` has no class for them."""
+    """Return the pattern of a word that may contain marks. It lists their ranges: ``re`` has no class for marks."""
     marks = [code for codes in _MARKS for code in codes if unicodedata.category(chr(code))[0] == "M"]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
     table = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

@@ -115,7 +115,7 @@ class QueryStatistics:
     """Statistics of a session's queries.
 
     Attributes:
-        total_queries, cache_hits: The number of queries, and of those answered from a cache.
+        total_queries, cache_hits: The number of queries, and how many of them were answered from a cache.
         cache_hit_rate: Cache hits per query, 0 to 1; 0 without queries.
         by_type: The number of queries of each type, most frequent first.
         total_execution_time_ms, average_execution_time_ms: Total and average over the queries that have an execution
@@ -309,7 +309,7 @@ class Session(Mapping[str, Any]):
     def calls(self) -> tuple[ToolCall, ...]:
         """Tool calls, in the order of the versions that planned them, then by id.
 
-        A result without a planned call or a status is not a tool call.
+        An id that has only a result, and neither a planned call nor a status, is not a tool call.
         """
         first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
         first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}

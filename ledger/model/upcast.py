@@ -11,16 +11,17 @@ from ledger.model.events import SCHEMA_VERSION, RecordedEvent
 #: A pure function that converts an event of one schema_version to the next schema_version.
 Step = Callable[[RecordedEvent], RecordedEvent]
 
-#: The ledger's own steps, by the schema_version that each converts from. Version 1 is the first, so there are none.
+#: The ledger's own steps, by the schema_version that each converts from. There are none, because the current
+#: schema_version, 1, is the first.
 STEPS: Mapping[int, Step] = {}
 
 
 class Upcaster:
-    """Callable that converts an event to the current schema_version, by one step for each version in between.
+    """Callable that converts an event to the current schema_version, one schema_version at a time.
 
     Args:
         current: The schema_version to convert to.
-        steps: For each older version, the step to the next.
+        steps: For each older schema_version, the step that converts to the next one.
     """
 
     def __init__(self, current: int = SCHEMA_VERSION, steps: Mapping[int, Step] = STEPS) -> None:

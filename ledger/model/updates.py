@@ -1,4 +1,4 @@
-"""Conversion of updates, which are mappings of field to value as callers pass them, to changes."""
+"""Conversion of updates to changes. Updates are mappings of field to value, as callers pass them."""
 
 from __future__ import annotations
 

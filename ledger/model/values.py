@@ -29,10 +29,10 @@ _REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def canonical(value: Any, where: str = "value") -> str:
     """Return the canonical JSON text of a value: keys sorted, no white space, UTF-8.
 
-    The text differs from RFC 8785 (JCS), so that a hash of it can be verified only by a program that writes numbers and
-    sorts keys in the same way:
+    The text differs from that of RFC 8785 (JCS). A program that verifies a hash of the text must write numbers and
+    sort keys as follows:
 
-    - Keys are sorted by UTF-8 bytes, which is by code points; RFC 8785 sorts by UTF-16 code units. The results differ
+    - Keys are sorted by UTF-8 bytes, that is, by code points; RFC 8785 sorts by UTF-16 code units. The results differ
       only between a key with a character above U+FFFF and one with a character from U+E000 to U+FFFF.
     - Integers are written in full; RFC 8785 treats numbers as doubles, which are exact up to 2**53.
     - Floats keep the decimal point, as in ``1.0`` and ``-0.0``; RFC 8785 writes ``1`` and ``0``. An exponent is used
@@ -127,7 +127,7 @@ def _too_deep(container: Any, depth: int) -> bool:
 
 
 def _refuse(value: Any, where: str, depth: int) -> None:
-    """Raise InvalidInput naming the first part of a value that cannot be recorded; return if there is none."""
+    """Raise InvalidInput if a part of a value cannot be recorded. The message names the first such part."""
     if depth > MAX_DEPTH:
         raise InvalidInput(f"{where[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     if value is None or isinstance(value, bool):

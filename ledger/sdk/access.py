@@ -26,9 +26,9 @@ class Access(CommandBase):
         The view has the same methods. A session that the user may not see does not exist in it: calls raise
         ``SessionNotFound``, or return None or an empty page, as for an unused id. A user with a ``read`` grant gets
         ``PermissionDenied`` for every change of the shared session. A user with a ``write`` grant can change the
-        session, and is recorded as the ``actor`` whatever the call says. Only the owner can change its grants, archive
-        it, delete it, or restore it after a deletion. New sessions are owned by the user, so ``user_id`` may be
-        omitted.
+        session. The user of the view is recorded as the ``actor`` of the change, even if the call names another one.
+        Only the session's owner can change its grants, archive it, delete it, or restore it after a deletion. New
+        sessions are owned by the view's user, so ``user_id`` may be omitted.
 
         Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
         views. A view has no ``warehouse``, because SQL sees the rows of all users.
@@ -37,7 +37,7 @@ class Access(CommandBase):
             user_id: The user, 1 to 255 characters.
 
         Returns:
-            A new view. Called on a view of the same user, that view itself.
+            A new view; if this is a view of the same user already, this view itself.
 
         Raises:
             InvalidInput: ``user_id`` cannot be a user id.
@@ -76,7 +76,9 @@ class Access(CommandBase):
         return super().warehouse
 
     def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> AppendResult:
-        """Share a session with another user; a later grant replaces an earlier one. Works on closed sessions too.
+        """Share a session with another user. Works on closed sessions too.
+
+        A later grant to the same user replaces the earlier one.
 
         Args:
             session_id: The session.
@@ -137,11 +139,11 @@ class Access(CommandBase):
         return dict(sorted(grants.items()))
 
     def _owner(self, user_id: str | None = None) -> str:
-        """Return the owner of a session to be created; on a view, that is the view's user.
+        """Return the owner for a session that is to be created. On a view, the owner is the view's user.
 
         Raises:
-            InvalidInput: There is no user_id, or it cannot be one.
-            PermissionDenied: The view is of another user.
+            InvalidInput: This is not a view, and ``user_id`` is missing or not a valid id.
+            PermissionDenied: This is a view, and ``user_id`` is not the view's user.
         """
         if self.user_id is None:
             return super()._owner(user_id)

@@ -1,6 +1,7 @@
-"""AsyncSessionLedger: the SDK for programs with an event loop. A method runs that of ``SessionLedger`` in a thread.
+"""AsyncSessionLedger: the SDK for programs with an event loop.
 
-The methods are generated from those of ``SessionLedger`` when this module is imported; none is written twice.
+Each method runs the ``SessionLedger`` method of the same name in a thread. The methods other than ``open`` and
+``close`` are generated from those of ``SessionLedger`` when this module is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ledger.sdk.opening import DRAIN_SECONDS, check_drain
 T = TypeVar("T")
 #: Maximum number of concurrent calls of one ledger; further calls wait. Concurrent appends share a commit.
 THREADS = 32
-#: Types of property values that are returned as they are. Other values are wrapped: their methods need a thread.
+#: Types of property values that are returned as they are. Others are wrapped, so that their methods run in threads.
 _PLAIN = (str, bytes, int, float, type(None))
 
 
@@ -69,7 +70,7 @@ class _Threads:
 
 
 class _Delegate:
-    """An object whose methods call the methods of the same name of a target object in threads.
+    """Base class whose methods run, in threads, the methods of the same name of a target object.
 
     Args:
         target: Function that returns the target; it is called in a thread.
@@ -101,7 +102,11 @@ class _Delegate:
         return view
 
     def _read(self, name: str) -> Any:
-        """Return the value of a property if it is plain, else a delegate for the value, whose methods are awaited."""
+        """Return the value of a property. A value that is not plain is returned as a delegate, with awaited methods.
+
+        Raises:
+            StoreRejected: The target is not open yet.
+        """
         if not self._target.ready:
             raise StoreRejected(f"The ledger is not open yet, so it has no {name}: await the ledger or enter it first.")
         value = getattr(self._target(), name)
@@ -159,7 +164,7 @@ def _return_type(method: Callable[..., Any]) -> Any:
 
 
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the delegating method for a method, with its name, docstring and signature."""
+    """Return a method that delegates to the target's, with the name, docstring and signature of ``original``."""
     result = _return_type(original)
     if result is Self:
 
@@ -224,7 +229,7 @@ def _class_over(kind: Any) -> type[_Delegate]:
 
 @_delegating(SessionLedger)
 class AsyncSessionLedger(_Delegate):
-    """``SessionLedger`` for an event loop: the same methods with the same arguments, awaited.
+    """``SessionLedger`` for an event loop. It has the same methods with the same arguments, and they are awaited.
 
     Each call runs in a thread, so that the loop is free while an append waits for the disk; concurrent appends share a
     commit. ``replay`` and ``subscribe`` return an ``AsyncIteration``, for ``async for``. ``for_user`` is not awaited;
@@ -273,9 +278,9 @@ class AsyncSessionLedger(_Delegate):
         return str(self._read("url"))
 
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
-        """Wait for the calls started before, then close the ledger, even if the task is cancelled.
+        """Wait for all calls that have been started, then close the ledger.
 
-        Closing a view closes only the view.
+        Both happen even if the task is cancelled. Closing a view waits for no calls and closes only the view.
 
         Args:
             drain: As for ``SessionLedger.close``, in seconds.

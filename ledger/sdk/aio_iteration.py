@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class AsyncIteration(AsyncIterator[Any]):
-    """Asynchronous iterator over one of the ledger's iterators, whose steps run in a thread of their own.
+    """Asynchronous iterator that wraps one of the ledger's iterators and runs its steps in a thread of their own.
 
-    The call that returns the iteration starts to open it in that thread. ``await`` it, or use ``async with``, to wait
-    until it is open and to see errors; a subscription delivers the events from then on. If a task is cancelled while it
-    waits for an item, the next step returns that item, so no item is lost. Tasks may share an iteration: each item goes
-    to one of them.
+    The call that returns the iteration starts to open it in that thread. ``await`` the iteration, or use
+    ``async with``, to wait until it is open and to see errors. Without ``after`` or ``last``, a subscription delivers
+    the events that are appended from then on. If a task is cancelled while it waits for an item, the next step returns
+    that item, so no item is lost. Tasks may share an iteration: each item goes to one of them.
 
     Attributes:
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
@@ -67,7 +67,7 @@ class AsyncIteration(AsyncIterator[Any]):
     def _step(self) -> Future[Future[Any]]:
         """Return the future of the current step; start a step if there is none.
 
-        The result of that future is the outcome of the step: another future, which is done.
+        The result of that future is the outcome of the step, which is itself a future that is done.
         """
         with self._lock:
             if self._next is None:
@@ -142,7 +142,10 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
 
 
 def _outcome(call: Callable[[], T]) -> Future[T]:
-    """Return the result or exception of a call as a done future, so that only the task that claims it raises it."""
+    """Make a call and return its result or exception as a future that is done.
+
+    The exception is raised only in the task that claims the step.
+    """
     future: Future[T] = Future()
     _fulfil(future, call)
     return future

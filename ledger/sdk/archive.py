@@ -24,7 +24,7 @@ ENDED = ("expired", "archived", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The result of ``maintain``: numbers of sessions.
+    """The result of ``maintain``. Each attribute is a number of sessions.
 
     Attributes:
         expired: Sessions recorded as expired.
@@ -43,7 +43,7 @@ class Archive(Lifecycle):
     """Archiving, hydrating and purging. Archived sessions are read from the warehouse."""
 
     def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Close a session and keep its rows only in the warehouse, once all of them have arrived there.
+        """Close a session. Once all of its rows are in the warehouse, drop them from the store.
 
         If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
         ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
@@ -56,7 +56,7 @@ class Archive(Lifecycle):
         Raises:
             SessionNotFound: The session does not exist.
             SessionEnded: The session is deleted; restore it first.
-            StoreRejected: Some of its events are dead-lettered; redrive them first.
+            StoreRejected: Some of the session's events are dead-lettered; redrive them first.
             PermissionDenied: This is the view of a user who does not own the session.
         """
         result = self._earlier_result(session_id, "session.archived", envelope)
@@ -77,7 +77,7 @@ class Archive(Lifecycle):
         does not change: if it has passed, call ``restore_session`` next.
 
         A session of another ledger that ships to the same warehouse can be hydrated too, and belongs to this ledger
-        from then on. Archive it in the other ledger first, which must not append to it any more.
+        from then on. First archive the session in the other ledger, and do not append to it there any more.
 
         Returns:
             The result of the append; None if the session is in the store and not archived.
@@ -113,7 +113,7 @@ class Archive(Lifecycle):
             The number of sessions whose rows were dropped; 0 without a warehouse.
 
         Raises:
-            StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may be dropped.
+            StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may have been dropped.
             PermissionDenied: This is the view of one user.
         """
         if isinstance(self.store, UserView):
@@ -137,8 +137,8 @@ class Archive(Lifecycle):
 
         Raises:
             InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` has another status.
-            StoreUnavailable: The warehouse cannot be reached. What was deleted in the file is deleted in the warehouse
-                by a later call.
+            StoreUnavailable: The warehouse cannot be reached. A later call deletes in the warehouse what this
+                call has deleted in the file.
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: This is the view of one user.
         """
@@ -225,7 +225,10 @@ class Archive(Lifecycle):
 
 
 def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
-    """Return a function of the state that returns the changes of archiving, or raises SessionEnded if it is deleted."""
+    """Return a function that computes the changes that archive a session from the session's state.
+
+    The function raises SessionEnded if the session is deleted.
+    """
 
     def changes(state: State) -> list[Change]:
         status = state.get(("status", ""))

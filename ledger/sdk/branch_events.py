@@ -14,7 +14,7 @@ from ledger.stores.base import Capabilities
 
 #: Maximum number of attempts to write a state in several events, when other writers append in between.
 WRITE_ATTEMPTS = 50
-#: Number of changes in a first event besides those copied: lineage, status and expires_at.
+#: Number of changes that the first event has besides the copied ones: lineage, status and expires_at.
 _OWN_CHANGES = 3
 
 
@@ -52,7 +52,10 @@ class Branch:
         return event_id_for(f"{self.event_id}:whole", self.user_id)
 
     def part(self, version: int) -> str:
-        """Return the id of an event of the copy other than the last; ``version`` is that of the session before it."""
+        """Return the id of an event of the copy that is not the last.
+
+        ``version`` is the version of the new session before that event.
+        """
         return event_id_for(f"{self.event_id}:{version}", self.user_id)
 
 
@@ -67,7 +70,7 @@ def branch_events(
     """Yield the type, changes and id of each event that is still to be appended to a new session.
 
     ``plan`` has the changes that the session still lacks. ``version`` is the session's version, 0 if it does not exist
-    yet. ``status`` is the status that it gets with the last event.
+    yet. ``status`` is the status that the session gets with the last event.
     """
     creates_stream = version == 0
     final_status = [Change("status", "", status)] if status is not None else []
@@ -88,10 +91,12 @@ def branch_events(
 
 @contextmanager
 def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None]:
-    """Context manager for one append of a call that makes several: its errors tell the user to repeat the whole call.
+    """Context manager for one append of a call that makes several.
+
+    If the outcome of the append is unknown, the error tells the user to repeat the whole call.
 
     Args:
-        session_id, event_id: The call's session and event_id, which an OutcomeUnknown then names.
+        session_id, event_id: The session and event_id of the call. An OutcomeUnknown names them.
         started: True if an earlier append of the call has succeeded. A StoreUnavailable then becomes an OutcomeUnknown.
     """
     try:

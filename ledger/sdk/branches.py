@@ -46,11 +46,11 @@ class Branches(CommandBase):
     ) -> str:
         """Create a session with a copy of another session's state, the latest or an earlier one.
 
-        Messages keep their order and ids. Grants, children, lineage and ``expires_at`` of the source are not copied,
-        nor are erased values. A status that closes a session becomes ``active``. The source gets one event,
-        ``session.forked``, which records the fork as its child.
+        Messages keep their order and ids. The source's grants, children, lineage, ``expires_at`` and ``x_session_key``
+        are not copied, and neither are erased values. A status that closes a session becomes ``active``. The source
+        gets one event, ``session.forked``, which records the fork as a child of the source.
 
-        A large state is copied in several events, and the fork has the status ``copying`` until the last one. If the
+        A large state is copied in several events, and the fork has the status ``copying`` until the last event. If the
         copy is interrupted, repeat the call with the ``event_id`` of the event ``session.forked`` to complete it.
 
         Args:
@@ -249,7 +249,7 @@ class Branches(CommandBase):
         return child
 
     def _recorded_child(self, source: str, branching: tuple[str, str], event_id: str) -> tuple[str, int] | None:
-        """Return the child and source version that an earlier delivery of this event_id recorded; None if none did."""
+        """Return the child and source version that an earlier delivery of this event_id recorded, or None."""
         recorded = self.store.version_of(source, event_id)
         events = [] if recorded is None else self.store.events(source, after=recorded - 1, limit=1)
         for event in events:
@@ -274,10 +274,11 @@ class Branches(CommandBase):
         Args:
             branch: The new session.
             plan: The changes that make up its whole content.
-            status: Its status once complete.
-            expiry_changes: The changes that give it its ``expires_at``.
+            status: The status that the new session gets with the last event.
+            expiry_changes: The changes that give the new session its ``expires_at``.
             envelope: The envelope of the call.
-            is_new: True to write without reading the session first; False, for a retry, to write what it lacks.
+            is_new: True if no earlier call has recorded the new session, so that it is not read first. False for a
+                retry, which reads the session and writes only what the session lacks.
         """
         session_id = branch.session_id
         for attempt in range(WRITE_ATTEMPTS):
@@ -315,7 +316,7 @@ class Branches(CommandBase):
                     raise
 
     def _check_same(self, branch: Branch, plan: Plan) -> None:
-        """Raise IdempotencyConflict if the new session is complete already and was created with other content."""
+        """Raise IdempotencyConflict if the new session, now complete, was created with other content than ``plan``."""
         version = self.store.version_of(branch.session_id, branch.whole)
         state = self._state_at(branch.session_id, version)
         for change, _ in plan.free:

@@ -38,7 +38,7 @@ class CommandBase(LedgerConnection):
         """Return the owner of a session to be created.
 
         Raises:
-            InvalidInput: There is no user_id, or it cannot be one.
+            InvalidInput: ``user_id`` is missing or not a valid id.
         """
         if user_id is None:
             raise InvalidInput("user_id is missing: give the owner of the session.")
@@ -124,8 +124,9 @@ class CommandBase(LedgerConnection):
     def _earlier_result(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
         """Return the result of an earlier delivery of this event_id, or None if this is the first.
 
-        This is for calls whose changes depend on the clock, so that the content of a retry differs. If the event_id
-        belongs to an event of another type, the result is None, and the append that follows raises IdempotencyConflict.
+        Calls whose changes depend on the clock need this, because their retries have other changes. If the event_id
+        belongs to an event of another type, the result is None. The append that follows then raises
+        IdempotencyConflict.
         """
         if "event_id" not in envelope:
             return None
@@ -157,7 +158,9 @@ class CommandBase(LedgerConnection):
         return session
 
     def _state_at(self, session_id: str, version: int | None) -> State:
-        """Return the state at a version, messages included; None means the latest, 0 the state before the first event.
+        """Return a session's state at a version, messages included.
+
+        Version None stands for the latest state, and 0 for the empty state before the first event.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -186,7 +189,7 @@ class CommandBase(LedgerConnection):
 
     @staticmethod
     def _check_envelope(envelope: Envelope) -> None:
-        """Raise TypeError if a call has keyword arguments that are not in ``Envelope``, which Python does not check."""
+        """Raise TypeError if a call has keyword arguments that ``Envelope`` lacks; Python does not check them."""
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
             unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
             raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
@@ -236,11 +239,16 @@ class CommandBase(LedgerConnection):
         return appended
 
     def _apply_profile(self, changes: Sequence[Change], type_before: Callable[[], str | None]) -> Sequence[Change]:
-        """Return an event's changes with attribute values validated by the profile of the session's type.
+        """Validate the attributes that an event sets, and return its changes with the values to record.
+
+        The profile of the session's type validates them. Without one, the changes are returned as they are.
 
         Args:
             changes: The changes of the event.
-            type_before: Returns the session's type before this event.
+            type_before: Function that returns the session's type before this event.
+
+        Raises:
+            InvalidInput: The profile refuses an attribute.
         """
         if not any(isinstance(change, Change) and change.field == "attribute" for change in changes):
             return changes
@@ -250,9 +258,9 @@ class CommandBase(LedgerConnection):
         return changes if profile is None else [profile.fit(change) for change in changes]
 
     def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
-        """Return the type that a session has before an event; None if it has no type.
+        """Return a session's type before an event; None if the session has no type then.
 
-        That is its type at the version before the event if the event is recorded already, else its latest type.
+        If the event is recorded already, that is the type at the version before the event, else the latest type.
         """
         recorded = self._recorded(session_id, event_id, envelope)
         version = None if recorded is None else recorded.version - 1
@@ -260,7 +268,7 @@ class CommandBase(LedgerConnection):
         return None if session is None else session.session_type
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return attribute criteria with values as the type's profile records them."""
+        """Return attribute criteria. If the type has a profile, the values have the form that it records."""
         profile = None if session_type is None else self._profiles.get(check_text(session_type, "session_type"))
         return (
             attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)
@@ -284,7 +292,7 @@ class CommandBase(LedgerConnection):
 
         Args:
             session_id, event_type: The session, and the type of the event.
-            changes: Returns the changes for a state; called again when another writer has appended.
+            changes: Function that returns the changes for a state. It is called again if another writer has appended.
             envelope: The envelope of the call.
             event_id, require_open: As for ``_append``.
             is_new: True if the caller knows that the event is not recorded yet.
@@ -319,6 +327,6 @@ class CommandBase(LedgerConnection):
 
 
 def make_room(cache: set[str] | dict[Any, Any]) -> None:
-    """Clear a cache that is full."""
+    """Clear a cache if it is full."""
     if len(cache) >= _CACHE_ENTRIES:
         cache.clear()

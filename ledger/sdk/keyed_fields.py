@@ -70,7 +70,7 @@ class KeyedFields(CommandBase):
 
         Args:
             session_id: The session.
-            context: Mapping of name to any JSON value. It replaces the name's existing value whole.
+            context: Mapping of name to any JSON value. A new value replaces the old one; objects are not merged.
             remove: Names to remove.
             envelope: See ``Envelope``.
 
@@ -103,11 +103,13 @@ class KeyedFields(CommandBase):
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Set and remove attributes, by which sessions can be listed and counted; other names keep their values.
+        """Set and remove attributes; other attributes keep their values.
+
+        Sessions can be listed and counted by their attributes.
 
         Args:
             session_id: The session.
-            attributes: Mapping of name to any JSON value. If the session's type has a profile, it validates the values.
+            attributes: Mapping of name to any JSON value. The profile of the session's type, if any, validates them.
             remove: Names to remove.
             envelope: See ``Envelope``.
 
@@ -117,12 +119,12 @@ class KeyedFields(CommandBase):
         return self._append(session_id, "attributes.updated", _named("attribute", attributes, remove), envelope)
 
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
-        """Validate the attributes of sessions of a type with a pydantic model, in this ledger object only.
+        """Register a pydantic model that validates the attributes of one type of sessions, in this ledger object only.
 
-        Each attribute is validated by itself when it is set. The value recorded is the one that the model's field
-        returns after its validators and serializers, under the model's configuration. ``model_validator`` does not run,
-        because it needs several fields. Listing or counting sessions of the type by an attribute that the model does
-        not have raises ``InvalidInput``. Values recorded before are not validated.
+        Each attribute is validated by itself when it is set. The validators and serializers of the model's field and
+        the model's configuration determine the value that is recorded. ``model_validator`` does not run, because it
+        needs several fields. Listing or counting sessions of the type by an attribute that the model does not have
+        raises ``InvalidInput``. Values recorded before are not validated.
 
         Args:
             session_type: The type of the sessions, 1 to 255 characters.

@@ -96,8 +96,8 @@ class SessionLedger(
         Args:
             session_id: The session.
             version: Return the state at this version, from 1; the latest if None.
-            at: Return the state at this time by the store's clock; timezone-aware. If the session did not exist then,
-                the result is None.
+            at: Return the state at this time by the store's clock. The time is timezone-aware. If the session did not
+                exist then, the result is None.
             messages: Read the messages as well.
 
         Returns:
@@ -139,7 +139,9 @@ class SessionLedger(
     def update_constraints(
         self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set the constraints. A tool call listed in them becomes pending if its id, or without an id its name, is new.
+        """Set the constraints. Tool calls that are listed in them and are new to the session become pending.
+
+        A tool call is new if the session has no call with the same id. A call without an id has its name as id.
 
         Args:
             session_id: The session.

@@ -162,8 +162,8 @@ class Lifecycle(CommandBase):
     def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Set the status to ``deleted``, which removes a session from lists and searches.
 
-        Its history stays readable, and ``restore_session`` undoes the deletion. ``delete_old_sessions`` deletes the
-        data itself.
+        Its history stays readable, and ``restore_session`` undoes the deletion. To delete the data itself, purge the
+        session with ``delete_old_sessions``.
 
         Returns:
             The result of the append; None if the session is deleted already and no ``event_id`` is given.
@@ -226,9 +226,9 @@ class Lifecycle(CommandBase):
 
         Args:
             user_id: The owner. Required except on a view (``for_user``).
-            key: A name for the session that is unique among the user's, 1 to 255 characters, for example the name of a
-                chat, a channel or a document. Once the session is expired, archived or deleted, the next call creates
-                another one. The session holds the key in the field ``x_session_key``.
+            key: A name that identifies the session among the user's sessions, 1 to 255 characters, for example the
+                name of a chat, a channel or a document. Once the session is expired, archived or deleted, the next
+                call creates another one. The session holds the key in the field ``x_session_key``.
             question, fields, ttl: As for ``create_session``; ignored if the session exists.
 
         Returns:
@@ -258,7 +258,7 @@ class Lifecycle(CommandBase):
     def _create_by_key(
         self, owner: str, key: str, question: str | None, fields: Mapping[str, Any] | None, ttl: timedelta | None
     ) -> Session:
-        """Create a session under the first free id of a key; if another caller creates it first, return that one."""
+        """Create a session with a key's first free id; if another caller creates it first, return that session."""
         updates = {**(fields or {}), SESSION_KEY: key} if fields is None or isinstance(fields, Mapping) else fields
         for number in count():
             session_id = session_id_of_key(key, owner, number)

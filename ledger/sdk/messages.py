@@ -36,12 +36,16 @@ class Messages(CommandBase):
         payload: Any = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Append a message. If the session has neither title nor question, a user's message also sets the title.
+        """Append a message.
+
+        If the role is ``user`` and the session has neither title nor question, the message also sets the title: the
+        first line of its text that is not blank.
 
         Args:
             session_id: The session.
             role: ``system``, ``developer``, ``user``, ``assistant``, ``tool`` or ``function``.
-            content: Text, or any JSON value. Searches find text, and text in a list of parts as in chat APIs.
+            content: Text, or any other JSON value. Searches find the text or, in a list of parts as in chat APIs, the
+                ``text`` of each part.
             message_id: Your own id, 1 to 255 characters; the event_id if None. An existing message with this id is
                 replaced.
             tools_used: A JSON array of the names or descriptions of tools.
@@ -123,7 +127,7 @@ class Messages(CommandBase):
 
         Args:
             session_id: The session.
-            last: Number of messages to return, the newest ones; ``limit`` is ignored then.
+            last: Return this number of the newest messages, and ignore ``limit``. Not together with ``after``.
             after: The ``next`` of an earlier page.
             limit: Maximum number of messages, 1 to 10,000.
 
@@ -145,7 +149,7 @@ class Messages(CommandBase):
 
 
 def _title(content: Any) -> str | None:
-    """Return the first line of a message's text as a title of at most ``TITLE_CHARACTERS``; None if it has no text."""
+    """Return the first line of a message that is not blank, cut to ``TITLE_CHARACTERS``; None if there is none."""
     if isinstance(content, list | tuple):  # parts, as chat APIs have them
         content = next(
             (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)), None

@@ -182,9 +182,13 @@ def check_drain(drain: object) -> None:
 
 
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
-    """Return the default TTL, None for no expiry, and the maximum TTL, None for no limit.
+    """Return the default TTL (None for no expiry) and the maximum TTL (None for no limit).
 
-    Arguments come before the environment. If neither sets the default TTL, it is at most the maximum.
+    An argument takes precedence over the environment. If neither sets the default TTL, it is the lesser of
+    ``DEFAULT_TTL_HOURS`` and the maximum TTL.
+
+    Raises:
+        ConfigurationError: A TTL is invalid, or the default TTL that was set exceeds the maximum.
     """
     longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
     is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()

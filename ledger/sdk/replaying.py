@@ -29,7 +29,10 @@ class Replayed:
         self._latest = _PersistentState(self._live, self._lock)
 
     def advance(self, events: Iterable[RecordedEvent]) -> State:
-        """Return the state after further events, which are in the order of their positions. The state never changes."""
+        """Apply further events, in the order of their positions, and return the state after them.
+
+        Later calls do not change a state that was returned.
+        """
         with self._lock:
             before: dict[Register, RegisterValue | None] = {}
             for event in events:
@@ -52,8 +55,8 @@ class Replayed:
 class _PersistentState(Mapping[Register, RegisterValue]):
     """One state of a replay.
 
-    While it is the latest state, a register is read from the dictionary that all states share. If the state is read
-    when it has a successor, or is iterated over, it is rebuilt as a dictionary of its own.
+    While the state is the latest, its registers are read from the dictionary that all states share. The state is
+    rebuilt as a dictionary of its own when it is iterated over, or when it is read after it has got a successor.
     """
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")
@@ -66,9 +69,9 @@ class _PersistentState(Mapping[Register, RegisterValue]):
         self._own: dict[Register, RegisterValue] | None = None
 
     def superseded(self, before: dict[Register, RegisterValue | None]) -> _PersistentState:
-        """Return the next state; the caller holds the lock.
+        """Return the state that follows this one. The caller must hold the lock.
 
-        ``before`` has, for each register that the next state changes, its value in this state.
+        ``before`` maps each register that the next state changes to its value in this state, None if it has none.
         """
         successor = _PersistentState(self._live, self._lock)
         if self._own is None:
@@ -90,7 +93,7 @@ class _PersistentState(Mapping[Register, RegisterValue]):
             return len(self._rebuilt())
 
     def _rebuilt(self) -> dict[Register, RegisterValue]:
-        """Return this state as a dictionary of its own; the caller holds the lock."""
+        """Return this state as a dictionary of its own. The caller must hold the lock."""
         if self._own is None:
             states = [self]
             while (successor := states[-1]._next) is not None and successor._own is None:

@@ -26,11 +26,11 @@ class Search(CommandBase):
     ) -> Page[Match]:
         """Return a page of the messages, questions, titles and summaries that contain every word of a text.
 
-        Only current values are searched, and only in sessions that are not deleted. Of a message, its content is
-        searched, or the texts of the content's parts. A word matches only whole words. Upper and lower case are the
-        same; accents matter. Words in double quotes must occur in that order, next to each other; nothing else in the
-        text is syntax. The search sees every append that returned before it. Sessions that are only in the warehouse
-        (see ``archive_session``) are not searched.
+        Only current values are searched, and only in sessions that are not deleted. In a message, the content is
+        searched or, if the content is a list of parts, the text of each part. Only whole words match. Upper and lower
+        case are the same; accents matter. Words in double quotes must occur in that order, next to each other. Nothing
+        else in the text is syntax. The search sees every append that returned before it. Sessions that are only in the
+        warehouse (see ``archive_session``) are not searched.
 
         Args:
             text: 1 to 1,000 characters with at least one letter or digit.

@@ -24,9 +24,9 @@ from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore
 from ledger.stores.sqlite.rows import events_from_rows
 
-#: Maximum rows, and bytes of their values, per read.
+#: Maximum number of rows per read, and maximum size of their values in bytes.
 _ROWS, _BYTES = 500, 4_000_000
-#: Polling interval in seconds while no event comes: the first pause, and the longest that doubling leads to.
+#: First and longest pause between polls while no event comes, in seconds. Each pause is twice the one before.
 _SOONEST, _LATEST = 0.005, 0.25
 _SESSION, _TYPE, _USER = map(index_of, ("session_id", "event_type", "user_id"))
 
@@ -57,7 +57,7 @@ class _Filter:
 
 
 class Subscription(Iterator[Delivery]):
-    """Iterator over the events of a store as processes commit them. One thread iterates; any thread may close it.
+    """Iterator over a store's events as any process commits them. Iterate in one thread; any thread may close it.
 
     The iteration ends if no event comes within the timeout; iterating again continues it, with a new timeout. While no
     event comes, the store is polled a few times a second.
@@ -106,7 +106,7 @@ class Subscription(Iterator[Delivery]):
         self.close()
 
     def _poll(self) -> bool:
-        """Read on until a matching event is found; return False if the end is reached without one."""
+        """Read until a matching event is found; return False if the store ends, or the iteration is closed, before."""
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
@@ -120,7 +120,7 @@ class Subscription(Iterator[Delivery]):
         return bool(self._ready)
 
     def _start_with(self, last: int) -> bool:
-        """Read to the end and keep only the newest matching events; return True if there are as many as ``last``."""
+        """Read to the end and keep the newest ``last`` matching events; return False if there are fewer."""
         newest: deque[list[Row]] = deque(maxlen=last)
         while self._poll():
             newest.extend(self._ready)
@@ -151,20 +151,21 @@ class Subscriptions(CommandBase):
         events of sessions whose rows were dropped after archiving are not.
 
         Args:
-            after: The ``seq`` of an earlier delivery, or a subscription's ``position``, after which to continue. 0
-                starts with the first event, None with the next one appended.
+            after: Continue after this position: the ``seq`` of an earlier delivery, or a subscription's ``position``.
+                0 starts with the first event. None starts with the next event that is appended.
             last: Start with this number of the newest matching events; not together with ``after``.
             session_id: Deliver only events of this session, which need not exist yet.
             user_id: Deliver only events of sessions of this owner.
             event_types: A prefix or a list of prefixes, for example ``message`` or ``tool_call.updated``. Deliver only
                 events whose type begins with one of them; an empty list stands for all types.
             timeout: Seconds without an event after which the iteration ends; 0 delivers existing events only. With
-                None it goes on until the subscription is closed. If the ledger is closed first, the iteration raises
-                ``StoreRejected``.
+                None the iteration goes on until the subscription is closed. If the ledger is closed first, the
+                iteration raises ``StoreRejected``.
 
         Raises:
             CapabilityMissing: The ledger is in BigQuery, which keeps no commit order.
-            InvalidInput: ``after`` is not the end of an event of this ledger, or a filter is invalid.
+            InvalidInput: ``after`` is beyond the ledger's last ``seq`` or in the middle of an event, ``after`` and
+                ``last`` are both given, or an argument is invalid.
         """
         if not self.store.capabilities.commit_order:
             raise CapabilityMissing(
@@ -193,7 +194,10 @@ class Subscriptions(CommandBase):
         return Subscription(self.store, end if after is None else after, criteria, timeout)
 
     def _check_after(self, after: int, end: int) -> None:
-        """Raise InvalidInput unless an event ends at ``after``; else an event would be cut in two, or events missed."""
+        """Raise InvalidInput if ``after`` is beyond ``end``, the store's last ``seq``, or in the middle of an event.
+
+        A subscription that continued from there would miss events, or cut one in two.
+        """
         if after > end:
             raise InvalidInput(
                 f"after is {after}, and the last seq of this ledger is {end}: after is of another ledger, or this is "
@@ -203,14 +207,14 @@ class Subscriptions(CommandBase):
             raise InvalidInput(f"after is {after}, in the middle of an event; give the seq of a delivery.")
 
     def _end_of_event(self, seq: int) -> int:
-        """Return the last ``seq`` of the event that a row belongs to, or ``seq`` if there is no such row."""
+        """Return the last ``seq`` of the event of the row at ``seq``; ``seq`` itself if there is no such row."""
         rows = self.store.rows_after(seq - 1, 1, max_bytes=1) if seq else ()
         return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 
     def _newest(self, last: int, criteria: _Filter, timeout: float | None) -> Subscription:
         """Return a subscription that starts with the newest ``last`` matching events.
 
-        Reading starts near the end of the store, and again further back until enough events match.
+        Reading starts near the end of the store. If too few events match, it starts again from further back.
         """
         check_limit(last)
         end = self.store.last_seq()

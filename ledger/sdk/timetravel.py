@@ -24,23 +24,24 @@ _REPLAY_PAGE = 200
 
 
 class TimeTravel(Branches):
-    """Earlier states: restoring one, iterating over all, comparing two."""
+    """Methods that restore an earlier state, iterate over all states, and compare the states of two sessions."""
 
     def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Restore the state of an earlier version by appending an event; the history stays.
 
-        Grants, children, lineage and ``expires_at`` are not rewound, nor is the status if the earlier one is expired,
-        archived or deleted. Values erased since are not restored.
+        Grants, children, lineage, ``expires_at`` and ``x_session_key`` are not rewound. The status is not rewound if
+        the earlier status is ``expired``, ``archived``, ``deleted`` or ``copying``. Values erased since are not
+        restored.
 
         If a message was removed or replaced since, that message and all later ones are written again, because messages
-        are ordered by version. If the rewind takes several events, those before the last have the type
-        ``session.rewinding``. An interrupted rewind is completed by the same call.
+        are ordered by version. The same holds for tool calls, queries and scores. If the rewind takes several events,
+        all but the last have the type ``session.rewinding``. To complete an interrupted rewind, repeat the call.
 
         Args:
             session_id: The session.
             to_version: The version to restore, from 1.
-            envelope: See ``Envelope``. ``expected_version`` is compared at the first event; without it, events that
-                other writers append meanwhile are rewound too.
+            envelope: See ``Envelope``. ``expected_version`` is compared with the version before the first event.
+                Without it, events that other writers append meanwhile are rewound too.
 
         Returns:
             The result of the last append; None if the session already has that state. In that case nothing is written
@@ -91,10 +92,11 @@ class TimeTravel(Branches):
     def replay(
         self, session_id: str, *, from_version: int = 1, to_version: int | None = None, messages: bool = False
     ) -> Iterator[tuple[RecordedEvent, Session]]:
-        """Iterate over a session's events, each with the state after it, as ``get_session(version=...)`` returns it.
+        """Iterate over a session's events. Each event comes with the session's state after it.
 
-        The history is read page by page. If all states are kept, each takes memory only in proportion to its event's
-        changes. Events appended after the call are not included.
+        The states are those that ``get_session(version=...)`` returns. The history is read page by page. A caller that
+        keeps all states needs memory for each only in proportion to its event's changes. Events appended after the
+        call are not included.
 
         Args:
             session_id: The session.
@@ -103,13 +105,13 @@ class TimeTravel(Branches):
             messages: Include the messages in the states.
 
         Returns:
-            An iterator of events and sessions, in order. Two events of one version, which only concurrent writers to
-            BigQuery can append, both come with the state after both.
+            Pairs of event and session, in order. Concurrent writers to BigQuery can append two events of the same
+            version. Each of the two then comes with the state after both.
 
         Raises:
             SessionNotFound: The session does not exist.
             InvalidInput: The session has no such version, or ``to_version`` is before ``from_version``.
-            CorruptEvent, UpcastMissing: During the iteration, if a row cannot be read.
+            CorruptEvent, UpcastMissing: A row cannot be read. Raised during the iteration.
         """
         check_whole(from_version, "from_version", at_least=1)
         last = self._require(session_id).version
@@ -141,7 +143,11 @@ class TimeTravel(Branches):
         return diff(self._state_at(session_id, version), self._state_at(other_session_id, other_version))
 
     def _latest(self, session_id: str) -> tuple[Head, State]:
-        """Return the head and the latest state, messages included."""
+        """Return a session's head and latest state, messages included.
+
+        Raises:
+            SessionNotFound: The session has been purged.
+        """
         head_and_state = self.store.state(session_id, with_messages=True)
         if head_and_state is None:  # purged since the call began
             raise SessionNotFound(f"Session {session_id} has been deleted.", session_id=session_id)
@@ -152,10 +158,10 @@ class TimeTravel(Branches):
         return list(portions(plan, capabilities.max_changes, capabilities.max_event_bytes // 2))
 
     def _earlier_rewind(self, session_id: str, version: int, event_id: str, then: State) -> AppendResult:
-        """Return the result of an earlier delivery of this event_id.
+        """Return the result of an earlier delivery of this event_id, which is recorded at ``version``.
 
         Raises:
-            IdempotencyConflict: The event is not a rewind to this state.
+            IdempotencyConflict: The recorded event is not a rewind to the state ``then``.
         """
         events = self.store.events(session_id, after=version - 1, limit=1)
         is_rewind = any((event.event_id, event.event_type) == (event_id, "session.rewound") for event in events)
@@ -189,7 +195,7 @@ class TimeTravel(Branches):
 
 
 def _head_after(head: Head | None, events: list[RecordedEvent]) -> Head:
-    """Return the head of a session after the events of a version."""
+    """Return a session's head after the events of a version. ``head`` is the head before them, if there is one."""
     last, updated_at = events[-1], max(event.recorded_at for event in events)
     if head is None:
         head = Head(

@@ -22,8 +22,8 @@ class ToolCalls(CommandBase):
 
         Args:
             session_id: The session.
-            tool_name: The call's id, or its name if only one call has it; any other text creates a call with this id
-                and name.
+            tool_name: The call's id, or its name if only one call has that name. If no call has this id or name, a
+                call with this id and name is created.
             status: ``pending``, ``running``, ``completed`` or ``failed``.
             result: Any JSON value. If not given, an earlier result stays.
             envelope: See ``Envelope``.
