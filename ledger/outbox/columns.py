@@ -1,8 +1,9 @@
 """The columns of ``session_events``, the table of events in every store and warehouse.
 
 This is the only list of columns in code. SQL, positions in a row, Arrow types, the tables of SQLite, ``RecordedEvent``
-and ``RecordedChange`` are generated from it or compared with it in a test. To add a column, start here, in
-``sql/tables/session_events.sql`` and in ``ledger/stores/sqlite/migrations.py``; mypy and the tests report the rest.
+and ``RecordedChange`` are generated from it or compared with it in a test. To add a column, first
+change this list, ``sql/tables/session_events.sql`` and ``ledger/stores/sqlite/migrations.py``. Then mypy and the tests
+report what else must change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """The type of a column. The value of a member says how a Python row holds such a column."""
+    """The type of a column. The value of a member describes the Python value that a row has in such a column."""
 
     TEXT = "str"
     INTEGER = "int"
@@ -35,7 +36,8 @@ class Column(NamedTuple):
         name: Its name in every store and warehouse.
         kind: Its type.
         nullable: True if it may be NULL.
-        per_change: True if it belongs to a change; False if all rows of an event have the same value.
+        per_change: True if the column belongs to a change. False if it belongs to the event; then all rows of an event
+            have the same value.
     """
 
     name: str

@@ -10,13 +10,13 @@ from ledger.model.events import RecordedEvent
 from ledger.outbox.contract import Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 
-#: Maximum number of sessions in a query, because each id is a query parameter, and approximate maximum number of rows,
-#: because the rows of both sides are held in memory.
+#: ``SESSIONS_AT_ONCE`` is the maximum number of sessions in a query, because each id is a query parameter.
+#: ``ROWS_AT_ONCE`` is the approximate maximum number of rows, because the rows of both sides are held in memory.
 SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 
 
 class WarehouseRow(NamedTuple):
-    """A row of the warehouse, and how many identical copies the raw table has."""
+    """A row of the warehouse, and how many identical copies of it the raw table has."""
 
     digest: RowDigest
     store_id: str
@@ -51,25 +51,25 @@ class ComparableOutbox(Outbox, Protocol):
     ) -> Iterable[tuple[SessionKey, SessionDigest]]:
         """Return the digest of each session that was created in a range of time.
 
-        A digest covers the session's rows with a ``seq`` of at most ``upto``, without dead letters. If the rows of an
-        archived session were dropped, its digest covers all rows that it had.
+        A digest covers the session's rows whose ``seq`` is at most ``upto``, except dead letters. If the store dropped
+        the rows of an archived session, the digest covers all of the dropped rows.
 
         Args:
-            created_from, created_until: Range of creation times, as timezone-aware datetimes: from inclusive, until
-                exclusive.
+            created_from, created_until: Range of creation times, as timezone-aware datetimes. ``created_from`` is
+                inclusive and ``created_until`` exclusive.
             upto: The last ``seq`` to include.
         """
         ...
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return the digests of all rows of some sessions, as ``(seq, digest)``.
+        """Return the digests of all rows of the given sessions, each as a pair ``(seq, digest)``.
 
         Dead letters and rows not yet shipped are included. A session without rows has an empty sequence.
         """
         ...
 
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
-        """Return the tombstones of those sessions that are archived and whose rows were dropped."""
+        """Return the tombstone of each given session that has one. Sessions without a tombstone are left out."""
         ...
 
     def deleting(self) -> Collection[SessionKey]:
@@ -104,17 +104,17 @@ class ComparableWarehouse(Protocol):
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> Sequence[tuple[SessionKey, SessionDigest, bool]]:
-        """Return the digest of each session created in a range of time, and whether the store wrote any of its rows.
+        """Return each session created in a range of time, its digest, and whether the store wrote any of its rows.
 
         Args:
-            created_from, created_until: Range of creation times, as timezone-aware datetimes: from inclusive, until
-                exclusive. It decides which partitions are read.
+            created_from, created_until: Range of creation times, as timezone-aware datetimes. ``created_from`` is
+                inclusive and ``created_until`` exclusive. The range decides which partitions are read.
             store_id: The store to compare with.
         """
         ...
 
     def rows_of(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, Sequence[WarehouseRow]]:
-        """Return all rows of some sessions. Sessions without rows are left out.
+        """Return all rows of the given sessions. Sessions without rows are left out.
 
         Args:
             sessions: At least one session, in order of creation.
@@ -125,7 +125,7 @@ class ComparableWarehouse(Protocol):
         """Return a session's events above the version ``after``, as they were recorded (not upcast).
 
         Raises:
-            InvalidInput: No such event was found: the warehouse's session of this id was created at another time, so
-                it is another session.
+            InvalidInput: The warehouse has no such event. Its session of this id is another session, which was created
+                at another time.
         """
         ...

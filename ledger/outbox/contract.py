@@ -55,9 +55,9 @@ def event_key(row: Row) -> tuple[str, str]:
 
 
 def batch_digest(rows: Sequence[Row]) -> str:
-    """Return a digest that identifies a batch: it differs between any two batches.
+    """Return a digest that identifies a batch. Two different batches never have the same digest.
 
-    It covers each row's ``seq``, primary key and event hash. The event hash stands for the values.
+    The digest covers each row's ``seq``, primary key and event hash. The event hash stands for the values.
     """
     return hashlib.sha256(orjson.dumps(list(map(_IDENTITY, rows)))).hexdigest()
 
@@ -129,7 +129,7 @@ class Sink(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL under which the store knows the warehouse. It is equal for all URLs that mean the same warehouse."""
+        """The URL under which the store knows the warehouse, the same for all URLs that name this warehouse."""
         ...
 
     @property
@@ -171,7 +171,7 @@ class Sink(Protocol):
         ...
 
     def pack(self, rows: Sequence[Row]) -> tuple[int, Any]:
-        """Encode the leading rows that fit one request. Events are never split, and at least one is encoded.
+        """Encode the first rows, as many as fit one request. No event is split, and at least one event is encoded.
 
         Returns:
             The number of rows packed, and the content for ``send``.
@@ -215,11 +215,11 @@ class DeadLetter:
 
     Attributes:
         session_id, version, event_id: The event.
-        rows: Number of its rows that are dead-lettered: all rows of a refused event, or those that ``reconcile`` found
-            missing and ``repair`` requeued.
+        rows: Number of the event's dead-lettered rows. If the event was refused, these are all of its rows. If
+            ``repair`` requeued it, these are the rows that ``reconcile`` found missing.
         reason: The warehouse's message.
         dead_lettered_at: Time of the refusal, in UTC.
-        redriving: True if it is requeued and will be sent again.
+        redriving: True if the event is requeued and will be sent again.
     """
 
     session_id: str
@@ -240,11 +240,12 @@ class RelayStatus:
         waiting_rows: Number of rows that are still to be shipped. Refused rows count only once they are requeued.
         waiting_since: Time at which the oldest waiting row was recorded, in UTC; None if no row waits.
         shipped_rows: Number of rows shipped so far.
-        shipped_at: Arrival of the latest batch, in UTC.
-        rows_per_second: Recent rate of shipping, without the pauses in which no rows were sent.
+        shipped_at: Time at which the latest batch arrived, in UTC; None if none has arrived.
+        rows_per_second: Recent rate of shipping; None before the first batch. Pauses in which no rows were sent do not
+            count.
         refused_events: Number of dead letters that are not requeued.
-        last_error: Message of the latest failure.
-        failed_at: Time of the latest failure, in UTC.
+        last_error: Message of the latest failure; None if there was none.
+        failed_at: Time of the latest failure, in UTC; None if there was none.
         holder: Relay that holds the lease, as ``host/process``; None if no relay is active.
         disk_bytes: Size of the store on disk, in bytes.
     """
@@ -271,14 +272,14 @@ class Outbox(Protocol):
         ...
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return the rows above ``seq``, in commit order: about ``limit`` rows and ``max_bytes``.
+        """Return rows above ``seq`` in commit order, up to about ``limit`` rows or ``max_bytes`` bytes.
 
-        Events are never split. At least one event is returned if there is any above ``seq``.
+        Events are never split. If any event is above ``seq``, at least one event is returned.
         """
         ...
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
-        """Return the ``seq`` of the dead-lettered or requeued rows from ``first`` to ``last``, both included."""
+        """Return the ``seq`` of each dead-lettered or requeued row from ``first`` to ``last``, both included."""
         ...
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
@@ -286,7 +287,7 @@ class Outbox(Protocol):
         ...
 
     def last_seq(self) -> int:
-        """Return the highest ``seq`` of any row so far, even if the row was dropped since; 0 if there was none."""
+        """Return the highest ``seq`` that any row has had, even if the row was dropped; 0 if there was never a row."""
         ...
 
     def checkpoint(self) -> RelayCheckpoint:
@@ -318,7 +319,7 @@ class Outbox(Protocol):
             checkpoint: The new checkpoint, with the epoch that ``acquire`` returned.
             shipped: Number of rows that arrived since the last call.
             rate: Recent rows per second; None to keep the rate saved before.
-            dead_letters: Rows to dead-letter: ``seq`` to the reason.
+            dead_letters: Rows to dead-letter, as a mapping of ``seq`` to the reason.
             redriving: ``seq`` of dead letters that ``checkpoint.batch`` sends again.
             acknowledged: ``seq`` of dead letters that turned out to be in the warehouse.
             redriven: True if the dead letters in flight have arrived, False if they have not and stay requeued, None to

@@ -1,4 +1,4 @@
-"""Digests of single rows and of whole sessions, by which a store and a warehouse are compared. They hold no value."""
+"""Digests of rows and of whole sessions, by which a store and a warehouse are compared. Digests hold no values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Tombstone(NamedTuple):
 
     Attributes:
         digest: The digest of the dropped rows.
-        events: The session's events: event_id to version.
+        events: The version of each of the session's events, by event_id.
     """
 
     digest: SessionDigest

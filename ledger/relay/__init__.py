@@ -1,1 +1,1 @@
-"""The relay: a store's rows go to a warehouse in the order they were committed, each exactly once."""
+"""The relay, which ships a store's rows to a warehouse in commit order, each row exactly once."""

@@ -16,13 +16,14 @@ from ledger.outbox.contract import Outbox
 from ledger.relay.loop import Relay
 
 log = logging.getLogger("ledger.relay")
-#: Seconds between two calls of ``Relay.sync``, in which new rows accumulate.
+#: Seconds to wait between two calls of ``Relay.sync``. New rows accumulate in that time.
 AGE = 1.0
 #: Maximum pause between retries, in seconds.
 LONGEST_PAUSE = 60.0
-#: Seconds that an abandoned relay has to record the failure in the store.
+#: Seconds to wait for an abandoned relay, so that it can record its failure in the store.
 _LAST_WORDS = 1.0
-#: When the interpreter exits: seconds that all relays that were not closed have, together, to finish their batches.
+#: When the interpreter exits, relays that were not closed finish their batches. This is the number of seconds to wait
+#: for all of them together.
 _AT_EXIT = 10.0
 
 
@@ -30,8 +31,8 @@ def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
     """Ship new rows until ``stop`` is set. After a failure, try again with exponential backoff.
 
     Args:
-        relay: The relay, which is not closed.
-        stop: Event to set to end the loop after the batch in flight.
+        relay: The relay. This function does not close it.
+        stop: Event that, once set, ends the loop after the batch in flight.
         age: Seconds to wait after each ``Relay.sync``.
     """
     trying = tenacity.Retrying(
@@ -54,14 +55,14 @@ def sync_now(
     progress: Callable[[int], None] = lambda rows: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Wait until all rows recorded before the call are shipped, by this relay or by the one that holds the lease.
+    """Ship all rows recorded before the call, or wait until the relay that holds the lease has shipped them.
 
     Args:
         relay: The relay.
         outbox: The outbox that the relay ships from.
         timeout: Seconds to wait while another relay holds the lease.
-        progress: Called after each batch of this relay with the number of rows acknowledged by it.
-        sleep: Waits for the given seconds before the next attempt.
+        progress: Function called after each batch of this relay, with the number of rows that the batch acknowledged.
+        sleep: Function that waits for a number of seconds, called between two attempts.
 
     Returns:
         The number of rows that this relay sent; 0 if another relay shipped them all.

@@ -1,4 +1,4 @@
-"""The relay's loop, the same for every warehouse: acquire the lease, recover, send batch after batch."""
+"""The relay's loop, which is the same for every warehouse. It acquires the lease, recovers, and sends the batches."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Relay:
     Args:
         outbox: The store's side.
         sink: The warehouse's side.
-        holder: Name of this relay in the lease, ``host/process/token``. No two relays ever made may share one.
+        holder: Name of this relay in the lease, ``host/process/token``. No two relays may ever have the same name.
         lease_seconds: Duration of the lease.
         now: Monotonic clock in seconds, for the rate and for renewing the lease in time.
-        instruments: Instruments that record metrics and spans; by default those of the program's global OpenTelemetry
-            providers.
+        instruments: Instruments that record metrics and spans; None for those that report to the program's global
+            OpenTelemetry providers.
     """
 
     def __init__(
@@ -98,8 +98,9 @@ class Relay:
         """Ship all rows recorded before the call.
 
         Args:
-            progress: Called after each batch with the number of rows acknowledged by it.
-            stop: Called between batches; returning True ends the call, and the remaining rows wait for the next one.
+            progress: Function called after each batch, with the number of rows that the batch acknowledged.
+            stop: Function called between batches. If it returns True, the call ends, and the remaining rows wait for
+                the next call.
 
         Returns:
             The number of rows sent. Events that the warehouse refused are dead-lettered.
@@ -141,7 +142,7 @@ class Relay:
         self._sink.close()
 
     def _has_work(self) -> bool:
-        """Return True if there may be rows to send or a batch to recover; otherwise renew the lease when it is due."""
+        """Return whether there may be rows to send or a batch to recover. If not, renew the lease when it is due."""
         checkpoint = self._checkpoint or self._outbox.checkpoint()
         if self._outbox.last_seq() > checkpoint.seq or self._outbox.rows_to_redrive(1, max_bytes=1):
             return True
@@ -247,7 +248,7 @@ class Relay:
         return _Packed(rows[count - 1][SEQ], rows[:count], content)
 
     def _deliver(self, packed: _Packed, *, redrive: bool = False) -> None:
-        """Send a batch; events that the warehouse refuses are dead-lettered.
+        """Send a batch. Events that the warehouse refuses are dead-lettered.
 
         Raises:
             RowsRefused: The warehouse has taken no row in this ``sync``, and it did not say that the rows are the

@@ -25,8 +25,8 @@ from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone,
 
 #: Recorded as the reason of requeued rows.
 REASON = "reconcile: the warehouse lacks it"
-#: Errors that keep one session from being restored; the other sessions are restored. SessionEnded means that the
-#: session is archived: hydrating it brings the events back.
+#: If restoring a session raises one of these errors, ``repair`` goes on with the other sessions. SessionEnded means
+#: that the session is archived. Its events come back when it is hydrated.
 _NOT_RESTORED = (*(CorruptEvent, IdempotencyConflict, InvalidInput, SessionEnded, UpcastMissing, WrongExpectedVersion),)
 
 
@@ -42,10 +42,10 @@ class SessionDifference:
             backup. If ``lost`` is True, ``repair`` restores them.
         diverged: True if some unknown rows are at versions that the store has too, because the session was appended to
             on both sides.
-        changed: Number of rows whose version or hashes differ; 1 stands for any number if the store has dropped the
-            rows. They cannot be repaired.
-        doubled: Number of rows that the raw table has more than once. Every view shows them once. They cannot be
-            repaired.
+        changed: Number of rows whose version or hashes differ. If the store has dropped the rows, the number is not
+            known, and 1 means at least one. Such rows cannot be repaired.
+        doubled: Number of rows that the raw table has more than once. Every view shows each of them once. They cannot
+            be repaired.
         gone: Number of rows of an archived session that the store has dropped and the warehouse lacks. Only a backup
             can have them.
     """
@@ -63,7 +63,10 @@ class SessionDifference:
 
     @property
     def lost(self) -> bool:
-        """True if the unknown rows follow the store's own, so that ``repair`` can restore them."""
+        """True if there are unknown rows and ``repair`` can restore them.
+
+        It can if the session has not diverged and no row is changed or gone.
+        """
         return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
 
@@ -72,12 +75,13 @@ class Reconciliation:
     """The result of a comparison.
 
     Attributes:
-        created_from, created_until: Range of creation times of the compared sessions: from inclusive, until exclusive.
-        sessions: Number of sessions compared: those in the store, and those in the warehouse with a row that the store
-            wrote.
+        created_from, created_until: Range of creation times of the compared sessions. ``created_from`` is inclusive
+            and ``created_until`` exclusive.
+        sessions: Number of sessions compared. These are the sessions in the store, and those in the warehouse that
+            have a row written by the store.
         rows: Number of rows of the store that the warehouse must have.
         differences: One per session that differs, oldest session first.
-        elsewhere: Sessions that another store appended to and owns now. Its rows do not count as a difference.
+        elsewhere: Sessions that another store appended to and owns now. That store's rows do not count as differences.
         waiting_rows: Number of rows, of all sessions, that are still to be shipped. They do not count as differences.
         refused_events: Number of dead letters of all sessions. They do not count as differences.
     """
@@ -117,8 +121,9 @@ def reconcile(
     Args:
         outbox: The store, as the outbox of its relay to this warehouse.
         warehouse: The warehouse, with the ledger's tables.
-        created_from, created_until: Range of the sessions' creation times, as timezone-aware datetimes: from inclusive,
-            until exclusive. The warehouse reads the partitions of these days.
+        created_from, created_until: Range of the sessions' creation times, as timezone-aware datetimes.
+            ``created_from`` is inclusive and ``created_until`` exclusive. The warehouse reads the partitions of these
+            days.
 
     Raises:
         InvalidInput: A time is naive.
@@ -194,7 +199,7 @@ def repair(
 
     Raises:
         LeaseHeld: A relay is shipping, so no events were restored; missing rows were requeued.
-        LeaseLost: A relay took the lease during the repair; it may be partly done.
+        LeaseLost: A relay took the lease during the repair, which may be partly done.
         StoreUnavailable, StoreRejected: The store or the warehouse failed; the repair may be partly done.
     """
     asked = {seq: REASON for each in found.differences for seq in each.missing}
@@ -225,7 +230,7 @@ def repair(
 
 
 class _Shipped:
-    """The ``seq`` of each row that the warehouse must have: those up to the checkpoint that are not dead-lettered.
+    """Set of the ``seq`` of each row that the warehouse must have: all up to the checkpoint, except dead letters.
 
     Attributes:
         upto: The checkpoint's ``seq`` at the start; the warehouse may or may not have rows above it.

@@ -36,8 +36,8 @@ def _oldest(status: RelayStatus, now: datetime) -> float:
     return _since(status.waiting_since, now) or 0.0
 
 
-#: Name to unit, description and a function that computes the value. All processes that ship one ledger report the same
-#: values, so do not add them up.
+#: Each gauge's unit, description and function that computes its value, by name. All processes that ship one ledger
+#: report the same values, so do not add them up.
 _GAUGES: dict[str, tuple[str, str, _Value]] = {
     "waiting.rows": ("{row}", "Rows not yet in the warehouse", lambda it, now: it.waiting_rows),
     "waiting.age": ("s", "Age of the oldest waiting row", _oldest),
@@ -122,7 +122,7 @@ class Telemetry:
         warehouse: The warehouse's URL. It distinguishes the relays of one store to several warehouses.
         outbox: The relay's outbox, from which the store's id and the relay's status are read.
         instruments: The instruments; None for those of the program's global providers.
-        clock: Clock for ages, which are measured up to its present time.
+        clock: Clock that tells the present time, up to which ages are measured.
     """
 
     def __init__(
@@ -139,7 +139,12 @@ class Telemetry:
 
     @contextmanager
     def span(self, step: str, *, rows: int | None = None) -> Iterator[None]:
-        """Record a span around the block of this context manager. ``step`` is ``begin``, or ``send`` with ``rows``."""
+        """Context manager that records a span around its block.
+
+        Args:
+            step: ``begin`` or ``send``.
+            rows: Number of rows in the batch that is sent; None for ``begin``.
+        """
         if self._instruments is None:
             yield
             return

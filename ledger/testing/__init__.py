@@ -1,4 +1,4 @@
-"""The store contract: the behaviour of every EventStore, as tests for the test module of any store.
+"""The store contract: tests of the behaviour that every EventStore must have. A store's own test module runs them.
 
 ``StoreContract`` holds the tests. ``StoreMachine`` performs random operations on a store and compares it with the
 reference model. The clock, ids and events that the tests use are public too. ``docs/writing-a-store.md`` shows how to

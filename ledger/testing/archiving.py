@@ -1,4 +1,4 @@
-"""The contract of sessions that leave a store, purged or archived. Capabilities: ``purge`` and ``tiered``."""
+"""The contract of purging and archiving, by which sessions leave a store. Capabilities: ``purge`` and ``tiered``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 class ArchivingContract(Harness):
     """Tests of ``PurgingStore`` and ``TieredStore``.
 
-    A store without the capability does not have the methods of the protocol, or they raise CapabilityMissing.
+    If a store lacks a capability, the methods of that protocol do not exist or raise CapabilityMissing.
     """
 
     def test_a_session_is_purged_at_the_version_that_it_has(self, store: Any) -> None:

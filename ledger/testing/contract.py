@@ -42,9 +42,9 @@ class StoreContract(
 
     Each test has its own stores.
 
-    A subclass, whose name begins with ``Test``, sets ``capabilities`` to those that the store is expected to declare. A
-    capability that is True must work. One that is False must raise CapabilityMissing, or its effect must be absent. No
-    test is skipped.
+    Give a subclass a name that begins with ``Test``, and set its ``capabilities`` to those that the store is expected
+    to declare. A capability that is True must work. Using one that is False must raise CapabilityMissing, or its
+    effect must be absent. No test is skipped.
 
     The subclass or its module provides these fixtures:
 

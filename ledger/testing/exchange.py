@@ -19,7 +19,7 @@ def titled(number: int) -> list[Change]:
 
 
 def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
-    """Return a session's events as recorded by a store with a hash chain; event n has version n + 1."""
+    """Return a session's events as another store, with a hash chain, would record them. Event n has version n + 1."""
     return chained(recorded(number + 1, number, titled(number), session_id=session_id) for number in range(count))
 
 

@@ -43,10 +43,10 @@ class Harness:
         return Refused(store)
 
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
-        """Return True if the store does not declare a capability, after a check that ``use`` fails.
+        """Return whether the store lacks a capability. If it does, first assert that ``use`` fails.
 
-        ``use`` must raise CapabilityMissing. If it calls a method of another protocol than ``EventStore``, the method
-        may also be missing. If the store declares the capability, ``use`` is not called.
+        ``use`` must then raise CapabilityMissing. If it calls a method of a protocol other than ``EventStore``, the
+        method may also be missing. If the store declares the capability, ``use`` is not called.
         """
         if getattr(self.capabilities, capability):
             return False
@@ -56,7 +56,7 @@ class Harness:
 
 
 class Refused:
-    """A callable check that an attempt raises an error and leaves the content of the store unchanged."""
+    """Callable that asserts that an attempt raises an error and leaves the store's content unchanged."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
@@ -71,7 +71,7 @@ class Refused:
     def each(
         self, kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
     ) -> list[E]:
-        """Check that ``attempt`` raises for each value and that all leave the store unchanged; return the errors."""
+        """Check that ``attempt`` raises for each value and that the store is left unchanged; return the errors."""
         before = everything(self.store)
         raised = refusals(kind, values, attempt, match)
         assert everything(self.store) == before

@@ -1,4 +1,4 @@
-"""The contract of event ids: an event sent again is recorded once."""
+"""The contract of event ids: an event that is sent again is still recorded only once."""
 
 from __future__ import annotations
 

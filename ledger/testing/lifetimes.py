@@ -1,4 +1,4 @@
-"""The contract of sessions that have ended: which appends are refused, and which status lists show."""
+"""The contract of sessions that have ended: which appends are refused, and the status that lists show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def fill(store: EventStore) -> None:
 
 
 class LifetimesContract(Harness):
-    """An ended session refuses events that require an open one. Lists show an expiry even before the sweep."""
+    """A session that has ended refuses events that require an open session.
+
+    Lists show an expired session as expired even before the sweep has recorded that.
+    """
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(
         self, store: EventStore, clock: SetClock, refused: Refused

@@ -106,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """Check that the state at a version is the fold of the events up to it; check the version at a time."""
+        """Check that the state at a version is the fold of the events up to it. Also check the version at a time."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         events = self.events[session_id]
         version = data.draw(st.integers(1, len(events)))

@@ -18,7 +18,7 @@ from ledger.warehouse.projection import LAST_VERSION, Projection
 
 
 def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """Return the version that a session had at a time by its store's clock; 0 before its first event."""
+    """Return a session's version at a time of its store's clock; 0 if the session had no event by then."""
     return max((event.version for event in events if event.recorded_at <= at), default=0)
 
 

@@ -72,7 +72,10 @@ def hits(store: EventStore, text: str, **criteria: Any) -> list[str]:
 
 
 class SearchContract(Harness):
-    """A search returns each current text that contains all its terms once, in the order of ``EventStore.search``."""
+    """A search returns every current text that contains all of the search terms, each text exactly once.
+
+    Texts come in the order that ``EventStore.search`` specifies.
+    """
 
     def test_texts_are_found_by_their_words(self, store: EventStore) -> None:
         if self.lacks("search", lambda: found(store, "x")):

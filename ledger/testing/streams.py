@@ -34,7 +34,7 @@ class SetClock:
 
 
 def uuid7(now: datetime, count: int) -> str:
-    """Return a UUIDv7 of the millisecond of ``now``. The ids of one millisecond sort by ``count``."""
+    """Return a UUIDv7 whose timestamp is the millisecond of ``now``. The ids of one millisecond sort by ``count``."""
     millis = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return str(uuid.UUID(int=millis << 80 | 7 << 76 | 2 << 62 | count))
 

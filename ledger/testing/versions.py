@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 class VersionsContract(Harness):
     """Versions are exact while one store writes, whatever its capabilities.
 
-    ``ledger.testing.concurrency`` has the tests of several stores.
+    ``ledger.testing.concurrency`` tests several stores on the same data.
     """
 
     def test_versions_count_a_sessions_events_from_one(self, store: EventStore) -> None:

@@ -1,1 +1,1 @@
-"""A store and its warehouse used as one: reads from both, archived sessions, and the relay between them."""
+"""Code that uses a store and its warehouse as one: it reads both, moves archived sessions, and runs the relay."""

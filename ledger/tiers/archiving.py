@@ -1,4 +1,4 @@
-"""Sessions that leave a store with a warehouse: drop and restore archived ones, delete purged ones in the warehouse.
+"""Drop and restore the rows of archived sessions, and delete purged sessions in the warehouse.
 
 A session's rows are dropped only after the warehouse was asked and has every one of them. The relay's checkpoint alone
 does not show that: the warehouse may have been restored from a backup, replaced or emptied since the rows were sent.
@@ -42,7 +42,7 @@ def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
 def drop_archived(
     store: LocalTier, warehouse: Callable[[], Warehouse], name: str, session_ids: Collection[str] | None = None
 ) -> int:
-    """Drop the rows of those archived sessions of which the warehouse has every row.
+    """Drop the rows of archived sessions. A session is skipped if the warehouse does not have every one of its rows.
 
     Args:
         store: The store that has the rows.
@@ -51,7 +51,7 @@ def drop_archived(
         session_ids: Only these sessions; None for all.
 
     Returns:
-        The number of sessions whose rows were dropped; a later call drops those of the others.
+        The number of sessions whose rows were dropped. The other sessions keep their rows until a later call.
 
     Raises:
         StoreUnavailable: The warehouse cannot be reached; some sessions may have been dropped.
@@ -69,7 +69,8 @@ def rehydrate(store: LocalTier, warehouse: Warehouse, name: str, session_id: str
     """Restore a session's rows from a warehouse; see ``LocalTier.restore_history``.
 
     Returns:
-        The number of events restored; 0 if the warehouse has no event of the session, or the store holds its rows.
+        The number of events restored; 0 if the warehouse has no event of the session, or if the store holds the
+        session's rows already.
     """
     events = Projection(warehouse).events(session_id, upcast=False)
     if not events:
@@ -86,12 +87,13 @@ def open_again(
         store: The store.
         session_id: The session.
         event: ``session.hydrated``, without its changes.
-        expected_version: The version that the append to follow expects, before ``session.hydrated``.
+        expected_version: The expected version of the append that the caller makes next. It does not count
+            ``session.hydrated``.
         now: The time of the call.
 
     Returns:
-        The result of the append. None if nothing was recorded, because the session is not archived any more, because
-        another writer appended first, or because the session is not at ``expected_version``.
+        The result of the append, or None if nothing was recorded. Nothing is recorded if the session is not archived
+        any more, if another writer appended first, or if the session is not at ``expected_version``.
 
     Raises:
         SessionEnded: Once open, the session would be expired or deleted; nothing was written.
@@ -138,7 +140,7 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
 
 
 def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
-    """Return True if the session that the warehouse finds under a purged session's id must still be deleted.
+    """Return True if the session that the warehouse has under a purged session's id must still be deleted.
 
     The result is False if another store has hydrated that session and appended to it, or has created another session
     under the same id.
@@ -175,7 +177,7 @@ def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: 
 
 
 def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
-    """Return those sessions of which the warehouse has every row of the store, with the same digest."""
+    """Return the sessions whose rows in the store are all in the warehouse too, with the same digests."""
     keys = [each.key for each in sessions]
     remote = ComparedRows(warehouse).rows_of(keys)
     local = store.outbox(name).row_digests(keys)
@@ -187,7 +189,7 @@ def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequen
 
 
 def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
-    """Return those sessions whose version in the warehouse is not above the one at which they were purged."""
+    """Return the sessions whose version in the warehouse is at most the version at which they were purged."""
     span = span_of({each.key.session_id: each.key.created_at for each in sessions})
     parameters = {**span, "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
@@ -197,7 +199,7 @@ def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> lis
 
 
 def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Group sessions, which are in order of creation, by the day of creation. Each day is one partition."""
+    """Yield each day of creation, which is one partition, with its sessions. ``keys`` must be in order of creation."""
     for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
         yield day, list(of_day)
 

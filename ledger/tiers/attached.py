@@ -1,4 +1,4 @@
-"""The warehouse that a ledger was opened with: queries, shipping on demand or in the background, and dead letters."""
+"""The warehouse that a ledger was opened with. It is queried, and receives rows on demand or in the background."""
 
 from __future__ import annotations
 

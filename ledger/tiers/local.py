@@ -12,7 +12,7 @@ from ledger.stores.base import ArchivingStore, EventStore, OutboxStore, PendingD
 
 
 class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
-    """A store that ships its rows to warehouses, and can drop the rows of archived sessions that a warehouse has."""
+    """A store that ships its rows to warehouses. It can drop an archived session's rows once they are shipped."""
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
         """Return the archived sessions whose rows have been shipped to every warehouse of the store, oldest first.
@@ -24,12 +24,12 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
         ...
 
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
-        """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
+        """Drop the rows of archived sessions and keep tombstones, in one transaction per session.
 
         A session is skipped if it has changed since ``droppable`` returned it, or has rows that must still be shipped.
 
         Args:
-            sessions: Results of ``droppable`` of which the warehouse is known to have every row.
+            sessions: Results of ``droppable``. The warehouse must be known to have every row of these sessions.
             warehouse: The warehouse's URL.
 
         Returns:

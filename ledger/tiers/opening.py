@@ -40,7 +40,7 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:
-    """Return a store's side of the relay to the warehouse of a URL.
+    """Return a store's side of the relay to a warehouse, given the warehouse's URL.
 
     Raises:
         PermissionDenied: The store is the view of one user.

@@ -30,10 +30,11 @@ _ABANDONED: list[Warehouse | None] = []
 
 
 class TwoTierStore:
-    """An embedded store and a warehouse as one store: sessions that the first does not hold are read from the second.
+    """An embedded store and a warehouse, used as one store.
 
-    A session read from the warehouse is as recent as its last shipped row. A purged session is not read, even while the
-    warehouse still has it. Lists and searches cover only the sessions in the embedded store.
+    A session that the embedded store does not hold is read from the warehouse, as recent as its last shipped row. A
+    purged session is not read, even while the warehouse still has it. Lists and searches cover only the sessions in
+    the embedded store.
 
     Appends go to the embedded store and do not wait for the network. They therefore do not detect that the warehouse
     has a session of the same id. The exception is an append to an archived session, which hydrates the session first.
@@ -89,7 +90,7 @@ class TwoTierStore:
         """Record one event in the embedded store; see ``EventStore.append``.
 
         If the session is archived, its rows are restored first. If the event also requires an open session,
-        ``session.hydrated`` is appended before it and opens the session, unless the event would be refused anyway.
+        ``session.hydrated`` is then appended to open the session, unless the event would be refused anyway.
         ``expected_version`` is the session's version before ``session.hydrated``.
 
         Raises:
@@ -174,8 +175,8 @@ class TwoTierStore:
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Search the embedded store's sessions; see ``EventStore.search``.
 
-        Texts that only the warehouse has are not found. Of a session whose rows were dropped, question and title are
-        found.
+        Texts that only the warehouse has are not found. If a session's rows were dropped, only its question and title
+        are found.
         """
         return self._local.search(query, after=after, limit=limit)
 
@@ -200,7 +201,7 @@ class TwoTierStore:
         self._local.check_shippable(session_id)
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of archived sessions that the warehouse has; see ``TieredStore.drop_archived``."""
+        """Drop archived sessions' rows if the warehouse has them; see ``TieredStore.drop_archived``."""
         from ledger.tiers.archiving import drop_archived
 
         return drop_archived(self._local, self._opened, self._warehouse_url(), session_ids)
@@ -217,7 +218,7 @@ class TwoTierStore:
         return restored
 
     def purge(self, session_id: str, version: int) -> bool:
-        """Delete a session and record its deletion in the warehouses as pending; see ``PurgingStore.purge``."""
+        """Delete a session, and record which warehouses must still delete it; see ``PurgingStore.purge``."""
         return self._local.purge(session_id, version)
 
     def pending_deletions(self) -> list[PendingDeletion]:
@@ -259,7 +260,7 @@ class TwoTierStore:
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
-        """Return True if the embedded store holds a session. Then a read that returned nothing was right."""
+        """Return True if the embedded store holds a session, so that the warehouse need not be read."""
         try:
             return self._local.state(session_id) is not None
         except SessionArchived:
