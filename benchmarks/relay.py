@@ -32,7 +32,8 @@ import views
 
 from ledger import SessionLedger
 from ledger.cli.demo import emulator
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, RowKey
 from ledger.relay.background import BackgroundRelay
 from ledger.relay.loop import Relay
 from ledger.stores.sqlite.store import SqliteStore

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from ledger.model.events import RecordedEvent
-from ledger.outbox.contract import Outbox, RelayCheckpoint
+from ledger.outbox.contract import DeadLetter, Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 
 #: ``SESSIONS_AT_ONCE`` is the maximum number of sessions in a query, because each id is a query parameter.
@@ -95,6 +95,23 @@ class ComparableOutbox(Outbox, Protocol):
             CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
                 ``EventStore.ingest``; nothing was written.
         """
+        ...
+
+
+class StoreOutbox(ComparableOutbox, Protocol):
+    """The store's side of the relay to one warehouse, as the relay, ``reconcile`` and the commands use it."""
+
+    @property
+    def warehouse(self) -> str:
+        """The warehouse's URL."""
+        ...
+
+    def refused(self) -> list[DeadLetter]:
+        """Return the dead letters of the warehouse, in the order in which the store recorded their events."""
+        ...
+
+    def redrive_event(self, event_id: str | None = None) -> int:
+        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
         ...
 
 

@@ -7,59 +7,13 @@ which the relay sends them in batches. A ``RelayCheckpoint`` says how far the re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import orjson
-
-from ledger.outbox import columns
-
-#: A row of a store with its sequence number: ``(seq, *row)``, where ``row`` has the columns of
-#: ``ledger.outbox.columns``. It is a plain tuple, because a named tuple would add 4 % to a relay's work.
-Row = tuple[Any, ...]
-#: Position of the sequence number in a ``Row``.
-SEQ = 0
-
-
-def index_of(name: str) -> int:
-    """Return the position of a column in a ``Row``. Callers look it up once, when their module is loaded."""
-    return 1 + columns.position(name)
-
-
-_SESSION, _EVENT, _FIELD, _KEY = map(index_of, ("session_id", "event_id", "field", "key"))
-_IDENTITY = itemgetter(SEQ, _EVENT, _FIELD, _KEY, index_of("event_hash"))
-
-
-class RowKey(NamedTuple):
-    """Primary key of a row."""
-
-    session_id: str
-    event_id: str
-    field: str
-    key: str
-
-
-def row_key(row: Row) -> RowKey:
-    """Return the primary key of a row."""
-    return RowKey(row[_SESSION], row[_EVENT], row[_FIELD], row[_KEY])
-
-
-def event_key(row: Row) -> tuple[str, str]:
-    """Return the event that a row belongs to: ``(session_id, event_id)``."""
-    return row[_SESSION], row[_EVENT]
-
-
-def batch_digest(rows: Sequence[Row]) -> str:
-    """Return a digest that identifies a batch. Two different batches never have the same digest.
-
-    The digest covers each row's ``seq``, primary key and event hash. The event hash stands for the values.
-    """
-    return hashlib.sha256(orjson.dumps(list(map(_IDENTITY, rows)))).hexdigest()
+from ledger.outbox.rows import Row, RowKey
 
 
 @dataclass(frozen=True, slots=True)

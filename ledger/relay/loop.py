@@ -13,18 +13,8 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
-from ledger.outbox.contract import (
-    LEASE_SECONDS,
-    SEQ,
-    Batch,
-    Outbox,
-    RelayCheckpoint,
-    Row,
-    Sink,
-    batch_digest,
-    event_key,
-    row_key,
-)
+from ledger.outbox.contract import LEASE_SECONDS, Batch, Outbox, RelayCheckpoint, Sink
+from ledger.outbox.rows import SEQ, Row, batch_digest, event_key, row_key
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")

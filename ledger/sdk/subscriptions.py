@@ -18,7 +18,7 @@ from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_text, check_whole
-from ledger.outbox.contract import SEQ, Row, event_key, index_of
+from ledger.outbox.rows import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore

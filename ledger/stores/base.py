@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent
 from ledger.model.fold import State
@@ -19,10 +19,11 @@ from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
-from ledger.outbox.comparison import ComparableOutbox
-from ledger.outbox.contract import DeadLetter
-from ledger.outbox.row_digests import SessionKey
-from ledger.warehouse.base import Warehouse
+
+if TYPE_CHECKING:  # protocols are slow to create, and most programs need only EventStore
+    from ledger.outbox.comparison import StoreOutbox
+    from ledger.outbox.row_digests import SessionKey
+    from ledger.warehouse.base import Warehouse
 
 #: Default of ``max_bytes``, the maximum size of one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
@@ -242,23 +243,6 @@ class EventStore(Protocol):
 
     def close(self) -> None:
         """Wait for appends in progress and release all resources; a second call does nothing."""
-        ...
-
-
-class StoreOutbox(ComparableOutbox, Protocol):
-    """The store's side of the relay to one warehouse, as the relay, ``reconcile`` and the commands use it."""
-
-    @property
-    def warehouse(self) -> str:
-        """The warehouse's URL."""
-        ...
-
-    def refused(self) -> list[DeadLetter]:
-        """Return the dead letters of the warehouse, in the order in which the store recorded their events."""
-        ...
-
-    def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
         ...
 
 

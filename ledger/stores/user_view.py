@@ -35,7 +35,7 @@ from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.model.values import check_text, check_whole
-from ledger.outbox.contract import SEQ, index_of
+from ledger.outbox.rows import SEQ, index_of
 from ledger.stores.base import MAX_BYTES, Capabilities, EventStore, archiving_store, tiered_store
 from ledger.stores.checks import check_expected
 from ledger.stores.rights import WRITE, check_write, id_taken, read_only, right_of, unused_id

@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger import Change, InvalidInput
 from ledger.outbox.columns import NAMES
-from ledger.outbox.contract import SEQ, Row, index_of
+from ledger.outbox.rows import SEQ, Row, index_of
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, begin, refusals
 from ledger.testing.streams import event, event_id

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 
+from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
-from ledger.stores.base import EventStore, StoreOutbox
+from ledger.stores.base import EventStore
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
 from ledger.warehouse.base import Answer, Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
+from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, Sink
 from ledger.relay.loop import Relay
-from ledger.stores.base import EventStore, OutboxStore, StoreOutbox, outbox_store
+from ledger.stores.base import EventStore, OutboxStore, outbox_store
 from ledger.stores.user_view import UserView
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse

@@ -18,7 +18,8 @@ from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
-from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion, StoreOutbox
+from ledger.outbox.comparison import StoreOutbox
+from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection

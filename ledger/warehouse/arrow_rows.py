@@ -10,7 +10,7 @@ import pyarrow as pa
 from ledger.errors import CorruptEvent
 from ledger.outbox import columns
 from ledger.outbox.columns import Kind
-from ledger.outbox.contract import SEQ, Row
+from ledger.outbox.rows import SEQ, Row
 
 _INSTANT = pa.timestamp("us")
 _TYPES = {

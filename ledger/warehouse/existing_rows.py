@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from ledger.model.instants import from_micros
-from ledger.outbox.contract import Row, RowKey, event_key, index_of, row_key
+from ledger.outbox.rows import Row, RowKey, event_key, index_of, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import span_of

@@ -4,7 +4,7 @@
 -- Inputs: session_events. @session_ids and @event_ids identify the events; the sessions were created at @created_from
 --         or later and before @created_until.
 -- Cost:   the blocks of these sessions in the days between, which are constants; no values.
--- Twin:   ledger/outbox/contract.py (row_key).
+-- Twin:   ledger/outbox/rows.py (row_key).
 -- Test:   tests/warehouse/test_bigquery_sink.py
 SELECT DISTINCT session_id, event_id, field, key
 FROM `${project}.${dataset}.session_events`

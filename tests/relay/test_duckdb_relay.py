@@ -11,7 +11,8 @@ import duckdb
 import pytest
 
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
-from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest, index_of
+from ledger.outbox.contract import Batch, RelayCheckpoint
+from ledger.outbox.rows import batch_digest, index_of
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from ledger.testing import event as new_event

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ledger import StoreUnavailable
 from ledger.errors import LeaseHeld, StoreRejected
-from ledger.outbox.contract import row_key
+from ledger.outbox.rows import row_key
 from ledger.relay.background import sync_now
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger.model.events import RecordedEvent
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, batch_digest
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, batch_digest
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ledger.errors import RowsRefused, StreamEnded
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey, row_key
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, RowKey, row_key
 
 
 class Streams:

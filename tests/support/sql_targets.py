@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
-from ledger.outbox.contract import Batch, RelayCheckpoint, batch_digest
+from ledger.outbox.contract import Batch, RelayCheckpoint
+from ledger.outbox.rows import batch_digest
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse

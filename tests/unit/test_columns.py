@@ -25,8 +25,8 @@ from ledger.outbox.columns import (
     row_of,
     sql_list,
 )
-from ledger.outbox.contract import SEQ, index_of
 from ledger.outbox.row_digests import RowDigest
+from ledger.outbox.rows import SEQ, index_of
 from ledger.stores.sqlite.schema import migrate
 from ledger.testing.streams import START
 from ledger.warehouse import arrow_rows, catalog

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StreamEnded
-from ledger.outbox.contract import Recovery, RelayCheckpoint, Row, row_key
+from ledger.outbox.contract import Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, row_key
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from support.bigquery_relays import Store

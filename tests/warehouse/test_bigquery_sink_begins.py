@@ -14,7 +14,8 @@ import pytest
 
 from faults.proxy import Plan, proxy
 from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, batch_digest, row_key
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, batch_digest, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink

@@ -16,8 +16,9 @@ from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.values import check_text
 from ledger.outbox import columns
-from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus, Row
+from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
+from ledger.outbox.rows import Row
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of

@@ -20,7 +20,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_text, check_whole, decode
 from ledger.outbox import columns
-from ledger.outbox.contract import Row
+from ledger.outbox.rows import Row
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.rows import HeadRow, events_from_rows, head_of, whole_events

@@ -14,7 +14,7 @@ from ledger.model.instants import EPOCH, from_micros
 from ledger.model.session import Head
 from ledger.model.upcast import Upcaster
 from ledger.outbox import columns
-from ledger.outbox.contract import Row, index_of
+from ledger.outbox.rows import Row, index_of
 
 #: Positions in a row without ``seq``.
 _SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))

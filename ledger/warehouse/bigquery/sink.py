@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.model.ids import created_at_of
-from ledger.outbox.contract import SEQ, Batch, Recovery, RelayCheckpoint, Row, RowKey
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import SEQ, Row, RowKey
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any
 
 from ledger.errors import RowsRefused, StoreRejected, StreamEnded
-from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint, Row, RowKey
+from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
+from ledger.outbox.rows import Row, RowKey
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
