@@ -267,11 +267,11 @@ class ArchiveLost(SessionArchived):
 
 
 class RowsRefused(StoreRejected):
-    """The warehouse will never accept these rows; it accepted no row of the batch.
+    """The warehouse refused a batch and accepted none of its rows; sending it again unchanged will not help.
 
     Attributes:
         reasons: The reason for each refused row, by the row's index in the batch. Empty if the warehouse named no row.
-        certain: True if the rows are the cause. False if the cause may also be the table or the request.
+        certain: True if the rows are the cause. False if the table or the request may be the cause instead.
     """
 
     code = "rows_refused"

@@ -81,7 +81,7 @@ LEDGER_WAREHOUSE = Setting(
 LEDGER_RELAY = Setting(
     "LEDGER_RELAY",
     LEDGER,
-    "`background`: a process that opens the ledger also runs a relay to the warehouse; `off`: it does not.",
+    "`background`: a program that opens the ledger through the SDK runs a relay as well. Commands do not.",
     default="off",
 )
 LEDGER_SESSION_DEFAULT_TTL_HOURS = Setting(

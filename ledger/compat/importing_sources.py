@@ -68,7 +68,7 @@ class Source:
         """Yield rows of a table as dicts of column to value.
 
         Args:
-            table: Table from ``table``.
+            table: The table to read, as the method ``table()`` returned it.
             order: Columns to order by.
             equal: Values by column name. Only rows with these values are yielded.
         """

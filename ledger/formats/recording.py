@@ -119,7 +119,7 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """Events to append to a session, and the hash of the event before them, if it has one."""
+    """The events that a session still lacks, and the hash of the event before the first of them (None without a hash)."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None

@@ -1,4 +1,4 @@
-"""What a store keeps of archived sessions whose rows are only in a warehouse: each session's head and some fields."""
+"""The head and the fields that a store keeps of archived sessions whose rows are only in a warehouse."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class StreamHead(NamedTuple):
 
 
 class IngestPlan(NamedTuple):
-    """What to add to one session: events that have been checked and are new to the store.
+    """The events to add to one session. They have been checked and are new to the store.
 
     Attributes:
         events: The new events, in order; at least one.

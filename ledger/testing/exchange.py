@@ -28,7 +28,7 @@ class ExchangeContract(Harness):
 
     @pytest.fixture
     def elsewhere(self, open_store: OpenStore) -> EventStore:
-        """Another store of the same kind, with the sessions a (four events) and b (two events)."""
+        """A second store of the kind under test, with the sessions ``a`` (four events) and ``b`` (two events)."""
         other = open_store("elsewhere")
         for session_id, count in (("a", 4), ("b", 2)):
             begin(other, session_id)

@@ -52,7 +52,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
     if as_json:
         print_json({"events": count})
     else:
-        click.echo(f"{count:,} events exported.", err=True)
+        click.echo(f"{count:,} event{'' if count == 1 else 's'} exported.", err=True)
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:

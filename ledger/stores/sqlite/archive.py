@@ -142,9 +142,9 @@ class SqliteArchive:
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
         """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
 
-        Rows that the store had before get their old ``seq``. Rows up to the checkpoint of the relay to ``warehouse``
-        are not shipped to it again. For this relay all other rows are in doubt, and for the relays to other warehouses
-        all rows are. A relay looks up rows in doubt in its warehouse before it sends them.
+        Rows that the store had before get their old ``seq``. The relay to ``warehouse`` does not ship rows up to its
+        checkpoint again, and treats the remaining rows as in doubt. Relays to other warehouses treat every row as in
+        doubt. A relay looks up rows in doubt in its warehouse before it sends them.
 
         Args:
             events: The whole history of one session, as the warehouse has it.

@@ -74,7 +74,7 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """What a recovery finds in the warehouse.
+    """The findings of a recovery in the warehouse.
 
     Attributes:
         fence: The fencing token that this recovery took.
