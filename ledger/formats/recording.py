@@ -119,7 +119,7 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """The events that a session still lacks, and the hash of the event before the first of them (None without a hash)."""
+    """The events that a session still lacks, and the hash of the event before the first of them, or None."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
