@@ -55,11 +55,11 @@ def session_archived(head: Head, state: State, warehouses: list[str]) -> Session
 
 
 def status_change(store: EventStore, session_id: str, state: State) -> list[Change]:
-    """Return the changes of a ``session.hydrated`` event: they restore the status from before the archiving.
+    """Return the changes of a ``session.hydrated`` event, which give the session its status from before archiving.
 
     Args:
         store: The store that has the session's rows.
-        state: The session's latest state. If the session is not archived, its status is set again unchanged.
+        state: The session's latest state. If its status is not ``archived``, the changes set the same status again.
     """
     written = state.get(("status", ""))
     if written is not None and written.value == "archived":

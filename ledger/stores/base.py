@@ -38,7 +38,8 @@ class Capabilities:
 
     Attributes:
         compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can
-            append in between. Without this capability it is compared with the version that the store last read.
+            append between the two. Without this capability, ``expected_version`` is compared with the version that the
+            store last read.
         gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, however many writers append.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
         backup: ``backup`` works.
@@ -95,11 +96,11 @@ class EventStore(Protocol):
         nothing.
 
         Args:
-            session_id: The session's id, at most 255 characters. The session's first event creates the session; it must
-                name the owner.
+            session_id: The session's id, at most 255 characters. The first event creates the session and must name the
+                owner.
             event: An event of 1 to ``capabilities.max_changes`` changes, no two of them with the same (field, key).
-            expected_version: The version that the session must have before this append. 0 means that the session must
-                not exist, ``ANY_VERSION`` that its version is not compared.
+            expected_version: The version that the session must have before this append. If it is 0, the session
+                must not exist. If it is ``ANY_VERSION``, the version is not compared.
 
         Returns:
             The version of the event; ``replayed=True`` if this event_id was already recorded with the same content.
@@ -128,7 +129,7 @@ class EventStore(Protocol):
             with_messages: Include the messages in the state.
 
         Returns:
-            None if the session does not exist, or did not exist at that time.
+            The head and the state. None if the session does not exist, or did not exist yet at the time ``at``.
 
         Raises:
             CorruptEvent, UpcastMissing: A row from which the state is folded cannot be read.
@@ -180,13 +181,13 @@ class EventStore(Protocol):
         ...
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
-        """Return a page of current texts that contain every term; deleted sessions are left out.
+        """Return a page of current texts that contain every term. Texts of deleted sessions are left out.
 
         Matches are ordered by session, newest first, then by version, oldest first, then by field and key. The texts of
         all events appended before the call are searched.
 
         Args:
-            query: The terms, and the sessions to search. ``ledger.model.search`` says what counts as a word.
+            query: The terms, and the sessions to search. ``ledger.model.search`` defines terms and words.
             after: The ``next`` of the previous page; None for the first page.
             limit: Maximum number of matches, 1 to 10,000.
 
@@ -202,7 +203,7 @@ class EventStore(Protocol):
             The number of new events.
 
         Raises:
-            IdempotencyConflict: This store has an event_id with other content; nothing of the call was written.
+            IdempotencyConflict: This store has an event with this event_id and other content. Nothing was written.
             WrongExpectedVersion: A session has diverged: both stores appended to it. Nothing of the call was written.
         """
         ...
@@ -247,7 +248,7 @@ class EventStore(Protocol):
 
 
 class OutboxStore(EventStore, Protocol):
-    """A store in a file, from which relays ship rows to warehouses; declared by the flag ``outbox``."""
+    """Protocol of stores that declare ``outbox``: the store is a file, and relays ship its rows to warehouses."""
 
     @property
     def path(self) -> Path:
@@ -264,7 +265,7 @@ class OutboxStore(EventStore, Protocol):
 
 
 class ArchivingStore(EventStore, Protocol):
-    """A store that can tell if a session may be archived; declared by the flag ``archive``."""
+    """Protocol of stores that declare ``archive``: the store can tell if a session may be archived."""
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if the session cannot be archived because a warehouse refused some of its rows."""
@@ -284,7 +285,7 @@ class PendingDeletion(NamedTuple):
 
 
 class PurgingStore(EventStore, Protocol):
-    """A store that can purge sessions; declared by the flag ``purge``."""
+    """Protocol of stores that declare ``purge``: the store can purge sessions."""
 
     def purge(self, session_id: str, version: int) -> bool:
         """Delete everything that the store holds of a session, including its tombstone, in one transaction.
@@ -307,10 +308,10 @@ class PurgingStore(EventStore, Protocol):
 
 
 class TieredStore(EventStore, Protocol):
-    """A store with a warehouse that holds its archived sessions; declared by the flag ``tiered``."""
+    """Protocol of stores that declare ``tiered``: the store has a warehouse, which holds its archived sessions."""
 
     def drop_archived(self, session_ids: Collection[str] | None = None) -> int:
-        """Drop the rows of those archived sessions of which the warehouse has every row.
+        """Drop the rows of each archived session, if the warehouse has every row of that session.
 
         Args:
             session_ids: Only these sessions; None for all.
@@ -337,7 +338,7 @@ class TieredStore(EventStore, Protocol):
         ...
 
     def purge_warehouse(self) -> int:
-        """Delete in the warehouse the sessions that were purged in the store; return how many were deleted.
+        """Delete from the warehouse every session that was purged in the store; return the number deleted.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; the next call deletes the rest.
@@ -346,7 +347,7 @@ class TieredStore(EventStore, Protocol):
 
 
 class WarehouseStore(EventStore, Protocol):
-    """A store whose sessions are in a warehouse, without a local file; declared by the flag ``warehouse``."""
+    """Protocol of stores that declare ``warehouse``: the sessions are in a warehouse, and there is no local file."""
 
     @property
     def warehouse(self) -> Warehouse:

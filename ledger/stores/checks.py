@@ -126,7 +126,7 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
 
 
 def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
-    """Raise IdempotencyConflict if an event that is appended again names an owner other than the session's."""
+    """Raise IdempotencyConflict if a repeated append names an owner who is not the session's owner."""
     if event.user_id not in (None, owner):
         raise conflict(session_id, event.event_id)
 
@@ -212,11 +212,11 @@ def conflict(session_id: str, event_id: str) -> IdempotencyConflict:
 
 
 def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, datetime]) -> None:
-    """Raise InvalidInput for an event that no store could have appended to this session.
+    """Raise InvalidInput if an event is malformed or does not repeat the session's owner and creation time.
 
     Args:
-        events: The events.
-        fixed: The session's owner and creation time, which every event must repeat.
+        events: The events of the session.
+        fixed: The session's owner and creation time.
     """
     for event in events:
         label = f"Session {event.session_id}, version {event.version}"

@@ -1,4 +1,4 @@
-"""Rights of a user on a session. Its owner has all rights; other users have those that the owner grants."""
+"""Rights of a user on a session. The session's owner has all rights. Others have the rights that the owner grants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def right_of(user_id: str, head: Head, state: State) -> str | None:
 
 
 def check_write(user_id: str, head: Head, state: State, event: PreparedEvent) -> None:
-    """Raise PermissionDenied unless a user may append this event to another user's session."""
+    """Raise PermissionDenied unless a user may append this event to a session that another user owns."""
     if right_of(user_id, head, state) != WRITE:
         raise read_only(user_id, head.session_id)
     status = state.get(("status", ""))
@@ -44,7 +44,7 @@ def check_write(user_id: str, head: Head, state: State, event: PreparedEvent) ->
 
 
 def read_only(user_id: str, session_id: str) -> PermissionDenied:
-    """Return the error for a change by a user who may only read."""
+    """Return the error for a write to a session by a user who may only read the session."""
     return PermissionDenied(
         f"User {user_id} may read session {session_id}, not change it; nothing was written. Its owner can grant write."
     )

@@ -1,4 +1,4 @@
-"""Store URLs: parsing, and opening the store that a URL names."""
+"""Parse the URLs of stores, and open the store that a URL names."""
 
 from __future__ import annotations
 

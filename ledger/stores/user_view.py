@@ -98,8 +98,8 @@ class UserView:
         """Record one event; see ``EventStore.append``.
 
         Raises:
-            SessionNotFound: The event names no owner, and the user sees no session with this id. Or the event names
-                the owner, and a session that the user may not see has this id.
+            SessionNotFound: The event names no owner, and the user sees no session with this id. It is also raised if
+                the event names the owner, and a session that the user may not see has this id.
             PermissionDenied: The user may only read the session, or only its owner may append this event, or the event
                 names another user as the owner.
         """
@@ -199,7 +199,8 @@ class UserView:
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Return raw rows of the sessions that the user may see now; see ``EventStore.rows_after``.
 
-        ``seq`` counts the rows of all users. So gaps in it reveal how many rows others write, and nothing else.
+        ``seq`` counts the rows of all users. So the gaps between the returned ``seq`` reveal how many rows other users
+        write, and nothing else.
         """
         self._check_open()
         while rows := self._store.rows_after(seq, limit, max_bytes=max_bytes):

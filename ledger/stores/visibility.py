@@ -27,8 +27,8 @@ class Visibility:
     def latest(self, session_id: str, *, with_messages: bool = False) -> tuple[Head, State] | None:
         """Return a session's latest head and state, even if the user may not see it; None if it does not exist.
 
-        If the session's rows are only in a warehouse, users who may not see the session get the head and the fields
-        that the store keeps.
+        If the session's rows are only in a warehouse and the user may not see the session, the state has only the
+        fields that the store keeps.
 
         Raises:
             SessionArchived: The session's rows are only in a warehouse, and the user may see the session.

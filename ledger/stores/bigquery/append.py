@@ -1,4 +1,4 @@
-"""Appends to sessions in BigQuery: to lenient sessions through a stream, to strict sessions in a transaction."""
+"""Appends to sessions in BigQuery. Lenient sessions use a stream, and strict sessions use a transaction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_CACHED_HEADS = 4096
 #: outage each append adds one.
 MAX_IN_DOUBT = 16
 #: Maximum time between the claim of a session's id and the session's first event. The claim fixes the session's
-#: creation time.
+#: creation time. An older claim without an event can be replaced.
 CLAIM_LIFETIME = timedelta(days=1)
 
 
@@ -96,7 +96,7 @@ class Appender:
     """Writer of events; each call of ``append`` writes one.
 
     Args:
-        warehouse, projection: The dataset.
+        warehouse, projection: Access to the dataset.
         store_id: Function that returns the ``store_id`` of rows. It may need credentials, so it is not called before
             the first append.
         salt: Function that returns a new salt for the hash of a value.
@@ -177,9 +177,9 @@ class Appender:
         return stored.event_version
 
     def _recorded_version(self, cached: CachedHead, event: PreparedEvent, expected: int) -> int | None:
-        """Return the version at which the event is recorded; None if it is not recorded or this append needs no check.
+        """Return the version at which the event is already recorded; None if it is not, or if no check is needed.
 
-        The head is read only if it is needed for the check or for the append.
+        If the check or the append needs the head, the head is read into the cache.
         """
         head = cached.head
         if head is None and event.creates_stream:
@@ -189,7 +189,7 @@ class Appender:
         return self.read_head(cached, event.event_id)
 
     def _check_open(self, cached: CachedHead, head: Head, now: datetime) -> None:
-        """Raise SessionEnded if the session takes no more events, as far as this process knows."""
+        """Raise SessionEnded if, as far as this process knows, the session is expired, archived or deleted."""
         if cached.lifetime is None:
             state = self._projection.states({head.session_id: head.created_at})[head.session_id][1]
             cached.lifetime = {name: state[name, ""].text for name in LIFETIME_FIELDS if (name, "") in state}
@@ -270,9 +270,9 @@ class Appender:
         return self._warehouse.retry_non_idempotent("The checked append", call)
 
     def _result_of_recorded(self, cached: CachedHead, event: PreparedEvent, answer_lost: bool) -> AppendResult:
-        """Return the result for an event of which the transaction found that it is recorded already.
+        """Return the result of an append whose transaction found the event recorded already.
 
-        If an answer was lost, an earlier attempt of this append recorded the event, so it does not count as replayed.
+        If an answer was lost, an earlier attempt of this append recorded the event, so the result is not ``replayed``.
         """
         try:
             version = self.read_head(cached, event.event_id)
@@ -298,7 +298,7 @@ class Appender:
 
 
 def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) -> dict[str, str | None] | None:
-    """Return ``status`` and ``expires_at`` after an event; None if they were unknown before the event."""
+    """Return ``status`` and ``expires_at`` after an event, given those before it; None if ``before`` is None."""
     if before is None:
         return None
     return before | {change.field: change.text for change in event.changes if change.field in LIFETIME_FIELDS}
@@ -306,7 +306,7 @@ def _lifetime_after(before: dict[str, str | None] | None, event: PreparedEvent) 
 
 @dataclass(slots=True)
 class _PendingEvent:
-    """An event to append to a head; times are microseconds since 1970."""
+    """An event to append, and the head of its session before the event. Times are microseconds since 1970."""
 
     event: PreparedEvent
     head: Head
@@ -322,7 +322,7 @@ class _PendingEvent:
         return self.recorded_at if self.event.occurred_at is None else self.event.occurred_at
 
     def envelope(self, schema_version: int) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:
-        """Return the part of a row that ``event_hash`` covers in addition to the changes."""
+        """Return the values of the event's envelope. ``event_hash`` covers these values and the changes."""
         event, head = self.event, self.head
         return (
             *(head.session_id, self.version, event.event_id, event.event_type, head.user_id, event.actor),

@@ -32,12 +32,12 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """The heads and creation times that the dataset has of the sessions to ingest, by session_id.
+    """What the dataset has of the sessions to ingest: their heads and creation times, by session_id.
 
     Attributes:
         heads: The heads of the sessions that have events in the dataset.
-        creations: The creation times of the sessions in ``heads``, of those whose id contains a creation time, and of
-            those whose id was claimed less than ``CLAIM_LIFETIME`` ago.
+        creations: The creation times of the sessions that are in ``heads``, whose id contains a creation time, or
+            whose id was claimed less than ``CLAIM_LIFETIME`` ago.
     """
 
     heads: dict[str, StreamHead]
@@ -48,7 +48,7 @@ class Ingestion:
     """Ingestion of whole events into a dataset.
 
     Args:
-        warehouse, projection: The dataset.
+        warehouse, projection: Access to the dataset.
         store_id: The id of the store that owns the sessions which the ingestion creates.
         strict: True to create strict sessions, False to create lenient ones.
     """
@@ -175,7 +175,7 @@ class Ingestion:
 
 
 def _with_staging(sql: str, name: str) -> str:
-    """Return a statement with the name of the staging table replaced."""
+    """Return a statement that uses the staging table ``name`` in place of ``session_staging``."""
     return sql.replace(_STAGING, _STAGING.replace("session_staging", name))
 
 

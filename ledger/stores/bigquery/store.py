@@ -1,4 +1,4 @@
-"""BigQuery as the event store, without a local disk: ``bigquery://project/dataset``.
+"""The event store in BigQuery, without a local file. Its URL is ``bigquery://PROJECT/DATASET``.
 
 A session is either lenient or strict, and never changes from one to the other.
 
@@ -6,8 +6,7 @@ Events are appended to a *lenient* session through the Storage Write API, withou
 give the same version to two events. Both events count, and the SQL view ``conflicts`` lists them.
 
 Each event is appended to a *strict* session in a transaction that compares versions. BigQuery allows 25 DML statements
-in ten seconds, which limits the appends to all strict sessions of a dataset together. ``session_heads`` has a row for
-each strict session.
+in ten seconds. All strict sessions of a dataset share this limit. ``session_heads`` has a row for each strict session.
 """
 
 from __future__ import annotations
@@ -187,7 +186,7 @@ class BigQueryStore:
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Return a page of sessions, newest first; see ``EventStore.sessions``.
 
-        The newest days are read first, and older days only until the page is full.
+        The newest days are read first. Once the page is full, no older days are read.
         """
         self._check_open()
         check_limit(limit)
@@ -218,7 +217,7 @@ class BigQueryStore:
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return current texts that contain every term; see ``EventStore.search``.
 
-        Of the days that the query names, the newest are read first, and older days only until the page is full.
+        The newest days that the query names are read first. Once the page is full, no older days are read.
         """
         self._check_open()
         check_limit(limit)

@@ -1,7 +1,7 @@
 """Archived sessions in the embedded store. Their rows are dropped once a warehouse has them, and can be restored.
 
-Sessions are purged here too. Each step is one transaction. The caller checks which rows a warehouse has
-(``ledger.tiers.archiving``); this module checks the relays' checkpoints.
+Sessions are purged here too. Each session is dropped, restored or purged in one transaction. The caller
+(``ledger.tiers.archiving``) checks which rows a warehouse has; this module checks the relays' checkpoints.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ class SqliteArchive:
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
         """Drop the rows of archived sessions, each in one transaction, and keep tombstones.
 
-        A session is skipped if it has changed or been dropped since ``droppable``, or has rows that must still be
-        shipped.
+        A session is skipped if it has changed or been dropped since ``droppable`` returned it, or if it has rows that
+        must still be shipped or are dead letters.
 
         Args:
-            sessions: Results of ``droppable`` of which the warehouse is known to have every row.
+            sessions: Sessions that ``droppable`` returned. The caller has checked that the warehouse has all of
+                their rows.
             warehouse: The warehouse's URL.
 
         Returns:
@@ -288,7 +289,10 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 
 
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
-    """Return True if the relays to these warehouses have passed a session's rows and dead-lettered none."""
+    """Return True if the relays to these warehouses have passed a session's rows, and none of the rows is set aside.
+
+    ``last`` is the session's last ``seq``. Rows set aside are dead letters, requeued rows and rows in doubt.
+    """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         if checkpoint is None or checkpoint[0] < last:
@@ -313,7 +317,7 @@ def _check_same(
     positions: Mapping[str, _Position],
     warehouse: str,
 ) -> None:
-    """Raise unless the events up to the head's version are exactly those that this store archived."""
+    """Raise StoreRejected if archived events are missing, or CorruptEvent if the history differs in another way."""
     version = head.version
     by_id = {event.event_id: event for event in events}
     if missing := sorted(positions.keys() - by_id.keys()):
@@ -338,7 +342,7 @@ def _check_same(
 def _write(
     connection: sqlite3.Connection, events: Sequence[RecordedEvent], positions: Mapping[str, _Position]
 ) -> tuple[list[int], list[int]]:
-    """Write events in order; return two lists of ``seq``: of rows that the store had before, and of new rows."""
+    """Write events in order. Return the ``seq`` of the rows that the store had before, and those of the new rows."""
     before: list[int] = []
     new: list[int] = []
     for event in events:
@@ -358,10 +362,10 @@ def _write(
 def _mark_in_doubt(
     connection: sqlite3.Connection, before: Sequence[int], new: Sequence[int], warehouse: str, now: datetime
 ) -> None:
-    """Mark restored rows in doubt: relays look them up in their warehouses before they send them.
+    """Mark restored rows in doubt, so that each relay looks them up in its warehouse before it sends them.
 
-    ``warehouse`` has all of the rows. So for the relay to it, only the rows above that relay's checkpoint are marked,
-    because the relay would ship them as new rows.
+    For the relay to ``warehouse``, which has all of the rows, only the rows above that relay's checkpoint are marked.
+    Without the mark, the relay would ship these as new rows. For all other relays, every row is marked.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))

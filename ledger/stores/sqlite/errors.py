@@ -30,7 +30,7 @@ _REJECTED = {
 
 
 def translate(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Return the LedgerError for an error of SQLite, by its primary result code.
+    """Return the LedgerError that corresponds to the primary result code of an error of SQLite.
 
     Most messages say that nothing was written, so the caller must have rolled back.
     """

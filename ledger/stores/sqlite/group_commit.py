@@ -29,7 +29,7 @@ woke all at once, they would compete with the successor for the interpreter's lo
 
 There is no writer thread, because it takes two thread switches to pass an append to another thread and the result
 back. The alternative was measured: a thread that owns the connection and reads a ``queue.SimpleQueue``. With it, an
-append by one thread took 1.1 to 1.4 times as long with synchronous=FULL, and 1.3 to 2.7 times with NORMAL (the longest
+append by one thread took 1.1 to 1.4 times as long with synchronous=FULL, and 1.3 to 2.7 times with NORMAL (2.7 times
 on an idle machine). The appends of 8 threads took 1.1 to 1.3 times as long, or the same time on a busy machine.
 Without the chain, the appends of 8 threads took up to 1.2 times as long. ``benchmarks/group_commit.py`` measures all
 three designs.
@@ -190,7 +190,7 @@ class CommitGroup:
             self._pause = None
 
     def _hold(self, job: _Job[None], timeout: float) -> bool:
-        """Become the leader until ``_release``. Return False if ``timeout`` seconds passed before that."""
+        """Become the leader until ``_release``. Return False if that takes longer than ``timeout`` seconds."""
         self._inside.add(get_ident())
         gate = self._enqueue(job)
         return gate is None or gate.acquire(timeout=timeout)
@@ -217,7 +217,7 @@ class CommitGroup:
             return job.gate
 
     def _lead(self, group: list[_Job[Any]]) -> None:
-        """Commit the leader's job, so far the only one in ``group``, together with the waiters' jobs."""
+        """Add the waiters' jobs to ``group``, which so far holds only the leader's job. Then commit the group."""
         if self._last_size > 1:
             self._linger()
         if len(self._queue) > 1:
@@ -228,7 +228,7 @@ class CommitGroup:
         self._finish(group)
 
     def _linger(self) -> None:
-        """Wait briefly for the threads of the last group: each that appends again now saves a sync to disk."""
+        """Wait briefly for the threads of the last group. Each thread that joins this group saves a sync to disk."""
         self._gathered.acquire(blocking=False)
         if len(self._queue) < self._last_size:
             self._gathered.acquire(timeout=LINGER)

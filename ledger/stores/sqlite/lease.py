@@ -18,8 +18,8 @@ from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.contract import LEASE_SECONDS
 
-#: The longest lease, in seconds, that is respected. A lease that ends after more than this time, and also
-#: later than a new lease would, was set by a clock that was ahead. Another relay can then acquire the lease.
+#: The longest lease, in seconds, that is respected. If the time left is longer than this and longer than a new lease,
+#: the lease was set by a clock that was ahead. Another relay can then acquire it.
 LONGEST_LEASE = 3600.0
 _LOOK = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
 _ACQUIRE = "UPDATE relays SET epoch = epoch + 1, holder = ?, lease_until = ? WHERE warehouse = ?"
@@ -41,7 +41,7 @@ class LeaseRow(NamedTuple):
     epoch: int
 
     def active_holder(self, now: datetime) -> str | None:
-        """Return the holder; None if the lease has expired or the holder's process is known to have ended."""
+        """Return the holder; None if the lease is free or expired, or the holder's process is known to have ended."""
         active = self.holder is not None and self.expires_at > to_micros(now) and not is_gone(self.holder)
         return self.holder if active else None
 

@@ -15,7 +15,7 @@ class Migration(NamedTuple):
 
     Attributes:
         name: The migration's number and its subject, for example ``001_events``.
-        statements: Executed one by one.
+        statements: The SQL statements, which are executed one by one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The embedded store as an outbox: its rows and, in the same file, the checkpoint of each relay."""
+"""The outbox of the embedded store. The rows to ship and each relay's checkpoint are in the same file."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class SqliteOutbox:
             return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return requeued rows, in order: whole events within both limits, but at least one event if there is any."""
+        """Return requeued rows by ``seq``: as many whole events as fit into both limits, but at least one if any."""
         with self._reader() as connection, closing(connection.execute(_REQUEUED_ROWS, (self.warehouse,))) as rows:
             return whole_events(rows, limit, max_bytes)
 
@@ -214,7 +214,7 @@ class SqliteOutbox:
         self._run(lambda connection: self._lease.release(connection, checkpoint.epoch))
 
     def failed(self, reason: str) -> None:
-        """Record why rows could not be shipped, for ``status``."""
+        """Record the reason for which rows could not be shipped. ``status`` returns it."""
         failure = (reason, to_micros(self._clock()), self.warehouse)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -273,7 +273,7 @@ class SqliteOutbox:
             after = last.created_at, last.session_id
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
-        """Return ``(seq, digest)`` of every row of the given sessions, by session; a missing one has an empty list."""
+        """Return each session's rows as ``(seq, digest)``. A session without rows has an empty list."""
         with self._reader() as connection, read.snapshot(connection):
             return digests.row_digests(connection, sessions)
 

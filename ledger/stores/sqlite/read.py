@@ -29,7 +29,7 @@ _HEAD_COLUMNS = ", ".join(HeadRow._fields)
 HEAD = f"SELECT {_HEAD_COLUMNS} FROM session_heads WHERE session_id = ?"  # noqa: S608
 _COLUMNS = columns.sql_list()
 _REGISTERS = "SELECT field, key, version, event_id, value, NULL FROM session_state WHERE session_id = ?1"
-#: The head comes first; the two ranges skip the messages without reading them.
+#: Query for the head and then for the registers. Two ranges select all fields but ``message``; no message is read.
 _LATEST = f"{HEAD}1 UNION ALL {_REGISTERS} AND field < 'message' UNION ALL {_REGISTERS} AND field > 'message'"
 _MESSAGE_REGISTERS = (
     "SELECT s.field, s.key, s.version, s.event_id, COALESCE(s.value, e.value), NULL "
@@ -306,7 +306,10 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
 
 
 def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
-    """Add the query's conditions on a session's status; ``lifetime.status_at`` defines the status at a time."""
+    """Call ``require`` with each of the query's conditions on the status and on ``updated_at``.
+
+    ``lifetime.status_at`` defines the status at a time.
+    """
     if query.updated_before is not None:
         require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
     status, values = _REGISTER.format("status"), []

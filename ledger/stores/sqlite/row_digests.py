@@ -1,4 +1,4 @@
-"""Digests of the embedded store's rows, which are compared with those of a warehouse."""
+"""Digests of the embedded store's rows, to compare with the digests of the same rows in a warehouse."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def session_digests(
     *,
     upto: int,
 ) -> list[tuple[SessionKey, SessionDigest]]:
-    """Return the next sessions in the order of (created_at, id), with digests of the rows to expect in a warehouse.
+    """Return the next page of sessions, ordered by (created_at, id).
+
+    Each session has a digest of the rows that the warehouse should have.
 
     Args:
         connection: A connection that reads a snapshot.
         warehouse: The warehouse's URL; its dead letters are left out.
-        after: Creation time and id of the last session read.
-        created_until: Only sessions created before this time.
+        after: Creation time and id of the previous page's last session.
+        created_until: Return only sessions created before this time.
         upto: The last ``seq`` to include. If a session's rows were dropped, its digest covers all of them.
     """
     page = (to_micros(after[0]), after[1], to_micros(created_until), PAGE)
@@ -78,7 +80,7 @@ def tombstones(connection: sqlite3.Connection, sessions: Collection[SessionKey])
 def row_digests(
     connection: sqlite3.Connection, sessions: Collection[SessionKey]
 ) -> dict[SessionKey, list[tuple[int, RowDigest]]]:
-    """Return ``(seq, digest)`` of every row of the given sessions, by session; a missing one has an empty list."""
+    """Return each session's rows as ``(seq, digest)``. A session without rows has an empty list."""
     return {
         session: [
             (row[0], RowDigest._make(row[1:]))

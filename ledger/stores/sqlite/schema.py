@@ -1,4 +1,4 @@
-"""Migration of the embedded store's file to the present schema, and the check whether it needs one.
+"""Migration of the embedded store's file to the present schema. ``is_ready`` checks if a file has that schema.
 
 ``PRAGMA user_version`` holds the number of the last migration applied. ``PRAGMA application_id`` marks the file as a
 ledger.

@@ -97,7 +97,7 @@ def has_fts5() -> bool:
 
 
 def exists(connection: sqlite3.Connection) -> bool:
-    """Return True if the file has the table of words, which its first search creates."""
+    """Return True if the file has the table of words. The first search of a file creates this table."""
     return connection.execute(_EXISTS).fetchone() is not None
 
 

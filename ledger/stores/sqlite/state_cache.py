@@ -18,7 +18,7 @@ CACHED_STATES, CACHED_CHARACTERS = 256, 100_000
 
 
 class StateCache:
-    """The latest states of some sessions, without messages; any number of threads may use it."""
+    """Cache of the latest states of some sessions, without messages. Any number of threads may share one cache."""
 
     def __init__(self) -> None:
         self._states: dict[str, tuple[HeadRow, Head, State]] = {}

@@ -1,4 +1,4 @@
-"""The embedded event store and outbox: one SQLite file in WAL mode, through the standard library.
+"""The embedded event store and outbox. It is one SQLite file in WAL mode, opened with Python's ``sqlite3``.
 
 Appends commit in groups (``group_commit.py``); reads never wait for them. Never open the live file with a second copy
 of SQLite in the same process, and never copy it with ``cp``: use ``backup``.
@@ -52,7 +52,7 @@ _CAPABILITIES = Capabilities(
     archive=True,
     purge=True,
 )
-#: Pages in the WAL before SQLite checkpoints it: more than the default, so checkpoints are fewer and longer.
+#: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
 #: Connections of the parent process, kept in a forked child so that it never closes them.
 _ABANDONED: list[object] = []
@@ -137,7 +137,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 raise
 
     def _set_up_file(self) -> None:
-        """Set up the file. Retry while other processes set it up, since SQLite's busy handler does not retry then."""
+        """Set up the file. Retry if other processes do so too, since SQLite's busy handler does not wait for that."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
@@ -355,7 +355,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         return status.st_dev, status.st_ino
 
     def _check_file(self) -> None:
-        """Raise StoreRejected if the open file is no longer the one at its path: appends would be lost."""
+        """Raise StoreRejected if the open file is no longer the one at its path, since appends would be lost."""
         try:
             same = self._identity() == self._file
         except OSError:

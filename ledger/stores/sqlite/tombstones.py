@@ -27,7 +27,7 @@ class KeptEvent(NamedTuple):
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
         """Return True if the event had this type and content; ``hashes`` is ignored, since no hashes are kept.
 
-        Without a salt there is no digest to compare: then every type and content counts as the same.
+        If there is no salt, there is no digest to compare. The method then returns True for every type and content.
         """
         return self.salt is None or self.digest == content_digest(self.salt, event_type, content)
 
@@ -49,9 +49,10 @@ def warehouses(connection: sqlite3.Connection) -> list[str]:
 
 
 def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raise StoreUnavailable if a new session's id is that of a purged session which a warehouse must still delete.
+    """Raise StoreUnavailable if a session with this id was purged and a warehouse must still delete that session.
 
-    The warehouse could not tell the rows of the new session from those of the purged one, and would delete both.
+    Call it before a session is created. The warehouse could not tell the rows of the new session from those of the
+    purged one, and would delete both.
     """
     deletion = connection.execute(_DELETED, (session_id,)).fetchone()
     if deletion is not None:

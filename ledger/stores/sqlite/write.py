@@ -35,7 +35,7 @@ from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.rows import HeadRow
 
-#: The columns that an event's rows share come first, so that their values are assembled once.
+#: The columns of a row. Those that an event's rows share come first, so that their values are assembled once.
 _COLUMNS = ("seq", *columns.EVENT, *columns.CHANGE)
 _INSERT_ROW = f"INSERT INTO session_events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _HEAD_COLUMNS = ("session_id", *HeadRow._fields)
@@ -107,11 +107,11 @@ def append(
 
     Args:
         connection: A connection in a transaction.
-        heads: The cache of heads. A head in the database is updated only if it equals the cached one. So a cached head
-            does no harm if it is stale or comes from a transaction that was rolled back.
+        heads: The cache of heads. A head in the database is updated only if it equals the cached one. So it does
+            no harm if a cached head is stale or comes from a transaction that was rolled back.
         session_id: The session.
         event: The event.
-        salts: One for each change, None for a removal.
+        salts: The salt of each change's value hash, in order; None for a change that removes the value.
         expected_version: The expected version, or ``ANY_VERSION``.
         now: The time of recording. If the session's last event was recorded later, that event's time is used.
         schema_version: The schema version of the event.
@@ -310,7 +310,7 @@ def _is_recorded(connection: sqlite3.Connection, event: RecordedEvent) -> bool:
 
 
 def _find_event(connection: sqlite3.Connection, session_id: str, event_id: str) -> FoundEvent | None:
-    """Return a recorded event from its rows, or from its tombstone if these were dropped; None if the id is new."""
+    """Return a recorded event, from its tombstone if its rows were dropped; None if no event has this id."""
     rows = [_RecordedRow._make(row) for row in connection.execute(_FIND_EVENT, (session_id, event_id)).fetchall()]
     if not rows:
         return kept.event(connection, session_id, event_id)
