@@ -67,7 +67,7 @@ def to_copy(source: State) -> Plan:
 
 
 def lacking(plan: Plan, state: State) -> Plan:
-    """Return the part of a plan that is still to be written: the changes of registers that ``state`` does not have."""
+    """Return the part of a plan that is still to be written. Changes of registers that ``state`` has are left out."""
     rest = [
         [item for item in items if (item.change.field, item.change.key) not in state]
         for items in (plan.free, *plan.ordered)
@@ -133,7 +133,7 @@ def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Chan
 
 
 def _sequences(state: State) -> list[list[Register]]:
-    """Return, for each ordered field, its registers in order.
+    """Return one list per ordered field, with the field's registers in order.
 
     The place of a tool call is that of its definition, or of its status if it has no definition.
     """

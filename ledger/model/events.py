@@ -53,7 +53,7 @@ class Change:
         field: A name from ``ledger.model.fields``.
         key: The key, 1 to 255 characters; empty for a field that is not keyed.
         value: Any JSON value; None if ``removed``.
-        removed: Remove the register instead of setting it.
+        removed: True to remove the register instead of setting it.
     """
 
     field: str
@@ -75,7 +75,7 @@ class NewEvent:
         user_id: The owner; required in the event that creates a session, and None in all others.
         check_duplicate: False if the event_id is new, so that the store need not look for it.
         creates_stream: True if the session's id is new, so that the store need not look for the session.
-        require_open: Refuse the event if the session is expired, archived or deleted; see ``check_open``.
+        require_open: True to refuse the event if the session is expired, archived or deleted; see ``check_open``.
     """
 
     event_type: str
@@ -94,7 +94,7 @@ class AppendResult:
     """The result of an append.
 
     Attributes:
-        session_id, event_id: The event.
+        session_id, event_id: The event's session, and the event's id.
         version: The event's version.
         replayed: True if the event had been recorded by an earlier append, and nothing was written.
     """
@@ -130,7 +130,7 @@ class RecordedChange:
 
     @property
     def value(self) -> Any:
-        """The value, decoded at each access, so that changing it does not change the record."""
+        """The value; None if there is no text. Each access decodes a new object, which the caller may change."""
         return None if self.text is None else decode(self.text)
 
     @property

@@ -1,10 +1,12 @@
 """The fields of a session. To add one, add it to ``FIELDS`` and declare its attribute in ``Session``.
 
-These follow from ``FIELDS``: checks of changes and updates, ``ledger show --json`` and ``ledger show``, what forks,
-templates and rewinds copy and in which order, what is searched, what stays of an archived session, and docs/fields.md
-(``make docs``). ``Session`` declares an attribute for each field, so that type checkers and editors see it;
-tests/model/test_fields.py prints the lines to add. Fields that begin with ``x_`` are free for adapters and users:
-any value, keyed or not.
+``FIELDS`` determines how changes and updates are checked, what ``ledger show`` prints, and what is searched. It
+determines what forks, templates and rewinds copy, in which order, and what the store keeps of an archived session.
+``make docs`` writes docs/fields.md from it.
+
+``Session`` declares an attribute for each field, so that type checkers and editors see it. If one is missing,
+tests/model/test_fields.py prints the lines to add. Fields whose names begin with ``x_`` are free for adapters and
+users. They take any value, with or without a key.
 """
 
 from __future__ import annotations
@@ -43,17 +45,19 @@ class Field:
         name: The name in rows.
         doc: One sentence. It is the docstring of the attribute of ``Session``, and the field's text in docs/fields.md.
         shape: The shape of a value, in words.
-        check: Takes a value and a name for messages; returns the value to record, or raises InvalidInput.
+        check: Function that takes a value, and a name for messages. It returns the value to record, or raises
+            InvalidInput.
         key: The meaning of the keys, in words, for example ``call id``. Empty if the field is not keyed.
         attribute: Name of the attribute of ``Session`` and of the key in JSON; the same as ``name`` if empty.
         own_form: True if ``Session`` and JSON have code of their own for the field. Otherwise they show the value, or
             for a keyed field a dict of key to value.
-        ordered: Keys are read in the order in which they were written, and copies keep that order.
-        copied: Forks and rewinds copy the field. False if it belongs to one session.
-        in_template: A session created from a template copies the field.
-        searched: The text is searched. sql/statements/search_text.sql must name the field and ``search.text_of`` return
-            its text, and existing files must be indexed again.
-        listed: The store keeps the field when the session is archived, so that lists can filter by it and show it.
+        ordered: True if keys are read in the order in which they were written. Copies keep that order.
+        copied: True if forks and rewinds copy the field. False if it belongs to one session.
+        in_template: True if a session created from a template copies the field.
+        searched: True if searches look at the field. Then sql/statements/search_text.sql must name the field,
+            ``search.text_of`` must return its text, and existing files must be indexed again.
+        listed: True if the store keeps the field when the session is archived, so that lists can show it
+            and filter by it.
         keeps_null: True if None in updates sets the field to null. Otherwise None removes the field.
     """
 

@@ -32,7 +32,7 @@ class RegisterValue(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """The value, decoded at each access."""
+        """The value, decoded at each access; None if the value was erased."""
         return None if self.text is None else decode(self.text)
 
 
@@ -48,8 +48,8 @@ State = Mapping[Register, RegisterValue]
 class Interval:
     """One write to a register, and the versions in which it is in effect.
 
-    The write is in effect from ``version`` on. It ends before ``superseded_by``, the version of the next write to the
-    register. For the latest write, ``superseded_by`` is None.
+    The write is in effect from ``version`` until the version before ``superseded_by``, the version of the next write
+    to the register. For the latest write, ``superseded_by`` is None.
     """
 
     field: str

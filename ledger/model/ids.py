@@ -87,7 +87,7 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
 
 
 def session_id_for(idempotency_key: str, user_id: str) -> str:
-    """Return the id of a new session if the caller gives an idempotency key and no id. Retries get the same id."""
+    """Return the id of a new session whose creator gives an idempotency key but no id. Retries get the same id."""
     event_id = event_id_for(idempotency_key, user_id)
     return str(uuid.uuid5(_FOREIGN_KEYS, f"session:{len(user_id)}:{user_id}:{event_id}"))
 

@@ -2,8 +2,8 @@
 
 ``value_hash`` is SHA-256 over a random salt and the value's canonical JSON text. Once value and salt are erased, the
 hash reveals nothing. ``event_hash`` covers ``prev_hash``, the envelope, and the field, key, removed and value_hash of
-each change. It covers a value only by its value_hash, so the chain stays valid if the value is erased. If the value is
-changed, it no longer has that value_hash.
+each change. It covers a value only by its value_hash, so the chain stays valid if the value is erased. A changed value
+no longer has the recorded value_hash.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
     """Verify consecutive events of one session against their hashes.
 
     Args:
-        events: Events as recorded, not upcast, in order. Those without an event_hash (appended directly to a warehouse)
-            are skipped.
+        events: Events as recorded, not upcast, in order. Events without an event_hash (appended directly to a
+            warehouse) are skipped.
         prev_hash: The hash of the event before the first; None at the start of a session.
 
     Returns:

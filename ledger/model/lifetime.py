@@ -11,7 +11,7 @@ from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
 from ledger.model.values import decode
 
-#: Statuses of a closed session. It takes only events of its lifecycle, tags, scores, grants and children.
+#: Statuses of a closed session, which accepts only events of its lifecycle, tags, scores, grants and children.
 CLOSED = ("expired", "archived", "deleted")
 #: Statuses in which a session does not expire any more.
 DONE = ("completed", "failed")
@@ -19,7 +19,7 @@ DONE = ("completed", "failed")
 LIFETIME_FIELDS = ("status", "expires_at")
 #: A time after every datetime, in microseconds since 1970.
 FOREVER = 2**62
-#: The method that reopens a session, by status.
+#: The method that reopens a closed session, for each status in ``CLOSED``.
 _REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
 
 

@@ -117,7 +117,7 @@ class Profile:
 
 
 class _Quiet(BaseModel):
-    """Base class that, listed before a model, disables the model's hooks for subclasses and new instances."""
+    """Base class that disables a model's hooks for subclasses and new instances. List it before the model."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         pass
@@ -178,7 +178,7 @@ def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
 
 
 def _ordered(value: Any, dumped: Any) -> Any:
-    """Return ``dumped``, in which each list that is a set in ``value`` is sorted.
+    """Return ``dumped`` with some of its lists sorted: those that stand for sets in ``value``.
 
     Without sorting, the order would differ between processes.
     """

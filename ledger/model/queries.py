@@ -25,7 +25,7 @@ class SessionQuery:
         without: Statuses that the session must not have.
         at: Timezone-aware time for which the status is computed: a session whose ``expires_at`` has passed counts as
             ``expired``. If None, the status is the recorded one.
-        unswept: If true, only sessions that count as expired at ``at`` and are not recorded as expired.
+        unswept: If true, the session must count as expired at ``at`` and must not be recorded as expired.
         granted_to: A user to whom the session grants access, ``read`` or ``write``.
     """
 

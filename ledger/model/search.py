@@ -149,7 +149,7 @@ class Terms:
         return line if is_complete else f"{line[: SNIPPET - 1].rstrip()}…"
 
     def _first_match(self, text: str) -> int:
-        """Return the index of the first matching term, or 0 if none matches."""
+        """Return the index in ``text`` at which the first matching term begins, or 0 if no term matches."""
         phrases = [term.split() for term in self.terms]
         last: deque[tuple[str, int]] = deque(maxlen=max(map(len, phrases)))
         for match in _word(text).finditer(text):
@@ -168,9 +168,10 @@ def words(text: str) -> list[str]:
 
 
 def text_of(field: str, value: Any) -> str:
-    """Return the text of a value that searches look at; empty if the value has none.
+    """Return the text of a value that searches look at; the empty string if there is no text.
 
-    For a message that is the content. If the content is a list of parts, it is the texts of the parts, one per line.
+    The text of a message is its content. If the content is a list of parts, the text is made of the texts
+    of the parts, one per line.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.
@@ -195,13 +196,13 @@ def _folded(text: str) -> str:
 
 
 def _word(text: str) -> re.Pattern[str]:
-    """Return the pattern of the words of a text. ASCII text has no marks and gets a faster pattern without them."""
+    """Return the pattern that finds the words of a text. ASCII text has no marks, so its pattern is a faster one."""
     return _PLAIN if text.isascii() else _word_with_marks()
 
 
 @cache
 def _word_with_marks() -> re.Pattern[str]:
-    """Return the pattern of a word that may contain marks. It lists their ranges: ``re`` has no class for marks."""
+    """Return the pattern of a word that may contain marks. ``re`` has no class for marks, so it lists their ranges."""
     marks = [code for codes in _MARKS for code in codes if unicodedata.category(chr(code))[0] == "M"]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
     table = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)

@@ -66,7 +66,7 @@ class Message:
 
     @classmethod
     def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None) -> Message:
-        """Return the message for a recorded value; an erased one has the role ``erased`` and no content."""
+        """Return the message for a recorded value; an erased value gives the role ``erased`` and no content."""
         if value is None:
             return cls(message_id, version, "erased", None)
         get = value.get
@@ -131,7 +131,7 @@ class QueryStatistics:
 
     @classmethod
     def of(cls, queries: Iterable[Mapping[str, Any] | None]) -> QueryStatistics:
-        """Return the statistics of recorded ``query`` values; an erased one counts as a query."""
+        """Return the statistics of recorded ``query`` values; an erased value counts as a query."""
         values = [query or {} for query in queries]
         hits = sum(bool(query.get("cache_hit")) for query in values)
         types = Counter(str(query.get("query_type", "erased")) for query in values)
@@ -148,7 +148,7 @@ class QueryStatistics:
 
 
 class _Part(Generic[T]):
-    """Descriptor of a read-only attribute of a Session, computed from the state at first use and then kept."""
+    """Descriptor of a read-only attribute of a Session, which is computed at first use and then kept."""
 
     def __init__(self, read: Callable[[Session], T], doc: str | None = None) -> None:
         self._read = read

@@ -39,7 +39,7 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
 
 
 def changes_with_plan(updates: Mapping[str, Any], state: State) -> list[Change]:
-    """Return the changes of ``updates``, and those that create the new tool calls listed in its constraints."""
+    """Return the changes of ``updates``, and the changes that create new tool calls listed in its ``constraints``."""
     changes = changes_of(updates)
     return changes + planned_calls(updates.get("constraints"), state, changes)
 
@@ -73,7 +73,7 @@ def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> 
 
 
 def call_id_of(tool_name: str, state: State) -> str:
-    """Return the id of the tool call with this id or name; ``tool_name`` itself if there is none.
+    """Return the id of the tool call that has this id or name. If there is no such call, return ``tool_name``.
 
     Raises:
         InvalidInput: Several calls have this name.

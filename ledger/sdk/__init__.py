@@ -1,1 +1,1 @@
-"""The SDK: mixin classes, which ``ledger.sdk.ledger`` combines into ``SessionLedger``, and ``AsyncSessionLedger``."""
+"""The SDK: ``SessionLedger``, which combines the mixin classes of this package, and ``AsyncSessionLedger``."""

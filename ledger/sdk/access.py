@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Access(CommandBase):
-    """Views of a ledger for one user, and grants with which owners share sessions."""
+    """Mixin class: views of a ledger for one user, and grants by which owners share their sessions."""
 
     def for_user(self, user_id: str) -> Self:
         """Return a view of this ledger limited to one user's own sessions and those shared with them.
@@ -26,7 +26,7 @@ class Access(CommandBase):
         The view has the same methods. A session that the user may not see does not exist in it: calls raise
         ``SessionNotFound``, or return None or an empty page, as for an unused id. A user with a ``read`` grant gets
         ``PermissionDenied`` for every change of the shared session. A user with a ``write`` grant can change the
-        session. The user of the view is recorded as the ``actor`` of the change, even if the call names another one.
+        session. The user of the view is recorded as the ``actor`` of the change, even if the call names another actor.
         Only the session's owner can change its grants, archive it, delete it, or restore it after a deletion. New
         sessions are owned by the view's user, so ``user_id`` may be omitted.
 
@@ -37,11 +37,11 @@ class Access(CommandBase):
             user_id: The user, 1 to 255 characters.
 
         Returns:
-            A new view; if this is a view of the same user already, this view itself.
+            A new view; the object itself if it is a view of the same user already.
 
         Raises:
             InvalidInput: ``user_id`` cannot be a user id.
-            PermissionDenied: This is the view of another user.
+            PermissionDenied: This object is the view of another user.
         """
         check_text(user_id, "user_id")
         if self.user_id is not None:

@@ -24,12 +24,12 @@ from ledger.sdk.opening import DRAIN_SECONDS, check_drain
 T = TypeVar("T")
 #: Maximum number of concurrent calls of one ledger; further calls wait. Concurrent appends share a commit.
 THREADS = 32
-#: Types of property values that are returned as they are. Others are wrapped, so that their methods run in threads.
+#: Types of property values that are returned unchanged. Values of other types are wrapped in a delegate.
 _PLAIN = (str, bytes, int, float, type(None))
 
 
 class _Threads:
-    """A thread pool for one ledger, so that a ledger whose disk hangs does not block the loop's default pool."""
+    """The thread pool of one ledger. If the ledger's disk hangs, the loop's default pool stays usable."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
@@ -38,7 +38,7 @@ class _Threads:
         self._under_way: set[Future[Any]] = set()
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Start a call in a thread, with the current context variables."""
+        """Start a call in a thread with the current context variables, and return its future."""
         run = contextvars.copy_context().run
         with self._lock:
             if self._pool is None and not self._closed:
@@ -70,7 +70,9 @@ class _Threads:
 
 
 class _Delegate:
-    """Base class whose methods run, in threads, the methods of the same name of a target object.
+    """Base class of objects that stand for a target object and run its methods in threads.
+
+    ``_delegating`` generates the methods. Each runs the target's method of the same name.
 
     Args:
         target: Function that returns the target; it is called in a thread.
@@ -89,7 +91,7 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """Return a delegate for the result of a method that returns Self, without waiting for the target to open."""
+        """Return a delegate for the result of a method that returns Self. Does not wait until the target is open."""
         result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
             result()
@@ -102,7 +104,7 @@ class _Delegate:
         return view
 
     def _read(self, name: str) -> Any:
-        """Return the value of a property. A value that is not plain is returned as a delegate, with awaited methods.
+        """Return the value of a property of the target. A value of a type not in ``_PLAIN`` is wrapped in a delegate.
 
         Raises:
             StoreRejected: The target is not open yet.
@@ -115,10 +117,11 @@ class _Delegate:
 
 
 class _Once(Generic[T]):
-    """A value that is made when it is first called for; safe for threads. ``make`` is called until it succeeds once.
+    """Callable that makes a value in its first call and returns the same value in every call. Safe for threads.
 
     Args:
-        make: Function that returns the value. Its exception is raised to the caller, and the next call tries again.
+        make: Function that makes the value. If it raises an exception, the call raises it, and the next call tries
+            again.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -129,7 +132,7 @@ class _Once(Generic[T]):
 
     @property
     def ready(self) -> bool:
-        """True if the value exists, so that a call returns at once."""
+        """True if the value has been made, so that a call returns at once."""
         return bool(self._values)
 
     def __call__(self) -> T:
@@ -141,7 +144,7 @@ class _Once(Generic[T]):
             return self._values[0]
 
     def cancel(self) -> T | None:
-        """Return the value if it exists. Otherwise return None, and let all later calls raise StoreRejected."""
+        """Make all later calls raise StoreRejected unless the value exists. Return the value, or None without one."""
         with self._lock:
             self._cancelled = True
             return self._values[0] if self._values else None
@@ -154,7 +157,7 @@ def _ready(value: T) -> _Once[T]:
 
 
 def _return_type(method: Callable[..., Any]) -> Any:
-    """Return the class of a method's return annotation, or None if it cannot be resolved."""
+    """Return the class that a method's return annotation names, or None if the annotation cannot be resolved."""
     annotated = types.SimpleNamespace(__annotations__={"result": getattr(method, "__annotations__", {}).get("return")})
     try:
         hint = get_type_hints(annotated, globalns=getattr(method, "__globals__", {}))["result"]
@@ -164,7 +167,7 @@ def _return_type(method: Callable[..., Any]) -> Any:
 
 
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that delegates to the target's, with the name, docstring and signature of ``original``."""
+    """Return a delegate's method that calls the target's method ``name``. ``original`` gives its signature."""
     result = _return_type(original)
     if result is Self:
 
@@ -201,7 +204,10 @@ def _property(name: str, original: Any) -> property:
 
 
 def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
-    """Return a class decorator that delegates each public name of ``kind`` that the decorated class does not define."""
+    """Return a class decorator that adds a delegating member for each public member of ``kind``.
+
+    Names that the decorated class has already are left as they are.
+    """
 
     def decorate(delegate: type[T]) -> type[T]:
         for name in dir(kind):
@@ -223,13 +229,13 @@ def _delegating(kind: type[Any]) -> Callable[[type[T]], type[T]]:
 
 @cache
 def _class_over(kind: Any) -> type[_Delegate]:
-    """Return the delegate class for a class."""
+    """Return a delegate class for targets of the class ``kind``."""
     return _delegating(kind)(type(f"Async{kind.__name__}", (_Delegate,), {"__doc__": kind.__doc__}))
 
 
 @_delegating(SessionLedger)
 class AsyncSessionLedger(_Delegate):
-    """``SessionLedger`` for an event loop. It has the same methods with the same arguments, and they are awaited.
+    """``SessionLedger`` for an event loop. It has the same methods with the same arguments. Calls are awaited.
 
     Each call runs in a thread, so that the loop is free while an append waits for the disk; concurrent appends share a
     commit. ``replay`` and ``subscribe`` return an ``AsyncIteration``, for ``async for``. ``for_user`` is not awaited;
@@ -246,8 +252,9 @@ class AsyncSessionLedger(_Delegate):
             async for event, session in ledger.replay(session_id):
                 ...
 
-    The store is opened in a thread by the first call, ``async with`` or ``await AsyncSessionLedger(url)``, which raises
-    the errors of opening. A ledger may be used from several loops, one after the other or each in its own thread.
+    Calling the class does not open the store. ``async with``, ``await AsyncSessionLedger(url)`` and the first method
+    call do: whichever comes first opens the store in a thread, and raises the errors of opening. A ledger may be used
+    from several loops, one after the other or each in its own thread.
     """
 
     @_signed_as("__init__")
@@ -264,7 +271,7 @@ class AsyncSessionLedger(_Delegate):
     @classmethod
     @_signed_as("open")
     def open(cls, url: str | None = None, **settings: Any) -> Self:
-        """Return a ledger; the same as calling the class. ``await`` it to open it and see errors."""
+        """Return a ledger; the same as calling the class. ``await`` the ledger to open the store and see errors."""
         return cls(url, **settings)
 
     @property

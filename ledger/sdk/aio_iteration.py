@@ -17,12 +17,14 @@ T = TypeVar("T")
 
 
 class AsyncIteration(AsyncIterator[Any]):
-    """Asynchronous iterator that wraps one of the ledger's iterators and runs its steps in a thread of their own.
+    """Asynchronous iterator over one of the ledger's iterators, which runs in a thread of its own.
 
-    The call that returns the iteration starts to open it in that thread. ``await`` the iteration, or use
-    ``async with``, to wait until it is open and to see errors. Without ``after`` or ``last``, a subscription delivers
-    the events that are appended from then on. If a task is cancelled while it waits for an item, the next step returns
-    that item, so no item is lost. Tasks may share an iteration: each item goes to one of them.
+    The ledger's method returns the iteration at once, while the thread opens the iterator. ``await`` the iteration, or
+    use ``async with``, to wait until the iterator is open and to see errors. Without ``after`` or ``last``, a
+    subscription delivers the events that are appended after it was opened.
+
+    If a task is cancelled while it waits for an item, the next step returns that item, so no item is lost. Several
+    tasks may share an iteration. Each item then goes to one of the tasks.
 
     Attributes:
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
@@ -65,9 +67,9 @@ class AsyncIteration(AsyncIterator[Any]):
                 return item
 
     def _step(self) -> Future[Future[Any]]:
-        """Return the future of the current step; start a step if there is none.
+        """Return the future of the current step. If there is no current step, start one.
 
-        The result of that future is the outcome of the step, which is itself a future that is done.
+        The result of that future is what ``_outcome`` returns: a second future, which holds the item or the exception.
         """
         with self._lock:
             if self._next is None:
@@ -82,7 +84,7 @@ class AsyncIteration(AsyncIterator[Any]):
             return self._next
 
     def _claim(self, step: Future[Future[Any]]) -> bool:
-        """Return True if the caller is the first to claim a step's item."""
+        """Return True for the first caller that claims a step's item, and False for all others."""
         with self._lock:
             if self._next is not step:
                 return False
@@ -126,7 +128,10 @@ class AsyncIteration(AsyncIterator[Any]):
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    """Run jobs until None. The thread does not refer to the iteration, so that an unused iteration can be collected."""
+    """Run the jobs of a queue until it holds None. This is what the thread of an iteration does.
+
+    The thread does not refer to the iteration, so that an iteration that nobody uses can be garbage-collected.
+    """
     while (job := jobs.get()) is not None:
         job()
         del job
@@ -142,9 +147,9 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
 
 
 def _outcome(call: Callable[[], T]) -> Future[T]:
-    """Make a call and return its result or exception as a future that is done.
+    """Run ``call`` and return a finished future that holds its result or exception.
 
-    The exception is raised only in the task that claims the step.
+    Only the task that claims the step reads that future, so only that task gets the exception.
     """
     future: Future[T] = Future()
     _fulfil(future, call)

@@ -30,7 +30,7 @@ class Maintained:
         expired: Sessions recorded as expired.
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
-        waiting: Purged sessions that are still to be deleted in a warehouse that is not attached.
+        waiting: Purged sessions that a warehouse still has to delete, because it was not attached.
     """
 
     expired: int
@@ -136,7 +136,7 @@ class Archive(Lifecycle):
             The number of sessions purged.
 
         Raises:
-            InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` has another status.
+            InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` contains another status.
             StoreUnavailable: The warehouse cannot be reached. A later call deletes in the warehouse what this
                 call has deleted in the file.
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
@@ -193,18 +193,21 @@ class Archive(Lifecycle):
         return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
-        """Drop the rows of archived sessions, if a warehouse is attached; see ``TieredStore.drop_archived``."""
+        """Drop the rows of archived sessions, and return the number of sessions. Without a warehouse return 0.
+
+        ``session_ids`` is as for ``TieredStore.drop_archived``.
+        """
         tiered = tiered_store(self.store)
         return 0 if tiered is None else tiered.drop_archived(session_ids)
 
     def _purge_warehouse(self) -> None:
-        """Delete purged sessions in the warehouse, if one is attached."""
+        """If a warehouse is attached, delete purged sessions in it."""
         tiered = tiered_store(self.store)
         if tiered is not None:
             tiered.purge_warehouse()
 
     def _purging(self, call: str) -> PurgingStore:
-        """Return the store if it can purge sessions.
+        """Return the store as a ``PurgingStore``.
 
         Args:
             call: The name of the public method, for the message.

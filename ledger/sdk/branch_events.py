@@ -1,4 +1,4 @@
-"""The events that make a new session from another one, and the errors of calls that make several appends."""
+"""The events that create a session from another session, and the errors of calls that append several events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OWN_CHANGES = 3
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A session made from another session, and the ids of its first events.
+    """A new session that copies another session, and the ids of the events that create it.
 
     Attributes:
-        source, version: The session that the new one is made from, and the version of it that is copied.
+        source, version: The session that is copied, and the version at which it is copied.
         kind: ``fork`` or ``template``.
         session_id, user_id: The new session and its owner.
         event_id: Id of the event in the source that records the new session as the source's child.
@@ -48,11 +48,11 @@ class Branch:
 
     @property
     def whole(self) -> str:
-        """The id of the last event of the copy."""
+        """The id of the last of the events that write the copy."""
         return event_id_for(f"{self.event_id}:whole", self.user_id)
 
     def part(self, version: int) -> str:
-        """Return the id of an event of the copy that is not the last.
+        """Return the id of one of the events that write the copy, except the last event.
 
         ``version`` is the version of the new session before that event.
         """
@@ -91,7 +91,7 @@ def branch_events(
 
 @contextmanager
 def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None]:
-    """Context manager for one append of a call that makes several.
+    """Context manager for one append of a call that appends several events.
 
     If the outcome of the append is unknown, the error tells the user to repeat the whole call.
 

@@ -27,7 +27,7 @@ from ledger.stores.checks import wrong_version
 
 #: Fields copied from a template.
 _TEMPLATE_FIELDS = frozenset(field.name for field in FIELDS.values() if field.in_template)
-#: Function of the source's state that returns the new session's content and status.
+#: Function that takes the source's state and returns the new session's content and status.
 Content = Callable[[State], tuple[Plan, str | None]]
 
 
@@ -44,7 +44,7 @@ class Branches(CommandBase):
         ttl: timedelta | None = UNSET,
         **envelope: Unpack[Envelope],
     ) -> str:
-        """Create a session with a copy of another session's state, the latest or an earlier one.
+        """Create a session with a copy of another session's latest or earlier state.
 
         Messages keep their order and ids. The source's grants, children, lineage, ``expires_at`` and ``x_session_key``
         are not copied, and neither are erased values. A status that closes a session becomes ``active``. The source
@@ -190,7 +190,7 @@ class Branches(CommandBase):
         Args:
             source: The session to copy from.
             branching: The kind of the new session (``fork`` or ``template``), and the type of the source's event.
-            content: Function of the source's state that returns the new session's content and status.
+            content: Function that takes the source's state and returns the new session's content and status.
             owner: The new session's owner.
             at_version, new_session_id, envelope: As for ``fork_session``.
             expiry_changes: The changes that give the new session its ``expires_at``.
@@ -249,7 +249,10 @@ class Branches(CommandBase):
         return child
 
     def _recorded_child(self, source: str, branching: tuple[str, str], event_id: str) -> tuple[str, int] | None:
-        """Return the child and source version that an earlier delivery of this event_id recorded, or None."""
+        """Return the child's id, and the version of the source that it copies, from the source's event ``event_id``.
+
+        Return None if the source has no such event, or if the event records no child of this kind.
+        """
         recorded = self.store.version_of(source, event_id)
         events = [] if recorded is None else self.store.events(source, after=recorded - 1, limit=1)
         for event in events:
@@ -316,7 +319,7 @@ class Branches(CommandBase):
                     raise
 
     def _check_same(self, branch: Branch, plan: Plan) -> None:
-        """Raise IdempotencyConflict if the new session, now complete, was created with other content than ``plan``."""
+        """Raise IdempotencyConflict if the new session, which is complete, has other content than ``plan``."""
         version = self.store.version_of(branch.session_id, branch.whole)
         state = self._state_at(branch.session_id, version)
         for change, _ in plan.free:

@@ -124,7 +124,7 @@ class CommandBase(LedgerConnection):
     def _earlier_result(self, session_id: str, event_type: str, envelope: Envelope) -> AppendResult | None:
         """Return the result of an earlier delivery of this event_id, or None if this is the first.
 
-        Calls whose changes depend on the clock need this, because their retries have other changes. If the event_id
+        Calls whose changes depend on the clock need this, because a retry computes other changes. If the event_id
         belongs to an event of another type, the result is None. The append that follows then raises
         IdempotencyConflict.
         """
@@ -260,7 +260,7 @@ class CommandBase(LedgerConnection):
     def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
         """Return a session's type before an event; None if the session has no type then.
 
-        If the event is recorded already, that is the type at the version before the event, else the latest type.
+        If the event is recorded already, return the type at the version before it. Otherwise return the latest type.
         """
         recorded = self._recorded(session_id, event_id, envelope)
         version = None if recorded is None else recorded.version - 1
@@ -268,7 +268,7 @@ class CommandBase(LedgerConnection):
         return None if session is None else session.session_type
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return attribute criteria. If the type has a profile, the values have the form that it records."""
+        """Return attribute criteria. If the type has a profile, convert the values as the profile does."""
         profile = None if session_type is None else self._profiles.get(check_text(session_type, "session_type"))
         return (
             attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)

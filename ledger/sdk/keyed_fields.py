@@ -66,7 +66,7 @@ class KeyedFields(CommandBase):
         remove: Iterable[str] = (),
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Set and remove names of the context; other names keep their values.
+        """Set and remove named values of the context; all other names keep their values.
 
         Args:
             session_id: The session.
@@ -82,7 +82,7 @@ class KeyedFields(CommandBase):
     def set_results(
         self, session_id: str, results: Mapping[str, Any], *, remove: Iterable[str] = (), **envelope: Unpack[Envelope]
     ) -> AppendResult:
-        """Set and remove intermediate results; other names keep their values.
+        """Set and remove named intermediate results; all other names keep their values.
 
         Args:
             session_id: The session.
@@ -119,7 +119,9 @@ class KeyedFields(CommandBase):
         return self._append(session_id, "attributes.updated", _named("attribute", attributes, remove), envelope)
 
     def register_profile(self, session_type: str, model: type[BaseModel]) -> None:
-        """Register a pydantic model that validates the attributes of one type of sessions, in this ledger object only.
+        """Register a pydantic model that validates the attributes of one type of sessions.
+
+        The model applies only in this ledger object, and in views that are made from it later.
 
         Each attribute is validated by itself when it is set. The validators and serializers of the model's field and
         the model's configuration determine the value that is recorded. ``model_validator`` does not run, because it

@@ -27,7 +27,7 @@ from ledger.sdk.tool_calls import ToolCalls
 class SessionLedger(
     Messages, ToolCalls, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions
 ):
-    """An event store of sessions: each session is a stream of immutable events, and its state is their fold.
+    """An event store of sessions. Each session is a stream of immutable events. Its state is computed from the events.
 
     Safe for any number of threads, and any number of processes on one file. Use it as a context manager, or call
     ``close``.
@@ -37,10 +37,10 @@ class SessionLedger(
             ``LEDGER_URL`` from the environment, else ``sqlite:///ledger.db``. For a file, ``?synchronous=NORMAL`` makes
             appends faster, but a power failure may lose the latest ones; ``?max_bytes=N`` limits the file's size.
         create: If true, a missing file is created. If false, a missing file raises ``ConfigurationError``.
-        warehouse: The warehouse that the rows of a file are shipped to, and that sessions not in the file are read
-            from: ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``. If None, ``LEDGER_WAREHOUSE`` from the
-            environment; without either there is no warehouse.
-        relay: ``background`` ships rows from a thread of this process; ``off`` leaves it to another process
+        warehouse: ``bigquery://PROJECT/DATASET`` or ``duckdb:///file.duckdb``. The rows of the file are shipped to
+            this warehouse, and sessions that are not in the file are read from it. If None, ``LEDGER_WAREHOUSE`` from
+            the environment; without either there is no warehouse.
+        relay: ``background`` ships rows from a thread of this process; ``off`` leaves the shipping to another process
             (``ledger relay``) or to calls of ``warehouse.sync()``. If None, ``LEDGER_RELAY``, else ``off``.
         default_ttl_hours: Default TTL in hours; None for no expiry. If not given,
             ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
@@ -73,8 +73,8 @@ class SessionLedger(
                 ``{"title": "Orders", "tag": {"weekly": True}}``.
             session_id: Your own id, 1 to 255 characters. If None, it is derived from ``event_id``, so that a retry
                 returns the same session; without either it is a new UUIDv7.
-            ttl: Time until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given,
-                ``default_ttl_hours``, unless ``fields`` contain ``expires_at``.
+            ttl: Time until the session expires, at most ``max_ttl_hours``; None for no expiry. If not given, the
+                ``expires_at`` in ``fields`` or, without it, ``default_ttl_hours`` determines the time.
             envelope: See ``Envelope``; ``expected_version`` is ignored.
 
         Returns:
@@ -129,7 +129,8 @@ class SessionLedger(
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: A field does not exist (the message lists the fields), is fixed, or has the wrong shape.
+            InvalidInput: A field does not exist (the message lists the fields) or cannot be changed, or a value has
+                the wrong shape.
             SessionEnded: The session is expired, archived or deleted.
         """
         if isinstance(updates, Mapping) and "expires_at" in updates:

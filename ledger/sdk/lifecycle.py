@@ -21,7 +21,7 @@ from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
 
-#: Number of sessions per page when all are read.
+#: Number of sessions per page when all sessions of a query are read.
 _PAGE = 200
 
 
@@ -160,7 +160,7 @@ class Lifecycle(CommandBase):
         return expired
 
     def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Set the status to ``deleted``, which removes a session from lists and searches.
+        """Set a session's status to ``deleted``. Searches and lists leave it out, except lists of that status.
 
         Its history stays readable, and ``restore_session`` undoes the deletion. To delete the data itself, purge the
         session with ``delete_old_sessions``.
@@ -258,7 +258,11 @@ class Lifecycle(CommandBase):
     def _create_by_key(
         self, owner: str, key: str, question: str | None, fields: Mapping[str, Any] | None, ttl: timedelta | None
     ) -> Session:
-        """Create a session with a key's first free id; if another caller creates it first, return that session."""
+        """Create a user's session for a key, and return it.
+
+        The ids of ``session_id_of_key`` are tried in order. If another caller has just created an open session of the
+        user with one of these ids, return that session.
+        """
         updates = {**(fields or {}), SESSION_KEY: key} if fields is None or isinstance(fields, Mapping) else fields
         for number in count():
             session_id = session_id_of_key(key, owner, number)
@@ -289,7 +293,7 @@ class Lifecycle(CommandBase):
         return "active" if status is None else status.value or "active"
 
     def _all(self, query: SessionQuery) -> Iterator[tuple[Head, State]]:
-        """Iterate over all sessions that match a query, reading page by page."""
+        """Generator of all sessions that match a query. It reads them page by page."""
         after: str | None = None
         while True:
             page = self.store.sessions(query, after=after, limit=_PAGE)

@@ -38,8 +38,8 @@ class Messages(CommandBase):
     ) -> AppendResult:
         """Append a message.
 
-        If the role is ``user`` and the session has neither title nor question, the message also sets the title: the
-        first line of its text that is not blank.
+        If the role is ``user`` and the session has neither title nor question, the first non-blank line of the message
+        becomes the title.
 
         Args:
             session_id: The session.
@@ -127,7 +127,7 @@ class Messages(CommandBase):
 
         Args:
             session_id: The session.
-            last: Return this number of the newest messages, and ignore ``limit``. Not together with ``after``.
+            last: Return only this many messages, the newest, and ignore ``limit``. Cannot be combined with ``after``.
             after: The ``next`` of an earlier page.
             limit: Maximum number of messages, 1 to 10,000.
 
@@ -149,7 +149,7 @@ class Messages(CommandBase):
 
 
 def _title(content: Any) -> str | None:
-    """Return the first line of a message that is not blank, cut to ``TITLE_CHARACTERS``; None if there is none."""
+    """Return the first non-blank line of a message, cut to ``TITLE_CHARACTERS``; None if there is no such line."""
     if isinstance(content, list | tuple):  # parts, as chat APIs have them
         content = next(
             (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)), None

@@ -1,8 +1,8 @@
-"""Persistent states for replay: each takes memory in proportion to the changes of its event.
+"""States for replay that share memory: each needs memory only in proportion to the changes of its event.
 
 One dictionary holds the latest state. An earlier state holds the values that its successor overwrote and a reference to
-the successor, and is rebuilt from both when it is read. A state that nothing refers to is freed. The method is that of
-Baker's persistent arrays ("Shallow binding makes functional arrays fast", 1991).
+the successor, and is rebuilt from these when it is read. A state that nothing refers to is freed. The method is that
+of Baker's persistent arrays ("Shallow binding makes functional arrays fast", 1991).
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ class _PersistentState(Mapping[Register, RegisterValue]):
         self._own: dict[Register, RegisterValue] | None = None
 
     def superseded(self, before: dict[Register, RegisterValue | None]) -> _PersistentState:
-        """Return the state that follows this one. The caller must hold the lock.
+        """Create the next state, link this one to it, and return the next state. The caller must hold the lock.
 
-        ``before`` maps each register that the next state changes to its value in this state, None if it has none.
+        ``before`` maps each register that the next state changes to its value in this state. A register
+        without a value in this state is mapped to None.
         """
         successor = _PersistentState(self._live, self._lock)
         if self._own is None:

@@ -40,7 +40,7 @@ class SessionCounts(CommandBase):
 
         Returns:
             A dict of value to number of sessions, most frequent first. Sessions without a value count under None. Text
-            and numbers are keys as they are; 1 and 1.0 are one key. Booleans, objects and lists are converted to JSON
+            and numbers become keys unchanged; 1 and 1.0 are one key. Booleans, objects and lists are converted to JSON
             text, such as ``"true"`` or ``'["a"]'``, because in a dict the keys ``True`` and 1 are the same, and
             objects and lists cannot be keys. A session whose value is that same text is counted under the same key.
 

@@ -57,9 +57,11 @@ class _Filter:
 
 
 class Subscription(Iterator[Delivery]):
-    """Iterator over a store's events as any process commits them. Iterate in one thread; any thread may close it.
+    """Iterator that delivers a store's events when they are committed, whichever process commits them.
 
-    The iteration ends if no event comes within the timeout; iterating again continues it, with a new timeout. While no
+    Only one thread may iterate; any thread may close the subscription.
+
+    The iteration ends if no event comes within the timeout; another ``next`` continues it with a new timeout. While no
     event comes, the store is polled a few times a second.
 
     Attributes:
@@ -106,7 +108,10 @@ class Subscription(Iterator[Delivery]):
         self.close()
 
     def _poll(self) -> bool:
-        """Read until a matching event is found; return False if the store ends, or the iteration is closed, before."""
+        """Read until a matching event is found, and return True.
+
+        Return False if the end of the store is reached first, or the iteration is closed.
+        """
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
@@ -120,7 +125,7 @@ class Subscription(Iterator[Delivery]):
         return bool(self._ready)
 
     def _start_with(self, last: int) -> bool:
-        """Read to the end and keep the newest ``last`` matching events; return False if there are fewer."""
+        """Read to the end and keep the newest ``last`` matching events. Return True if there are that many."""
         newest: deque[list[Row]] = deque(maxlen=last)
         while self._poll():
             newest.extend(self._ready)
@@ -153,7 +158,7 @@ class Subscriptions(CommandBase):
         Args:
             after: Continue after this position: the ``seq`` of an earlier delivery, or a subscription's ``position``.
                 0 starts with the first event. None starts with the next event that is appended.
-            last: Start with this number of the newest matching events; not together with ``after``.
+            last: Number of existing matching events to start with, the newest ones. Cannot be combined with ``after``.
             session_id: Deliver only events of this session, which need not exist yet.
             user_id: Deliver only events of sessions of this owner.
             event_types: A prefix or a list of prefixes, for example ``message`` or ``tool_call.updated``. Deliver only
@@ -207,7 +212,7 @@ class Subscriptions(CommandBase):
             raise InvalidInput(f"after is {after}, in the middle of an event; give the seq of a delivery.")
 
     def _end_of_event(self, seq: int) -> int:
-        """Return the last ``seq`` of the event of the row at ``seq``; ``seq`` itself if there is no such row."""
+        """Return the last ``seq`` of the event to which the row at ``seq`` belongs, or ``seq`` if there is none."""
         rows = self.store.rows_after(seq - 1, 1, max_bytes=1) if seq else ()
         return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 

@@ -40,7 +40,7 @@ class TimeTravel(Branches):
         Args:
             session_id: The session.
             to_version: The version to restore, from 1.
-            envelope: See ``Envelope``. ``expected_version`` is compared with the version before the first event.
+            envelope: See ``Envelope``. ``expected_version`` is compared with the version before the rewind.
                 Without it, events that other writers append meanwhile are rewound too.
 
         Returns:
@@ -195,7 +195,10 @@ class TimeTravel(Branches):
 
 
 def _head_after(head: Head | None, events: list[RecordedEvent]) -> Head:
-    """Return a session's head after the events of a version. ``head`` is the head before them, if there is one."""
+    """Return a session's head after ``events``, the events of one version.
+
+    ``head`` is the head before these events; None if they are the session's first.
+    """
     last, updated_at = events[-1], max(event.recorded_at for event in events)
     if head is None:
         head = Head(
