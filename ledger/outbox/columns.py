@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """The type of a column. The value of a member describes the Python value that a row has in such a column."""
+    """The type of a column. Each member's value describes what a row holds, in Python, in a column of that type."""
 
     TEXT = "str"
     INTEGER = "int"
@@ -36,8 +36,8 @@ class Column(NamedTuple):
         name: Its name in every store and warehouse.
         kind: Its type.
         nullable: True if it may be NULL.
-        per_change: True if the column belongs to a change. False if it belongs to the event; then all rows of an event
-            have the same value.
+        per_change: True if the column belongs to a change. False if it belongs to the event, in which case all rows of
+            one event have the same value in it.
     """
 
     name: str
@@ -69,7 +69,7 @@ COLUMNS = (
     Column("event_hash", Kind.TEXT, nullable=True),
 )
 NAMES = tuple(column.name for column in COLUMNS)
-#: The columns of an event and those of a change, each in the order of the table.
+#: Names of the columns of an event (``EVENT``) and of a change (``CHANGE``), each in the order of the table.
 EVENT = tuple(column.name for column in COLUMNS if not column.per_change)
 CHANGE = tuple(column.name for column in COLUMNS if column.per_change)
 #: A change's values in the order of ``CHANGE``.
@@ -117,7 +117,7 @@ def row_of(event: EventValues, change: ChangeValues) -> tuple[Any, ...]:
 
 
 def event_values(event: RecordedEvent) -> EventValues:
-    """Return the values of a recorded event, without its changes."""
+    """Return the values of a recorded event's own columns. The columns of its changes are left out."""
     return EventValues(
         event.session_id,
         event.version,
@@ -136,7 +136,7 @@ def event_values(event: RecordedEvent) -> EventValues:
 
 
 def change_values(event: RecordedEvent) -> list[ChangeValues]:
-    """Return the values of each change of a recorded event."""
+    """Return the values of a recorded event's changes: one tuple per change, in the order of the event's changes."""
     return [
         (change.field, change.key, change.text, change.removed, change.value_hash, change.value_salt)
         for change in event.changes

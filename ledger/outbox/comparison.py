@@ -1,4 +1,4 @@
-"""The protocols of a store and of a warehouse that ``reconcile`` can compare without reading a value."""
+"""The protocols through which ``reconcile`` compares a store with its warehouse, without reading a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SESSIONS_AT_ONCE, ROWS_AT_ONCE = 500, 200_000
 
 
 class WarehouseRow(NamedTuple):
-    """A row of the warehouse, and how many identical copies of it the raw table has."""
+    """A row of the warehouse, with the number of identical copies of the row in the raw table."""
 
     digest: RowDigest
     store_id: str
@@ -79,15 +79,16 @@ class ComparableOutbox(Outbox, Protocol):
     def restore(self, checkpoint: RelayCheckpoint, events: Sequence[RecordedEvent]) -> tuple[int, RelayCheckpoint]:
         """Write events of the warehouse back into the store, and mark their rows as in doubt.
 
-        Both happen in one transaction, so that no relay can mistake the rows for new ones.
+        Both happen in one transaction. A relay therefore never takes the restored rows for rows that the warehouse
+        lacks.
 
         Args:
-            checkpoint: The latest checkpoint, under the lease that ``acquire`` returned. It is saved with a new
+            checkpoint: The latest checkpoint, with the epoch that ``acquire`` returned. It is saved with a new
                 ``in_doubt_upto``.
             events: Whole events, as the warehouse has them.
 
         Returns:
-            The number of new events, and the checkpoint as saved.
+            The number of events that the store did not have before, and the checkpoint as saved.
 
         Raises:
             LeaseLost: Another relay has taken the lease; nothing was written.
@@ -111,7 +112,7 @@ class StoreOutbox(ComparableOutbox, Protocol):
         ...
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
+        """Requeue the dead letters with this event_id, or all if it is None. Return the number of rows requeued."""
         ...
 
 
@@ -121,7 +122,9 @@ class ComparableWarehouse(Protocol):
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str
     ) -> Sequence[tuple[SessionKey, SessionDigest, bool]]:
-        """Return each session created in a range of time, its digest, and whether the store wrote any of its rows.
+        """Return a tuple (session, digest, own) for each session that was created in a range of time.
+
+        ``own`` is True if the store ``store_id`` wrote at least one of the session's rows.
 
         Args:
             created_from, created_until: Range of creation times, as timezone-aware datetimes. ``created_from`` is
@@ -142,7 +145,7 @@ class ComparableWarehouse(Protocol):
         """Return a session's events above the version ``after``, as they were recorded (not upcast).
 
         Raises:
-            InvalidInput: The warehouse has no such event. Its session of this id is another session, which was created
-                at another time.
+            InvalidInput: The warehouse returned no such event. The cause is usually that its session with this id is
+                another session, which was created at another time.
         """
         ...

@@ -24,7 +24,7 @@ class Batch:
         last: Every row up to this ``seq`` is acknowledged once the batch has arrived.
         rows: Number of rows in the batch.
         digest: See ``batch_digest``.
-        redrive: True if the rows are dead letters that are sent again. The checkpoint does not move then.
+        redrive: True if the rows are requeued rows. Such a batch does not move the checkpoint.
     """
 
     last: int
@@ -40,10 +40,10 @@ class RelayCheckpoint:
     Attributes:
         epoch: Counter that grows with each lease. A save under an older epoch is refused.
         seq: Every row up to this one is in the warehouse or dead-lettered.
-        in_doubt_upto: Rows above ``seq`` up to this one may be in the warehouse already. The relay asks the warehouse
-            before it sends them.
-        sink_state: Text that only the sink reads. That of BigQuery holds the fence, the name of the stream and the
-            acknowledged offset.
+        in_doubt_upto: Rows above ``seq``, up to and including this one, may be in the warehouse already. Before the
+            relay sends such a row, it asks the warehouse for it.
+        sink_state: Text that only the sink reads. BigQuery's sink keeps the fence, the name of the stream and the
+            acknowledged offset in it.
         batch: The batch in flight, or None.
     """
 
@@ -64,7 +64,7 @@ class Recovery:
 
     Attributes:
         sink_state: The sink state that the relay must save before it sends anything.
-        arrived: True if the batch in flight has arrived. If False, it cannot arrive any more.
+        arrived: True if the batch in flight has arrived. False if it can no longer arrive, or if there is none.
         in_doubt_after: None if store and warehouse agree. If they disagree, rows above this ``seq`` may or may not be
             in the warehouse. They disagree if the store was restored or copied, or if the warehouse was emptied.
     """
@@ -83,7 +83,7 @@ class Sink(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL under which the store knows the warehouse, the same for all URLs that name this warehouse."""
+        """The warehouse's URL in the one form in which the store records it, however the user spelled it."""
         ...
 
     @property
@@ -155,7 +155,7 @@ class Sink(Protocol):
         ...
 
     def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
-        """Return the keys of those rows that the warehouse has."""
+        """Return the keys of those of the given rows that the warehouse already has."""
         ...
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class DeadLetter:
     """An event that a warehouse refused.
 
     Attributes:
-        session_id, version, event_id: The event.
+        session_id, version, event_id: Identify the event.
         rows: Number of the event's dead-lettered rows. If the event was refused, these are all of its rows. If
             ``repair`` requeued it, these are the rows that ``reconcile`` found missing.
         reason: The warehouse's message.
@@ -249,7 +249,9 @@ class Outbox(Protocol):
         ...
 
     def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
-        """Acquire the lease, which each ``save`` renews for ``seconds``, and return the checkpoint with the new epoch.
+        """Acquire the lease for ``seconds``, and return the checkpoint with the new epoch.
+
+        Each ``save`` renews the lease for the same number of seconds.
 
         Raises:
             LeaseHeld: Another relay holds the lease.
@@ -273,11 +275,11 @@ class Outbox(Protocol):
             checkpoint: The new checkpoint, with the epoch that ``acquire`` returned.
             shipped: Number of rows that arrived since the last call.
             rate: Recent rows per second; None to keep the rate saved before.
-            dead_letters: Rows to dead-letter, as a mapping of ``seq`` to the reason.
-            redriving: ``seq`` of dead letters that ``checkpoint.batch`` sends again.
-            acknowledged: ``seq`` of dead letters that turned out to be in the warehouse.
-            redriven: True if the dead letters in flight have arrived, False if they have not and stay requeued, None to
-                leave them as they are.
+            dead_letters: Rows to dead-letter, as a mapping from each row's ``seq`` to the reason.
+            redriving: The ``seq`` of each requeued row that ``checkpoint.batch`` sends.
+            acknowledged: The ``seq`` of each requeued row that the warehouse turned out to have.
+            redriven: True if the requeued rows in flight have arrived. False if they have not and stay requeued.
+                None changes nothing about them.
 
         Raises:
             LeaseLost: Another relay has taken the lease; nothing was saved.
@@ -297,5 +299,5 @@ class Outbox(Protocol):
         ...
 
     def redrive(self, rows: Mapping[int, str]) -> None:
-        """Requeue rows, whether they are dead-lettered or not. ``rows`` maps each ``seq`` to the reason."""
+        """Requeue rows, even if they are not dead-lettered. ``rows`` maps the ``seq`` of each row to the reason."""
         ...

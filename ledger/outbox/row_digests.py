@@ -16,7 +16,7 @@ class SessionKey(NamedTuple):
 
 
 class RowDigest(NamedTuple):
-    """The identity and hashes of a row, without its value. They stay the same when the value is erased."""
+    """The identity and hashes of a row, without its value. Erasing the value changes neither identity nor hashes."""
 
     version: int
     event_id: str
@@ -52,7 +52,7 @@ class Tombstone(NamedTuple):
 
     Attributes:
         digest: The digest of the dropped rows.
-        events: The version of each of the session's events, by event_id.
+        events: Mapping from the event_id of each of the session's events to the event's version.
     """
 
     digest: SessionDigest

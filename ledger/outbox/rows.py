@@ -1,4 +1,4 @@
-"""Rows of a store with their sequence numbers: their identities, and the digest of a batch of them."""
+"""A store's rows with their sequence numbers, and functions that identify a row, its event, and a batch of rows."""
 
 from __future__ import annotations
 

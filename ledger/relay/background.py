@@ -32,7 +32,7 @@ def run(relay: Relay, stop: threading.Event, *, age: float = AGE) -> None:
 
     Args:
         relay: The relay. This function does not close it.
-        stop: Event that, once set, ends the loop after the batch in flight.
+        stop: When this event is set, the loop ends after the batch in flight.
         age: Seconds to wait after each ``Relay.sync``.
     """
     trying = tenacity.Retrying(
@@ -84,7 +84,7 @@ def sync_now(
 
 
 def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
-    """Ship the waiting rows, but start no batch after ``seconds``.
+    """Ship the waiting rows. Once ``seconds`` have passed, no further batch is started.
 
     Raises:
         LedgerError: As for ``Relay.sync``.
@@ -122,7 +122,13 @@ class BackgroundRelay:
         return self.stop(seconds)
 
     def stop(self, seconds: float) -> bool:
-        """Stop the thread after the batch in flight, without shipping the waiting rows; otherwise like ``close``."""
+        """Stop the thread after the batch in flight, without shipping the waiting rows.
+
+        Like ``close``, it waits for the thread, and abandons the relay of a thread that still runs.
+
+        Returns:
+            As for ``close``.
+        """
         self._stop.set()
         self._thread.join(seconds)
         if self._thread.is_alive():

@@ -31,7 +31,7 @@ class _Packed:
 
     Attributes:
         upto: Every row up to this ``seq`` is acknowledged once the batch has arrived.
-        rows: The rows; empty if none of the rows read must be sent.
+        rows: The rows to send. Empty if rows were read but none of them needs to be sent.
         content: The sink's encoding of the rows, or the CorruptEvent that ``Sink.pack`` raised.
     """
 
@@ -241,8 +241,8 @@ class Relay:
         """Send a batch. Events that the warehouse refuses are dead-lettered.
 
         Raises:
-            RowsRefused: The warehouse has taken no row in this ``sync``, and it did not say that the rows are the
-                cause. The table or the request is probably at fault, so the batch's rows are requeued.
+            RowsRefused: The warehouse refused an event without saying that its rows are the cause, and it has taken
+                no row in this ``sync``. The table or the request is probably at fault, so the batch is requeued.
         """
         self._doubts.clear()
         self._send(packed, redrive)
@@ -268,7 +268,7 @@ class Relay:
     def _send_without(self, rows: Sequence[Row], refused: RowsRefused, redrive: bool) -> None:
         """Dead-letter the events at fault in a refused batch, and send the others.
 
-        If the refusal names no event, each half of the batch is sent by itself; a single event is dead-lettered.
+        If the refusal names no event, each half of the batch is sent by itself. A batch of one event is dead-lettered.
         """
         events = [list(event) for _, event in groupby(rows, event_key)]
         self._save(replace(self._held, batch=None), redriven=False if redrive else None)

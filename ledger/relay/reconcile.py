@@ -103,7 +103,7 @@ class Repaired:
     Attributes:
         asked_rows: Number of rows that were requeued, so that the next ``Relay.sync`` sends them again.
         events: Number of events restored from the warehouse.
-        left: Sessions that could not be restored: session id to the reason.
+        left: Mapping from the id of each session that could not be restored to the reason.
     """
 
     asked_rows: int
@@ -230,7 +230,9 @@ def repair(
 
 
 class _Shipped:
-    """Set of the ``seq`` of each row that the warehouse must have: all up to the checkpoint, except dead letters.
+    """The rows that the warehouse must have. ``seq in shipped`` tells whether a row is one of them.
+
+    These are all rows up to the checkpoint, except dead-lettered and requeued rows.
 
     Attributes:
         upto: The checkpoint's ``seq`` at the start; the warehouse may or may not have rows above it.
@@ -255,7 +257,10 @@ class _Shipped:
 def _compare(
     session: SessionKey, kept: Sequence[tuple[int, RowDigest]], found: Sequence[WarehouseRow], shipped: _Shipped
 ) -> SessionDifference:
-    """Compare the rows of a session. A row that the warehouse lacks is missing only if it is in ``shipped``."""
+    """Compare a session's rows in the store (``kept``) with those in the warehouse (``found``).
+
+    A row that the warehouse lacks counts as missing only if it is in ``shipped``.
+    """
     here = {digest.row_id: digest for _, digest in kept}
     there: dict[tuple[str, str, str], list[WarehouseRow]] = {}
     for each in found:
@@ -300,13 +305,13 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Return True if the last unknown row was written by another store, which owns the session now.
+    """Return True if another store owns the session now, because it wrote the last unknown row.
 
-    If both stores appended to the session, it has diverged, and the result is False.
+    If the session has diverged (both stores appended to it), the result is False.
 
     Args:
         difference: The session's difference, with unknown rows.
-        own: The ``row_id`` of each row that is this store's.
+        own: The ``row_id`` of each row that this store has. If it dropped the rows, those of its tombstone's events.
         found: The session's rows in the warehouse.
         store_id: The id of this store.
     """

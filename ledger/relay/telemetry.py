@@ -36,8 +36,8 @@ def _oldest(status: RelayStatus, now: datetime) -> float:
     return _since(status.waiting_since, now) or 0.0
 
 
-#: Each gauge's unit, description and function that computes its value, by name. All processes that ship one ledger
-#: report the same values, so do not add them up.
+#: The gauges: name -> (unit, description, function that computes the value). All processes that ship one ledger report
+#: the same values, so do not add up the values of several processes.
 _GAUGES: dict[str, tuple[str, str, _Value]] = {
     "waiting.rows": ("{row}", "Rows not yet in the warehouse", lambda it, now: it.waiting_rows),
     "waiting.age": ("s", "Age of the oldest waiting row", _oldest),
@@ -122,7 +122,7 @@ class Telemetry:
         warehouse: The warehouse's URL. It distinguishes the relays of one store to several warehouses.
         outbox: The relay's outbox, from which the store's id and the relay's status are read.
         instruments: The instruments; None for those of the program's global providers.
-        clock: Clock that tells the present time, up to which ages are measured.
+        clock: Returns the present time. Gauges that are ages are computed from it.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Telemetry:
         """Context manager that records a span around its block.
 
         Args:
-            step: ``begin`` or ``send``.
+            step: ``begin`` (acquire the lease and recover) or ``send`` (send one batch).
             rows: Number of rows in the batch that is sent; None for ``begin``.
         """
         if self._instruments is None:
@@ -183,7 +183,7 @@ class Telemetry:
     def status_for(self, gauge: str) -> RelayStatus:
         """Return the relay's status. All gauges of one collection get the same status, so their values are consistent.
 
-        The status is read again when a gauge asks for it a second time, because a new collection has begun then.
+        If a gauge asks a second time, a new collection has begun, and the status is read again.
         """
         if self._status is None or gauge in self._read_by:
             self._status = self._outbox.status()

@@ -14,12 +14,12 @@ from ledger.testing.streams import START, chained, event, event_id, recorded, uu
 
 
 def titled(number: int) -> list[Change]:
-    """Return the changes of event ``number``, sorted by field, since the changes of an event have no order."""
+    """Return two changes for event ``number``. They are sorted by field, so that tests can compare whole events."""
     return [Change("tag", str(number), True), Change("title", value=str(number))]
 
 
 def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
-    """Return a session's events as another store, with a hash chain, would record them. Event n has version n + 1."""
+    """Return ``count`` events as another store with a hash chain would record them. Event ``n`` has version n + 1."""
     return chained(recorded(number + 1, number, titled(number), session_id=session_id) for number in range(count))
 
 

@@ -23,23 +23,23 @@ BESIDE = frozenset({"outbox", "archive", "purge", "tiered", "warehouse"})
 
 
 class Harness:
-    """The fixtures of every test; see ``StoreContract`` for those that a store's own tests provide."""
+    """Base class with the fixtures of every test. ``StoreContract`` lists the fixtures that a subclass must add."""
 
     capabilities: ClassVar[Capabilities]
 
     @pytest.fixture
     def clock(self) -> SetClock:
-        """The clock of every store in the test."""
+        """Fixture: the clock that all stores of the test use."""
         return SetClock()
 
     @pytest.fixture
     def store(self, open_store: OpenStore) -> EventStore:
-        """An empty store."""
+        """Fixture: a new, empty store."""
         return open_store("main")
 
     @pytest.fixture
     def refused(self, store: EventStore) -> Refused:
-        """A check that the store refuses an operation and writes nothing."""
+        """Fixture: a function that checks that ``store`` refuses an operation and writes nothing; see ``Refused``."""
         return Refused(store)
 
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
@@ -71,7 +71,7 @@ class Refused:
     def each(
         self, kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
     ) -> list[E]:
-        """Check that ``attempt`` raises for each value and that the store is left unchanged; return the errors."""
+        """Check that ``attempt`` raises ``kind`` for each value and leaves the store unchanged; return the errors."""
         before = everything(self.store)
         raised = refusals(kind, values, attempt, match)
         assert everything(self.store) == before
@@ -81,7 +81,7 @@ class Refused:
 def refusals(
     kind: type[E], values: Iterable[Any], attempt: Callable[[Any], object], match: str | None = None
 ) -> list[E]:
-    """Check that ``attempt`` raises for each value, and return the errors. A failed check names the value."""
+    """Check that ``attempt`` raises ``kind`` for each value; return the errors. A failed check names the value."""
     raised = []
     for value in values:
         try:
@@ -109,7 +109,7 @@ def everything(store: EventStore) -> tuple[dict[str, list[RecordedEvent]], objec
 
 
 def begin(store: EventStore, session_id: str = "s", *changes: Change, user_id: str = "ada", number: int = 0) -> None:
-    """Create a session by appending event ``number``; without changes, the event sets the status to ``active``."""
+    """Create a session by appending event ``number``. If no changes are given, it sets the status to ``active``."""
     changes = changes or (Change("status", value="active"),)
     store.append(session_id, event(number, *changes, user_id=user_id), expected_version=0)
 

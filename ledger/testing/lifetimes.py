@@ -43,7 +43,7 @@ def fill(store: EventStore) -> None:
 class LifetimesContract(Harness):
     """A session that has ended refuses events that require an open session.
 
-    Lists show an expired session as expired even before the sweep has recorded that.
+    Once a session's ``expires_at`` has passed, lists show it as expired, even if no event has recorded that yet.
     """
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(

@@ -30,14 +30,15 @@ SESSIONS = st.sampled_from(["a", "b"])
 
 
 def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
-    """Return the changes of an event by register, since the changes of an event have no order."""
+    """Map each register that an event writes to ``(value, removed)``, so that the order of changes does not matter."""
     return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 
 class StoreMachine(RuleBasedStateMachine):
     """Rules act on the store and log the acknowledged events; the invariant compares the store with a fold of the log.
 
-    A subclass defines ``open``; pytest collects its ``TestCase``, whose ``settings`` are those of Hypothesis.
+    A subclass defines ``open``. A test module assigns the subclass's ``TestCase`` to a name, so that pytest finds it.
+    Settings of Hypothesis are set on ``TestCase.settings``.
     """
 
     def open(self, clock: SetClock) -> EventStore:
@@ -53,7 +54,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Open the store."""
+        """Open the empty store; runs once, before the rules."""
         self.store = self.open(self.clock)
 
     @rule(session_id=SESSIONS, changes=changes(), seconds=st.integers(-3, 3))
@@ -70,7 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(session_id=SESSIONS, changes=changes(), off=st.sampled_from([-1, 1, 5]))
     def append_on_another_version(self, session_id: str, changes: list[Change], off: int) -> None:
-        """Check that an append that expects another version than the current one is refused."""
+        """Check that an append is refused if its expected version is not the session's current version."""
         at = len(self.log.get(session_id, []))
         if at + off >= 0:
             with pytest.raises(WrongExpectedVersion) as refused:
@@ -106,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """Check that the state at a version is the fold of the events up to it. Also check the version at a time."""
+        """Check the state at a random version, and the version at a random time, against the reference model."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         events = self.events[session_id]
         version = data.draw(st.integers(1, len(events)))

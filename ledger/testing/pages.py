@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 
 
 class PagesContract(Harness):
-    """A page has a ``next`` if there is another page; an event is never split between two pages."""
+    """A page's ``next`` is set only if another page follows, and no event is split between two pages."""
 
     def test_pages_of_events_join_to_the_whole(self, store: EventStore) -> None:
         begin(store)

@@ -18,16 +18,16 @@ from ledger.warehouse.projection import LAST_VERSION, Projection
 
 
 def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """Return a session's version at a time of its store's clock; 0 if the session had no event by then."""
+    """Return the highest version among the events recorded at or before ``at``; 0 if there is none."""
     return max((event.version for event in events if event.recorded_at <= at), default=0)
 
 
 def history(events: Iterable[RecordedEvent]) -> list[Interval]:
     """Return an interval for each write to a register, ordered by (version, event_id, field, key).
 
-    An interval is in the state at version v if its ``version`` is at most v, its ``superseded_by`` is None or above v,
-    and it is not removed. If several events of one version write a register, only the write of the greatest event_id is
-    ever in a state.
+    A write is in the state at version v if its ``version`` is at most v, its ``superseded_by`` is None or above v, and
+    it sets a value instead of removing it. Several events of one version may write the same register. Then only the
+    write with the greatest event_id is ever in a state.
     """
     writes: dict[tuple[str, str], dict[tuple[int, str], RecordedChange]] = {}
     for event in events:

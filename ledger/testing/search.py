@@ -26,7 +26,7 @@ TEXTS = [
     "a `back` tick' OR x:y NEAR(z) * ^ -not \0 end",
     "❤️ 🙂",
 ]
-#: Search terms, each with the numbers of the texts that match.
+#: Pairs of a search text and the numbers of the texts that it must find.
 FINDS: list[tuple[str, Iterable[int]]] = [
     ("orders", [0, 1, 2, 3]),
     ("ORDERS bavaria", [0, 1]),
@@ -54,7 +54,7 @@ FINDS: list[tuple[str, Iterable[int]]] = [
 
 
 def found(store: EventStore, text: str, *, limit: int = 50, **criteria: Any) -> list[Match]:
-    """Return all matches of a text, read page by page."""
+    """Search for a text, read all pages, and return all matches."""
     query = SearchQuery(Terms.of(text), **criteria)
     page = store.search(query, limit=limit)
     matches = list(page)
@@ -67,7 +67,7 @@ def found(store: EventStore, text: str, *, limit: int = 50, **criteria: Any) -> 
 
 
 def hits(store: EventStore, text: str, **criteria: Any) -> list[str]:
-    """Return the session id of each match of a text."""
+    """Search for a text, and return the session id of each match."""
     return [match.session_id for match in found(store, text, **criteria)]
 
 

@@ -13,7 +13,7 @@ from ledger.testing.harness import ALL, Harness, begin, listed, refusals, state_
 from ledger.testing.streams import START, SetClock, event, uuid7
 
 MINUTE = timedelta(minutes=1)
-#: Criteria of a list, the numbers of the sessions of ``fill`` that meet them, and the page limits to try.
+#: Test cases. Each has criteria, the numbers of the sessions of ``fill`` that meet them, and the page limits to try.
 CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({}, range(12), (50, 5)),
     ({"user_id": "ada"}, range(6), (50,)),
@@ -41,7 +41,7 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
 
 
 def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
-    """Create sessions one minute apart, with different values for each criterion of a list; return their ids."""
+    """Create sessions one minute apart. Owner, status, type, tags and so on vary. Return the sessions' ids."""
     ids = [f"s:{number:02}" for number in range(count)]
     for number, session_id in enumerate(ids):
         clock.move(60)

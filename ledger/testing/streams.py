@@ -58,7 +58,7 @@ def event_id(number: int) -> str:
 def event(
     number: int, *changes: Change, user_id: str | None = None, event_type: str = "test.made", **more: Any
 ) -> NewEvent:
-    """Return an event to append, with the id ``event_id(number)``; without changes, it sets the title."""
+    """Return an event to append, with the id ``event_id(number)``. If no changes are given, it sets the title."""
     changes = changes or (Change("title", value=f"title {number}"),)
     return NewEvent(event_type, changes, event_id(number), user_id=user_id, **more)
 
@@ -109,7 +109,7 @@ SLOTS = [("title", ""), ("summary", ""), ("context", "a"), ("context", "b"), ("t
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """Draw the changes of one event (a Hypothesis strategy): one to three registers, each set or removed."""
+    """Hypothesis strategy for the changes of one event. They set or remove one to three different registers."""
     slots = draw(st.lists(st.sampled_from(SLOTS), min_size=1, max_size=3, unique=True))
     made = []
     for field, key in slots:

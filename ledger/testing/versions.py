@@ -11,7 +11,7 @@ from ledger.testing.streams import event
 
 
 class VersionsContract(Harness):
-    """Versions are exact while one store writes, whatever its capabilities.
+    """While only one store writes, versions and expected versions are exact, whatever the store's capabilities.
 
     ``ledger.testing.concurrency`` tests several stores on the same data.
     """

@@ -154,7 +154,7 @@ def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: 
 
     Args:
         session_id: The session, for the message.
-        changes: The changes of ``session.hydrated``, which set the status from before the session was archived.
+        changes: The one change of ``session.hydrated``. It sets the status that the session had before archiving.
         state: The session's latest state.
         now: The time of the call.
     """
@@ -189,7 +189,10 @@ def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequen
 
 
 def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
-    """Return the sessions whose version in the warehouse is at most the version at which they were purged."""
+    """Return the sessions whose version in the warehouse is at most the version at which they were purged.
+
+    Sessions that the warehouse does not have are returned too.
+    """
     span = span_of({each.key.session_id: each.key.created_at for each in sessions})
     parameters = {**span, "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows

@@ -32,7 +32,7 @@ class AttachedWarehouse:
     Raises:
         ConfigurationError: The URL names no warehouse, or it names the ledger's own file.
         CapabilityMissing: The store is not an outbox.
-        PermissionDenied: The store is the view of one user.
+        PermissionDenied: The store is a ``UserView``, which restricts a store to one user.
     """
 
     def __init__(
@@ -83,14 +83,16 @@ class AttachedWarehouse:
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event, or all if no event is given. Return the number of rows."""
+        """Requeue the dead letters with this event_id, or all if it is None. Return the number of rows requeued."""
         return self.outbox.redrive_event(event_id)
 
     def close(self, seconds: float) -> int:
-        """Close the warehouse and the background relay, which first ships waiting rows for at most ``seconds``.
+        """Close the warehouse and, if there is one, the background relay.
+
+        Before it closes, the background relay ships waiting rows for at most ``seconds``.
 
         Returns:
-            The number of rows that still wait; 0 if there is no background relay.
+            The number of rows that still wait; always 0 without a background relay.
         """
         if "opened" in self.__dict__:
             self.opened.close()

@@ -48,9 +48,10 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
             The number of events restored; 0 if the store holds the session's rows already.
 
         Raises:
-            CorruptEvent: The events are not the history that this store archived, or their hash chain is broken.
-            StoreRejected: The events do not include all events that this store archived.
-            InvalidInput, IdempotencyConflict: The events are not of one session.
+            StoreRejected: An event that this store archived is missing from ``events``.
+            CorruptEvent: No event is missing, but the events differ from those that this store archived. Or their hash
+                chain is broken.
+            InvalidInput, IdempotencyConflict: The events are not of one session, or two have the same event_id.
             StoreUnavailable: The store has reached its maximum size, or the session is being purged.
         """
         ...
@@ -73,10 +74,10 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
 
 
 def local_tier(store: EventStore) -> LocalTier:
-    """Return a store as a ``LocalTier``, the local one of two tiers.
+    """Return a store, typed as a ``LocalTier``, after a check that it can be the local tier.
 
     Raises:
-        CapabilityMissing: The store cannot ship, archive or purge, or it has two tiers already.
+        CapabilityMissing: The store lacks ``outbox``, ``archive`` or ``purge``, or it already consists of two tiers.
     """
     capabilities = store.capabilities
     if capabilities.outbox and capabilities.archive and capabilities.purge and not capabilities.tiered:

@@ -28,7 +28,7 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
 
     Raises:
         CapabilityMissing: The store is not an outbox.
-        PermissionDenied: The store is the view of one user.
+        PermissionDenied: The store is a ``UserView``, which restricts a store to one user.
         ConfigurationError: A relay cannot ship to this kind of warehouse.
         MissingExtra: The warehouse is a DuckDB file, and a package for shipping to it is not installed.
     """
@@ -44,17 +44,17 @@ def outbox_of(store: EventStore, url: str) -> StoreOutbox:
     """Return a store's side of the relay to a warehouse, given the warehouse's URL.
 
     Raises:
-        PermissionDenied: The store is the view of one user.
+        PermissionDenied: The store is a ``UserView``, which restricts a store to one user.
         CapabilityMissing: The store is not an outbox.
     """
     return require_outbox(store).outbox(url)
 
 
 def require_outbox(store: EventStore) -> OutboxStore:
-    """Return a store as an ``OutboxStore``.
+    """Return a store, typed as an ``OutboxStore``, after a check that it is one.
 
     Raises:
-        PermissionDenied: The store is the view of one user.
+        PermissionDenied: The store is a ``UserView``, which restricts a store to one user.
         CapabilityMissing: The store is not an outbox.
     """
     if isinstance(store, UserView):

@@ -261,7 +261,7 @@ class TwoTierStore:
         self._opening = threading.Lock()
 
     def _holds(self, session_id: str) -> bool:
-        """Return True if the embedded store holds a session, so that the warehouse need not be read."""
+        """Return True if the embedded store holds a session's rows. If it does, the warehouse need not be read."""
         try:
             return self._local.state(session_id) is not None
         except SessionArchived:
@@ -297,7 +297,9 @@ class TwoTierStore:
         return sink_of(self._opened()).url
 
     def _read_warehouse(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
-        """Read a session from the warehouse; return ``missing`` if the session was purged in the embedded store.
+        """Call ``read`` on the warehouse and return its result.
+
+        If the warehouse's session is one that was purged in the embedded store, return ``missing`` instead.
 
         Raises:
             ArchiveLost: The session is archived, and the warehouse has no rows of it.
@@ -314,7 +316,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if a session is archived. Called when the warehouse has no rows of the session."""
+        """Raise ArchiveLost if the embedded store dropped the session's rows; the warehouse must have none of them."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile
