@@ -28,10 +28,11 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
     """Return a store's rows as an Arrow table, whose first column is ``seq``.
 
     Args:
-        rows: Each is ``(seq, *row)``. Times are microseconds since 1970, ``removed`` is 0 or 1, values are JSON text.
+        rows: Each row is ``(seq, *row)``. Times are integers (microseconds since 1970), ``removed`` is 0 or 1, and
+            values are JSON text.
 
     Raises:
-        CorruptEvent: A row has wrong columns or types.
+        CorruptEvent: A row has a wrong number of columns, or a value has a wrong type.
     """
     try:
         seqs, *by_column = zip(*rows, strict=True)
@@ -47,7 +48,7 @@ def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
     """Return rows as a record batch for BigQuery's Storage Write API. The batch's timestamps have the time zone UTC.
 
     Args:
-        rows: Rows without ``seq``. Times are microseconds since 1970, values are JSON text.
+        rows: Rows without ``seq``. Times are integers (microseconds since 1970), and values are JSON text.
     """
     arrays = [_array(values, kind) for values, kind in zip(zip(*rows, strict=True), COLUMNS.values(), strict=True)]
     zoned = [array.cast(pa.timestamp("us", tz="UTC")) if array.type == _INSTANT else array for array in arrays]

@@ -1,4 +1,4 @@
-"""Find out which rows in doubt a warehouse already has."""
+"""Find out which of a relay's rows in doubt are already in the warehouse."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Split rows into parts, each so small that its ids fit into one query."""
+    """Split rows into parts. The ids of each part are few enough for one query."""
     part: list[Row] = []
     part_ids: set[str] = set()
     size = 0

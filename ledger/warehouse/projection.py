@@ -86,7 +86,7 @@ class Projection:
         Args:
             session_id: The session.
             created_at: The session's creation time.
-            event_id: Id of the event whose version is returned; an empty string if no event is asked for.
+            event_id: Id of the event whose version is wanted; an empty string if only the head is wanted.
 
         Source: sql/statements/read_heads.sql
         """
@@ -105,7 +105,7 @@ class Projection:
 
         Args:
             session_id: The session.
-            version: The version to read; a number above the last version means the last.
+            version: The version to read. A number above the session's last version means the last version.
             at: The time to read, as a timezone-aware datetime. Events are dated by the clock of the session's store.
             with_messages: Include the messages.
 
@@ -133,11 +133,11 @@ class Projection:
     def states(
         self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
     ) -> dict[str, tuple[Head, State]]:
-        """Return the head and state of each session, by id. Sessions without events are left out.
+        """Return the head and state of each session, by id. A session is left out if no event was found.
 
         Args:
             created: Creation time of each session, by id.
-            until: Ignore versions above this one.
+            until: The last version to read.
             with_messages: Include the messages.
         """
         if not created:
@@ -171,10 +171,10 @@ class Projection:
     def page_of_events(
         self, session_id: str, *, after: int, versions: int, until: int = LAST_VERSION, upcast: bool = True
     ) -> Page[RecordedEvent]:
-        """Return a page of a session's events whose versions are above ``after`` and at most ``until``.
+        """Return the first page of those events of a session whose versions are above ``after`` and at most ``until``.
 
-        The page has the events of the first ``versions`` of these versions. Two events of a lenient session may have
-        the same version, so the page may have more events than versions.
+        ``versions`` is the maximum number of different versions in the page. Two events of a lenient session may have
+        the same version, so the page may have more events than that.
         """
         created_at = self.creation_of(session_id)
         if created_at is None:
@@ -191,10 +191,9 @@ class Projection:
     def messages(
         self, session_id: str, *, after: tuple[int, str] = (0, ""), at_most: int, newest: bool = False
     ) -> list[Message]:
-        """Return up to ``at_most`` of a session's messages, in the order (version, id).
+        """Return a session's messages whose (version, id) is above ``after``, in the order (version, id).
 
-        Only messages whose (version, id) is above ``after`` count. The first of these messages are returned, or the
-        last of them if ``newest`` is True.
+        If there are more than ``at_most``, the first ``at_most`` are returned, or the last if ``newest`` is True.
 
         Source: sql/statements/read_messages.sql
         """
@@ -309,9 +308,9 @@ class Projection:
 
 
 def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """Return query parameters for some sessions: their ids, and the shortest range that has their creation times.
+    """Return the query parameters ``session_ids``, ``created_from`` and ``created_until`` for some sessions.
 
-    The range includes ``created_from`` and excludes ``created_until``.
+    The two times are the shortest range (from inclusive, until exclusive) that contains all creation times.
 
     Args:
         created: Creation time of each session, by id; at least one.

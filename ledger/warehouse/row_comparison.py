@@ -26,7 +26,8 @@ class ComparedRows:
         """Return the digest of each session created in a time span; see ``ComparableWarehouse.session_digests``.
 
         Returns:
-            ``(key, digest, own)`` for each session; ``own`` is True if the store ``store_id`` wrote any of its rows.
+            ``(key, digest, own)`` for each session. ``own`` is True if the store ``store_id`` wrote at least one
+            row of the session.
 
         Source: sql/statements/reconcile_sessions.sql
         """

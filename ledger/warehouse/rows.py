@@ -51,7 +51,7 @@ class HeadRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """The part of a result row of ``read_events`` that describes one change; the columns of the event precede it.
+    """One change, as the last columns of a result row of ``read_events``. The columns of the event precede them.
 
     Attributes:
         superseded_by: Version of the next write to the register; None if the value is current.
@@ -67,9 +67,9 @@ class ChangeRow(NamedTuple):
 
 
 def head_of(rows: Iterable[StateRow]) -> Head:
-    """Return a session's head, given one row for each of its registers: the last write to the register.
+    """Return a session's head from its result rows of ``read_states``, one for the last write to each register.
 
-    The last of these rows in the order (version, event_id) belongs to the session's last event, so it has the head.
+    The last row in the order (version, event_id) was written by the session's last event, so that row has the head.
     """
     last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(

@@ -13,8 +13,8 @@ from ledger.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
 
-#: Patterns of secrets in the URLs of other programs. The first matches options whose names suggest a secret. The
-#: second matches everything before the last @, because a password may contain @ and slashes.
+#: Two patterns of secrets that URLs of other programs may contain. The first matches options whose names suggest a
+#: secret. The second matches everything before the last @, because a password may contain @ and slashes.
 _SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
 

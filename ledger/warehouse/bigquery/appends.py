@@ -19,14 +19,14 @@ from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 
-#: Maximum bytes of rows in one request; the service's limit is 10 MB, envelope included.
+#: Maximum bytes of rows in one request. The service accepts requests of up to 10 MB, including their other fields.
 REQUEST_BYTES = 9_000_000
 #: Timeout of one acknowledgement, in seconds.
 ACK_SECONDS = 60.0
 
 
 class RowTransport(Protocol):
-    """A way to append rows to a table; each call is acknowledged before it returns."""
+    """A way to append rows to a table. ``send`` returns only after BigQuery has acknowledged the rows."""
 
     @property
     def request_bytes(self) -> int:
@@ -154,8 +154,8 @@ class Connection:
     def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
         """Queue rows and return a future of the response.
 
-        If the call ends before the response arrives, the future fails: with OutcomeLost if the rows may have been
-        appended, otherwise with another LedgerError.
+        If the call ends before the response arrives, the future fails. The error is OutcomeLost if the rows may have
+        been appended, and another LedgerError if they were not.
         """
         answer: Future[Any] = Future()
         with self._lock:
@@ -190,14 +190,14 @@ class Connection:
         return request
 
     def _open(self) -> None:
-        """Start the call. The first request must be in the queue by then: the server does not respond without one."""
+        """Start the call. A request must already be queued, because the server does not respond before it gets one."""
         # Google's wrapper of this method blocks until the first response and adds no routing header.
         routing = [("x-goog-request-params", f"write_stream={self._path}")]
         self._call = self._write(iter(self._requests.get, None), metadata=routing)
         threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
 
     def _receive(self) -> None:
-        """Resolve the futures in the order of the responses; when the call ends, fail the futures that remain."""
+        """Give each response to the oldest pending future. When the call ends, fail the futures that remain."""
         ended: Exception | None = None
         try:
             for response in self._call:
@@ -219,10 +219,13 @@ class Connection:
 
 
 def _error_at_end(ended: Exception) -> LedgerError:
-    """Return the ledger's error for requests that had no response when their call ended with ``ended``.
+    """Return the error for requests that are still without a response when the call ends.
 
-    A transient error or a network error becomes OutcomeLost, unless no connection could be established and therefore
+    A transient error or a network error becomes OutcomeLost. The exception is a failure to connect, because then
     nothing was sent.
+
+    Args:
+        ended: The error with which the call ended.
     """
     translated = translate(ended, "The append")
     if isinstance(translated, StoreUnavailable) and not never_sent(ended):
@@ -237,7 +240,7 @@ class InsertAll:
     For some 30 minutes after an append, BigQuery refuses DML on the appended rows.
     """
 
-    #: The limit counts bytes of Arrow, and the same rows may take three times as many in JSON.
+    #: A third of ``REQUEST_BYTES``: the limit counts Arrow bytes, and rows may take three times as many in JSON.
     request_bytes = REQUEST_BYTES // 3
 
     def __init__(self, clients: Clients) -> None:
@@ -274,8 +277,8 @@ class InsertAll:
 def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches that each fit into one request.
 
-    The rows of an event must be adjacent; they all go into the same batch. One event always fits, because
-    its size is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
+    The rows of an event must be adjacent; they all go into the same batch. A single event always fits into one
+    request, because the size of an event is limited; see ``ledger.model.events.MAX_EVENT_BYTES``.
     """
     if rows.nbytes <= limit or rows.num_rows < 2:
         yield rows
@@ -289,9 +292,10 @@ def requests_of(rows: pa.RecordBatch, limit: int = REQUEST_BYTES) -> Iterator[pa
 
 
 def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
-    """Return the last index up to ``near`` at which an event begins, or else the first one after ``near``.
+    """Return an index, close to ``near``, at which an event begins.
 
-    The event at index 0 does not count, so the result is None if there is only one event.
+    It is the last such index up to ``near``. If there is none, it is the first such index after ``near``. Index 0
+    does not count, so the result is None if all rows belong to one event.
     """
     sessions, events = rows.column("session_id"), rows.column("event_id")
 
@@ -304,7 +308,10 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 
 
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
-    """Return a copy of some rows. A slice would share the batch's buffers, which would be counted and sent whole."""
+    """Return a copy of the rows from ``start`` up to, but excluding, ``end``.
+
+    A slice would not do: it shares the buffers of the whole batch, and Arrow would count and send all of them.
+    """
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema
     )
@@ -319,7 +326,7 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
 def _insert_id(row: dict[str, Any]) -> str:
     """Return the deduplication id of a row.
 
-    It is a hash of the primary key if the row belongs to ``session_events``, otherwise of all columns.
+    For a row of ``session_events`` it is a hash of the primary key. For any other row it is a hash of all columns.
     """
     names = ("session_id", "event_id", "field", "key") if "event_id" in row else tuple(row)
     text = "\0".join(str(row[name]) for name in names)

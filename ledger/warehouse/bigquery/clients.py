@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 #: while the statement runs.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
-#: The ``retry`` argument of every call to Google's clients: no retry, because ``retries`` alone retries.
+#: The ``retry`` argument of every call to Google's clients. None disables their own retries; ``retries`` does that.
 ONCE: Any = None
 
 
 class Clients:
-    """REST and Storage clients, with Google's default credentials, or without credentials for an emulator.
+    """Google's REST and Storage clients for one dataset.
+
+    The clients use Google's default credentials. For an emulator they use none.
 
     Args:
         dataset: The dataset. If its project is empty, the project is taken from the environment or the credentials.
@@ -80,10 +82,10 @@ class Clients:
                     getattr(self, name).transport.close()
 
     def _make(self, make: Callable[[], T]) -> T:
-        """Return the client from ``make``, which creates it on first use.
+        """Return the client that ``make`` returns. The first call of ``make`` creates the client.
 
         Raises:
-            StoreRejected: The dataset was closed, or opened before this process was forked.
+            StoreRejected: These clients were closed, or this process was forked after they were opened.
             ConfigurationError: The client cannot be created with the present settings.
         """
         self._check_open()

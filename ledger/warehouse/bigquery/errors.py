@@ -38,7 +38,7 @@ _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too la
 _TABLE_NOT_FOUND = re.compile(r"Not found: Table \S+[.:](\w+)")
 _REQUEST_LINE = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 _ADDRESS = re.compile(r"HTTPS?Connection(Pool)?\(host='[^']*', port=\d+\):? ?| with url: \S+|ipv[46]:\S+ ?")
-#: Tokens, keys and signatures, in the forms that messages of Google's clients quote.
+#: Patterns of tokens, keys and signatures, in the forms that occur in error messages of Google's clients.
 _SECRETS = (
     re.compile(r"\bBearer\s+[^\s'\",]+"),
     re.compile(r"\bya29\.[\w.-]+|\beyJ[\w-]+\.[\w.-]+|\bAIza[\w-]{35}|-----BEGIN .*"),
@@ -51,17 +51,17 @@ _SECRETS = (
 
 
 class OutcomeLost(StoreUnavailable):
-    """Error if the response to a request is lost, so that the request may have been executed.
+    """Raised if the response to a request is lost. The request may or may not have been executed.
 
-    It is internal; stores raise OutcomeUnknown.
+    The error is internal; stores raise OutcomeUnknown.
     """
 
 
 def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
-    """Return the ledger's error for an error of Google's clients; the caller raises it ``from`` the original.
+    """Return the ledger's error for an error of Google's clients. The caller raises the result ``from`` the original.
 
     Args:
-        error: Raised by Google's client. A LedgerError is returned unchanged.
+        error: The error that Google's client raised. A LedgerError is returned unchanged.
         doing: Name of the call, for the message, such as ``The append``.
         own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
     """
@@ -107,10 +107,10 @@ def never_sent(error: Exception) -> bool:
 
 
 def message_of(error: Exception) -> str:
-    """Return the first line of an error's message, without the request's address, tokens and keys.
+    """Return the first line of an error's message. The request's address and all tokens and keys are left out.
 
-    A message may contain secrets, because Google's clients quote headers that they could not send, and whole responses
-    of token servers.
+    A message may contain secrets for two reasons. Google's clients quote headers that they could not send, and they
+    quote whole responses of token servers.
     """
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
@@ -155,7 +155,7 @@ def _has_transient_status(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a REST error, such as ``accessDenied`` or ``quotaExceeded``; empty if it has none."""
+    """Return the reason of a REST error, such as ``accessDenied``; an empty string if it has none."""
     errors = getattr(error, "errors", None) or [{}]
     first = errors[0]
     return str(first.get("reason", "")) if isinstance(first, dict) else ""

@@ -64,7 +64,7 @@ class Jobs:
             doing: Name of the call, for messages, such as ``The append``.
 
         Raises:
-            StoreUnavailable: No attempt succeeded within ``retry_timeout``; one may have been executed.
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``. A request may have been executed even so.
             LedgerError: The call failed permanently.
         """
         try:
@@ -84,7 +84,7 @@ class Jobs:
             The function's result, and True if the response to an earlier attempt was lost.
 
         Raises:
-            OutcomeLost: A response was lost, and no later attempt found out whether its request was executed.
+            OutcomeLost: A response was lost, and no later attempt found out whether the request was executed.
             LedgerError: The call failed, and no response was lost, so nothing was changed.
         """
         lost: OutcomeLost | None = None

@@ -1,4 +1,4 @@
-"""A check of the lock row that serialises scripts in BigQuery; see ``sql/tables/session_locks.sql``."""
+"""Check that a script in BigQuery found the row that it must lock; see ``sql/tables/session_locks.sql``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ledger.errors import ConfigurationError
 
 
 def require_lock(outcome: Any) -> str:
-    """Return the outcome of a script as text, after a check that it is not ``unlocked``.
+    """Check that a script found its lock row, and return the script's outcome as text.
 
     Raises:
-        ConfigurationError: The outcome is ``unlocked``: the lock row is missing, so the script wrote nothing.
+        ConfigurationError: The outcome is ``unlocked``. The lock row is missing, so the script wrote nothing.
     """
     if outcome == "unlocked":
         raise ConfigurationError(

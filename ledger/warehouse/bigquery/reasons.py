@@ -1,4 +1,4 @@
-"""BigQuery's errors in sets by meaning: transient, permanent, or proof that nothing was executed.
+"""Sets of BigQuery's errors: transient errors, permanent errors, and errors which prove that nothing was executed.
 
 To handle a further error, add a line to a set. ``errors`` uses the sets for all calls; ``appends`` and ``streams`` use
 them for the responses to appended rows. ``retries`` repeats calls whose error is retryable. A code is a gRPC status
@@ -60,8 +60,8 @@ NETWORK_ERRORS = (
     TimeoutError,
     ConnectionError,
 )
-#: Codes with which BigQuery may refuse streams and appends to a new table, for seconds to minutes after its creation
-#: (apache/beam PR 38132).
+#: Codes with which BigQuery may refuse to create a stream for a new table, or to append to it. The refusals last for
+#: seconds to minutes after the table's creation (apache/beam PR 38132).
 NEW_TABLE_UNKNOWN = frozenset({_Code.NOT_FOUND})
 
 # Errors that prove that nothing was executed.
@@ -69,7 +69,7 @@ NEW_TABLE_UNKNOWN = frozenset({_Code.NOT_FOUND})
 #: Classes of errors after which nothing was executed. Either the request was refused before it was executed, or no
 #: token was obtained, and without a token no request is sent.
 NOTHING_DONE = (api.TooManyRequests, auth.GoogleAuthError)
-#: Messages of connections that could not be established (gRPC core, urllib3, c-ares, getaddrinfo).
+#: Messages which say that no connection could be established (gRPC core, urllib3, c-ares, getaddrinfo).
 NEVER_SENT = _words(
     r"failed to connect to all addresses",
     r"Failed to establish a new connection",
@@ -95,8 +95,8 @@ PERMANENT_REASONS = frozenset({OVER_BUDGET})
 PERMANENT_ERRORS = (api.MethodNotImplemented,)
 #: The message of a request above gRPC's size limit. gRPC reports RESOURCE_EXHAUSTED, which is otherwise transient.
 MESSAGE_TOO_LARGE = _words(r"message larger than max")
-#: Messages after a token server permanently refused a token. gRPC reports every failure to get a token as UNAVAILABLE,
-#: so only the message shows that a retry is useless.
+#: Messages which say that a token server permanently refused a token. gRPC reports every failure to get a token as
+#: UNAVAILABLE, so only the message shows that a retry is useless.
 TOKEN_REFUSED = _words(
     r"Getting metadata from plugin failed.*(invalid_|unauthorized_client|access_denied|reauth)", ignore_case=True
 )
@@ -118,16 +118,16 @@ BODY_UNSENDABLE = (requests.exceptions.StreamConsumedError, requests.exceptions.
 PERMANENT_CODES = frozenset(
     {_Code.INVALID_ARGUMENT, _Code.PERMISSION_DENIED, _Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED}
 )
-#: The table does not exist.
+#: Codes which mean that the table does not exist.
 TABLE_MISSING = frozenset({_Code.NOT_FOUND})
-#: The stream already has rows at that offset. An earlier attempt appended them, because no other process writes to a
-#: relay's stream.
+#: Codes which mean that the stream already has rows at the offset of the request. Only the relay itself writes to its
+#: stream, so an earlier attempt has appended these rows.
 ROWS_THERE = frozenset({_Code.ALREADY_EXISTS})
-#: The stream is finalized or missing, or has another length than expected.
+#: Codes which mean that the stream is finalized, is missing, or has another length than expected.
 STREAM_ENDED = frozenset({_Code.OUT_OF_RANGE, _Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT})
-#: The stream does not exist. BigQuery removes an unused stream after some days.
+#: Codes which mean that the stream does not exist. BigQuery removes an unused stream after some days.
 STREAM_GONE = frozenset({_Code.NOT_FOUND, _Code.FAILED_PRECONDITION, _Code.INVALID_ARGUMENT})
-#: The rows themselves are refused, unless the message matches ``NOT_ABOUT_ROWS``.
+#: Codes which mean that the rows themselves are refused, unless the message matches ``NOT_ABOUT_ROWS``.
 ROWS_INVALID = frozenset({_Code.INVALID_ARGUMENT})
 #: Messages about a stream that another relay finalized, or about columns that streams do not know yet.
 NOT_ABOUT_ROWS = _words(r"finali[sz]ed", r"schema", ignore_case=True)

@@ -1,6 +1,7 @@
-"""Retries of calls with transient errors, which ``reasons`` lists. The waits between attempts are random.
+"""Repeat calls that fail with a transient error; the module ``reasons`` lists these errors.
 
-The time and the number of attempts are limited, and only the first failure of a call is logged.
+The waits between attempts are random. The time and the number of attempts are limited. Only the first failure of a
+call is logged.
 """
 
 from __future__ import annotations

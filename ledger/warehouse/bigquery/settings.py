@@ -12,7 +12,8 @@ from ledger.errors import ConfigurationError
 from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, Setting
 from ledger.warehouse import catalog
 
-#: Default limit of the bytes that one statement reads: 100 GiB, which cost some 60 US cents with on-demand pricing.
+#: Default maximum number of bytes that one statement may read. With on-demand pricing,
+#: reading 100 GiB costs some 60 US cents.
 MAXIMUM_BYTES_BILLED = 100 * 2**30
 #: Default time for which a call with transient errors is retried, in seconds.
 RETRY_TIMEOUT = 60.0
@@ -36,7 +37,7 @@ class Dataset:
         strict: True if new sessions are strict (appends compare versions in a transaction), False if lenient.
         transport: ``storage`` (Storage Write API) or ``insertall`` (for networks without gRPC).
         location: Location of jobs; None lets BigQuery choose it.
-        maximum_bytes_billed: Limit of the bytes that one statement reads.
+        maximum_bytes_billed: Maximum number of bytes that one statement may read.
         retry_timeout: Time for which a call with transient errors is retried, in seconds.
         labels: Labels of every job, in addition to the ledger's own.
     """
@@ -107,7 +108,7 @@ def parse(rest: str) -> Dataset:
 
 
 def emulator(environment: Mapping[str, str] | None = None) -> Emulator | None:
-    """Return the addresses of the emulator that the environment sets; None if it sets none and BigQuery is used.
+    """Return the addresses of the emulator that the environment variables name; None if they name no emulator.
 
     Raises:
         ConfigurationError: An address is not ``host:port``; the message names the setting.

@@ -31,7 +31,7 @@ _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
 
 
 class PackedBatch(NamedTuple):
-    """The content of one request.
+    """The content of one request to BigQuery.
 
     Attributes:
         events: Rows of ``session_events``.
@@ -74,11 +74,11 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """The findings of a recovery in the warehouse.
+    """What a recovery has found out about the warehouse.
 
     Attributes:
         fence: The fencing token that this recovery took.
-        stream: The stream that the previous relay registered; empty if there is none.
+        stream: The stream that the previous relay registered; an empty string if there is none.
         row_count: Number of rows in the stream that the store saved; None if BigQuery has removed that stream.
         made: As in ``_SinkState``.
     """
@@ -90,16 +90,18 @@ class _WarehouseState(NamedTuple):
 
 
 class BigQuerySink:
-    """A sink that writes each row of a store exactly once, relying on three guarantees of BigQuery:
+    """A sink that writes each row of a store exactly once. It relies on three guarantees of BigQuery:
 
     - A write stream accepts a request at its offset or not at all. If the response to a request is lost, the request is
       sent again at the same offset.
-    - A finalized stream accepts no more rows and reports its row count. A relay that starts finalizes the stream of the
-      previous relay, and so learns which rows arrived.
+    - A finalized stream accepts no more rows and reports its row count. When a relay starts, it finalizes the stream
+      of the previous relay, and so learns which rows arrived.
     - If two transactions update one table at the same time, one of them is aborted. Each relay that starts can
-      therefore take a fencing token that is higher than all earlier ones in ``relay_leases``. Only the relay with the
-      highest token can register its stream there. If the registered stream is not the one that the store saved, the
-      warehouse may have rows that the store does not remember sending.
+      therefore take a fencing token above the tokens of all earlier relays of the store.
+
+    The table ``relay_leases`` holds each store's newest token. Only the relay that took it can register a stream
+    there. If the registered stream is not the one that the store saved, the warehouse may have rows that the store does
+    not remember sending.
 
     Args:
         warehouse: The dataset to fill; ``recover`` creates it if it does not exist.
@@ -140,7 +142,7 @@ class BigQuerySink:
         """Do nothing: no lock is held while batches are sent."""
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Return True without a check: BigQuery offers no cheap one."""
+        """Always return True, because BigQuery offers no cheap way to check."""
         return True
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
@@ -227,7 +229,7 @@ class BigQuerySink:
         return self._warehouse.retry_idempotent(f"Looking up {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token. Return it and the name of the previous relay's stream, which may be empty."""
+        """Take the next fencing token. Return it and the name of the previous relay's stream, or an empty string."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:
@@ -254,10 +256,10 @@ class BigQuerySink:
             raise StoreUnavailable(str(error)) from error
 
     def _classify_refusal(self, state: _SinkState, refused: StreamEnded) -> StreamEnded | RowsRefused:
-        """Return RowsRefused if the rows are to blame for a refusal, or ``refused`` if the stream is.
+        """Return the error to raise for a refusal: RowsRefused if the rows are at fault, otherwise ``refused``.
 
-        The rows are to blame if new streams of this sink have refused their first request at least twice in a row.
-        The stream is to blame if a newer relay has started, because that relay has finalized it.
+        If a newer relay has started, the stream is at fault, because the newer relay has finalized it. Otherwise the
+        rows are at fault if at least two new streams in a row have refused their first request.
         """
         if state.rows or state.stream != self._own_stream:
             return refused

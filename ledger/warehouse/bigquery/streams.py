@@ -1,4 +1,4 @@
-"""Write streams of a relay. Each request has an offset in the stream, so a request sent twice is executed once."""
+"""Write streams of a relay. Each request names its offset in the stream, so a request sent twice is executed once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.warehouse.bigquery.jobs import Jobs
 
 
 class RequestRefused(StreamEnded):
-    """Error if BigQuery refuses a request without naming a row. Either the stream or the rows may be at fault."""
+    """Raised if BigQuery refuses a request without naming a row. Either the stream or the rows may be at fault."""
 
 
 def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
@@ -86,13 +86,13 @@ class WriteStream:
         self._connection: Connection | None = None
 
     def append(self, rows: pa.RecordBatch, offset: int) -> None:
-        """Append rows at an offset, all or none; on return they are in the table exactly once.
+        """Append rows at an offset, all or none. When the call returns, the table has the rows exactly once.
 
         Args:
-            offset: Number of rows that the stream has before these.
+            offset: Number of rows that the stream must have before this append.
 
         Raises:
-            RequestRefused, StreamEnded: The stream accepts no more rows; it may have accepted these.
+            RequestRefused, StreamEnded: The stream accepts no more rows. It may already have the rows of this call.
             StoreUnavailable: The rows may have been appended. A repeated call does not append them again.
             RowsRefused: No row was appended; the service named the rows at fault.
             ValueTooLarge, StoreRejected, ConfigurationError: No row was appended.
@@ -108,9 +108,9 @@ class WriteStream:
             self._connection = None
 
     def _append_once(self, rows: pa.RecordBatch, offset: int) -> StreamEnded | None:
-        """Send rows once. Return None if they are in the stream, or a StreamEnded if it accepts no more rows.
+        """Send rows once. Return None if the stream has the rows, or a StreamEnded if the stream accepts no more rows.
 
-        The StreamEnded is returned, not raised, because an error of this class would cause the request to be repeated.
+        The StreamEnded is returned because it is retryable: if it were raised, the caller would repeat the request.
         """
         if self._connection is None or not self._connection.usable:
             self._connection = Connection(self._warehouse.clients, self.name)
@@ -132,13 +132,14 @@ class WriteStream:
 
 
 def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:
-    """Return StreamEnded or RequestRefused for an error after which the stream accepts no more rows.
+    """Tell from the error of an append whether the stream has ended.
 
     Returns:
-        None if the error only says that an earlier attempt appended the rows.
+        StreamEnded or RequestRefused if the stream accepts no more rows; None if the error only says that an earlier
+        attempt appended the rows.
 
     Raises:
-        LedgerError: ``error`` itself, if the stream still accepts rows.
+        LedgerError: ``error`` itself, in all other cases.
     """
     if code in reasons.ROWS_THERE:
         return None

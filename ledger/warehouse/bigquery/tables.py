@@ -30,7 +30,8 @@ class TableOptions:
     """Options of the dataset and its tables.
 
     Attributes:
-        location: Location of a new dataset, such as EU or europe-west3; None for the URL's, or US if it has none.
+        location: Location of a new dataset, such as EU or europe-west3. None means the location in the dataset's URL,
+            or US if the URL has none.
         partition_expiration_days: Days after which BigQuery drops a partition; None for never.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
         require_partition_filter: True if statements over the tables must filter by created_at.
@@ -358,7 +359,7 @@ class Column:
 
 
 def columns_of(item: catalog.SqlObject) -> list[Column]:
-    """Return the columns in a table's SQL file. ``added`` omits NOT NULL, which an added column cannot have."""
+    """Return the columns in a table's SQL file. Their ``added`` omits NOT NULL, which ADD COLUMN does not allow."""
     tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
     columns = []
     for definition in tree.find_all(exp.ColumnDef):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.appends import RowTransport
 
 T = TypeVar("T")
-#: Maximum number of rows that ``frame`` takes from the query's response. For more rows it uses the Storage Read API,
-#: which is then faster.
+#: Maximum number of rows that ``frame`` takes from the query's response. It downloads a larger result through the
+#: Storage Read API, which is faster for many rows.
 FIRST_PAGE = 10_000
 
 
@@ -112,10 +112,10 @@ class BigQueryWarehouse(Jobs):
         return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
-        """Append rows to one of the ledger's tables, each at least once; on return the table has them.
+        """Append rows to one of the ledger's tables. When the call returns, the table has each row at least once.
 
-        If the response to a request is lost, the request is sent again, unless ``is_committed`` returns True. The table
-        may then have rows twice; every view drops duplicates.
+        If the response to a request is lost, the request is sent again, unless ``is_committed`` returns True. Sending
+        again may leave rows in the table twice; every view drops duplicates.
 
         Args:
             table: ``session_events`` or ``session_index``.
@@ -124,7 +124,7 @@ class BigQueryWarehouse(Jobs):
             is_committed: Called after a lost response; returns True if the table has the rows.
 
         Raises:
-            OutcomeLost: It could not be found out within ``retry_timeout`` whether a request was executed.
+            OutcomeLost: A response was lost, and the rows of that request may or may not have been appended.
             StoreUnavailable: No row of the request that failed was appended.
             StoreRejected, ConfigurationError: No row of the request that failed was appended, and none will be until
                 something is repaired.

@@ -22,7 +22,7 @@ def column_decoders(description: Sequence[Any]) -> list[tuple[int, Decoder]]:
 
 
 def decode_rows(rows: list[tuple[Any, ...]], decoders: Sequence[tuple[int, Decoder]]) -> list[tuple[Any, ...]]:
-    """Return the rows with the columns of ``decoders`` decoded; NULL stays None."""
+    """Decode the columns that ``decoders`` lists, and return the changed rows. NULL stays None."""
     if not decoders:
         return rows
     result = []

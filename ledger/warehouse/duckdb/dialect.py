@@ -146,9 +146,9 @@ def _strip_qualifiers(tree: exp.Expr) -> None:
 
 
 def _timestamps_without_zone(tree: exp.Expr) -> None:
-    """Translate the type TIMESTAMP to DuckDB's TIMESTAMP, which has no time zone; the ledger stores UTC in it.
+    """Translate GoogleSQL's TIMESTAMP to DuckDB's TIMESTAMP. DuckDB's has no time zone; the ledger stores UTC in it.
 
-    SQLGlot uses TIMESTAMPTZ, which requires pytz.
+    SQLGlot would translate it to TIMESTAMPTZ, which requires pytz.
     """
     for kind in tree.find_all(exp.DataType):
         if kind.this == exp.DType.TIMESTAMPTZ:
@@ -160,8 +160,8 @@ def _timestamps_without_zone(tree: exp.Expr) -> None:
 def _merge_descending_keys(tree: exp.Expr) -> None:
     """Replace ``ORDER BY a DESC, b DESC`` of a ROW_NUMBER by ``ORDER BY (a, b) DESC``.
 
-    The order is the same if neither key is NULL, and the keys of events never are. With a single sort key DuckDB turns
-    a ROW_NUMBER filter into an aggregation, which is twice as fast as a window; with several keys it does not.
+    The order is the same if no key is NULL, and the keys of events are never NULL. If there is only one sort key,
+    DuckDB turns a ROW_NUMBER filter into an aggregation, which is twice as fast as a window.
     """
     for window in tree.find_all(exp.Window):
         order = window.args.get("order")
@@ -223,8 +223,8 @@ def _zero_based_offsets(tree: exp.Expr) -> None:
 def _sort_aggregated_lists(tree: exp.Expr) -> None:
     """Replace ORDER BY inside ``ARRAY_AGG`` and ``STRING_AGG`` by a sort of the finished list.
 
-    Sorting inside an aggregate takes DuckDB two to four times as long. The step requires ascending keys that are never
-    NULL, as in the ledger's own views: NULLs would be sorted to the other end.
+    DuckDB takes two to four times as long to sort inside an aggregate. The step changes only ascending sorts. The new
+    sort puts NULLs at the other end, so no sort key may be NULL; none is in the ledger's own views.
     """
     for order in list(tree.find_all(exp.Order)):
         aggregate = order.parent
@@ -241,7 +241,11 @@ def _sort_aggregated_lists(tree: exp.Expr) -> None:
 
 
 def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
-    """Translate ``x ORDER BY a, b`` into a LIST_SORT of structs (a, b, x), which sorts by a, then b."""
+    """Translate ``x ORDER BY a, b`` into a LIST_SORT of structs (a, b, x), which sorts by a, then b.
+
+    Args:
+        keep_nulls: False if the list leaves out each x that is NULL.
+    """
     keys = {f"k{position}": key.this for position, key in enumerate(order.expressions)}
     parts = [
         exp.PropertyEQ(this=exp.to_identifier(name), expression=value.copy())
@@ -268,7 +272,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     functions.json_functions,
     functions.text_search,
 )
-#: Steps that make a fold fast on DuckDB 1. On DuckDB 2 they make it slower: the ``sessions`` view then takes 1.7
-#: times as long as the best hand-written statement with these steps, and 1.4 times as long without them.
+#: Steps that make a fold fast on DuckDB 1 and slower on DuckDB 2. On DuckDB 2 the ``sessions`` view takes longer than
+#: the best hand-written statement: 1.7 times as long with these steps, 1.4 times as long without them.
 _FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_merge_descending_keys, _keep_filter_above_window)
 _OWN_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_sort_aggregated_lists,)

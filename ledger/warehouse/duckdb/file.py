@@ -33,7 +33,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
 }
 #: Lock that is held while a connection is opened and configured. A process's connections to one file share a
-#: DuckDB instance, and only the first of them can change its settings.
+#: DuckDB instance, and only the first connection can change the settings of the instance.
 _CONNECT_LOCK = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
@@ -141,7 +141,7 @@ class DuckDBFile:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until no connection is open or a timeout has passed, then keep threads from opening connections.
+        """Wait until no connection is open, or a timeout has passed. Then keep threads from opening connections.
 
         A child process can neither use nor close a connection that it inherits.
         """
@@ -153,7 +153,7 @@ class DuckDBFile:
         self._changed.release()
 
     def after_fork_in_child(self) -> None:
-        """Abandon the connection that the child inherited, if any, and start without connections."""
+        """Start without connections. If the child inherited a connection, set it aside without closing it."""
         _ABANDONED.append(self._writer)
         self.__init__(self._path)  # type: ignore[misc]
 

@@ -46,7 +46,8 @@ _DATE_PARTS = {
     "MICROSECOND": "EXTRACT(MICROSECOND FROM v) % 1000000",
 }
 
-#: The delimiters of LOG_ANALYZER, except percent-encoded bytes.
+#: The characters at which LOG_ANALYZER splits a text, for use in a regular expression. LOG_ANALYZER also splits at
+#: percent-encoded bytes, which are missing here.
 _DELIMITERS = r"\s\[\]<>(){}|!;,''\"*&?+/:=@.\-$%\\_`"
 _WORDS = "' ' || TRIM(REGEXP_REPLACE(LOWER(x), '[delimiters]+', ' ', 'g')) || ' '".replace("delimiters", _DELIMITERS)
 #: DuckDB's expression for SEARCH; ``v`` is the text, ``?`` the query.

@@ -55,7 +55,7 @@ class DuckDBSink:
         self._warehouse.__exit__(kind, error, trace)
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
-        """Return True if the checkpoint's sink state names the last batch that the file has of the store."""
+        """Return True if the store's last batch in the file is the one that the checkpoint's sink state names."""
         return self._read_state(store_id) == checkpoint.sink_state
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
@@ -79,7 +79,11 @@ class DuckDBSink:
         return len(rows), arrow_table(rows)
 
     def send(self, sink_state: str, batch: Batch, content: Any) -> str:
-        """Add a batch, or raise StreamEnded if the file's last batch is not that of ``sink_state``; see ``Sink``."""
+        """Add a batch; see ``Sink.send``.
+
+        Raises:
+            StreamEnded: The file's last batch is not the one in ``sink_state``, because another relay has sent rows.
+        """
         import duckdb
 
         before = int(sink_state.partition(":")[0] or 0)

@@ -1,7 +1,7 @@
 """A local warehouse, which answers the ledger's GoogleSQL from a DuckDB file.
 
-Only one process at a time can have the file open for writing, so it is opened for one call or for a ``with`` block; see
-``ledger.warehouse.duckdb.file``.
+Only one process at a time can have the file open for writing. The warehouse therefore opens the file only for one call
+or for one ``with`` block; see ``ledger.warehouse.duckdb.file``.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def writing(self, batch: pyarrow.Table | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Context manager that runs its block in one transaction. SQL in it can read the table ``batch``.
+        """Context manager that runs its block in one transaction. The block's SQL can use ``batch`` as a table.
 
         Raises:
             StoreRejected: DuckDB refuses the values or the statement; nothing was written.
