@@ -23,10 +23,10 @@ def utc_now() -> datetime:
 
 
 def new_id(now: datetime) -> str:
-    """Return a new UUIDv7 for an instant. Ids sort in the order of their instants, to the microsecond.
+    """Return a new UUIDv7 for an instant. Ids of instants that differ by a microsecond or more sort in time order.
 
-    The id starts with the instant in whole milliseconds. The next field of a UUIDv7, ``rand_a``, may hold random bits.
-    In these ids it holds the fraction of the millisecond.
+    The id starts with the instant in whole milliseconds. The next field of a UUIDv7 is called ``rand_a``. Other
+    generators may put random bits into this field; this function puts the fraction of the millisecond into it.
 
     Source: RFC 9562, section 6.2, method 3.
     """

@@ -6,7 +6,7 @@
     ├── InvalidInput           the arguments cannot be recorded; nothing was written
     ├── SessionNotFound        no session has this id, or the caller may not see it
     ├── SessionEnded           the session is expired, archived or deleted; nothing was written
-    ├── PermissionDenied       the caller may not make this change, or a user's view does not have this call
+    ├── PermissionDenied       the caller may not make this change, or a user's view does not offer this call
     ├── WrongExpectedVersion   another caller appended first; nothing was written
     ├── IdempotencyConflict    this event_id is already recorded with other content
     ├── ValueTooLarge          an event exceeds the store's limit; nothing was written
@@ -24,10 +24,10 @@
         └── StoreRejected      the store refuses the call until something is repaired
             ├── SessionArchived    the session's rows are only in a warehouse, which is not attached
             │   └── ArchiveLost    the warehouse does not have the archived session
-            └── RowsRefused    the warehouse will never accept these rows
+            └── RowsRefused    the warehouse refused a batch of rows, and stored none of them
 
-Every class has a stable ``code`` for programs and a ``retryable`` flag: True means that the same call with the same
-``event_id`` may succeed later, with nothing else changed.
+Every class has a ``code`` for programs, which never changes, and a flag ``retryable``. If the flag is True, the same
+call with the same ``event_id`` may succeed later without any repair.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class SessionEnded(LedgerError):
 
 
 class PermissionDenied(LedgerError):
-    """The caller may see the session but not make this change, or a user's view does not have this call."""
+    """The caller may see the session but may not change it in this way, or a user's view does not offer this call."""
 
     code = "permission_denied"
 
@@ -140,7 +140,7 @@ class ValueTooLarge(LedgerError):
     """An event exceeds the store's limit; nothing was written.
 
     Attributes:
-        size: Size of the event in bytes, or 0 if unknown. It counts keys, values and a fixed amount per row.
+        size: Size of the event in bytes, or 0 if unknown: the keys, the values, and a fixed number of bytes per row.
         limit: Maximum size in bytes; 0 if unknown.
     """
 
@@ -204,8 +204,9 @@ class OutcomeUnknown(StoreError):
     """The answer to an append was lost: the event may or may not be recorded.
 
     Attributes:
-        session_id, event_id: The ids of the append. Append again with the same ids. The store then records the event
-            only if it is not recorded yet.
+        session_id: The id of the session.
+        event_id: The id of the event. Append the event again with both ids: the store records it only if it is not
+            recorded yet.
     """
 
     code = "outcome_unknown"
@@ -238,7 +239,7 @@ class LeaseLost(StoreUnavailable):
 class StreamEnded(StoreUnavailable):
     """A write stream to the warehouse accepts no more rows.
 
-    The batch that was being sent may have arrived or not. The relay finds out when it recovers.
+    The batch that was being sent may be in the warehouse or not. The relay finds out when it recovers.
     """
 
     code = "stream_ended"
@@ -248,8 +249,8 @@ class SessionArchived(StoreRejected):
     """The session is archived: its rows are only in a warehouse, which is not attached.
 
     Attributes:
-        head: The session's head when its rows were dropped.
-        state: The session's state, with only those fields that the store keeps of an archived session.
+        head: The session's head, as it was when the store dropped the rows.
+        state: The part of the session's state that the store keeps of an archived session.
     """
 
     code = "session_archived"
@@ -270,8 +271,8 @@ class RowsRefused(StoreRejected):
     """The warehouse refused a batch and accepted none of its rows; sending it again unchanged will not help.
 
     Attributes:
-        reasons: The reason for each refused row, by the row's index in the batch. Empty if the warehouse named no row.
-        certain: True if the rows are the cause. False if the table or the request may be the cause instead.
+        reasons: Maps the index of a refused row in the batch to the reason. Empty if the warehouse named no row.
+        certain: True if the rows are certainly the cause. False if the table or the request may be the cause.
     """
 
     code = "rows_refused"

@@ -1,4 +1,4 @@
-"""The optional packages, the extras that install them, and a check that they are installed."""
+"""The extras of this package, the optional packages that each extra installs, and checks that they are installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ledger.errors import MissingExtra
 
-#: Maps each extra to the modules that the ledger imports from it, and each module to the name of its distribution.
+#: For each extra, maps the modules that the ledger imports to the names of the packages that pip installs.
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "analytics": {"duckdb": "duckdb", "pandas": "pandas", "pyarrow": "pyarrow", "sqlglot": "sqlglot"},
     "bigquery": {
@@ -26,7 +26,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 def require_extra(extra: str, *modules: str) -> None:
     """Raise MissingExtra if a module of an extra is not installed. Call this function before importing the modules.
 
-    The modules themselves are not imported, so a module that is installed but broken is not noticed.
+    The function does not import the modules. It therefore does not raise an error for a broken installation.
 
     Args:
         extra: Name of the extra.
@@ -37,7 +37,7 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def missing(extra: str, *modules: str) -> list[str]:
-    """Return the names of those distributions of an extra that are not installed.
+    """Return the names of the packages of an extra that are not installed, as pip knows them.
 
     Args:
         extra: Name of the extra.

@@ -1,9 +1,9 @@
-"""Hooks that prepare open embedded stores for a fork of the process.
+"""Prepare open embedded stores for a fork of the process, and reopen them afterwards.
 
 SQLite remembers in the memory of a process which file locks the process holds. A forked child inherits this memory, but
-not the locks. A connection that the child opens beside an inherited connection therefore holds no lock, and what the
-child commits is lost when the parent closes the file. To prevent this, every open embedded store closes its connections
-before the fork. Afterwards the parent and the child open new ones.
+not the locks. If the child keeps an inherited connection and opens another, the new connection therefore has no lock.
+What the child then commits is lost when the parent closes the file. To prevent this, every open embedded store
+closes its connections before the fork. Afterwards the parent and the child open new ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ForkAware(Protocol):
         """Make the store usable again in the parent."""
 
     def after_fork_in_child(self) -> None:
-        """Make the store usable in the child, without using or closing a connection that the parent has open."""
+        """Make the store usable in the child. Connections inherited from the parent must not be used or closed."""
 
 
 _OPEN: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -31,12 +31,12 @@ _FORKING: list[ForkAware] = []
 
 
 def register(store: ForkAware) -> None:
-    """Call the hooks of a store at each fork, until the store is unregistered or garbage-collected."""
+    """Have the methods of a store called at each fork, until the store is unregistered or garbage-collected."""
     _OPEN.add(store)
 
 
 def unregister(store: ForkAware) -> None:
-    """Stop calling the hooks of a store."""
+    """Have the methods of a store no longer called at a fork."""
     _OPEN.discard(store)
 
 

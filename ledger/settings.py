@@ -22,11 +22,11 @@ class Setting:
         name: Name of the variable.
         group: Heading of the table in ``docs/settings.md`` that lists the variable.
         meaning: Purpose of the variable, in one line.
-        default: The value that applies if the variable is not set, as text for the documentation.
+        default: Text for the documentation that says which value applies if the variable is not set.
         shown: True if ``ledger doctor`` lists the variable with its value. Other ``LEDGER_`` variables may hold
             secrets. For those, the doctor says only that they are set.
-        seed_name: Name of the same variable in the former session store that ``ledger.compat`` replaces, or an empty
-            string. ``seed_text`` reads this variable if ``name`` has no value.
+        seed_name: The variable's name in a former session store that ``ledger.compat`` replaces, or an empty string.
+            ``seed_text`` reads the variable with this name if the one with the name ``name`` has no value.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Setting:
         return _variables(environment).get(self.name) or None
 
     def seed_text(self, environment: Mapping[str, str] | None = None) -> str | None:
-        """Return the value of ``name``, or else of ``seed_name``; None if both are unset or empty."""
+        """Return the value of the variable ``name``, or else of ``seed_name``. None if both are unset or empty."""
         return self.text(environment) or _variables(environment).get(self.seed_name) or None
 
     def is_set(self, environment: Mapping[str, str] | None = None) -> bool:
@@ -53,7 +53,7 @@ class Setting:
         return self.name in _variables(environment)
 
     def is_on(self, environment: Mapping[str, str] | None = None) -> bool:
-        """Return True if the variable's value is 1, true, yes or on, in upper or lower case."""
+        """Return True if the variable's value is 1, true, yes or on in any case, and False for any other value."""
         return (self.text(environment) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -188,6 +188,6 @@ POSTGRES_PORT = Setting("POSTGRES_PORT", SEEDS, "Port of that database.")
 
 #: All settings, in the order of the documentation.
 SETTINGS: tuple[Setting, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Setting))
-#: The settings that have a ``seed_name``. Each key is the name of the field of ``SessionSettings`` (in
-#: ``ledger.compat.analysis_sessions``) that the setting sets.
+#: Maps fields of ``SessionSettings`` (in ``ledger.compat.analysis_sessions``) to the settings that set them. These are
+#: the settings with a ``seed_name``, and the name of the field is the ``seed_name`` in lower case.
 ANALYSIS_SESSIONS: Mapping[str, Setting] = {each.seed_name.lower(): each for each in SETTINGS if each.seed_name}

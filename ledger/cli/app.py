@@ -1,4 +1,4 @@
-"""The ``ledger`` command group, and what its commands share: the ledger's URL, JSON output and error messages."""
+"""The ``ledger`` command group, and the helper functions that define its commands."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callab
 
     Args:
         name: Name of the command.
-        examples: Command lines for its help.
+        examples: Command lines that the help shows as examples.
         into: The dictionary ``COMMANDS`` of the function's module. The decorator adds the command to it.
     """
 
@@ -146,12 +146,12 @@ def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callab
 
 
 def _url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return the value of the command's own option --url, or else that of ``ledger --url``."""
+    """Return the URL given after the command's name, or else the one given before it (``ledger --url URL new``)."""
     return value or ctx.find_root().obj
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return one decorator for several options, which appear in this order in the help."""
+    """Return a decorator that adds several options to a command. The help lists them in the order of the arguments."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):

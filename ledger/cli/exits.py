@@ -13,8 +13,8 @@ import click
 from ledger import errors
 from ledger.cli.output.text import one_line
 
-#: Exit code of each class of errors. Exit code 0 means success. Exit code 1 is also used if a check fails (doctor,
-#: demo, reconcile), or if the warehouse refused an event.
+#: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
+#: if the warehouse refused an event.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,
@@ -41,7 +41,7 @@ class Failure(click.ClickException):
     """An exception that click prints on one line, before the process exits with ``exit_code``.
 
     Attributes:
-        code: The ``code`` of the ledger's error; ``usage``, ``interrupted`` or ``file_error`` for other errors.
+        code: The ``code`` of a ``LedgerError``. For any other error: ``usage``, ``interrupted`` or ``file_error``.
         exit_code: The exit code of the process.
     """
 
@@ -61,19 +61,19 @@ class OneLineErrors(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Parse the arguments, and turn an error into a ``Failure``."""
+        """Parse the arguments. An expected error is raised as a ``Failure``."""
         with one_line_errors():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and turn an error into a ``Failure``."""
+        """Run the command. An expected error is raised as a ``Failure``."""
         with one_line_errors(), _quiet():
             return super().invoke(ctx)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the ledger's log in the block of a ``with`` statement, unless stderr is a terminal.
+    """Context manager in whose block the ledger's log is printed only if stderr is a terminal.
 
     The log has, for example, messages about retries.
     """
@@ -87,16 +87,16 @@ def _quiet() -> Iterator[None]:
 
 
 def exit_code_of(error: errors.LedgerError) -> int:
-    """Return the exit code of the error's class, or else of its nearest base class."""
+    """Return the exit code of an error: that of its class in ``EXIT_CODES``, or else that of its nearest base class."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn expected errors in the block of a ``with`` statement into a ``Failure``.
+    """Context manager that turns an expected error in its block into a ``Failure``.
 
-    Expected are the ledger's errors, wrong arguments, Ctrl-C and files that cannot be read or written. Other exceptions
-    are bugs and keep their traceback.
+    Errors of the ledger, wrong arguments, Ctrl-C, and files that cannot be read or written are expected. Any other
+    exception is a bug, and is not changed, so that its traceback is printed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Generation of docs/fields.md from ``FIELDS``; ``ledger.cli.reference`` writes the file."""
+"""Generate the content of docs/fields.md from ``FIELDS``. The file itself is written by ``ledger.cli.reference``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generation of the reference pages in docs/: ``python -m ledger.cli.reference docs``."""
+"""Generate the reference pages in docs/. The command is ``python -m ledger.cli.reference docs``."""
 
 from __future__ import annotations
 

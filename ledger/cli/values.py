@@ -17,21 +17,21 @@ from ledger.model.fields import field_named
 
 
 def parse_value(field: str, text: str, *, as_json: bool) -> Any:
-    """Return the value of a field: the text itself, or the parsed JSON.
+    """Return the value of a field as typed, or parsed as JSON if ``as_json`` is set or the field cannot hold text.
 
     Args:
         field: Name of the field.
         text: The value as typed.
-        as_json: Parse the text as JSON even if the field can hold text.
+        as_json: Parse the text as JSON, even for a field that can hold text.
 
     Raises:
-        InvalidInput: The field does not exist, or the text must be JSON and is not.
+        InvalidInput: The field does not exist, or the text had to be parsed as JSON and is not valid JSON.
     """
     return parse_json(text, field) if as_json or holds_only_json(field) else text
 
 
 def holds_only_json(field: str) -> bool:
-    """Return True if the field cannot hold text.
+    """Return True if no value of the field can be text, so that a typed value must be JSON.
 
     Raises:
         InvalidInput: The field does not exist.
@@ -41,10 +41,14 @@ def holds_only_json(field: str) -> bool:
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """Decode the content of a file, which must be UTF-8 and may start with a byte order mark.
+    """Return the content of a file as text. A byte order mark at its start is dropped.
+
+    Args:
+        content: The content.
+        name: What the error message calls the content.
 
     Raises:
-        InvalidInput: The content is not UTF-8. The message calls it ``name``.
+        InvalidInput: The content is not UTF-8.
     """
     try:
         return content.decode("utf-8-sig")
@@ -53,10 +57,14 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Parse JSON.
+    """Return the value of a JSON text.
+
+    Args:
+        text: The text.
+        name: What the error message calls the text.
 
     Raises:
-        InvalidInput: The text is not JSON. The message calls it ``name``, and shows how to quote JSON for a shell.
+        InvalidInput: The text is not JSON. The message also shows how to quote JSON for a shell.
     """
     try:
         return orjson.loads(text)
@@ -67,10 +75,14 @@ def parse_json(text: str, name: str) -> Any:
 
 
 def parse_pairs(pairs: Iterable[str], name: str) -> dict[str, Any]:
-    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` arguments into a dictionary.
+    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` arguments into a dictionary with the names as keys.
+
+    Args:
+        pairs: The arguments.
+        name: What the error message calls an argument that has neither form.
 
     Raises:
-        InvalidInput: An argument has neither form (the message calls it ``name``), or its JSON is not valid.
+        InvalidInput: An argument has neither form, or its JSON is not valid.
     """
     values = {}
     for pair in pairs:

@@ -130,7 +130,7 @@ def _chat(store: SessionStore, session_id: str) -> ChatSession:
 
 
 def _database(ledger: SessionLedger) -> str:
-    """Return the path of a SQLite ledger as written in its URL, or the URL of any other ledger."""
+    """Return the path in the URL of a SQLite ledger. For any other ledger, return the URL."""
     from ledger.stores.urls import SqliteFile, parse_url
 
     parsed = parse_url(ledger.url)
@@ -152,5 +152,5 @@ def _echo(messages: list[Message]) -> None:
 
 
 def _within(value: Any) -> str:
-    """Return a value as text with its continuation lines indented, so that the text cannot imitate another message."""
+    """Return a value as text. Its lines after the first are indented, so that they cannot imitate another message."""
     return safe(shown(value)).replace("\n", "\n  ")

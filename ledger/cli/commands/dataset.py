@@ -28,8 +28,8 @@ class DatasetState:
     """The state of a dataset.
 
     Attributes:
-        location: Location of the dataset, or None if unknown, as with an emulator.
-        missing: Objects of the ledger that the dataset lacks.
+        location: Location of the dataset, or None if it is unknown. An emulator may not know it.
+        missing: The ledger's tables, views and functions that the dataset does not have.
         label: Value of the label that tells which release created the dataset's views and functions, or None if the
             dataset has no such label.
     """
@@ -40,14 +40,15 @@ class DatasetState:
 
 
 def once(doing: str, call: Callable[[], T]) -> T:
-    """Call Google's client without retries, and return the result. Errors of the client become errors of the ledger.
+    """Return the result of a function that calls Google's client. Errors of the client become errors of the ledger.
 
     Args:
         doing: Subject of the error message, such as "Listing tables".
-        call: Function that makes the call. It must be idempotent, because a lost answer is raised as a retryable error.
+        call: The function. It is called once, and should tell the client not to retry. Repeating it must be harmless,
+            because a lost answer is raised as a retryable error.
 
     Raises:
-        LedgerError: The call failed. The error of Google's client is the ``__cause__``.
+        LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.
     """
     from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 
@@ -61,7 +62,7 @@ def once(doing: str, call: Callable[[], T]) -> T:
 
 
 def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
-    """Return the state of a dataset. Only metadata is read.
+    """Return the state of a dataset. This reads metadata and no rows.
 
     Args:
         warehouse: A warehouse on the dataset.
@@ -83,7 +84,7 @@ def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
 
 
 def try_views(warehouse: BigQueryWarehouse) -> None:
-    """Dry-run a query over every view. It reads no rows and costs nothing.
+    """Check that every view can be queried. The query is a dry run, which reads no rows and costs nothing.
 
     Raises:
         LedgerError: An object or a permission is missing.
@@ -107,7 +108,12 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
 
 
 def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[ObjectChange]:
-    """Create missing objects, update the others, and check that all of them exist and can be queried.
+    """Create or update a dataset and the ledger's tables, views and functions in it, then check all of them.
+
+    The check looks up every object, and does a dry run of a query over every view.
+
+    Returns:
+        One entry per object; an object may be unchanged.
 
     Raises:
         ConfigurationError: The dataset is in another location, or has other objects under the ledger's names.
@@ -133,7 +139,7 @@ def drop(warehouse: BigQueryWarehouse) -> None:
     """Drop a dataset and its contents. Do nothing if the dataset does not exist.
 
     Raises:
-        LedgerError: The call failed; the dataset may still exist.
+        LedgerError: The call failed. The dataset may still exist.
     """
     from ledger.warehouse.bigquery.clients import ONCE
 
@@ -145,7 +151,7 @@ def drop(warehouse: BigQueryWarehouse) -> None:
 
 
 def report(changes: Sequence[ObjectChange], ledger: SessionLedger, *, as_json: bool) -> None:
-    """Print the changes made by ``create``, one line per object, and the number of objects created and updated."""
+    """Print what ``create`` returned: one line per object, then how many objects were created and updated."""
     done = Counter(change.done for change in changes)
     if as_json:
         print_json(

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: Maps a parameter of an importer to the option that sets it, and to the only kind of store that has this option.
+#: For each parameter of an importer: the option that sets it, and the only kind of store for which it is valid.
 _ONLY = {
     "user_id": ("--user", "session-states"),
     "table": ("--table", "analysis-sessions"),
     "metrics_table": ("--metrics-table", "analysis-sessions"),
 }
-#: Tables that must exist in the database of each kind of store. The option --table replaces ``sessions``.
+#: For each kind of store, the tables that its database must have. --table gives another name for ``sessions``.
 _TABLES = {
     "session-states": ("session_states",),
     "chat-store": ("chat_sessions", "chat_messages"),
@@ -64,7 +64,7 @@ def import_store(as_json: bool, url: str | None, kind: str, source: str | None, 
 
 
 def _check_source(kind: str, source: str | None, settings: dict[str, Any]) -> None:
-    """Raise if a table of the source cannot be read. This check comes first, so that a failure creates no ledger."""
+    """Raise an error if a table of the source cannot be read. Call this before the ledger is created."""
     from ledger.compat.importing_sources import open_source
 
     with open_source(source) as database:

@@ -39,7 +39,7 @@ def _print_changed(appended: AppendResult | None, session_id: str, status: str, 
 
 
 def _ending(name: str, method: str, status: str, doc: str) -> Callable[..., None]:
-    """Define a command that ends a session and has no argument other than the session's id.
+    """Add to ``COMMANDS`` a command that ends a session. Its only argument is the session's id.
 
     Args:
         name: Name of the command.

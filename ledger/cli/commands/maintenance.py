@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
-#: Upper bounds of --retention-days and --max-age-hours: a hundred years, in days and in hours.
+#: Maximum values of --retention-days and --max-age-hours. Both are a hundred years.
 _DAYS, _HOURS = 36_525, 876_600
 
 
@@ -100,9 +100,10 @@ def maintain(
 
 @contextmanager
 def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
-    """Open the ledger with the warehouse at a URL, or by default with the DuckDB file beside the ledger.
+    """Open the ledger at ``url`` with a warehouse attached, for the block of a ``with`` statement.
 
-    A ledger in BigQuery is its own warehouse; for such a ledger ``warehouse`` is ignored.
+    The warehouse is the one at the URL ``warehouse``, or by default the DuckDB file of the ledger. A ledger in BigQuery
+    is its own warehouse. For such a ledger, ``warehouse`` is ignored.
     """
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger

@@ -16,7 +16,7 @@ COMMANDS: dict[str, click.Command] = {}
 
 
 def point_in_time(text: str) -> datetime:
-    """Parse a time with a UTC offset, or a day, which means midnight UTC."""
+    """Parse a time with a UTC offset, or a day. A day is parsed as its first moment in UTC."""
     try:
         return from_text(f"{text}T00:00:00Z" if len(text) == 10 else text, "the time")
     except InvalidInput as error:

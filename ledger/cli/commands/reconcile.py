@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
 
 COMMANDS: dict[str, click.Command] = {}
-#: Exit code if differences remain.
+#: Exit code if the ledger and the warehouse still differ at the end.
 DIFFERS = 1
 #: Default number of days to compare.
 DAYS = 7
@@ -37,9 +37,9 @@ class _Repair:
     """The result of a repair.
 
     Attributes:
-        repaired: How many rows were marked to be shipped again, and how many events were restored from the warehouse.
-        sent: Number of rows shipped after that. It includes rows that were waiting already.
-        after: The comparison after the repair.
+        repaired: What the repair did before it shipped rows, and which sessions it could not restore.
+        sent: Number of rows that were then shipped. It includes rows that were waiting before the repair.
+        after: The result of comparing the ledger with the warehouse again, after the repair.
     """
 
     repaired: Repaired
@@ -102,10 +102,14 @@ def reconcile(
 
 @contextmanager
 def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[AttachedWarehouse, ComparableWarehouse]]:
-    """Open the ledger's warehouse for the block of a ``with`` statement, and yield a pair.
+    """Open the ledger's warehouse for the block of a ``with`` statement. Yield two objects that stand for it.
 
-    The first item ships rows to the warehouse. The second is an argument of the functions of
-    ``ledger.relay.reconcile``, which compare the ledger with the warehouse.
+    The first object ships rows to the warehouse. The second object is what the functions of ``ledger.relay.reconcile``
+    compare the ledger with.
+
+    Args:
+        ledger: The ledger.
+        url: URL of the warehouse; None for the DuckDB file of the ledger.
     """
     from ledger.warehouse.row_comparison import ComparedRows
     from ledger.warehouse.urls import open_warehouse
@@ -116,9 +120,10 @@ def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[At
 
 
 def _span(first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:
-    """Return the start of the first day, and the end of the last day as an exclusive bound. Days are in UTC.
+    """Return the range of times from the first day to the last day, both included. Days are in UTC.
 
-    The default for the last day is today. The default for the first day is chosen so that there are ``DAYS`` days.
+    The second time of the range is exclusive: it is midnight after the last day. If ``last`` is None, the last day is
+    today. If ``first`` is None, the range has ``DAYS`` days.
     """
     until = (last or utc_now()).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
     try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: Exit code of ``sync``, ``relay`` and ``status`` if the warehouse refused an event.
 REFUSED = 1
-#: Maps the former names of actions of ``relay`` to the present ones. The former names stay valid.
+#: Maps former names of actions of ``ledger relay`` to the present names. The former names are still accepted.
 _FORMER_ACTIONS = {"refused": "dead-letters", "retry": "redrive"}
 
 with_warehouse = together(
@@ -47,10 +47,14 @@ with_warehouse = together(
 
 
 def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
-    """Return the ledger's warehouse: the one at a URL, or by default the DuckDB file beside the ledger.
+    """Return the warehouse to which a ledger's rows are shipped.
+
+    Args:
+        ledger: The ledger.
+        warehouse: URL of the warehouse; None for the DuckDB file of the ledger.
 
     Raises:
-        CapabilityMissing: The ledger is in BigQuery and is its own warehouse.
+        CapabilityMissing: The ledger is in BigQuery. Such a ledger is its own warehouse, and has no relay.
     """
     from ledger.cli.commands.warehouse import warehouse_path
     from ledger.tiers.attached import AttachedWarehouse
@@ -153,7 +157,7 @@ def relay(
 
 
 def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: float) -> None:
-    """Ship rows until a signal arrives. Then ship the rows that still wait, for ``drain`` seconds at most."""
+    """Ship rows until a signal arrives. Then spend at most ``drain`` seconds on shipping the rows that still wait."""
     from ledger.errors import LeaseHeld
     from ledger.relay.background import drain as ship_waiting
     from ledger.relay.background import run
@@ -228,7 +232,8 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
 def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter as a JSON object.
 
-    The former keys ``put_at`` and ``asked`` repeat the values of ``dead_lettered_at`` and ``redriving``.
+    The object also has the former names of two keys: ``put_at`` has the value of ``dead_lettered_at``, and ``asked``
+    that of ``redriving``.
     """
     return asdict(letter) | {"put_at": letter.dead_lettered_at, "asked": letter.redriving}
 

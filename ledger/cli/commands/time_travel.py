@@ -24,7 +24,7 @@ from ledger.model.fold import Difference
 from ledger.model.session import Session
 
 COMMANDS: dict[str, click.Command] = {}
-#: Maximum length of the list of changed fields on a line of ``ledger tail``.
+#: Maximum number of characters that a line of ``ledger tail`` spends on the names of the changed fields.
 _FIELDS_WIDTH = 100
 
 
@@ -94,9 +94,9 @@ def fork(
 
 
 def _owner(session: Session | None) -> str:
-    """Return the owner of a session, or a placeholder if the session does not exist.
+    """Return the owner of a session, or ``unknown`` if the session does not exist.
 
-    The placeholder is never recorded: ``create_from_template`` raises an error if the session does not exist.
+    ``unknown`` is never recorded, because ``create_from_template`` raises an error if the session does not exist.
     """
     return "unknown" if session is None else session.user_id
 

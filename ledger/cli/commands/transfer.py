@@ -56,7 +56,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """Return a context manager that yields the output file, or stdout by default. Only a file is closed at the end."""
+    """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open."""
     return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
 
 

@@ -1,4 +1,4 @@
-"""``ledger sql``: GoogleSQL over the ledger, run by BigQuery or on a DuckDB file beside a SQLite ledger."""
+"""``ledger sql``: run GoogleSQL over the ledger, in BigQuery or, for a SQLite ledger, on its DuckDB file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, click.Command] = {}
 FORMATS = ("table", "json", "csv")
-#: Maximum number of rows in a table: computing the column widths of more rows is slow.
+#: Maximum number of rows that a table shows, because it takes long to compute the column widths of more rows.
 TABLE_ROWS = 1000
 #: Maximum time, in seconds, to wait for another process that ships to the same file.
 RETRY_TIMEOUT = 60.0
@@ -43,8 +43,8 @@ def warehouse_path(ledger: SessionLedger) -> Path:
     example ledger.duckdb for ledger.db.
 
     Raises:
-        CapabilityMissing: The ledger is not a file.
-        ConfigurationError: The path beside the ledger is that of the ledger itself, because its name ends with .duckdb.
+        CapabilityMissing: The ledger is not a SQLite file.
+        ConfigurationError: The ledger's own name ends with .duckdb, so that both files would have the same path.
     """
     store = outbox_store(ledger.store)
     if store is None:
@@ -64,7 +64,7 @@ def warehouse_path(ledger: SessionLedger) -> Path:
 
 
 def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
-    """Return the warehouse of a ledger in BigQuery, which is the ledger itself, or None for any other ledger."""
+    """Return the warehouse of a ledger in BigQuery. For any other ledger, return None."""
     store = warehouse_store(ledger.store)
     if store is None:
         return None
@@ -76,10 +76,10 @@ def own_warehouse(ledger: SessionLedger) -> BigQueryWarehouse | None:
 
 @contextmanager
 def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
-    """Open the ledger's warehouse, with all rows of the ledger in it, for the block of a ``with`` statement.
+    """Open the ledger's warehouse for the block of a ``with`` statement. All rows of the ledger are in it.
 
-    A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is its DuckDB file, to which rows that
-    wait to be shipped are shipped first.
+    A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is its DuckDB file. The waiting rows are
+    shipped to this file before the block begins.
 
     Raises:
         ConfigurationError, LeaseHeld: As for ``catch_up``.
@@ -98,11 +98,11 @@ def warehouse_of(ledger: SessionLedger) -> Iterator[Warehouse]:
 def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
     """Ship the waiting rows to a DuckDB file, and return the number of rows that this call shipped.
 
-    If another process ships to the file, wait until that process has shipped the rows.
+    If another process is shipping rows to the file, wait until that process has shipped them.
 
     Raises:
         ConfigurationError: The file has rows of another ledger.
-        LeaseHeld: Another process ships to the file, and has not shipped the rows within ``RETRY_TIMEOUT``.
+        LeaseHeld: Another process ships to the file, and rows still waited after ``RETRY_TIMEOUT`` seconds.
     """
     from ledger.relay.background import sync_now
     from ledger.tiers.opening import outbox_of, relay_between
@@ -156,7 +156,7 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
 
 
 def print_answer(answer: Answer, form: str) -> None:
-    """Print an answer as a table, JSON or CSV. In CSV for a terminal, control characters are escaped."""
+    """Print an answer as a table, JSON or CSV. Control characters are escaped, except in CSV for a file or pipe."""
     from ledger.cli.output.render import cell, emit, rows_table
 
     if form == "json":

@@ -38,7 +38,7 @@ with_file = click.option(
 
 
 def _ttl_of(ctx: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
-    """Return --ttl-hours as a duration. Without the option, return ``UNSET``. If its value is ``none``, return None."""
+    """Return --ttl-hours as a duration: ``UNSET`` if the option is not given, None if its value is ``none``."""
     if text is None:
         return UNSET  # type: ignore[no-any-return]
     if text.lower() == "none":
@@ -58,7 +58,7 @@ with_ttl = click.option(
 
 
 def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
-    """Return the options of ``with_envelope`` as keyword arguments of the SDK. Options that are None are left out."""
+    """Return these options of a command as keyword arguments for an append. An option that is None is left out."""
     envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
     if expected_version is None:
         del envelope["expected_version"]
@@ -70,10 +70,15 @@ def envelope_of(expected_version: int | None, event_id: str | None, actor: str |
 
 
 def _text_given(value: str | None, source: Any, name: str) -> str:
-    """Return the value of an argument, or else the content of the file of --from.
+    """Return a text from the command line, or from the file of --from.
+
+    Args:
+        value: The value of the argument, or None if it is not given.
+        source: The open file of --from, or None if the option is not given.
+        name: Name of the argument, for error messages.
 
     Raises:
-        UsageError: Both or neither of them are given.
+        UsageError: Both or neither of ``value`` and ``source`` are given.
         InvalidInput: The file is not UTF-8.
     """
     if (value is None) == (source is None):
@@ -82,11 +87,11 @@ def _text_given(value: str | None, source: Any, name: str) -> str:
 
 
 def create_ledger(url: str | None, message: str, *, as_json: bool) -> None:
-    """Create or upgrade a ledger, and print that it is ready. For a dataset in BigQuery, print the changes instead.
+    """Create or upgrade a ledger, and print that the ledger is ready. For BigQuery, print what was created instead.
 
     Args:
         url: URL of the ledger.
-        message: Text after "The ledger URL is ready".
+        message: Text that follows "The ledger <its URL> is ready" in the output.
         as_json: Print JSON.
     """
     from ledger.cli.commands.warehouse import own_warehouse
@@ -223,8 +228,12 @@ def _set(
 ) -> AppendResult:
     """Set a field, or remove it.
 
-    A value is set by ``update_session``, which also gives tool calls in constraints the status pending. A removal,
-    a null, or a key for a field without keys is passed to ``append`` as one change.
+    ``update_session`` sets the value, because it also gives new tool calls in ``constraints`` the status pending. In
+    three cases ``append`` records one change instead: if the field is removed, if the value is null, and if a key is
+    given for a field that has no keys.
+
+    Raises:
+        InvalidInput: The field does not exist, its value is not valid, or a key is missing or not allowed.
     """
     if remove or value is None or (key is not None and not _keyed(field)):
         change = Change(field, key or "", None if remove else value, remove)

@@ -1,4 +1,4 @@
-"""``ledger demo``: record a session, show what the SDK returns, and compare it with the answers of GoogleSQL."""
+"""``ledger demo``: record a session, show what the SDK returns, and compare that with what GoogleSQL returns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.warehouse.base import Answer
 
 COMMANDS: dict[str, click.Command] = {}
-#: Time for which calls are retried if the emulator does not answer, in seconds.
+#: If the emulator does not answer, calls are retried for this many seconds.
 RETRY_TIMEOUT = 10.0
 
 
@@ -89,9 +89,9 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
 
 @contextmanager
 def _open_ledger(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
-    """Open the ledger at --url. Without that option, open a temporary one, even if LEDGER_URL is set.
+    """Open a ledger for the block of a ``with`` statement: the one at --url, or else a temporary ledger.
 
-    With --emulator the temporary ledger is a dataset in an emulator of BigQuery, otherwise it is a SQLite file.
+    LEDGER_URL is ignored. The temporary ledger is a SQLite file or, with --emulator, a dataset in BigQuery's emulator.
     """
     context = click.get_current_context()
     explicit = any(
@@ -119,7 +119,7 @@ def _open_ledger(url: str | None, emulator: bool) -> Iterator[SessionLedger]:
 
 @contextmanager
 def _temporary_dataset() -> Iterator[SessionLedger]:
-    """Open a ledger in a new dataset of the emulator. The dataset is dropped at the end of the block."""
+    """Open a ledger in a new dataset of the emulator for the block of a ``with`` statement, then drop the dataset."""
     from ledger.cli.commands.dataset import create, drop
     from ledger.cli.demo.emulator import PROJECT
     from ledger.settings import GOOGLE_CLOUD_PROJECT
@@ -141,7 +141,7 @@ def _temporary_dataset() -> Iterator[SessionLedger]:
 
 
 def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
-    """Return the rows that the query ``AT_VERSION`` must give to agree with these states, which the SDK returned."""
+    """Return states as rows. If SQL and the SDK agree, the query ``AT_VERSION`` gives the same rows."""
     return [
         {
             "version": state.version,
@@ -154,7 +154,7 @@ def _versions(states: Sequence[Session]) -> list[dict[str, Any]]:
 
 
 def _calls(session: Session) -> list[dict[str, Any]]:
-    """Return the rows that the query ``CALLS`` must give to agree with this session, which the SDK returned."""
+    """Return the tool calls of a session as rows. If SQL and the SDK agree, the query ``CALLS`` gives the same rows."""
     return [
         {"call_id": call.call_id, "status": call.status, "peak_orders": str(call.result["data"][1]["total_orders"])}
         for call in session.calls

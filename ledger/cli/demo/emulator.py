@@ -1,4 +1,6 @@
-"""BigQuery's emulator: the package local-bigquery, with DuckDB's extensions from packages on PyPI.
+"""Start and stop an emulator of BigQuery.
+
+The emulator is the package local-bigquery. The extensions of DuckDB that it needs come from packages on PyPI.
 
 ``python -m ledger.cli.demo.emulator FOLDER`` runs the emulator until the standard input is closed. The emulator
 therefore ends when its parent process ends.
@@ -32,8 +34,8 @@ _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIO
 def configured() -> Iterator[None]:
     """Make sure that BIGQUERY_EMULATOR_HOST is set in the block of a ``with`` statement.
 
-    If the variable has no value, an emulator is started and its addresses are set in the environment. At the end of the
-    block the emulator is stopped, and the environment is restored.
+    If the variable has a value, nothing is changed. Otherwise an emulator is started, and its addresses are set in the
+    environment. At the end of the block the emulator is stopped, and the environment is restored.
 
     Raises:
         MissingExtra, StoreUnavailable: As for ``running``.
@@ -92,11 +94,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def extension_files() -> tuple[str, list[Path]]:
-    """Return the subfolder of ``extension_directory`` that DuckDB searches, and the extension files to put there.
+    """Return the folder where DuckDB looks for extensions, and the extension files of the installed packages.
+
+    The folder is a relative path, which DuckDB appends to its setting ``extension_directory``.
 
     Raises:
-        MissingExtra: A package of the emulator is missing, or is for another version of DuckDB; the message says what
-            to install.
+        MissingExtra: A package of the emulator is missing, or does not support the installed DuckDB. The message says
+            what to install.
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name.replace("-", "_")) is None]
     if missing:
@@ -122,9 +126,9 @@ def extension_files() -> tuple[str, list[Path]]:
 
 
 def _pins() -> str:
-    """Return requirements that pin DuckDB and its extensions to the version of the installed extensions.
+    """Return requirements for pip that pin DuckDB to the version that the installed extensions are for.
 
-    PyPI has the extensions for only a few versions of DuckDB.
+    The requirements pin the extensions to that version too. PyPI has extensions for only a few versions of DuckDB.
     """
     from importlib import metadata
 
@@ -133,7 +137,7 @@ def _pins() -> str:
 
 
 class _OfflineDuckDB:
-    """A proxy of the duckdb module whose connections load extensions from disk and download none.
+    """A proxy of the duckdb module. Its connections load extensions from disk, and download none.
 
     Only the emulator uses it; other connections of the process are not affected.
     """
@@ -170,10 +174,11 @@ class _LargeMessageGrpc:
 
 
 def _lock_streams() -> None:
-    """Make appends and finalizing atomic, as they are in BigQuery.
+    """Change the emulator's code so that only one thread at a time appends to a stream or finalizes a stream.
 
-    The emulator compares the offset, inserts the rows and counts them in three steps. Without a lock, it would accept
-    two appends at the same offset. It would also finalize a stream, and count its rows, in the middle of an append.
+    An append compares the offset, inserts the rows and counts them in three steps. Without a lock, the emulator would
+    accept two appends at the same offset. It could also finalize a stream in the middle of an append, and return a
+    wrong number of rows.
     """
     from google.cloud.bigquery_storage_v1 import types
     from local_bigquery.grpc import server, write

@@ -46,11 +46,11 @@ def show(
 
     Args:
         ledger: The ledger of the session.
-        states: The session at each version.
+        states: The states of the session, one per version.
         events: The events of the session.
-        differences: Differences from version 5 to the latest.
-        answers: Answers to the SQL queries, or the reason why there are none.
-        checks: Comparisons of the SDK with SQL.
+        differences: Differences between version 5 and the latest version.
+        answers: Answers to the two SQL queries, or a text that says why there are no answers.
+        checks: Results of comparing the SDK with SQL.
     """
     latest = states[-1]
     own = own_warehouse(ledger)
@@ -106,7 +106,7 @@ def _calls(session: Session) -> str:
 
 
 def _versions_table(states: Sequence[Session]) -> Table:
-    """Return a table of the fields that are set at each version."""
+    """Return a table with a row per version, which shows the fields that have a value at that version."""
     table = table_of(">v", "constraints", "strategy", "plan", "summary", "status", "tool")
     for state in states:
         marks = (state.constraints, state.strategy, state.response_plan, state.summary)

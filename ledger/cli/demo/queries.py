@@ -1,4 +1,4 @@
-"""GoogleSQL queries of the demo, and the result of comparing an answer with the SDK."""
+"""The GoogleSQL queries of the demo, and ``Check``, which tells whether an answer agrees with the SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of ``ledger doctor`` for a ledger in BigQuery. They only read metadata and run queries as dry runs."""
+"""Checks of ``ledger doctor`` for a ledger in BigQuery. They read metadata, and queries are only dry runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _emulator(configured: Emulator, unreachable: Mapping[str, str]) -> Finding:
 
 
 def _unreachable(configured: Emulator) -> dict[str, str]:
-    """Return the addresses that accept no connection, each with the name of its setting."""
+    """Return the addresses that accept no connection. The dictionary maps each of them to the name of its setting."""
     addresses = {configured.rest: BIGQUERY_EMULATOR_HOST.name, configured.grpc: BIGQUERY_EMULATOR_GRPC_HOST.name}
     return {address: setting for address, setting in addresses.items() if not _connects(address)}
 
@@ -85,7 +85,7 @@ def _connects(address: str) -> bool:
 
 
 def _credentials(environment: Mapping[str, str], configured: Emulator | None) -> Finding:
-    """Check the credentials that Google's libraries find. The finding has their kind and file, not their content."""
+    """Check that Google's libraries find credentials. The finding tells their kind and file, and no secret in them."""
     if configured is not None:
         return Finding("credentials", OK, "none needed for an emulator")
     import google.auth
@@ -105,14 +105,14 @@ def _credentials(environment: Mapping[str, str], configured: Emulator | None) ->
 
 
 def _identity(credentials: Any) -> str:
-    """Return a description of the account that credentials belong to, without using the credentials."""
+    """Describe credentials by their kind and, if known, the address of the service account. Nothing is sent."""
     kind = type(credentials).__module__.removeprefix("google.").removesuffix(".credentials")
     email = getattr(credentials, "service_account_email", None)
     return f"{_CREDENTIALS.get(kind, kind)}{f', {email}' if email and '@' in email else ''}"
 
 
 def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
-    """Check the project, the API, the dataset and its objects."""
+    """Check the project, the API, the dataset, its objects, and that the account may read and write."""
     clients = warehouse.clients
     try:
         project = clients.project
@@ -151,7 +151,7 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
 
 
 def _dataset(warehouse: BigQueryWarehouse) -> Any:
-    """Return the dataset, or None if it does not exist."""
+    """Look up the dataset in BigQuery, and return it, or None if it does not exist."""
     from google.api_core.exceptions import NotFound
 
     from ledger.warehouse.bigquery.clients import ONCE
@@ -174,7 +174,7 @@ def _location(dataset: Dataset, project: str, location: str | None) -> Finding:
 
 
 def _objects(state: DatasetState, init: str) -> Iterator[Finding]:
-    """Check that all objects exist, and were created by this release."""
+    """Check that the dataset has all objects of the ledger, and that its views and functions are of this release."""
     from ledger.warehouse import catalog
     from ledger.warehouse.bigquery.tables import digest
 
@@ -227,7 +227,7 @@ def _writing(warehouse: BigQueryWarehouse) -> Finding:
 
 
 def _streaming(warehouse: BigQueryWarehouse) -> Finding:
-    """Check that the stream for appends answers over gRPC."""
+    """Check that the write stream of session_events, to which appends are sent, can be reached over gRPC."""
     from ledger.warehouse.bigquery.clients import ONCE
 
     name = "storage write"

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: Packages whose versions are reported.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
-#: Settings with addresses of an emulator. For a ledger in BigQuery, ``ledger.cli.doctor.bigquery`` checks them.
+#: Settings that hold addresses of an emulator. ``ledger.cli.doctor.bigquery`` checks them if the ledger is in BigQuery.
 EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
-#: Settings whose values are shown. Other LEDGER_ settings may be secrets; the doctor shows only that they are set.
+#: Settings whose values are shown. Other LEDGER_ settings may be secrets, so the doctor says only that they are set.
 PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
@@ -100,7 +100,7 @@ def _packages() -> Finding:
 
 
 def _extra_of(url: str) -> str | None:
-    """Return the extra that a URL requires, or None."""
+    """Return the name of the extra that the URL of a ledger or warehouse requires, or None if it requires none."""
     return {"bigquery": "bigquery", "duckdb": "analytics"}.get(url.partition("://")[0])
 
 

@@ -40,7 +40,7 @@ def _durability(synchronous: str) -> Finding:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
+    """Return the folder if it exists, or else the nearest of its parents that exists."""
     return next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
 
 

@@ -35,18 +35,18 @@ STYLES = {
 _ROLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta"}
 #: Width of the output if it is a file or pipe.
 _PIPED = 120
-#: Minimum width of the terminal at which less important columns are shown.
+#: If the output is narrower than this, less important columns are not shown.
 _WIDE = 110
-#: Minimum average width of the columns of a table. If they would be narrower, each value is printed on its own line.
+#: If the columns of a table would on average be narrower than this, each value is printed on its own line.
 _NARROWEST = 11
-#: Maximum length of an object or array that is printed on one line; a longer one is indented.
+#: An object or array whose JSON text is longer than this is printed on several lines, indented.
 _LONG = 60
 #: Maximum length of a key in a timeline or a list of matches.
 _KEY = 10
 
 
 def console() -> Console:
-    """Return a console on stdout without markup, highlighting or emoji."""
+    """Return a console on stdout that prints text as it is: no markup, no emoji codes, and no highlighting."""
     stdout = Console(markup=False, highlight=False, emoji=False)
     if not stdout.is_terminal and not TERMINAL_COLUMNS.is_set():
         stdout.width = _PIPED
@@ -54,7 +54,7 @@ def console() -> Console:
 
 
 def emit(*parts: RenderableType) -> None:
-    """Print to stdout. If stdout is not a terminal, trailing spaces are removed."""
+    """Print each part to stdout. If stdout is not a terminal, spaces at the end of a line are removed."""
     out = console()
     if out.is_terminal:
         out.print(*parts, sep="\n")
@@ -100,7 +100,7 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
 
 
 def list_sessions(page: Page[Session]) -> None:
-    """Print a page of sessions as a table, and the option that prints the next page."""
+    """Print a page of sessions as a table. If there is a next page, also print the option ``--after`` that shows it."""
     if not page:
         emit(plain("No sessions."))
         return
@@ -124,7 +124,7 @@ def sessions_table(sessions: Iterable[Session]) -> Table:
 
 
 def list_matches(page: Page[Match]) -> None:
-    """Print a page of search matches as a table, and the option that prints the next page."""
+    """Print a page of matches as a table. If there is a next page, also print the option ``--after`` that shows it."""
     if not page:
         emit(plain("No matches."))
         return
@@ -144,7 +144,7 @@ def list_matches(page: Page[Match]) -> None:
 
 
 def show_history(page: Page[RecordedEvent]) -> None:
-    """Print a page of events as a timeline, and the option that prints the next page."""
+    """Print a page of events as a timeline. If there is a next page, also print the ``--after`` that shows it."""
     emit(timeline(page), *_more(page))
 
 
@@ -179,7 +179,12 @@ def show_diff(differences: Sequence[Difference]) -> None:
 
 
 def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
-    """Return a difference with the values before and after; ``brief`` truncates each value to one line."""
+    """Return a difference as text, with the values before and after.
+
+    Args:
+        difference: The difference.
+        brief: Truncate each value to one line.
+    """
     name = plain(register_name(difference.field, difference.key), "bold")
     lines = []
     for mark, style, register in (("-", "red", difference.before), ("+", "green", difference.after)):
@@ -193,7 +198,7 @@ def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
 
 
 def calls_table(calls: Sequence[ToolCall]) -> Table:
-    """Return a table of tool calls with status and result."""
+    """Return a table with the name, status and result of each tool call."""
     table = table_of("call", "status", "result")
     for call in calls:
         name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
@@ -203,7 +208,7 @@ def calls_table(calls: Sequence[ToolCall]) -> Table:
 
 
 def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
-    """Print the findings of ``ledger doctor``, each of them given as (name, status, detail, remedy)."""
+    """Print the findings of ``ledger doctor``. Each finding is a tuple (name, status, detail, remedy)."""
     marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -218,7 +223,7 @@ def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
 
 
 def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
-    """Return a table of changes to a dataset's objects, each of them given as (kind, name, change, detail)."""
+    """Return a table of what was done to a dataset's objects. Each change is a tuple (kind, name, done, detail)."""
     styles = {"created": "green", "updated": "cyan", "unchanged": "dim"}
     table = table_of("what", "name", "done", "detail")
     for what, name, done, detail in changes:
@@ -227,7 +232,7 @@ def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
-    """Return rows as a table. If the columns would be too narrow, return one line per value instead."""
+    """Return rows as a table, or as one line per value if the columns of the table would be too narrow."""
     if console().width // max(len(columns), 1) < _NARROWEST:
         records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
         return Group(*(part for record in records for part in (Rule(style="dim"), record)))
@@ -242,8 +247,8 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Rendera
 def cell(value: Any) -> str:
     """Return a value as text for a table or CSV.
 
-    A string is returned as it is. None becomes an empty string, a time becomes text as in RFC 3339, and an array or
-    object becomes JSON.
+    A string is returned as it is, and None as an empty string. A time is formatted as in RFC 3339, and any other value
+    as JSON.
     """
     if value is None:
         return ""
@@ -259,12 +264,12 @@ def register_name(field: str, key: str) -> str:
 
 
 def when(instant: datetime) -> str:
-    """Format a time in UTC, to the second."""
+    """Return a time, which must be in UTC, as text without fractions of a second."""
     return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def table_of(*columns: str) -> Table:
-    """Return an empty table without borders. Only its last column shrinks if the terminal is too narrow.
+    """Return a table without rows and borders. If the terminal is too narrow, only the last column shrinks.
 
     Args:
         columns: Headings of the columns. A column whose heading starts with ``>`` is aligned to the right.
@@ -279,7 +284,7 @@ def table_of(*columns: str) -> Table:
 
 
 def cut(text: Text) -> Text:
-    """Return the text, set to be truncated to the width of its column with an ellipsis."""
+    """Set a text to end with an ellipsis if it is wider than its column, and return the same text."""
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
@@ -291,12 +296,12 @@ def indented(part: RenderableType) -> Padding:
 
 
 def _more(page: Page[Any]) -> list[Text]:
-    """Return a list of one line, with the option that prints the next page. After the last page, the list is empty."""
+    """Return a list with one line: the option ``--after`` that shows the next page. Without a next page it is empty."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 
 def facts(*pairs: tuple[str, str | Text | None]) -> Table:
-    """Return a table of names and values, one pair per line. A pair whose value is None is left out."""
+    """Return a table of pairs of a name and a value, one pair per line. A pair whose value is None is left out."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -333,7 +338,7 @@ def _message(message: Message) -> list[RenderableType]:
 
 
 def _brief(field: str, value: Any) -> str:
-    """Return the value of a change as text for a timeline. Of a message, only the role and the content are shown."""
+    """Return the value of a change as text for a timeline. For a message, the text has only its role and content."""
     if field == "message" and isinstance(value, dict):
         content = value.get("content")
         return f"{value.get('role')}: {'' if content is None else shown(content)}"

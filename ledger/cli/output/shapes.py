@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V")
-#: Attributes of ``Session`` for which ``session_object`` has no special code. VALUES are those that hold one value and
-#: are not columns of the view ``sessions``. MAPS are those that map keys to values.
+#: Attributes of ``Session`` that ``session_object`` copies. Those in VALUES hold one value and are not columns of the
+#: view ``sessions``. Those in MAPS hold mappings.
 VALUES = tuple(
     field.attribute
     for field in FIELDS.values()
@@ -40,7 +40,7 @@ def print_json(value: Any) -> None:
 def json_text(value: Any, *, indent: bool = True) -> str:
     """Return a value as JSON text that is safe to print on a terminal.
 
-    Control characters are escaped. The text parses to the same value as without the escapes.
+    Control characters are escaped. The escapes do not change the value that the text parses to.
     """
     options = (orjson.OPT_INDENT_2 if indent else 0) | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
     return safe(orjson.dumps(value, default=_other, option=options).decode())
@@ -49,9 +49,9 @@ def json_text(value: Any, *, indent: bool = True) -> str:
 def session_object(session: Session) -> dict[str, Any]:
     """Return a session as a JSON object.
 
-    It has the columns of the view ``sessions``, except that ``tool_calls`` takes the place of ``tool_call_status`` and
-    ``tool_call_results``. Each other field has the name of its attribute of ``Session``. The key ``messages`` is
-    missing if the session was read without messages.
+    The object has the columns of the view ``sessions``. However, the key ``tool_calls`` replaces ``tool_call_status``
+    and ``tool_call_results``. For each field that is not a column, the object has a key with the name of the attribute
+    of ``Session``. If the session was read without messages, there is no key ``messages``.
     """
     document = {column: session[column] for column in session}
     document["tool_calls"] = [call_object(call) for call in session.calls]
@@ -68,7 +68,7 @@ def session_object(session: Session) -> dict[str, Any]:
 
 
 def in_order(values: Mapping[K, V]) -> dict[K, V]:
-    """Return a mapping as a dictionary sorted by key. The order of keys in a state depends on the store."""
+    """Return a mapping as a dictionary sorted by key, because stores return the keys of a state in different orders."""
     return dict(sorted(values.items(), key=lambda item: item[0]))
 
 
@@ -85,7 +85,7 @@ def call_object(call: ToolCall) -> dict[str, Any]:
 
 
 def message_object(message: Message) -> dict[str, Any]:
-    """Return a message as a JSON object with all parts of a message; a part without a value is None."""
+    """Return a message as a JSON object. It has a key for every part of a message; a missing part is None."""
     return {
         "message_id": message.message_id,
         "version": message.version,
@@ -96,7 +96,7 @@ def message_object(message: Message) -> dict[str, Any]:
 def event_object(event: RecordedEvent) -> dict[str, Any]:
     """Return an event as a JSON object with its changes.
 
-    A change has no ``value`` if it removed the field, or if the value was erased later.
+    A change has no key ``value`` if it removed the field, or if the value that it set was erased later.
     """
     return {
         "version": event.version,
@@ -114,7 +114,7 @@ def event_object(event: RecordedEvent) -> dict[str, Any]:
 
 
 def difference_object(difference: Difference) -> dict[str, Any]:
-    """Return a difference as a JSON object, without ``before`` or ``after`` if there is no value on that side."""
+    """Return a difference as a JSON object. The key ``before`` or ``after`` is left out if there was no value then."""
     return {
         "field": difference.field,
         "key": difference.key,
@@ -134,7 +134,7 @@ def appended_object(appended: AppendResult) -> dict[str, Any]:
 
 
 def print_appended(appended: AppendResult, as_json: bool) -> None:
-    """Print the version of a session after an append."""
+    """Print the result of an append, as JSON or as a sentence with the session's version."""
     if as_json:
         print_json(appended_object(appended))
     else:

@@ -28,7 +28,7 @@ def one_line(text: str, width: int | None = None) -> str:
 
     Args:
         text: The text.
-        width: Maximum length. A longer line is truncated, and ends with an ellipsis. None for no maximum.
+        width: Maximum length, or None for no maximum. A longer line is truncated, and ends with an ellipsis.
     """
     line = " ".join(safe(text if width is None else text[: 4 * width]).split())
     return line if width is None or len(line) <= width else line[: max(width - 1, 0)] + "…"
@@ -40,7 +40,7 @@ def shown(value: Any) -> str:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return the text as a rich ``Text``: its control characters are escaped, and markup in it is not interpreted."""
+    """Return the text as a ``Text`` of the package rich. Control characters are escaped; markup has no effect."""
     from rich.text import Text
 
     return Text(safe(text), style=style)

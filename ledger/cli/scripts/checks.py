@@ -1,4 +1,4 @@
-"""Support for check scripts that people run. Such a script prints each check, and exits with 1 if a check fails."""
+"""Support for scripts that check something and print each result. They exit with 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.sdk.ledger import SessionManagerV2
 
 
 class Checks:
-    """A counter of checks and failures."""
+    """An object that compares values, prints each result, and counts the checks and the failures."""
 
     def __init__(self) -> None:
         self.failed = 0

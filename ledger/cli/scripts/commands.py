@@ -1,4 +1,4 @@
-"""Commands of those scripts in ``scripts/`` that are named like the scripts of the former BigQuery session manager."""
+"""Commands of three scripts in ``scripts/``. Scripts of the former BigQuery session manager had the same names."""
 
 from __future__ import annotations
 
@@ -84,7 +84,11 @@ def create_sessions_table(
 
 
 def _ledger_url(project: str | None, dataset: str | None, url: str | None) -> str:
-    """Return the ledger's URL: from --project and --dataset if they are given, or else --url or its default."""
+    """Return the URL of the dataset if --project and --dataset are given, or else the value of --url or its default.
+
+    Raises:
+        UsageError: Only one of --project and --dataset is given, or --url is given too.
+    """
     from ledger.sdk.opening import DEFAULT_URL
     from ledger.warehouse import catalog
 

@@ -96,7 +96,7 @@ def drop(yes: bool, as_json: bool, url: str | None) -> None:
 
 
 def _verify(ledger: SessionLedger) -> dict[str, Any]:
-    """Count analysis sessions and queries, and collect the sessions that cannot be read."""
+    """Read every analysis session. Return the numbers of sessions and queries, and an error per unreadable session."""
     from ledger.compat.analysis_sessions.slots import MARK, session_of
 
     sessions = queries = 0
@@ -116,5 +116,5 @@ def _verify(ledger: SessionLedger) -> dict[str, Any]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the path of a SQLite ledger, and the paths of the files that SQLite and the ledger keep beside it."""
+    """Return the paths of all files of a SQLite ledger, given the path of its database. Some may not exist."""
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-turn", "-turn-queue")]
