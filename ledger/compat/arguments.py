@@ -12,7 +12,7 @@ from ledger.sdk.ledger import SessionLedger
 
 
 def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: Any) -> tuple[AsyncSessionLedger, bool]:
-    """Return the ledger that a service uses, and whether this call created it. If so, the service must close it.
+    """Return the ledger that a service uses, and True if this call created it. If True, the service must close it.
 
     Args:
         db: A ledger, its URL, or None for the ledger that the environment names.

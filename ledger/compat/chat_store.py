@@ -149,8 +149,8 @@ class SessionStore:
         path: Path of the file, or URL of a ledger. A file that does not exist is created, with its folder.
         ledger: A ledger to use instead of a path; the caller closes it. A ledger limited to one user, as
             ``ledger.for_user(...)`` returns it, hides the chats of other users.
-        query_plan_type, candidate_set_type: Pydantic models to read these parts of a message with. If None, the part
-            is read as a JSON value.
+        query_plan_type, candidate_set_type: Pydantic models to which ``query_plan`` and ``candidate_set`` of a message
+            are converted when read. Without a model, the part is returned as a JSON value.
         clock: Source of times, for messages and expiry.
 
     Raises:
@@ -175,7 +175,7 @@ class SessionStore:
         self.ledger = SessionLedger(_url(path), clock=clock) if ledger is None else ledger
 
     def create_session(self, user_id: str | None = None) -> ChatSession:
-        """Create a chat. The owner defaults to the user the ledger is limited to, else to the anonymous user."""
+        """Create a chat. Default owner: the user that the ledger is limited to. Else: the anonymous user."""
         owner = user_id if user_id is not None or self.ledger.user_id is not None else ANONYMOUS
         session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE}, ttl=None)
         return ChatSession(self, self._require(session_id))
@@ -249,7 +249,7 @@ class SessionStore:
                 return found
 
     def expire_session(self, session_id: str) -> bool:
-        """Expire a chat now and keep it. Return False if it is recorded as expired already.
+        """Expire a chat now; its messages are kept. Return False if the chat is recorded as expired already.
 
         Raises:
             SessionNotFound: The chat does not exist.
@@ -259,7 +259,7 @@ class SessionStore:
         return self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
-        """Expire every open chat without an event for this many hours. A chat that gets an event meanwhile stays open.
+        """Expire every open chat that had no event for ``max_age_hours``, and gets none while this method runs.
 
         Returns:
             Number of chats expired.
@@ -372,7 +372,7 @@ class SessionStore:
 
 
 def _object_in(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a JSON object unchanged. None becomes an empty object, and any other value ``{name: value}``."""
+    """Return a mapping unchanged. None becomes an empty dict, and any other value becomes ``{name: value}``."""
     return value if isinstance(value, Mapping) else {} if value is None else {name: value}
 
 

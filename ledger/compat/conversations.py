@@ -35,7 +35,7 @@ class ConversationMessage:
     """One message of a chat.
 
     Attributes:
-        tools_used: Tools used by an assistant's message, as JSON.
+        tools_used: The tools that an assistant used for the message, as JSON values.
         has_error: True if the message reports a failure; ``error_message`` describes the failure.
         created_at: Time of the message, in UTC.
         message_id: Id of the message in the ledger.
@@ -119,7 +119,7 @@ class ConversationService:
         db: A ``SessionLedger``, an ``AsyncSessionLedger``, or a ledger URL. The ledger at a URL is opened at first use
             and closed with the service.
         ttl: Lifetime of a chat; None for no expiry.
-        clock: Source of the current time, from which ``cleanup_old_sessions`` counts.
+        clock: Source of the current time for ``cleanup_old_sessions``.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ class ConversationService:
     async def get_or_create_session(self, session_id: str | None = None, user: Any = None) -> ConversationSession:
         """Return the user's active chat with this id, or create a chat.
 
-        A new chat gets the given id if no session has it. If the user's chat with this id has ended, or the id belongs
-        to another user, the new chat gets a generated id. So always use the ``session_id`` of the result.
+        If no session has the given id, a new chat gets this id. If the user's chat with this id has ended, or the
+        id belongs to another user, a new chat gets a generated id. So always use the ``session_id`` of the result.
         """
         if not session_id:
             return await self.create_session(user)
@@ -227,8 +227,8 @@ class ConversationService:
 
         Args:
             role: ``user``, ``assistant``, or another role of the ledger.
-            user: The user who adds the message. A chat that this user may not see counts as not existing. If None, the
-                chat may belong to any user, so pass a user whenever the session id comes from outside.
+            user: The user who adds the message. If this user may not see the chat, SessionNotFound is raised. If None,
+                the owner is not checked, so pass a user whenever the session id comes from outside.
             envelope: See ``Envelope``. If a call is repeated with its ``event_id``, the message is recorded once.
 
         Raises:
@@ -277,7 +277,7 @@ class ConversationService:
         return False
 
     async def cleanup_old_sessions(self, days: float = OLD_AFTER_DAYS, *, user: Any = None) -> int:
-        """Delete chats that had no event for this many days. A chat that gets an event meanwhile is kept.
+        """Delete every chat that had no event for ``days`` days, and gets none while this method runs.
 
         Args:
             user: Only chats of this user; if None, the chats of all users.

@@ -35,7 +35,7 @@ from ledger.sdk.ledger import SessionLedger
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-#: Columns that may hold a message's id; the first with a value counts.
+#: Columns that may hold a message's id. The id is taken from the first of these columns that has a value.
 _IDS = ("message_id", "id")
 _OF_STATE = {*session_records.COLUMNS, "user_id"}
 _OF_CHAT = {"session_id", "user_id", "created_at", "updated_at", "last_activity", "expired_at", "context"}
@@ -53,7 +53,7 @@ def import_session_states(
 ) -> Imported:
     """Import a ``session_states`` table as records of ``ledger.compat.session_states``.
 
-    A row becomes a session that is created at ``created_at`` and whose values are set at ``updated_at``.
+    Each row becomes a session. The session is created at ``created_at``, and its values are set at ``updated_at``.
     Undocumented columns are stored as context.
 
     Args:
@@ -65,8 +65,8 @@ def import_session_states(
     Raises:
         InvalidInput: Rows cannot be recorded. The error names them by id, and nothing was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
-            again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
+            contradiction is removed, importing again records the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -99,8 +99,8 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
         InvalidInput: Rows cannot be recorded, or messages belong to no chat. The error names them by id, and nothing
             was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
-            again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
+            contradiction is removed, importing again records the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:

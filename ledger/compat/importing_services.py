@@ -46,7 +46,7 @@ _OF_MESSAGE = {
     *("id", "session_id", "role", "content", "tools_used", "processing_time_ms", "token_count", "has_error"),
     *("error_message", "message_metadata", "created_at"),
 }
-#: Names of columns of analysis sessions. A table may use any of the names listed for a column.
+#: Columns of analysis sessions. Each tuple lists the names that a table may use for one column.
 _ID, _KIND = ("id", "session_id"), ("type", "session_type")
 _STATE = ("state", "session_state", "state_data")
 _USED = ("last_accessed_at", "updated_at", "last_accessed")
@@ -78,8 +78,8 @@ def import_conversations(
         InvalidInput: Rows cannot be recorded, or messages belong to no chat. The error names them by id, and nothing
             was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
-            again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
+            contradiction is removed, importing again records the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -117,9 +117,9 @@ def import_analysis_sessions(
 
     A session is created at ``created_at``; each query of its history is added at its ``timestamp``; context,
     preferences and results are set at the last access. A session that the table marks as archived is imported as
-    archived. Sessions that exist only in Redis are not imported; let the earlier service archive them first. A
-    session's row of the metrics table becomes the attribute ``older_metrics``, and undocumented columns become
-    attributes of the same names.
+    archived. Sessions that exist only in Redis are not imported; let the earlier service archive them first. If a
+    session has a row in the metrics table, the row becomes the attribute ``older_metrics``. Undocumented columns
+    become attributes of the same names.
 
     Args:
         engine_or_url: An SQLAlchemy engine, a URL, or the path of a SQLite file.
@@ -129,8 +129,8 @@ def import_analysis_sessions(
     Raises:
         InvalidInput: Rows cannot be recorded. The error names them by id, and nothing was written.
         IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Importing
-            again continues.
+            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
+            contradiction is removed, importing again records the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -163,7 +163,7 @@ def _creation_step(row: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _conversation_steps(row: Mapping[str, Any]) -> Iterator[Step]:
-    """Yield the steps that set a chat's values and expire it if inactive, without its creation and messages."""
+    """Yield the steps that set a chat's values, and a step that expires the chat if it is inactive."""
     created_at = instant(row["created_at"], "created_at")
     at = created_at if row.get("last_activity_at") is None else instant(row["last_activity_at"], "last_activity_at")
     attributes = other_columns(row, _OF_CONVERSATION) | {"description": row.get("description")}

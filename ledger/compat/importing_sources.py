@@ -81,9 +81,10 @@ class Source:
         yield from self._fetched(statement, table)
 
     def insertion_column(self, table: TableClause, *names: str) -> str:
-        """Return the name of a column to order rows by, so that they are in the order of their insertion.
+        """Return the name of a column. Rows ordered by this column are in the order in which they were inserted.
 
-        It is the first integer column among ``names``, else SQLite's ``rowid``, else the first column among ``names``.
+        This is the first integer column among ``names``, else SQLite's ``rowid``, else the first of ``names``
+        that is a column.
         """
         from sqlalchemy import Integer, text
 
@@ -262,12 +263,12 @@ def number(value: Any) -> Any:
 
 
 def value_of(row: Mapping[str, Any], *names: str) -> Any:
-    """Return a row's value in the first of these columns that is not NULL; None if all are NULL or missing."""
+    """Look up ``names`` in a row, in order. Return the first value that is not NULL; None if there is none."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def first_of(columns: Sequence[str] | Mapping[str, Any], *names: str) -> str | None:
-    """Return the first of these names that is a name of a column; None if there is no such column."""
+    """Return the first of ``names`` that is in ``columns``; None if none of them is."""
     return next((name for name in names if name in columns), None)
 
 

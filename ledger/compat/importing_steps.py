@@ -1,11 +1,11 @@
 """Steps of an import. A step is an event to record; the rows of a source database become steps.
 
-There are two kinds of steps. A permanent step, such as a message or a query, never changes in the source, and is
-recognised by its id if it is imported again. All other values (context, title, status) may change in the source before
-the next import; a step that sets them is called a statement. If such values have changed, the next import adds a
-statement with the values that differ from those that the earlier statements set. The id of an added statement is
-derived from its content and from the statement before it. So an import recognises statements among the other events of
-a session. And if the source returns to an earlier value, that value is recorded again.
+There are two kinds of steps. A permanent step, such as a message or a query, never changes in the source. A later
+import recognises it by its id. A step that sets other values (context, title, status) is called a statement. In the
+source, these values may change between two imports. Then the next import adds a statement, which sets only the values
+that differ from the recorded statements. The id of an added statement is derived from its content and from the id of
+the statement before it. So an import can tell statements from the other events of a session. And if the source returns
+to an earlier value, that value is recorded again.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def in_order(steps: list[Step]) -> list[Step]:
 
 
 def remaining_steps(session_id: str, steps: list[Step], events: Iterable[RecordedEvent]) -> list[Step]:
-    """Return the steps to record for a session that is already recorded in part.
+    """Return the steps to import into a session that already has events.
 
     Args:
         steps: All steps from the source, creation first.
         events: All recorded events of the session.
 
     Returns:
-        The permanent steps and the recorded statements. If the source differs from the recorded statements, added
-            statements follow.
+        All permanent steps, then the statements that are already recorded. If values of the source differ from those
+            of the recorded statements, new statements with the differences follow.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
     current = _values_after(steps[0], *stated.values())
@@ -116,7 +116,7 @@ def remaining_steps(session_id: str, steps: list[Step], events: Iterable[Recorde
 
 
 def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: str, ledger: SessionLedger) -> Imported:
-    """Read the source twice: once to check all rows, once to record them. Only one batch is in memory at a time.
+    """Read the source twice: first to check all rows, then to record them. Only one batch is in memory at a time.
 
     Args:
         read: Generator function that yields the sessions of the source and adds bad rows to its argument.
@@ -134,7 +134,7 @@ def check_and_record(read: Callable[[BadRows], Iterator[SessionEvents]], what: s
 
 
 class BadRows:
-    """Collection of bad rows, which are rows that cannot be recorded, with the reason for each.
+    """The bad rows of a source: rows that cannot be recorded, each with the reason.
 
     Args:
         store: The target store while recording; None while checking.
@@ -157,7 +157,7 @@ class BadRows:
         return session
 
     def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
-        """Return the steps to record for a session. If part of the session is recorded, see ``remaining_steps``."""
+        """Return all steps while checking, or if the session is new. Otherwise, return ``remaining_steps``."""
         store = self._store
         if store is None or self._partly_recorded is False:
             return steps
@@ -257,7 +257,7 @@ def _content_of(at: datetime, texts: Iterable[tuple[str, str, str | None]]) -> s
 
 
 def _key_after(content: str, before: str) -> str:
-    """Return the key of an added statement, made of its content and the event_id of the statement before it."""
+    """Return the key of an added statement, given its content and the event_id of the statement before it."""
     return canonical([content, before])
 
 

@@ -29,7 +29,7 @@ REMEMBERED = 256
 
 @dataclass(slots=True)
 class Reply:
-    """An agent's answer with metadata. Instead of a ``Reply``, an agent may return the content alone."""
+    """An agent's answer with metadata. An agent without metadata to add may return just the content."""
 
     content: Any
     tools_used: Sequence[Any] | None = None
@@ -45,7 +45,7 @@ class ChatResponse:
         session_id: The chat's id; pass it to the next call.
         content: The answer; None if the agent failed.
         has_error: True if the agent failed; ``error_message`` is its error.
-        unsaved: The chat's messages that are not stored yet, in order. An answer that can never be recorded is last.
+        unsaved: The chat's messages that are not stored yet, in order. An answer that cannot be recorded is last.
         store_error: Why messages are unsaved; None if all messages are saved.
     """
 
@@ -127,7 +127,7 @@ class PersistentAgent:
         return response
 
     async def save_unsaved(self) -> int:
-        """Save the unsaved messages, chat by chat. Return how many are still unsaved."""
+        """Save the unsaved messages, chat by chat. Return the number of messages that are still unsaved."""
         for chat in list(self._chats.values()):
             async with chat.turn:
                 await self._save(chat)
@@ -187,9 +187,10 @@ class PersistentAgent:
         return refused
 
     async def _save(self, chat: _Chat) -> LedgerError | None:
-        """Save unsaved messages in order until the store fails. Return the last error of a message that was refused.
+        """Save unsaved messages in order, until all are saved or the store is unavailable.
 
-        A message that can never be recorded is dropped, so that it does not block later messages.
+        A message that can never be recorded is dropped, so that it does not block later messages. The error of the
+        last dropped message is returned; None if no message was dropped.
         """
         refused: LedgerError | None = None
         while chat.unsaved:

@@ -22,7 +22,7 @@ COLUMNS = (
 #: Attributes of a record, by which records can be filtered and counted. Each holds the column of the same name, except
 #: ``record_id``, which holds the column ``id``.
 ATTRIBUTES = ("run_id", "topic", "difficulty", "tests_passed", "code_attempts", "problem_attempts", "record_id")
-#: Columns stored as context. A value in a state is stored as context too if its name is not a column.
+#: Columns stored as context. Values of a state that belong to no column are stored as context too.
 CONTEXT = ("problem_description", "problem_tests", "code")
 STATUSES = ("running", "completed", "failed")
 CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")
@@ -62,7 +62,8 @@ SELECT
   json_array_length(problem_tests) AS test_count, created_at, updated_at
 FROM session_states
 """
-#: SELECT statements by view name: the view that replaces the table, and its summary. Both have one row per record.
+#: SELECT statements by view name. The view ``session_states`` replaces the table. The view ``session_states_summary``
+#: omits the long texts. Both views have one row per record.
 VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 

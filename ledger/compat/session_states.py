@@ -1,4 +1,4 @@
-"""Functions that save workflow states in a ledger, and find them, in place of a table ``session_states``.
+"""Functions that save and find workflow states. They use a ledger in place of a table ``session_states``.
 
 Each thread is a session: ``thread_id`` is the session's id, ``user_prompt`` its question, and ``workflow_status`` its
 status (``running`` is stored as ``active``). Searchable columns are attributes. Long texts, and values whose names
@@ -74,7 +74,7 @@ def save_session_state(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> str:
-    """Create or update a thread's record. Values not named in ``state`` stay as they are; None removes a value.
+    """Create or update a thread's record. Values that ``state`` does not name are kept; None removes a value.
 
     If the record was deleted, it is restored without its old values.
 
@@ -82,8 +82,8 @@ def save_session_state(
         thread_id: The workflow's own id, 1 to 255 characters.
         state: A mapping, pydantic model or dataclass. Documented columns must have their types. Other values are
             stored as context; models and dates become JSON. A record of ``get_session_state`` can be saved as it is.
-        run_id: Id of a related run, for example an MLflow run; defaults to the state's, else to the saved one.
-        workflow_status: running, completed or failed; defaults to the state's, else to the saved one, else to running.
+        run_id: Id of a related run, for example an MLflow run; defaults to that in ``state``, else to the saved one.
+        workflow_status: running, completed or failed; defaults to that in ``state``, else the saved one, else running.
         user_id: Owner of a new session; defaults to ``session-states``.
 
     Returns:
@@ -155,10 +155,11 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     """Return statistics over all records. Every record is read.
 
     Returns:
-        ``total_sessions``; ``success_rate``, the percentage of sessions whose tests passed (0 if there are none);
-        ``average_code_attempts`` and ``average_problem_attempts`` over the sessions that have a value (None if none
-        has); ``topic_distribution``, ``difficulty_distribution`` and ``workflow_status_distribution``, the number of
-        sessions by value, most frequent first. Sessions without a topic are not counted in ``topic_distribution``.
+        A dict. ``total_sessions`` is the number of records. ``success_rate`` is the percentage of records whose
+        tests passed (0 without records). ``average_code_attempts`` and ``average_problem_attempts`` are averages over
+        the records that have a value (None if none has). ``topic_distribution``, ``difficulty_distribution`` and
+        ``workflow_status_distribution`` hold the number of records by value, most frequent first; records without
+        a value are not counted.
     """
     target = _ledger(ledger)
     total = passed = 0
@@ -241,10 +242,10 @@ def verified_workflow(
     user_id: str | None = None,
     ledger: SessionLedger | None = None,
 ) -> Iterator[VerifiedWorkflow]:
-    """Context manager that gives its block a new thread and saves its final state, like ``/problems/verified``.
+    """Context manager that creates a thread for the workflow in its block, and saves the workflow's final state.
 
     The record is saved as ``running`` at the start, so that a workflow whose process died remains visible. When the
-    block ends, the final state is saved as ``completed`` if its ``tests_passed`` is true, else as ``failed``. If the
+    block ends, the final state is saved as ``completed`` if it has a true ``tests_passed``, else as ``failed``. If the
     block raises an error, the state set so far is saved, the session is marked as failed, and the error is re-raised.
 
     Args:
@@ -280,8 +281,8 @@ def run_verified(
     """Run an agent in a ``verified_workflow``.
 
     Args:
-        agent: Called as ``agent(*args, thread_id=..., **kwargs)``; returns the final state. Its ``run_id`` is used if
-            ``run_id`` is None.
+        agent: Called as ``agent(*args, thread_id=..., **kwargs)``; returns the final state. If ``run_id`` is
+            None, the ``run_id`` in the final state is recorded.
         state: Initial values.
     """
     with verified_workflow(state, run_id=run_id, user_id=user_id, ledger=ledger) as workflow:
@@ -320,7 +321,7 @@ def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, st
 
 
 def _update(target: SessionLedger, session: Session, wanted: Mapping[tuple[str, str], Any]) -> str:
-    """Append values that differ from those in ``session``. Raise WrongExpectedVersion if ``session`` is outdated."""
+    """Save changed values and return the record's id. Raise WrongExpectedVersion if ``session`` is outdated."""
     if TAG not in session.tags:
         raise InvalidInput(
             f"{session.session_id} is not a session state but a session of another kind; nothing was written. "

@@ -133,8 +133,8 @@ def import_lines(
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
-            cannot be imported. The message begins with the line's number. None of the consecutive events of the line's
-            session was written.
+            cannot be imported. The message begins with the line's number. The lines of the same session
+            directly before and after the line are not imported either.
     """
     batch = _Batch(store)
     sessions: set[str] = set()
@@ -179,7 +179,7 @@ class _Batch:
         self._bytes += size
 
     def write(self, *, but_last_session: bool = False) -> None:
-        """Write the batch. If ``but_last_session``, leave out the last session, since its lines may be incomplete."""
+        """Write the batch. If ``but_last_session``, leave out the last session, as events of it may be missing."""
         events = self._events
         if but_last_session and events:
             cut = events[-1].session_id

@@ -2,7 +2,8 @@
 
 A run is a list of messages, or an object with such a list under ``messages`` or ``traj``. Other keys of the object are
 kept: texts, numbers and booleans as attributes, objects and arrays as results. A run becomes one event for its start,
-one for each message (with the tool calls that the message plans or answers) and one for its end.
+one for each message and one for its end. A message's event also holds the tool calls that the message plans
+or answers.
 
 All ids are derived from the run, so importing it again adds nothing, and an interrupted import can be continued.
 """
@@ -160,7 +161,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
 
 
 class _Calls:
-    """The tool calls of a run that are planned so far, and which of these calls have no answer yet."""
+    """The tool calls that a run has planned so far, and a queue of the unanswered calls of each id."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -184,7 +185,7 @@ class _Calls:
     def answered_by(self, message: ChatMessage) -> list[Change]:
         """Return the changes to the tool call that a message answers; an empty list if it answers none.
 
-        If several open calls have the id that the message names, it answers the oldest of them.
+        The message names the id of a call. If several unanswered calls have this id, the message answers the oldest.
         """
         waiting = self._open.get(message.tool_call_id or "") if message.role == "tool" else None
         if not waiting:
@@ -316,7 +317,7 @@ def _text(content: Any) -> str | None:
 
 
 def _json_or_text(content: Any) -> Any:
-    """Decode JSON text, if a store can represent its value exactly. Return all other content unchanged."""
+    """Return the value of JSON text if a store can represent the value exactly. Return any other content unchanged."""
     if not isinstance(content, str):
         return content
     try:

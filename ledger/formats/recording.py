@@ -60,10 +60,10 @@ def record(
     Args:
         sessions: Sessions with distinct ids. If the iterable raises an error, the sessions that it yielded
             before are recorded first.
-        differences: True if each event holds the differences from the event before it, and its id is derived from
-            content that never changes. Then an event counts as recorded if its id is recorded. A missing event is
-            refused unless the event before it is the last one recorded in the session. If False, a recorded event must
-            also have the same content.
+        differences: If False, a recorded event must have the same content as the imported event with the same id. Pass
+            True if each event holds the differences from the event before it, and its id is derived from content
+            that never changes. If True, contents are not compared. The first missing event must directly follow
+            the last event that the session has in the store; otherwise the session is refused.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
@@ -119,7 +119,7 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """The events that a session still lacks, and the hash of the event before the first of them, or None."""
+    """The events that a session still lacks, and the hash of the event before the first of them (None if unhashed)."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
@@ -134,9 +134,10 @@ class _Recording:
         self._differences = differences
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record a batch as new sessions.
+        """Record a batch of sessions, all as new sessions if possible.
 
-        If the first session exists, or a session is refused, only the missing events of each session are recorded.
+        If the first session exists, or if the store refuses a session, each session's missing events are recorded
+        instead. A batch that is too large for one call of the store is split.
         """
         if not batch:
             return

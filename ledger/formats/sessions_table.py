@@ -1,14 +1,14 @@
 """Import of a table of sessions that has one full row per update.
 
 Such a table is a common first design in BigQuery. It has the columns of ``COLUMNS``; each update appends a full row,
-and the row with the latest ``updated_at`` is the current one. In the import, each row becomes an event that holds the
-differences from the row before it, and that is recorded at the row's time. A row without differences becomes no event.
+and the row with the latest ``updated_at`` is the current one. In the import, each row becomes an event, which holds
+the differences from the row before it and has the time of the row. A row without differences becomes no event.
 So ``get_session(version=k)`` returns the k-th row that differs from the one before it, and ``get_session(at=...)``
 returns the row that was current at that time. If a row lacks a value that the row before it has, the event removes it.
 
 Other columns with values become attributes. The id of a tool call is its name, with a number added if the name
-occurs earlier in the same row. Calls that one row adds are ordered by id. The creation time of a session is the time
-in its id if the id is a UUIDv7, else the earliest ``created_at`` of its rows.
+occurs earlier in the same row. Calls that one row adds are ordered by id. If a session's id is a UUIDv7, the session's
+creation time is the time in the id. Otherwise, it is the earliest ``created_at`` of the session's rows.
 
 Since rows may be in any order, all rows are held in memory until the last is read. Within a session, equal values are
 held once, as JSON text.
@@ -35,7 +35,7 @@ from ledger.model.values import canonical, check_text, decode
 from ledger.stores.base import EventStore
 
 REQUIRED = ("session_id", "user_id", "question", "status", "created_at", "updated_at")
-#: The columns of the table. Those not in ``REQUIRED`` may be absent or NULL; arrays may also be empty.
+#: The columns of the table. Columns that are not in ``REQUIRED`` may be missing or NULL; arrays may be empty too.
 COLUMNS = (
     *REQUIRED,
     *("constraints", "response_plan", "strategy", "summary", "tool_calls", "tool_call_status", "tool_call_results"),
@@ -138,7 +138,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row's time, and its values by register as JSON text. ``row_id`` is derived from both and the session id."""
+    """A row's time, and its values by register as JSON text. Session id, time and values determine ``row_id``."""
 
     row_id: str
     where: str
@@ -172,7 +172,7 @@ class _Table:
 
 
 def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
-    """Add a row to its session."""
+    """Add a row to the table of its session, which is created if ``tables`` lacks it."""
     try:
         columns = dict(row)  # BigQuery rows are not Mappings, but dict() accepts them
     except (TypeError, ValueError):
@@ -248,7 +248,7 @@ def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple
 
 
 def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedEvent]:
-    """Yield an event for each row that differs from the one before it. The first row always does."""
+    """Yield an event for each row that differs from the one before it. The first row always becomes an event."""
     created_at = created_at_of(session_id) or from_micros(table.created_at)
     before: Mapping[Slot, str] = {}
     version = 0
@@ -283,7 +283,7 @@ def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedE
 
 
 def _changes(before: Mapping[Slot, str], after: Mapping[Slot, str]) -> tuple[RecordedChange, ...]:
-    """Return the differences between two rows. If the constraints define a new tool call, it gets that definition."""
+    """Return the differences between two rows. A new tool call gets its definition from the constraints, if any."""
     changed = {slot: after.get(slot) for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)}
     planned: Mapping[str, Any] = {}
     if any(field == "tool_call" and text is not None for (field, _), text in changed.items()):

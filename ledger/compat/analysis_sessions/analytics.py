@@ -39,7 +39,7 @@ class SessionAnalytics:
         self.store: SessionStore = store
 
     async def record_session_metrics(self, session: Session | str) -> SessionMetrics | None:
-        """Record a session's metrics as one of its attributes.
+        """Compute a session's metrics and record them as an attribute of the session.
 
         The metrics remain readable after the session's queries are archived.
 
@@ -47,7 +47,7 @@ class SessionAnalytics:
             session: A session or its id. Metrics are computed from the recorded state, not from unsaved changes.
 
         Returns:
-            The metrics; None if ``session_enable_analytics`` is off.
+            The metrics. If ``session_enable_analytics`` is off, nothing is recorded, and None is returned.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -63,7 +63,7 @@ class SessionAnalytics:
         created_from: datetime | None = None,
         created_until: datetime | None = None,
     ) -> dict[str, Any]:
-        """Return statistics over the sessions that meet all criteria, except deleted ones.
+        """Return statistics over the sessions that meet all criteria. Deleted sessions are left out.
 
         Args:
             user_id: Only sessions of this user.
@@ -77,10 +77,10 @@ class SessionAnalytics:
                 are both given.
 
         Returns:
-            total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions, total_queries,
-            average_duration_seconds, average_queries_per_session, abandonment_rate, cache_hit_rate, top_assets,
-            query_type_distribution and session_type_distribution. Rates are from 0 to 1. If there are no
-            sessions, they are 0.
+            A dict with total_sessions, active_sessions, completed_sessions, archived_sessions, abandoned_sessions,
+            total_queries, average_duration_seconds, average_queries_per_session, abandonment_rate, cache_hit_rate,
+            top_assets, query_type_distribution and session_type_distribution. Rates are from 0 to 1. Without
+            sessions, rates and averages are 0.
         """
         tally = _Tally()
         async for found in self._sessions(user_id, session_type, days, created_from, created_until):
@@ -114,8 +114,8 @@ class SessionAnalytics:
         """Return the metrics of each session in one text, newest session first.
 
         Args:
-            format: ``json`` gives an array, ``jsonl`` one object per line, and ``csv`` a header and one line per
-                session, in which lists and objects are JSON text.
+            format: ``json`` gives an array of objects. ``jsonl`` gives one object per line. ``csv`` gives a header and
+                one line per session; lists and objects in it are JSON text.
             user_id, session_type, days, created_from, created_until: See ``get_session_stats``.
 
         Raises:
@@ -180,7 +180,7 @@ class _Tally:
         self._kinds[metrics.session_type] += 1
 
     def result(self) -> dict[str, Any]:
-        """Return the statistics of ``get_session_stats``."""
+        """Return the statistics over the added sessions, as ``get_session_stats`` returns them."""
         counts = self._counts
         sessions, queries = counts["sessions"], counts["queries"]
         return {

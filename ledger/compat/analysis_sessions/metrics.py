@@ -20,8 +20,8 @@ class SessionMetrics(BaseModel):
     """Metrics of one session.
 
     Attributes:
-        ended_at: Time of the last recorded event. For an expired session, time of its last query, or time of its
-            creation if it has no queries.
+        ended_at: Time of the last recorded event. For an expired session, it is the time of the last query
+            instead. For an expired session without queries, it is the creation time.
         duration_seconds: Seconds from ``created_at`` to ``ended_at``.
         status: Status when the metrics were computed.
         abandoned: True if the session expired without being completed or failed.
@@ -56,8 +56,8 @@ class SessionMetrics(BaseModel):
     def of(cls, recorded: Recorded) -> Self:
         """Return a session's metrics.
 
-        If the session has ended and its recorded metrics still apply, those are returned. Otherwise, the metrics are
-        computed.
+        If the session is archived, its recorded metrics are returned. If it has ended otherwise, they are returned if
+        they have its status and its number of queries. In all other cases, the metrics are computed.
         """
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics

@@ -64,7 +64,7 @@ class TooManyQueries(InvalidInput):
 
     Attributes:
         session_id: The session.
-        limit: ``session_max_queries_per_session``.
+        limit: The maximum, as set by ``session_max_queries_per_session``.
     """
 
     code = "too_many_queries"

@@ -45,7 +45,10 @@ class SessionSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> SessionSettings:
-        """Return the settings of the environment. A setting that the environment lacks has its default.
+        """Return settings read from environment variables. A setting without a variable has its default value.
+
+        Args:
+            environment: Variables by name; defaults to those of the process.
 
         Raises:
             ConfigurationError: A value is invalid; the message names the setting.

@@ -16,7 +16,7 @@ _only: SessionStore | None = None
 
 
 def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None) -> SessionStore:
-    """Return the process-wide store, which the first call creates. Await the store to open its ledger.
+    """Return the process-wide store, which the first call creates. To open its ledger at once, await the store.
 
     Args:
         db: A ledger or its URL; defaults to the ledger that the environment names. Calls after the first ignore it.
@@ -47,7 +47,7 @@ async def track_query_in_session(
     *,
     store: SessionStore | None = None,
 ) -> QueryRecord | None:
-    """Record a query in its session, for tools that take an optional ``session_id``.
+    """Record a query in the session ``session_id``. Tools whose ``session_id`` is optional can pass None.
 
     Args:
         store: Defaults to the process-wide store.

@@ -56,12 +56,16 @@ def registers_of(session: Session) -> dict[Slot, str]:
 
 
 def value_of(query: QueryRecord) -> dict[str, Any]:
-    """Return a query as a value of the field ``query``."""
+    """Convert a query to the JSON object that is stored in the field ``query``."""
     return query.model_dump(exclude={"query_id", "timestamp"}) | {"timestamp": to_text(query.timestamp)}
 
 
 def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing: bool = True) -> list[Change]:
-    """Return the changes that turn ``before`` into ``after``. Registers are removed only if ``removing``."""
+    """Return the changes that turn ``before`` into ``after``.
+
+    Args:
+        removing: If False, registers that ``after`` lacks are not removed.
+    """
     changes = [Change(*slot, decode(text)) for slot, text in after.items() if before.get(slot) != text]
     if removing:
         changes += [Change(*slot, removed=True) for slot in before if slot not in after]
@@ -96,13 +100,16 @@ def checked(session: Session) -> Session:
 
 
 def assets_of(recorded: Recorded) -> list[str]:
-    """Return the assets of a session. An asset that is not text, recorded by another program, becomes JSON text."""
+    """Return the assets of a session. If another program recorded an asset that is not text, it becomes JSON text."""
     found = recorded.attributes.get("assets") or []
     return [it if isinstance(it, str) else canonical(it) for it in (found if isinstance(found, list) else [found])]
 
 
 def session_of(recorded: Recorded, max_queries: int | None = None) -> Session:
     """Return the analysis session stored in a ledger session.
+
+    Args:
+        max_queries: Maximum number of queries that ``Session.add_query`` accepts; None for no maximum.
 
     Raises:
         InvalidInput: The session has a type that analysis sessions do not have.
@@ -140,9 +147,9 @@ def query_time(value: dict[str, Any], default: datetime) -> datetime:
 
 
 def _query(query_id: str, value: dict[str, Any], default: datetime) -> QueryRecord:
-    """Return a recorded query. Missing and invalid parts are replaced.
+    """Return a recorded query, with missing and invalid parts replaced.
 
-    Such parts occur if the query was erased, or if another program recorded it.
+    Parts can be missing or invalid if the query was erased, or if another program recorded it.
     """
     parameters, execution_time = value.get("parameters") or {}, value.get("execution_time_ms")
     return QueryRecord(

@@ -142,18 +142,18 @@ class SessionStore:
         return session_of(await self.ledger.get_session(created_id), self.settings.session_max_queries_per_session)
 
     async def get_session(self, session_id: str) -> Session | None:
-        """Return a session, ended or not; None if it does not exist or was deleted."""
+        """Return a session, even if it has ended. Return None if it does not exist or was deleted."""
         found = await self.ledger.get_session(session_id)
         return session_of(found, self.settings.session_max_queries_per_session) if is_analysis(found) else None
 
     async def update_session(self, session_id: str, session: Session) -> Session:
         """Record the changes made to a session since it was loaded.
 
-        A session that is not from a store, but for example from ``Session.from_dict``, is compared with the recorded
+        A session that no store returned, for example one from ``Session.from_dict``, is compared with the recorded
         session. Recorded values that the passed session lacks are kept.
 
         Returns:
-            The object passed.
+            The passed ``session``.
 
         Raises:
             SessionNotFound: The session does not exist.
@@ -278,9 +278,9 @@ class SessionStore:
         return True
 
     async def cleanup_expired_sessions(self) -> int:
-        """Archive every expired analysis session. Return their number.
+        """Archive every expired analysis session. Return the number of sessions archived.
 
-        Other sessions of the ledger that have expired are recorded as expired, but not archived.
+        The ledger's expired sessions of other kinds are recorded as expired, but not archived.
         """
         await self.ledger.expire_old_sessions()
         archived = 0
@@ -289,11 +289,11 @@ class SessionStore:
         return archived
 
     async def delete_old_archived_sessions(self) -> int:
-        """Purge sessions that ended more than ``session_retention_days`` ago. Return their number.
+        """Purge sessions that ended more than ``session_retention_days`` ago. Return the number of purged sessions.
 
         Ended sessions are expired, archived, completed, failed or deleted. They are deleted for good, in the store and
-        in its warehouse. A session with unshipped rows is left for a later run. A store in BigQuery cannot purge,
-        since its partitions expire instead. Its sessions are only removed from every list.
+        in its warehouse. A session with unshipped rows is left for a later run. If the store itself is
+        in BigQuery, sessions are only removed from every list. Their rows are deleted when their partitions expire.
 
         Raises:
             PermissionDenied: This store is limited to one user.
@@ -368,7 +368,7 @@ class SessionStore:
         return found  # type: ignore[no-any-return]
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
-        """Append changes to a session. If they add queries, recount the queries whenever another writer appends."""
+        """Append changes to a session. If they add queries, the limit is checked against the latest version."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
         for attempt in range(_QUERY_ATTEMPTS):

@@ -54,10 +54,11 @@ def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str,
 
 
 def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any]:
-    """Record the missing metrics of ended sessions, and return statistics. The schedule runs this every day.
+    """Record metrics in each ended session that has none. Return statistics. The schedule runs this every day.
 
     Returns:
-        ``recorded_sessions``, the statistics of ``get_session_stats`` over recent sessions, and ``duration_seconds``.
+        ``recorded_sessions``, the number of sessions whose metrics were recorded; ``duration_seconds``; and the
+        statistics of ``get_session_stats``, over the sessions created in the last ``RECENT_DAYS`` days.
     """
 
     async def work(chosen: SessionStore) -> dict[str, Any]:
