@@ -32,7 +32,7 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """What the dataset has of the sessions to ingest: their heads and creation times, by session_id.
+    """Heads and creation times, by session_id, of those sessions to ingest that the dataset has.
 
     Attributes:
         heads: The heads of the sessions that have events in the dataset.

@@ -74,7 +74,7 @@ class _SinkState:
 
 
 class _WarehouseState(NamedTuple):
-    """What a recovery has found out about the warehouse.
+    """The findings of a recovery about the warehouse.
 
     Attributes:
         fence: The fencing token that this recovery took.
