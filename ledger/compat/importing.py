@@ -64,9 +64,9 @@ def import_session_states(
 
     Raises:
         InvalidInput: Rows cannot be recorded. The error names them by id, and nothing was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
-            contradiction is removed, importing again records the rest.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session that is already in the ledger contradicts a
+            row. This is found while writing. The message names the session, of which nothing was written. Sessions
+            imported earlier in the same call stay. Remove the contradiction and import again to record the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The table cannot be read.
     """
     with open_source(engine_or_url) as source:
@@ -98,9 +98,9 @@ def import_chat_store(path_or_url: Engine | str | Path, ledger: SessionLedger, *
     Raises:
         InvalidInput: Rows cannot be recorded, or messages belong to no chat. The error names them by id, and nothing
             was written.
-        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session in the ledger contradicts a row. The message
-            names the session; nothing of that session was written. The sessions before it may be recorded. Once the
-            contradiction is removed, importing again records the rest.
+        IdempotencyConflict, WrongExpectedVersion, InvalidInput: A session that is already in the ledger contradicts a
+            row. This is found while writing. The message names the session, of which nothing was written. Sessions
+            imported earlier in the same call stay. Remove the contradiction and import again to record the rest.
         ConfigurationError, MissingExtra, StoreUnavailable: The tables cannot be read.
     """
     with open_source(path_or_url) as source:

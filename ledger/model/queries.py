@@ -51,7 +51,7 @@ class SearchQuery:
         terms: The terms that a text must contain.
         user_id: The session's owner.
         session_id: The session that the text belongs to.
-        visible_to: A user who owns the session, or to whom it grants access, ``read`` or ``write``.
+        visible_to: A user who may read the session: its owner, or a user to whom it grants access.
         created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
             timezone-aware.
     """

@@ -23,7 +23,7 @@ def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
 
 
 def history(events: Iterable[RecordedEvent]) -> list[Interval]:
-    """Return an interval for each write to a register, ordered by (version, event_id, field, key).
+    """Return each write to a register with the versions in which it holds, ordered by (version, event_id, field, key).
 
     A write is in the state at version v if its ``version`` is at most v, its ``superseded_by`` is None or above v, and
     it sets a value instead of removing it. Several events of one version may write the same register. Then only the

@@ -336,4 +336,4 @@ def _batch_text(batch: Batch | None) -> str | None:
 
 def _batch(text: str) -> Batch:
     values = json.loads(text)
-    return Batch(values["last"], values["rows"], values["digest"], values["again"])
+    return Batch(values["last"], values["rows"], values["digest"], values.get("again", False))
