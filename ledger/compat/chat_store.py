@@ -22,13 +22,13 @@ from ledger.clock import Clock, new_id, utc_now
 from ledger.compat import read_only
 from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
-from ledger.model.ids import check_session_id
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
+from ledger.model.values import check_session_id
 from ledger.sdk.ledger import SessionLedger
 
 #: Owner of sessions created without a user.

@@ -21,10 +21,10 @@ from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.formats.events import Imported
 from ledger.formats.recording import SessionEvents, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
-from ledger.model.ids import check_created_at, check_session_id, created_at_of
+from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.instants import to_text
 from ledger.model.page import EVENTS_PAGE
-from ledger.model.values import canonical, check_text, decode
+from ledger.model.values import canonical, check_session_id, check_text, decode
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.base import EventStore
 

@@ -29,9 +29,9 @@ from ledger.formats.events import Imported
 from ledger.formats.recording import SessionEvents, locate, record
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
 from ledger.model.fields import TOOL_STATUSES, check_change
-from ledger.model.ids import check_session_id, created_at_of
+from ledger.model.ids import created_at_of
 from ledger.model.instants import from_micros, to_micros
-from ledger.model.values import canonical, check_text, decode
+from ledger.model.values import canonical, check_session_id, check_text, decode
 from ledger.stores.base import EventStore
 
 REQUIRED = ("session_id", "user_id", "question", "status", "created_at", "updated_at")

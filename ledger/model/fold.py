@@ -87,7 +87,7 @@ def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> d
     for event in events:
         if at_version is not None and event.version > at_version:
             continue
-        position = event.position
+        position = (event.version, event.event_id)
         for change in event.changes:
             register = (change.field, change.key)
             held = last.get(register)

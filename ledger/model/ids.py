@@ -40,15 +40,6 @@ def creation_day(created_at: datetime) -> tuple[datetime, datetime]:
     return first, first + timedelta(days=1)
 
 
-def check_session_id(session_id: str) -> str:
-    """Return ``session_id`` if it is valid: 1 to 255 characters without control characters or outer white space.
-
-    Raises:
-        InvalidInput: ``session_id`` is not valid; the message says why.
-    """
-    return check_text(session_id, "session_id")
-
-
 def created_at_for(session_id: str, now: datetime) -> datetime:
     """Return the creation time of a new session: the time in its id, or ``now`` if the id is not a UUIDv7.
 

@@ -102,6 +102,15 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
     return str.__str__(text)
 
 
+def check_session_id(session_id: str) -> str:
+    """Return ``session_id`` if it is valid: 1 to 255 characters without control characters or outer white space.
+
+    Raises:
+        InvalidInput: ``session_id`` is not valid; the message says why.
+    """
+    return check_text(session_id, "session_id")
+
+
 def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**63 - 1) -> int:
     """Return ``number`` if it is an int within bounds; True and 1.0 are refused.
 

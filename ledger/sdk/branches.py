@@ -17,9 +17,9 @@ from ledger.model.copying import Plan, lacking, sized, status_of_copy, to_copy
 from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, prepare
 from ledger.model.fields import FIELDS
 from ledger.model.fold import State
-from ledger.model.ids import check_session_id, session_id_for
+from ledger.model.ids import session_id_for
 from ledger.model.updates import changes_of, planned_calls
-from ledger.model.values import canonical, check_whole
+from ledger.model.values import canonical, check_session_id, check_whole
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET

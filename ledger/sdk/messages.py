@@ -8,10 +8,9 @@ from typing import Any, Unpack
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
-from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.session import Message
-from ledger.model.values import check_text
+from ledger.model.values import check_session_id, check_text
 from ledger.sdk.command_base import CommandBase, make_room
 
 #: Maximum length of a title taken from a message, in characters.

@@ -14,10 +14,9 @@ from typing import NamedTuple, Self
 
 from ledger.errors import CapabilityMissing, InvalidInput
 from ledger.model.events import RecordedEvent
-from ledger.model.ids import check_session_id
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_text, check_whole
+from ledger.model.values import check_session_id, check_text, check_whole
 from ledger.outbox.rows import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds

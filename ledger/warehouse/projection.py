@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from ledger.errors import InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import RegisterValue, State, fold
-from ledger.model.ids import check_session_id, created_at_of, creation_day
+from ledger.model.ids import created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.model.values import decode
+from ledger.model.values import check_session_id, decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of

@@ -7,10 +7,9 @@ from datetime import datetime
 from ledger.errors import InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import State
-from ledger.model.ids import check_session_id
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.session import Head, Message
-from ledger.model.values import check_text, check_whole
+from ledger.model.values import check_session_id, check_text, check_whole
 from ledger.warehouse.projection import Projection, SessionHead
 
 

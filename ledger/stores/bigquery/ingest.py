@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreUnavailable
 from ledger.model.events import RecordedEvent
-from ledger.model.ids import check_session_id, created_at_of
+from ledger.model.ids import created_at_of
+from ledger.model.values import check_session_id
 from ledger.outbox import columns
 from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS
 from ledger.stores.checks import EventInRows, IngestPlan, StreamHead, check_same, plan_ingest

@@ -25,14 +25,13 @@ from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeU
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
-from ledger.model.ids import check_session_id
 from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.model.values import canonical, check_text, check_whole
+from ledger.model.values import canonical, check_session_id, check_text, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
 from ledger.stores.bigquery.append import Appender, CachedHeads
 from ledger.stores.bigquery.ingest import Ingestion

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from ledger.clock import Clock, new_salt
 from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
-from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
+from ledger.model.values import check_session_id
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
 from ledger.stores.base import PendingDeletion

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import CapabilityMissing
-from ledger.model.ids import check_session_id
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, SearchCursor, text_of
-from ledger.model.values import check_text, decode
+from ledger.model.values import check_session_id, check_text, decode
 from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index

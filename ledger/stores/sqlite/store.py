@@ -23,12 +23,11 @@ from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
-from ledger.model.ids import check_session_id
 from ledger.model.page import Page
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_whole
+from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
 from ledger.stores.sqlite import read, search_index, write
 from ledger.stores.sqlite.archive import SqliteArchive
