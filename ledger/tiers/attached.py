@@ -12,7 +12,8 @@ from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
-from ledger.warehouse.base import Answer, Parameters, Warehouse
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
@@ -59,7 +60,7 @@ class AttachedWarehouse:
         return open_warehouse(self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the shipped rows; see ``Warehouse.query``."""
+        """Run one GoogleSQL SELECT over the shipped rows. ``SessionLedger.sql`` does the same and ships first."""
         return self.opened.query(sql, parameters)
 
     def status(self) -> RelayStatus:

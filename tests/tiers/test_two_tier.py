@@ -24,7 +24,8 @@ from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract, event, event_id, uuid7
 from ledger.testing.harness import ALL, begin, events_of
 from ledger.tiers.store import TwoTierStore
-from ledger.warehouse.base import Answer, Warehouse
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Warehouse
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -375,7 +376,7 @@ FORK = """
 import os, sys
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers.store import TwoTierStore
-from ledger.warehouse.base import Answer
+from ledger.warehouse.answer import Answer
 
 class Warehouse:
     def __init__(self):

@@ -56,7 +56,7 @@ def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
     Raises:
         CapabilityMissing: The ledger is in BigQuery. Such a ledger is its own warehouse, and has no relay.
     """
-    from ledger.cli.commands.warehouse import warehouse_path
+    from ledger.sdk.queries import warehouse_path
     from ledger.tiers.attached import AttachedWarehouse
     from ledger.tiers.opening import require_outbox
     from ledger.warehouse.urls import duckdb_url

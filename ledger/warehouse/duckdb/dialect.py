@@ -1,13 +1,11 @@
 """Translate GoogleSQL to DuckDB's SQL. SQLGlot translates, and the steps in ``_STEPS`` correct what it leaves wrong.
 
 Each step changes a parsed GoogleSQL tree in place; the step's docstring says which difference the step removes.
-Importing this module imports SQLGlot, so a warehouse imports the module only on first use. ``check_query`` does not
-need DuckDB; the BigQuery warehouse calls it too.
+Importing this module imports SQLGlot, so a warehouse imports the module only on first use.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 
@@ -17,9 +15,7 @@ from sqlglot import exp
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import functions
-
-# SQLGlot raises what it logs; without a handler Python would also print it to stderr.
-logging.getLogger("sqlglot").addHandler(logging.NullHandler())
+from ledger.warehouse.statement import check_query, first_line
 
 #: BigQuery's system schemas; their names are not dataset names.
 _SYSTEM_SCHEMAS = frozenset({"information_schema"})
@@ -43,25 +39,7 @@ def query_to_duckdb(sql: str) -> str:
     try:
         return _render(tree)
     except (sqlglot.errors.UnsupportedError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
-        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {_first_line(error)}") from error
-
-
-def check_query(sql: str) -> exp.Query:
-    """Parse one GoogleSQL SELECT and return its syntax tree.
-
-    Raises:
-        InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
-    """
-    try:
-        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
-    except sqlglot.errors.SqlglotError as error:
-        raise InvalidInput(f"The statement is not valid GoogleSQL: {_first_line(error)}") from error
-    if len(trees) != 1:
-        raise InvalidInput(f"Pass one SELECT statement, not {len(trees)}.")
-    (tree,) = trees
-    if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.DDL, exp.Command, exp.Into) is not None:
-        raise InvalidInput("Only SELECT is allowed; to write rows, append events to the ledger.")
-    return tree
+        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
 
 def statement_to_duckdb(item: catalog.SqlObject) -> str:
@@ -82,7 +60,7 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
         body = _render(sqlglot.parse_one(match["body"], dialect="bigquery"), own=True)
         return f'CREATE OR REPLACE MACRO "{match["name"]}"({names}) AS TABLE {body}'
     except sqlglot.errors.SqlglotError as error:
-        raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {_first_line(error)}") from error
+        raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {first_line(error)}") from error
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
@@ -96,7 +74,7 @@ def changes_to_duckdb(sql: str) -> list[str]:
         return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML)]
     except sqlglot.errors.SqlglotError as error:
         raise ConfigurationError(
-            f"A script in sql/statements cannot be translated for DuckDB: {_first_line(error)}"
+            f"A script in sql/statements cannot be translated for DuckDB: {first_line(error)}"
         ) from error
 
 
@@ -112,11 +90,6 @@ def _render(tree: exp.Expr, *, own: bool = False) -> str:
     for step in (*_STEPS, *fold_steps, *(_OWN_STEPS if own else ())):
         step(tree)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE)
-
-
-def _first_line(error: Exception) -> str:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    return plain.strip().split("\n")[0]
 
 
 def _name_columns(query: exp.Query) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ledger.errors import InvalidInput, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.warehouse import catalog
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.file import file_at
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class DuckDBWarehouse:
         Args:
             sql: One statement; unqualified names are the ledger's objects.
             parameters: Values of the statement's ``@name`` parameters.
-            operation: Ignored; DuckDB has no job labels.
+            operation: ``query`` for a statement that a user wrote. DuckDB has no job labels.
 
         Raises:
             InvalidInput: The statement is not a single SELECT, or does not fit the tables.
@@ -94,7 +95,10 @@ class DuckDBWarehouse:
         """
         require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
+        from ledger.warehouse.statement import prepare
 
+        if operation == "query":
+            sql, parameters = prepare(sql, parameters)
         translated = query_to_duckdb(sql)
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
@@ -187,7 +191,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list
 def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
     import duckdb
 
-    from ledger.warehouse.duckdb.decode import column_decoders, decode_rows
+    from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
 
     try:
         result = connection.execute(sql, values) if values else connection.execute(sql)
@@ -201,7 +205,8 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
     duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
         raise InvalidInput(f"The answer has several columns named {', '.join(duplicates)}; give each a name with AS.")
-    return Answer(columns, decode_rows(rows, column_decoders(description)))
+    types = tuple(googlesql_type(column[1]) for column in description)
+    return Answer(columns, decode_rows(rows, description), types)
 
 
 def _to_duckdb(value: Any) -> Any:
@@ -210,7 +215,7 @@ def _to_duckdb(value: Any) -> Any:
         if value.tzinfo is None:
             raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
         return value.astimezone(UTC).replace(tzinfo=None)
-    return value
+    return [_to_duckdb(item) for item in value] if isinstance(value, list) else value
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
