@@ -20,6 +20,7 @@ from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
 if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+    from ledger.warehouse.schema import SchemaObject
 
 #: Function that is called with the number of rows to ship, and returns a context manager; the function that this one
 #: yields is called after each batch, with the number of rows in it.
@@ -60,6 +61,21 @@ class Queries(CommandBase):
         """
         with warehouse_of(self) as warehouse:
             return warehouse.query(statement, parameters)
+
+    def schema(self, name: str | None = None) -> tuple[SchemaObject, ...]:
+        """Return the views, tables and functions that ``sql`` can name, with their columns, types and descriptions.
+
+        The answer is the same for every ledger; no row is read.
+
+        Args:
+            name: Return only the view, table or function of this name.
+
+        Raises:
+            InvalidInput: There is none of this name; the message suggests similar names.
+        """
+        from ledger.warehouse.schema import schema
+
+        return schema(name)
 
 
 @contextmanager

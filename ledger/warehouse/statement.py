@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
 from ledger.warehouse import catalog
@@ -30,8 +31,12 @@ _UNKNOWN = exp.cast(exp.null(), "BOOLEAN")
 _SMALLEST, _BEYOND = -(2**63), 2**63
 
 
-def check_query(sql: str) -> exp.Query:
+def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
     """Parse one GoogleSQL SELECT and return its syntax tree.
+
+    Args:
+        sql: The statement.
+        dialect: SQLGlot's dialect, or one derived from it.
 
     Raises:
         InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
@@ -39,7 +44,7 @@ def check_query(sql: str) -> exp.Query:
     if not isinstance(sql, str):
         raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
     try:
-        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
+        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect=dialect) if tree is not None]
     except sqlglot.errors.SqlglotError as error:
         raise InvalidInput(f"The statement is not valid GoogleSQL: {first_line(error)}") from error
     except RecursionError as error:
@@ -71,15 +76,19 @@ def check_columns(sql: str) -> Mapping[str, str]:
     return {parameter.name.lower(): parameter.name for parameter in tree.find_all(exp.Parameter)}
 
 
-def prepare(sql: str, parameters: Parameters | None) -> tuple[str, dict[str, Any]]:
+def prepare(
+    sql: str, parameters: Parameters | None, place: tuple[str, str] = ("ledger", "ledger")
+) -> tuple[str, dict[str, Any]]:
     """Check a user's statement and its parameters; return both as they are sent to a warehouse.
 
     None and an empty list have no type of their own. They are written into the statement as ``NULL`` and ``[]``, which
-    fit any type, and are not among the returned parameters.
+    fit any type, and are not among the returned parameters. INFORMATION_SCHEMA.TABLES and .COLUMNS are replaced by the
+    ledger's own schema, so that they answer alike in every warehouse.
 
     Args:
         sql: The statement.
         parameters: See ``Parameters``.
+        place: Project and dataset, as INFORMATION_SCHEMA names them.
 
     Raises:
         InvalidInput: The statement is not a single SELECT, a parameter is missing or superfluous, or its value has a
@@ -96,6 +105,8 @@ def prepare(sql: str, parameters: Parameters | None) -> tuple[str, dict[str, Any
     literals = {name: "NULL" if value is None else "[]" for name, value in values.items() if value in (None, [])}
     if literals:
         sql = _with_literals(sql, literals)
+    if "information_schema" in sql.lower():
+        sql = _with_schema(sql, place)
     return sql, {used[name]: value for name, value in values.items() if name not in literals}
 
 
@@ -169,3 +180,58 @@ def _with_literals(sql: str, literals: Mapping[str, str]) -> str:
         else:
             parameter.replace(exp.null() if literal == "NULL" else exp.Array(expressions=[]))
     return tree.sql(dialect="bigquery")
+
+
+def _with_schema(sql: str, place: tuple[str, str]) -> str:
+    """Return the statement with the ledger's schema in place of INFORMATION_SCHEMA.TABLES and .COLUMNS.
+
+    The views of another dataset, or with other names, are left as they are.
+    """
+    tree = check_query(sql)
+    for table in list(tree.find_all(exp.Table)):
+        view = table.name.upper().removeprefix("INFORMATION_SCHEMA.")
+        if table.name.upper() != f"INFORMATION_SCHEMA.{view}" or table.db not in ("", place[1]):
+            continue
+        if table.catalog not in ("", place[0]) or view not in ("TABLES", "COLUMNS"):
+            continue
+        rows = exp.Array(expressions=[_struct(row) for row in _schema_rows(view, place)])
+        alias = table.alias if re.fullmatch(r"\w+", table.alias or "") else view
+        selected = exp.select("*").from_(exp.Unnest(expressions=[rows])).subquery(alias)
+        table.replace(selected)
+    return tree.sql(dialect="bigquery")
+
+
+def _schema_rows(view: str, place: tuple[str, str]) -> list[dict[str, str | int]]:
+    """Return the rows of INFORMATION_SCHEMA.TABLES or .COLUMNS, with those columns that do not depend on the engine."""
+    from ledger.warehouse.schema import schema
+
+    rows: list[dict[str, str | int]] = []
+    for item in schema():
+        if item.kind == "function":
+            continue
+        start: dict[str, str | int] = {
+            "table_catalog": place[0],
+            "table_schema": place[1],
+            "table_name": item.name,
+        }
+        if view == "TABLES":
+            is_table = item.kind == "table"
+            rows.append(start | {"table_type": "BASE TABLE" if is_table else "VIEW", "description": item.description})
+            continue
+        for position, column in enumerate(item.columns, 1):
+            rows.append(
+                start
+                | {
+                    "column_name": column.name,
+                    "ordinal_position": position,
+                    "is_nullable": "YES" if column.nullable else "NO",
+                    "data_type": column.type,
+                    "description": column.description,
+                }
+            )
+    return rows
+
+
+def _struct(row: Mapping[str, str | int]) -> exp.Expr:
+    values = [exp.alias_(exp.convert(value), name) for name, value in row.items()]
+    return exp.Struct(expressions=values)

@@ -86,6 +86,8 @@ WORKING = [
     "demo --json",
     "doctor",
     "doctor --json",
+    "schema",
+    "schema tool_calls --json",
     "--help",
     "--version",
 ]
@@ -105,7 +107,7 @@ FAILING = {
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
     r"ledger\.(stores\.bigquery\.(append|ingest|store)"
-    r"|warehouse\.(arrow_rows|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions))"
+    r"|warehouse\.(arrow_rows|statement|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions|names|times|translations))"
     r"|testing(\.\w+)?)"
 )
 

@@ -81,7 +81,6 @@ def test_a_query_takes_named_parameters_and_bare_or_full_names(warehouse):
         "PRAGMA database_list",
         "ATTACH 'x.duckdb'",
         "SET threads = 1",
-        "SELECT ARRAY_AGG(session_id ORDER BY session_id LIMIT 3) AS ids FROM sessions",
     ],
 )
 def test_only_one_select_that_fits_the_tables_is_answered(warehouse, sql):

@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -56,6 +57,29 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
     with opened(url) as ledger, warehouse_of(ledger, shipping) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
     print_answer(answer, "json" if as_json else form)
+
+
+@command("schema", "ledger schema", "ledger schema tool_calls", "ledger schema --json", into=COMMANDS)
+@click.argument("name", metavar="[VIEW]", required=False)
+def schema(as_json: bool, url: str | None, name: str | None) -> None:
+    """List the views, tables and functions that `ledger sql` can name, or the columns of one of them.
+
+    The list is the same for every ledger; no ledger is opened.
+    """
+    from ledger.cli.output.render import emit, rows_table
+    from ledger.warehouse.schema import schema as schema_of
+
+    objects = schema_of(name)
+    if as_json:
+        print_json({"objects": [asdict(item) for item in objects]})
+    elif name is None:
+        emit(rows_table(("kind", "name", "description"), [(it.kind, it.name, it.description) for it in objects]))
+    else:
+        (item,) = objects
+        click.echo(f"{item.kind} {item.name}: {item.description}\nOne row per {item.grain}\n")
+        if item.parameters:
+            click.echo(f"{item.name}({', '.join(f'{it.name} {it.type}' for it in item.parameters)})\n")
+        emit(rows_table(("column", "type", "description"), [(it.name, it.type, it.description) for it in item.columns]))
 
 
 def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:

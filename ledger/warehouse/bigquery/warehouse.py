@@ -80,7 +80,7 @@ class BigQueryWarehouse(Jobs):
         if operation != "query":
             check_columns(sql)
             return self.ask(operation, sql, parameters)
-        statement, values = prepare(sql, parameters)
+        statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
         return self.retry_idempotent("The query", lambda: self._run_user_query(statement, values))
 
     def change(self, name: str, parameters: Parameters) -> None:

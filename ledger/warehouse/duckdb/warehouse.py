@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
 #: A number to increase with each change of the translation to DuckDB's SQL. The objects of existing files are then
 #: created again.
-_TRANSLATION_VERSION = 4
+_TRANSLATION_VERSION = 5
 
 
 class DuckDBWarehouse:
@@ -99,10 +99,10 @@ class DuckDBWarehouse:
 
         if operation == "query":
             sql, parameters = prepare(sql, parameters)
-        translated = query_to_duckdb(sql)
+        translated = query_to_duckdb(sql, user=operation == "query")
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
-            return _run_query(connection, translated, values)
+            return _run_query(connection, translated, values, sql)
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
@@ -188,7 +188,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list
     return connection.execute(sql, list(values)).fetchall()
 
 
-def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
+def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], source: str) -> Answer:
     import duckdb
 
     from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
@@ -198,7 +198,10 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
         description = result.description or []
         rows = result.fetchall()
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException) as error:
-        raise InvalidInput(f"The statement cannot be answered: {error}") from error
+        from ledger.warehouse.duckdb.names import describe
+        from ledger.warehouse.statement import check_query
+
+        raise describe(error, check_query(source)) from error
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer the query: {error}") from error
     columns = tuple(column[0] for column in description)
