@@ -29,6 +29,7 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.ConfigurationError: 12,
     errors.MissingExtra: 13,
     errors.SessionEnded: 14,
+    errors.WitnessFailed: 16,
     errors.StoreError: 20,
     **dict.fromkeys((errors.StoreUnavailable, errors.LeaseHeld, errors.LeaseLost, errors.StreamEnded), 21),
     errors.OutcomeUnknown: 22,

@@ -7,7 +7,7 @@ the flag. It returns the store as that protocol, or None if the store does not d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, Appen
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
+from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 
@@ -52,6 +53,7 @@ class Capabilities:
             ``TieredStore``.
         warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
+        seals: Seals can be made and checked; the store is a ``SealingStore``.
         max_changes: Maximum number of changes in one event.
         max_event_bytes: Maximum size of one event, in bytes. An event's size is that of its keys and values, plus
             ``ROW_BYTES`` for each change.
@@ -68,6 +70,7 @@ class Capabilities:
     tiered: bool = False
     warehouse: bool = False
     search: bool = True
+    seals: bool = False
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
 
@@ -346,6 +349,40 @@ class TieredStore(EventStore, Protocol):
         ...
 
 
+class SealingStore(EventStore, Protocol):
+    """Protocol of stores that declare ``seals``: the store can seal its sessions; see ``ledger.model.seals``."""
+
+    def seal(self) -> Seal:
+        """Seal all sessions as they are now, and keep the seal and its leaves.
+
+        Raises:
+            StoreUnavailable: The store is busy or full; no seal was made.
+        """
+        ...
+
+    def seals(self) -> list[Seal]:
+        """Return the seals that the store keeps, oldest first."""
+        ...
+
+    def sealed(self, seal_id: str) -> Iterator[Leaf]:
+        """Return the leaves that the store keeps of a seal, sorted by session; none if it does not have the seal."""
+        ...
+
+    def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
+        """Compare sealed sessions with what the store holds now.
+
+        Of a session, only the hash of the event at the sealed version is compared, not the events before it:
+        ``ledger.model.integrity.verify`` shows that they are those that this hash covers.
+
+        Args:
+            leaves: Leaves of a seal, a page at a time; all are compared with one snapshot of the store.
+
+        Returns:
+            One result for each leaf, in the same order.
+        """
+        ...
+
+
 class WarehouseStore(EventStore, Protocol):
     """Protocol of stores that declare ``warehouse``: the sessions are in a warehouse, and there is no local file."""
 
@@ -373,6 +410,11 @@ def purging_store(store: EventStore) -> PurgingStore | None:
 def tiered_store(store: EventStore) -> TieredStore | None:
     """Return the store as a ``TieredStore``; None if it does not declare ``tiered``."""
     return cast(TieredStore, store) if store.capabilities.tiered else None
+
+
+def sealing_store(store: EventStore) -> SealingStore | None:
+    """Return the store as a ``SealingStore``; None if it does not declare ``seals``."""
+    return cast(SealingStore, store) if store.capabilities.seals else None
 
 
 def warehouse_store(store: EventStore) -> WarehouseStore | None:

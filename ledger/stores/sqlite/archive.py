@@ -171,7 +171,7 @@ class SqliteArchive:
             still be shipped or are dead letters.
         """
         check_session_id(session_id)
-        purged: bool = self._run(lambda connection: _purge(connection, session_id, version))
+        purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
         return purged
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
@@ -374,7 +374,7 @@ def _mark_in_doubt(
         connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
 
 
-def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
+def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: datetime) -> bool:
     head = read.head_row(connection, session_id)
     if head is None or head.version != version:
         return False
@@ -386,6 +386,7 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
         "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
         [(session_id, head.created_at, name, version) for name in warehouses],
     )
+    kept.record_purge(connection, session_id, head.created_at, version, now)
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)
     return True

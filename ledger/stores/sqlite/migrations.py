@@ -198,4 +198,42 @@ MIGRATIONS_TABLE = Migration(
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE)
+# Seals, and their leaves. A leaf is kept only if it differs from that of the seal before: the leaf of a session in seal N
+# is its row with the highest ``seal`` up to N. ``version`` 0 says that the session is not in the seal.
+SEALS = Migration(
+    "008_seals",
+    (
+        # ``root`` is NULL until it is computed; such a seal was never finished and does not count.
+        """
+CREATE TABLE seals (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  seal_id TEXT NOT NULL UNIQUE,
+  made_at INTEGER NOT NULL,
+  sessions INTEGER NOT NULL,
+  events INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL,
+  previous_root TEXT,
+  root TEXT
+)""",
+        """
+CREATE TABLE sealed_heads (
+  session_id TEXT NOT NULL,
+  seal INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  event_hash TEXT,
+  PRIMARY KEY (session_id, seal)
+) WITHOUT ROWID""",
+        # Sealed sessions that were purged since: without a record, a purged session would look like a removed one.
+        """
+CREATE TABLE purged_seals (
+  session_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  purged_at INTEGER NOT NULL,
+  PRIMARY KEY (session_id, created_at)
+) WITHOUT ROWID""",
+    ),
+)
+
+MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, SEALS)
