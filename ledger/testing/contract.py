@@ -17,6 +17,7 @@ from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
 from ledger.testing.search import SearchContract
 from ledger.testing.sessions import SessionsContract
+from ledger.testing.verification import VerificationContract
 from ledger.testing.versions import VersionsContract
 
 
@@ -35,6 +36,7 @@ class StoreContract(
     OutboxContract,
     ArchivingContract,
     IntegrityContract,
+    VerificationContract,
     ConcurrencyContract,
     BackupContract,
 ):

@@ -69,6 +69,7 @@ class TestTwoTierStore(StoreContract):
         outbox=True,
         archive=True,
         purge=True,
+        verify=True,
         tiered=True,
         max_changes=1000,
         max_event_bytes=8_000_000,

@@ -38,6 +38,7 @@ from ledger.stores.sqlite.rows import head_of
 from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ _CAPABILITIES = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
@@ -57,7 +59,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore(SqliteArchive, SqliteSearch):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
