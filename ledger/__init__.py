@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         WrongExpectedVersion,
     )
     from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
     from ledger.model.search import Match
@@ -56,6 +57,7 @@ _MODULES = {
     "ledger.model.events": (
         *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
     ),
+    "ledger.model.findings": ("Finding", "Verification"),
     "ledger.model.fold": ("Difference", "Interval", "RegisterValue", "Written"),
     "ledger.model.page": ("Page",),
     "ledger.model.search": ("Match",),
@@ -75,6 +77,7 @@ __all__ = [
     "ConfigurationError",
     "CorruptEvent",
     "Difference",
+    "Finding",
     "IdempotencyConflict",
     "Interval",
     "InvalidInput",
@@ -106,6 +109,7 @@ __all__ = [
     "ToolCall",
     "UpcastMissing",
     "ValueTooLarge",
+    "Verification",
     "Written",
     "WrongExpectedVersion",
     "__version__",

@@ -50,6 +50,7 @@ COMMANDS = {
     "relay": "ledger.cli.commands.relay",
     "status": "ledger.cli.commands.relay",
     "reconcile": "ledger.cli.commands.reconcile",
+    "verify": "ledger.cli.commands.verify",
     "archive": "ledger.cli.commands.maintenance",
     "hydrate": "ledger.cli.commands.maintenance",
     "maintain": "ledger.cli.commands.maintenance",

@@ -7,13 +7,14 @@ the flag. It returns the store as that protocol, or None if the store does not d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent
+from ledger.model.findings import Verification
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # protocols are slow to create, and most programs need only E
 
 #: Default of ``max_bytes``, the maximum size of one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
+#: Default of ``limit``, the maximum number of findings of one verification.
+MAX_FINDINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Capabilities:
             ``TieredStore``.
         warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
+        verify: ``verify`` works: the store is a ``VerifyingStore``.
         seals: Seals can be made and checked; the store is a ``SealingStore``.
         max_changes: Maximum number of changes in one event.
         max_event_bytes: Maximum size of one event, in bytes. An event's size is that of its keys and values, plus
@@ -70,6 +74,7 @@ class Capabilities:
     tiered: bool = False
     warehouse: bool = False
     search: bool = True
+    verify: bool = False
     seals: bool = False
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -310,6 +315,32 @@ class PurgingStore(EventStore, Protocol):
         ...
 
 
+class VerifyingStore(EventStore, Protocol):
+    """Protocol of stores that declare ``verify``: the store can compare its data with what was recorded."""
+
+    def verify(
+        self,
+        session_ids: Collection[str] | None = None,
+        *,
+        rebuild: bool = False,
+        limit: int = MAX_FINDINGS,
+        progress: Callable[[int], object] | None = None,
+    ) -> Verification:
+        """Verify sessions: their events against the hash chain, and everything derived from events.
+
+        Args:
+            session_ids: The sessions; None for all sessions and for the store itself.
+            rebuild: Compute derived data again where they are wrong. Events are never changed, and a session whose
+                events are not what was recorded is left as it is.
+            limit: Maximum number of findings in the result.
+            progress: Called with the number of rows read since the last call.
+
+        Raises:
+            SessionNotFound: The store has nothing of one of the sessions.
+        """
+        ...
+
+
 class TieredStore(EventStore, Protocol):
     """Protocol of stores that declare ``tiered``: the store has a warehouse, which holds its archived sessions."""
 
@@ -405,6 +436,11 @@ def archiving_store(store: EventStore) -> ArchivingStore | None:
 def purging_store(store: EventStore) -> PurgingStore | None:
     """Return the store as a ``PurgingStore``; None if it does not declare ``purge``."""
     return cast(PurgingStore, store) if store.capabilities.purge else None
+
+
+def verifying_store(store: EventStore) -> VerifyingStore | None:
+    """Return the store as a ``VerifyingStore``; None if it does not declare ``verify``."""
+    return cast(VerifyingStore, store) if store.capabilities.verify else None
 
 
 def tiered_store(store: EventStore) -> TieredStore | None:

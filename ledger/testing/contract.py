@@ -18,6 +18,7 @@ from ledger.testing.reading import ReadingContract
 from ledger.testing.seals import SealsContract
 from ledger.testing.search import SearchContract
 from ledger.testing.sessions import SessionsContract
+from ledger.testing.verification import VerificationContract
 from ledger.testing.versions import VersionsContract
 
 
@@ -36,6 +37,7 @@ class StoreContract(
     OutboxContract,
     ArchivingContract,
     IntegrityContract,
+    VerificationContract,
     SealsContract,
     ConcurrencyContract,
     BackupContract,

@@ -13,6 +13,7 @@ from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import SessionArchived, SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
+from ledger.model.findings import Verification
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
@@ -20,7 +21,7 @@ from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion
+from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, PendingDeletion
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
@@ -197,6 +198,17 @@ class TwoTierStore:
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the embedded store; see ``EventStore.backup``."""
         self._local.backup(path)
+
+    def verify(
+        self,
+        session_ids: Collection[str] | None = None,
+        *,
+        rebuild: bool = False,
+        limit: int = MAX_FINDINGS,
+        progress: Callable[[int], object] | None = None,
+    ) -> Verification:
+        """Verify sessions of the embedded store; see ``VerifyingStore.verify``. The warehouse is not read."""
+        return self._local.verify(session_ids, rebuild=rebuild, limit=limit, progress=progress)
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a warehouse refused rows of a session; see ``ArchivingStore.check_shippable``."""

@@ -41,6 +41,7 @@ EVERYTHING = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
     seals=True,
 )
 TESTS = sorted(name for name in dir(StoreContract) if name.startswith("test_"))
@@ -89,6 +90,9 @@ class PlainStore(SqliteStore):
 
     def pending_deletions(self, warehouse: str | None = None) -> Any:
         raise CapabilityMissing("This store deletes nothing.")
+
+    def verify(self, *session_ids: Any, **options: Any) -> Any:
+        raise CapabilityMissing("This store verifies nothing.")
 
     def seal(self) -> Any:
         raise CapabilityMissing("This store seals nothing.")

@@ -69,6 +69,7 @@ class TestTwoTierStore(StoreContract):
         outbox=True,
         archive=True,
         purge=True,
+        verify=True,
         seals=True,
         tiered=True,
         max_changes=1000,

@@ -12,10 +12,10 @@ from ledger import Page
 
 NAMES = """
 ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
-CorruptEvent Difference IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
+CorruptEvent Difference Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
 MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
 RegisterValue RowsRefused Session SessionArchived SessionEnded SessionLedger SessionManagerV2 SessionNotFound
-StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Written
+StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Verification Written
 WrongExpectedVersion __version__
 """
 HEAVY = {

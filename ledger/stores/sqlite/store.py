@@ -39,6 +39,7 @@ from ledger.stores.sqlite.schema import is_ready, migrate
 from ledger.stores.sqlite.seals import SqliteSeals
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ _CAPABILITIES = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
     seals=True,
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
@@ -59,7 +61,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore(SqliteArchive, SqliteSearch, SqliteSeals):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
