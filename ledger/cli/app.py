@@ -51,6 +51,8 @@ COMMANDS = {
     "status": "ledger.cli.commands.relay",
     "reconcile": "ledger.cli.commands.reconcile",
     "verify": "ledger.cli.commands.verify",
+    "seal": "ledger.cli.commands.seals",
+    "seals": "ledger.cli.commands.seals",
     "archive": "ledger.cli.commands.maintenance",
     "hydrate": "ledger.cli.commands.maintenance",
     "maintain": "ledger.cli.commands.maintenance",

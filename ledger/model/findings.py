@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ledger.model.seals import SealComparison
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -35,9 +37,11 @@ class Verification:
             number cannot be verified.
         archived: Sessions among them whose rows are only in a warehouse. Only their heads and the ids of their events
             were verified.
-        findings: The findings, in the order of the sessions; at most ``limit`` of them.
+        findings: The findings in the order of the sessions, then those of the comparison with a seal; at most ``limit``
+            of either.
         omitted: Number of further findings.
         mended: The findings that ``rebuild`` has mended. They are in ``findings`` too.
+        against: What was compared with a seal; None if the verification was not against one.
     """
 
     sessions: int
@@ -47,6 +51,7 @@ class Verification:
     findings: tuple[Finding, ...] = ()
     omitted: int = 0
     mended: tuple[Finding, ...] = ()
+    against: SealComparison | None = None
 
     @property
     def left(self) -> tuple[Finding, ...]:

@@ -167,7 +167,9 @@ def seal_of(text: str | bytes, where: str) -> Seal:
         if kind != _KIND or not isinstance(version, int):
             raise TypeError(kind)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        raise InvalidInput(f"{where} is not a seal of a ledger; give a file that `ledger seal --output` wrote.") from None
+        raise InvalidInput(
+            f"{where} is not a seal of a ledger; give a file that `ledger seal --output` wrote."
+        ) from None
     if version > FORMAT_VERSION:
         raise InvalidInput(f"{where} has format {version}, newer than this release reads; upgrade session-ledger.")
     try:
@@ -217,7 +219,9 @@ def checked(seal: Seal, leaves: Iterable[Leaf], where: str) -> Iterator[Leaf]:
         last = leaf.session_id
         yield leaf
     if (tree.root(), tree.count) != (seal.root, seal.sessions):
-        raise InvalidInput(f"{where} does not have the root that it names: the file was changed or cut off. Use another copy.")
+        raise InvalidInput(
+            f"{where} does not have the root that it names: the file was changed or cut off. Use another copy."
+        )
 
 
 def _is_sound(leaf: Leaf) -> bool:

@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.model.findings import Finding
-from ledger.model.seals import ROOT_DIGITS, Leaf, LeafCheck, MerkleTree, Seal, SealComparison, checked, leaves_of, seal_of
+from ledger.model.seals import (
+    ROOT_DIGITS,
+    Leaf,
+    LeafCheck,
+    MerkleTree,
+    Seal,
+    SealComparison,
+    checked,
+    leaves_of,
+    seal_of,
+)
 from ledger.stores.base import MAX_FINDINGS, SealingStore
 from ledger.tiers.attached import AttachedWarehouse
 
@@ -24,7 +34,7 @@ _WAREHOUSE = "warehouse:"
 _MESSAGES = {
     "missing": "the session is gone, and nothing was recorded of its deletion",
     "replaced": "the session is gone, and another one was created under its id",
-    "shortened": "events up to this version were sealed, and the session has only {actual}",
+    "shortened": "this event was sealed, and the session does not have it any more",
     "rewritten": "the event has another hash than when it was sealed, so it or one before it was rewritten",
 }
 
@@ -46,7 +56,7 @@ class _Named(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The result of a comparison: the findings, at most ``limit``; the number of further ones; and what was compared."""
+    """The findings of a comparison, at most ``limit``, the number of further ones, and what was compared."""
 
     findings: tuple[Finding, ...]
     omitted: int
@@ -84,11 +94,15 @@ def compare(
         raise InvalidInput(
             f"The seal is of the ledger {named.seal.store_id}, and this is {store.store_id}; verify that one with it."
         )
-    kept = next((each for each in seals if (named.seal or each).seal_id == each.seal_id and each.root == named.root), None)
+    kept = next(
+        (each for each in seals if (named.seal or each).seal_id == each.seal_id and each.root == named.root), None
+    )
     findings = _Findings(limit)
     findings.extend(_gaps(seals))
     if named.path is None and kept is None:
-        findings.add("seal_missing", f"the ledger has no seal with the root {named.root}; its own was removed or changed")
+        findings.add(
+            "seal_missing", f"the ledger has no seal with the root {named.root}; its own was removed or changed"
+        )
         return findings.result(SealComparison(named.source, named.seal))
     seal = named.seal or kept
     assert seal is not None  # noqa: S101 - a file has one, and without a file the ledger has it
@@ -137,8 +151,8 @@ class _Findings:
 
     def add_check(self, check: LeafCheck) -> None:
         """Add a finding about a session."""
-        message = _MESSAGES[check.found].format(actual=check.actual)
-        self.extend(iter([Finding(check.leaf.session_id, check.leaf.version, f"sealed_{check.found}", message)]))
+        leaf = check.leaf
+        self.extend(iter([Finding(leaf.session_id, leaf.version, f"sealed_{check.found}", _MESSAGES[check.found])]))
 
     def result(self, against: SealComparison) -> Comparison:
         return Comparison(tuple(self._found), self._omitted, against)

@@ -23,9 +23,7 @@ COMMAND_SECONDS = 60.0
 class Seals(CommandBase):
     """Sealing the ledger, and listing its seals."""
 
-    def seal(
-        self, *, output: str | os.PathLike[str] | None = None, command: str | Sequence[str] | None = None
-    ) -> Seal:
+    def seal(self, *, output: str | os.PathLike[str] | None = None, command: str | Sequence[str] | None = None) -> Seal:
         """Seal the ledger: record a Merkle root over the heads of all sessions.
 
         ``verify(against=...)`` later finds each sealed session whose history was rewritten, shortened or removed. The
@@ -100,8 +98,8 @@ class Seals(CommandBase):
         store = sealing_store(self.store)
         if store is None:
             raise CapabilityMissing(
-                "A ledger in BigQuery cannot be sealed: its rows have no hash chain. Ship a ledger in a SQLite file to "
-                "BigQuery instead, and seal that."
+                "A ledger in BigQuery cannot be sealed. Record sessions in a SQLite file, which can ship its rows to "
+                "BigQuery, and seal that file."
             )
         return store
 

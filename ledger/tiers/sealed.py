@@ -20,7 +20,9 @@ def compare_with_warehouse(warehouse: Warehouse, checks: Sequence[LeafCheck]) ->
         StoreUnavailable: The warehouse cannot be reached.
     """
     compared = ComparedRows(warehouse)
-    elsewhere = sorted((check for check in checks if check.found == "elsewhere"), key=lambda check: check.leaf.created_at)
+    elsewhere = sorted(
+        (check for check in checks if check.found == "elsewhere"), key=lambda check: check.leaf.created_at
+    )
     answers: dict[str, LeafCheck] = {}
     for _, of_day in groupby(elsewhere, key=lambda check: _key(check).created_at.date()):
         while part := list(islice(of_day, SESSIONS_AT_ONCE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -94,11 +95,18 @@ def test_the_order_in_which_sessions_come_does_not_count(leaves, chance):
 def test_any_other_leaf_has_another_root(leaves, data):
     at = data.draw(st.integers(0, len(leaves) - 1))
     other = data.draw(LEAVES.filter(lambda leaf: leaf.session_id not in {each.session_id for each in leaves}))
-    field = data.draw(st.sampled_from(Leaf._fields).filter(lambda name: getattr(other, name) != getattr(leaves[at], name)))
+    field = data.draw(
+        st.sampled_from(Leaf._fields).filter(lambda name: getattr(other, name) != getattr(leaves[at], name))
+    )
     changed = leaves[at]._replace(**{field: getattr(other, field)})
     roots = {
         root_of(some)
-        for some in (leaves, [*leaves, other], leaves[:at] + leaves[at + 1 :], [*leaves[:at], changed, *leaves[at + 1 :]])
+        for some in (
+            leaves,
+            [*leaves, other],
+            leaves[:at] + leaves[at + 1 :],
+            [*leaves[:at], changed, *leaves[at + 1 :]],
+        )
     }
     assert len(roots) == 4
 
@@ -117,12 +125,10 @@ def test_a_file_that_was_changed_or_cut_off_is_refused(leaves, data):
     at = data.draw(st.integers(start, len(text) - 2))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != text[at]))
     for other in (text[:at], text[:at] + bytes([byte]) + text[at + 1 :], text + text[start:]):
-        try:
+        found = None
+        with suppress(InvalidInput):
             found = read(seal, other)
-        except InvalidInput as error:
-            assert "another copy" in str(error)
-        else:  # another spelling of the same JSON
-            assert found == sorted(leaves)
+        assert found in (None, sorted(leaves))  # the same, if the other byte is another spelling of the same JSON
 
 
 @pytest.mark.parametrize(

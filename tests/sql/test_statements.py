@@ -80,6 +80,12 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "read_states": {**SPAN, "session_ids": "ARRAY<STRING>", "at_version": "INT64", "with_messages": "BOOL"},
     "reconcile_rows": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "reconcile_sessions": {**SPAN, "store_id": "STRING"},
+    "read_seals": {"store_id": "STRING"},
+    "record_seal": {
+        **dict.fromkeys(("seal_id", "store_id", "root", "previous_root"), "STRING"),
+        "made_at": "TIMESTAMP",
+        **dict.fromkeys(("sessions", "events", "last_seq", "format_version"), "INT64"),
+    },
     "search_text": {
         **SPAN,
         "before": "TIMESTAMP",

@@ -198,8 +198,8 @@ MIGRATIONS_TABLE = Migration(
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),
 )
 
-# Seals, and their leaves. A leaf is kept only if it differs from that of the seal before: the leaf of a session in seal N
-# is its row with the highest ``seal`` up to N. ``version`` 0 says that the session is not in the seal.
+# Seals, and their leaves. A leaf is kept only if it differs from that of the seal before: the leaf of a session in a
+# seal is the session's row with the highest ``seal`` up to it. Version 0 says that the session is not in the seal.
 SEALS = Migration(
     "008_seals",
     (

@@ -1,4 +1,4 @@
-"""Seals of the embedded store: making them, reading them, and comparing sealed sessions with what the file holds now."""
+"""Seals of the embedded store: making and reading them, and comparing sealed sessions with the file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _SEAL_COLUMNS = "seal_id, made_at, sessions, events, last_seq, root, previous_ro
 _SEALS = f"SELECT {_SEAL_COLUMNS} FROM seals WHERE root IS NOT NULL ORDER BY number"  # noqa: S608
 _LAST_ROOT = "SELECT root FROM seals WHERE root IS NOT NULL ORDER BY number DESC LIMIT 1"
 _BEGIN = (
-    "INSERT INTO seals (seal_id, made_at, sessions, events, last_seq, previous_root) "
-    f"SELECT ?, ?, COUNT(*), COALESCE(SUM(version), 0), ?, ({_LAST_ROOT}) FROM session_heads"  # noqa: S608
+    "INSERT INTO seals (seal_id, made_at, sessions, events, last_seq, previous_root) "  # noqa: S608
+    f"SELECT ?, ?, COUNT(*), COALESCE(SUM(version), 0), ?, ({_LAST_ROOT}) FROM session_heads"
 )
 #: Query for a session's head, and the hash of its event at a version. The event is NULL if there is none.
 _SEALED_EVENT = (

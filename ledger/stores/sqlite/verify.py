@@ -38,7 +38,9 @@ class SqliteVerification:
         findings: list[Finding] = []
         count = unchained = 0
         with self._reader() as connection:
-            ids = session_ids or [row[0] for row in connection.execute("SELECT session_id FROM session_heads")]
+            ids = session_ids or [
+                row[0] for row in connection.execute("SELECT session_id FROM session_heads WHERE store_id <> ''")
+            ]
             for session_id in ids:
                 events: list[RecordedEvent] = list(
                     read.events(connection, session_id, after=0, limit=10_000, upcast=None)
