@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -148,3 +149,16 @@ def test_a_file_that_was_changed_or_cut_off_is_refused(leaves, data):
 def test_what_is_no_seal_is_refused(line, says):
     with pytest.raises(InvalidInput, match=says):
         seal_of(line, "some.jsonl")
+
+
+@given(SESSIONS.filter(bool))
+def test_the_program_in_the_guide_computes_the_root(tmp_path_factory, leaves):
+    """Without this package, as somebody would who does not trust it."""
+    page = (Path(__file__).parents[2] / "docs" / "seals.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    folder = tmp_path_factory.mktemp("guide")
+    seal = sealed(leaves)
+    (folder / "ledger.seal").write_bytes(b"".join(lines(seal, sorted(leaves))))
+    said: list[object] = []
+    exec(program.replace('"ledger.seal"', repr(str(folder / "ledger.seal"))), {"print": said.append})  # noqa: S102
+    assert said == [True]
