@@ -198,4 +198,32 @@ MIGRATIONS_TABLE = Migration(
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE)
+# Events that other stores recorded, as runs of versions; every other event is of this store. ``chained`` is 1 if the
+# events of the run came with hashes. ``verify`` compares the columns ``store_id`` and ``event_hash`` with it.
+FOREIGN_EVENTS = Migration(
+    "008_foreign_events",
+    (
+        """
+CREATE TABLE foreign_events (
+  session_id TEXT NOT NULL,
+  first_version INTEGER NOT NULL,
+  last_version INTEGER NOT NULL,
+  store_id TEXT NOT NULL,
+  chained INTEGER NOT NULL,
+  PRIMARY KEY (session_id, first_version, store_id, chained)
+) WITHOUT ROWID""",
+        """
+INSERT INTO foreign_events
+SELECT session_id, MIN(version), MAX(version), store_id, chained FROM (
+  SELECT session_id, version, store_id, chained,
+    version - ROW_NUMBER() OVER (PARTITION BY session_id, store_id, chained ORDER BY version) AS run
+  FROM (
+    SELECT DISTINCT session_id, version, store_id, event_hash IS NOT NULL AS chained FROM session_events
+    WHERE store_id <> (SELECT value FROM meta WHERE name = 'store_id')
+  )
+)
+GROUP BY session_id, store_id, chained, run""",
+    ),
+)
+
+MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS)
