@@ -268,6 +268,7 @@ class SqliteArchive:
                 ),
             )
             before, new = _write(connection, plan.events, positions)
+            write.note_foreign(connection, plan.events)
             index.reindex(connection, session_id)  # the index does not see rows with an old seq
             if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)
@@ -395,6 +396,6 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
 
 def _clear(connection: sqlite3.Connection, session_id: str) -> None:
     """Delete everything that the store keeps of a session, except its rows."""
-    for table in ("session_heads", "session_state", "archived_sessions", "archived_events"):
+    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
     index.remove(connection, session_id)

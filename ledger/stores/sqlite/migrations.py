@@ -198,10 +198,38 @@ MIGRATIONS_TABLE = Migration(
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),
 )
 
+# Events that other stores recorded, as runs of versions; every other event is of this store. ``chained`` is 1 if the
+# events of the run came with hashes. ``verify`` compares the columns ``store_id`` and ``event_hash`` with it.
+FOREIGN_EVENTS = Migration(
+    "008_foreign_events",
+    (
+        """
+CREATE TABLE foreign_events (
+  session_id TEXT NOT NULL,
+  first_version INTEGER NOT NULL,
+  last_version INTEGER NOT NULL,
+  store_id TEXT NOT NULL,
+  chained INTEGER NOT NULL,
+  PRIMARY KEY (session_id, first_version, store_id, chained)
+) WITHOUT ROWID""",
+        """
+INSERT INTO foreign_events
+SELECT session_id, MIN(version), MAX(version), store_id, chained FROM (
+  SELECT session_id, version, store_id, chained,
+    version - ROW_NUMBER() OVER (PARTITION BY session_id, store_id, chained ORDER BY version) AS run
+  FROM (
+    SELECT DISTINCT session_id, version, store_id, event_hash IS NOT NULL AS chained FROM session_events
+    WHERE store_id <> (SELECT value FROM meta WHERE name = 'store_id')
+  )
+)
+GROUP BY session_id, store_id, chained, run""",
+    ),
+)
+
 # Seals, and their leaves. A leaf is kept only if it differs from that of the seal before: the leaf of a session in a
 # seal is the session's row with the highest ``seal`` up to it. Version 0 says that the session is not in the seal.
 SEALS = Migration(
-    "008_seals",
+    "009_seals",
     (
         # ``root`` is NULL until it is computed; such a seal was never finished and does not count.
         """
@@ -226,7 +254,7 @@ CREATE TABLE sealed_heads (
 ) WITHOUT ROWID""",
         # Sealed sessions that were purged since: without a record, a purged session would look like a removed one.
         """
-CREATE TABLE purged_seals (
+CREATE TABLE purged_sessions (
   session_id TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   version INTEGER NOT NULL,
@@ -236,4 +264,4 @@ CREATE TABLE purged_seals (
     ),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, SEALS)
+MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS)

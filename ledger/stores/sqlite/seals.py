@@ -56,7 +56,7 @@ _LAST_HASH = (
     "SELECT event_hash FROM session_events INDEXED BY session_events_by_version "
     "WHERE session_id = ? AND version <= ? AND event_hash IS NOT NULL ORDER BY version DESC LIMIT 1"
 )
-_PURGED = "SELECT version FROM purged_seals WHERE session_id = ? AND created_at = ?"
+_PURGED = "SELECT version FROM purged_sessions WHERE session_id = ? AND created_at = ?"
 
 
 class SqliteSeals:

@@ -19,7 +19,7 @@ _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ?
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
 
 _RECORD_PURGE = (
-    "INSERT INTO purged_seals SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
+    "INSERT INTO purged_sessions SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
     "ON CONFLICT DO UPDATE SET version = excluded.version, purged_at = excluded.purged_at"
 )
 
