@@ -259,12 +259,11 @@ class SqliteArchive:
         with write.all_or_none(connection):
             _clear(connection, session_id)
             last = plan.events[-1]
-            updated_at = max(to_micros(plan.updated_at), 0 if head is None else head.updated_at)
             connection.execute(
                 write.PUT_HEAD,
                 (
                     *(session_id, last.user_id, to_micros(last.created_at), last.version),
-                    *(updated_at, plan.event_hash, self.store_id),
+                    *(to_micros(plan.updated_at), plan.event_hash, self.store_id),
                 ),
             )
             before, new = _write(connection, plan.events, positions)
