@@ -10,6 +10,7 @@ import click
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, FINDINGS, INTERRUPTED, USAGE
 from ledger.cli.fields_reference import fields_reference
+from ledger.files import whole_file
 from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
 _INTRODUCTION = """# The command line
@@ -83,4 +84,5 @@ PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")
+        with whole_file(Path(sys.argv[1]) / name) as file:
+            file.write(page().encode())

@@ -271,6 +271,13 @@ class OutboxStore(EventStore, Protocol):
         """
         ...
 
+    def own_files(self) -> list[Path]:
+        """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
+
+        No other file may be written under one of these paths.
+        """
+        ...
+
 
 class ArchivingStore(EventStore, Protocol):
     """Protocol of stores that declare ``archive``: the store can tell if a session may be archived."""

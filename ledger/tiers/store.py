@@ -89,6 +89,10 @@ class TwoTierStore:
         """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
 
+    def own_files(self) -> list[Path]:
+        """Return the embedded store's files, and the DuckDB files that it ships to."""
+        return self._local.own_files()
+
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
 

@@ -282,7 +282,7 @@ def test_a_file_has_the_seal_and_is_replaced_whole(ledger: SessionLedger, witnes
     assert seal_of(first, "f") == seal
     assert [leaf.session_id for leaf in leaves_of(rest, "f")] == ["s0", "s1", "s2"]
     assert [each.name for each in tmp_path.iterdir() if "seal" in each.name] == ["l.seal"]
-    with pytest.raises(InvalidInput, match="belongs to the ledger itself"):
+    with pytest.raises(InvalidInput, match="a file of the ledger itself"):
         ledger.seal(output=tmp_path / "l.db-wal")
     with pytest.raises(WitnessFailed, match=r"is recorded in the ledger, but .*could not be written") as raised:
         ledger.seal(output=tmp_path / "nowhere" / "l.seal")
@@ -310,7 +310,7 @@ def test_a_command_that_fails_leaves_the_seal(
     ledger: SessionLedger, command: list[str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "sleep" in command[-1]:
-        monkeypatch.setattr("ledger.sdk.seals.COMMAND_SECONDS", 0.5)
+        monkeypatch.setattr("ledger.sdk.witnesses.COMMAND_SECONDS", 0.5)
     with pytest.raises(WitnessFailed, match=says) as raised:
         ledger.seal(command=command)
     assert ledger.seals() == [raised.value.seal]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -29,6 +31,27 @@ _REJECTED = {
 }
 
 
+#: Errors of the operating system that pass without a repair of the ledger, and what to do.
+_PASSING = {
+    errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
+    errno.ENFILE: "This machine has too many open files; close some programs",
+    errno.ENOSPC: "The disk is full; free some space",
+    errno.EDQUOT: "The quota is used up; free some space",
+}
+
+
+def cannot(what: str, error: OSError) -> LedgerError:
+    """Return the LedgerError for a file that cannot be created or written.
+
+    Args:
+        what: What could not be done, as in ``Cannot WHAT``.
+        error: The error of the operating system.
+    """
+    if error.errno in _PASSING:
+        return StoreUnavailable(f"Cannot {what}: {error.strerror}. {_PASSING[error.errno]}; nothing was written.")
+    return StoreRejected(f"Cannot {what}: {error.strerror or error}.")
+
+
 def translate(error: sqlite3.Error, path: Path) -> LedgerError:
     """Return the LedgerError that corresponds to the primary result code of an error of SQLite.
 
@@ -37,8 +60,19 @@ def translate(error: sqlite3.Error, path: Path) -> LedgerError:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
+    if code == sqlite3.SQLITE_CANTOPEN and (passing := _no_descriptor()) is not None:
+        return StoreUnavailable(f"The ledger {path} cannot be opened. {passing}; nothing was written ({error}).")
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"The ledger {path} {_UNAVAILABLE[code]}; nothing was written ({error}).")
     if code in _REJECTED:
         return StoreRejected(f"The ledger {path} {_REJECTED[code]}; nothing was written ({error}).")
     return StoreRejected(f"The ledger {path} failed: {error} ({type(error).__name__}); nothing was written.")
+
+
+def _no_descriptor() -> str | None:
+    """Return the advice if no file can be opened now, which SQLite does not say; else None."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return _PASSING.get(error.errno or 0)
+    return None
