@@ -130,7 +130,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification):
                 self._set_up_file()
                 self.store_id = read.meta(self._writer, "store_id")
                 self._commits = CommitGroup(self._writer, self._file_lock, self._wait, self._error, self._check_file)
-                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                if read.state_schema(self._writer) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
@@ -333,7 +333,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification):
             except IndexError:
                 connection = self._open_reader()
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
         finally:
             if connection is not None:
@@ -345,10 +345,10 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
     def _identity(self) -> tuple[int, int]:
