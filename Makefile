@@ -12,6 +12,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+MUTANTS_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -76,6 +77,15 @@ test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 .PHONY: test-remote
 test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
 	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
+
+.PHONY: mutants-map
+mutants-map: setup ## Record which test runs which line, for mutants (MUTANTS_ARGS="--pytest tests/relay")
+	$(BIN)/python tools/mutants.py map --workers $(WORKERS) $(MUTANTS_ARGS)
+
+.PHONY: mutants
+mutants: setup ## Change the code in small ways and list changes that no test notices (MUTANTS_ARGS="--guards --seed 7")
+	@test -e .mutants.json || $(BIN)/python tools/mutants.py map --workers $(WORKERS)
+	$(BIN)/python tools/mutants.py run --workers $(WORKERS) $(MUTANTS_ARGS)
 
 .PHONY: bench
 bench: setup ## Run the benchmarks

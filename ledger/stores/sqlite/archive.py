@@ -259,12 +259,11 @@ class SqliteArchive:
         with write.all_or_none(connection):
             _clear(connection, session_id)
             last = plan.events[-1]
-            updated_at = max(to_micros(plan.updated_at), 0 if head is None else head.updated_at)
             connection.execute(
                 write.PUT_HEAD,
                 (
                     *(session_id, last.user_id, to_micros(last.created_at), last.version),
-                    *(updated_at, plan.event_hash, self.store_id),
+                    *(to_micros(plan.updated_at), plan.event_hash, self.store_id),
                 ),
             )
             before, new = _write(connection, plan.events, positions)
@@ -290,9 +289,10 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 
 
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
-    """Return True if the relays to these warehouses have passed a session's rows, and none of the rows is set aside.
+    """Return True if all rows of a session have arrived in these warehouses.
 
-    ``last`` is the session's last ``seq``. Rows set aside are dead letters, requeued rows and rows in doubt.
+    This is so if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of the session
+    is a dead letter or requeued.
     """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
