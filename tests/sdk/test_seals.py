@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -403,3 +404,29 @@ def test_a_ledger_without_seals_says_so(ledger: SessionLedger, monkeypatch: pyte
     monkeypatch.setattr(type(ledger.store), "capabilities", capabilities)
     with pytest.raises(CapabilityMissing, match="seal that file"):
         ledger.seal()
+
+
+def test_seals_that_are_made_beside_writers_and_one_another_all_hold(path: Path) -> None:
+    with SessionLedger.open(f"sqlite:///{path}?synchronous=NORMAL") as ledger:
+        ids = sessions(ledger)
+
+        def append(number: int) -> None:
+            for turn in range(20):
+                ledger.update_summary(ids[number], f"turn {turn}")
+                ledger.create_session("bob", "more")
+
+        def seal(_: int) -> None:
+            for _ in range(5):
+                ledger.seal()
+
+        with ThreadPoolExecutor(4) as threads:
+            done = [threads.submit(call, number) for number in range(2) for call in (append, seal)]
+            for each in done:
+                each.result()
+        seals = ledger.seals()
+        assert len(seals) == 10
+        for each in seals:
+            result = ledger.verify(against=each)
+            assert result.clean, result.findings
+            assert result.against is not None
+            assert result.against.sessions == each.sessions
