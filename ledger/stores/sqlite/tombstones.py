@@ -11,8 +11,14 @@ import orjson
 from ledger.errors import StoreUnavailable
 from ledger.stores.checks import Content, ValueHashes
 
-#: Query for the warehouses that may have rows of this store, since a relay has shipped or begun to ship to them.
-WAREHOUSES = "SELECT warehouse FROM relays WHERE checkpoint > 0 OR place <> '' ORDER BY warehouse"
+#: Query for the warehouses that may have rows of this store. What a relay has recorded lags behind what it has sent:
+#: a batch under way counts, and so do rows that it must look up before it sends them. A relay that holds the lease may
+#: have read rows for a batch that it has not recorded yet.
+WAREHOUSES = (
+    "SELECT warehouse FROM relays WHERE checkpoint > 0 OR unsure_upto > 0 OR place <> '' OR batch IS NOT NULL "
+    "OR holder IS NOT NULL OR EXISTS (SELECT 1 FROM relay_aside AS a WHERE a.warehouse = relays.warehouse) "
+    "ORDER BY warehouse"
+)
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
 
@@ -44,7 +50,7 @@ def event(connection: sqlite3.Connection, session_id: str, event_id: str) -> Kep
 
 
 def warehouses(connection: sqlite3.Connection) -> list[str]:
-    """Return the URLs of the warehouses that this store has shipped to or has begun to ship to."""
+    """Return the URLs of the warehouses that may have rows of this store."""
     return [name for (name,) in connection.execute(WAREHOUSES).fetchall()]
 
 
