@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -95,8 +94,6 @@ def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -
             session_id=session_id,
             version=version,
         ) from error
-    if any(event.version == next_event.version for event, next_event in pairwise(events)):
-        events.sort(key=lambda event: event.position)  # equal versions are in the order of their arrival
     return events
 
 
