@@ -199,7 +199,8 @@ MIGRATIONS_TABLE = Migration(
 )
 
 # Events that other stores recorded, as runs of versions; every other event is of this store. ``chained`` is 1 if the
-# events of the run came with hashes. ``verify`` compares the columns ``store_id`` and ``event_hash`` with it.
+# events of the run came with hashes. ``verify`` compares the columns ``store_id`` and ``event_hash`` with it. The key's
+# columns come first: SQLite 3.40 finds NULLs in another order of them that are not there.
 FOREIGN_EVENTS = Migration(
     "008_foreign_events",
     (
@@ -207,14 +208,14 @@ FOREIGN_EVENTS = Migration(
 CREATE TABLE foreign_events (
   session_id TEXT NOT NULL,
   first_version INTEGER NOT NULL,
-  last_version INTEGER NOT NULL,
   store_id TEXT NOT NULL,
   chained INTEGER NOT NULL,
+  last_version INTEGER NOT NULL,
   PRIMARY KEY (session_id, first_version, store_id, chained)
 ) WITHOUT ROWID""",
         """
 INSERT INTO foreign_events
-SELECT session_id, MIN(version), MAX(version), store_id, chained FROM (
+SELECT session_id, MIN(version), store_id, chained, MAX(version) FROM (
   SELECT session_id, version, store_id, chained,
     version - ROW_NUMBER() OVER (PARTITION BY session_id, store_id, chained ORDER BY version) AS run
   FROM (

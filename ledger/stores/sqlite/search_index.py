@@ -114,7 +114,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
         connection: A connection that reads a snapshot.
         wanted: The last ``seq`` to index.
     """
-    turn, upto = int(read.meta(connection, "search_turn")), int(read.meta(connection, "search_upto"))
+    turn, upto = read.number(connection, "search_turn"), read.number(connection, "search_upto")
     again = connection.execute("SELECT session_id FROM search_again LIMIT 1").fetchone()
     if again is None and upto >= wanted:
         return None
@@ -137,7 +137,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
 
 def take(connection: sqlite3.Connection, step: Step) -> None:
     """Write a step into the index; do nothing if the index has changed since the step was prepared."""
-    if int(read.meta(connection, "search_turn")) != step.turn:
+    if read.number(connection, "search_turn") != step.turn:
         return
     for entry in step.entries:
         indexed = connection.execute(

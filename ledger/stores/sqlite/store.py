@@ -135,7 +135,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
                 self._commits = CommitGroup(
                     self._writer, self._file_lock, self._wait, self._error, self._file.check_write
                 )
-                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                if read.state_schema(self._writer) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
@@ -347,7 +347,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             except IndexError:
                 connection = self._open_reader()
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
         finally:
             if connection is not None:
@@ -359,10 +359,10 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
     def before_fork(self) -> None:

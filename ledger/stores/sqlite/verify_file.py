@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
+from ledger.errors import CorruptEvent
 from ledger.model.findings import Finding
 from ledger.stores.archived import UNOWNED
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
-from ledger.stores.sqlite.verify_sessions import SEVERAL, printable
+from ledger.stores.sqlite.verify_sessions import SEVERAL, last_row, printable
 
 _BATCH = {"last": int, "rows": int, "digest": str, "again": bool}
 _SPLIT = (
@@ -49,7 +50,11 @@ def file_findings(connection: sqlite3.Connection, store_id: str, current: int) -
         store_id: The id under which the store was opened.
         current: The schema version to which events are upcast before they are folded.
     """
-    last = read.last_seq(connection)
+    last = last_row(connection)
+    try:
+        read.last_seq(connection)
+    except CorruptEvent as error:
+        yield _finding("seq", str(error))
     yield from _meta(connection, store_id, current, last)
     yield from _relays(connection, last)
     for (session_id,) in connection.execute(_ORPHANS, (UNOWNED,)).fetchall():

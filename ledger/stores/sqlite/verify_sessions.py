@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ledger.errors import LedgerError
+from ledger.errors import CorruptEvent, LedgerError
 from ledger.model.findings import Finding
 from ledger.model.fold import fold
 from ledger.model.search import SEARCHED_FIELDS
@@ -106,7 +106,7 @@ class SessionCheck:
         self._between = between
         self._findings: list[Finding] = []
         self._derived: dict[str, HeadRow] = {}
-        self._last_seq = read.last_seq(connection)
+        self._last_seq = last_row(connection)
         self._indexed_upto = self._search_upto()
 
     def run(self) -> Checked:
@@ -126,7 +126,7 @@ class SessionCheck:
                 chain = self._session(session_id, of_session)
                 events += chain.events
                 unchained += chain.unchained
-        for session_id in sorted(self._heads.keys() | self._counts.keys()):
+        for session_id in sorted(self._heads.keys() | self._counts.keys(), key=printable):
             if session_id in seen:
                 continue
             seen.add(session_id)
@@ -280,17 +280,17 @@ class SessionCheck:
                 session_id, field, version, event_id, kept, words, now, now_id, seq, value = slot
                 if (version, event_id) != (now, now_id):
                     # The entry of an earlier text: searches pass it over until the next one replaces it.
-                    if seq is not None and seq <= self._indexed_upto:
+                    if isinstance(seq, int) and seq <= self._indexed_upto:
                         wrong.add(session_id)
                     continue
-                if seq <= self._indexed_upto:
+                if isinstance(seq, int) and seq <= self._indexed_upto:
                     found[session_id] = found.get(session_id, 0) + 1
                 if not _is_indexed(field, value, kept, words):
                     wrong.add(session_id)
         for session_id, expected in self._expected_slots.items():
             if found.get(session_id, 0) != expected:
                 wrong.add(session_id)
-        for session_id in sorted(wrong - self._again):
+        for session_id in sorted(wrong - self._again, key=printable):
             message = "the search index does not have the current texts"
             self._find(session_id, None, "search", message, mendable=True)
 
@@ -306,6 +306,15 @@ def _after_events(findings: list[Finding]) -> list[Finding]:
         for finding in findings
         if finding.code != "search" or finding.session_id not in wrong
     ]
+
+
+def last_row(connection: sqlite3.Connection) -> int:
+    """Return the ``seq`` of the last row ever written; of the last row there is, if SQLite's record is damaged."""
+    try:
+        return read.last_seq(connection)
+    except CorruptEvent:
+        (last,) = connection.execute("SELECT COALESCE(MAX(seq), 0) FROM session_events").fetchone()
+        return int(last)
 
 
 def printable(text: object) -> str:

@@ -203,7 +203,7 @@ def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
         owned = "SELECT session_id FROM session_heads WHERE store_id <> ?"
         for (session_id,) in connection.execute(owned, (UNOWNED,)).fetchall():
             refold_session(connection, session_id, upcast)
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('state_schema', ?)", (str(upcast.current),))
 
 
 @contextmanager
