@@ -282,3 +282,19 @@ def test_a_view_finds_what_its_user_sees(ledger):
     assert {match.session_id for match in ada.search("needle")} == {"hers", "his"}
     assert [match.session_id for match in ada.search("needle", user_id="bob")] == ["his"]
     assert [match.session_id for match in ledger.search("needle", user_id="ada")] == ["hers"]
+
+
+@pytest.mark.parametrize("limit", ["SLOTS", "CHARACTERS"])
+def test_the_index_grows_by_steps_of_limited_size(ledger, monkeypatch, limit):
+    said(ledger, *("hello there" for _ in range(9)))
+    monkeypatch.setattr(search_index, limit, 3)
+    sizes, take = [], search_index.take
+
+    def count(connection, step):
+        sizes.append(len(step.entries))
+        take(connection, step)
+
+    monkeypatch.setattr(search_index, "take", count)
+    assert hits(ledger.store, "hello") == ["s"] * 9
+    assert max(sizes) <= 3
+    assert len(sizes) > 2

@@ -203,9 +203,8 @@ class SqliteArchive:
 
     def _drop(self, connection: sqlite3.Connection, session: Droppable, warehouse: str) -> bool:
         (session_id, created_at), version, count = session
-        head = read.head_row(connection, session_id)
-        archived = connection.execute(f"{_ARCHIVED} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
-        if archived is None or head is None or (head.created_at, head.version) != (to_micros(created_at), version):
+        listed = connection.execute(f"{_ARCHIVED} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
+        if listed != (session_id, to_micros(created_at), version):
             return False
         if _settled_rows(connection, session_id, warehouse) != count:
             return False
