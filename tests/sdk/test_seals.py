@@ -23,6 +23,7 @@ from ledger import (
     InvalidInput,
     PermissionDenied,
     SessionLedger,
+    SessionNotFound,
     StoreUnavailable,
     Verification,
     WitnessFailed,
@@ -211,6 +212,12 @@ def test_only_the_named_sessions_are_compared(ledger: SessionLedger, path: Path)
     remove_last(path, "s1")
     assert ledger.verify("s0", against="latest").clean
     assert found(ledger.verify("s1", "s2", against="latest")) == [("s1", "sealed_shortened")]
+    remove(path, "s1")
+    assert found(ledger.verify("s1", against="latest")) == [("s1", "sealed_missing")]
+    result = ledger.verify("s0", "s1", against="latest")
+    assert (result.sessions, found(result)) == (1, [("s1", "sealed_missing")])
+    with pytest.raises(SessionNotFound):
+        ledger.verify("nowhere", against="latest")
 
 
 # Whoever can write the file can change its seals
