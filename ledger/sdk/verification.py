@@ -36,7 +36,7 @@ class Verifying(CommandBase):
 
         Raises:
             SessionNotFound: The ledger has nothing of a named session.
-            CapabilityMissing: The ledger is in BigQuery, where appends carry no hash chain.
+            CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: This is the view of one user.
         """
         if isinstance(self.store, UserView):
@@ -44,7 +44,7 @@ class Verifying(CommandBase):
         store = verifying_store(self.store)
         if store is None:
             raise CapabilityMissing(
-                "A ledger in BigQuery cannot be verified, since its appends carry no hash chain. Verify the ledger in "
-                "the SQLite file that ships to it, and compare the two with `ledger reconcile`."
+                "A ledger in BigQuery cannot be verified in place. Verify the SQLite file that ships to it and compare "
+                "the two with `ledger reconcile`, or import an export of it into a file, which verifies its chains."
             )
         return store.verify(session_ids or None, rebuild=rebuild, progress=progress)
