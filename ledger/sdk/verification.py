@@ -51,7 +51,7 @@ class Verifying(Seals):
             ConfigurationError: The seal is to be taken from a warehouse, and none is attached.
             StoreUnavailable: The warehouse cannot be reached, and the seal is there, or archived sessions of it are.
             OSError: The seal's file cannot be read.
-            CapabilityMissing: The ledger is in BigQuery, where appends carry no hash chain.
+            CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: This is the view of one user.
         """
         if isinstance(self.store, UserView):
@@ -59,8 +59,8 @@ class Verifying(Seals):
         store = verifying_store(self.store)
         if store is None:
             raise CapabilityMissing(
-                "A ledger in BigQuery cannot be verified, since its appends carry no hash chain. Verify the ledger in "
-                "the SQLite file that ships to it, and compare the two with `ledger reconcile`."
+                "A ledger in BigQuery cannot be verified in place. Verify the SQLite file that ships to it and compare "
+                "the two with `ledger reconcile`, or import an export of it into a file, which verifies its chains."
             )
         if against is None:
             return store.verify(session_ids or None, rebuild=rebuild, progress=progress)
