@@ -144,6 +144,7 @@ def test_an_event_of_an_archived_session_is_replayed_and_a_changed_one_refused_w
     again = ledger.store.append("mine", _said(ledger, "hello"))
     assert (again.replayed, again.version) == (True, 2)
     assert store.version_of("mine", again.event_id) == events[again.event_id] == 2
+    assert ledger.store.version_of("mine", again.event_id) == 2
     with pytest.raises(IdempotencyConflict):
         ledger.store.append("mine", _said(ledger, "something else"))
 

@@ -263,6 +263,8 @@ def test_a_session_that_is_not_at_the_version_that_was_listed_is_not_purged(stor
     archive(store)
     assert not store.purge("s", version)
     assert not store.purge("nobody", 0)
+    with pytest.raises(InvalidInput):
+        store.purge("", version)
     assert len(store.events("s")) == 3
 
 

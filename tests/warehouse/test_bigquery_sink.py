@@ -192,6 +192,29 @@ def test_what_is_larger_than_a_request_is_refused_and_surely_so_where_it_is_one_
     assert count(direct, store.session) == 1
 
 
+def test_what_the_service_finds_too_large_is_refused_at_once(emulator, place, store, direct):
+    with through(emulator, place, {"AppendRows": {1: "too_large"}}) as (running, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        with pytest.raises(RowsRefused, match="exceeds the limit") as refused:
+            store.hand_over(sink, store.row(1))
+        assert refused.value.certain
+        assert running.counts["AppendRows"] == 1
+    assert count(direct, store.session) == 0
+
+
+def test_a_connection_that_has_ended_is_made_anew_without_a_failure(emulator, place, store, caplog):
+    with through(emulator, place) as (running, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        store.send(sink, store.row(1))
+        sink._stream._connection.close()  # as when the service ends a call on which nothing was sent for a while
+        store.send(sink, store.row(2))
+        assert (running.counts["AppendRows connection"], running.counts["AppendRows"]) == (2, 2)
+        assert count(it, store.session) == 2
+    assert caplog.records == []
+
+
 # What stands beside the rows
 
 

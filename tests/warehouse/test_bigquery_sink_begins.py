@@ -17,6 +17,7 @@ from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
 from ledger.outbox.rows import Row, row_key
 from ledger.warehouse import catalog
+from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -183,6 +184,22 @@ def test_of_relays_that_begin_at_once_one_ships(emulator, place, sinks, store, d
                 shipped += 1
     assert shipped == count(direct, store.session) == 1
     assert lease(emulator, place, store)[0] == len(several)
+
+
+def test_a_relay_that_was_overtaken_while_it_began_does_not_ship(sinks, store, direct, monkeypatch):
+    one, other, copy = sinks(), sinks(), replace(store)
+    create = streams.create
+
+    def overtaken(*args, **more):
+        monkeypatch.setattr(streams, "create", create)
+        copy.recover(other)
+        return create(*args, **more)
+
+    monkeypatch.setattr(streams, "create", overtaken)
+    with pytest.raises(StreamEnded, match="at the same time"):
+        store.recover(one)
+    copy.send(other, store.row(1))
+    assert count(direct, store.session) == 1
 
 
 def test_a_backup_from_before_the_last_beginning_is_unsure_beyond_its_checkpoint(sinks, store):

@@ -7,7 +7,14 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ledger.errors import ConfigurationError, InvalidInput, LedgerError, StoreRejected, StoreUnavailable
+from ledger.errors import (
+    ConfigurationError,
+    CorruptEvent,
+    InvalidInput,
+    LedgerError,
+    StoreRejected,
+    StoreUnavailable,
+)
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
@@ -25,7 +32,7 @@ _REJECTED = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened. Check that the path is a file you may read and write",
     sqlite3.SQLITE_PERM: "may not be accessed. Change its permissions",
     sqlite3.SQLITE_AUTH: "may not be accessed. Change its permissions",
-    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup, or run `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup, or bring back what can be read with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_TOOBIG: "does not take a value this large",
     sqlite3.SQLITE_NOLFS: "is larger than this file system allows",
 }
@@ -59,7 +66,27 @@ def cannot(what: str, error: OSError) -> LedgerError:
     return StoreRejected(f"Cannot {what}: {error.strerror or error}.")
 
 
-def translate(error: sqlite3.Error, path: Path) -> LedgerError:
+def damaged(table: str, session_id: str, what: str, *, version: int = 0) -> CorruptEvent:
+    """Return the error for a row that is not as a store writes it.
+
+    Args:
+        table: The table of the row.
+        session_id: The session; empty if the row is of none.
+        what: What is wrong with the row.
+        version: The version of the event.
+    """
+    where = f"Session {session_id}" + (f", version {version}" if version else "") if session_id else "The ledger"
+    derived = table in ("session_heads", "session_state", "search_slots", "meta")
+    advice = "`ledger verify --rebuild` computes it again" if derived else "restore it from a backup or the warehouse"
+    return CorruptEvent(
+        f"{where}: a row of the table {table} is not what was recorded ({what}). `ledger verify` says what else is "
+        f"damaged; {advice}.",
+        session_id=session_id,
+        version=version,
+    )
+
+
+def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
     """Return the LedgerError that corresponds to the primary result code of an error of SQLite.
 
     Most messages say that nothing was written, so the caller must have rolled back.
@@ -78,7 +105,14 @@ def _code(error: BaseException | None) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def _translated(error: sqlite3.Error, path: Path) -> LedgerError:
+def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
+    if isinstance(error, UnicodeDecodeError):  # in the text of an error about the schema
+        return StoreRejected(f"The ledger {path} {_REJECTED[sqlite3.SQLITE_CORRUPT]}; nothing was written ({error}).")
+    if str(error).startswith("Could not decode to UTF-8"):
+        return CorruptEvent(
+            f"A text in {path} is not what was recorded: {str(error)[:200]}. `ledger verify` says in which session; "
+            "restore it from a backup or the warehouse."
+        )
     code = _code(error)
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
         return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")

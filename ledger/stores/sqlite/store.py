@@ -38,8 +38,10 @@ from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.rows import head_of
 from ledger.stores.sqlite.schema import check_ledger, migrate
+from ledger.stores.sqlite.seals import SqliteSeals
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
 from ledger.warehouse.urls import duckdb_file
 
@@ -53,6 +55,8 @@ _CAPABILITIES = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
+    seals=True,
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
@@ -60,7 +64,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore(SqliteArchive, SqliteSearch):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
@@ -132,7 +136,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 self._commits = CommitGroup(
                     self._writer, self._file_lock, self._wait, self._error, self._file.check_write
                 )
-                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                if read.state_schema(self._writer) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
@@ -372,7 +376,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             except IndexError:
                 connection = self._open_reader()
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
         finally:
             if connection is not None:
@@ -384,10 +388,10 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
 
     def before_fork(self) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ _SET_REGISTER = (
 )
 _LIFETIME = (
     "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
+)
+_NOTE_FOREIGN = (
+    "INSERT INTO foreign_events (session_id, first_version, last_version, store_id, chained) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET last_version = MAX(last_version, excluded.last_version)"
 )
 _REMOVE_REGISTER = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
 
@@ -198,7 +203,7 @@ def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
         owned = "SELECT session_id FROM session_heads WHERE store_id <> ?"
         for (session_id,) in connection.execute(owned, (UNOWNED,)).fetchall():
             refold_session(connection, session_id, upcast)
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('state_schema', ?)", (str(upcast.current),))
 
 
 @contextmanager
@@ -230,6 +235,7 @@ def _ingest_session(
         check_open(session_id, ARCHIVED_TEXT, None, now)
     for event in plan.events:
         write_recorded(connection, event)
+    note_foreign(connection, plan.events)
     last, updated_at = plan.events[-1], to_micros(plan.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
@@ -241,6 +247,16 @@ def _ingest_session(
     if any(event.schema_version != upcast.current for event in plan.events):
         refold_session(connection, session_id, upcast)
     return len(plan.events)
+
+
+def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent]) -> None:
+    """Record which of these events, written in order, another store recorded."""
+    own = read.meta(connection, "store_id")
+    runs = groupby(events, key=lambda event: (event.session_id, event.store_id, event.event_hash is not None))
+    for (session_id, store_id, chained), run in runs:
+        versions = [event.version for event in run]
+        if store_id != own:
+            connection.execute(_NOTE_FOREIGN, (session_id, versions[0], versions[-1], store_id, chained))
 
 
 def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_seq: int | None = None) -> list[int]:
