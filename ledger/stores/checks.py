@@ -75,6 +75,10 @@ class EventInRows(NamedTuple):
         return (self.event_type, self.content) == (event_type, content) and hashes in (None, self.hashes)
 
 
+#: The greatest version that a store can hold.
+LAST_VERSION = 2**63 - 1
+
+
 def content_of(event: PreparedEvent | RecordedEvent) -> Content:
     """Return the content of an event."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
@@ -114,6 +118,11 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
     """
     if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, version):
         raise wrong_version(session_id, expected, version)
+    if version >= LAST_VERSION:
+        raise InvalidInput(
+            f"Session {session_id} is at version {version}, the last that can be stored; nothing was written. It was "
+            "imported with this version: fork it to go on."
+        )
     named = event.user_id if owner is None else owner
     if named is None:
         raise SessionNotFound(
