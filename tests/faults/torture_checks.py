@@ -113,7 +113,7 @@ class Checks:
                 for event in events
                 if event.event_type == "message.added"
                 for change in event.changes
-                if change.field == "message" and event.event_type == "message.added"
+                if change.field == "message"
             ]
             texts.update(text for text in said if said.count(text) > 1)
         if texts:
@@ -198,7 +198,8 @@ class Checks:
         lines = path.read_bytes().splitlines(keepends=True)
         with SessionLedger.open(f"sqlite:///{path}.db") as fresh:
             self._try(f"import of {path.name}", lambda: import_lines(fresh.store, lines))
-            if [*export_lines(fresh.store, floors)] != lines:
+            there = [name for name in floors if fresh.get_session(name) is not None]
+            if [*export_lines(fresh.store, there)] != lines:
                 self.see("export differs", f"{path.name}: a ledger that is filled from it exports other lines")
             for name, version in floors.items():
                 if len(_events(fresh, name)) < version and name not in self.account.doomed:

@@ -50,7 +50,6 @@ class Process:
         self.folder = folder
         self.name = f"{seed}-{number}-{start}"
         self.number = number
-        self.pid = os.getpid()
         self.board = Board(folder / "board")
         self.ended = threading.Event()
         self.chance = random.Random(f"trouble of {self.name}")
@@ -79,8 +78,6 @@ class Process:
         for each in threads:
             each.start()
         self._work(0)
-        if os.getpid() != self.pid:  # a forked child returns
-            return
         self.ended.set()
         for each in threads:
             each.join()
@@ -105,33 +102,29 @@ class Process:
             number += 1
             action = chance.choices(names, weights)[0]
             token = f"{self.name}-{thread}-{number}"
-            if not self._one(actions, action, token):
-                return  # in a forked child
+            self._one(actions, action, token)
             time.sleep(chance.uniform(0, 2 * PACE))
 
-    def _one(self, actions: Actions, action: str, token: str) -> bool:
-        """Do one action; False in a forked child, which returns."""
+    def _one(self, actions: Actions, action: str, token: str) -> None:
+        """Do one action, and write down what is wrong."""
         row = actions.row
         self.board.begin(row, action)
         try:
             if action == "fork" and self.board.has("forks"):
-                return self._fork(actions, token)
+                self._fork(actions, token)
+                return
             outcome = actions.one({"import": "import_", "fork": "read"}.get(action, action), token)
             self.board.count(row, f"{action} {outcome}")
         except Seen as seen:
             actions.journal.write("violation", seen.args[0], f"{action} {token}: {seen.args[1]}")
-        except Exception:  # an error that is not of the ledger's tree breaks a promise
-            if os.getpid() != self.pid:
-                raise
+        except Exception:  # noqa: BLE001 - an error that is not of the tree breaks a promise
             actions.journal.write("violation", "foreign error", f"{action} {token}: {traceback.format_exc()[-2500:]}")
         finally:
-            if os.getpid() == self.pid:
-                self.board.end(row)
-        return True
+            self.board.end(row)
 
     # -- forks --------------------------------------------------------------------------------------------------------
 
-    def _fork(self, actions: Actions, token: str) -> bool:
+    def _fork(self, actions: Actions, token: str) -> None:
         chance = random.Random(token)
         ending = chance.choice(["return", "os._exit", "exec", "kill"])
         began = time.monotonic()
@@ -140,14 +133,18 @@ class Process:
             actions.journal.write("forks", time.monotonic() - began)
             self.board.count(actions.row, f"fork: {ending}")
             self.board.count(actions.row, "fork done")
-            return True
-        faulthandler.dump_traceback_later(CHILD_LIMIT, exit=True)
-        self.disk.stop()
-        self.child(token, ending, self.ledger, actions)
-        return False
+            return
+        try:
+            faulthandler.dump_traceback_later(CHILD_LIMIT, exit=True)
+            self.disk.stop()
+            self.child(token, ending, self.ledger)
+        except BaseException:  # noqa: BLE001 - it never goes on as a second worker
+            traceback.print_exc()
+        finally:
+            os._exit(1)
 
-    def child(self, token: str, ending: str, ledger: SessionLedger, actions: Actions | None = None) -> None:
-        """Be a child: append and read, and end in one of four ways."""
+    def child(self, token: str, ending: str, ledger: SessionLedger) -> None:
+        """Be a child: append and read, and end in one of four ways, or return where the ending is another."""
         row = PROCESSES * THREADS + self.number * CHILDREN + os.getpid() % CHILDREN
         journal = Journal(self.folder / f"{token}-{ending}.journal")
         mine = Actions(ledger, self.board, row, journal, None, self.folder)
@@ -171,9 +168,10 @@ class Process:
             os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - as applications do
         elif ending == "os._exit":
             os._exit(0)
-        if chance.random() < 0.5:
-            ledger.close()
-        faulthandler.cancel_dump_traceback_later()  # its thread would keep the process alive after this one
+        elif ending == "return":
+            if chance.random() < 0.5:
+                ledger.close()
+            leave(0)
 
     def _reap(self, options: int = os.WNOHANG) -> None:
         """Wait for children; one that failed by itself breaks a promise."""
@@ -250,32 +248,38 @@ def load_all() -> None:
         ledger.warehouse.query("SELECT COUNT(*) AS n FROM sessions")
 
 
-class Worker:
-    """A process that was forked to run ``act``, with a process group of its own and its output in a file.
+def leave(code: int) -> None:
+    """End this forked process as ``multiprocessing`` does: with its threads joined and its exit functions called.
 
-    It ends as a child of ``multiprocessing`` does: with threads joined and exit functions called.
+    A child that was forked in another than the main thread, and in which that thread just returns, crashes in DuckDB's
+    own destructors once DuckDB is loaded.
     """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    os._exit(code)
+
+
+class Worker:
+    """A process that was forked to run ``act``, with a process group of its own and its output in a file."""
 
     def __init__(self, act: Callable[[], object], output: Path) -> None:
         self.code: int | None = None
         self.pid = os.fork()
         if self.pid:
             return
-        code = 1
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             os.setsid()
             for number in (1, 2):
                 os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+            faulthandler.enable()
             faulthandler.register(signal.SIGUSR1)
             act()
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
-            code = 0
+            leave(0)
         except BaseException:  # noqa: BLE001 - it never goes on as a second run
             traceback.print_exc()
         finally:
-            os._exit(code)
+            os._exit(1)
 
     def poll(self) -> int | None:
         """How it ended; None if it has not."""
