@@ -195,7 +195,7 @@ class Actions:
 
     def scan(self) -> None:
         """Read without a pause, as reports do: much of the time a connection is in use when somebody forks."""
-        until = time.monotonic() + self.chance.uniform(0, 2)
+        until = time.monotonic() + self.chance.uniform(0, 3)
         while time.monotonic() < until:
             self._ask(lambda: self.ledger.search("said", limit=1000))
 

@@ -48,6 +48,7 @@ class Checks:
         self.account = torture_journal.read(self.folder)
         self._file(self.folder / "ledger.db")
         with SessionLedger.open(self.url, create=False, warehouse=self.warehouse) as ledger:
+            self._verify(ledger, "at rest")
             self._acknowledged(lambda name: _events(ledger, name), _events_of_file(self.folder / "ledger.db"))
         self._files()
 
@@ -70,6 +71,7 @@ class Checks:
             for name in [*_names(ledger, "archived")]:
                 self._try(f"hydrate {name}", lambda name=name: ledger.hydrate_session(name))
             self._try("sync", ledger.warehouse.sync)
+            self._verify(ledger, "at the end")
             self._sessions(ledger)
             here = [*rows_of(ledger)]
         self._deleted(here)
@@ -95,8 +97,14 @@ class Checks:
         if found != [("ok",)]:
             self.see("integrity_check", f"{path.name}: {found[:3]}")
 
+    def _verify(self, ledger: SessionLedger, when: str) -> None:
+        """``ledger verify``: each chain, state, head and index entry."""
+        found = ledger.verify()
+        if not found.clean:
+            self.see("verify", f"{when}: {len(found.findings) + found.omitted} findings, such as {found.findings[:3]}")
+
     def _sessions(self, ledger: SessionLedger) -> None:
-        """Check each session by itself, and what was acknowledged of it."""
+        """Compute each session again, without the help of ``verify``, and check what was acknowledged of it."""
         found: dict[str, dict[str, int]] = {}
         texts: set[str] = set()
         for name in _names(ledger):
@@ -187,8 +195,7 @@ class Checks:
         self._file(path)
         with SessionLedger.open(f"sqlite:///{path}", create=False) as ledger:
             kept = _events_of_file(path)
-            for name in [*kept][:50]:
-                self._try(f"session of {path.name}", lambda name=name: whole_session(ledger, name))
+            self._verify(ledger, path.name)
             for name, version in floors.items():
                 if name not in self.account.doomed and kept.get(name) and len(kept[name]) < version:
                     self.see("backup lacks events", f"{path.name}: {name} at {len(kept[name])}, not {version}")

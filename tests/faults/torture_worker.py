@@ -164,7 +164,7 @@ class Process:
             os.kill(os.getpid(), signal.SIGKILL)
         elif ending == "exec":
             arguments = ["-m", "faults.torture_worker", str(self.folder), *self.name.split("-"), token]
-            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - as applications do
         elif ending == "os._exit":
             os._exit(0)
