@@ -32,6 +32,8 @@ LIMIT, LONGER = 40.0, 2.5
 LONG = ("sync", "archive", "hydrate", "maintain", "delete", "close")
 #: Seconds that a fork may take on a machine with other work.
 FORK_LIMIT = 5.0
+#: Share of processes that end in order and not by SIGKILL.
+ENDED = 0.4
 #: The run is checked so often at most, beside the end.
 CHECKPOINTS = 5
 #: Characters of a violation that are printed; the whole is in the file ``violations`` of the run's folder.
@@ -124,6 +126,7 @@ class Torture:
         for row in self._rows(number):
             self.board.end(row)
             self.board.parked[row] = 0
+        self.board.ending[number] = 0
         self.starts[number] += 1
         start = self.starts[number]
         self.processes[number] = Worker(lambda: Process(self.folder, self.seed, number, start).run(), self._log(number))
@@ -136,8 +139,11 @@ class Torture:
         return range(number * THREADS, (number + 1) * THREADS)
 
     def _kill(self) -> None:
-        """Kill a process, wherever it is, and start another; its forked children go on."""
+        """Kill a process, wherever it is, or have it close the ledger; its forked children go on. Another starts."""
         number = self.chance.randrange(PROCESSES)
+        if self.chance.random() < ENDED:
+            self.board.ending[number] = 1
+            return
         self.processes[number].kill()
         self.board.count(number * THREADS, "kill")
         self._start(number)
@@ -145,6 +151,10 @@ class Torture:
     def _look(self) -> None:
         """Look for processes that have ended by themselves, and for calls that do not end."""
         for number, process in [*self.processes.items()]:
+            if process.poll() == 0 and self.board.ending[number]:
+                self.board.count(number * THREADS, "end in order")
+                self._start(number)
+                continue
             if process.poll() is not None:
                 tail = self._log(number).read_text(errors="replace")[-3000:]
                 self.checks.see("a process ended by itself", f"{self._log(number).name}: {process.code}\n{tail}")

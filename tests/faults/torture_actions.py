@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faults.strikes import STRUCK, Interruption, Target, TimeLimit
-from faults.torture_board import PLACES, Board
+from faults.torture_board import PLACES, RUN, Board
 from faults.torture_journal import Journal
 from ledger import (
     AppendResult,
@@ -195,8 +195,8 @@ class Actions:
 
     def scan(self) -> None:
         """Read without a pause, as reports do: much of the time a connection is in use when somebody forks."""
-        until = time.monotonic() + self.chance.uniform(0, 3)
-        while time.monotonic() < until:
+        until = time.monotonic() + self.chance.choice([1, 1, 1, 1, 12]) * self.chance.uniform(0, 2)
+        while time.monotonic() < until and self.board.phase[0] == RUN:
             self._ask(lambda: self.ledger.search("said", limit=1000))
 
     def share(self) -> None:

@@ -44,7 +44,16 @@ ACTIONS = {
 }
 OUTCOMES = ("done", "refused", "struck", "unknown")
 FAULTS = (
-    *("kill", "fork: return", "fork: os._exit", "fork: exec", "fork: kill", "struck by signal", "struck by thread"),
+    *(
+        "kill",
+        "end in order",
+        "fork: return",
+        "fork: os._exit",
+        "fork: exec",
+        "fork: kill",
+        "struck by signal",
+        "struck by thread",
+    ),
     *("disk_full", "io_error", "short_write", "size_limit", "clock: seconds", "clock: hours", "clock: days"),
     *("events acknowledged", "events of children", "reads checked", "revoked guests refused", "sent again"),
 )
@@ -68,6 +77,7 @@ class Board:
             "off": len(TROUBLE),
             "doomed": PLACES,
             "clock": PROCESSES,
+            "ending": PROCESSES,
             "acknowledged": ROWS * PLACES,
             "since": ROWS,
             "action": ROWS,
@@ -89,6 +99,7 @@ class Board:
     off: memoryview
     doomed: memoryview
     clock: memoryview
+    ending: memoryview
     acknowledged: memoryview
     since: memoryview
     action: memoryview

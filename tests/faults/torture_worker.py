@@ -93,7 +93,7 @@ class Process:
         actions = Actions(self.ledger, self.board, self.row(thread), journal, target, self.folder)
         chance, number = random.Random(f"{self.name}-{thread}"), 0
         names, weights = [*ACTIONS], [*ACTIONS.values()]
-        while self.board.phase[0] != END and not self.ended.is_set():
+        while self.board.phase[0] != END and not self.board.ending[self.number]:
             if self.board.phase[0] != RUN:
                 self.board.parked[actions.row] = 1
                 time.sleep(0.01)
