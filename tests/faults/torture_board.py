@@ -15,7 +15,7 @@ ROWS = PROCESSES * THREADS + PROCESSES * CHILDREN
 PLACES = 12
 RUN, PAUSE, END = range(3)
 #: What can be left out of a run, to find the cause of a failure.
-TROUBLE = ("kills", "forks", "interrupts", "disk", "clocks")
+TROUBLE = ("kills", "forks", "interrupts", "disk", "clocks", "warehouse")
 #: Weight of each action in the plan.
 ACTIONS = {
     "message": 30,

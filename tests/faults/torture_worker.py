@@ -59,10 +59,11 @@ class Process:
 
     def open(self, *, background: bool = False) -> SessionLedger:
         """Open the ledger with the clock of this process."""
+        has_warehouse = self.board.has("warehouse")
         return SessionLedger.open(
             f"sqlite:///{self.folder}/ledger.db",
-            warehouse=f"duckdb:///{self.folder}/warehouse.duckdb",
-            relay="background" if background else "off",
+            warehouse=f"duckdb:///{self.folder}/warehouse.duckdb" if has_warehouse else None,
+            relay="background" if background and has_warehouse else "off",
             default_ttl_hours=None,
             clock=lambda: datetime.now(UTC) + timedelta(microseconds=self.board.clock[self.number]),
         )
@@ -152,7 +153,7 @@ class Process:
         for number in range(chance.randrange(1, 12)):
             try:
                 action = chance.choice(["message", "message", "fields", "read", "history"])
-                if mine.one(action, f"{token}-child-{number}") == "done":
+                if mine.one(action, f"{token}-{ending}-{number}") == "done":
                     self.board.count(row, "events of children")
                 if chance.random() < 0.2:
                     time.sleep(chance.uniform(0, 0.3))
