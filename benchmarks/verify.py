@@ -32,7 +32,7 @@ from ledger.model.values import canonical
 #: Number of events by default, of events in a session, and of rounds.
 EVENTS, LENGTH, ROUNDS = 100_000, 50, 3
 #: Maximum ratio of the time of ``verify`` to that of the floor, without and with a search index.
-TARGET, TARGET_SEARCHED = 4.0, 12.0
+TARGET, TARGET_SEARCHED = 6.0, 15.0
 MESSAGE = "What were the total orders for CFC1 in the last week? "
 _ROWS = (
     "SELECT session_id, version, event_id, event_type, user_id, actor, occurred_at, recorded_at, created_at, "

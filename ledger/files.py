@@ -112,7 +112,7 @@ def check_apart(path: Path, own: Iterable[Path]) -> None:
     for each in own:
         if _is_same(path, each):
             raise InvalidInput(
-                f"{path} is {each.name}, a file of the ledger itself or of its warehouse; nothing was written. Choose "
+                f"{path} is a file of the ledger itself or of its warehouse ({each.name}); nothing was written. Choose "
                 "another file."
             )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -27,6 +28,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -50,7 +52,9 @@ GUARDED = (
     "ledger/sdk/archive.py",
     "ledger/sdk/lifecycle.py",
 )
-#: The map: how long each test takes, and the lines that it runs, by file.
+#: Arguments of pytest for a map of all tests.
+ALL_TESTS = "-m 'not remote and not slow'"
+#: The map of tests: how long each test takes, and the lines that it runs, by file.
 Recorded = dict[str, tuple[float, dict[str, list[int]]]]
 
 
@@ -68,8 +72,8 @@ class Outcome(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    record = commands.add_parser("map", help="record which tests run which lines; adds to an earlier map")
-    record.add_argument("--pytest", default="-m 'not remote and not slow'", help="arguments of pytest")
+    record = commands.add_parser("map", help="record which tests run which lines")
+    record.add_argument("--pytest", default=ALL_TESTS, help="arguments of pytest; tests are then added to the map")
     record.set_defaults(call=record_map)
     run = commands.add_parser("run", help="run tests against mutants")
     run.add_argument("--modules", nargs="+", default=None, help="globs of modules, by default all of ledger/")
@@ -98,9 +102,10 @@ def record_map(arguments: argparse.Namespace) -> int:
             name: test for path in Path(found).iterdir() for name, test in json.loads(path.read_text("utf-8")).items()
         }
     files = {_file_of(name) for name in tests}
-    before = json.loads(MAP.read_text("utf-8")) if MAP.exists() else {}
-    kept = {name: test for name, test in before.items() if _file_of(name) not in files}
-    MAP.write_text(json.dumps(kept | tests), "utf-8")
+    adds = MAP.exists() and arguments.pytest != ALL_TESTS
+    before = json.loads(MAP.read_text("utf-8")) if adds else {"sources": {}, "tests": {}}
+    kept = {name: test for name, test in before["tests"].items() if _file_of(name) not in files}
+    MAP.write_text(json.dumps({"sources": _digests() | before["sources"], "tests": kept | tests}), "utf-8")
     print(f"{len(tests)} tests passed and are in {MAP.name}. Tests that failed are left out of it.")
     return 0 if tests else code
 
@@ -115,9 +120,7 @@ def run_mutants(arguments: argparse.Namespace) -> int:
     mutants = [mutant for path in paths for mutant in mutants_of(ROOT, path, guards=arguments.guards)]
     total = len(mutants)
     random.Random(arguments.seed).shuffle(mutants)  # noqa: S311
-    mutants = [mutant for mutant in mutants if compiles(mutant, (ROOT / mutant.path).read_bytes())][
-        : arguments.count or None
-    ]
+    mutants = list(itertools.islice(filter(compiles, mutants), arguments.count or None))
     print(f"{len(mutants)} of {total} mutants in {len(paths)} modules, seed {arguments.seed}", flush=True)
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
@@ -125,13 +128,19 @@ def run_mutants(arguments: argparse.Namespace) -> int:
         copies: SimpleQueue[Path] = SimpleQueue()
         for folder in folders:
             copies.put(folder)
-        tests = _Tests(_current(json.loads(MAP.read_text("utf-8")), folders[0]), arguments.budget)
+        recorded = json.loads(MAP.read_text("utf-8"))
+        changed = {path for path, digest in _digests().items() if recorded["sources"].get(path) != digest}
+        tests = _Tests(_current(recorded["tests"], folders[0]), changed, arguments.budget)
         with ThreadPoolExecutor(arguments.workers) as pool:
             for outcome in pool.map(lambda mutant: _judge(mutant, tests, copies, arguments.limit), mutants):
                 counts[outcome.verdict] += 1
                 _tell(outcome, sum(counts.values()))
     print(", ".join(f"{verdict} {count}" for verdict, count in sorted(counts.items())))
     return int(arguments.strict and bool(counts["survived"] or counts["not run"]))
+
+
+def _digests() -> dict[str, str]:
+    return {str(path.relative_to(ROOT)): sha256(path.read_bytes()).hexdigest() for path in ROOT.glob("ledger/**/*.py")}
 
 
 def _file_of(test: str) -> str:
@@ -151,10 +160,12 @@ class _Tests:
 
     Args:
         recorded: The map.
+        changed: Modules that were changed since the map was recorded; all tests that use such a module are chosen.
         budget: Tests of a mutant take at most this many seconds by the map. Those of the module's own room come first.
     """
 
-    def __init__(self, recorded: Recorded, budget: float) -> None:
+    def __init__(self, recorded: Recorded, changed: set[str], budget: float) -> None:
+        self._changed = changed
         self._budget = budget
         self._by_line: dict[tuple[str, int], list[Test]] = {}
         self._by_file: dict[str, list[Test]] = {}
@@ -167,12 +178,15 @@ class _Tests:
     def of(self, mutant: Mutant) -> list[Test]:
         """Return the tests that run the mutant's lines; those that use its module if the lines run at import."""
         lines = range(mutant.line, mutant.last + 1)
-        tests = {test for line in lines for test in self._by_line.get((mutant.path, line), ())}
-        if len(tests) < 2:  # the line runs at import or in a fixture, for whichever test comes first
+        nearest = {test for line in lines for test in self._by_line.get((mutant.path, line), ())}
+        tests = set(nearest)
+        if (
+            mutant.path in self._changed or len(tests) < 2
+        ):  # otherwise the line runs at import or in a fixture, for whichever test comes first
             tests.update(self._by_file.get(mutant.path, ()))
         room = f"tests/{mutant.path.split('/')[1].removesuffix('.py')}/"
         chosen, seconds = [], 0.0
-        for test in sorted(tests, key=lambda test: (not test.name.startswith(room), test)):
+        for test in sorted(tests, key=lambda test: (test not in nearest, not test.name.startswith(room), test)):
             if chosen and seconds + test.seconds > self._budget:
                 continue
             chosen.append(test)
@@ -185,12 +199,11 @@ def _judge(mutant: Mutant, tests: _Tests, copies: SimpleQueue[Path], limit: floa
     if not chosen:
         return Outcome(mutant, "not run", 0)
     copy = copies.get()
-    source = (ROOT / mutant.path).read_bytes()
     try:
-        (copy / mutant.path).write_bytes(mutant.apply(source))
+        (copy / mutant.path).write_bytes(mutant.apply())
         return Outcome(mutant, _verdict(copy, [test.name for test in chosen], limit), len(chosen))
     finally:
-        (copy / mutant.path).write_bytes(source)
+        (copy / mutant.path).write_bytes(mutant.source)
         copies.put(copy)
 
 
@@ -222,8 +235,7 @@ def _tell(outcome: Outcome, number: int) -> None:
         f"{number:4} {outcome.verdict:9} {mutant.path}:{mutant.line} {mutant.kind} ({outcome.tests} tests)", flush=True
     )
     if outcome.verdict in {"survived", "not run"}:
-        source = (ROOT / mutant.path).read_bytes()
-        before, after = source.splitlines(), mutant.apply(source).splitlines()
+        before, after = mutant.source.splitlines(), mutant.apply().splitlines()
         first = next(index for index, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1])
         print(f"       - {before[first].decode().strip()}\n       + {after[first].decode().strip()}", flush=True)
 

@@ -46,12 +46,12 @@ class Verifying(Seals):
             The findings, and what was verified. Its ``clean`` is true if nothing is wrong.
 
         Raises:
-            SessionNotFound: The ledger has nothing of a named session.
+            SessionNotFound: The ledger has nothing of a named session, and ``against`` does not cover it either.
             InvalidInput: There is no such seal, its file is damaged, or it is a seal of another ledger.
             ConfigurationError: The seal is to be taken from a warehouse, and none is attached.
             StoreUnavailable: The warehouse cannot be reached, and the seal is there, or archived sessions of it are.
             OSError: The seal's file cannot be read.
-            CapabilityMissing: The ledger is in BigQuery, where appends carry no hash chain.
+            CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: This is the view of one user.
         """
         if isinstance(self.store, UserView):
@@ -59,17 +59,19 @@ class Verifying(Seals):
         store = verifying_store(self.store)
         if store is None:
             raise CapabilityMissing(
-                "A ledger in BigQuery cannot be verified, since its appends carry no hash chain. Verify the ledger in "
-                "the SQLite file that ships to it, and compare the two with `ledger reconcile`."
+                "A ledger in BigQuery cannot be verified in place. Verify the SQLite file that ships to it and compare "
+                "the two with `ledger reconcile`, or import an export of it into a file, which verifies its chains."
             )
-        compared = None
-        if against is not None:
-            from ledger.sdk.against import compare
+        if against is None:
+            return store.verify(session_ids or None, rebuild=rebuild, progress=progress)
+        from ledger.sdk.against import compare
 
-            compared = compare(self._sealing("verify"), self._warehouse, against, only=set(session_ids) or None)
-        result = store.verify(session_ids or None, rebuild=rebuild, progress=progress)
-        if compared is None:
-            return result
+        compared = compare(self._sealing("verify"), self._warehouse, against, only=set(session_ids) or None)
+        gone = {finding.session_id for finding in compared.findings if finding.code == "sealed_missing"}
+        there = [each for each in session_ids if each not in gone.union(compared.against.purged)]
+        result = Verification(0, 0, 0, 0)
+        if there or not session_ids:
+            result = store.verify(there or None, rebuild=rebuild, progress=progress)
         return replace(
             result,
             findings=(*result.findings, *compared.findings),

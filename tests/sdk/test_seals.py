@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from ledger import (
     InvalidInput,
     PermissionDenied,
     SessionLedger,
+    SessionNotFound,
     StoreUnavailable,
     Verification,
     WitnessFailed,
@@ -210,6 +212,12 @@ def test_only_the_named_sessions_are_compared(ledger: SessionLedger, path: Path)
     remove_last(path, "s1")
     assert ledger.verify("s0", against="latest").clean
     assert found(ledger.verify("s1", "s2", against="latest")) == [("s1", "sealed_shortened")]
+    remove(path, "s1")
+    assert found(ledger.verify("s1", against="latest")) == [("s1", "sealed_missing")]
+    result = ledger.verify("s0", "s1", against="latest")
+    assert (result.sessions, found(result)) == (1, [("s1", "sealed_missing")])
+    with pytest.raises(SessionNotFound):
+        ledger.verify("nowhere", against="latest")
 
 
 # Whoever can write the file can change its seals
@@ -403,3 +411,29 @@ def test_a_ledger_without_seals_says_so(ledger: SessionLedger, monkeypatch: pyte
     monkeypatch.setattr(type(ledger.store), "capabilities", capabilities)
     with pytest.raises(CapabilityMissing, match="seal that file"):
         ledger.seal()
+
+
+def test_seals_that_are_made_beside_writers_and_one_another_all_hold(path: Path) -> None:
+    with SessionLedger.open(f"sqlite:///{path}?synchronous=NORMAL") as ledger:
+        ids = sessions(ledger)
+
+        def append(number: int) -> None:
+            for turn in range(20):
+                ledger.update_summary(ids[number], f"turn {turn}")
+                ledger.create_session("bob", "more")
+
+        def seal(_: int) -> None:
+            for _ in range(5):
+                ledger.seal()
+
+        with ThreadPoolExecutor(4) as threads:
+            done = [threads.submit(call, number) for number in range(2) for call in (append, seal)]
+            for each in done:
+                each.result()
+        seals = ledger.seals()
+        assert len(seals) == 10
+        for each in seals:
+            result = ledger.verify(against=each)
+            assert result.clean, result.findings
+            assert result.against is not None
+            assert result.against.sessions == each.sessions

@@ -135,6 +135,20 @@ def test_what_is_refused_again_on_a_new_stream_is_about_the_rows(emulator, place
         assert count(it, store.session) == 1
 
 
+def test_a_stream_that_has_taken_rows_is_no_new_stream(emulator, place, store):
+    with through(emulator, place, {"AppendRows": dict.fromkeys((2, 3, 4), "refused_in_response")}) as (_, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        store.send(sink, store.row(1))
+        rows = store.row(2)
+        for error in (StreamEnded, StreamEnded, RowsRefused):
+            with pytest.raises(error, match="The rows cannot be read"):
+                store.hand_over(sink, rows)
+            store.recover(sink)
+        store.send(sink, rows)
+        assert count(it, store.session) == 2
+
+
 def test_what_is_refused_since_another_relay_began_is_not_about_the_rows(emulator, place, sinks, store):
     with through(emulator, place, {"AppendRows": {1: "refused_in_response", 2: "refused_in_response"}}) as (_, it):
         sink = BigQuerySink(it)

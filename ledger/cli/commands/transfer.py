@@ -90,7 +90,12 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     "sessions-table: BigQuery's export of a table with one full row per update; all files at once, in any order.",
 )
 @click.option("--user", default=None, help="openai-chat: owner of runs without one.  [default: imported]")
-def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
+@click.option(
+    "--unchained",
+    is_flag=True,
+    help="events: accept events without hashes, as a ledger in BigQuery exports them. Nobody can verify them later.",
+)
+def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None, unchained: bool) -> None:
     """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
 
     Events recorded before are skipped, so an import can be repeated. If a line is invalid, the error has the line's
@@ -100,20 +105,27 @@ def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: 
         raise click.UsageError(
             "--user requires --format openai-chat; events and rows have their own owners.", click.get_current_context()
         )
+    if unchained and form != "events":
+        raise click.UsageError("--unchained requires --format events.", click.get_current_context())
     path = Path(str(getattr(source, "name", "-")))
     size = path.stat().st_size if path.is_file() else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
-        imported = _import(ledger.store, source, form, user, lambda line: advance(len(line)))
+        imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)))
     print_imported(imported, as_json)
 
 
 def _import(
-    store: EventStore, source: IO[bytes], form: str, user: str | None, seen: Callable[[bytes], object]
+    store: EventStore,
+    source: IO[bytes],
+    form: str,
+    user: str | None,
+    unchained: bool,
+    seen: Callable[[bytes], object],
 ) -> Imported:
     if form == "events":
         from ledger.formats.events import import_lines
 
-        return import_lines(store, source, seen=seen)
+        return import_lines(store, source, unchained=unchained, seen=seen)
     if form == "sessions-table":
         from ledger.formats.sessions_table import import_rows, rows_of_lines
 

@@ -253,7 +253,7 @@ class SqliteArchive:
         positions = _positions(connection, session_id)
         if head is not None:
             _check_same(session_id, head, in_order, positions, warehouse)
-        plan = plan_ingest(in_order, None, lambda event: False, now)
+        plan = plan_ingest(in_order, None, lambda event: False, now, own_store_id=self.store_id)
         assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
             _clear(connection, session_id)

@@ -7,7 +7,14 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ledger.errors import ConfigurationError, CorruptEvent, LedgerError, StoreRejected, StoreUnavailable
+from ledger.errors import (
+    ConfigurationError,
+    CorruptEvent,
+    InvalidInput,
+    LedgerError,
+    StoreRejected,
+    StoreUnavailable,
+)
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
@@ -31,6 +38,13 @@ _REJECTED = {
 }
 
 
+#: Parts of SQLite's messages for a statement that exceeds its limits.
+_TOO_MUCH = (
+    "Expression tree is too large",
+    "too many SQL variables",
+    "parser stack overflow",
+    "expression tree is too",
+)
 #: Errors of the operating system that pass without a repair of the ledger, and what to do.
 _PASSING = {
     errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
@@ -77,6 +91,21 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerEr
 
     Most messages say that nothing was written, so the caller must have rolled back.
     """
+    translated = _translated(error, path)
+    translated.__cause__ = error
+    return translated
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if a translated error says that the disk is full."""
+    return _code(error.__cause__) == sqlite3.SQLITE_FULL
+
+
+def _code(error: BaseException | None) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
     if isinstance(error, UnicodeDecodeError):  # in the text of an error about the schema
         return StoreRejected(f"The ledger {path} {_REJECTED[sqlite3.SQLITE_CORRUPT]}; nothing was written ({error}).")
     if str(error).startswith("Could not decode to UTF-8"):
@@ -84,7 +113,9 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerEr
             f"A text in {path} is not what was recorded: {str(error)[:200]}. `ledger verify` says in which session; "
             "restore it from a backup or the warehouse."
         )
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    code = _code(error)
+    if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
+        return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
     if code == sqlite3.SQLITE_CANTOPEN and (passing := _no_descriptor()) is not None:

@@ -265,4 +265,14 @@ CREATE TABLE purged_sessions (
     ),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS)
+# Texts of which the index has nothing and would now have the words: the next search indexes their sessions again.
+LARGE_TEXTS = Migration(
+    "010_large_texts",
+    (
+        "INSERT OR IGNORE INTO search_again SELECT DISTINCT session_id FROM search_slots WHERE kept = 'nothing'",
+        "DELETE FROM search_slots WHERE kept = 'nothing'",
+        "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'search_turn'",
+    ),
+)
+
+MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS)

@@ -59,6 +59,10 @@ _EVENTS_PAGE = (
 )
 
 
+#: Maximum number of criteria of a list, and of their values. SQLite nests each criterion, to a depth of 1,000.
+MAX_CRITERIA, MAX_VALUES = 500, 10_000
+
+
 def meta(connection: sqlite3.Connection, name: str) -> str:
     """Return a value from the table ``meta``, such as ``store_id``.
 
@@ -330,6 +334,11 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
         require(indexed.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
+    if len(conditions) > MAX_CRITERIA or len(parameters) > MAX_VALUES:
+        raise InvalidInput(
+            f"A list takes at most {MAX_CRITERIA} criteria, and this one has {len(conditions):,} with "
+            f"{len(parameters):,} values; narrow it down, and compare the rest in your program."
+        )
     return conditions, parameters
 
 

@@ -73,18 +73,22 @@ def _record_applied(connection: sqlite3.Connection, version: int, upto: int, now
     connection.executemany("INSERT INTO migrations VALUES (?, ?) ON CONFLICT DO NOTHING", applied)
 
 
-def check_ledger(connection: sqlite3.Connection, path: str) -> None:
-    """Raise ConfigurationError unless a database is a ledger that this release can open; nothing is changed.
+def check_ledger(connection: sqlite3.Connection, path: str) -> bool:
+    """Return True if a database has all migrations; nothing is changed.
 
     A ledger has its application id from the first byte on, so a file without content is one whose creation or copying
     did not end. Opened as a ledger, it would pass for one that has lost everything.
+
+    Raises:
+        ConfigurationError: The file has no content, belongs to another program, or was written by a newer release.
     """
-    is_ready(connection, path)
+    ready = is_ready(connection, path)
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise ConfigurationError(
             f"{path} holds nothing: the program that created or copied it did not finish. Restore a backup; or delete "
             "the file to begin a new ledger there."
         )
+    return ready
 
 
 def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIONS)) -> bool:

@@ -23,9 +23,11 @@ from ledger.stores.sqlite import read
 #: the 95th percentile 10 ms.
 SLOTS, CHARACTERS = 200, 20_000
 #: Maximum length of a text's words in the index, in characters. Of a longer text only the distinct words are indexed.
-#: If these are too long as well, no word is indexed, and each search reads the text. Without this limit, one text
-#: could delay appends for a second.
 LARGE = 50_000
+#: Maximum length of a text's distinct words in the index, in characters (some 100,000 words). If they are longer, none
+#: is indexed, and each search reads the text. Without this limit, one text could delay appends for a second; at the
+#: limit it delays them for about 0.1 s.
+LARGE_VOCABULARY = 1_000_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
 # ``ledger.model.search`` gives words in lower case, separated by blanks, so this tokenizer splits only there: unicode61
@@ -191,7 +193,7 @@ def indexed(field: str, text: str | None) -> tuple[str, str]:
     if len(joined) <= LARGE:
         return "text", joined
     joined = " ".join(sorted(set(all_words)))
-    return ("words", joined) if len(joined) <= LARGE else ("nothing", "")
+    return ("words", joined) if len(joined) <= LARGE_VOCABULARY else ("nothing", "")
 
 
 def rebuild(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
-from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.files import check_apart, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
@@ -33,7 +33,7 @@ from ledger.stores.base import MAX_BYTES, Capabilities
 from ledger.stores.sqlite import database_file, read, search_index, tombstones, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.database_file import OpenFile
-from ledger.stores.sqlite.errors import cannot, translate
+from ledger.stores.sqlite.errors import cannot, is_full, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.rows import head_of
@@ -108,6 +108,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         self._ids = ids
         self._upcast = upcaster or Upcaster()
         self._closed = threading.Event()
+        self._disk_was_full = False
         if not self.path.exists():
             with self._translated():
                 database_file.create(self.path, self._migrate)
@@ -147,10 +148,11 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                check_ledger(self._writer, str(self.path))  # before the first write
+                is_ready = check_ledger(self._writer, str(self.path))  # before the first write
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
-                self._migrate(self._writer)
+                if not is_ready:
+                    self._migrate(self._writer)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -316,7 +318,34 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed.is_set():
             raise _closed(self.path)
+        if self._disk_was_full:  # space that was freed since is worth most as room to fold the WAL into the file
+            self._disk_was_full = not self._fold_log()
+        try:
+            return self._commits.run(work)
+        except StoreUnavailable as error:
+            self._disk_was_full = is_full(error)
+            if not self._fold_log() or not self._disk_was_full:
+                raise
+            self._disk_was_full = False
         return self._commits.run(work)
+
+    def _fold_log(self) -> bool:
+        """Checkpoint and empty the WAL, without waiting. Return True if that freed space on the disk.
+
+        On a full disk, or at ``max_bytes``, no commit grows the WAL to the size at which SQLite checkpoints it.
+        """
+        try:
+            if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
+                return False
+            with self._reader() as connection:
+                connection.execute("PRAGMA busy_timeout = 0").fetchone()  # a pending statement would block it
+                try:
+                    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
+        except (OSError, LedgerError):  # the caller raises the error that was first
+            return False
+        return not busy
 
     def _connect(self) -> sqlite3.Connection:
         connection = database_file.connect(self.path, wait=self._wait)

@@ -226,7 +226,8 @@ def _ingest_session(
     stream = None
     if head is not None:
         stream = StreamHead(head.user_id, from_micros(head.created_at), head.version, head.event_hash)
-    plan = plan_ingest(events, stream, lambda event: _is_recorded(connection, event), now)
+    own = read.meta(connection, "store_id")
+    plan = plan_ingest(events, stream, lambda event: _is_recorded(connection, event), now, own_store_id=own)
     if plan is None:
         return 0
     if head is None:
@@ -239,8 +240,7 @@ def _ingest_session(
     last, updated_at = plan.events[-1], to_micros(plan.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
-        owner = read.meta(connection, "store_id")
-        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, plan.event_hash, owner))
+        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, plan.event_hash, own))
     else:
         moved = head._replace(version=last.version, updated_at=max(updated_at, head.updated_at))
         _move_head(connection, session_id, head, moved._replace(event_hash=plan.event_hash))
