@@ -30,7 +30,7 @@ SESSIONS = st.sampled_from(["a", "b"])
 
 
 def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
-    """Map each register that an event writes to ``(value, removed)``, so that the order of changes does not matter."""
+    """Return ``{register: (value, removed)}`` for the changes of an event. The order of the changes has no effect."""
     return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 

@@ -32,7 +32,7 @@ _SMALLEST, _BEYOND = -(2**63), 2**63
 
 
 def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
-    """Parse one GoogleSQL SELECT and return its syntax tree.
+    """Parse one GoogleSQL SELECT and return its syntax tree. A comment may follow the final semicolon.
 
     Args:
         sql: The statement.
@@ -44,7 +44,8 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
     if not isinstance(sql, str):
         raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
     try:
-        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect=dialect) if tree is not None]
+        parsed = sqlglot.parse(catalog.bind(sql), dialect=dialect)
+        trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
     except sqlglot.errors.SqlglotError as error:
         raise InvalidInput(f"The statement is not valid GoogleSQL: {first_line(error)}") from error
     except RecursionError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import print_json, to_terminal
-from ledger.cli.output.text import plain, safe
+from ledger.cli.output.shapes import print_json
+from ledger.cli.output.text import plain
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.sdk.queries import warehouse_of
 
@@ -44,7 +43,8 @@ TABLE_ROWS = 1000
     help="Value of @NAME: text, or a JSON number or boolean. May be repeated.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
-def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
+@with_csv_safe
+def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str, csv_safe: bool) -> None:
     """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
     If the ledger is in BigQuery, the query runs there, and BigQuery bills for it; a condition on created_at lowers the
@@ -53,10 +53,11 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
 
     `ledger schema` lists the views, tables and functions.
     """
+    check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     with opened(url) as ledger, warehouse_of(ledger, shipping) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
-    print_answer(answer, "json" if as_json else form)
+    print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
 
 
 @command("schema", "ledger schema", "ledger schema tool_calls", "ledger schema --json", into=COMMANDS)
@@ -87,18 +88,14 @@ def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
     return progress("Shipping rows", waiting)
 
 
-def print_answer(answer: Answer, form: str) -> None:
-    """Print an answer as a table, JSON or CSV. Control characters are escaped, except in CSV for a file or pipe."""
-    from ledger.cli.output.render import cell, emit, rows_table
+def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
+    """Print an answer as a table, JSON or CSV. Control characters are escaped."""
+    from ledger.cli.output.render import emit, rows_table
 
     if form == "json":
         print_json({"columns": answer.columns, "rows": list(answer)})
     elif form == "csv":
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(answer.columns)
-        writer.writerows([cell(value) for value in row] for row in answer.rows)
-        click.echo(safe(buffer.getvalue()) if to_terminal() else buffer.getvalue(), nl=False)
+        print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:
         count = len(answer.rows)
         footer = f"{count:,} {'row' if count == 1 else 'rows'}"

@@ -13,8 +13,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.errors import translate
-from ledger.warehouse.bigquery.jobs import Jobs, answer_of
-from ledger.warehouse.bigquery.retries import log
+from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
 from ledger.warehouse.bigquery.settings import Dataset
 
 if TYPE_CHECKING:
