@@ -13,6 +13,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
 MUTANTS_ARGS ?=
+TORTURE_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -61,6 +62,10 @@ test-slow: setup ## Run the store contract over BigQuery and the concurrency tes
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
+
+.PHONY: torture
+torture: setup ## Kill, fork, interrupt and fail disks for an hour, then check everything (TORTURE_ARGS="--seed 7 --minutes 60")
+	cd tests && ../$(BIN)/python -m faults.torture $(TORTURE_ARGS)
 
 .PHONY: outage
 outage: setup ## Measure appends for a minute before and during an outage of the warehouse

@@ -89,6 +89,12 @@ PARAMETERS: dict[str, dict[str, str]] = {
     },
     "reconcile_rows": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "reconcile_sessions": {**SPAN, "store_id": "STRING"},
+    "read_seals": {"store_id": "STRING"},
+    "record_seal": {
+        **dict.fromkeys(("seal_id", "store_id", "root", "previous_root"), "STRING"),
+        "made_at": "TIMESTAMP",
+        **dict.fromkeys(("sessions", "events", "last_seq", "format_version"), "INT64"),
+    },
     "search_text": {
         **SPAN,
         "before": "TIMESTAMP",

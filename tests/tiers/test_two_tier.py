@@ -80,6 +80,8 @@ class TestTwoTierStore(StoreContract):
         outbox=True,
         archive=True,
         purge=True,
+        verify=True,
+        seals=True,
         tiered=True,
         max_changes=1000,
         max_event_bytes=8_000_000,

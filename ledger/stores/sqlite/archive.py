@@ -171,7 +171,7 @@ class SqliteArchive:
             still be shipped or are dead letters.
         """
         check_session_id(session_id)
-        purged: bool = self._run(lambda connection: _purge(connection, session_id, version))
+        purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
         return purged
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
@@ -253,7 +253,7 @@ class SqliteArchive:
         positions = _positions(connection, session_id)
         if head is not None:
             _check_same(session_id, head, in_order, positions, warehouse)
-        plan = plan_ingest(in_order, None, lambda event: False, now)
+        plan = plan_ingest(in_order, None, lambda event: False, now, own_store_id=self.store_id)
         assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
             _clear(connection, session_id)
@@ -266,6 +266,7 @@ class SqliteArchive:
                 ),
             )
             before, new = _write(connection, plan.events, positions)
+            write.note_foreign(connection, plan.events)
             index.reindex(connection, session_id)  # the index does not see rows with an old seq
             if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)
@@ -373,7 +374,7 @@ def _mark_in_doubt(
         connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
 
 
-def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
+def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: datetime) -> bool:
     head = read.head_row(connection, session_id)
     if head is None or head.version != version:
         return False
@@ -385,6 +386,7 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
         "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
         [(session_id, head.created_at, name, version) for name in warehouses],
     )
+    kept.record_purge(connection, session_id, head.created_at, version, now)
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)
     return True
@@ -392,6 +394,6 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
 
 def _clear(connection: sqlite3.Connection, session_id: str) -> None:
     """Delete everything that the store keeps of a session, except its rows."""
-    for table in ("session_heads", "session_state", "archived_sessions", "archived_events"):
+    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
     index.remove(connection, session_id)

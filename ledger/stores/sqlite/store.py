@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
-from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
+from ledger.files import check_apart, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -29,16 +30,20 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import read, search_index, write
+from ledger.stores.sqlite import database_file, read, search_index, tombstones, write
 from ledger.stores.sqlite.archive import SqliteArchive
-from ledger.stores.sqlite.errors import translate
+from ledger.stores.sqlite.database_file import OpenFile
+from ledger.stores.sqlite.errors import cannot, is_full, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.rows import head_of
-from ledger.stores.sqlite.schema import is_ready, migrate
+from ledger.stores.sqlite.schema import check_ledger, migrate
+from ledger.stores.sqlite.seals import SqliteSeals
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
+from ledger.warehouse.urls import duckdb_file
 
 T = TypeVar("T")
 _CAPABILITIES = Capabilities(
@@ -50,6 +55,8 @@ _CAPABILITIES = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
+    seals=True,
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
@@ -57,7 +64,7 @@ CHECKPOINT_PAGES = 4000
 _ABANDONED: list[object] = []
 
 
-class SqliteStore(SqliteArchive, SqliteSearch):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
@@ -94,7 +101,6 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
             raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
-        self._path_text = str(self.path)
         self._synchronous = synchronous
         self._max_bytes = max_bytes
         self._wait = wait
@@ -102,10 +108,10 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._ids = ids
         self._upcast = upcaster or Upcaster()
         self._closed = threading.Event()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreRejected(f"Cannot create the directory of {self.path}: {error.strerror}.") from error
+        self._disk_was_full = False
+        if not self.path.exists():
+            with self._translated():
+                database_file.create(self.path, self._migrate)
         self._open()
         forking.register(self)
 
@@ -120,15 +126,17 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._opening = threading.RLock()
         self._heads: write.KnownHeads = {}
         self._cache = StateCache()
-        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
+        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
         with self._translated():
             self._writer = self._connect()
             try:
-                self._file = self._identity()
+                self._file = OpenFile(self.path)
                 self._set_up_file()
                 self.store_id = read.meta(self._writer, "store_id")
-                self._commits = CommitGroup(self._writer, self._file_lock, self._wait, self._error, self._check_file)
-                if int(read.meta(self._writer, "state_schema")) != self._upcast.current:
+                self._commits = CommitGroup(
+                    self._writer, self._file_lock, self._wait, self._error, self._file.check_write
+                )
+                if read.state_schema(self._writer) != self._upcast.current:
                     self._run(lambda connection: write.refold(connection, self._upcast))
             except BaseException:
                 self._writer.close()
@@ -140,22 +148,26 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                is_ready(self._writer, str(self.path))  # before the first write: the file may be another program's
+                is_ready = check_ledger(self._writer, str(self.path))  # before the first write
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up_writer()
-                state_schema = self._upcast.current
-                now = self._clock()
-                new_store_id = self._ids(now)
-                migrate(self._writer, str(self.path), new_store_id=new_store_id, now=now, state_schema=state_schema)
+                if not is_ready:
+                    self._migrate(self._writer)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(0.001)
 
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        now = self._clock()
+        new_store_id = self._ids(now)
+        migrate(connection, str(self.path), new_store_id=new_store_id, now=now, state_schema=self._upcast.current)
+
     def _set_up_writer(self) -> None:
         self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self._file.note_wal(self._writer)
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``."""
@@ -253,27 +265,34 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             path=self.path,
         )
 
+    def own_files(self) -> list[Path]:
+        """Return the store's files, and the DuckDB files that it ships to; see ``OutboxStore.own_files``."""
+        with self._reader() as connection:
+            warehouses = tombstones.warehouses(connection)
+        shipped_to = [location for url in warehouses if (location := duckdb_file(url)) is not None]
+        return [*database_file.own_files(self.path), *shipped_to]
+
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
+        The copy appears whole, under its name, once it is on the disk; only its owner may read it.
+
         Raises:
             StoreRejected: ``path`` exists already, or it cannot be written.
+            InvalidInput: ``path`` is a file of this ledger or of its warehouse.
         """
+        path = Path(path)
+        check_apart(path, self.own_files())
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with (
+                whole_path(path, private=True, replace=False) as part,
+                self._reader() as source,
+                closing(database_file.connect(part)) as target,
+            ):
+                source.backup(target, pages=-1)
+                target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
         except OSError as error:
-            raise StoreRejected(f"Cannot write a backup to {path}: {error.strerror}.") from error
-        try:
-            with self._reader() as source:
-                target = sqlite3.connect(path, isolation_level=None)
-                try:
-                    source.backup(target, pages=-1)
-                    target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
-                finally:
-                    target.close()
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
+            raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
         """Wait for appends in progress, checkpoint the WAL and close the file; a second call does nothing."""
@@ -299,12 +318,37 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed.is_set():
             raise _closed(self.path)
+        if self._disk_was_full:  # space that was freed since is worth most as room to fold the WAL into the file
+            self._disk_was_full = not self._fold_log()
+        try:
+            return self._commits.run(work)
+        except StoreUnavailable as error:
+            self._disk_was_full = is_full(error)
+            if not self._fold_log() or not self._disk_was_full:
+                raise
+            self._disk_was_full = False
         return self._commits.run(work)
 
+    def _fold_log(self) -> bool:
+        """Checkpoint and empty the WAL, without waiting. Return True if that freed space on the disk.
+
+        On a full disk, or at ``max_bytes``, no commit grows the WAL to the size at which SQLite checkpoints it.
+        """
+        try:
+            if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
+                return False
+            with self._reader() as connection:
+                connection.execute("PRAGMA busy_timeout = 0").fetchone()  # a pending statement would block it
+                try:
+                    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
+        except (OSError, LedgerError):  # the caller raises the error that was first
+            return False
+        return not busy
+
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, isolation_level=None, timeout=self._wait, check_same_thread=False, cached_statements=64
-        )
+        connection = database_file.connect(self.path, wait=self._wait)
         try:
             connection.execute("PRAGMA foreign_keys = OFF").close()
         except BaseException:
@@ -324,6 +368,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         """Context manager that lends a reading connection for exclusive use, and opens one if none is free."""
         if self._closed.is_set():
             raise _closed(self.path)
+        self._file.check_read()
         connection = None
         try:
             try:
@@ -331,7 +376,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             except IndexError:
                 connection = self._open_reader()
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
         finally:
             if connection is not None:
@@ -343,27 +388,11 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
-
-    def _identity(self) -> tuple[int, int]:
-        status = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
-        return status.st_dev, status.st_ino
-
-    def _check_file(self) -> None:
-        """Raise StoreRejected if the open file is no longer the one at its path, since appends would be lost."""
-        try:
-            same = self._identity() == self._file
-        except OSError:
-            same = False
-        if not same:
-            raise StoreRejected(
-                f"The ledger {self.path} was deleted, moved or replaced while it was open; nothing was written. Put "
-                "the file back, or close this ledger and open it again."
-            )
 
     def before_fork(self) -> None:
         """Wait, for a limited time, until no thread uses a connection; then close all connections. See ``forking``."""
