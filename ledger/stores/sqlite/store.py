@@ -365,11 +365,10 @@ class SqliteStore(SqliteArchive, SqliteSearch):
                 "the file back, or close this ledger and open it again."
             )
 
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> bool:
         """Wait, for a limited time, until no thread uses a connection; then close all connections. See ``forking``."""
-        self._commits.pause()
+        paused = self._commits.pause()
         self._opening.acquire()
-        deadline = time.monotonic() + self._wait
         while self._opened_readers and time.monotonic() < deadline:
             try:
                 self._readers.pop().close()
@@ -377,6 +376,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             except IndexError:
                 time.sleep(0.0001)  # another thread reads
         self._writer.close()
+        return paused and not self._opened_readers
 
     def after_fork_in_parent(self) -> None:
         """Reopen the writing connection, and let other threads write and open connections again."""
@@ -388,7 +388,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             self._opening.release()
             self._commits.resume()
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self, clean: bool) -> None:
         """Open new connections; those of the parent are kept open and never used."""
         _ABANDONED.extend((self._readers, self._file_lock))
         self._open()
