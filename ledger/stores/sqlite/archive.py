@@ -289,9 +289,10 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 
 
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
-    """Return True if the relays to these warehouses have passed a session's rows, and none of the rows is set aside.
+    """Return True if all rows of a session have arrived in these warehouses.
 
-    ``last`` is the session's last ``seq``. Rows set aside are dead letters, requeued rows and rows in doubt.
+    This is so if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of the session
+    is a dead letter or requeued.
     """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
