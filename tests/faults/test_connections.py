@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from faults.interruption import Interruption, interrupters
+from faults.interruption import Interruption, TimeLimit, interrupters
 from ledger import Change, NewEvent, SessionLedger, StoreRejected, StoreUnavailable
 from ledger.clock import new_id, utc_now
 from ledger.model.queries import SessionQuery
@@ -76,6 +76,23 @@ def test_a_read_interrupted_anywhere_leaves_later_reads_current_and_no_connectio
         opened._connections._close_idle()
         assert opened._connections._all_open() == [opened._writer], kept[-1:]
     assert kept
+
+
+@monitored
+@pytest.mark.parametrize("error", [Interruption, TimeLimit])
+def test_a_fork_prepared_beside_an_exception_anywhere_lets_the_ledger_go_on(opened, error):
+    def hooks() -> None:
+        opened.before_fork(time.monotonic() + 5)
+        opened.after_fork_in_parent()
+
+    for interrupter in interrupters(connections, store, group_commit, commit_jobs, error=error):
+        opened.state("s0")
+        try:
+            interrupter.run(hooks)
+        except error:
+            opened.after_fork_in_parent()  # as the registry does
+        version = append(opened)
+        assert opened.state("s0")[0].version == version
 
 
 @monitored

@@ -116,7 +116,10 @@ class Connections:
                 except IndexError:
                     self.while_opening(self._open_idle)
                     continue
-                if connection is None or connection.is_closed:  # an exception has struck while it was closed
+                if connection is None:
+                    continue
+                if connection.is_closed:  # not surely: an exception has struck while it was closed
+                    self.close(connection)
                     continue
                 connection.thread = get_ident()
                 if snapshot:
