@@ -12,6 +12,8 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+MUTANTS_ARGS ?=
+TORTURE_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -61,6 +63,10 @@ test-slow: setup ## Run the store contract over BigQuery and the concurrency tes
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
+.PHONY: torture
+torture: setup ## Kill, fork, interrupt and fail disks for an hour, then check everything (TORTURE_ARGS="--seed 7 --minutes 60")
+	cd tests && ../$(BIN)/python -m faults.torture $(TORTURE_ARGS)
+
 .PHONY: outage
 outage: setup ## Measure appends for a minute before and during an outage of the warehouse
 	cd tests && ../$(BIN)/python -m faults.outage
@@ -76,6 +82,15 @@ test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 .PHONY: test-remote
 test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
 	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
+
+.PHONY: mutants-map
+mutants-map: setup ## Record which test runs which line, for mutants (MUTANTS_ARGS="--pytest tests/relay")
+	$(BIN)/python tools/mutants.py map --workers $(WORKERS) $(MUTANTS_ARGS)
+
+.PHONY: mutants
+mutants: setup ## Change the code in small ways and list changes that no test notices (MUTANTS_ARGS="--guards --seed 7")
+	@test -e .mutants.json || $(BIN)/python tools/mutants.py map --workers $(WORKERS)
+	$(BIN)/python tools/mutants.py run --workers $(WORKERS) $(MUTANTS_ARGS)
 
 .PHONY: bench
 bench: setup ## Run the benchmarks

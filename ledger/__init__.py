@@ -32,11 +32,14 @@ if TYPE_CHECKING:
         StreamEnded,
         UpcastMissing,
         ValueTooLarge,
+        WitnessFailed,
         WrongExpectedVersion,
     )
     from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
+    from ledger.model.seals import Seal, SealComparison
     from ledger.model.search import Match
     from ledger.model.session import Message, QueryStatistics, Session, ToolCall
     from ledger.sdk.aio import AsyncSessionLedger
@@ -51,13 +54,16 @@ _MODULES = {
         *("InvalidInput", "LeaseHeld", "LeaseLost", "LedgerError", "MissingExtra", "OutcomeUnknown"),
         *("PermissionDenied", "RowsRefused", "SessionArchived", "SessionEnded", "SessionNotFound", "StoreError"),
         *("StoreRejected", "StoreUnavailable", "StreamEnded", "UpcastMissing", "ValueTooLarge"),
+        "WitnessFailed",
         "WrongExpectedVersion",
     ),
     "ledger.model.events": (
         *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
     ),
+    "ledger.model.findings": ("Finding", "Verification"),
     "ledger.model.fold": ("Difference", "Interval", "RegisterValue", "Written"),
     "ledger.model.page": ("Page",),
+    "ledger.model.seals": ("Seal", "SealComparison"),
     "ledger.model.search": ("Match",),
     "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
     "ledger.sdk.ledger": ("SessionLedger", "SessionManagerV2"),
@@ -75,6 +81,7 @@ __all__ = [
     "ConfigurationError",
     "CorruptEvent",
     "Difference",
+    "Finding",
     "IdempotencyConflict",
     "Interval",
     "InvalidInput",
@@ -93,6 +100,8 @@ __all__ = [
     "RecordedEvent",
     "RegisterValue",
     "RowsRefused",
+    "Seal",
+    "SealComparison",
     "Session",
     "SessionArchived",
     "SessionEnded",
@@ -106,6 +115,8 @@ __all__ = [
     "ToolCall",
     "UpcastMissing",
     "ValueTooLarge",
+    "Verification",
+    "WitnessFailed",
     "Written",
     "WrongExpectedVersion",
     "__version__",

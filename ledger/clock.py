@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
+from ledger.errors import ConfigurationError
 from ledger.model.instants import to_micros
 
 Clock = Callable[[], datetime]
@@ -29,8 +30,15 @@ def new_id(now: datetime) -> str:
     generators may put random bits into this field; this function puts the fraction of the millisecond into it.
 
     Source: RFC 9562, section 6.2, method 3.
+
+    Raises:
+        ConfigurationError: The clock is before 1970, which a UUIDv7 cannot express.
     """
     micros = to_micros(now)
+    if micros < 0:
+        raise ConfigurationError(
+            f"The clock says {now.isoformat()}, which is before 1970; nothing was written. Set this machine's clock."
+        )
     uuid = str(uuid_utils.uuid7(nanoseconds=micros * 1000))
     return f"{uuid[:15]}{micros % 1000 * 4096 // 1000:03x}{uuid[18:]}"
 

@@ -13,6 +13,7 @@
     ├── CorruptEvent           a stored row differs from what was recorded
     ├── UpcastMissing          a stored row has a schema version that this release cannot read
     ├── CapabilityMissing      the store does not have the capability
+    ├── WitnessFailed          a seal was made, and a witness of it could not be written
     ├── ConfigurationError     a setting is missing or wrong
     │   └── MissingExtra       an optional package is not installed (also an ImportError)
     └── StoreError
@@ -58,6 +59,7 @@ __all__ = [
     "StreamEnded",
     "UpcastMissing",
     "ValueTooLarge",
+    "WitnessFailed",
     "WrongExpectedVersion",
 ]
 
@@ -173,6 +175,20 @@ class CapabilityMissing(LedgerError):
     """The store does not have the capability that the call needs."""
 
     code = "capability_missing"
+
+
+class WitnessFailed(LedgerError):
+    """A seal was made and is recorded in the ledger, and a file, a warehouse or a command did not take it.
+
+    Attributes:
+        seal: The seal.
+    """
+
+    code = "witness_failed"
+
+    def __init__(self, message: str, *, seal: Any = None) -> None:
+        super().__init__(message)
+        self.seal = seal
 
 
 class ConfigurationError(LedgerError):

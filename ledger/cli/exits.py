@@ -14,7 +14,7 @@ from ledger import errors
 from ledger.cli.output.text import one_line
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
-#: if the warehouse refused an event.
+#: if the warehouse refused an event, and `ledger verify` with FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,
@@ -29,12 +29,13 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.ConfigurationError: 12,
     errors.MissingExtra: 13,
     errors.SessionEnded: 14,
+    errors.WitnessFailed: 16,
     errors.StoreError: 20,
     **dict.fromkeys((errors.StoreUnavailable, errors.LeaseHeld, errors.LeaseLost, errors.StreamEnded), 21),
     errors.OutcomeUnknown: 22,
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
-USAGE, FILES, INTERRUPTED = 2, 30, 130
+USAGE, FINDINGS, FILES, INTERRUPTED = 2, 15, 30, 130
 
 
 class Failure(click.ClickException):

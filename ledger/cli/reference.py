@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from ledger.cli.app import COMMANDS, ledger
-from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE
+from ledger.cli.exits import EXIT_CODES, FILES, FINDINGS, INTERRUPTED, USAGE
 from ledger.cli.fields_reference import fields_reference
+from ledger.files import whole_file
 from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
 _INTRODUCTION = """# The command line
@@ -61,6 +62,7 @@ def reference() -> str:
         f"| {number} | `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind, number in EXIT_CODES.items()
     ]
     lines.insert(1, f"| {USAGE} | `usage` | A command, option or argument is wrong. |")
+    lines.insert(15, f"| {FINDINGS} | | `verify` found something that is not what was recorded. |")
     lines.append(f"| {FILES} | `file_error` | A file given on the command line cannot be read or written. |")
     lines.append(f"| {INTERRUPTED} | `interrupted` | The command was interrupted with Ctrl-C. |")
     root = click.Context(ledger, info_name="ledger", **ledger.context_settings)
@@ -82,4 +84,5 @@ PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (Path(sys.argv[1]) / name).write_text(page(), encoding="utf-8")
+        with whole_file(Path(sys.argv[1]) / name) as file:
+            file.write(page().encode())

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from ledger.errors import InvalidInput, LedgerError, SessionNotFound
+from ledger.errors import CorruptEvent, InvalidInput, LedgerError, SessionNotFound
 from ledger.model.events import (
     MAX_CHANGES,
     SCHEMA_VERSION,
@@ -120,7 +120,11 @@ def export_lines(store: EventStore, session_ids: Iterable[str] | None = None) ->
 
 
 def import_lines(
-    store: EventStore, lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None
+    store: EventStore,
+    lines: Iterable[bytes],
+    *,
+    unchained: bool = False,
+    seen: Callable[[bytes], object] = lambda line: None,
 ) -> Imported:
     """Import exported events. An event that is recorded already is accepted, so an import can be repeated.
 
@@ -129,6 +133,8 @@ def import_lines(
 
     Args:
         lines: Lines that ``encode`` returned; blank lines are skipped.
+        unchained: True to accept events without hashes, as a ledger in BigQuery exports them. If it is False, a store
+            that keeps a hash chain refuses them, since they may have been stripped of their hashes.
         seen: Called with each line as it is read, to display progress.
 
     Raises:
@@ -137,6 +143,7 @@ def import_lines(
             directly before and after the line are not imported either.
     """
     batch = _Batch(store)
+    must_be_chained = store.capabilities.hash_chain and not unchained
     sessions: set[str] = set()
     count = 0
     for number, line in enumerate(lines, 1):
@@ -145,6 +152,14 @@ def import_lines(
             continue
         try:
             event = decode(line)
+            if event.event_hash is None and must_be_chained:
+                raise CorruptEvent(
+                    f"Session {event.session_id}, version {event.version} has no hash, so nobody can tell if it was "
+                    "changed. If it comes from a ledger in BigQuery, which keeps no hashes, accept it with unchained "
+                    "(`ledger import --unchained`).",
+                    session_id=event.session_id,
+                    version=event.version,
+                )
         except LedgerError as error:
             batch.write(but_last_session=True)
             _name_line(error, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from ledger.errors import InvalidInput
+from ledger.errors import CorruptEvent, InvalidInput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -34,8 +34,15 @@ def to_micros(instant: datetime, name: str = "time") -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the UTC datetime of ``micros`` microseconds since 1970."""
-    return EPOCH + timedelta(microseconds=micros)
+    """Return the UTC datetime of ``micros`` microseconds since 1970.
+
+    Raises:
+        CorruptEvent: ``micros`` is no whole number, or outside the years 1 to 9999, so the store did not write it.
+    """
+    try:
+        return EPOCH + timedelta(microseconds=micros)
+    except (TypeError, OverflowError) as error:
+        raise CorruptEvent(f"A stored time, {micros!r:.50}, is not in microseconds since 1970 ({error}).") from error
 
 
 def to_text(instant: datetime, name: str = "time") -> str:

@@ -8,6 +8,7 @@ no longer has the recorded value_hash.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -17,6 +18,9 @@ import orjson
 from ledger.errors import CorruptEvent
 from ledger.model.events import PreparedChange, RecordedChange, RecordedEvent
 from ledger.model.instants import to_micros
+
+#: A JSON string, or, as group 1, the last digit before the exponent of a number.
+_POSITIVE_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|(\d)e\+')
 
 
 def value_hash(salt: str, text: str) -> str:
@@ -105,6 +109,24 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
         prev_hash = event.event_hash
         checked += 1
     return checked
+
+
+def respelled(event: RecordedEvent) -> RecordedEvent:
+    """Return an event with the JSON texts that were hashed, where a reader has written a number in another way.
+
+    JSON that was decoded and encoded again has 1e+16 where older releases of this package recorded 1e16.
+    """
+    if not any(change.text is not None and "e+" in change.text for change in event.changes):
+        return event
+    return replace(event, changes=tuple(_respelled(change) for change in event.changes))
+
+
+def _respelled(change: RecordedChange) -> RecordedChange:
+    text, salt = change.text, change.value_salt
+    if text is None or salt is None or change.value_hash in (None, value_hash(salt, text)):
+        return change
+    older = _POSITIVE_EXPONENT.sub(lambda found: found[0] if found[1] is None else f"{found[1]}e", text)
+    return replace(change, text=older) if value_hash(salt, older) == change.value_hash else change
 
 
 def _envelope_of(event: RecordedEvent) -> tuple[str, int, str, str, str, str | None, int, int, int, int]:

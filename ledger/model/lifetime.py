@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from ledger.errors import InvalidInput, SessionEnded
+from ledger.errors import CorruptEvent, InvalidInput, SessionEnded
 from ledger.model.events import Change
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
@@ -46,7 +46,15 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
         SessionEnded: The session is expired, archived or deleted.
     """
     end = None if expires_at is None else decode(expires_at)
-    recorded, ends_at = None if status is None else decode(status), None if end is None else from_text(end)
+    recorded = None if status is None else decode(status)
+    try:
+        ends_at = None if end is None else from_text(end)
+    except InvalidInput as error:
+        raise CorruptEvent(
+            f"Session {session_id}: its expires_at in session_state is not what was recorded ({error}). `ledger verify "
+            "--rebuild` computes the state again.",
+            session_id=session_id,
+        ) from error
     current = status_at(recorded, ends_at, now)
     if current in CLOSED:
         since = f" since {end}" if current == "expired" and end else ""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
+from ledger.errors import CorruptEvent
 from ledger.model.fields import FIELDS
-from ledger.model.fold import Register, State
+from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.instants import from_text
 from ledger.model.lifetime import status_at
 
@@ -69,6 +70,12 @@ class Message:
         """Return the message for a recorded value; an erased value gives the role ``erased`` and no content."""
         if value is None:
             return cls(message_id, version, "erased", None)
+        if not isinstance(value, Mapping):
+            raise CorruptEvent(
+                f"The message {message_id!r} of version {version} is stored as {type(value).__name__}, not as an "
+                "object. `ledger verify` says what is damaged.",
+                version=version,
+            )
         get = value.get
         return cls(
             message_id,
@@ -294,7 +301,7 @@ class Session(Mapping[str, Any]):
     @_Part
     def free(self) -> dict[tuple[str, str], Any]:
         """Values of ``x_`` fields by (field, key)."""
-        return {register: held.value for register, held in self._state.items() if register[0].startswith("x_")}
+        return {register: self._decoded(held) for register, held in self._state.items() if register[0].startswith("x_")}
 
     @_Part
     def messages(self) -> tuple[Message, ...] | None:
@@ -302,7 +309,7 @@ class Session(Mapping[str, Any]):
         if not self._with_messages:
             return None
         registers = [(register[1], self._state[register]) for register in self._registers("message")]
-        messages = [Message.from_value(key, held.version, held.value) for key, held in registers]
+        messages = [Message.from_value(key, held.version, self._decoded(held)) for key, held in registers]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
 
     @_Part
@@ -351,10 +358,17 @@ class Session(Mapping[str, Any]):
 
     def _value(self, field: str) -> Any:
         held = self._state.get((field, ""))
-        return None if held is None else held.value
+        return None if held is None else self._decoded(held)
 
     def _keyed(self, field: str) -> dict[str, Any]:
-        return {register[1]: self._state[register].value for register in self._registers(field)}
+        return {register[1]: self._decoded(self._state[register]) for register in self._registers(field)}
+
+    def _decoded(self, held: RegisterValue) -> Any:
+        try:
+            return held.value
+        except CorruptEvent as error:
+            message = f"Session {self.session_id}, version {held.version}: {error}"
+            raise CorruptEvent(message, session_id=self.session_id, version=held.version) from error
 
     def _registers(self, field: str) -> list[Register]:
         return [register for register in self._state if register[0] == field]
@@ -362,12 +376,12 @@ class Session(Mapping[str, Any]):
     def _call(self, call_id: str) -> ToolCall:
         parts = (self._state.get((name, call_id)) for name in ("tool_call", "tool_call_status", "tool_call_result"))
         planned, status, result = parts
-        definition = (planned.value if planned else None) or {}
+        definition = (self._decoded(planned) if planned else None) or {}
         return ToolCall(
             call_id,
             definition.get("name", call_id),
-            (status.value if status else None) or "pending",
-            result.value if result else None,
+            (self._decoded(status) if status else None) or "pending",
+            self._decoded(result) if result else None,
             result is not None,
             definition,
         )

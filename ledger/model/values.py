@@ -77,7 +77,9 @@ def decode(text: str | bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise CorruptEvent(f"A stored value is not the JSON that was recorded ({error}). Restore a backup.") from error
+        raise CorruptEvent(
+            f"A stored value is not the JSON that was recorded ({error}). `ledger verify` says what is damaged."
+        ) from error
 
 
 def check_text(text: Any, name: str, *, at_most: int = 255) -> str:

@@ -227,8 +227,7 @@ class Relay:
             left = [row for row in left if row_key(row) not in known]
         if not left:
             return _Packed(rows[-1][SEQ])
-        packed = self._pack(left)
-        return packed if len(packed.rows) < len(left) else replace(packed, upto=rows[-1][SEQ])
+        return self._pack(left)
 
     def _pack(self, rows: Sequence[Row]) -> _Packed:
         try:

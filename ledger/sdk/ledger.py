@@ -22,10 +22,11 @@ from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
 from ledger.sdk.timetravel import TimeTravel
 from ledger.sdk.tool_calls import ToolCalls
+from ledger.sdk.verification import Verifying
 
 
 class SessionLedger(
-    Messages, ToolCalls, KeyedFields, SessionCounts, Search, Archive, Access, TimeTravel, Subscriptions
+    Messages, ToolCalls, KeyedFields, SessionCounts, Search, Archive, Verifying, Access, TimeTravel, Subscriptions
 ):
     """An event store of sessions. Each session is a stream of immutable events. Its state is computed from the events.
 

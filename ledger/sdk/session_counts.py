@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ledger.errors import CorruptEvent
 from ledger.model.fields import check_change
 from ledger.model.page import SESSIONS_PAGE
 from ledger.model.queries import SessionQuery
@@ -63,7 +64,15 @@ class SessionCounts(CommandBase):
         after: str | None = None
         while True:
             page = self.store.sessions(query, after=after, limit=SESSIONS_PAGE)
-            counts.update(_group(Session(head, state, now=now), by) for head, state in page)
+            for head, state in page:
+                try:
+                    counts[_group(Session(head, state, now=now), by)] += 1
+                except TypeError as error:  # a list or an object
+                    raise CorruptEvent(
+                        f"Session {head.session_id}: its {by} is not what was recorded ({error}). `ledger verify` says "
+                        "what is damaged.",
+                        session_id=head.session_id,
+                    ) from error
             after = page.next
             if after is None:
                 return dict(sorted(counts.items(), key=lambda group: (-group[1], group[0] is None, str(group[0]))))

@@ -21,6 +21,7 @@ from ledger.outbox.rows import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
 from ledger.stores.base import EventStore
+from ledger.stores.sqlite.errors import damaged
 from ledger.stores.sqlite.rows import events_from_rows
 
 #: Maximum number of rows per read, and maximum size of their values in bytes.
@@ -83,7 +84,9 @@ class Subscription(Iterator[Delivery]):
         while not self._closed.is_set():
             if self._ready or self._poll():
                 rows = self._ready[0]  # kept if it cannot be read, so that the next call fails too
-                (event,) = events_from_rows([row[1:] for row in rows], self._upcast)
+                event, *others = events_from_rows([row[1:] for row in rows], self._upcast)
+                if others:
+                    raise damaged("session_events", event.session_id, f"{event.event_id} has several versions")
                 self.position = rows[-1][SEQ]
                 del self._ready[0]
                 return Delivery(self.position, event)

@@ -7,16 +7,18 @@ the flag. It returns the store as that protocol, or None if the store does not d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent
+from ledger.model.findings import Verification
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
+from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # protocols are slow to create, and most programs need only E
 
 #: Default of ``max_bytes``, the maximum size of one answer of ``rows_after``.
 MAX_BYTES = 32_000_000
+#: Default of ``limit``, the maximum number of findings of one verification.
+MAX_FINDINGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Capabilities:
             ``TieredStore``.
         warehouse: Sessions are stored in a warehouse; the store is a ``WarehouseStore``.
         search: ``search`` works.
+        verify: ``verify`` works: the store is a ``VerifyingStore``.
+        seals: Seals can be made and checked; the store is a ``SealingStore``.
         max_changes: Maximum number of changes in one event.
         max_event_bytes: Maximum size of one event, in bytes. An event's size is that of its keys and values, plus
             ``ROW_BYTES`` for each change.
@@ -68,6 +74,8 @@ class Capabilities:
     tiered: bool = False
     warehouse: bool = False
     search: bool = True
+    verify: bool = False
+    seals: bool = False
     max_changes: int = MAX_CHANGES
     max_event_bytes: int = MAX_EVENT_BYTES
 
@@ -263,6 +271,13 @@ class OutboxStore(EventStore, Protocol):
         """
         ...
 
+    def own_files(self) -> list[Path]:
+        """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
+
+        No other file may be written under one of these paths.
+        """
+        ...
+
 
 class ArchivingStore(EventStore, Protocol):
     """Protocol of stores that declare ``archive``: the store can tell if a session may be archived."""
@@ -307,6 +322,32 @@ class PurgingStore(EventStore, Protocol):
         ...
 
 
+class VerifyingStore(EventStore, Protocol):
+    """Protocol of stores that declare ``verify``: the store can compare its data with what was recorded."""
+
+    def verify(
+        self,
+        session_ids: Collection[str] | None = None,
+        *,
+        rebuild: bool = False,
+        limit: int = MAX_FINDINGS,
+        progress: Callable[[int], object] | None = None,
+    ) -> Verification:
+        """Verify sessions: their events against the hash chain, and everything derived from events.
+
+        Args:
+            session_ids: The sessions; None for all sessions and for the store itself.
+            rebuild: Compute derived data again where they are wrong. Events are never changed, and a session whose
+                events are not what was recorded is left as it is.
+            limit: Maximum number of findings in the result.
+            progress: Called with the number of rows read since the last call.
+
+        Raises:
+            SessionNotFound: The store has nothing of one of the sessions.
+        """
+        ...
+
+
 class TieredStore(EventStore, Protocol):
     """Protocol of stores that declare ``tiered``: the store has a warehouse, which holds its archived sessions."""
 
@@ -346,6 +387,40 @@ class TieredStore(EventStore, Protocol):
         ...
 
 
+class SealingStore(EventStore, Protocol):
+    """Protocol of stores that declare ``seals``: the store can seal its sessions; see ``ledger.model.seals``."""
+
+    def seal(self) -> Seal:
+        """Seal all sessions as they are now, and keep the seal and its leaves.
+
+        Raises:
+            StoreUnavailable: The store is busy or full; no seal was made.
+        """
+        ...
+
+    def seals(self) -> list[Seal]:
+        """Return the seals that the store keeps, oldest first."""
+        ...
+
+    def sealed(self, seal_id: str) -> Iterator[Leaf]:
+        """Return the leaves that the store keeps of a seal, sorted by session; none if it does not have the seal."""
+        ...
+
+    def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
+        """Compare sealed sessions with what the store holds now.
+
+        Of a session, only the hash of the event at the sealed version is compared, not the events before it:
+        ``ledger.model.integrity.verify`` shows that they are those that this hash covers.
+
+        Args:
+            leaves: Leaves of a seal, a page at a time; all are compared with one snapshot of the store.
+
+        Returns:
+            One result for each leaf, in the same order.
+        """
+        ...
+
+
 class WarehouseStore(EventStore, Protocol):
     """Protocol of stores that declare ``warehouse``: the sessions are in a warehouse, and there is no local file."""
 
@@ -370,9 +445,19 @@ def purging_store(store: EventStore) -> PurgingStore | None:
     return cast(PurgingStore, store) if store.capabilities.purge else None
 
 
+def verifying_store(store: EventStore) -> VerifyingStore | None:
+    """Return the store as a ``VerifyingStore``; None if it does not declare ``verify``."""
+    return cast(VerifyingStore, store) if store.capabilities.verify else None
+
+
 def tiered_store(store: EventStore) -> TieredStore | None:
     """Return the store as a ``TieredStore``; None if it does not declare ``tiered``."""
     return cast(TieredStore, store) if store.capabilities.tiered else None
+
+
+def sealing_store(store: EventStore) -> SealingStore | None:
+    """Return the store as a ``SealingStore``; None if it does not declare ``seals``."""
+    return cast(SealingStore, store) if store.capabilities.seals else None
 
 
 def warehouse_store(store: EventStore) -> WarehouseStore | None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
+from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
-from ledger.model.integrity import verify
+from ledger.model.integrity import respelled, verify
 from ledger.model.values import check_text, check_whole
 
 #: An event's content: the field, key, text and ``removed`` of each change. The order of changes does not count.
@@ -75,6 +75,10 @@ class EventInRows(NamedTuple):
         return (self.event_type, self.content) == (event_type, content) and hashes in (None, self.hashes)
 
 
+#: The greatest version that a store can hold.
+LAST_VERSION = 2**63 - 1
+
+
 def content_of(event: PreparedEvent | RecordedEvent) -> Content:
     """Return the content of an event."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
@@ -114,6 +118,11 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
     """
     if check_whole(expected, "expected_version", at_least=ANY_VERSION) not in (ANY_VERSION, version):
         raise wrong_version(session_id, expected, version)
+    if version >= LAST_VERSION:
+        raise InvalidInput(
+            f"Session {session_id} is at version {version}, the last that can be stored; nothing was written. It was "
+            "imported with this version: fork it to go on."
+        )
     named = event.user_id if owner is None else owner
     if named is None:
         raise SessionNotFound(
@@ -142,8 +151,9 @@ def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]
     for event in events:
         if not isinstance(event, RecordedEvent):
             raise InvalidInput(f"Events to ingest must be RecordedEvent, not {type(event).__name__}.")
-        first = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, event)
-        if first != event:
+        hashed = respelled(event)
+        first = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, hashed)
+        if first != hashed:
             raise conflict(event.session_id, event.event_id)
     return {
         session_id: sorted(events_by_id.values(), key=lambda event: event.position)
@@ -156,6 +166,8 @@ def plan_ingest(
     head: StreamHead | None,
     is_recorded: Callable[[RecordedEvent], bool],
     now: datetime,
+    *,
+    own_store_id: str | None = None,
 ) -> IngestPlan | None:
     """Check that events can be added to a session; return those that are new, or None if there are none.
 
@@ -165,6 +177,7 @@ def plan_ingest(
         is_recorded: Function that returns True if the store has an event with the same id and content. It raises
             IdempotencyConflict if the store has one with the same id and other content.
         now: The time of the call.
+        own_store_id: The id of the store, if its own events carry a hash chain; else None.
 
     Raises:
         WrongExpectedVersion, InvalidInput, CorruptEvent, IdempotencyConflict: The events cannot be added.
@@ -184,10 +197,33 @@ def plan_ingest(
         )
     check_created_at(first.created_at, now)
     _check_fixed(new, (last.user_id, last.created_at) if head is None else head[:2])
+    _check_chained(new, version, own_store_id)
     verify(new, prev_hash)
     # Events without a hash (from a store that keeps no chain) are skipped: the next one follows the last hash.
     chained = next((event.event_hash for event in reversed(new) if event.event_hash is not None), prev_hash)
     return IngestPlan(new, chained, max(event.recorded_at for event in new))
+
+
+def _check_chained(events: Sequence[RecordedEvent], version: int, own_store_id: str | None) -> None:
+    """Raise CorruptEvent if events have lost their hashes, or if versions are missing before an event with a hash.
+
+    Events of a store have hashes all together or not at all.
+    """
+    chained = {event.store_id for event in events if event.event_hash is not None} | {own_store_id}
+    for event in events:
+        reason = None
+        if event.event_hash is None and event.store_id in chained:
+            reason = f"the event has no hash, and other events of the store {event.store_id} have one"
+        elif event.event_hash is not None and event.version != version + 1:
+            reason = f"the event follows version {version}, so versions are missing or repeated"
+        if reason is not None:
+            raise CorruptEvent(
+                f"Session {event.session_id}, version {event.version}: {reason}; nothing was written. Take the events "
+                "from where they were recorded.",
+                session_id=event.session_id,
+                version=event.version,
+            )
+        version = event.version
 
 
 def wrong_version(session_id: str, expected: int, actual: int) -> WrongExpectedVersion:

@@ -87,7 +87,15 @@ class UserView:
     @property
     def capabilities(self) -> Capabilities:
         """The store's capabilities, without those that concern all users' sessions."""
-        return replace(self._store.capabilities, backup=False, outbox=False, purge=False, warehouse=False)
+        return replace(
+            self._store.capabilities,
+            backup=False,
+            outbox=False,
+            purge=False,
+            verify=False,
+            warehouse=False,
+            seals=False,
+        )
 
     @property
     def store_id(self) -> str:

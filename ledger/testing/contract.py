@@ -15,8 +15,10 @@ from ledger.testing.opening import OpeningContract
 from ledger.testing.outbox import OutboxContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
+from ledger.testing.seals import SealsContract
 from ledger.testing.search import SearchContract
 from ledger.testing.sessions import SessionsContract
+from ledger.testing.verification import VerificationContract
 from ledger.testing.versions import VersionsContract
 
 
@@ -35,6 +37,8 @@ class StoreContract(
     OutboxContract,
     ArchivingContract,
     IntegrityContract,
+    VerificationContract,
+    SealsContract,
     ConcurrencyContract,
     BackupContract,
 ):

@@ -19,7 +19,7 @@ E = TypeVar("E", bound=LedgerError)
 OpenStore = Callable[[str], EventStore]
 ALL = SessionQuery()
 #: Capabilities whose methods are in protocols other than ``EventStore``.
-BESIDE = frozenset({"outbox", "archive", "purge", "tiered", "warehouse"})
+BESIDE = frozenset({"outbox", "archive", "purge", "tiered", "verify", "warehouse", "seals"})
 
 
 class Harness:

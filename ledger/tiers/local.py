@@ -8,10 +8,18 @@ from typing import Protocol, cast
 from ledger.errors import CapabilityMissing
 from ledger.model.events import RecordedEvent
 from ledger.stores.archived import Droppable
-from ledger.stores.base import ArchivingStore, EventStore, OutboxStore, PendingDeletion, PurgingStore
+from ledger.stores.base import (
+    ArchivingStore,
+    EventStore,
+    OutboxStore,
+    PendingDeletion,
+    PurgingStore,
+    SealingStore,
+    VerifyingStore,
+)
 
 
-class LocalTier(OutboxStore, ArchivingStore, PurgingStore, Protocol):
+class LocalTier(OutboxStore, ArchivingStore, PurgingStore, VerifyingStore, SealingStore, Protocol):
     """A store that ships its rows to warehouses. It can drop an archived session's rows once they are shipped."""
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
+from ledger.files import check_apart as check_apart_from
 from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, Sink
 from ledger.relay.loop import Relay
@@ -15,7 +16,7 @@ from ledger.stores.base import EventStore, OutboxStore, outbox_store
 from ledger.stores.user_view import UserView
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
-from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
+from ledger.warehouse.urls import duckdb_file, duckdb_url, parse_warehouse_url
 
 
 def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
@@ -75,6 +76,23 @@ def check_apart(store: OutboxStore, url: str) -> None:
     own = os.path.realpath(store.path)
     if isinstance(location, Path) and os.path.realpath(location) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
         raise ConfigurationError(f"{location} is the ledger itself; give the warehouse a file of its own.")
+
+
+def check_output(store: EventStore, path: Path, warehouse: str | None) -> None:
+    """Raise InvalidInput if a file to be written is one of the store's files or the file of a warehouse.
+
+    Args:
+        store: The store.
+        path: The file to be written.
+        warehouse: URL of the attached warehouse, which the store may not have shipped to yet; None if there is none.
+    """
+    outbox = outbox_store(store)
+    if outbox is None:
+        return
+    attached = None if warehouse is None else duckdb_file(warehouse)
+    beside = outbox.path.with_suffix(".duckdb")  # of `ledger sql`
+    files = [beside, *([] if attached is None else [attached]), *outbox.own_files()]
+    check_apart_from(path, [name for each in files for name in (each, each.with_name(f"{each.name}.wal"))])
 
 
 def sink_of(warehouse: Warehouse) -> Sink:

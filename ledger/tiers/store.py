@@ -14,13 +14,15 @@ from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import SessionArchived, SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
+from ledger.model.findings import Verification
 from ledger.model.fold import State
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery, SessionQuery
+from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, Capabilities, PendingDeletion
+from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, PendingDeletion
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
@@ -86,6 +88,10 @@ class TwoTierStore:
     def outbox(self, warehouse: str) -> StoreOutbox:
         """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
+
+    def own_files(self) -> list[Path]:
+        """Return the embedded store's files, and the DuckDB files that it ships to."""
+        return self._local.own_files()
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
@@ -197,6 +203,17 @@ class TwoTierStore:
         """Write a consistent copy of the embedded store; see ``EventStore.backup``."""
         self._local.backup(path)
 
+    def verify(
+        self,
+        session_ids: Collection[str] | None = None,
+        *,
+        rebuild: bool = False,
+        limit: int = MAX_FINDINGS,
+        progress: Callable[[int], object] | None = None,
+    ) -> Verification:
+        """Verify sessions of the embedded store; see ``VerifyingStore.verify``. The warehouse is not read."""
+        return self._local.verify(session_ids, rebuild=rebuild, limit=limit, progress=progress)
+
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a warehouse refused rows of a session; see ``ArchivingStore.check_shippable``."""
         self._local.check_shippable(session_id)
@@ -225,6 +242,33 @@ class TwoTierStore:
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""
         return self._local.pending_deletions()
+
+    def seal(self) -> Seal:
+        """Seal the sessions of the embedded store; see ``SealingStore.seal``."""
+        return self._local.seal()
+
+    def seals(self) -> list[Seal]:
+        """Return the embedded store's seals, oldest first."""
+        return self._local.seals()
+
+    def sealed(self, seal_id: str) -> Iterator[Leaf]:
+        """Return the leaves that the embedded store keeps of a seal; see ``SealingStore.sealed``."""
+        return self._local.sealed(seal_id)
+
+    def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
+        """Compare sealed sessions with both tiers; see ``SealingStore.compare_sealed``.
+
+        If a session's rows were dropped after it was archived, they are looked up in the warehouse.
+
+        Raises:
+            StoreUnavailable: The warehouse has such rows, and cannot be reached.
+        """
+        from ledger.tiers.sealed import compare_with_warehouse
+
+        checks = self._local.compare_sealed(leaves)
+        if all(check.found != "elsewhere" for check in checks):
+            return checks
+        return compare_with_warehouse(self._opened(), checks)
 
     def purge_warehouse(self) -> int:
         """Delete purged sessions in the warehouse; see ``TieredStore.purge_warehouse``."""

@@ -61,6 +61,11 @@ def duckdb_url(path: Path) -> str:
     return f"duckdb:///{path.absolute()}"
 
 
+def duckdb_file(url: str) -> Path | None:
+    """Return the DuckDB file that a warehouse's URL names; None if the warehouse is no file."""
+    return Path(url.removeprefix("duckdb:///")).absolute() if url.startswith("duckdb:///") else None
+
+
 def open_warehouse(url: str) -> Warehouse:
     """Return the warehouse that a URL names, without connecting to it or creating it.
 

@@ -39,6 +39,7 @@ def test_exit_codes_are_stable() -> None:
         "ConfigurationError": 12,
         "MissingExtra": 13,
         "SessionEnded": 14,
+        "WitnessFailed": 16,
         "StoreError": 20,
         **dict.fromkeys(("StoreUnavailable", "LeaseHeld", "LeaseLost", "StreamEnded"), 21),
         "OutcomeUnknown": 22,

@@ -52,6 +52,8 @@ class TestSqliteStore(StoreContract):
         outbox=True,
         archive=True,
         purge=True,
+        verify=True,
+        seals=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
     )

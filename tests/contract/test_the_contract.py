@@ -22,6 +22,7 @@ import ledger.testing
 from ledger import Appended, CapabilityMissing, Match, NewEvent, Page, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.queries import SearchQuery, SessionQuery
+from ledger.model.seals import Leaf, LeafCheck
 from ledger.model.session import Head
 from ledger.stores.base import Capabilities, EventStore
 from ledger.stores.sqlite.store import SqliteStore
@@ -40,6 +41,8 @@ EVERYTHING = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
+    seals=True,
 )
 TESTS = sorted(name for name in dir(StoreContract) if name.startswith("test_"))
 
@@ -87,6 +90,21 @@ class PlainStore(SqliteStore):
 
     def pending_deletions(self, warehouse: str | None = None) -> Any:
         raise CapabilityMissing("This store deletes nothing.")
+
+    def verify(self, *session_ids: Any, **options: Any) -> Any:
+        raise CapabilityMissing("This store verifies nothing.")
+
+    def seal(self) -> Any:
+        raise CapabilityMissing("This store seals nothing.")
+
+    def seals(self) -> Any:
+        raise CapabilityMissing("This store seals nothing.")
+
+    def sealed(self, seal_id: str) -> Any:
+        raise CapabilityMissing("This store seals nothing.")
+
+    def compare_sealed(self, leaves: Sequence[Leaf]) -> Any:
+        raise CapabilityMissing("This store seals nothing.")
 
     @staticmethod
     def _plain(event: RecordedEvent) -> RecordedEvent:
@@ -197,6 +215,13 @@ class Forgetful(SqliteStore):
         return found is not None and super().purge(session_id, found[0].version)
 
 
+class Credulous(SqliteStore):
+    """Finds that every session is what was sealed."""
+
+    def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
+        return [LeafCheck(leaf, "same", leaf.version) for leaf in leaves]
+
+
 class Modest(SqliteStore):
     """Can do more than it says."""
 
@@ -239,6 +264,10 @@ FOUND = [
     (Modest, "test_a_session_is_purged_at_the_version_that_it_has"),
     (Forgiving, "test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused"),
     (Forgetful, "test_a_session_is_purged_at_the_version_that_it_has"),
+    (Modest, "test_a_seal_covers_the_head_of_every_session"),
+    (Credulous, "test_later_events_leave_a_sealed_session_the_same"),
+    (Credulous, "test_a_purged_session_is_no_missing_one"),
+    (Credulous, "test_what_differs_from_a_leaf_is_told_apart"),
     (Boastful, "test_what_was_appended_verifies"),
     (Generous, "test_an_event_of_as_many_changes_as_declared_is_recorded_whole"),
     (Generous, "test_an_event_of_nearly_the_declared_size_is_recorded_and_a_larger_one_refused"),

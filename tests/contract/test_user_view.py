@@ -48,7 +48,7 @@ class OfOneUser(StoreContract):
         max_event_bytes=8_000_000,
     )
     #: Of the store that the view is of.
-    behind = replace(capabilities, backup=True, outbox=True, purge=True)
+    behind = replace(capabilities, backup=True, outbox=True, purge=True, verify=True, seals=True)
 
     @pytest.fixture
     def opened(self) -> Iterator[ExitStack]:

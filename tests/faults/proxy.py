@@ -33,8 +33,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     # quota_in_response: a response with error 14 or 8, the request is not forwarded and the stream goes on.
     "AppendRows": (*_BEFORE, "internal", "close", "error_in_response", "quota_in_response"),
 }
-#: What no repetition mends, and only a script strikes with: a response with error 3 that names no row.
-FINAL: Mapping[str, tuple[str, ...]] = {"AppendRows": ("refused_in_response",)}
+#: What no repetition mends, and only a script strikes with. refused_in_response: a response with error 3 that names no
+#: row. too_large: the stream ends with INVALID_ARGUMENT.
+FINAL: Mapping[str, tuple[str, ...]] = {"AppendRows": ("refused_in_response", "too_large")}
 ALL = tuple(sorted({kind for kinds in KINDS.values() for kind in kinds}))
 
 

@@ -16,6 +16,7 @@ BEFORE = {
     "unavailable": (grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable."),
     "quota": (grpc.StatusCode.RESOURCE_EXHAUSTED, "Exceeds quota."),
     "internal": (grpc.StatusCode.INTERNAL, "Internal error encountered."),
+    "too_large": (grpc.StatusCode.INVALID_ARGUMENT, "Request payload size exceeds the limit: 10485760 bytes."),
     "reset_before": (
         grpc.StatusCode.ABORTED,
         "Closing the stream because server is restarted. This is expected and client is advised to reconnect.",

@@ -12,8 +12,10 @@ import pytest
 
 from faults.proxy import Script, proxy
 from ledger import Change, ConfigurationError, InvalidInput, LedgerError, OutcomeUnknown
+from ledger.model.integrity import verify
 from ledger.stores.bigquery.store import BigQueryStore
 from ledger.testing import START, SetClock, event, event_id, recorded
+from ledger.warehouse.projection import Projection
 from support.bigquery_stores import Datasets, environment
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
@@ -133,6 +135,37 @@ def test_without_the_row_of_the_lock_nothing_is_checked_and_nothing_written(emul
         store.warehouse.create()
         assert store.append("s", event(0, user_id="ada")).version == 1
         store.close()
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+def test_an_ingested_session_is_appended_to_as_the_sessions_that_begin_here(
+    emulator: Any, datasets: Datasets, strict: bool
+) -> None:
+    with datasets.emptied("main") as place:
+        store = store_of(emulator, replace(place, strict=strict))
+        store.ingest([recorded(1, 1, [Change("title", value="a")])])
+        head = Projection(store.warehouse).standing("s", START)
+        assert head is not None
+        assert head.strict is strict
+        store.close()
+
+
+def test_a_session_that_another_took_the_place_of_at_its_version_is_read_before_an_append(
+    emulator: Any, datasets: Datasets
+) -> None:
+    with datasets.emptied("main") as place:
+        strict = replace(place, strict=True)
+        one, other = store_of(emulator, strict), store_of(emulator, strict)
+        one.append("s", event(1, user_id="ada"))
+        for table in ("session_events", "session_heads", "session_index"):
+            other.warehouse.run("delete", f"DELETE FROM `${{project}}.${{dataset}}.{table}` WHERE TRUE")
+        other.append("s", event(2, user_id="ada"))  # at the same time and version
+        assert one.append("s", event(3)).version == 2
+        events = list(other.events("s"))
+        assert [it.event_id for it in events] == [event_id(2), event_id(3)]
+        assert verify(events) == 2
+        one.close()
+        other.close()
 
 
 def test_ingesting_leaves_no_connection_behind(emulator: Any, datasets: Datasets) -> None:

@@ -23,7 +23,7 @@ from ledger.stores.sqlite.writer_lock import FairFileLock
 
 def opened(path: Path) -> FairFileLock:
     """A lock that was taken and given back."""
-    lock = FairFileLock(path)
+    lock = FairFileLock(path, path)
     lock.acquire(0)
     lock.release()
     return lock

@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import Change, CorruptEvent, InvalidInput, RecordedEvent, SessionLedger, ValueTooLarge, WrongExpectedVersion
+from ledger import (
+    Change,
+    CorruptEvent,
+    InvalidInput,
+    RecordedChange,
+    RecordedEvent,
+    SessionLedger,
+    ValueTooLarge,
+    WrongExpectedVersion,
+)
 from ledger.errors import IdempotencyConflict, LedgerError
 from ledger.formats.events import decode, encode, export_lines, import_lines
 from ledger.model.fold import fold
+from ledger.model.integrity import chained as chained_event
 from ledger.model.integrity import verify
-from ledger.testing import CountedIds, SetClock, event
+from ledger.testing import CountedIds, SetClock, event, recorded
 from support.shell import Shell
 from support.streams import histories, json_values, texts
 
@@ -212,3 +224,42 @@ def test_the_command_line_names_the_line_that_it_refuses(shell: Shell) -> None:
     code, message = shell.fails("import", "-", stdin="\nnot json\n")
     assert code == 3
     assert message.startswith("Line 2: ")
+
+
+def test_events_that_lost_their_hashes_are_refused(tmp_path: Path, lines: list[bytes]) -> None:
+    stripped = []
+    for line in lines:
+        event = orjson.loads(line)
+        event |= {"prev_hash": None, "event_hash": None}
+        for change in event["changes"]:
+            change |= {"value_hash": None, "value_salt": None}
+        stripped.append(orjson.dumps(event) + b"\n")
+    with SessionLedger.open(f"sqlite:///{tmp_path}/there.db", clock=SetClock(), ids=CountedIds(1000)) as there:
+        with pytest.raises(CorruptEvent, match=r"Line 1: .*has no hash.*--unchained"):
+            import_lines(there.store, stripped)
+        for some in (stripped[:1] + lines[1:3], lines[:2] + stripped[2:3]):
+            with pytest.raises(CorruptEvent, match=r"has no hash, and other events"):
+                import_lines(there.store, some, unchained=True)
+        assert list(export_lines(there.store)) == []
+        assert import_lines(there.store, stripped, unchained=True).new == 6
+        result = there.verify()
+        assert (result.clean, result.events, result.unchained) == (True, 6, 6)
+
+
+def test_a_gap_is_refused(tmp_path: Path, lines: list[bytes]) -> None:
+    with open_ledger(tmp_path, "there") as there:
+        for some in (lines[:1] + lines[2:3], lines[1:3]):
+            with pytest.raises(CorruptEvent, match="versions are missing"):
+                import_lines(there.store, some)
+        assert list(export_lines(there.store)) == []
+
+
+def test_a_number_that_an_older_release_wrote_in_another_way_is_recorded_as_it_was_hashed(tmp_path: Path) -> None:
+    older = RecordedChange("context", "n", '{"a":[1e16,-2.5e20,1e-7],"e":"1e+16"}', removed=False)
+    bare = replace(recorded(1, 1, [Change("context", "n", 1)]), changes=(older,))
+    line = encode(chained_event(bare, None, ["5a"]))
+    with open_ledger(tmp_path, "there") as there:
+        assert import_lines(there.store, [line]).new == 1
+        assert import_lines(there.store, [line]).new == 0
+        assert list(export_lines(there.store)) == [line]
+        assert there.verify().clean

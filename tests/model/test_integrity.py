@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
 
 from ledger import Change, CorruptEvent, RecordedEvent
-from ledger.model.integrity import value_hash, verify
+from ledger.model.integrity import event_hash, value_hash, verify
+from ledger.model.values import canonical
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, event, recorded
 
@@ -114,6 +116,24 @@ def test_a_change_that_was_taken_away_or_added_is_found(chain):
 
 def test_the_order_of_changes_within_an_event_does_not_count(chain):
     assert verify([replace(chain[0], changes=chain[0].changes[::-1])]) == 1
+
+
+def test_the_keys_of_one_field_are_hashed_in_their_order_whatever_that_of_the_changes():
+    two = [("context", "b", False, "2"), ("context", "a", False, "1"), ("tag", "x", True, None)]
+    envelope = ("s", 1, "e", "test.made", "ada", None, 1, 2, 3, 1)
+    hashes = {event_hash(None, envelope, order) for order in itertools.permutations(two)}
+    assert hashes == {"5265ffe2a11daca5b25b456dd5ed22b1d48c1dc97778f1325b3727dcb9325813"}
+
+
+def test_recorded_hashes_are_those_of_the_first_release():
+    """Files that exist carry these: another serialisation would find every one of them corrupt."""
+    salted = value_hash("00ff", canonical({"b": [1, 2.5, None, True], "a": "é"}))
+    assert salted == "a70e87b001f5efd1083c92b5ae842901cca8526e5a2de6576fac001bc8376c42"
+    envelope = ("their:é", 2, "e2", "context.updated", "ada", "bob", 1772703000000001, 1772703000000002, 3, 1)
+    assert (
+        event_hash("ab" * 32, envelope, [("context", "k", False, salted)])
+        == "9b3de16eb00f06c5beee371d4409d1733dfe8e222484e639c0a3976bbb53a6da"
+    )
 
 
 def test_an_erased_value_leaves_the_chain_whole(chain):

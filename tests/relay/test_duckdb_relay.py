@@ -159,6 +159,39 @@ def test_two_copies_of_a_store_ship_what_each_has_and_nothing_twice(files, tmp_p
     assert count(files) == (8, 8)
 
 
+def test_a_batch_that_arrived_before_the_store_could_note_it_is_not_sent_again(files, monkeypatch):
+    class Killed(BaseException):
+        """The process ends here."""
+
+    append(files[0], 1, 2)
+    sync(files)
+    append(files[0], 3, 4)
+    real = DuckDBSink.send
+
+    def send_and_die(*args):
+        real(*args)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBSink, "send", send_and_die)
+        with pytest.raises(Killed):
+            sync(files)
+    assert count(files) == (4, 4)
+    append(files[0], 5)
+    asked = []
+    monkeypatch.setattr(DuckDBSink, "existing", lambda self, rows: asked.extend(rows) or ())
+    sync(files)
+    assert (asked, count(files)) == ([], (5, 5))
+
+
+def test_a_relay_that_begins_where_the_last_one_ended_asks_about_no_row(files, monkeypatch):
+    monkeypatch.setattr(DuckDBSink, "existing", lambda self, rows: pytest.fail("asked"))
+    for number in range(1, 4):
+        append(files[0], number)
+        assert sync(files) == 1
+    assert count(files) == (3, 3)
+
+
 def test_a_batch_that_follows_another_than_was_thought_is_not_taken(warehouse):
     sink, rows = DuckDBSink(warehouse, "duckdb:///x"), numbered(EVENTS[:1])
     place = sink.recover("store", RelayCheckpoint(1)).sink_state

@@ -55,6 +55,13 @@ def test_an_erased_value_is_no_difference(shipped):
     assert shipped.differences() == []
 
 
+def test_while_a_relay_ships_a_repair_that_restores_nothing_needs_no_lease(shipped):
+    shipped.by_hand("DELETE FROM session_events WHERE session_id = 't'")
+    with shipped.opened() as store:
+        shipped.outbox(store).acquire("elsewhere/1/x", 60)
+    assert shipped.repair().asked_rows == 2
+
+
 @pytest.mark.parametrize(
     ("where", "missing"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import StoreUnavailable
-from ledger.errors import LeaseHeld, StoreRejected
-from ledger.outbox.rows import row_key
+from ledger.errors import LeaseHeld, StoreRejected, StreamEnded
+from ledger.outbox.rows import SEQ, row_key
 from ledger.relay.background import sync_now
+from ledger.relay.loop import RESTARTS
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from support.relays import Streams, StreamsSink
@@ -48,6 +50,62 @@ def test_an_event_is_never_split(store):
     sink = StreamsSink(Streams())
     relay(store, sink).sync()
     assert [[row[2] for row in batch] for batch in sink.sent] == [[1] * 3, [2] * 7, [3, 4]]
+
+
+class Packing(StreamsSink):
+    """A sink whose requests take fewer events than it is given."""
+
+    events = 1
+
+    def pack(self, rows):
+        taken = list(dict.fromkeys(row[SEQ + 3] for row in rows))[: self.events]
+        return super().pack([row for row in rows if row[SEQ + 3] in taken])
+
+
+@pytest.mark.parametrize("events", [1, 2])
+def test_rows_that_a_request_has_no_room_for_are_sent_with_the_next(store, events):
+    append(store, *range(1, 7), changes=2)
+    sink = Packing(Streams(), unfit=lambda row: row[2] == 5, named=False, batch_rows=8)
+    sink.events = events
+    assert relay(store, sink).sync() == 10
+    assert sink.streams.rows == [row for row in rows_of(store) if row[2] != 5]
+    assert {len(batch) for batch in sink.sent} <= {2, 2 * events}
+    assert [it.version for it in store.outbox(URL).refused()] == [5]
+
+
+def test_a_row_in_doubt_is_asked_about_before_it_is_sent(store):
+    append(store, 1)
+    sink = StreamsSink(Streams())
+    sink.streams.rows = rows_of(store)  # and the store does not know
+    outbox = store.outbox(URL)
+    held = outbox.acquire("here/x/0", 60)
+    outbox.save(replace(held, in_doubt_upto=1))
+    outbox.release(held)
+    append(store, 2)
+    assert relay(store, sink).sync() == 1
+    assert sink.streams.rows == rows_of(store)
+    assert sink.asked == 1
+
+
+def test_a_relay_whose_stream_ends_again_and_again_gives_up_and_one_that_gets_on_does_not(store):
+    append(store, *range(1, 5 * RESTARTS))
+    ended = []
+
+    def end(name):
+        if name == "send":
+            ended.append(name)
+            if not on or len(ended) % 2:
+                raise StreamEnded("The stream is over.")
+
+    on = []
+    with pytest.raises(StreamEnded):
+        relay(store, StreamsSink(Streams(), end), lease_seconds=0.0).sync()
+    assert len(ended) == RESTARTS + 1
+    on.append(True)
+    sink = StreamsSink(Streams(), end, batch_rows=2)
+    assert relay(store, sink, lease_seconds=0.0).sync() == 5 * RESTARTS - 1
+    assert sink.streams.rows == rows_of(store)
+    assert len(ended) > 3 * RESTARTS
 
 
 def test_what_is_appended_while_it_ships_waits_for_the_next_time(store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from ledger import (
     ANY_VERSION,
+    CapabilityMissing,
     Change,
     ConfigurationError,
     IdempotencyConflict,
@@ -381,3 +383,17 @@ def test_an_id_of_somebody_else_fails_as_one_that_is_nowhere_where_the_warehouse
                 with pytest.raises(StoreUnavailable):
                     ask(session_id)
         assert UserView(store, "ada").append("theirs", event(2)).version == 2
+
+
+def test_a_view_has_no_attribute_with_an_underscore_even_if_the_store_has_it(ledger):
+    assert hasattr(ledger.store, "_reader")
+    with pytest.raises(AttributeError, match="has no attribute '_reader'"):
+        _ = ledger.for_user("ada").store._reader
+
+
+def test_a_view_of_a_store_that_archives_nothing_says_so(ledger):
+    class Remote:
+        capabilities = replace(ledger.store.capabilities, archive=False)
+
+    with pytest.raises(CapabilityMissing, match="archive"):
+        UserView(Remote(), "ada").check_shippable("s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -431,3 +432,23 @@ def test_a_session_fails_with_an_error_that_cannot_say_what_it_is(ledger):
     session_id = ledger.create_session("ada")
     ledger.fail_session(session_id, Mute())
     assert ledger.get_session(session_id).error["type"] == "Mute"
+
+
+def test_a_score_has_its_name_its_value_and_who_gave_it_and_why(ledger, sid):
+    ledger.add_score(sid, "helpful", 0.9, source="ann", comment="to the point", score_id="one")
+    ledger.add_score(sid, "tone", "kind", event_id="two")
+    ledger.add_score(sid, "helpful", 0.5, score_id="one")
+    found = ledger.get_session(sid).scores
+    assert {key: value for key, value in found.items() if key == "one"} == {"one": {"name": "helpful", "value": 0.5}}
+    assert {"name": "tone", "value": "kind"} in found.values()
+    first = ledger.get_session(sid, version=ledger.get_session(sid).version - 2).scores["one"]
+    assert first == {"name": "helpful", "value": 0.9, "source": "ann", "comment": "to the point"}
+
+
+def test_an_expiry_that_is_sent_again_is_the_same_whatever_came_after_it(ledger, sid):
+    first = ledger.expire_session(sid, event_id="once")
+    assert ledger.expire_session(sid, event_id="once") == replace(first, replayed=True)
+    assert ledger.expire_session(sid) is None
+    ledger.restore_session(sid)
+    assert ledger.expire_session(sid, event_id="once") == replace(first, replayed=True)
+    assert ledger.get_session(sid).status == "completed"

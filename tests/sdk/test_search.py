@@ -196,6 +196,7 @@ def test_two_that_search_at_once_take_up_everything_once(ledger, monkeypatch):
 
 def test_long_texts_are_found_though_the_index_has_them_in_part(ledger, monkeypatch):
     monkeypatch.setattr(search_index, "LARGE", 30)
+    monkeypatch.setattr(search_index, "LARGE_VOCABULARY", 30)
     many = " ".join(f"w{number}" for number in range(20))
     said(
         ledger, "the needle", "the hay " * 10 + "the needle", "needle the " * 10, f"{many} the needle", f"{many} needle"
@@ -205,6 +206,30 @@ def test_long_texts_are_found_though_the_index_has_them_in_part(ledger, monkeypa
     assert [match.key for match in ledger.search("needle w7")] == ["m3", "m4"]
     assert index(ledger)["messagem1"] == ["hay", "needle", "the"]
     assert index(ledger)["messagem3"] == []
+
+
+def test_a_text_of_fifty_thousand_distinct_words_is_in_the_index(ledger):
+    vocabulary = [f"w{number}x" for number in range(50_000)]
+    said(ledger, " ".join(vocabulary), "w17x hay")
+    assert [match.key for match in ledger.search("w17x")] == ["m0", "m1"]
+    assert [match.key for match in ledger.search('"w49998x w49999x" w0x')] == ["m0"]
+    assert len(index(ledger)["messagem0"]) == 50_000
+
+
+def test_large_texts_of_an_older_release_are_indexed_by_the_first_search(tmp_path):
+    """It had no word of them in the index."""
+    large = " ".join(f"w{number}x" for number in range(20_000))
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        said(ledger, large)
+        ledger.search("w17x")
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection, connection:
+        connection.execute("DELETE FROM search_words")
+        connection.execute("UPDATE search_slots SET kept = 'nothing' WHERE field = 'message'")
+        connection.execute("DELETE FROM migrations WHERE name = '010_large_texts'")
+        connection.execute("PRAGMA user_version = 9")
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        assert [match.key for match in ledger.search("w17x")] == ["m0"]
+        assert len(index(ledger)["messagem0"]) == 20_000
 
 
 def test_a_session_that_is_forgotten_leaves_the_index(ledger):
@@ -282,3 +307,19 @@ def test_a_view_finds_what_its_user_sees(ledger):
     assert {match.session_id for match in ada.search("needle")} == {"hers", "his"}
     assert [match.session_id for match in ada.search("needle", user_id="bob")] == ["his"]
     assert [match.session_id for match in ledger.search("needle", user_id="ada")] == ["hers"]
+
+
+@pytest.mark.parametrize("limit", ["SLOTS", "CHARACTERS"])
+def test_the_index_grows_by_steps_of_limited_size(ledger, monkeypatch, limit):
+    said(ledger, *("hello there" for _ in range(9)))
+    monkeypatch.setattr(search_index, limit, 3)
+    sizes, take = [], search_index.take
+
+    def count(connection, step):
+        sizes.append(len(step.entries))
+        take(connection, step)
+
+    monkeypatch.setattr(search_index, "take", count)
+    assert hits(ledger.store, "hello") == ["s"] * 9
+    assert max(sizes) <= 3
+    assert len(sizes) > 2

@@ -26,6 +26,15 @@ def test_session_state_holds_the_values_of_the_version_asked_for(ask):
     assert ask(EVENTS, sql, **SCOPE, version=None) == [("status", "active")]
 
 
+def test_a_session_that_begins_with_a_day_is_of_that_day_and_of_no_other(ask):
+    day = {"first": DAY + timedelta(days=1), "next": DAY + timedelta(days=2)}
+    before = {"first": DAY, "next": DAY + timedelta(days=1)}
+    for name, more in (("session_state", "NULL"), ("session_changes", "NULL, NULL")):
+        sql = f"SELECT field FROM {name}(@id, @first, @next, {more})"
+        assert ask(EVENTS, sql, id="s2", **day) == [("title",)]
+        assert ask(EVENTS, sql, id="s2", **before) == []
+
+
 def test_a_session_is_not_found_outside_its_day(ask):
     other_day = {"id": "s2", "first": DAY, "next": DAY + timedelta(days=1)}
     assert ask(EVENTS, "SELECT field FROM session_state(@id, @first, @next, NULL)", **other_day) == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ledger.model.events import RecordedEvent
+from ledger.model.queries import SessionQuery
 from ledger.warehouse import catalog
 from ledger.warehouse.projection import Projection
 from support.googlesql import ALLOWED_CALLS, GoogleSql
@@ -86,6 +89,12 @@ PARAMETERS: dict[str, dict[str, str]] = {
     },
     "reconcile_rows": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "reconcile_sessions": {**SPAN, "store_id": "STRING"},
+    "read_seals": {"store_id": "STRING"},
+    "record_seal": {
+        **dict.fromkeys(("seal_id", "store_id", "root", "previous_root"), "STRING"),
+        "made_at": "TIMESTAMP",
+        **dict.fromkeys(("sessions", "events", "last_seq", "format_version"), "INT64"),
+    },
     "search_text": {
         **SPAN,
         "before": "TIMESTAMP",
@@ -244,3 +253,18 @@ def test_a_session_that_was_created_at_another_time_is_another_one(projection):
     assert projection.states({"s1": DAY + timedelta(microseconds=1)}) == {}
     both = {"s1": DAY + timedelta(hours=1), "s2": DAY + timedelta(days=1)}
     assert list(projection.states(both)) == ["s2"]
+
+
+def test_a_grant_that_was_erased_or_removed_or_is_of_another_kind_shows_a_session_to_nobody(warehouse):
+    def granted(session: str, *values: object) -> list[RecordedEvent]:
+        return [event(number, ("grant", "bob", value), session=session) for number, value in enumerate(values, 1)]
+
+    erased = granted("erased", "read")[0]
+    erased = replace(erased, changes=(replace(erased.changes[0], text=None, value_salt=None),))
+    events = [*granted("removed", "write", REMOVED), *granted("other", "admin"), *granted("read", "read"), erased]
+    warehouse.load(shuffled(rows_of([*events, *granted("write", "read", "write")]), 7))
+    until = DAY + timedelta(days=1)
+    found = Projection(warehouse).sessions(
+        DAY, until, before=(until, ""), query=SessionQuery(granted_to="bob"), wanted=[("grant", "bob", "")], at_most=10
+    )
+    assert sorted(session_id for session_id, _ in found) == ["read", "write"]

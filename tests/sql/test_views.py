@@ -108,6 +108,16 @@ def test_tool_calls_is_one_row_per_call(ask):
     ]
 
 
+def test_tool_calls_says_whose_they_are_as_what_they_were_planned_and_when_they_last_changed(ask):
+    rows = ask(
+        RUN, "SELECT call_id, user_id, definition, planned_at, updated_at, created_at FROM tool_calls ORDER BY position"
+    )
+    assert rows == [
+        ("b", "ann", {"name": "Sum", "description": "adds"}, DAY + timedelta(0, 2), DAY + timedelta(0, 4), DAY),
+        ("a", "ann", {"name": "Trend", "message_id": "m1"}, DAY + timedelta(0, 3), DAY + timedelta(0, 3), DAY),
+    ]
+
+
 def test_a_call_without_a_definition_goes_by_its_id_and_a_result_alone_is_none(ask):
     events = [event(1, ("tool_call_status", "a", "running")), event(2, ("tool_call_result", "b", 1))]
     assert ask(events, "SELECT call_id, name, planned_version FROM tool_calls") == [("a", "a", 1)]

@@ -408,6 +408,21 @@ class ArchiveSuite:
         assert first.store.purge_warehouse() == 0
         assert first.get_session(OWN).version == 4
 
+    def test_another_session_that_a_ledger_began_under_the_id_of_a_deleted_one_is_read_here(self, world):
+        first, second = world.open("first"), world.open("second")
+        world.archived(first)
+        second.hydrate_session(OWN)
+        world.archive(second, OWN)
+        assert world.open("first", behind=False).store.purge(OWN, 3)
+        world.clock.now = START + 10 * DAY
+        assert second.delete_old_sessions(DAY) == 1
+        assert first.get_session(OWN) is None
+        second.create_session("ben", session_id=OWN)
+        second.warehouse.sync()
+        assert first.get_session(OWN).user_id == "ben"
+        assert first.store.purge_warehouse() == 1  # of which nothing is left to delete
+        assert first.get_session(OWN).user_id == "ben"
+
     def test_a_session_that_went_on_in_another_ledger_is_not_deleted_there(self, world):
         first, second = world.open("first"), world.open("second")
         world.archived(first)

@@ -7,7 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ledger import CorruptEvent
+from ledger import ANY_VERSION, Change, CorruptEvent, NewEvent
+from ledger.testing import START, event
+from ledger.tiers.archiving import open_again
 from support.archives import ArchiveSuite, World
 
 
@@ -43,3 +45,27 @@ class TestArchiveInDuckDB(ArchiveSuite):
         with pytest.raises(CorruptEvent, match="not what was recorded"):
             ledger.hydrate_session(made)
         assert ledger.store.rows_after(0, 10) == []
+
+    def test_whoever_opens_a_session_while_another_appends_to_it_opens_nothing(self, world: World) -> None:
+        ledger = world.open()
+        made = ledger.create_session("ada", session_id="s")
+        ledger.archive_session(made)
+        store = ledger.store
+
+        class Overtaken:
+            """The store, to which another writer appends first."""
+
+            state = store.state
+
+            def append(self, session_id: str, new: NewEvent, *, expected_version: int) -> object:
+                store.append(session_id, event(7, Change("tag", "first", True)))
+                return store.append(session_id, new, expected_version=expected_version)
+
+        hydrated = NewEvent("session.hydrated", (), "h1")
+        assert open_again(store, made, hydrated, 1, START) is None  # it is at version 2
+        assert open_again(Overtaken(), made, hydrated, ANY_VERSION, START) is None
+        assert ledger.get_session(made).status == "archived"
+        opened = open_again(store, made, hydrated, 3, START)
+        assert opened is not None
+        assert (opened.version, ledger.get_session(made).status) == (4, "active")
+        assert open_again(store, made, hydrated, ANY_VERSION, START) is None

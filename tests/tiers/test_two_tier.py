@@ -15,14 +15,25 @@ from typing import Any
 
 import pytest
 
-from ledger import Change, InvalidInput, SessionNotFound, StoreRejected, StoreUnavailable, WrongExpectedVersion
+from ledger import (
+    CapabilityMissing,
+    Change,
+    InvalidInput,
+    SessionNotFound,
+    StoreRejected,
+    StoreUnavailable,
+    UpcastMissing,
+    WrongExpectedVersion,
+)
 from ledger.model.events import RecordedEvent
+from ledger.model.upcast import Upcaster
 from ledger.relay.loop import Relay
 from ledger.stores.base import Capabilities, EventStore
 from ledger.stores.sqlite.lease import holder_name
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract, event, event_id, uuid7
 from ledger.testing.harness import ALL, begin, events_of
+from ledger.tiers.local import local_tier
 from ledger.tiers.store import TwoTierStore
 from ledger.warehouse.base import Answer, Warehouse
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -69,6 +80,8 @@ class TestTwoTierStore(StoreContract):
         outbox=True,
         archive=True,
         purge=True,
+        verify=True,
+        seals=True,
         tiered=True,
         max_changes=1000,
         max_event_bytes=8_000_000,
@@ -222,6 +235,7 @@ def test_a_session_that_is_nowhere_is_not_there(ours: TwoTierStore, behind: Behi
 
 
 def test_sessions_that_are_here_never_open_the_warehouse(ours: TwoTierStore, behind: Behind) -> None:
+    assert ours.rehydrate("ours") == 0
     answers_of_one_event = {
         "before it began": ours.state("ours", at=START - timedelta(days=1)),
         "messages": list(ours.messages("ours", after=None, limit=5)),
@@ -236,6 +250,34 @@ def test_sessions_that_are_here_never_open_the_warehouse(ours: TwoTierStore, beh
     live(ours, SetClock(), "another of ours")
     assert len(ours.sessions(ALL)) == 2
     assert behind.opened == 0
+
+
+def test_only_a_store_that_ships_archives_and_purges_can_be_the_local_tier(ours: TwoTierStore, tmp_path: Path) -> None:
+    class Other:
+        def __init__(self, capabilities: Capabilities) -> None:
+            self.capabilities = capabilities
+
+    with closing(SqliteStore(tmp_path / "plain.db")) as plain:
+        assert local_tier(plain) is plain
+        lacking = [replace(plain.capabilities, **{name: False}) for name in ("outbox", "archive", "purge")]
+    for store in (ours, *map(Other, lacking)):
+        with pytest.raises(CapabilityMissing, match="only a ledger in a SQLite file"):
+            local_tier(store)
+
+
+@pytest.mark.duckdb
+def test_an_event_of_a_newer_schema_is_not_read_from_the_warehouse_as_if_it_were_of_this_one(
+    theirs: SqliteStore, ours: TwoTierStore, behind: Behind, tmp_path: Path
+) -> None:
+    with closing(SqliteStore(tmp_path / "newer.db", upcaster=Upcaster(2, {1: lambda it: it}))) as newer:
+        begin(newer, "newer")
+        sink = DuckDBSink(behind.warehouse, "duckdb:///x")
+        with closing(Relay(newer.outbox(sink.url), sink, holder=holder_name("n"))) as relay:
+            relay.sync()
+    assert [it.schema_version for it in ours.events("newer", upcast=False)] == [2]
+    for ask in (lambda: ours.events("newer"), lambda: ours.state("newer"), lambda: ours.state("newer", version=1)):
+        with pytest.raises(UpcastMissing):
+            ask()
 
 
 def test_what_cannot_be_asked_never_opens_the_warehouse(ours: TwoTierStore, behind: Behind) -> None:
@@ -346,12 +388,13 @@ def test_closing_closes_both_once_and_opens_neither(tmp_path: Path, behind: Behi
         ours.state(OWN_ID)
 
 
+@pytest.mark.parametrize("look", ["state", "pending_deletion"])
 def test_a_store_closed_while_a_read_misses_opens_no_warehouse(
-    tmp_path: Path, behind: Behind, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, behind: Behind, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
     local = SqliteStore(tmp_path / "ours.db")
     store = TwoTierStore(local, behind.open)
-    there = local.state
+    there = getattr(local, look)
 
     def closing_meanwhile(*args: Any, **more: Any) -> Any:
         found = there(*args, **more)
@@ -359,7 +402,7 @@ def test_a_store_closed_while_a_read_misses_opens_no_warehouse(
             store.close()
         return found
 
-    monkeypatch.setattr(local, "state", closing_meanwhile)
+    monkeypatch.setattr(local, look, closing_meanwhile)
     with pytest.raises(StoreRejected, match="closed"):
         store.state("nope")
     assert behind.opened == 0

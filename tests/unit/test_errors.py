@@ -36,6 +36,7 @@ CODES = {
     "SessionArchived": "session_archived",
     "ArchiveLost": "archive_lost",
     "RowsRefused": "rows_refused",
+    "WitnessFailed": "witness_failed",
 }
 
 

@@ -12,11 +12,12 @@ from ledger import Page
 
 NAMES = """
 ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
-CorruptEvent Difference IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
+CorruptEvent Difference Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
 MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
-RegisterValue RowsRefused Session SessionArchived SessionEnded SessionLedger SessionManagerV2 SessionNotFound
-StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Written
-WrongExpectedVersion __version__
+RegisterValue RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
+SessionNotFound
+StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Verification
+WitnessFailed Written WrongExpectedVersion __version__
 """
 HEAVY = {
     "google",

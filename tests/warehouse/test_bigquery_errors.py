@@ -140,6 +140,24 @@ def test_errors_of_the_socket_are_those_of_the_network():
         assert type(translate(error, "The state")) is OutcomeLost
 
 
+def test_a_deadline_of_googles_own_retries_may_pass():
+    error = api.RetryError("Timeout of 600.0s exceeded", cause=api.ServiceUnavailable("busy"))
+    found = translate(error, "The append")
+    assert type(found) is OutcomeLost
+    assert found.retryable
+
+
+def test_a_server_error_without_a_status_may_pass():
+    error = api.ServerError("said")
+    assert error.code is None
+    assert type(translate(error, "The append")) is OutcomeLost
+
+
+def test_a_quota_that_is_used_up_is_refilled_whatever_the_status():
+    for status in (400, 403, 429):
+        assert type(translate(rest(status, "quotaExceeded", "Quota exceeded"), "The append")) is StoreUnavailable
+
+
 def test_an_error_of_the_ledgers_stays_what_it_is():
     own = StoreRejected("closed")
     assert translate(own, "The state") is own

@@ -135,6 +135,20 @@ def test_what_is_refused_again_on_a_new_stream_is_about_the_rows(emulator, place
         assert count(it, store.session) == 1
 
 
+def test_a_stream_that_has_taken_rows_is_no_new_stream(emulator, place, store):
+    with through(emulator, place, {"AppendRows": dict.fromkeys((2, 3, 4), "refused_in_response")}) as (_, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        store.send(sink, store.row(1))
+        rows = store.row(2)
+        for error in (StreamEnded, StreamEnded, RowsRefused):
+            with pytest.raises(error, match="The rows cannot be read"):
+                store.hand_over(sink, rows)
+            store.recover(sink)
+        store.send(sink, rows)
+        assert count(it, store.session) == 2
+
+
 def test_what_is_refused_since_another_relay_began_is_not_about_the_rows(emulator, place, sinks, store):
     with through(emulator, place, {"AppendRows": {1: "refused_in_response", 2: "refused_in_response"}}) as (_, it):
         sink = BigQuerySink(it)
@@ -190,6 +204,29 @@ def test_what_is_larger_than_a_request_is_refused_and_surely_so_where_it_is_one_
     assert refused.value.certain == certain
     store.send(sink, store.row(3))
     assert count(direct, store.session) == 1
+
+
+def test_what_the_service_finds_too_large_is_refused_at_once(emulator, place, store, direct):
+    with through(emulator, place, {"AppendRows": {1: "too_large"}}) as (running, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        with pytest.raises(RowsRefused, match="exceeds the limit") as refused:
+            store.hand_over(sink, store.row(1))
+        assert refused.value.certain
+        assert running.counts["AppendRows"] == 1
+    assert count(direct, store.session) == 0
+
+
+def test_a_connection_that_has_ended_is_made_anew_without_a_failure(emulator, place, store, caplog):
+    with through(emulator, place) as (running, it):
+        sink = BigQuerySink(it)
+        store.recover(sink)
+        store.send(sink, store.row(1))
+        sink._stream._connection.close()  # as when the service ends a call on which nothing was sent for a while
+        store.send(sink, store.row(2))
+        assert (running.counts["AppendRows connection"], running.counts["AppendRows"]) == (2, 2)
+        assert count(it, store.session) == 2
+    assert caplog.records == []
 
 
 # What stands beside the rows

@@ -17,6 +17,7 @@ from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
 from ledger.outbox.rows import Row, row_key
 from ledger.warehouse import catalog
+from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -185,6 +186,22 @@ def test_of_relays_that_begin_at_once_one_ships(emulator, place, sinks, store, d
     assert lease(emulator, place, store)[0] == len(several)
 
 
+def test_a_relay_that_was_overtaken_while_it_began_does_not_ship(sinks, store, direct, monkeypatch):
+    one, other, copy = sinks(), sinks(), replace(store)
+    create = streams.create
+
+    def overtaken(*args, **more):
+        monkeypatch.setattr(streams, "create", create)
+        copy.recover(other)
+        return create(*args, **more)
+
+    monkeypatch.setattr(streams, "create", overtaken)
+    with pytest.raises(StreamEnded, match="at the same time"):
+        store.recover(one)
+    copy.send(other, store.row(1))
+    assert count(direct, store.session) == 1
+
+
 def test_a_backup_from_before_the_last_beginning_is_unsure_beyond_its_checkpoint(sinks, store):
     one = sinks()
     store.recover(one)
@@ -244,6 +261,12 @@ def test_a_warehouse_that_was_emptied_is_asked_for_every_row(emulator, own, stor
         assert store.recover(sink).in_doubt_after == 0
         assert store.checkpoint.sink_state != before
         assert store.recover(sink).in_doubt_after is None
+        copy = replace(store)
+        run(emulator, own, "DROP TABLE `${project}.${dataset}.session_events`")
+        for _ in range(2):  # so that other relays have taken tokens since, as they do for a copy of the store
+            copy.recover(sink)
+        assert store.checkpoint.seq > 0
+        assert store.recover(sink).in_doubt_after == 0
 
 
 def test_a_warehouse_that_another_store_began_anew_is_asked_for_every_row(emulator, place, sink, store):

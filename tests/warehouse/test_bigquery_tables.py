@@ -46,7 +46,9 @@ def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(d
         table = datasets.emulator.client.get_table(f"{place.name}.{name}")
         partition = table.time_partitioning.field if table.time_partitioning else None
         assert partition == ("created_at" if name in ("session_events", "session_heads") else None)
-        assert table.clustering_fields == (None if name in ("relay_leases", "session_locks") else ["session_id"])
+        assert table.clustering_fields == (
+            None if name in ("relay_leases", "seals", "session_locks") else ["session_id"]
+        )
         assert [(column.name, bool(column.description)) for column in table.schema] == [
             (column.name, True) for column in columns_of(OBJECTS[name])
         ]

@@ -275,3 +275,13 @@ def test_the_projection_refuses_a_version_and_a_time_at_once(warehouse):
 def test_two_columns_of_one_name_are_refused_as_bigquery_refuses_them(warehouse):
     with pytest.raises(InvalidInput, match="several columns named a"):
         warehouse.query("SELECT 1 AS a, 2 AS a")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_new_file_is_its_owners_alone_and_the_mode_of_an_old_one_is_kept(tmp_path):
+    path = tmp_path / "new.duckdb"
+    DuckDBWarehouse(path).create()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    fill(DuckDBWarehouse(path), numbered(EVENTS))
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -15,7 +15,7 @@ from ledger.cli.app import command, opened
 from ledger.cli.commands.relay import attached, with_warehouse
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import safe
+from ledger.cli.output.text import counted, safe
 from ledger.clock import utc_now
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> No
     for line in _lines(before.differences):
         click.echo(safe(line))
     if repair is not None:
-        events = _count(repair.repaired.events, "event")
-        click.echo(f"Repaired: {_count(repair.sent, 'row')} shipped, {events} restored from the warehouse.")
+        events = counted(repair.repaired.events, "event")
+        click.echo(f"Repaired: {counted(repair.sent, 'row')} shipped, {events} restored from the warehouse.")
         for session_id, reason in repair.repaired.left.items():
             click.echo(safe(f"{session_id} could not be restored: {reason}"))
         for line in _lines(repair.after.differences):
@@ -219,7 +219,7 @@ def _lines(differences: Sequence[SessionDifference]) -> Iterator[str]:
             (each.doubled, "duplicated in the warehouse, which views show once"),
             (each.gone, "of an archived session missing in the warehouse"),
         )
-        counts = "; ".join(f"{_count(number, 'row')} {difference}" for number, difference in parts if number)
+        counts = "; ".join(f"{counted(number, 'row')} {difference}" for number, difference in parts if number)
         versions = f"version {each.version_here} in the ledger, {each.version_there} in the warehouse"
         yield f"{each.session_id}: {counts} ({versions})"
 
@@ -227,17 +227,13 @@ def _lines(differences: Sequence[SessionDifference]) -> Iterator[str]:
 def _summary(warehouse: str, comparison: Reconciliation) -> str:
     days = f"{comparison.created_from:%Y-%m-%d} to {comparison.created_until - _DAY:%Y-%m-%d}"
     number = len(comparison.differences)
-    verdict = f"{_count(number, 'session')} differ{'s' if number == 1 else ''}" if number else "nothing differs"
-    rows = _count(comparison.rows, "row")
-    parts = [f"{_count(comparison.sessions, 'session')} and {rows} compared with {warehouse}, {days}: {verdict}."]
+    verdict = f"{counted(number, 'session')} differ{'s' if number == 1 else ''}" if number else "nothing differs"
+    rows = counted(comparison.rows, "row")
+    parts = [f"{counted(comparison.sessions, 'session')} and {rows} compared with {warehouse}, {days}: {verdict}."]
     if comparison.elsewhere:
-        parts.append(f"{_count(len(comparison.elsewhere), 'session')} continued in another ledger.")
+        parts.append(f"{counted(len(comparison.elsewhere), 'session')} continued in another ledger.")
     if comparison.waiting_rows:
-        parts.append(f"{_count(comparison.waiting_rows, 'row')} waiting.")
+        parts.append(f"{counted(comparison.waiting_rows, 'row')} waiting.")
     if comparison.refused_events:
-        parts.append(f"{_count(comparison.refused_events, 'event')} refused; see `ledger relay dead-letters`.")
+        parts.append(f"{counted(comparison.refused_events, 'event')} refused; see `ledger relay dead-letters`.")
     return " ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -19,7 +19,7 @@ from ledger.cli.app import command, opened, together
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import one_line, safe
+from ledger.cli.output.text import counted, one_line, safe
 from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def sync(as_json: bool, url: str | None, warehouse: str | None) -> None:
     if as_json:
         print_json({"sent_rows": sent, **asdict(status)})
     else:
-        click.echo(safe(f"{_count(sent, 'row')} shipped to {target.url}; {_waiting(status)}"))
+        click.echo(safe(f"{counted(sent, 'row')} shipped to {target.url}; {_waiting(status)}"))
     _exit(status)
 
 
@@ -149,7 +149,7 @@ def relay(
             if as_json:
                 print_json({"asked_rows": rows})
             else:
-                click.echo(f"{_count(rows, 'row')} to be shipped again by the next `ledger sync` or relay.")
+                click.echo(f"{counted(rows, 'row')} to be shipped again by the next `ledger sync` or relay.")
         else:
             with _log(as_json):
                 _run(ledger, target, age, drain)
@@ -203,9 +203,9 @@ def _print_status(status: RelayStatus) -> None:
     emit(
         facts(
             ("warehouse", status.warehouse),
-            ("waiting", f"{_count(status.waiting_rows, 'row')}{age}"),
-            ("shipped", _count(status.shipped_rows, "row") + last),
-            ("refused", _count(status.refused_events, "event")),
+            ("waiting", f"{counted(status.waiting_rows, 'row')}{age}"),
+            ("shipped", counted(status.shipped_rows, "row") + last),
+            ("refused", counted(status.refused_events, "event")),
             ("last error", error),
             ("rate", "-" if status.rows_per_second is None else f"{status.rows_per_second:,.0f} rows a second"),
             ("disk", f"{status.disk_bytes / 2**20:,.1f} MiB"),
@@ -239,19 +239,15 @@ def _dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _waiting(status: RelayStatus) -> str:
-    waiting = f"{_count(status.waiting_rows, 'row')} waiting."
+    waiting = f"{counted(status.waiting_rows, 'row')} waiting."
     if status.refused_events:
-        waiting += f" {_count(status.refused_events, 'event')} refused; see `ledger relay dead-letters`."
+        waiting += f" {counted(status.refused_events, 'event')} refused; see `ledger relay dead-letters`."
     return waiting
 
 
 def _exit(status: RelayStatus) -> None:
     if status.refused_events:
         raise click.exceptions.Exit(REFUSED)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _ago(then: datetime) -> str:

@@ -14,6 +14,8 @@ from ledger.cli.app import command, opened
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_imported, print_json, to_terminal
 from ledger.cli.output.text import safe
+from ledger.files import whole_file
+from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
     from ledger.formats.events import Imported
@@ -30,7 +32,10 @@ COMMANDS: dict[str, click.Command] = {}
 )
 @click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="File to write, or - for stdout. It appears or is replaced once it is complete.  [default: stdout]",
 )
 def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
     """Export the events of the given sessions, or of all sessions, as JSON Lines.
@@ -38,17 +43,23 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
     `ledger import` restores them byte for byte. --json requires --output, and prints the number of events.
     """
     from ledger.formats.events import export_lines
+    from ledger.tiers.opening import check_output
 
+    if output == Path("-"):
+        output = None
     if as_json and output is None:
         raise click.UsageError("The export itself is JSON; --json requires --output.", click.get_current_context())
     escaped = output is None and to_terminal()
     count = 0
-    with opened(url) as ledger, _target(output) as file, progress("Exporting events") as advance:
-        for line in export_lines(ledger.store, session_ids or None):
-            file.write(safe(line.decode()).encode() if escaped else line)
-            count += 1
-            advance(1)
-        file.flush()
+    with opened(url) as ledger:
+        if output is not None:
+            check_output(ledger.store, output, LEDGER_WAREHOUSE.text())
+        with _target(output) as file, progress("Exporting events") as advance:
+            for line in export_lines(ledger.store, session_ids or None):
+                file.write(safe(line.decode()).encode() if escaped else line)
+                count += 1
+                advance(1)
+            file.flush()
     if as_json:
         print_json({"events": count})
     else:
@@ -57,7 +68,7 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open."""
-    return nullcontext(sys.stdout.buffer) if output is None else open(output, "wb")
+    return nullcontext(sys.stdout.buffer) if output is None else whole_file(output)
 
 
 @command(
@@ -79,7 +90,12 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     "sessions-table: BigQuery's export of a table with one full row per update; all files at once, in any order.",
 )
 @click.option("--user", default=None, help="openai-chat: owner of runs without one.  [default: imported]")
-def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None) -> None:
+@click.option(
+    "--unchained",
+    is_flag=True,
+    help="events: accept events without hashes, as a ledger in BigQuery exports them. Nobody can verify them later.",
+)
+def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None, unchained: bool) -> None:
     """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
 
     Events recorded before are skipped, so an import can be repeated. If a line is invalid, the error has the line's
@@ -89,20 +105,27 @@ def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: 
         raise click.UsageError(
             "--user requires --format openai-chat; events and rows have their own owners.", click.get_current_context()
         )
+    if unchained and form != "events":
+        raise click.UsageError("--unchained requires --format events.", click.get_current_context())
     path = Path(str(getattr(source, "name", "-")))
     size = path.stat().st_size if path.is_file() else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
-        imported = _import(ledger.store, source, form, user, lambda line: advance(len(line)))
+        imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)))
     print_imported(imported, as_json)
 
 
 def _import(
-    store: EventStore, source: IO[bytes], form: str, user: str | None, seen: Callable[[bytes], object]
+    store: EventStore,
+    source: IO[bytes],
+    form: str,
+    user: str | None,
+    unchained: bool,
+    seen: Callable[[bytes], object],
 ) -> Imported:
     if form == "events":
         from ledger.formats.events import import_lines
 
-        return import_lines(store, source, seen=seen)
+        return import_lines(store, source, unchained=unchained, seen=seen)
     if form == "sessions-table":
         from ledger.formats.sessions_table import import_rows, rows_of_lines
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, opened
+from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import print_json, to_terminal
-from ledger.cli.output.text import plain, safe
+from ledger.cli.output.shapes import print_json
+from ledger.cli.output.text import plain
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.settings import LEDGER_WAREHOUSE
@@ -139,7 +138,8 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
     help="Value of @NAME: text, or a JSON number or boolean. May be repeated.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Output format.")
-def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str) -> None:
+@with_csv_safe
+def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...], form: str, csv_safe: bool) -> None:
     """Run a GoogleSQL SELECT over the ledger. SELECT may be - for stdin.
 
     If the ledger is in BigQuery, the query runs there, and BigQuery bills for it; a condition on created_at lowers the
@@ -149,24 +149,21 @@ def sql(as_json: bool, url: str | None, statement: str, params: tuple[str, ...],
     Tables: session_events, session_heads, session_index. Views: sessions, session_fields, session_history,
     session_versions, tool_calls, messages, conflicts.
     """
+    check_csv_safe(csv_safe, "json" if as_json else form)
     text = decode_text(sys.stdin.buffer.read(), "The statement") if statement == "-" else statement
     with opened(url) as ledger, warehouse_of(ledger) as warehouse:
         answer = warehouse.query(text, parse_pairs(params, "--param"))
-    print_answer(answer, "json" if as_json else form)
+    print_answer(answer, "json" if as_json else form, csv_safe=csv_safe)
 
 
-def print_answer(answer: Answer, form: str) -> None:
-    """Print an answer as a table, JSON or CSV. Control characters are escaped, except in CSV for a file or pipe."""
-    from ledger.cli.output.render import cell, emit, rows_table
+def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
+    """Print an answer as a table, JSON or CSV. Control characters are escaped."""
+    from ledger.cli.output.render import emit, rows_table
 
     if form == "json":
         print_json({"columns": answer.columns, "rows": as_rows(answer)})
     elif form == "csv":
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(answer.columns)
-        writer.writerows([cell(value) for value in row] for row in answer.rows)
-        click.echo(safe(buffer.getvalue()) if to_terminal() else buffer.getvalue(), nl=False)
+        print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:
         count = len(answer.rows)
         footer = f"{count:,} {'row' if count == 1 else 'rows'}"

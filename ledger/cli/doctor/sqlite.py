@@ -58,6 +58,7 @@ def _file(path: Path) -> Iterator[Finding]:
         try:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             schema = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
             ours = application == APPLICATION_ID
             sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0] if ours else 0
         finally:
@@ -66,6 +67,10 @@ def _file(path: Path) -> Iterator[Finding]:
         from ledger.stores.sqlite.errors import translate
 
         yield Finding("file", PROBLEM, str(translate(error, path)), "set LEDGER_URL to a ledger, or restore a backup")
+        return
+    if application == 0 and not tables:
+        detail = f"{path} holds nothing: the program that created or copied it did not finish"
+        yield Finding("file", PROBLEM, detail, "restore a backup, or delete the file to begin a new ledger there")
         return
     if not ours:
         detail = f"{path} is a SQLite database of another program"
@@ -79,6 +84,9 @@ def _file(path: Path) -> Iterator[Finding]:
         yield Finding("schema", NOTE, f"{schema}; the next command upgrades it to {len(MIGRATIONS)}")
     else:
         yield Finding("schema", OK, str(schema))
+    if (links := path.stat().st_nlink) > 1:
+        remedy = f"remove the other names: find DIRECTORY -samefile '{path}'"
+        yield Finding("names", PROBLEM, f"{links} hard links; commits under one overwrite those under another", remedy)
     if os.access(path, os.W_OK):
         yield Finding("writable", OK, "yes")
     else:

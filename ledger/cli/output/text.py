@@ -34,6 +34,11 @@ def one_line(text: str, width: int | None = None) -> str:
     return line if width is None or len(line) <= width else line[: max(width - 1, 0)] + "…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and a noun, with an ``s`` unless the number is 1: ``1,217 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shown(value: Any) -> str:
     """Return a string unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else canonical(value)

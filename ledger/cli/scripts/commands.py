@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,8 @@ from click.core import ParameterSource
 from ledger.cli.app import default_user, opened
 from ledger.cli.commands.dataset import create, report
 from ledger.cli.exits import OneLineErrors
-from ledger.cli.output.shapes import in_order, print_json, session_object, to_terminal
+from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
+from ledger.cli.output.shapes import in_order, print_json, session_object
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
@@ -168,12 +167,14 @@ def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
     show_default=True,
     help="Output format.",
 )
+@with_csv_safe
 @with_json
 @with_url
 def query_sessions(
-    session_id: str | None, limit: int, details: bool, form: str, as_json: bool, url: str | None
+    session_id: str | None, limit: int, details: bool, form: str, csv_safe: bool, as_json: bool, url: str | None
 ) -> None:
     """Show the latest state of a session, or of the newest sessions."""
+    check_csv_safe(csv_safe, "json" if as_json else form)
     with opened(url) as ledger:
         if session_id is None:
             sessions: Sequence[Session] = ledger.list_sessions(limit=limit)
@@ -187,7 +188,7 @@ def query_sessions(
     if as_json or form == "json":
         print_json([session_object(session) for session in sessions])
     elif form == "csv":
-        _print_csv(sessions)
+        _print_csv(sessions, csv_safe=csv_safe)
     else:
         from ledger.cli.output.render import emit, session_page, sessions_table
 
@@ -198,18 +199,15 @@ def query_sessions(
             emit(sessions_table(sessions))
 
 
-def _print_csv(sessions: Sequence[Session]) -> None:
+def _print_csv(sessions: Sequence[Session], *, csv_safe: bool) -> None:
     """Print sessions as CSV with the columns of the view ``sessions``. Arrays and objects are JSON."""
-    from ledger.cli.output.render import cell
     from ledger.model.session import COLUMNS
 
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for session in sessions:
         values = dict(session) | {"tool_call_results": in_order(session.tool_call_results or {}) or None}
-        writer.writerow([cell(values[column]) for column in COLUMNS])
-    click.echo(safe(buffer.getvalue()) if to_terminal() else buffer.getvalue(), nl=False)
+        rows.append([values[column] for column in COLUMNS])
+    print_csv(COLUMNS, rows, csv_safe=csv_safe)
 
 
 @click.command("create_test_session", cls=OneLineErrors)

@@ -16,6 +16,7 @@ from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.model.page import SESSIONS_PAGE
 from ledger.stores.base import outbox_store
+from ledger.stores.sqlite.database_file import own_files
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
@@ -86,7 +87,7 @@ def drop(yes: bool, as_json: bool, url: str | None) -> None:
         raise click.UsageError(
             f"This deletes {name} and every session in it. Confirm with --yes.", click.get_current_context()
         )
-    removed = [str(path) for path in _files(store.path) if path.exists()]
+    removed = [str(path) for path in own_files(store.path) if path.exists()]
     for path in removed:
         Path(path).unlink()
     if as_json:
@@ -113,8 +114,3 @@ def _verify(ledger: SessionLedger) -> dict[str, Any]:
         after = page.next
         if after is None:
             return {"url": ledger.url, "sessions": sessions, "queries": queries, "unreadable": unreadable}
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the paths of all files of a SQLite ledger, given the path of its database. Some may not exist."""
-    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-turn", "-turn-queue")]

@@ -161,7 +161,7 @@ class SqliteArchive:
             still be shipped or are dead letters.
         """
         check_session_id(session_id)
-        purged: bool = self._run(lambda connection: _purge(connection, session_id, version))
+        purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
         return purged
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
@@ -191,9 +191,8 @@ class SqliteArchive:
 
     def _drop(self, connection: sqlite3.Connection, session: Droppable, warehouse: str) -> bool:
         (session_id, created_at), version, count = session
-        head = read.head_row(connection, session_id)
-        archived = connection.execute(f"{_ARCHIVED} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
-        if archived is None or head is None or (head.created_at, head.version) != (to_micros(created_at), version):
+        listed = connection.execute(f"{_ARCHIVED} AND h.session_id = ?", (UNOWNED, session_id)).fetchone()
+        if listed != (session_id, to_micros(created_at), version):
             return False
         if _settled_rows(connection, session_id, warehouse) != count:
             return False
@@ -242,20 +241,20 @@ class SqliteArchive:
         positions = _positions(connection, session_id)
         if head is not None:
             _check_same(session_id, head, in_order, positions, warehouse)
-        plan = plan_ingest(in_order, None, lambda event: False, now)
+        plan = plan_ingest(in_order, None, lambda event: False, now, own_store_id=self.store_id)
         assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
             _clear(connection, session_id)
             last = plan.events[-1]
-            updated_at = max(to_micros(plan.updated_at), 0 if head is None else head.updated_at)
             connection.execute(
                 write.PUT_HEAD,
                 (
                     *(session_id, last.user_id, to_micros(last.created_at), last.version),
-                    *(updated_at, plan.event_hash, self.store_id),
+                    *(to_micros(plan.updated_at), plan.event_hash, self.store_id),
                 ),
             )
             before, new = _write(connection, plan.events, positions)
+            write.note_foreign(connection, plan.events)
             index.reindex(connection, session_id)  # the index does not see rows with an old seq
             if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)
@@ -367,8 +366,8 @@ def _droppable(connection: sqlite3.Connection, warehouse: str, session_ids: Coll
     if session_ids is None:
         rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
     else:
-        one = f"{_ARCHIVED} AND h.session_id = ?"
-        rows = [row for each in session_ids for row in connection.execute(one, (UNOWNED, each)).fetchall()]
+        sql = f"{_ARCHIVED} AND h.session_id = ?"
+        rows = [row for each in session_ids for row in connection.execute(sql, (UNOWNED, each)).fetchall()]
     return [
         Droppable(SessionKey(session_id, from_micros(created_at)), version, count)
         for session_id, created_at, version in rows
@@ -376,7 +375,7 @@ def _droppable(connection: sqlite3.Connection, warehouse: str, session_ids: Coll
     ]
 
 
-def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> bool:
+def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: datetime) -> bool:
     head = read.head_row(connection, session_id)
     if head is None or head.version != version:
         return False
@@ -388,6 +387,7 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
         "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
         [(session_id, head.created_at, name, version) for name in warehouses],
     )
+    kept.record_purge(connection, session_id, head.created_at, version, now)
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)
     return True
@@ -395,6 +395,6 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int) -> boo
 
 def _clear(connection: sqlite3.Connection, session_id: str) -> None:
     """Delete everything that the store keeps of a session, except its rows."""
-    for table in ("session_heads", "session_state", "archived_sessions", "archived_events"):
+    for table in ("session_heads", "session_state", "foreign_events", "archived_sessions", "archived_events"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
     index.remove(connection, session_id)

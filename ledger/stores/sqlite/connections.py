@@ -27,10 +27,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import get_ident
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from ledger import forking
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
+from ledger.stores.sqlite.database_file import connect
 
 T = TypeVar("T")
 #: How often a read runs if forks of the process interrupt it.
@@ -77,7 +78,9 @@ class Connections:
         translate: Function that converts an error of ``sqlite3`` to a LedgerError.
     """
 
-    def __init__(self, path: Path, wait: float, translate: Callable[[sqlite3.Error], LedgerError]) -> None:
+    def __init__(
+        self, path: Path, wait: float, translate: Callable[[sqlite3.Error | UnicodeDecodeError], LedgerError]
+    ) -> None:
         self._path = path
         self._wait = wait
         self._translate = translate
@@ -131,7 +134,7 @@ class Connections:
             except BaseException as error:
                 if connection is not None:
                     self.close(connection)
-                if not isinstance(error, sqlite3.Error):
+                if not isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
                     raise
                 if connection is None or not connection.is_interrupted:
                     raise self._translate(error) from error
@@ -194,14 +197,7 @@ class Connections:
             raise inherited(self._path)
         connection = None
         try:
-            connection = sqlite3.connect(
-                self._path,
-                isolation_level=None,
-                timeout=self._wait,
-                check_same_thread=False,
-                cached_statements=64,
-                factory=Connection,
-            )
+            connection = cast(Connection, connect(self._path, wait=self._wait, factory=Connection))
             self._register(connection)
             connection.create_function(_FUNCTION, 0, len)
             connection.execute("PRAGMA foreign_keys = OFF").close()

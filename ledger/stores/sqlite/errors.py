@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
-from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
+from ledger.errors import (
+    ConfigurationError,
+    CorruptEvent,
+    InvalidInput,
+    LedgerError,
+    StoreRejected,
+    StoreUnavailable,
+)
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
@@ -23,22 +32,105 @@ _REJECTED = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened. Check that the path is a file you may read and write",
     sqlite3.SQLITE_PERM: "may not be accessed. Change its permissions",
     sqlite3.SQLITE_AUTH: "may not be accessed. Change its permissions",
-    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup, or run `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup, or bring back what can be read with `sqlite3 FILE .recover`",
     sqlite3.SQLITE_TOOBIG: "does not take a value this large",
     sqlite3.SQLITE_NOLFS: "is larger than this file system allows",
 }
 
 
-def translate(error: sqlite3.Error, path: Path) -> LedgerError:
+#: Parts of SQLite's messages for a statement that exceeds its limits.
+_TOO_MUCH = (
+    "Expression tree is too large",
+    "too many SQL variables",
+    "parser stack overflow",
+    "expression tree is too",
+)
+#: Errors of the operating system that pass without a repair of the ledger, and what to do.
+_PASSING = {
+    errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
+    errno.ENFILE: "This machine has too many open files; close some programs",
+    errno.ENOSPC: "The disk is full; free some space",
+    errno.EDQUOT: "The quota is used up; free some space",
+}
+
+
+def cannot(what: str, error: OSError) -> LedgerError:
+    """Return the LedgerError for a file that cannot be created or written.
+
+    Args:
+        what: What could not be done, as in ``Cannot WHAT``.
+        error: The error of the operating system.
+    """
+    if error.errno in _PASSING:
+        return StoreUnavailable(f"Cannot {what}: {error.strerror}. {_PASSING[error.errno]}; nothing was written.")
+    return StoreRejected(f"Cannot {what}: {error.strerror or error}.")
+
+
+def damaged(table: str, session_id: str, what: str, *, version: int = 0) -> CorruptEvent:
+    """Return the error for a row that is not as a store writes it.
+
+    Args:
+        table: The table of the row.
+        session_id: The session; empty if the row is of none.
+        what: What is wrong with the row.
+        version: The version of the event.
+    """
+    where = f"Session {session_id}" + (f", version {version}" if version else "") if session_id else "The ledger"
+    derived = table in ("session_heads", "session_state", "search_slots", "meta")
+    advice = "`ledger verify --rebuild` computes it again" if derived else "restore it from a backup or the warehouse"
+    return CorruptEvent(
+        f"{where}: a row of the table {table} is not what was recorded ({what}). `ledger verify` says what else is "
+        f"damaged; {advice}.",
+        session_id=session_id,
+        version=version,
+    )
+
+
+def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
     """Return the LedgerError that corresponds to the primary result code of an error of SQLite.
 
     Most messages say that nothing was written, so the caller must have rolled back.
     """
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    translated = _translated(error, path)
+    translated.__cause__ = error
+    return translated
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if a translated error says that the disk is full."""
+    return _code(error.__cause__) == sqlite3.SQLITE_FULL
+
+
+def _code(error: BaseException | None) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
+    if isinstance(error, UnicodeDecodeError):  # in the text of an error about the schema
+        return StoreRejected(f"The ledger {path} {_REJECTED[sqlite3.SQLITE_CORRUPT]}; nothing was written ({error}).")
+    if str(error).startswith("Could not decode to UTF-8"):
+        return CorruptEvent(
+            f"A text in {path} is not what was recorded: {str(error)[:200]}. `ledger verify` says in which session; "
+            "restore it from a backup or the warehouse."
+        )
+    code = _code(error)
+    if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
+        return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
+    if code == sqlite3.SQLITE_CANTOPEN and (passing := _no_descriptor()) is not None:
+        return StoreUnavailable(f"The ledger {path} cannot be opened. {passing}; nothing was written ({error}).")
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"The ledger {path} {_UNAVAILABLE[code]}; nothing was written ({error}).")
     if code in _REJECTED:
         return StoreRejected(f"The ledger {path} {_REJECTED[code]}; nothing was written ({error}).")
     return StoreRejected(f"The ledger {path} failed: {error} ({type(error).__name__}); nothing was written.")
+
+
+def _no_descriptor() -> str | None:
+    """Return the advice if no file can be opened now, which SQLite does not say; else None."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return _PASSING.get(error.errno or 0)
+    return None

@@ -198,4 +198,81 @@ MIGRATIONS_TABLE = Migration(
     ("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER) WITHOUT ROWID",),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE)
+# Events that other stores recorded, as runs of versions; every other event is of this store. ``chained`` is 1 if the
+# events of the run came with hashes. ``verify`` compares the columns ``store_id`` and ``event_hash`` with it. The key's
+# columns come first: SQLite 3.40 finds NULLs in another order of them that are not there.
+FOREIGN_EVENTS = Migration(
+    "008_foreign_events",
+    (
+        """
+CREATE TABLE foreign_events (
+  session_id TEXT NOT NULL,
+  first_version INTEGER NOT NULL,
+  store_id TEXT NOT NULL,
+  chained INTEGER NOT NULL,
+  last_version INTEGER NOT NULL,
+  PRIMARY KEY (session_id, first_version, store_id, chained)
+) WITHOUT ROWID""",
+        """
+INSERT INTO foreign_events
+SELECT session_id, MIN(version), store_id, chained, MAX(version) FROM (
+  SELECT session_id, version, store_id, chained,
+    version - ROW_NUMBER() OVER (PARTITION BY session_id, store_id, chained ORDER BY version) AS run
+  FROM (
+    SELECT DISTINCT session_id, version, store_id, event_hash IS NOT NULL AS chained FROM session_events
+    WHERE store_id <> (SELECT value FROM meta WHERE name = 'store_id')
+  )
+)
+GROUP BY session_id, store_id, chained, run""",
+    ),
+)
+
+# Seals, and their leaves. A leaf is kept only if it differs from that of the seal before: the leaf of a session in a
+# seal is the session's row with the highest ``seal`` up to it. Version 0 says that the session is not in the seal.
+SEALS = Migration(
+    "009_seals",
+    (
+        # ``root`` is NULL until it is computed; such a seal was never finished and does not count.
+        """
+CREATE TABLE seals (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  seal_id TEXT NOT NULL UNIQUE,
+  made_at INTEGER NOT NULL,
+  sessions INTEGER NOT NULL,
+  events INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL,
+  previous_root TEXT,
+  root TEXT
+)""",
+        """
+CREATE TABLE sealed_heads (
+  session_id TEXT NOT NULL,
+  seal INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  event_hash TEXT,
+  PRIMARY KEY (session_id, seal)
+) WITHOUT ROWID""",
+        # Sealed sessions that were purged since: without a record, a purged session would look like a removed one.
+        """
+CREATE TABLE purged_sessions (
+  session_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  purged_at INTEGER NOT NULL,
+  PRIMARY KEY (session_id, created_at)
+) WITHOUT ROWID""",
+    ),
+)
+
+# Texts of which the index has nothing and would now have the words: the next search indexes their sessions again.
+LARGE_TEXTS = Migration(
+    "010_large_texts",
+    (
+        "INSERT OR IGNORE INTO search_again SELECT DISTINCT session_id FROM search_slots WHERE kept = 'nothing'",
+        "DELETE FROM search_slots WHERE kept = 'nothing'",
+        "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'search_turn'",
+    ),
+)
+
+MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS)

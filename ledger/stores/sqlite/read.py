@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from ledger.errors import InvalidInput
+from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.model.fields import check_change
 from ledger.model.fold import RegisterValue, State, fold
@@ -23,7 +23,8 @@ from ledger.outbox import columns
 from ledger.outbox.rows import Row
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
-from ledger.stores.sqlite.rows import HeadRow, events_from_rows, head_of, whole_events
+from ledger.stores.sqlite.errors import damaged
+from ledger.stores.sqlite.rows import HeadRow, checked_head, events_from_rows, head_of, whole_events
 
 _HEAD_COLUMNS = ", ".join(HeadRow._fields)
 HEAD = f"SELECT {_HEAD_COLUMNS} FROM session_heads WHERE session_id = ?"  # noqa: S608
@@ -58,9 +59,40 @@ _EVENTS_PAGE = (
 )
 
 
+#: Maximum number of criteria of a list, and of their values. SQLite nests each criterion, to a depth of 1,000.
+MAX_CRITERIA, MAX_VALUES = 500, 10_000
+
+
 def meta(connection: sqlite3.Connection, name: str) -> str:
-    """Return a value from the table ``meta``, such as ``store_id``."""
-    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+    """Return a value from the table ``meta``, such as ``store_id``.
+
+    Raises:
+        CorruptEvent: The value is missing.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    if row is None or type(row[0]) is not str or not row[0]:
+        raise damaged("meta", "", f"{name} is missing")
+    return row[0]
+
+
+def number(connection: sqlite3.Connection, name: str) -> int:
+    """Return a number from the table ``meta``, such as ``search_upto``.
+
+    Raises:
+        CorruptEvent: The value is missing or no number.
+    """
+    text = meta(connection, name)
+    if not text.isdecimal():
+        raise damaged("meta", "", f"{name} is {text!r:.50}, not a number")
+    return int(text)
+
+
+def state_schema(connection: sqlite3.Connection) -> int | None:
+    """Return the schema version of the events from which states were folded; None if it is missing or damaged."""
+    try:
+        return number(connection, "state_schema")
+    except CorruptEvent:
+        return None
 
 
 @contextmanager
@@ -91,7 +123,7 @@ def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -
 def head_row(connection: sqlite3.Connection, session_id: str) -> HeadRow | None:
     """Return a session's row of ``session_heads``; None if the session does not exist."""
     row = connection.execute(HEAD, (session_id,)).fetchone()
-    return None if row is None else HeadRow._make(row)
+    return None if row is None else checked_head(session_id, row)
 
 
 def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bool) -> tuple[HeadRow, State] | None:
@@ -104,10 +136,12 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     rows = connection.execute(statement, (session_id,)).fetchall()
     if not rows:
         return None
-    head = HeadRow._make(rows[0])
+    head = checked_head(session_id, rows[0])
     state = {
         (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
     }
+    if any(type(name) is not str for register in state for name in register):
+        raise damaged("session_state", session_id, "a field or key is no text")
     if head.store_id == UNOWNED:
         raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
     return head, state
@@ -240,7 +274,7 @@ def sessions(
         "ORDER BY created_at DESC, session_id DESC LIMIT ?",
         (*parameters, limit + 1),
     ).fetchall()
-    shown = {session_id: HeadRow(*head) for session_id, *head in heads[:limit]}
+    shown = {session_id: checked_head(session_id, head) for session_id, *head in heads[:limit]}
     states: dict[str, dict[tuple[str, str], RegisterValue]] = {session_id: {} for session_id in shown}
     registers = "SELECT session_id, field, key, version, event_id, value FROM session_state WHERE session_id IN "
     chosen = "(SELECT value FROM json_each(?1))"
@@ -264,7 +298,9 @@ def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: 
 def last_seq(connection: sqlite3.Connection) -> int:
     """Return the highest ``seq`` ever written, even if its row has been dropped; 0 if there is none."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'session_events'").fetchone()
-    return int(row[0]) if row else 0
+    if row is not None and type(row[0]) is not int:
+        raise damaged("sqlite_sequence", "", f"the last seq is {row[0]!r:.50}")
+    return row[0] if row else 0
 
 
 def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
@@ -298,6 +334,11 @@ def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
         require(indexed.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
+    if len(conditions) > MAX_CRITERIA or len(parameters) > MAX_VALUES:
+        raise InvalidInput(
+            f"A list takes at most {MAX_CRITERIA} criteria, and this one has {len(conditions):,} with "
+            f"{len(parameters):,} values; narrow it down, and compare the rest in your program."
+        )
     return conditions, parameters
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
-from ledger.model.instants import EPOCH, from_micros
+from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.session import Head
 from ledger.model.upcast import Upcaster
 from ledger.outbox import columns
 from ledger.outbox.rows import Row, index_of
+from ledger.stores.sqlite.errors import damaged
 
 #: Positions in a row without ``seq``.
 _SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
 _FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
+#: The first and the last time that a store writes.
+_FIRST, _LAST = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
 _EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
 #: Positions in a ``Row``, which begins with ``seq``.
-_OF_SESSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "event_id", "value"))
+_OF_SESSION, _OF_VERSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "version", "event_id", "value"))
 
 
 class HeadRow(NamedTuple):
@@ -33,6 +36,21 @@ class HeadRow(NamedTuple):
     updated_at: int
     event_hash: str | None
     store_id: str
+
+
+def checked_head(session_id: str, row: Sequence[Any]) -> HeadRow:
+    """Return a row of ``session_heads``.
+
+    Raises:
+        CorruptEvent: The row is not as a store writes it, or it is a row of the state because the head is missing.
+    """
+    head = HeadRow._make(row)
+    numbers = type(head.version) is type(head.created_at) is type(head.updated_at) is int and head.version > 0
+    if not (numbers and type(head.user_id) is str and (head.event_hash is None or type(head.event_hash) is str)):
+        raise damaged("session_heads", session_id, "the head is missing, or a column of it has another type")
+    if not (_FIRST <= head.created_at <= _LAST and _FIRST <= head.updated_at <= _LAST):
+        raise damaged("session_heads", session_id, "a time is outside the years 1 to 9999")
+    return head
 
 
 def head_of(session_id: str, row: HeadRow) -> Head:
@@ -54,6 +72,8 @@ def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
                 break
             event, event_start = (row[_OF_SESSION], row[_OF_EVENT]), len(result)
         value = row[_VALUE] or ""
+        if type(value) is not str:
+            raise damaged("session_events", row[_OF_SESSION], "a value is no text", version=row[_OF_VERSION])
         size += ROW_BYTES + (len(value) if value.isascii() else len(value.encode()))
         if event_start and (len(result) >= limit or size > max_bytes):
             return result[:event_start]
@@ -88,13 +108,9 @@ def events_from_rows(rows: Iterable[tuple[Any, ...]], upcast: Upcaster | None) -
             )
         if row is not None:
             events.append(_event(row, changes, created, upcast))
-    except (TypeError, ValueError, OverflowError) as error:
-        session_id, version = (row[_SESSION], row[_VERSION]) if row else ("", 0)
-        raise CorruptEvent(
-            f"Session {session_id}, version {version}: a row is not what was recorded ({error}). Restore a backup.",
-            session_id=session_id,
-            version=version,
-        ) from error
+    except (TypeError, ValueError, OverflowError, CorruptEvent) as error:
+        session_id, version = (row or next_row)[_SESSION], (row or next_row)[_VERSION]
+        raise damaged("session_events", session_id, str(error), version=version) from error
     if any(event.version == next_event.version for event, next_event in pairwise(events)):
         events.sort(key=lambda event: event.position)  # equal versions are in the order of their arrival
     return events

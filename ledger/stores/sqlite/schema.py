@@ -27,7 +27,7 @@ def migrate(
     state_schema: int = SCHEMA_VERSION,
     upto: int = len(MIGRATIONS),
 ) -> None:
-    """Migrate a database to the present schema, whole or not at all; an empty file becomes a ledger.
+    """Migrate a database to the present schema, whole or not at all; a new, empty file becomes a ledger.
 
     Args:
         connection: A connection in autocommit mode.
@@ -73,23 +73,42 @@ def _record_applied(connection: sqlite3.Connection, version: int, upto: int, now
     connection.executemany("INSERT INTO migrations VALUES (?, ?) ON CONFLICT DO NOTHING", applied)
 
 
+def check_ledger(connection: sqlite3.Connection, path: str) -> bool:
+    """Return True if a database has all migrations; nothing is changed.
+
+    A ledger has its application id from the first byte on, so a file without content is one whose creation or copying
+    did not end. Opened as a ledger, it would pass for one that has lost everything.
+
+    Raises:
+        ConfigurationError: The file has no content, belongs to another program, or was written by a newer release.
+    """
+    ready = is_ready(connection, path)
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise ConfigurationError(
+            f"{path} holds nothing: the program that created or copied it did not finish. Restore a backup; or delete "
+            "the file to begin a new ledger there."
+        )
+    return ready
+
+
 def is_ready(connection: sqlite3.Connection, path: str, upto: int = len(MIGRATIONS)) -> bool:
     """Return True if a database has all migrations up to number ``upto``; nothing is changed.
 
     Raises:
         ConfigurationError: The file belongs to another program, or was written by a newer release.
     """
-    # Read before the ids: another process may create tables and ids in one transaction meanwhile, and tables read here
-    # must not appear without their ids.
-    empty = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    if application != APPLICATION_ID and not (empty and application == 0):
+    if application != APPLICATION_ID and not (application == 0 and _is_empty(connection)):
         raise ConfigurationError(f"{path} is a SQLite database of another program; choose another file for the ledger.")
     if version > len(MIGRATIONS):
         raise ConfigurationError(
             f"{path} has schema {version}, newer than the {len(MIGRATIONS)} of this release; upgrade session-ledger."
         )
     return version >= upto
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,))
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ledger.errors import CapabilityMissing
+from ledger.errors import CapabilityMissing, CorruptEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
@@ -18,6 +18,7 @@ from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.errors import damaged
 
 # CROSS JOIN fixes the order: from the matches of the index to the current registers.
 _FOUND = (
@@ -120,7 +121,10 @@ def _matches(
             continue
         if len(matches) == limit:
             return Page(matches, SearchCursor.of_match(matches[-1]).to_text())
-        created_at = from_micros(position.created_at)
+        try:
+            created_at = from_micros(position.created_at)
+        except CorruptEvent as error:
+            raise damaged("session_heads", position.session_id, str(error)) from error
         snippet = query.terms.snippet(text)
         matches.append(
             Match(position.session_id, user_id, position.field, position.key, position.version, created_at, snippet)

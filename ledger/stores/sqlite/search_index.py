@@ -23,9 +23,11 @@ from ledger.stores.sqlite import read
 #: the 95th percentile 10 ms.
 SLOTS, CHARACTERS = 200, 20_000
 #: Maximum length of a text's words in the index, in characters. Of a longer text only the distinct words are indexed.
-#: If these are too long as well, no word is indexed, and each search reads the text. Without this limit, one text
-#: could delay appends for a second.
 LARGE = 50_000
+#: Maximum length of a text's distinct words in the index, in characters (some 100,000 words). If they are longer, none
+#: is indexed, and each search reads the text. Without this limit, one text could delay appends for a second; at the
+#: limit it delays them for about 0.1 s.
+LARGE_VOCABULARY = 1_000_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
 # ``ledger.model.search`` gives words in lower case, separated by blanks, so this tokenizer splits only there: unicode61
@@ -114,7 +116,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
         connection: A connection that reads a snapshot.
         wanted: The last ``seq`` to index.
     """
-    turn, upto = int(read.meta(connection, "search_turn")), int(read.meta(connection, "search_upto"))
+    turn, upto = read.number(connection, "search_turn"), read.number(connection, "search_upto")
     again = connection.execute("SELECT session_id FROM search_again LIMIT 1").fetchone()
     if again is None and upto >= wanted:
         return None
@@ -137,7 +139,7 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
 
 def take(connection: sqlite3.Connection, step: Step) -> None:
     """Write a step into the index; do nothing if the index has changed since the step was prepared."""
-    if int(read.meta(connection, "search_turn")) != step.turn:
+    if read.number(connection, "search_turn") != step.turn:
         return
     for entry in step.entries:
         indexed = connection.execute(
@@ -179,14 +181,37 @@ def reindex(connection: sqlite3.Connection, session_id: str) -> None:
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))
 
 
+def indexed(field: str, text: str | None) -> tuple[str, str]:
+    """Return what the index has of a value: ``search_slots.kept``, and the words.
+
+    Args:
+        field: One of ``SEARCHED_FIELDS``.
+        text: The value as canonical JSON text; None if there is none.
+    """
+    all_words = words(text_of(field, None if text is None else decode(text)))
+    joined = " ".join(all_words)
+    if len(joined) <= LARGE:
+        return "text", joined
+    joined = " ".join(sorted(set(all_words)))
+    return ("words", joined) if len(joined) <= LARGE_VOCABULARY else ("nothing", "")
+
+
+def rebuild(connection: sqlite3.Connection) -> None:
+    """Remove the whole index, and let the next search build it again from the current texts."""
+    connection.execute("DROP TABLE IF EXISTS search_words")
+    connection.execute("DELETE FROM search_slots")
+    connection.execute("DELETE FROM search_again")
+    # No row of an archived session is left that would bring its texts into the index.
+    archived = "INSERT INTO search_again SELECT session_id FROM session_heads WHERE store_id = ''"
+    connection.execute(archived)
+    connection.execute("INSERT INTO meta VALUES ('search_upto', '0') ON CONFLICT DO UPDATE SET value = excluded.value")
+    # Larger than before, so that a step of an earlier state of the index is discarded.
+    turn = "SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) + 1 FROM meta WHERE name = 'search_turn'"
+    connection.execute(f"INSERT OR REPLACE INTO meta VALUES ('search_turn', CAST(({turn}) AS TEXT))")  # noqa: S608
+
+
 def _entry(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Entry:
-    all_words = words(text_of(field, None if version is None or text is None else decode(text)))
-    kept, joined = "text", " ".join(all_words)
-    if len(joined) > LARGE:
-        kept, joined = "words", " ".join(sorted(set(all_words)))
-    if len(joined) > LARGE:
-        kept, joined = "nothing", ""
-    return _Entry(session_id, field, key, version, event_id, kept, joined)
+    return _Entry(session_id, field, key, version, event_id, *indexed(field, None if version is None else text))
 
 
 def _remove_entry(connection: sqlite3.Connection, number: int) -> None:

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
-from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
+from ledger.files import check_apart, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -26,17 +27,21 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import read, search_index, write
+from ledger.stores.sqlite import database_file, read, search_index, tombstones, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
-from ledger.stores.sqlite.errors import translate
+from ledger.stores.sqlite.database_file import OpenFile
+from ledger.stores.sqlite.errors import cannot, is_full, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.rows import head_of
-from ledger.stores.sqlite.schema import is_ready, migrate
+from ledger.stores.sqlite.schema import check_ledger, migrate
+from ledger.stores.sqlite.seals import SqliteSeals
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
+from ledger.warehouse.urls import duckdb_file
 
 T = TypeVar("T")
 _CAPABILITIES = Capabilities(
@@ -48,12 +53,14 @@ _CAPABILITIES = Capabilities(
     outbox=True,
     archive=True,
     purge=True,
+    verify=True,
+    seals=True,
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
 
 
-class SqliteStore(SqliteArchive, SqliteSearch):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
@@ -90,29 +97,24 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self.path = Path(path).absolute()
         if not create and not self.path.exists():
             raise ConfigurationError(f"There is no ledger at {path}; create it with `ledger init` or check LEDGER_URL.")
-        self._path_text = str(self.path)
         self._synchronous = synchronous
         self._max_bytes = max_bytes
         self._wait = wait
         self._clock = clock
         self._ids = ids
         self._upcast = upcaster or Upcaster()
-        self._ended = False
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreRejected(f"Cannot create the directory of {self.path}: {error.strerror}.") from error
-        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"))
+        self._ended = self._disk_was_full = False
+        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
         self._connections = Connections(self.path, wait, self._error)
         self._start(unopened())
         forking.register(self)  # before a connection is opened: from now on, each fork waits for that
         try:
             self._connections.wait_for_forks()
-            self._connections.while_opening(lambda: self._connections.open(self._open))
+            self._connections.while_opening(self._create_and_open)
         except BaseException as error:
             forking.unregister(self)
             self._file_lock.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
                 raise self._error(error) from error
             raise
 
@@ -128,12 +130,16 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         self._writer = writer  # the writing connection; a fork closes it, and the next append opens another
         self._commits = CommitGroup(writer, self._file_lock, self._wait, self._error, self._ready)
 
+    def _create_and_open(self) -> None:
+        if not self.path.exists():
+            database_file.create(self.path, self._migrate)
+        self._connections.open(self._open)
+
     def _open(self, writer: Connection) -> None:
-        self._file = self._identity()
+        self._file = OpenFile(self.path)
         self._set_up_file(writer)
         self.store_id = read.meta(writer, "store_id")
-        self._set_up(writer)
-        if int(read.meta(writer, "state_schema")) != self._upcast.current:
+        if read.state_schema(writer) != self._upcast.current:
             self._run(lambda connection: write.refold(connection, self._upcast))
 
     def _set_up_file(self, writer: Connection) -> None:
@@ -141,22 +147,26 @@ class SqliteStore(SqliteArchive, SqliteSearch):
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                is_ready(writer, str(self.path))  # before the first write: the file may be another program's
+                is_ready = check_ledger(writer, str(self.path))  # before the first write
                 writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up(writer)
-                state_schema = self._upcast.current
-                now = self._clock()
-                new_store_id = self._ids(now)
-                migrate(writer, str(self.path), new_store_id=new_store_id, now=now, state_schema=state_schema)
+                if not is_ready:
+                    self._migrate(writer)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(0.001)
 
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        now = self._clock()
+        new_store_id = self._ids(now)
+        migrate(connection, str(self.path), new_store_id=new_store_id, now=now, state_schema=self._upcast.current)
+
     def _set_up(self, writer: Connection) -> None:
         writer.execute(f"PRAGMA synchronous = {self._synchronous}")
         writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self._file.note_wal(writer)
         self._commits.connection = self._writer = writer
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
@@ -253,21 +263,28 @@ class SqliteStore(SqliteArchive, SqliteSearch):
             path=self.path,
         )
 
+    def own_files(self) -> list[Path]:
+        """Return the store's files, and the DuckDB files that it ships to; see ``OutboxStore.own_files``."""
+        warehouses = self._read(tombstones.warehouses)
+        shipped_to = [location for url in warehouses if (location := duckdb_file(url)) is not None]
+        return [*database_file.own_files(self.path), *shipped_to]
+
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
+        The copy appears whole, under its name, once it is on the disk; only its owner may read it.
+
         Raises:
             StoreRejected: ``path`` exists already, or it cannot be written.
+            InvalidInput: ``path`` is a file of this ledger or of its warehouse.
         """
+        path = Path(path)
+        check_apart(path, self.own_files())
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with whole_path(path, private=True, replace=False) as part:
+                self._read(lambda source: _copy(source, part))
         except OSError as error:
-            raise StoreRejected(f"Cannot write a backup to {path}: {error.strerror}.") from error
-        try:
-            self._read(lambda source: _copy(source, path))
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
+            raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
         """Wait for appends in progress, checkpoint the WAL and close the file; a second call does nothing."""
@@ -285,37 +302,51 @@ class SqliteStore(SqliteArchive, SqliteSearch):
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connections.refusal is not None:
             raise self._connections.refusal()
+        if self._disk_was_full:  # space that was freed since is worth most as room to fold the WAL into the file
+            self._disk_was_full = not self._fold_log()
+        try:
+            return self._commits.run(work)
+        except StoreUnavailable as error:
+            self._disk_was_full = is_full(error)
+            if not self._fold_log() or not self._disk_was_full:
+                raise
+            self._disk_was_full = False
         return self._commits.run(work)
 
+    def _fold_log(self) -> bool:
+        """Checkpoint and empty the WAL, without waiting. Return True if that freed space on the disk.
+
+        On a full disk, or at ``max_bytes``, no commit grows the WAL to the size at which SQLite checkpoints it.
+        """
+        try:
+            if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
+                return False
+            busy = self._read(self._checkpoint)
+        except (OSError, LedgerError):  # the caller raises the error that was first
+            return False
+        return not busy
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> bool:
+        connection.execute("PRAGMA busy_timeout = 0").fetchone()  # a pending statement would block it
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
+        return bool(busy)
+
     def _read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
+        if self._connections.refusal is None:
+            self._file.check_read()
         return self._connections.read(work, snapshot=snapshot)
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         refusal = self._connections.refusal
         return translate(error, self.path) if refusal is None else refusal()
 
-    def _identity(self) -> tuple[int, int]:
-        status = os.stat(self._path_text)  # noqa: PTH116 - half the cost, and every commit pays it
-        return status.st_dev, status.st_ino
-
-    def _check_file(self) -> None:
-        """Raise StoreRejected if the open file is no longer the one at its path, since appends would be lost."""
-        try:
-            same = self._identity() == self._file
-        except OSError:
-            same = False
-        if not same:
-            raise StoreRejected(
-                f"The ledger {self.path} was deleted, moved or replaced while it was open; nothing was written. Put "
-                "the file back, or close this ledger and open it again."
-            )
-
     def _ready(self) -> None:
-        """Check the file before a group is committed, and open a writing connection if a fork has closed it."""
-        self._check_file()
+        """Check the file before a group is committed; before that, open a writing connection if a fork closed it."""
         if self._writer.is_closed:
             self._connections.close(self._writer)  # again, as an exception may have struck while it was closed
             self._connections.open(self._set_up)
+        self._file.check_write()
 
     def before_fork(self, deadline: float) -> bool:
         """Block calls, wait until those in progress have ended, interrupt the others, and close every connection.
@@ -349,7 +380,7 @@ class SqliteStore(SqliteArchive, SqliteSearch):
 
 
 def _copy(source: sqlite3.Connection, path: Path) -> None:
-    target = sqlite3.connect(path, isolation_level=None)
+    target = database_file.connect(path)
     try:
         source.backup(target, pages=-1)
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL

@@ -1,20 +1,33 @@
-"""Tombstones of archived sessions whose rows were dropped, and the pending deletions of purged sessions."""
+"""Tombstones of archived sessions whose rows were dropped, pending deletions, and records of purged sessions."""
 
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
 
 from ledger.errors import StoreUnavailable
+from ledger.model.instants import to_micros
 from ledger.stores.checks import Content, ValueHashes
 
-#: Query for the warehouses that may have rows of this store, since a relay has shipped or begun to ship to them.
-WAREHOUSES = "SELECT warehouse FROM relays WHERE checkpoint > 0 OR place <> '' ORDER BY warehouse"
+#: Query for the warehouses that may have rows of this store. What a relay has recorded lags behind what it has sent:
+#: a batch under way counts, and so do rows that it must look up before it sends them. A relay that holds the lease may
+#: have read rows for a batch that it has not recorded yet.
+WAREHOUSES = (
+    "SELECT warehouse FROM relays WHERE checkpoint > 0 OR unsure_upto > 0 OR place <> '' OR batch IS NOT NULL "
+    "OR holder IS NOT NULL OR EXISTS (SELECT 1 FROM relay_aside AS a WHERE a.warehouse = relays.warehouse) "
+    "ORDER BY warehouse"
+)
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
+
+_RECORD_PURGE = (
+    "INSERT INTO purged_sessions SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
+    "ON CONFLICT DO UPDATE SET version = excluded.version, purged_at = excluded.purged_at"
+)
 
 
 class KeptEvent(NamedTuple):
@@ -44,7 +57,7 @@ def event(connection: sqlite3.Connection, session_id: str, event_id: str) -> Kep
 
 
 def warehouses(connection: sqlite3.Connection) -> list[str]:
-    """Return the URLs of the warehouses that this store has shipped to or has begun to ship to."""
+    """Return the URLs of the warehouses that may have rows of this store."""
     return [name for (name,) in connection.execute(WAREHOUSES).fetchall()]
 
 
@@ -60,3 +73,8 @@ def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
             f"Session {session_id} was purged here and must still be deleted in {deletion[0]}; nothing was written. "
             "Run `ledger maintain` with this warehouse, or choose another id."
         )
+
+
+def record_purge(connection: sqlite3.Connection, session_id: str, created_at: int, version: int, now: datetime) -> None:
+    """Record that a session is purged, if a seal covers it: ``verify`` then knows why the session is gone."""
+    connection.execute(_RECORD_PURGE, (session_id, created_at, version, to_micros(now)))

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ _SET_REGISTER = (
 )
 _LIFETIME = (
     "SELECT field, value FROM session_state WHERE session_id = ? AND field IN ('status', 'expires_at') AND key = ''"
+)
+_NOTE_FOREIGN = (
+    "INSERT INTO foreign_events (session_id, first_version, last_version, store_id, chained) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET last_version = MAX(last_version, excluded.last_version)"
 )
 _REMOVE_REGISTER = "DELETE FROM session_state WHERE session_id = ? AND field = ? AND key = ?"
 
@@ -198,7 +203,7 @@ def refold(connection: sqlite3.Connection, upcast: Upcaster) -> None:
         owned = "SELECT session_id FROM session_heads WHERE store_id <> ?"
         for (session_id,) in connection.execute(owned, (UNOWNED,)).fetchall():
             refold_session(connection, session_id, upcast)
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'state_schema'", (str(upcast.current),))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('state_schema', ?)", (str(upcast.current),))
 
 
 @contextmanager
@@ -221,7 +226,8 @@ def _ingest_session(
     stream = None
     if head is not None:
         stream = StreamHead(head.user_id, from_micros(head.created_at), head.version, head.event_hash)
-    plan = plan_ingest(events, stream, lambda event: _is_recorded(connection, event), now)
+    own = read.meta(connection, "store_id")
+    plan = plan_ingest(events, stream, lambda event: _is_recorded(connection, event), now, own_store_id=own)
     if plan is None:
         return 0
     if head is None:
@@ -230,17 +236,27 @@ def _ingest_session(
         check_open(session_id, ARCHIVED_TEXT, None, now)
     for event in plan.events:
         write_recorded(connection, event)
+    note_foreign(connection, plan.events)
     last, updated_at = plan.events[-1], to_micros(plan.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
-        owner = read.meta(connection, "store_id")
-        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, plan.event_hash, owner))
+        connection.execute(PUT_HEAD, (*fixed, last.version, updated_at, plan.event_hash, own))
     else:
         moved = head._replace(version=last.version, updated_at=max(updated_at, head.updated_at))
         _move_head(connection, session_id, head, moved._replace(event_hash=plan.event_hash))
     if any(event.schema_version != upcast.current for event in plan.events):
         refold_session(connection, session_id, upcast)
     return len(plan.events)
+
+
+def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent]) -> None:
+    """Record which of these events, written in order, another store recorded."""
+    own = read.meta(connection, "store_id")
+    runs = groupby(events, key=lambda event: (event.session_id, event.store_id, event.event_hash is not None))
+    for (session_id, store_id, chained), run in runs:
+        versions = [event.version for event in run]
+        if store_id != own:
+            connection.execute(_NOTE_FOREIGN, (session_id, versions[0], versions[-1], store_id, chained))
 
 
 def write_recorded(connection: sqlite3.Connection, event: RecordedEvent, first_seq: int | None = None) -> list[int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ledger.errors import StoreRejected, StoreUnavailable
+from ledger.errors import StoreUnavailable
+from ledger.stores.sqlite.database_file import match_mode
+from ledger.stores.sqlite.errors import cannot
 
 if sys.platform != "win32":
     import fcntl
@@ -30,10 +33,12 @@ class FairFileLock:
 
     Args:
         path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
+        database: The database. Only those who may write it can open the lock files.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: Path) -> None:
         self._path = path
+        self._database = database
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._has_waiter: mmap.mmap | bytearray = bytearray(1)
 
@@ -67,14 +72,21 @@ class FairFileLock:
         self._has_waiter = bytearray(1)
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
+        files: list[IO[bytes]] = []
         try:
-            lock, queue = open(self._path, "a+b"), open(f"{self._path}-queue", "ab")  # noqa: SIM115 - see close()
+            for path in (self._path, Path(f"{self._path}-queue")):
+                files.append(open(path, "a+b", opener=_private))  # noqa: SIM115 - see close()
+                match_mode(files[-1].fileno(), self._database)
+            lock, queue = files
             lock.truncate(1)
             self._has_waiter = mmap.mmap(lock.fileno(), 1)
-        except (OSError, ValueError) as error:
-            raise StoreRejected(
-                f"Cannot create the lock file {self._path}: {error}. Appends need a writable directory."
-            ) from error
+        except BaseException as error:
+            for file in files:
+                file.close()
+            if not isinstance(error, OSError | ValueError):
+                raise
+            what = f"create the lock file {self._path}; appends need a writable directory"
+            raise cannot(what, error if isinstance(error, OSError) else OSError(str(error))) from error
         self._files = lock, queue
         return lock, queue
 
@@ -116,3 +128,7 @@ class FairFileLock:
                     "again."
                 )
             time.sleep(_SHORT_DELAY if waited < _SHORT_POLLING else _LONG_DELAY)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

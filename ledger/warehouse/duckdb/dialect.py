@@ -47,13 +47,14 @@ def query_to_duckdb(sql: str) -> str:
 
 
 def check_query(sql: str) -> exp.Query:
-    """Parse one GoogleSQL SELECT and return its syntax tree.
+    """Parse one GoogleSQL SELECT and return its syntax tree. A comment may follow the final semicolon.
 
     Raises:
         InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
     """
     try:
-        trees = [tree for tree in sqlglot.parse(catalog.bind(sql), dialect="bigquery") if tree is not None]
+        parsed = sqlglot.parse(catalog.bind(sql), dialect="bigquery")
+        trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
     except sqlglot.errors.SqlglotError as error:
         raise InvalidInput(f"The statement is not valid GoogleSQL: {_first_line(error)}") from error
     if len(trees) != 1:

@@ -188,7 +188,10 @@ class DuckDBFile:
         import duckdb
 
         with _CONNECT_LOCK:
+            is_new = not read_only and not self._path.exists()
             connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
+            if is_new:  # its owner's alone, before it has rows
+                self._path.chmod(0o600)
             if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")  # also applies to cursors
                 # Each checkpoint rewrites the last row group and the metadata of all others. At DuckDB's default of

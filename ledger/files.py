@@ -1,0 +1,233 @@
+"""Files that people keep, written whole: at any moment the path holds the former file or the new one, never a part.
+
+The content goes to a temporary file in the same directory, ``.NAME.RANDOM.part``, which is synced and then renamed. An
+exception removes it. A killed process leaves it; the next write to the same path removes it then, since the dead
+process no longer holds its lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ledger.errors import InvalidInput
+
+if sys.platform != "win32":
+    import fcntl
+
+_SUFFIX = ".part"
+#: Paths of a process's open files. If one is a file, its name may not be known here, so it is written where it is.
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+#: Errors that say that a file system has no hard links.
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+#: Errors that say that a directory cannot be synced by this user or on this file system.
+_NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EISDIR}
+
+
+@contextmanager
+def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Context manager that opens a file for its block, and puts it in its place once the block has ended.
+
+    See ``whole_path``. Devices and pipes, such as ``/dev/null``, have no content to keep and are written directly.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    if _is_special(path):
+        with open(path, "wb") as file:
+            yield file
+        return
+    with whole_path(path, private=private) as part, open(part, "wb") as file:
+        yield file
+
+
+@contextmanager
+def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[Path]:
+    """Context manager that yields the path of an empty temporary file, and puts it in its place after the block.
+
+    If the block raises or the process is killed, the path holds what it held before. A file that is replaced passes its
+    permissions on. A symbolic link is followed.
+
+    Args:
+        path: The file.
+        private: True for a file that only its owner may read and write, whatever the umask says.
+        replace: True to replace an existing file, False to raise FileExistsError. Then no file is overwritten, not even
+            one that appears while the block runs.
+
+    Raises:
+        FileExistsError: The file exists, and ``replace`` is False.
+        OSError: The file cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    if not replace and os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    remove_leftovers(path)
+    part, descriptor = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}"), -1
+    try:
+        while descriptor < 0 or not part.exists():  # another process may take it for abandoned before it is locked
+            descriptor = _closed(descriptor)
+            descriptor = _open_locked(part, _mode(path, private))
+        yield part
+        os.fsync(descriptor)
+        if sys.platform == "win32":  # an open file cannot be renamed there
+            descriptor = _closed(descriptor)
+        _put_in_place(part, path, replace)
+        _sync_directory(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+        _closed(descriptor)
+
+
+def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
+    """Remove the temporary files that killed processes left for a path.
+
+    Args:
+        path: The file.
+        status: The status of the file, if its temporary name is to be removed too. A process that is killed while it
+            puts a file in its place may leave both names.
+    """
+    prefix = _prefix(path)
+    try:
+        found = [Path(entry.path) for entry in os.scandir(path.parent) if _is_part(entry.name, prefix)]
+    except OSError:  # the caller learns why when it opens the file
+        return
+    for part in found:
+        # Another process was faster, or the file is somebody else's, or files cannot be locked here.
+        with suppress(OSError):
+            if (status is not None and os.path.samestat(part.lstat(), status)) or _is_abandoned(part):
+                part.unlink()
+
+
+def check_apart(path: Path, own: Iterable[Path]) -> None:
+    """Raise InvalidInput if a file to be written is one of the ledger's own files, under whatever name."""
+    for each in own:
+        if _is_same(path, each):
+            raise InvalidInput(
+                f"{path} is a file of the ledger itself or of its warehouse ({each.name}); nothing was written. Choose "
+                "another file."
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    if str(path).startswith(_OPEN_FILES):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:40]}."  # a name may have 255 bytes, and the random part is added to it
+
+
+def _is_part(name: str, prefix: str) -> bool:
+    token = name.removeprefix(prefix).removesuffix(_SUFFIX)
+    return name == f"{prefix}{token}{_SUFFIX}" and len(token) == 16 and set(token) <= set("0123456789abcdef")
+
+
+def _mode(path: Path, private: bool) -> int | None:
+    """Return the mode of a new file; None for the one that the umask gives."""
+    if private:
+        return 0o600
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _open_locked(part: Path, mode: int | None) -> int:
+    """Create an empty file and lock it. Return its descriptor."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(part, flags, 0o666 if mode is None else 0o600)
+    try:
+        if mode is not None and sys.platform != "win32":
+            os.fchmod(descriptor, mode)
+        try:
+            _lock(descriptor)
+        except BlockingIOError:  # another process takes it for abandoned and is about to remove it
+            part.unlink(missing_ok=True)
+        except OSError:  # files cannot be locked here, so no process takes one for abandoned
+            return descriptor
+    except BaseException:
+        _closed(descriptor)
+        raise
+    return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file for as long as it is open. Raise BlockingIOError if another process has locked it."""
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Return True if no process has a temporary file locked. Raise OSError if files cannot be locked here."""
+    if sys.platform == "win32":
+        return False
+    descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _put_in_place(part: Path, path: Path, replace: bool) -> None:
+    if replace:
+        part.replace(path)
+        return
+    try:
+        path.hardlink_to(part)
+        part.unlink()
+    except FileExistsError as error:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # An empty file holds the name until it is replaced. No ledger is empty, so nothing takes it for one.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        part.replace(path)
+
+
+def _sync_directory(folder: Path) -> None:
+    """Make a rename durable."""
+    if sys.platform == "win32":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _closed(descriptor: int) -> int:
+    """Close a descriptor unless it is closed already, and return the one that stands for no file."""
+    if descriptor >= 0:
+        os.close(descriptor)
+    return -1

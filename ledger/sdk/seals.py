@@ -1,0 +1,74 @@
+"""Seals: records of what the ledger held, kept where those who can rewrite the ledger cannot rewrite them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ledger.errors import CapabilityMissing
+from ledger.model.seals import Seal
+from ledger.sdk.command_base import CommandBase
+from ledger.stores.base import SealingStore, sealing_store
+from ledger.stores.user_view import UserView
+
+
+class Seals(CommandBase):
+    """Sealing the ledger, and listing its seals."""
+
+    def seal(self, *, output: str | os.PathLike[str] | None = None, command: str | Sequence[str] | None = None) -> Seal:
+        """Seal the ledger: record a Merkle root over the heads of all sessions.
+
+        ``verify(against=...)`` later finds each sealed session whose history was rewritten, shortened or removed. The
+        seal is recorded in the ledger and, if a warehouse is attached, in the warehouse, together with earlier seals
+        that the warehouse lacks. Appends go on meanwhile; what is appended later is covered by the next seal.
+
+        Args:
+            output: A file for the seal and its leaves, which replaces an earlier file of this name as a whole. Keep it
+                where nobody who can write the ledger can change it.
+            command: A program and its arguments, as a list or as a text that is split at spaces as a shell does; no
+                shell runs. It gets the seal, without its leaves, as one line of JSON on its standard input.
+
+        Returns:
+            The seal.
+
+        Raises:
+            WitnessFailed: The seal is recorded in the ledger, and the file, the warehouse or the command did not take
+                it; the error has the seal.
+            InvalidInput: The command is empty, or ``output`` is the ledger's own file; no seal was made.
+            StoreUnavailable, StoreRejected: No seal was made.
+            CapabilityMissing: The ledger is in BigQuery.
+            PermissionDenied: This is the view of one user.
+        """
+        from ledger.sdk.witnesses import Witnesses
+
+        store = self._sealing("seal")
+        witnesses = Witnesses.of(store, output, self._warehouse, command)
+        seal = store.seal()
+        witnesses.tell(seal)
+        return seal
+
+    def seals(self) -> list[Seal]:
+        """Return the seals that the ledger keeps, oldest first.
+
+        Raises:
+            CapabilityMissing: The ledger is in BigQuery.
+            PermissionDenied: This is the view of one user.
+        """
+        return self._sealing("seals").seals()
+
+    def _sealing(self, call: str) -> SealingStore:
+        """Return the store as a ``SealingStore``; ``call`` is the name of the public method, for the message.
+
+        Raises:
+            PermissionDenied: This is the view of one user.
+            CapabilityMissing: The ledger is in BigQuery.
+        """
+        if isinstance(self.store, UserView):
+            raise self.store.everybodys(call)
+        store = sealing_store(self.store)
+        if store is None:
+            raise CapabilityMissing(
+                "A ledger in BigQuery cannot be sealed. Record sessions in a SQLite file, which can ship its rows to "
+                "BigQuery, and seal that file."
+            )
+        return store

@@ -1,0 +1,116 @@
+"""The witnesses of a seal: a file, the warehouse, and a program that hands the seal to somebody else."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from ledger.errors import InvalidInput, LedgerError, WitnessFailed
+from ledger.files import whole_file
+from ledger.model.seals import Seal, lines
+from ledger.stores.base import SealingStore
+from ledger.tiers.attached import AttachedWarehouse
+from ledger.tiers.opening import check_output
+from ledger.warehouse.seals import send
+
+#: Maximum number of seconds that the command of a witness may take.
+COMMAND_SECONDS = 60.0
+
+
+class Witnesses(NamedTuple):
+    """What a seal is handed to; None for what is not there."""
+
+    store: SealingStore
+    path: Path | None
+    warehouse: AttachedWarehouse | None
+    command: list[str] | None
+
+    @classmethod
+    def of(
+        cls,
+        store: SealingStore,
+        output: str | os.PathLike[str] | None,
+        warehouse: AttachedWarehouse | None,
+        command: str | Sequence[str] | None,
+    ) -> Witnesses:
+        """Return the witnesses, checked as far as they can be before there is a seal.
+
+        Raises:
+            InvalidInput: The command is empty, or ``output`` is a file of the ledger or of its warehouse.
+        """
+        path = None if output is None else Path(output)
+        if path is not None:
+            check_output(store, path, None if warehouse is None else warehouse.url)
+        return cls(store, path, warehouse, None if command is None else _arguments(command))
+
+    def tell(self, seal: Seal) -> None:
+        """Hand a seal to every witness, also after one of them has failed.
+
+        Raises:
+            WitnessFailed: At least one of them did not take it.
+        """
+        failures: list[tuple[str, Exception]] = []
+        for what, tell in self._each():
+            try:
+                tell(seal)
+            except (OSError, ValueError, LedgerError, subprocess.SubprocessError) as error:
+                failures.append((f"{what}: {_reason(error)}", error))
+        if failures:
+            raise WitnessFailed(
+                f"Seal {seal.seal_id} with root {seal.root} was made and is recorded in the ledger, but "
+                f"{'; '.join(text for text, _ in failures).rstrip('.')}. Repair the cause and seal again.",
+                seal=seal,
+            ) from failures[0][1]
+
+    def _each(self) -> Iterator[tuple[str, Callable[[Seal], object]]]:
+        store, path, warehouse, command = self
+        if path is not None:
+            yield f"{path} could not be written", lambda seal: _write(path, store, seal)
+        if warehouse is not None:
+            told = f"{warehouse.url} did not take it"
+            yield told, lambda seal: send(warehouse.opened, store.seals(), store.store_id)
+        if command is not None:
+            yield f"the command {command[0]} failed", lambda seal: _run(command, seal)
+
+
+def _arguments(command: str | Sequence[str]) -> list[str]:
+    """Return a command as a list of its program and arguments."""
+    try:
+        arguments = shlex.split(command) if isinstance(command, str) else [os.fspath(each) for each in command]
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"The command cannot be read: {error}; no seal was made.") from error
+    if not arguments or not all(isinstance(each, str) and "\0" not in each for each in arguments):
+        raise InvalidInput("The command must be a program and its arguments, as text; no seal was made.")
+    return arguments
+
+
+def _write(path: Path, store: SealingStore, seal: Seal) -> None:
+    """Write a seal and its leaves to a file."""
+    with whole_file(path) as file:
+        file.writelines(lines(seal, store.sealed(seal.seal_id)))
+
+
+def _run(arguments: Sequence[str], seal: Seal) -> None:
+    """Run the command of a witness, with the seal on its standard input."""
+    subprocess.run(  # noqa: S603 - the user's own command, without a shell
+        arguments,
+        input=orjson.dumps(seal.as_json(), option=orjson.OPT_APPEND_NEWLINE),
+        capture_output=True,
+        check=True,
+        timeout=COMMAND_SECONDS,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return f"exit code {error.returncode}{f': {said[-1][:300]}' if said else ''}"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it did not end within {error.timeout:g} seconds"
+    return str((error.strerror if isinstance(error, OSError) else None) or error)

@@ -1,0 +1,166 @@
+"""The file of an embedded store: its creation, its modes, and whether the open file is still the one at its path.
+
+A file comes into being whole: it is created beside and put in its place when it is a ledger. It has one name, because
+SQLite's WAL and locks belong to the name: processes that open a file under two names overwrite each other's commits.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from ledger.errors import StoreRejected
+from ledger.files import remove_leftovers, whole_path
+from ledger.stores.sqlite.errors import cannot
+
+#: Suffixes of the names of the files that make up a ledger.
+SUFFIXES = ("", "-wal", "-shm", "-journal", "-turn", "-turn-queue")
+
+
+def own_files(path: Path) -> list[Path]:
+    """Return the paths of all files of a ledger, given the path of its database. Some may not exist."""
+    return [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+
+
+def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Create a database whole. If another process creates it at the same time, that file stays.
+
+    Args:
+        path: The file.
+        fill: Function that writes the content of a new database over a connection in autocommit mode.
+
+    Raises:
+        StoreRejected, StoreUnavailable: The file cannot be created.
+        sqlite3.Error: ``fill`` failed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_path(path, private=True, replace=False) as part, closing(connect(part)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("PRAGMA synchronous = OFF")  # it is synced before it is put in its place
+            fill(connection)
+    except FileExistsError as error:
+        if not path.is_file():
+            raise cannot(f"create the ledger {path}", error) from error
+    except OSError as error:
+        raise cannot(f"create the ledger {path}", error) from error
+
+
+def connect(
+    path: Path,
+    *,
+    wait: float = 5.0,
+    cached_statements: int = 64,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
+    """Open an existing database; a missing file is an error and is not created."""
+    name = path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(
+        os.fsencode(f"file://{'' if name.startswith('/') else '/'}{name}?mode=rw"),
+        uri=True,
+        isolation_level=None,
+        timeout=wait,
+        check_same_thread=False,
+        cached_statements=cached_statements,
+        factory=factory,
+    )
+
+
+def match_mode(descriptor: int, path: Path) -> None:
+    """Give a lock file the mode and owner of the database: those who may write it may lock it, and nobody else.
+
+    A process that could lock the file without being able to write the database could block all writers.
+    """
+    if sys.platform == "win32":
+        return
+    database, lock = path.stat(), os.fstat(descriptor)
+    writable = stat.S_IMODE(database.st_mode) & 0o222
+    mode = 0o600 | writable | writable << 1
+    with suppress(PermissionError):  # the file belongs to another user, who has set its mode
+        if os.geteuid() == 0 and (lock.st_uid, lock.st_gid) != (database.st_uid, database.st_gid):
+            os.fchown(descriptor, database.st_uid, database.st_gid)
+        if stat.S_IMODE(lock.st_mode) != mode:
+            os.fchmod(descriptor, mode)
+
+
+class OpenFile:
+    """An open database file. Its checks raise StoreRejected if the file at the path is not, or not only, this one.
+
+    Args:
+        path: The file, which the caller has opened.
+
+    Raises:
+        StoreRejected: The file has a second name, or it is gone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name, self._wal_name = str(path), f"{path}-wal"
+        status = self._status()
+        if status.st_nlink > 1:
+            remove_leftovers(path, status)
+            status = self._status()
+        self._file = status.st_dev, status.st_ino
+        self._wal: tuple[int, int] | None = None
+        self.check_write()
+
+    def note_wal(self, connection: sqlite3.Connection) -> None:
+        """Remember the WAL of a connection, which keeps it open."""
+        connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()  # the first read opens the WAL
+        try:
+            status = Path(self._wal_name).stat()
+        except OSError:
+            self._wal = None
+        else:
+            self._wal = status.st_dev, status.st_ino
+
+    def check_read(self) -> None:
+        """Raise StoreRejected if the file is no longer at its path: it would be read as it was."""
+        # os.stat and not Path.stat, which takes twice as long; every read and every commit pays for it.
+        try:
+            status = os.stat(self._name)  # noqa: PTH116
+        except OSError:
+            status = None
+        if status is None or status.st_ino != self._file[1] or status.st_dev != self._file[0]:
+            raise self._gone()
+
+    def check_write(self) -> None:
+        """Raise StoreRejected if a commit could be lost: the file or its WAL is gone, or the file has a second name."""
+        status = self._status()
+        if (status.st_dev, status.st_ino) != self._file:
+            raise self._gone()
+        if status.st_nlink > 1:
+            raise StoreRejected(
+                f"The ledger {self._path} has {status.st_nlink} names (hard links), and SQLite keeps a log for each: "
+                "commits under one name would overwrite those under the other. Nothing was written. Remove the other "
+                f"names (find them with `find DIRECTORY -samefile {self._path}`); to copy a ledger use `ledger backup`."
+            )
+        if self._wal is None:
+            return
+        try:
+            wal = os.stat(self._wal_name)  # noqa: PTH116
+        except OSError:
+            wal = None
+        if wal is None or (wal.st_dev, wal.st_ino) != self._wal:
+            raise StoreRejected(
+                f"The write-ahead log {self._wal_name} was deleted or replaced while the ledger was open; nothing was "
+                "written. Close the ledger in every process, which saves what this log holds, and open it again. Never "
+                "delete the files beside a ledger."
+            )
+
+    def _status(self) -> os.stat_result:
+        try:
+            return os.stat(self._name)  # noqa: PTH116
+        except OSError as error:
+            raise self._gone() from error
+
+    def _gone(self) -> StoreRejected:
+        return StoreRejected(
+            f"The ledger {self._path} was deleted, moved or replaced while it was open; nothing was written. Put the "
+            "file back, or close this ledger and open it again."
+        )

@@ -1,0 +1,270 @@
+"""The part of ``SqliteStore`` that verifies sessions, and computes again what is derived from events.
+
+Sessions are verified in pages of ids, each in one snapshot, so a session that is appended to meanwhile is read as it
+was at one moment. A page is one session at least: a snapshot of a session of a million events is held for the seconds
+that its verification takes, and SQLite cannot shorten its WAL meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import SessionNotFound, StoreRejected
+from ledger.model.findings import Finding, Verification
+from ledger.model.upcast import Upcaster
+from ledger.model.values import check_session_id, check_whole
+from ledger.stores.base import MAX_FINDINGS
+from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify_file import check_words, damage, file_findings, words_pages
+from ledger.stores.sqlite.verify_sessions import LAST, Checked, SessionCheck, printable
+
+#: Number of sessions in the first page, in the largest page, and number of events that a page should have.
+FIRST, LARGEST, EVENTS = 16, 512, 20_000
+#: SQLite 3.44 checks the words of the index in its check of the file. An older release can check them only in a
+#: transaction of the writer, where a table of more pages than this would delay appends too long.
+CHECKS_WORDS, WORDS_PAGES = (3, 44), 20_000
+_NEXT = "SELECT session_id FROM session_heads WHERE session_id >= ? ORDER BY session_id LIMIT 1 OFFSET ?"
+
+
+class SqliteVerification:
+    """The part of ``SqliteStore`` that verifies sessions."""
+
+    path: Path
+    store_id: str
+    _upcast: Upcaster
+    _heads: write.KnownHeads
+    _cache: StateCache
+    _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
+    _read: Read
+
+    def verify(
+        self,
+        session_ids: Collection[str] | None = None,
+        *,
+        rebuild: bool = False,
+        limit: int = MAX_FINDINGS,
+        progress: Callable[[int], object] | None = None,
+    ) -> Verification:
+        """Verify sessions; see ``VerifyingStore.verify``.
+
+        The words of a search index of more than some 20 MB are compared with the texts, but how FTS5 finds them is
+        checked only by SQLite 3.44 and later.
+        """
+        check_whole(limit, "limit", at_least=0)
+        report = _Report(limit)
+        advance = progress or (lambda rows: None)
+        if session_ids is None:
+            report.add(self._verify_file(), self._mend_file if rebuild else None)
+            pages = self._pages(advance)
+        else:
+            ids = list(dict.fromkeys(check_session_id(session_id) for session_id in session_ids))
+            pages = (self._check_named(session_id, advance) for session_id in ids)
+        for page in pages:
+            report.count(page)
+            report.add(page.findings, self._mend_session if rebuild else None)
+        return report.result()
+
+    def _pages(self, progress: Callable[[int], object]) -> Iterator[Checked]:
+        """Verify all sessions, a page after the other."""
+        after, size = "", FIRST
+        while True:
+            last: str | None = None
+            try:
+                last = self._read(partial(_last_of_page, after=after, size=size))
+                between = after, LAST if last is None else last
+                page = self._read(partial(self._check, progress=progress, between=between), snapshot=True)
+            except StoreRejected as error:
+                if not _is_damage(error):
+                    raise
+                if size > 1:  # which of the sessions it is
+                    size = 1
+                    continue
+                message = f"the rows after session {after!r} cannot be read: {error.__cause__}"
+                page = Checked(0, 0, 0, 0, [Finding(printable(last or ""), None, "unreadable", message)], {})
+            yield page
+            if last is None:
+                return
+            after = last + "\0"  # the first text after it
+            size = max(1, min(LARGEST, size * 2, size * EVENTS // max(page.events, 1)))
+
+    def _check_named(self, session_id: str, progress: Callable[[int], object]) -> Checked:
+        try:
+            checked = self._read(
+                lambda connection: self._check(connection, progress, (session_id, session_id)), snapshot=True
+            )
+        except StoreRejected as error:
+            if not _is_damage(error):
+                raise
+            message = f"its rows cannot be read: {error.__cause__}"
+            return Checked(1, 0, 0, 0, [Finding(session_id, None, "unreadable", message)], {})
+        if not checked.sessions:
+            raise SessionNotFound(
+                f"There is nothing of a session {session_id} to verify. List the sessions with: ledger list",
+                session_id=session_id,
+            )
+        return checked
+
+    def _check(
+        self,
+        connection: sqlite3.Connection,
+        progress: Callable[[int], object],
+        between: tuple[str, str | bytes],
+    ) -> Checked:
+        """Verify the sessions in a range of ids; see ``SessionCheck``."""
+
+        def check() -> Checked:
+            return SessionCheck(connection, self.store_id, self._upcast, progress, between).run()
+
+        try:
+            return check()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) is not None:
+                raise
+            with _any_text(connection):  # a text is not UTF-8
+                return check()
+
+    def _verify_file(self) -> list[Finding]:
+        """Verify what concerns the whole file."""
+
+        def work(connection: sqlite3.Connection) -> tuple[list[Finding], int]:
+            found = list(damage(connection))
+            with read.snapshot(connection):
+                found += file_findings(connection, self.store_id, self._upcast.current)
+            return found, words_pages(connection)
+
+        found, pages = self._read(work)
+        if sqlite3.sqlite_version_info < CHECKS_WORDS and 0 < pages <= WORDS_PAGES:
+            words = self._run(check_words)
+            found += [] if words is None else [words]
+        return found
+
+    def _mend_file(self, findings: Iterable[Finding]) -> bool:
+        """Mend what is derived beside the sessions; return True if it was mended."""
+        codes = {finding.code for finding in findings if finding.mendable}
+
+        def work(connection: sqlite3.Connection) -> None:
+            if "search" in codes:
+                index.rebuild(connection)
+            if "meta" in codes:
+                write.refold(connection, self._upcast)
+
+        self._mend(work)
+        return True
+
+    def _mend_session(self, findings: Iterable[Finding]) -> bool:
+        """Compute a session's state, head and index again, unless its events are not what was recorded.
+
+        It is verified once more in the transaction that mends it, since it may have been appended to.
+        """
+        (session_id,) = {finding.session_id for finding in findings}
+
+        def work(connection: sqlite3.Connection) -> bool:
+            checked = self._check(connection, lambda rows: None, (session_id, session_id))
+            if not all(finding.mendable for finding in checked.findings):
+                return False
+            codes = {finding.code for finding in checked.findings}
+            head = checked.heads.get(session_id)
+            with write.all_or_none(connection):
+                if head is None and "state" in codes:  # nothing else is left of the session
+                    connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
+                elif "state" in codes:
+                    write.refold_session(connection, session_id, self._upcast)
+                if head is not None and "head" in codes:
+                    connection.execute("DELETE FROM session_heads WHERE session_id = ?", (session_id,))
+                    connection.execute(write.PUT_HEAD, (session_id, *head))
+                if "search" in codes:
+                    index.reindex(connection, session_id)
+            return True
+
+        return bool(self._mend(work))
+
+    def _mend(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run work that changes derived data, and forget what this process remembers of them."""
+
+        def mending(connection: sqlite3.Connection) -> Any:
+            self._heads.clear()
+            return work(connection)
+
+        try:
+            return self._run(mending)
+        finally:
+            self._cache.clear()
+
+
+class _Report:
+    """The counts and findings so far.
+
+    Args:
+        limit: Maximum number of findings to keep.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sum = Verification(0, 0, 0, 0)
+        self._findings: list[Finding] = []
+        self._mended: list[Finding] = []
+
+    def count(self, page: Checked) -> None:
+        """Add the counts of a page."""
+        total = self._sum
+        self._sum = replace(
+            total,
+            sessions=total.sessions + page.sessions,
+            events=total.events + page.events,
+            unchained=total.unchained + page.unchained,
+            archived=total.archived + page.archived,
+        )
+
+    def add(self, findings: Iterable[Finding], mend: Callable[[list[Finding]], bool] | None) -> None:
+        """Add findings, and mend those that can be mended.
+
+        Args:
+            findings: The findings.
+            mend: Function that mends the findings of one session, and returns True if it did; None to mend nothing.
+        """
+        by_session: dict[str, list[Finding]] = {}
+        for finding in findings:
+            by_session.setdefault(finding.session_id, []).append(finding)
+        for of_session in by_session.values():
+            mendable = [finding for finding in of_session if finding.mendable]
+            mended = bool(mendable) and mend is not None and mend(mendable)
+            room = max(0, self._limit - len(self._findings))
+            kept = of_session[:room]
+            self._findings += kept
+            self._mended += [finding for finding in kept if mended and finding.mendable]
+            left = of_session[room:] if not mended else [each for each in of_session[room:] if not each.mendable]
+            self._sum = replace(self._sum, omitted=self._sum.omitted + len(left))
+
+    def result(self) -> Verification:
+        """Return the verification's result."""
+        return replace(self._sum, findings=tuple(self._findings), mended=tuple(self._mended))
+
+
+@contextmanager
+def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
+    """Context manager in whose block texts that are not UTF-8 are read too, with surrogates."""
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def _is_damage(error: StoreRejected) -> bool:
+    """Return True if SQLite cannot read a part of the file."""
+    return (getattr(error.__cause__, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str | None:
+    """Return the last session of a page that begins at ``after``; None if fewer than ``size`` sessions are left."""
+    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
+    return None if found is None else found[0]

@@ -1,0 +1,46 @@
+"""Sealed sessions of which the store dropped the rows: they are compared with the rows in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby, islice
+
+from ledger.model.instants import from_micros
+from ledger.model.seals import LeafCheck
+from ledger.outbox.comparison import SESSIONS_AT_ONCE, WarehouseRow
+from ledger.outbox.row_digests import SessionKey
+from ledger.warehouse.base import Warehouse
+from ledger.warehouse.row_comparison import ComparedRows
+
+
+def compare_with_warehouse(warehouse: Warehouse, checks: Sequence[LeafCheck]) -> list[LeafCheck]:
+    """Return the checks, those of sessions that are ``elsewhere`` replaced by what the warehouse has of them.
+
+    Raises:
+        StoreUnavailable: The warehouse cannot be reached.
+    """
+    compared = ComparedRows(warehouse)
+    elsewhere = sorted(
+        (check for check in checks if check.found == "elsewhere"), key=lambda check: check.leaf.created_at
+    )
+    answers: dict[str, LeafCheck] = {}
+    for _, of_day in groupby(elsewhere, key=lambda check: _key(check).created_at.date()):
+        while part := list(islice(of_day, SESSIONS_AT_ONCE)):
+            rows = compared.rows_of([_key(check) for check in part])
+            answers.update({check.leaf.session_id: _answer(check, rows.get(_key(check), [])) for check in part})
+    return [answers.get(check.leaf.session_id, check) for check in checks]
+
+
+def _key(check: LeafCheck) -> SessionKey:
+    return SessionKey(check.leaf.session_id, from_micros(check.leaf.created_at))
+
+
+def _answer(check: LeafCheck, rows: Sequence[WarehouseRow]) -> LeafCheck:
+    """Return what the rows of the warehouse say of a sealed session."""
+    upto = [row.digest for row in rows if row.digest.version <= check.leaf.version]
+    last = max((digest.version for digest in upto), default=0)
+    if last < check.leaf.version:
+        return check._replace(found="shortened", actual=max((row.digest.version for row in rows), default=0))
+    hashes = [(digest.version, digest.event_hash) for digest in upto if digest.event_hash is not None]
+    event_hash = max(hashes, key=lambda pair: pair[0])[1] if hashes else None
+    return check._replace(found="same" if event_hash == check.leaf.event_hash else "rewritten")
