@@ -117,5 +117,5 @@ wheel: setup ## Build the wheel in dist/
 
 .PHONY: clean
 clean: ## Remove environments, caches and build products
-	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .mutants.json .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -45,14 +45,14 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
     Raises:
         SessionEnded: The session is expired, archived or deleted.
     """
-    end = None if expires_at is None else decode(expires_at)
-    recorded = None if status is None else decode(status)
     try:
+        end = None if expires_at is None else decode(expires_at)
+        recorded = None if status is None else decode(status)
         ends_at = None if end is None else from_text(end)
-    except InvalidInput as error:
+    except (CorruptEvent, InvalidInput) as error:
         raise CorruptEvent(
-            f"Session {session_id}: its expires_at in session_state is not what was recorded ({error}). `ledger verify "
-            "--rebuild` computes the state again.",
+            f"Session {session_id}: its status or expires_at in session_state is not what was recorded ({error}). "
+            "`ledger verify --rebuild` computes the state again.",
             session_id=session_id,
         ) from error
     current = status_at(recorded, ends_at, now)

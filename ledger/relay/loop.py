@@ -301,9 +301,8 @@ class Relay:
         self._recent_rows += _LATEST * (batch.rows - self._recent_rows)
         self._recent_seconds += _LATEST * (now - self._arrived_at - self._recent_seconds)
         self._arrived_at = now
-        seq = checkpoint.seq if batch.redrive else max(checkpoint.seq, batch.last)
         self._save(
-            replace(checkpoint, seq=seq, batch=None),
+            replace(checkpoint, seq=max(checkpoint.seq, batch.last), batch=None),
             shipped=batch.rows,
             rate=self._recent_rows / max(self._recent_seconds, 1e-6),
             redriven=True if batch.redrive else None,

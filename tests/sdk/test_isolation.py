@@ -397,3 +397,6 @@ def test_a_view_of_a_store_that_archives_nothing_says_so(ledger):
 
     with pytest.raises(CapabilityMissing, match="archive"):
         UserView(Remote(), "ada").check_shippable("s")
+    for name, arguments in (("rehydrate", ["s"]), ("drop_archived", [["s"]]), ("purge_warehouse", [])):
+        with pytest.raises(CapabilityMissing, match="tiered"):
+            getattr(UserView(Remote(), "ada"), name)(*arguments)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ledger import Change, CorruptEvent, LedgerError, SessionLedger
-from ledger.stores.sqlite.schema import migrate
+from ledger.stores.sqlite.migrations import FOREIGN_EVENTS
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import START, SetClock, event, recorded
+from ledger.testing import SetClock, event, recorded
 from ledger.testing.exchange import abroad
 from ledger.testing.harness import begin
 
@@ -89,8 +89,8 @@ def test_a_file_of_the_release_before_knows_the_events_of_other_stores(tmp_path)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         runs = connection.execute("SELECT * FROM foreign_events").fetchall()
         connection.execute("DROP TABLE foreign_events")
-        connection.execute("PRAGMA user_version = 7")
-        migrate(connection, str(file), new_store_id="new", now=START)
+        for statement in FOREIGN_EVENTS.statements:
+            connection.execute(statement)
         assert connection.execute("SELECT * FROM foreign_events").fetchall() == runs
     with closing(SqliteStore(file, clock=SetClock())) as store:
         assert store.verify().clean

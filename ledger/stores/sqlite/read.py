@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
@@ -140,7 +141,7 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     state = {
         (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
     }
-    if any(type(name) is not str for register in state for name in register):
+    if set(map(type, chain.from_iterable(state))) - {str}:
         raise damaged("session_state", session_id, "a field or key is no text")
     if head.store_id == UNOWNED:
         raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))

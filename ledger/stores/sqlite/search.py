@@ -116,7 +116,10 @@ def _matches(
     for *cursor, user_id, kept, event_seq in rows:
         position = SearchCursor(*cursor)
         (value,) = connection.execute(_TEXT, (event_seq, position.session_id, position.field, position.key)).fetchone()
-        text = text_of(position.field, None if value is None else decode(value))
+        try:
+            text = text_of(position.field, None if value is None else decode(value))
+        except CorruptEvent as error:
+            raise damaged("session_state", position.session_id, str(error), version=position.version) from error
         if kept != "text" and not query.terms.in_text(text):
             continue
         if len(matches) == limit:

@@ -15,9 +15,11 @@ from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
+from ledger.errors import CorruptEvent
 from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
+from ledger.stores.sqlite.errors import damaged
 
 #: A step ends once it has this many registers, or words of this many characters in total. The median step takes 2 ms,
 #: the 95th percentile 10 ms.
@@ -211,7 +213,11 @@ def rebuild(connection: sqlite3.Connection) -> None:
 
 
 def _entry(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Entry:
-    return _Entry(session_id, field, key, version, event_id, *indexed(field, None if version is None else text))
+    try:
+        kept, joined = indexed(field, None if version is None else text)
+    except CorruptEvent as error:
+        raise damaged("session_state", session_id, str(error), version=version or 0) from error
+    return _Entry(session_id, field, key, version, event_id, kept, joined)
 
 
 def _remove_entry(connection: sqlite3.Connection, number: int) -> None:
