@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -28,8 +29,6 @@ from ledger.warehouse.projection import Projection
 from ledger.warehouse.reads import WarehouseReads
 
 T = TypeVar("T")
-#: Warehouses of the parent process, kept in a forked child so that it never closes them.
-_ABANDONED: list[Warehouse | None] = []
 
 
 class TwoTierStore:
@@ -68,7 +67,8 @@ class TwoTierStore:
         self._opening = threading.Lock()  # guards the two attributes below
         self._warehouse: Warehouse | None = None
         self._closed = False
-        forking.register(self)
+        self._blocked = False  # True if a fork holds the lock
+        forking.register(self, forking.Stage.USERS)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -290,19 +290,23 @@ class TwoTierStore:
             if warehouse is not None:
                 warehouse.close()
 
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> bool:
         """Wait until no thread is opening the warehouse; see ``ledger.forking``."""
-        self._opening.acquire()
+        self._blocked = self._opening.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        return self._blocked
 
     def after_fork_in_parent(self) -> None:
         """Let threads open the warehouse again."""
-        self._opening.release()
+        if self._blocked:
+            self._blocked = False
+            self._opening.release()
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self, clean: bool) -> None:
         """Leave the parent's warehouse open and unused. The child's first read that needs a warehouse opens its own."""
-        _ABANDONED.append(self._warehouse)
-        self._warehouse = None
-        self._opening = threading.Lock()
+        if self._warehouse is not None:
+            forking.keep(self._warehouse)
+            self._warehouse = None
+        self._opening, self._blocked = threading.Lock(), False
 
     def _holds(self, session_id: str) -> bool:
         """Return True if the embedded store holds a session's rows. If it does, the warehouse need not be read."""

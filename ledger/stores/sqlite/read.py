@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -98,12 +98,13 @@ def state_schema(connection: sqlite3.Connection) -> int | None:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block every statement reads the same snapshot of the database."""
+    """Context manager in whose block every statement reads the same snapshot of the database.
+
+    After an exception the transaction stays open: ``Connections.read`` closes the connection.
+    """
     connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
+    yield
+    connection.execute("COMMIT")
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
@@ -292,8 +293,7 @@ def sessions(
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
     """Return the raw rows after ``seq``: as many whole events as fit into both limits, but at least one event."""
-    with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
-        return whole_events(rows, limit, max_bytes)
+    return whole_events(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),)), limit, max_bytes)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
