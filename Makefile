@@ -12,6 +12,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+INTERRUPTS_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -60,6 +61,10 @@ test-slow: setup ## Run the store contract over BigQuery and the concurrency tes
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
+
+.PHONY: interrupts
+interrupts: setup ## Raise an exception at each place of each method in turn (INTERRUPTS_ARGS="--seed 7 --share 0.1")
+	cd tests && ../$(BIN)/python -m faults.interrupts $(INTERRUPTS_ARGS)
 
 .PHONY: outage
 outage: setup ## Measure appends for a minute before and during an outage of the warehouse

@@ -18,6 +18,7 @@ from ledger.cli.output.shapes import print_json, to_terminal
 from ledger.cli.output.text import plain, safe
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.holding import ending
 from ledger.settings import LEDGER_WAREHOUSE
 from ledger.stores.base import outbox_store, warehouse_store
 from ledger.warehouse.urls import parse_warehouse_url
@@ -116,11 +117,8 @@ def catch_up(ledger: SessionLedger, beside: DuckDBWarehouse) -> int:
         )
     outbox = outbox_of(ledger.store, duckdb_url(beside.path))
     relay = relay_between(ledger.store, beside)
-    try:
-        with progress("Shipping rows", outbox.status().waiting_rows) as advance:
-            return sync_now(relay, outbox, timeout=RETRY_TIMEOUT, progress=advance)
-    finally:
-        relay.close()
+    with ending(relay.close), progress("Shipping rows", outbox.status().waiting_rows) as advance:
+        return sync_now(relay, outbox, timeout=RETRY_TIMEOUT, progress=advance)
 
 
 @command(
