@@ -31,7 +31,7 @@ def parse_value(field: str, text: str, *, as_json: bool) -> Any:
 
 
 def holds_only_json(field: str) -> bool:
-    """Return True if no value of the field can be text, so that a typed value must be JSON.
+    """Return True if no value of the field can be a string. A value on the command line must then be JSON.
 
     Raises:
         InvalidInput: The field does not exist.

@@ -147,7 +147,7 @@ class _Row:
 
     @property
     def sort_key(self) -> tuple[int, int, int, str]:
-        """Sort key of the row: its time, then its number of values, then the progress of its statuses, then its id."""
+        """Sort key of the row: ``updated_at``, the number of values, the sum of the ranks of its statuses, its id."""
         progress = sum(
             _PROGRESS.get(text, 0) for (field, _), text in self.slots.items() if field in ("status", "tool_call_status")
         )

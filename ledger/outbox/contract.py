@@ -7,13 +7,16 @@ which the relay sends them in batches. A ``RelayCheckpoint`` says how far the re
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from ledger.outbox.rows import Row, RowKey
+import orjson
+
+from ledger.outbox.rows import SEQ, Row, RowKey, batch_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Batch:
     Attributes:
         last: Every row up to this ``seq`` is acknowledged once the batch has arrived.
         rows: Number of rows in the batch.
-        digest: See ``batch_digest``.
+        digest: Digest of each row's ``seq``, primary key and event hash. Two different batches never have the same.
         redrive: True if the rows are requeued rows. Such a batch does not move the checkpoint.
     """
 
@@ -31,6 +34,12 @@ class Batch:
     rows: int
     digest: str
     redrive: bool = False
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], *, last: int | None = None, redrive: bool = False) -> Batch:
+        """Return the identity of a batch of rows. ``last`` defaults to the ``seq`` of the last row."""
+        digest = hashlib.sha256(orjson.dumps(list(map(batch_identity, rows)))).hexdigest()
+        return cls(rows[-1][SEQ] if last is None else last, len(rows), digest, redrive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,5 +308,9 @@ class Outbox(Protocol):
         ...
 
     def redrive(self, rows: Mapping[int, str]) -> None:
-        """Requeue rows, even if they are not dead-lettered. ``rows`` maps the ``seq`` of each row to the reason."""
+        """Requeue rows, even if they are not dead-lettered.
+
+        Args:
+            rows: Maps the ``seq`` of each row to the reason for requeueing it.
+        """
         ...

@@ -1,13 +1,9 @@
-"""A store's rows with their sequence numbers, and functions that identify a row, its event, and a batch of rows."""
+"""A store's rows with their sequence numbers, and functions that identify a row and its event."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
-
-import orjson
 
 from ledger.outbox import columns
 
@@ -24,7 +20,8 @@ def index_of(name: str) -> int:
 
 
 _SESSION, _EVENT, _FIELD, _KEY = map(index_of, ("session_id", "event_id", "field", "key"))
-_IDENTITY = itemgetter(SEQ, _EVENT, _FIELD, _KEY, index_of("event_hash"))
+#: Function that returns the parts of a row by which a batch is identified. The event hash stands for the values.
+batch_identity = itemgetter(SEQ, _EVENT, _FIELD, _KEY, index_of("event_hash"))
 
 
 class RowKey(NamedTuple):
@@ -44,11 +41,3 @@ def row_key(row: Row) -> RowKey:
 def event_key(row: Row) -> tuple[str, str]:
     """Return the event that a row belongs to: ``(session_id, event_id)``."""
     return row[_SESSION], row[_EVENT]
-
-
-def batch_digest(rows: Sequence[Row]) -> str:
-    """Return a digest that identifies a batch. Two different batches never have the same digest.
-
-    The digest covers each row's ``seq``, primary key and event hash. The event hash stands for the values.
-    """
-    return hashlib.sha256(orjson.dumps(list(map(_IDENTITY, rows)))).hexdigest()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
 from ledger.holding import TimedLock
 from ledger.outbox.contract import LEASE_SECONDS, Batch, Outbox, RelayCheckpoint, Sink
-from ledger.outbox.rows import SEQ, Row, batch_digest, event_key, row_key
+from ledger.outbox.rows import SEQ, Row, event_key, row_key
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
@@ -256,7 +256,7 @@ class Relay:
     def _send(self, packed: _Packed, redrive: bool) -> None:
         """Send a batch. If the warehouse refuses it, dead-letter the events at fault and send the others."""
         rows = packed.rows
-        batch = Batch(packed.upto, len(rows), batch_digest(rows), redrive)
+        batch = Batch.of(rows, last=packed.upto, redrive=redrive)
         try:
             if isinstance(packed.content, CorruptEvent):
                 raise RowsRefused(str(packed.content)) from packed.content

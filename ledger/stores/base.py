@@ -124,8 +124,8 @@ class EventStore(Protocol):
 
         Args:
             version: The version whose state is wanted, 1 to the session's latest version.
-            at: The time whose state is wanted, by the store's clock: a timezone-aware datetime. It cannot be combined
-                with ``version``.
+            at: The time whose state is wanted, by the store's clock: a timezone-aware datetime. The state is the fold
+                of the events recorded by then. It cannot be combined with ``version``.
             with_messages: Include the messages in the state.
 
         Returns:

@@ -23,14 +23,14 @@ from ledger.model.fold import fold
 from ledger.model.queries import SessionQuery
 from ledger.stores.base import EventStore
 from ledger.testing.harness import events_of, listed, state_of
-from ledger.testing.reference import version_at
+from ledger.testing.reference import head_after, recorded_by
 from ledger.testing.streams import START, SetClock, changes, event
 
 SESSIONS = st.sampled_from(["a", "b"])
 
 
 def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str], tuple[Any, bool]]:
-    """Map each register that an event writes to ``(value, removed)``, so that the order of changes does not matter."""
+    """Return ``{register: (value, removed)}`` for the changes of an event. The order of the changes has no effect."""
     return {(change.field, change.key): (change.value, change.removed) for change in changes}
 
 
@@ -107,15 +107,15 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """Check the state at a random version, and the version at a random time, against the reference model."""
+        """Check the states at a random version and at a random time against the reference model."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         events = self.events[session_id]
         version = data.draw(st.integers(1, len(events)))
         assert state_of(self.store, session_id, version=version)[1] == fold(events, at_version=version)
         at = START + timedelta(seconds=data.draw(st.integers(-20, 20)))
-        then = version_at(events, at)
+        then = recorded_by(events, at)
         found = self.store.state(session_id, at=at)
-        assert (0 if found is None else found[0].version) == then
+        assert found == ((head_after(then), fold(then)) if then else None)
 
     @rule()
     def list_by_a_tag(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,8 @@ from ledger import Change, InvalidInput
 from ledger.model.fold import fold
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, begin, events_of, refusals, state_of, values
-from ledger.testing.streams import START, SetClock, event
+from ledger.testing.reference import head_after, recorded_by
+from ledger.testing.streams import START, SetClock, event, recorded
 
 
 class ReadingContract(Harness):
@@ -100,6 +102,19 @@ class ReadingContract(Harness):
             return None if found is None else found[0].version
 
         assert [version_at(it) for it in (-1, 0, 9.999999, 10, 19, 20, 10**6)] == [None, 1, 1, 3, 3, 4, 4]
+
+    def test_the_state_at_a_time_leaves_out_a_version_that_was_recorded_later(self, store: EventStore) -> None:
+        began = recorded(1, 1, [Change("title", value="begun")])
+        late, early = (recorded(version, version, [Change("title", value=str(version))]) for version in (2, 3))
+        late = replace(late, recorded_at=START + timedelta(seconds=90))
+        early = replace(early, recorded_at=START + timedelta(seconds=30))
+        store.ingest([began, late, early])
+        events = events_of(store)
+        for seconds in (0, 30, 89, 90):
+            by_then = recorded_by(events, START + timedelta(seconds=seconds))
+            head, state = state_of(store, at=START + timedelta(seconds=seconds))
+            assert (replace(head, store_id="elsewhere"), state) == (head_after(by_then), fold(by_then))
+        assert state_of(store, at=START + timedelta(seconds=89))[1]["title", ""].value == "3"
 
     def test_times_recorded_never_go_back_though_the_clock_does(self, store: EventStore, clock: SetClock) -> None:
         begin(store)

@@ -1,25 +1,35 @@
 """The reference model: expected answers of stores and warehouses, computed from all events of a session.
 
-``ledger.model.fold`` computes states. This module computes histories, and which version a session had at a time.
+``ledger.model.fold`` computes states. This module computes histories, and which events a session had at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ledger.model.events import RecordedChange, RecordedEvent
 from ledger.model.fold import Interval
 from ledger.model.ids import creation_day
+from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import LAST_VERSION, Projection
 
 
-def version_at(events: Iterable[RecordedEvent], at: datetime) -> int:
-    """Return the highest version among the events recorded at or before ``at``; 0 if there is none."""
-    return max((event.version for event in events if event.recorded_at <= at), default=0)
+def recorded_by(events: Iterable[RecordedEvent], at: datetime) -> list[RecordedEvent]:
+    """Return the events recorded at or before ``at``. The state at that time is their fold."""
+    return [event for event in events if event.recorded_at <= at]
+
+
+def head_after(events: Sequence[RecordedEvent]) -> Head:
+    """Return a session's head after some of its events; at least one."""
+    last = max(events, key=lambda event: event.position)
+    updated_at = max(event.recorded_at for event in events)
+    return Head(
+        last.session_id, last.user_id, last.created_at, last.version, updated_at, last.event_hash, last.store_id
+    )
 
 
 def history(events: Iterable[RecordedEvent]) -> list[Interval]:

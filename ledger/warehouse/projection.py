@@ -31,9 +31,6 @@ from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, 
 LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
-_VERSION_AT = """
-SELECT version FROM `${project}.${dataset}.session_version_at`(@session_id, @first_day, @next_day, @at_time)
-"""
 
 
 class SessionHead(NamedTuple):
@@ -106,7 +103,8 @@ class Projection:
         Args:
             session_id: The session.
             version: The version to read. A number above the session's last version means the last version.
-            at: The time to read, as a timezone-aware datetime. Events are dated by the clock of the session's store.
+            at: The time to read, as a timezone-aware datetime: events recorded later are left out. Events are dated
+                by the clock of the session's store.
             with_messages: Include the messages.
 
         Returns:
@@ -115,7 +113,7 @@ class Projection:
         Raises:
             InvalidInput: Both a version and a time were given, or the time has no time zone.
 
-        Source: sql/statements/read_states.sql, sql/functions/session_version_at.sql
+        Source: sql/statements/read_states.sql
         """
         if version is not None and at is not None:
             raise InvalidInput("Give a version or a time, not both.")
@@ -124,32 +122,36 @@ class Projection:
         created_at = self.creation_of(session_id)
         if created_at is None:
             return None
-        if at is not None:
-            scope = {**_day_of(session_id, created_at), "at_time": at}
-            version = self._warehouse.query(_VERSION_AT, scope, operation="version_at").rows[0][0]
         until = LAST_VERSION if version is None else version
-        return self.states({session_id: created_at}, until=until, with_messages=with_messages).get(session_id)
+        states = self.states({session_id: created_at}, until=until, at=at or FAR_FUTURE, with_messages=with_messages)
+        return states.get(session_id)
 
     def states(
-        self, created: Mapping[str, datetime], *, until: int = LAST_VERSION, with_messages: bool = False
+        self,
+        created: Mapping[str, datetime],
+        *,
+        until: int = LAST_VERSION,
+        at: datetime = FAR_FUTURE,
+        with_messages: bool = False,
     ) -> dict[str, tuple[Head, State]]:
         """Return the head and state of each session, by id. A session is left out if no event was found.
 
         Args:
             created: Creation time of each session, by id.
             until: The last version to read.
+            at: Events recorded after this time are left out.
             with_messages: Include the messages.
         """
         if not created:
             return {}
-        parameters = {**span_of(created), "at_version": until, "with_messages": with_messages}
+        parameters = {**span_of(created), "at_version": until, "at_time": at, "with_messages": with_messages}
         rows: dict[str, list[StateRow]] = {}
         for values in self._ask("read_states", parameters):
             row = StateRow(*values)
             if row.created_at == created[row.session_id]:
                 rows.setdefault(row.session_id, []).append(row)
         return {
-            session_id: (head_of(of_session), self._state(of_session, until, with_messages))
+            session_id: (head_of(of_session), self._state(of_session, until, at, with_messages))
             for session_id, of_session in rows.items()
         }
 
@@ -286,7 +288,7 @@ class Projection:
     def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         return self._warehouse.query(catalog.query(name), parameters, operation=name).rows
 
-    def _state(self, rows: Sequence[StateRow], until: int, with_messages: bool) -> State:
+    def _state(self, rows: Sequence[StateRow], until: int, at: datetime, with_messages: bool) -> State:
         if all(row.schema_version == self._upcast.current for row in rows):
             return {
                 (row.field, row.key): RegisterValue(canonical_text(row.text), row.version, row.event_id)
@@ -294,7 +296,7 @@ class Projection:
                 if not row.removed and (with_messages or row.field != "message")
             }
         changes = self._changes(_day_of(rows[0].session_id, rows[0].created_at), 0, until, LAST_VERSION)
-        state = fold(self._events(changes))
+        state = fold(event for event in self._events(changes) if event.recorded_at <= at)
         return {register: value for register, value in state.items() if with_messages or register[0] != "message"}
 
     def _changes(self, scope: Parameters, after: int, until: int, versions: int) -> list[tuple[Any, ...]]:

@@ -1,10 +1,12 @@
--- session_version_at: the version of one session at a time, by its store's clock.
+-- session_version_at: the highest version of one session at a time, by its store's clock.
+--
+-- If several writers recorded the session, a lower version may be recorded later: session_state_at gives the values.
 --
 -- Grain:  one row; version is 0 if the session did not exist at that time, or does not exist.
 -- Inputs: session_events. of_session is the session's id; first_day and next_day are the midnights (UTC) that begin
 --         the day of its creation and the day after; at_time is the time to read.
 -- Cost:   the session's blocks in the one partition of that day, without their values.
--- Twin:   ledger/model/fold.py (version_at).
+-- Twin:   ledger/testing/reference.py (recorded_by).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_version_at`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_time TIMESTAMP

@@ -2,7 +2,7 @@
 --
 -- Grain:  (session_id, field, key).
 -- Inputs: session_events. @session_ids are the ids, created at @created_from or later and before @created_until;
---         @at_version is the last version to read. Without @with_messages, messages are left out, except the very last
+--         @at_version is the last version to read, @at_time the last time of recording. Without @with_messages, messages are left out, except the very last
 --         write of a session, which carries its head; its value is then NULL.
 -- Cost:   the blocks of these ids in the days between, which are constants.
 -- Twin:   ledger/model/fold.py (fold).
@@ -28,6 +28,7 @@ WITH
       AND created_at >= @created_from
       AND created_at < @created_until
       AND version <= @at_version
+      AND recorded_at <= @at_time
     QUALIFY ROW_NUMBER() OVER (
       PARTITION BY created_at, session_id, field, key
       ORDER BY version DESC, event_id DESC

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger import Change, Interval, RecordedEvent, Written
 from ledger.model.fold import diff, fold
 from ledger.testing import START, event_id, recorded
-from ledger.testing.reference import history, version_at
+from ledger.testing.reference import history, recorded_by
 from support.streams import histories
 
 
@@ -75,13 +75,9 @@ def test_of_one_version_the_highest_event_id_stands(events, tied):
 
 
 @given(histories(), st.integers(0, 25))
-def test_the_version_at_a_time_is_the_last_recorded_by_then(events, seconds):
-    at = START + timedelta(seconds=seconds)
-    expected = 0
-    for event in events:
-        if event.recorded_at <= at:
-            expected = event.version
-    assert version_at(events, at) == expected
+def test_where_times_rise_with_versions_a_time_means_the_last_version_recorded_by_then(events, seconds):
+    by_then = recorded_by(events, START + timedelta(seconds=seconds))
+    assert fold(by_then) == fold(events, at_version=max((event.version for event in by_then), default=0))
 
 
 @given(histories(), histories())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ledger.model.fold import fold
+from ledger.model.ids import creation_day
 from ledger.model.session import COLUMNS
-from ledger.testing.reference import history, history_in, version_at
+from ledger.testing.reference import head_after, history, history_in, recorded_by
 from ledger.warehouse.projection import Projection
 from support import histories as h
 from support.sql_targets import OnDuckDB, OnEmulator, Target, comparable
@@ -34,6 +36,10 @@ VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
     ),
     "conflicts": ("session_id, version, events, event_ids", h.expected_conflicts),
 }
+STATE_AT = (
+    "SELECT session_id, field, key, value, version, event_id "
+    "FROM `${project}.${dataset}.session_state_at`(@id, @first, @next, @at)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +69,11 @@ def check_functions(target: Target, items: list[h.History]) -> None:
             expected = (h.head_of(until), fold(until)) if until else None
             assert projection.state(item.session_id, version=version) == expected
         at = item.events[0].recorded_at
-        version = version_at(item.events, at)
-        until = [event for event in item.events if event.version <= version]
-        assert projection.state(item.session_id, at=at) == (h.head_of(until), fold(until))
+        by_then = recorded_by(item.events, at)
+        assert projection.state(item.session_id, at=at) == (head_after(by_then), fold(by_then))
+        first_day, next_day = creation_day(item.events[0].created_at)
+        rows = target.query(STATE_AT, {"id": item.session_id, "first": first_day, "next": next_day, "at": at}).rows
+        assert comparable(rows) == comparable(h.expected_fields(replace(item, events=tuple(by_then))))
         assert history_in(target, item.session_id) == history(item.events)
         assert projection.events(item.session_id) == h.expected_events(item)
 

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
 from ledger.outbox.contract import Batch, RelayCheckpoint
-from ledger.outbox.rows import batch_digest, index_of
+from ledger.outbox.rows import index_of
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from ledger.testing import event as new_event
@@ -164,7 +164,7 @@ def test_a_batch_that_follows_another_than_was_thought_is_not_taken(warehouse):
     place = sink.recover("store", RelayCheckpoint(1)).sink_state
     fill(warehouse, rows)
     with sink, pytest.raises(StreamEnded, match="another relay"):
-        sink.send(place, Batch(2, 2, batch_digest(rows)), sink.pack(rows)[1])
+        sink.send(place, Batch.of(rows), sink.pack(rows)[1])
     assert warehouse.query(COUNT).rows == [(2, 1)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from support.histories import DAY, REMOVED, event
@@ -13,6 +14,7 @@ EVENTS = [
     event(3, ("title", "", REMOVED)),
     event(1, ("title", "", "other"), session="s2", day=1),
 ]
+LATE = DAY + timedelta(hours=1)
 SCOPE: dict[str, Any] = {"id": "s1", "first": DAY, "next": DAY + timedelta(days=1)}
 
 
@@ -44,6 +46,19 @@ def test_session_version_at_is_the_last_version_recorded_by_then(ask):
     sql = "SELECT version FROM session_version_at(@id, @first, @next, @at)"
     assert ask(EVENTS, sql, **SCOPE, at=DAY) == [(0,)]
     assert ask(EVENTS, sql, **SCOPE, at=DAY + timedelta(seconds=2.5)) == [(2,)]
+
+
+def test_session_state_at_holds_what_was_recorded_by_then_even_if_a_lower_version_came_later(ask):
+    late = replace(event(2, ("title", "", "late"), ("question", "", "why?")), event_id="late", recorded_at=LATE)
+    sql = "SELECT field, value FROM session_state_at(@id, @first, @next, @at) ORDER BY field"
+
+    def at(time: datetime) -> list[tuple[Any, ...]]:
+        return ask([*EVENTS, late], sql, **SCOPE, at=time)
+
+    assert at(DAY) == []
+    assert at(DAY + timedelta(seconds=2.5)) == [("status", "active"), ("title", "second")]
+    assert at(DAY + timedelta(seconds=3)) == [("status", "active")]
+    assert at(LATE) == [("question", "why?"), ("status", "active")]
 
 
 def test_sessions_between_gives_the_sessions_created_in_the_span(ask):

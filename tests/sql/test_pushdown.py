@@ -23,13 +23,14 @@ FIRST, NEXT = f"TIMESTAMP '{DAY:%Y-%m-%d}'", f"TIMESTAMP '{DAY + timedelta(days=
 CALLS = {
     "session_state": f"session_state('s1', {FIRST}, {NEXT}, 2)",
     "session_changes": f"session_changes('s1', {FIRST}, {NEXT}, 0, 2)",
+    "session_state_at": f"session_state_at('s1', {FIRST}, {NEXT}, {NEXT})",
     "session_version_at": f"session_version_at('s1', {FIRST}, {NEXT}, {NEXT})",
     "sessions_between": f"sessions_between({FIRST}, {NEXT})",
 }
 SECOND, THIRD = DAY + timedelta(days=1), DAY + timedelta(days=2)
 SPAN = {"created_from": SECOND, "created_until": THIRD}
 OF_DAY = {"session_id": "s1", "first_day": SECOND, "next_day": THIRD}
-STATES = {**SPAN, "at_version": LAST_VERSION, "with_messages": False}
+STATES = {**SPAN, "at_version": LAST_VERSION, "at_time": THIRD, "with_messages": False}
 LISTED = {
     **SPAN,
     "before": THIRD,
@@ -105,7 +106,7 @@ def scans(connection: Any, sql: str, parameters: dict[str, Any] | None = None) -
             found.append(str(about.get("Filters", "")))
         by_rowid = about.get("Conditions") == "rowid = rowid"
         for place, child in enumerate(node.get("children", [])):
-            walk(child, by_rowid and place == 0)
+            walk(child, fetches or (by_rowid and place == 0))
 
     walk(plan[0])
     return found

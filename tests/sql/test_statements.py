@@ -77,7 +77,13 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "read_events": {**OF_DAY, **dict.fromkeys(("after_version", "until_version", "versions"), "INT64")},
     "read_heads": {**SPAN, "session_ids": "ARRAY<STRING>", "event_id": "STRING"},
     "read_messages": {**OF_DAY, "after_version": "INT64", "after_key": "STRING", "at_most": "INT64", "newest": "BOOL"},
-    "read_states": {**SPAN, "session_ids": "ARRAY<STRING>", "at_version": "INT64", "with_messages": "BOOL"},
+    "read_states": {
+        **SPAN,
+        "session_ids": "ARRAY<STRING>",
+        "at_version": "INT64",
+        "at_time": "TIMESTAMP",
+        "with_messages": "BOOL",
+    },
     "reconcile_rows": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "reconcile_sessions": {**SPAN, "store_id": "STRING"},
     "search_text": {

@@ -11,7 +11,7 @@ from typing import Any
 
 from ledger.model.events import RecordedEvent
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
-from ledger.outbox.rows import Row, batch_digest
+from ledger.outbox.rows import Row
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
@@ -48,7 +48,7 @@ class Store:
         """Send rows, and forget what became of them."""
         number, content = sink.pack(rows)
         assert number == len(rows)
-        self.checkpoint = replace(self.checkpoint, batch=Batch(rows[-1][0], number, batch_digest(rows)))
+        self.checkpoint = replace(self.checkpoint, batch=Batch.of(rows))
         return sink.send(self.checkpoint.sink_state, self.checkpoint.batch, content)
 
     def send(self, sink: BigQuerySink, rows: list[Row]) -> None:

@@ -15,7 +15,7 @@ from ledger.model.fold import fold
 from ledger.model.session import Head, Message, Session
 from ledger.model.values import canonical
 from ledger.outbox.columns import change_values, event_values, row_of
-from ledger.testing.reference import history
+from ledger.testing.reference import head_after, history
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 VERSIONS = 6
@@ -132,12 +132,7 @@ def shuffled(rows: Sequence[tuple[Any, ...]], seed: int) -> list[tuple[Any, ...]
 
 def head_of(events: Sequence[RecordedEvent], version: int = LAST) -> Head:
     """Where a session stood at a version."""
-    until = [event for event in events if event.version <= version]
-    last = max(until, key=lambda event: event.position)
-    updated_at = max(event.recorded_at for event in until)
-    return Head(
-        last.session_id, last.user_id, last.created_at, last.version, updated_at, last.event_hash, last.store_id
-    )
+    return head_after([event for event in events if event.version <= version])
 
 
 def session_at(events: Sequence[RecordedEvent], version: int = LAST) -> Session:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
 from ledger.outbox.contract import Batch, RelayCheckpoint
-from ledger.outbox.rows import batch_digest
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -33,7 +32,7 @@ def fill(warehouse: DuckDBWarehouse, rows: Sequence[tuple[Any, ...]], store_id: 
     sink = DuckDBSink(warehouse, "duckdb:///test")
     place = sink.recover(store_id, RelayCheckpoint(1)).sink_state
     with sink:
-        sink.send(place, Batch(rows[-1][0], len(rows), batch_digest(rows)), sink.pack(rows)[1])
+        sink.send(place, Batch.of(rows), sink.pack(rows)[1])
 
 
 class OnDuckDB(DuckDBWarehouse):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
-from ledger.warehouse.bigquery.retries import MAX_ATTEMPTS, retrying
+from ledger.warehouse.bigquery.jobs import MAX_ATTEMPTS, retrying
 
 # Trying again
 

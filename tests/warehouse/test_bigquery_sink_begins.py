@@ -15,7 +15,7 @@ import pytest
 from faults.proxy import Plan, proxy
 from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
-from ledger.outbox.rows import Row, batch_digest, row_key
+from ledger.outbox.rows import Row, row_key
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
@@ -57,7 +57,7 @@ def test_the_next_relay_learns_that_the_batch_under_way_has_not_arrived(sinks, s
     store.recover(one)
     store.send(one, store.row(1))
     rows = store.row(2)
-    store.checkpoint = replace(store.checkpoint, batch=Batch(rows[-1][0], 1, batch_digest(rows)))
+    store.checkpoint = replace(store.checkpoint, batch=Batch.of(rows))
     found = store.recover(other)
     assert (found.arrived, found.in_doubt_after) == (False, None)
     store.send(other, rows)
@@ -201,7 +201,7 @@ def test_a_backup_from_before_the_last_batch_is_unsure_beyond_its_checkpoint(sin
     store.recover(one)
     store.send(one, store.row(1))
     rows = store.row(2)
-    batch = Batch(rows[-1][0], 1, batch_digest(rows)) if under_way else None
+    batch = Batch.of(rows) if under_way else None
     backup = replace(store, checkpoint=replace(store.checkpoint, batch=batch))
     store.send(one, rows)
     store.send(one, store.row(3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +49,8 @@ _SHARED = (
     "AND value IN ('\"read\"', '\"write\"'))"
 )
 _EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
+_LAST_EVENT = "SELECT version, event_hash, MAX(recorded_at) OVER () FROM session_events WHERE session_id = ? "
+_LAST_FIRST = "ORDER BY version DESC, event_id DESC LIMIT 1"
 _ROWS_AFTER = f"SELECT seq, {_COLUMNS} FROM session_events WHERE seq > ? ORDER BY seq"  # noqa: S608
 _EVENTS_PAGE = (
     f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
@@ -63,12 +65,13 @@ def meta(connection: sqlite3.Connection, name: str) -> str:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block every statement reads the same snapshot of the database."""
+    """Context manager in whose block every statement reads the same snapshot of the database.
+
+    After an exception the transaction stays open: ``Connections.read`` closes the connection.
+    """
     connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
+    yield
+    connection.execute("COMMIT")
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
@@ -141,22 +144,16 @@ def state_at(
         return None
     if head.store_id == UNOWNED:
         latest(connection, session_id, with_messages=False)
-    if moment is not None:
-        version = connection.execute(
-            "SELECT MAX(version) FROM session_events WHERE session_id = ? AND recorded_at <= ?", (session_id, moment)
-        ).fetchone()[0]
-        if version is None:
-            return None
-    elif version is not None and version > head.version:
+    if version is not None and version > head.version:
         raise InvalidInput(f"Session {session_id} has versions 1 to {head.version}; there is no version {version}.")
-    statement = _EVENTS + "AND version <= ?" + ("" if with_messages else " AND field <> 'message'")
-    rows = connection.execute(f"{statement} ORDER BY version, seq", (session_id, version)).fetchall()
-    updated_at, event_hash = connection.execute(
-        "SELECT MAX(recorded_at), event_hash FROM session_events WHERE session_id = ? AND version = ?",
-        (session_id, version),
-    ).fetchone()
-    head_then = head._replace(version=head.version if version is None else version, updated_at=updated_at)
-    return head_of(session_id, head_then._replace(event_hash=event_hash)), fold(events_from_rows(rows, upcast))
+    then, bound = ("AND recorded_at <= ? ", moment) if version is None else ("AND version <= ? ", version)
+    last = connection.execute(f"{_LAST_EVENT}{then}{_LAST_FIRST}", (session_id, bound)).fetchone()
+    if last is None:
+        return None
+    head_then = head._replace(**dict(zip(("version", "event_hash", "updated_at"), last, strict=True)))
+    kept = "" if with_messages else "AND field <> 'message' "
+    rows = connection.execute(f"{_EVENTS}{then}{kept}ORDER BY version, event_id, seq", (session_id, bound)).fetchall()
+    return head_of(session_id, head_then), fold(events_from_rows(rows, upcast))
 
 
 def events(
@@ -261,8 +258,7 @@ def sessions(
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
     """Return the raw rows after ``seq``: as many whole events as fit into both limits, but at least one event."""
-    with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
-        return whole_events(rows, limit, max_bytes)
+    return whole_events(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),)), limit, max_bytes)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ledger.errors import InvalidInput, StoreUnavailable
+import tenacity
+
+from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
-from ledger.warehouse.bigquery.retries import retrying
 from ledger.warehouse.bigquery.settings import Dataset
 
 T = TypeVar("T")
+log = logging.getLogger("ledger.bigquery")
+#: Maximum attempts of one call; the dataset's ``retry_timeout`` usually ends them earlier.
+MAX_ATTEMPTS = 30
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
@@ -195,3 +200,28 @@ def _type_of(name: str, value: Any) -> str:
     if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")
     return name_of_type
+
+
+def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
+    """Return a retrier that repeats a call while it raises an error whose ``retryable`` flag is set.
+
+    The waits between attempts are random. Only the first failure is logged.
+
+    Args:
+        doing: Name of the call, for the log, such as ``The append``.
+        retry_timeout: Seconds after which no further attempt starts. The error of the last attempt is then raised.
+        sleep: Called with the seconds to wait before the next attempt.
+    """
+
+    def log_first_failure(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            log.warning("%s is retried for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, LedgerError) and error.retryable),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=8),
+        stop=tenacity.stop_before_delay(retry_timeout) | tenacity.stop_after_attempt(MAX_ATTEMPTS),
+        before_sleep=log_first_failure,
+        sleep=sleep,
+        reraise=True,
+    )

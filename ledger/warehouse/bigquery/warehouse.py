@@ -13,8 +13,7 @@ from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Answer, Parameters
 from ledger.warehouse.bigquery.errors import translate
-from ledger.warehouse.bigquery.jobs import Jobs
-from ledger.warehouse.bigquery.retries import log
+from ledger.warehouse.bigquery.jobs import Jobs, log
 from ledger.warehouse.bigquery.settings import Dataset
 
 if TYPE_CHECKING:

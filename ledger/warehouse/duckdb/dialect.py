@@ -223,8 +223,9 @@ def _zero_based_offsets(tree: exp.Expr) -> None:
 def _sort_aggregated_lists(tree: exp.Expr) -> None:
     """Replace ORDER BY inside ``ARRAY_AGG`` and ``STRING_AGG`` by a sort of the finished list.
 
-    DuckDB takes two to four times as long to sort inside an aggregate. The step changes only ascending sorts. The new
-    sort puts NULLs at the other end, so no sort key may be NULL; none is in the ledger's own views.
+    In DuckDB, a sort inside an aggregate takes two to four times as long as a sort of the finished list. Only ascending
+    sorts are replaced. The new sort puts NULLs at the other end, so it is right only if no sort key is NULL. In the
+    ledger's own views no sort key is NULL.
     """
     for order in list(tree.find_all(exp.Order)):
         aggregate = order.parent

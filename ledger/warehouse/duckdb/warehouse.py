@@ -111,7 +111,7 @@ class DuckDBWarehouse:
         """Do nothing: no connection is open between calls."""
 
     def ensure_created(self) -> None:
-        """Create the objects unless they exist and are current."""
+        """Create or replace the ledger's tables, views and functions if the file lacks those of this release."""
         if not self._ready or not self.path.exists():  # another process may have moved the file
             self._ready = self._is_current()
             if not self._ready:
