@@ -27,6 +27,7 @@ logging.getLogger("sqlglot").addHandler(logging.NullHandler())
 #: Types of parameters, and of the items of lists. Subclasses, such as those of Enum, are refused.
 _TYPES = (bool, int, float, str, bytes, Decimal, datetime, date, time)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like)
+_SCHEMA_VIEWS = ("INFORMATION_SCHEMA.TABLES", "INFORMATION_SCHEMA.COLUMNS")
 _UNKNOWN = exp.cast(exp.null(), "BOOLEAN")
 _SMALLEST, _BEYOND = -(2**63), 2**63
 
@@ -190,11 +191,10 @@ def _with_schema(sql: str, place: tuple[str, str]) -> str:
     """
     tree = check_query(sql)
     for table in list(tree.find_all(exp.Table)):
-        view = table.name.upper().removeprefix("INFORMATION_SCHEMA.")
-        if table.name.upper() != f"INFORMATION_SCHEMA.{view}" or table.db not in ("", place[1]):
+        name = table.name.upper()
+        if name not in _SCHEMA_VIEWS or table.db not in ("", place[1]) or table.catalog not in ("", place[0]):
             continue
-        if table.catalog not in ("", place[0]) or view not in ("TABLES", "COLUMNS"):
-            continue
+        view = name.removeprefix("INFORMATION_SCHEMA.")
         rows = exp.Array(expressions=[_struct(row) for row in _schema_rows(view, place)])
         alias = table.alias if re.fullmatch(r"\w+", table.alias or "") else view
         selected = exp.select("*").from_(exp.Unnest(expressions=[rows])).subquery(alias)

@@ -50,7 +50,7 @@ class BigQueryWarehouse(Jobs):
     ) -> None:
         super().__init__(dataset, environment=environment, sleep=sleep)
         self._transport: RowTransport | None = None
-        self._transport_lock = threading.Lock()
+        self._transport_lock = threading.RLock()
 
     def create(self) -> None:
         """Create missing objects and bring views and functions up to date; rows and columns are kept."""

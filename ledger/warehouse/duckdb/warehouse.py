@@ -1,7 +1,7 @@
 """A local warehouse, which answers the ledger's GoogleSQL from a DuckDB file.
 
 Only one process at a time can have the file open for writing. The warehouse therefore opens the file only for one call
-or for one ``with`` block; see ``ledger.warehouse.duckdb.file``.
+or for one block of ``kept_open``; see ``ledger.warehouse.duckdb.file``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.file import file_at
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import duckdb
     import pyarrow
 
@@ -56,19 +54,16 @@ class DuckDBWarehouse:
         self._file = file_at(self.path)
         self._ready = False
 
-    def __enter__(self) -> DuckDBWarehouse:
-        """Keep the file open for writing until the block ends. Blocks may be nested and may overlap between threads."""
-        self._file.acquire_writer(self._retry_timeout, self._pause)
-        return self
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Context manager that keeps the file open for writing until its block ends.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.release_writer()
+        Blocks may be nested and may overlap between threads.
+        """
+        return self._file.writer(self._retry_timeout, self._pause)
 
     def create(self) -> None:
         """Create missing objects, and replace views and functions that another release created; rows are kept."""
-        with self._file.create_lock, self.writing() as connection:
+        with self._file.creating(), self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
@@ -156,7 +151,7 @@ class DuckDBWarehouse:
         require_extra("analytics", "duckdb", "sqlglot")
         import duckdb
 
-        with self, self._reader() as connection:
+        with self.kept_open(), self._reader() as connection:
             if batch is not None:
                 connection.register("batch", batch)
             connection.execute("BEGIN")
@@ -202,6 +197,8 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
         from ledger.warehouse.statement import check_query
 
         raise describe(error, check_query(source)) from error
+    except duckdb.InterruptException:  # the connection's context manager says why
+        raise
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer the query: {error}") from error
     columns = tuple(column[0] for column in description)
