@@ -57,8 +57,9 @@ test: setup test-duckdb2 ## Run the offline tests, except the slowest ones throu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator
+test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
+	cd tests && ../$(BIN)/python -m faults.torture --seed 7 --minutes 1
 
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
