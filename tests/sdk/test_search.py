@@ -232,10 +232,12 @@ def test_large_texts_of_an_older_release_are_indexed_by_the_first_search(tmp_pat
 
 
 def test_a_session_that_is_forgotten_leaves_the_index(ledger):
-    said(ledger, "needle")
+    said(ledger, "needle", "secret")
     said(ledger, "needle", session_id="t")
     assert hits(ledger.store, "needle") == ["t", "s"]
+    assert index(ledger).keys() == {"messagem0", "messagem1"}
     assert ledger.store.purge("s", ledger.get_session("s").version)
+    assert index(ledger) == {"messagem0": ["needle"]}
     assert hits(ledger.store, "needle") == ["t"]
     assert index(ledger) == {"messagem0": ["needle"]}
 
