@@ -298,6 +298,16 @@ def test_without_fts5_a_search_says_so_and_all_else_works(ledger, monkeypatch):
         ledger.search("needle")
 
 
+def test_without_fts5_verify_passes_over_the_words(ledger, monkeypatch):
+    said(ledger, "needle")
+    assert hits(ledger.store, "needle") == ["s"]
+    with closing(sqlite3.connect(ledger.store.path)) as connection, connection:
+        connection.execute("UPDATE search_words_content SET c0 = 'other'")
+    assert [finding.code for finding in ledger.verify().findings] == ["search", "search"]
+    monkeypatch.setattr(search_index, "has_fts5", lambda: False)
+    assert ledger.verify().findings == ()
+
+
 def test_a_view_finds_what_its_user_sees(ledger):
     ledger.create_session("ada", "a needle", session_id="hers")
     ledger.create_session("bob", "a needle", session_id="his")
