@@ -110,8 +110,11 @@ def _batch(text: str, checkpoint: int, last: int) -> str | None:
 
 
 def check_words(connection: sqlite3.Connection) -> Finding | None:
-    """Return a finding if SQLite's check of the table of words fails; call it in a transaction of the writer."""
-    if not index.has_fts5() or not index.exists(connection):
+    """Return a finding if SQLite's check of the table of words fails; call it in a transaction of the writer.
+
+    Call it only if ``words_pages`` has found pages, so SQLite has FTS5.
+    """
+    if not index.exists(connection):  # another process may have removed the index since
         return None
     try:
         connection.execute("INSERT INTO search_words (search_words) VALUES ('integrity-check')")
