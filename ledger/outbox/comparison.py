@@ -93,8 +93,8 @@ class ComparableOutbox(Outbox, Protocol):
         Raises:
             LeaseLost: Another relay has taken the lease; nothing was written.
             SessionEnded: The session is archived and its rows were dropped; nothing was written.
-            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; nothing was written.
+            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: The events cannot be
+                ingested; see ``EventStore.ingest``. Nothing was written.
         """
         ...
 
