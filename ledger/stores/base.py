@@ -274,7 +274,7 @@ class OutboxStore(EventStore, Protocol):
     def own_files(self) -> list[Path]:
         """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
 
-        No other file may be written under one of these paths.
+        Commands that write a file, such as an export, must refuse these paths.
         """
         ...
 
@@ -343,7 +343,7 @@ class VerifyingStore(EventStore, Protocol):
             progress: Called with the number of rows read since the last call.
 
         Raises:
-            SessionNotFound: The store has nothing of one of the sessions.
+            SessionNotFound: The store does not know one of the sessions.
         """
         ...
 
@@ -409,11 +409,11 @@ class SealingStore(EventStore, Protocol):
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with what the store holds now.
 
-        Of a session, only the hash of the event at the sealed version is compared, not the events before it:
-        ``ledger.model.integrity.verify`` shows that they are those that this hash covers.
+        For each session, only the hash of the event at the sealed version is compared. This hash covers all earlier
+        events, and ``ledger.model.integrity.verify`` checks the earlier events against it.
 
         Args:
-            leaves: Leaves of a seal, a page at a time; all are compared with one snapshot of the store.
+            leaves: Some of the leaves of a seal. All leaves of one call are compared with one snapshot of the store.
 
         Returns:
             One result for each leaf, in the same order.

@@ -37,8 +37,8 @@ class _Stored(NamedTuple):
 
     Attributes:
         heads: The heads of the sessions that have events in the dataset.
-        creations: The creation times of the sessions that are in ``heads``, whose id contains a creation time, or
-            whose id was claimed less than ``CLAIM_LIFETIME`` ago.
+        creations: The creation times of the sessions in ``heads``, of sessions whose id contains a creation time, and
+            of sessions whose id was claimed less than ``CLAIM_LIFETIME`` ago.
     """
 
     heads: dict[str, StreamHead]

@@ -1,4 +1,4 @@
-"""The connections of one embedded store: who has one, and what becomes of them at an exception and at a fork.
+"""The connections of one embedded store: their use by reads, and their state after an exception and after a fork.
 
 A read borrows a connection for its work (``Connections.read``). An exception may strike between any two lines of it,
 as a signal handler can raise one anywhere. Three rules make that harmless:
@@ -170,7 +170,7 @@ class Connections:
             self._wait_for_fork()
 
     def wait_for_forks(self) -> None:
-        """Wait for the forks in progress, which do not know this store yet.
+        """Wait until the forks have ended that began before this store was registered with ``ledger.forking``.
 
         Raises:
             StoreUnavailable: A fork does not end, or this thread is forking.
@@ -181,13 +181,13 @@ class Connections:
             )
 
     def _open_idle(self) -> None:
-        """Open a connection for reading, and leave it with the idle ones."""
+        """Open a connection for reading, and add it to the idle connections."""
         self.open(_set_query_only, self._idle)
 
     def open(self, set_up: Callable[[Connection], object], place: deque[Connection] | None = None) -> None:
         """Open a connection, and call ``set_up`` with it; close it if that raises. Then add it to ``place``.
 
-        A fork must wait for the caller, see ``while_opening``.
+        Call it within ``while_opening``, so that a fork waits for it.
 
         Raises:
             StoreRejected: This process inherited an open connection to the file.
@@ -224,7 +224,7 @@ class Connections:
         self._open.pop(id(connection), None)
 
     def refuse(self, refusal: Callable[[], LedgerError]) -> None:
-        """Refuse every later read, and close the idle connections; the others are closed when their reads end."""
+        """Refuse every later read, and close the idle connections. Others are closed when their reads end."""
         self.refusal = refusal
         self._blocked = -1
         self._close_idle()
@@ -262,12 +262,12 @@ class Connections:
             time.sleep(_PAUSE)
 
     def block(self) -> None:
-        """Let no read begin until ``unblock``, as this thread forks."""
+        """Block new reads until ``unblock``, because this thread is about to fork the process."""
         if self.refusal is None:
             self._blocked = get_ident()
 
     def unblock(self) -> None:
-        """End a ``block``."""
+        """Allow new reads again after ``block``."""
         if self.refusal is None:
             self._blocked = 0
 
@@ -302,14 +302,14 @@ class Connections:
                 connection.interrupt()
 
     def reset(self) -> None:
-        """Start anew in a child that inherited no connection."""
+        """Make this object usable in a child process that inherited no connection."""
         self._idle.clear()
         self._opening.clear()
         self._closing = threading.RLock()
         self.unblock()
 
     def abandon(self, suspended: Connection | None) -> None:
-        """Set aside, in a child, what was inherited open, and refuse every call from now on.
+        """Refuse every call from now on, in a child process that inherited open connections, which are never closed.
 
         Args:
             suspended: The writing connection, if this thread is in an append, which a signal handler has suspended.
@@ -341,7 +341,7 @@ def inherited(path: Path) -> StoreRejected:
 
 
 def unopened() -> Connection:
-    """Return a connection that was never opened, and counts as closed."""
+    """Return a connection object that was never opened and is marked as closed."""
     connection = Connection.__new__(Connection)
     connection.is_closed = True
     return connection
@@ -363,7 +363,7 @@ def _close_cursors(connection: sqlite3.Connection) -> None:
 
 
 def _is_reading(connection: sqlite3.Connection) -> bool:
-    """Return True if a statement of a connection is not finished: SQLite then refuses to change a function."""
+    """Return True if a connection has an unfinished statement. SQLite then refuses to redefine an SQL function."""
     try:
         connection.create_function(_FUNCTION, 0, None)
     except sqlite3.OperationalError:

@@ -115,7 +115,7 @@ class SqliteOutbox:
         )
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return requeued rows by ``seq``: as many whole events as fit into both limits, but at least one if any."""
+        """Return requeued rows, ordered by ``seq``: as many whole events as fit both limits, but at least one event."""
         return self._read(
             lambda connection: whole_events(connection.execute(_REQUEUED_ROWS, (self.warehouse,)), limit, max_bytes)
         )

@@ -76,7 +76,7 @@ class Chain:
 
         Args:
             event: The columns of the event, from its first row.
-            rows: The event's rows, each with the columns ``READ``, by ``seq``.
+            rows: The event's rows, ordered by ``seq``, each with the columns ``READ``.
         """
         problems: list[Problem] = []
         version, hashed = event[1], event[_HASH]
@@ -124,7 +124,7 @@ class Chain:
             problems.append(Problem("seq", f"its seq is {self._previous_seq}, and the rows end at {self.last_seq}"))
 
     def _place(self, event: tuple[Any, ...], rows: Sequence[tuple[Any, ...]], problems: list[Problem]) -> None:
-        """Check the event's version and position, its store, and that it has hashes if it was recorded with them."""
+        """Check that an event follows the event before it, names its store, and has the hashes that it must have."""
         version, position = event[1], (event[1], event[2])
         runs = [run for run in self.foreign if run.first_version <= version <= run.last_version]
         own = event[_STORE] == self.store_id
