@@ -1,4 +1,4 @@
-"""The seals of stores in a warehouse: a copy that whoever rewrites a store's file cannot rewrite with it."""
+"""Copies of stores' seals in a warehouse. Somebody who can only rewrite a store's file cannot change these copies."""
 
 from __future__ import annotations
 

@@ -224,8 +224,7 @@ class Connection:
 def _error_at_end(ended: Exception) -> LedgerError:
     """Return the error for requests that are still without a response when the call ends.
 
-    A transient error or a network error becomes OutcomeLost. The exception is a failure to connect, because then
-    nothing was sent.
+    A transient error or a network error becomes OutcomeLost. A failure to connect does not, because nothing was sent.
 
     Args:
         ended: The error with which the call ended.

@@ -129,7 +129,7 @@ class Jobs:
 
         Raises:
             OutcomeLost: The statement may have been executed.
-            LedgerError: As for ``BigQueryWarehouse.query``.
+            LedgerError: The statement failed. ``BigQueryWarehouse.query`` lists the errors.
         """
         return self._read_pages(self._query(operation, sql, parameters, own), operation, own=own)
 

@@ -229,7 +229,7 @@ class BigQuerySink:
         return self._warehouse.retry_idempotent(f"Looking up {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token. Return it and the name of the previous relay's stream, or an empty string."""
+        """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:
