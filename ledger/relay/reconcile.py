@@ -68,7 +68,7 @@ class SessionDifference:
     def lost(self) -> bool:
         """True if there are unknown rows and ``repair`` can restore them.
 
-        It can if the session has not diverged and no row is changed or gone.
+        The rows can be restored if the session has not diverged and no row is changed or gone.
         """
         return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
@@ -197,8 +197,8 @@ def repair(
 
     Args:
         found: A recent result of ``reconcile``.
-        outbox, warehouse: As for ``reconcile``.
-        holder, lease_seconds: As for ``Relay``.
+        outbox, warehouse: The arguments that ``reconcile`` was called with.
+        holder, lease_seconds: The arguments of ``Relay`` with these names.
 
     Raises:
         LeaseHeld: A relay is shipping, so no events were restored; missing rows were requeued.
