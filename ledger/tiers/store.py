@@ -312,7 +312,7 @@ class TwoTierStore:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let threads open the warehouse again."""
+        """Allow threads to open the warehouse again."""
         if self._fork is not None:
             self._fork.__exit__(None, None, None)  # a second call does nothing
             self._fork = None
@@ -380,7 +380,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if the embedded store dropped the session's rows; the warehouse must have none of them."""
+        """Raise ArchiveLost if the embedded store has still dropped a session's rows, which the warehouse lacks too."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile
