@@ -23,7 +23,7 @@ _SOONEST, _LATEST = 0.0005, 0.02
 def ending(end: Callable[[], object]) -> Iterator[None]:
     """Context manager that calls ``end`` after its block. Acquire within the block what ``end`` releases.
 
-    If an exception strikes during the call, ``end`` is called again. It must allow this, and do what is left to do.
+    If an exception interrupts ``end``, it is called again. The second call must finish what the first left undone.
     """
     try:
         yield
