@@ -92,8 +92,8 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
 
     Args:
         path: The file.
-        status: The status of the file at ``path``, to remove the temporary names that are hard links to this file. A
-            process that was killed while it renamed the file may have left such a name. None to leave such names.
+        status: The result of ``stat`` for the file. If it is given, temporary files that are hard links to the file are
+            removed too. A process that is killed between creating the link and deleting it leaves such a file.
     """
     prefix = _prefix(path)
     try:

@@ -7,11 +7,11 @@ has no lock, and what the child commits may be lost. Threads are not inherited e
 Every open resource that a fork concerns is therefore registered here. A fork calls three methods of each:
 
 ====================================  ==================================================================================
-``before_fork(deadline)``             Blocks new use, ends present use until the deadline, and closes what a child must
-                                      not inherit. Returns True if the resource is *clean*.
+``before_fork(deadline)``             Blocks new calls, waits for calls in progress until the deadline, and closes what
+                                      a child must not inherit. Returns True if the resource is then *clean*.
 ``after_fork_in_parent()``            Unblocks the resource. Called if ``before_fork`` was called, even if that failed.
-``after_fork_in_child(clean)``        Makes the resource usable. If it is not clean, sets aside what was inherited
-                                      (``keep``), and refuses every call until the child executes another program.
+``after_fork_in_child(clean)``        Makes the resource usable. If it is not clean, refuses every call instead, and
+                                      passes what was inherited to ``keep``, so that it is never closed.
 ====================================  ==================================================================================
 
 The stages are prepared in their order, and released in the reverse order. All resources together have ``BUDGET``
@@ -71,8 +71,8 @@ class _Fork:
     Attributes:
         thread: The thread that forks.
         preparing: True until the hook before the fork has ended.
-        begun: The resources whose ``before_fork`` was called, and that were not released yet.
-        clean: Those of them whose ``before_fork`` returned True.
+        begun: The resources whose ``before_fork`` was called and that are not released yet.
+        clean: The resources in ``begun`` whose ``before_fork`` returned True.
         attempts: How often the hook after the fork was called in the parent.
     """
 
@@ -184,7 +184,7 @@ def _prepare(fork: _Fork, resource: ForkAware, deadline: float) -> BaseException
 
 
 def _own_forks() -> list[_Fork]:
-    """Return the forks of this thread that took place, the last one first."""
+    """Return this thread's forks that are past the hook before the fork, the last one first."""
     thread = get_ident()
     return [each for each in reversed(_forks.copy()) if each.thread == thread and not each.preparing]
 

@@ -114,8 +114,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
 def respelled(event: RecordedEvent) -> RecordedEvent:
     """Return an event whose numbers are written as they were when the event was hashed.
 
-    A warehouse may decode and encode JSON, which turns 1e16, as older releases of this package recorded it, into 1e+16.
-    The value's hash then tells which of the two was recorded.
+    Older releases of this package recorded 1e16. A warehouse that decodes and encodes the JSON returns it as 1e+16. The
+    value's hash shows which of the two was recorded.
     """
     if not any(change.text is not None and "e+" in change.text for change in event.changes):
         return event

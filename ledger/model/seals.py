@@ -1,4 +1,4 @@
-"""Seals: a Merkle root over the heads of all sessions, by which a rewritten or removed session is found later.
+"""Seals: Merkle roots over the heads of all sessions. They reveal sessions that are rewritten or removed later.
 
 A seal's leaves are the sessions, sorted by id. A leaf holds the session's id, its creation time, its version and the
 ``event_hash`` at this version, which covers all of the session's events up to it. So a leaf stays true for good: later

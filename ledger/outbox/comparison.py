@@ -145,7 +145,7 @@ class ComparableWarehouse(Protocol):
         """Return a session's events above the version ``after``, as they were recorded (not upcast).
 
         Raises:
-            InvalidInput: The warehouse returned no such event. The cause is usually that its session with this id is
-                another session, which was created at another time.
+            InvalidInput: The warehouse returned no such event. The cause is usually that the warehouse has another
+                session under this id, created at another time.
         """
         ...

@@ -267,7 +267,7 @@ class _Shipped:
         self._dead_letters = set(outbox.dead_letters_between(1, self.upto))
 
     def refresh(self) -> None:
-        """Exclude the rows that were dead-lettered or requeued meanwhile.
+        """Exclude the rows that were dead-lettered or requeued since the last call.
 
         Rows excluded before stay excluded even if they were redriven, because it is not known whether they arrived.
         """
@@ -328,13 +328,14 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Return True if another store owns the session now, because it wrote the last unknown row.
+    """Return True if another store owns the session now.
 
-    If the session has diverged (both stores appended to it), the result is False.
+    Another store owns it if that store wrote the last of the unknown rows. If the session has diverged, because both
+    stores appended to it, the result is False.
 
     Args:
         difference: The session's difference, with unknown rows.
-        own: The ``row_id`` of each row that this store has. If it dropped the rows, those of its tombstone's events.
+        own: The ``row_id`` of each row of the session that this store has, or had before it dropped the rows.
         found: The session's rows in the warehouse.
         store_id: The id of this store.
     """

@@ -42,7 +42,7 @@ class Capabilities:
 
     Attributes:
         compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can
-            append between the two. Without this capability, ``expected_version`` is compared with the version that the
+            append in between. Without this capability, ``expected_version`` is compared with the version that the
             store last read.
         gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, however many writers append.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
@@ -175,7 +175,7 @@ class EventStore(Protocol):
         ...
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """Return the version at which a session recorded an event; None if it did not record it."""
+        """Return the version of a session's event; None if the session has no event with this id."""
         ...
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
@@ -337,8 +337,8 @@ class VerifyingStore(EventStore, Protocol):
 
         Args:
             session_ids: The sessions; None for all sessions and for the store itself.
-            rebuild: Compute derived data again where they are wrong. Events are never changed, and a session whose
-                events are not what was recorded is left as it is.
+            rebuild: Compute wrong derived data again. Events are never changed. If a session's events are not what was
+                recorded, nothing of the session is changed.
             limit: Maximum number of findings in the result.
             progress: Called with the number of rows read since the last call.
 

@@ -269,10 +269,10 @@ class TwoTierStore:
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with both tiers; see ``SealingStore.compare_sealed``.
 
-        If a session's rows were dropped after it was archived, they are looked up in the warehouse.
+        If the embedded store dropped a session's rows, the rows are looked up in the warehouse.
 
         Raises:
-            StoreUnavailable: The warehouse has such rows, and cannot be reached.
+            StoreUnavailable: A session's rows are only in the warehouse, which cannot be reached.
         """
         from ledger.tiers.sealed import compare_with_warehouse
 

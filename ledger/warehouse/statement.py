@@ -64,7 +64,7 @@ def check_columns(sql: str) -> Mapping[str, str]:
     """Check that a statement is a single SELECT whose columns have distinct names, and return its parameters.
 
     Returns:
-        For each ``@name`` parameter, a mapping from the name in lower case to the name as the statement writes it.
+        A mapping with an item for each ``@name`` parameter: from the name in lower case to the name as written.
 
     Raises:
         InvalidInput: The statement is not such a SELECT, or it has positional parameters.

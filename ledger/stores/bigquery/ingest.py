@@ -33,7 +33,7 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """Heads and creation times, by session_id, of those sessions to ingest that the dataset has.
+    """Heads and creation times, by session_id, of the sessions to ingest. Sessions that the dataset lacks are left out.
 
     Attributes:
         heads: The heads of the sessions that have events in the dataset.

@@ -352,8 +352,9 @@ def _mark_in_doubt(
 ) -> None:
     """Mark restored rows in doubt, so that each relay looks them up in its warehouse before it sends them.
 
-    For the relay to ``warehouse``, which has all of the rows, only the rows above that relay's checkpoint are marked.
-    Without the mark, the relay would ship these as new rows. For all other relays, every row is marked.
+    For the relay to ``warehouse``, only the rows above that relay's checkpoint are marked. The warehouse has all of the
+    rows, but without the mark the relay would ship the rows above its checkpoint as new ones. For all other relays,
+    every row is marked.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))

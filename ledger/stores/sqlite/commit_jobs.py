@@ -1,4 +1,4 @@
-"""The jobs of a group commit (``group_commit.py``): their transaction, their outcome and their gates."""
+"""The jobs of a group commit, with their transaction, outcome and gates. ``group_commit.py`` defines these terms."""
 
 from __future__ import annotations
 

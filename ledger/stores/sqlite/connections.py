@@ -1,17 +1,17 @@
 """The connections of one embedded store: their use by reads, and their state after an exception and after a fork.
 
-A read borrows a connection for its work (``Connections.read``). An exception may strike between any two lines of it,
-as a signal handler can raise one anywhere. Three rules make that harmless:
+A read borrows a connection (``Connections.read``). A signal handler may raise an exception between any two lines of the
+read. Three rules make that harmless:
 
-* A connection goes back to the idle ones only if its work returned and left no transaction. After any exception it is
-  closed, with the cursors that still read from it: a statement that is not reset would pin its snapshot for good.
-* No count is kept. The open connections are those of ``_open``, which refers to them weakly: one that is lost between
-  two lines is closed by its finalizer.
-* Nothing that another thread or another process could wait for is held by a reader.
+* A connection becomes idle again only if the read returned and left no transaction open. After any exception the
+  connection is closed, with the cursors that still read from it. An unfinished statement would hold its snapshot open.
+* Connections are not counted. ``_open`` has weak references to the open connections. If an exception makes a read lose
+  its connection, the connection's finalizer closes it.
+* A reader holds no lock that another thread or another process could wait for.
 
-A fork blocks new reads, and interrupts those in progress until none is left (``before_fork``). An interrupted read runs
-again after the fork. In a child that inherited an open connection, the file cannot be opened any more, by whatever
-name: SQLite would take the locks of the parent for its own.
+A fork blocks new reads, and interrupts the reads in progress until none is left. An interrupted read runs again after
+the fork. A child process that inherited an open connection cannot open the file again under any name, because SQLite
+would take the parent's locks for its own.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Connections:
         self.refusal: Callable[[], LedgerError] | None = None  # why every call is refused from now on
 
     def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
-        """Run ``work`` with a connection that nobody else uses meanwhile, and return its result.
+        """Run ``work`` with a connection that nobody else uses at the same time, and return its result.
 
         If a fork of this process interrupts the work, it runs again afterwards.
 
         Args:
-            work: Reads; must not keep the connection or a cursor of it.
+            work: Function that reads. It must not use the connection or its cursors after it returns.
             snapshot: True to have every statement of the work read the same snapshot of the database.
 
         Raises:
@@ -157,7 +157,7 @@ class Connections:
         )
 
     def while_opening(self, act: Callable[[], T]) -> T:
-        """Call ``act``, which opens connections and may use them, while no fork is in progress; a fork waits for it."""
+        """Call ``act``, which opens connections, while no fork is in progress. Forks wait until ``act`` returns."""
         thread = get_ident()
         while True:
             try:
@@ -185,7 +185,7 @@ class Connections:
         self.open(_set_query_only, self._idle)
 
     def open(self, set_up: Callable[[Connection], object], place: deque[Connection] | None = None) -> None:
-        """Open a connection, and call ``set_up`` with it; close it if that raises. Then add it to ``place``.
+        """Open a connection, call ``set_up`` with it, and add it to ``place``. If ``set_up`` raises, close it.
 
         Call it within ``while_opening``, so that a fork waits for it.
 

@@ -1,7 +1,8 @@
-"""The file of an embedded store: its creation, its modes, and whether the open file is still the one at its path.
+"""The file of an embedded store: its creation, its modes, and checks that its path still names the open file.
 
-A file comes into being whole: it is created beside and put in its place when it is a ledger. It has one name, because
-SQLite's WAL and locks belong to the name: processes that open a file under two names overwrite each other's commits.
+A new file is created under a temporary name, and renamed once it is a complete ledger. A file must not have a second
+name. SQLite's WAL and locks belong to a name, so processes that open a file under two names overwrite each other's
+commits.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def own_files(path: Path) -> list[Path]:
 
 
 def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Create a database atomically. If another process creates the file at the same time, the other file is kept.
+    """Create a database atomically. If another process creates the file first, leave that file as it is.
 
     Args:
         path: The file.
@@ -72,7 +73,7 @@ def connect(
 
 
 def match_mode(descriptor: int, path: Path) -> None:
-    """Give a lock file the mode and owner of the database: those who may write it may lock it, and nobody else.
+    """Give a lock file the mode and owner of the database, so that only those who may write the database can lock it.
 
     A process that could lock the file without being able to write the database could block all writers.
     """

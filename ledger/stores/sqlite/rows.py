@@ -60,7 +60,7 @@ def head_of(session_id: str, row: HeadRow) -> Head:
 
 
 def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """Return the first of the raw rows: those of as many whole events as fit into both limits.
+    """Return the raw rows of the first events: as many whole events as fit into both limits.
 
     If there are rows, at least one event is returned, even if it exceeds a limit.
     """

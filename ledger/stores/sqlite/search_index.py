@@ -184,7 +184,7 @@ def reindex(connection: sqlite3.Connection, session_id: str) -> None:
 
 
 def indexed(field: str, text: str | None) -> tuple[str, str]:
-    """Return what the index must store for a value: the text of ``search_slots.kept``, and the words, joined by spaces.
+    """Return what the index must store for a value: the column ``search_slots.kept``, and the words as one text.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.

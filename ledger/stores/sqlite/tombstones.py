@@ -38,7 +38,7 @@ class KeptEvent(NamedTuple):
     digest: str | None
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
-        """Return True if the event had this type and content; ``hashes`` is ignored, since no hashes are kept.
+        """Return True if the event had this type and content. ``hashes`` is ignored, because a tombstone has no hashes.
 
         If there is no salt, there is no digest to compare. The method then returns True for every type and content.
         """

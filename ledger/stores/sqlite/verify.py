@@ -1,4 +1,4 @@
-"""The part of ``SqliteStore`` that verifies sessions, and computes again what is derived from events.
+"""The part of ``SqliteStore`` that verifies sessions, and computes derived data again if they are wrong.
 
 Sessions are verified in pages, ordered by id. Each page is read in one snapshot, so a session that is appended to
 during the verification is read as it was at one moment. While a snapshot is open, SQLite cannot shorten its WAL. A page

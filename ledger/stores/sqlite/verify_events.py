@@ -23,7 +23,7 @@ _USER_ID, _CREATED_AT = map(columns.EVENT.index, ("user_id", "created_at"))
 
 
 class Problem(NamedTuple):
-    """What is wrong with an event: the ``code`` and the message of a ``Finding``."""
+    """A problem with an event, as the ``code`` and the message of a ``Finding``."""
 
     code: str
     message: str
@@ -39,7 +39,7 @@ class ForeignRun(NamedTuple):
 
 
 class Chain:
-    """The chain of one session, which verifies its events in order.
+    """Verifier of one session's events, which are passed to ``verify`` one by one, in order.
 
     Args:
         store_id: The id of the store.
@@ -51,8 +51,8 @@ class Chain:
         version: The version of the last event; 0 before the first.
         event_hash: The last hash of the chain; None if no event has had one.
         updated_at: The latest ``recorded_at`` of the events.
-        user_id, created_at: Those of the first event.
-        events, unchained: Number of events, and of those without hashes.
+        user_id, created_at: The values of these columns in the first event.
+        events, unchained: Number of events, and number of events without hashes.
         only_current: False if an event has another schema version than ``current``.
     """
 

@@ -1,8 +1,8 @@
 """Verification of the sessions in a range of ids: their events, and the state, head, index and tombstone of each.
 
-All rows are read in the caller's snapshot, in the order of ids and versions. In memory are only registers that an event
-has written and the state lacks, until a later event removes them. So a long session takes as little memory as a short
-one.
+All rows are read in the caller's snapshot, in the order of ids and versions. Rows are not collected. Only a register
+that an event has written and the state lacks is remembered, until a later event removes it. So a long session takes as
+little memory as a short one.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class SessionCheck:
         return 1
 
     def _registers(self, session_id: str, lacking: dict[tuple[Any, Any], Any], matched: int) -> None:
-        """Report the registers in ``lacking``, and the registers of the state that no event has written."""
+        """Report registers that the state lacks (``lacking``), and registers of the state that no event has written."""
         for (field, key), version in list(lacking.items())[:SEVERAL]:
             self._find(session_id, version, "state", f"the state lacks {field} {key!r}", mendable=True)
         if matched != self._counts.get(session_id, 0):
@@ -314,7 +314,10 @@ def _after_events(findings: list[Finding]) -> list[Finding]:
 
 
 def last_row(connection: sqlite3.Connection) -> int:
-    """Return the ``seq`` of the last row ever written, or of the last existing row if SQLite's record is damaged."""
+    """Return the ``seq`` of the last row ever written, even if that row was dropped.
+
+    If SQLite's record of this number is damaged, return the ``seq`` of the last existing row.
+    """
     try:
         return read.last_seq(connection)
     except CorruptEvent:
@@ -328,7 +331,7 @@ def printable(text: object) -> str:
 
 
 def _is_indexed(field: str, value: str | None, kept: str, words: str | None) -> bool:
-    """Return True if the index stores for a value what it would store if the value were indexed now."""
+    """Return True if the index entry of a value (``kept`` and ``words``) equals a newly computed entry."""
     try:
         return (kept, words or "") == index.indexed(field, value)
     except (AttributeError, TypeError, ValueError):  # the value is no JSON text

@@ -250,7 +250,7 @@ def _ingest_session(
 
 
 def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent]) -> None:
-    """Record which of these events, written in order, another store recorded."""
+    """Record in ``foreign_events`` which of these events another store recorded. The events must be in order."""
     own = read.meta(connection, "store_id")
     runs = groupby(events, key=lambda event: (event.session_id, event.store_id, event.event_hash is not None))
     for (session_id, store_id, chained), run in runs:

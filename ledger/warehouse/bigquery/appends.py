@@ -312,7 +312,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
     """Return a copy of the rows from ``start`` up to, but excluding, ``end``.
 
-    A slice would not do: it shares the buffers of the whole batch, and Arrow would count and send all of them.
+    A slice would share the buffers of the whole batch, and Arrow would count and send all of them.
     """
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema

@@ -80,7 +80,7 @@ class _WarehouseState(NamedTuple):
         fence: The fencing token that this recovery took.
         stream: The stream that the previous relay registered; an empty string if there is none.
         row_count: Number of rows in the stream that the store saved; None if BigQuery has removed that stream.
-        made: As in ``_SinkState``.
+        made: Creation time of the table ``session_events``, in milliseconds since 1970.
     """
 
     fence: int

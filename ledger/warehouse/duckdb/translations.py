@@ -142,7 +142,10 @@ def casts(tree: exp.Expr) -> None:
 
 
 def aggregate_limits(tree: exp.Expr) -> None:
-    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG``, which DuckDB lacks, by a slice of the finished list."""
+    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG`` by a slice of the finished list.
+
+    DuckDB's aggregates have no LIMIT.
+    """
     for limit in _innermost_first(tree, exp.Limit):
         aggregate = limit.parent
         if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
