@@ -112,7 +112,7 @@ def to_rewind(now: State, then: State) -> Plan:
 
 
 def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Change]]:
-    """Yield the changes of a plan in few portions, one per event, each within both limits.
+    """Split the changes of a plan into portions, one per event, and yield them. Each portion is within both limits.
 
     Ordered changes keep their order. A change that is larger than ``max_bytes`` is a portion by itself.
     """
@@ -155,7 +155,10 @@ def _sequences(state: State) -> list[list[Register]]:
 def _from_first_difference(
     sequence: Sequence[Register], now: Mapping[Register, RegisterValue], then: State
 ) -> list[Sized]:
-    """Return the changes that restore a sequence, beginning with its first register that differs or is out of order."""
+    """Return the changes that restore a sequence of registers to its values and order in the state ``then``.
+
+    The registers before the first difference in value or order need no change.
+    """
     previous: tuple[int, str] | None = None
     for index, register in enumerate(sequence):
         if then[register].text is None:

@@ -37,8 +37,8 @@ MAX_FINDINGS = 1000
 class Capabilities:
     """The capabilities that a store declares.
 
-    The contract (``ledger.testing``) asserts that each declared capability works, and that each call which needs an
-    undeclared one is refused.
+    The contract (``ledger.testing``) asserts that each declared capability works. It also asserts that calls that need
+    an undeclared capability are refused.
 
     Attributes:
         compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can

@@ -309,7 +309,9 @@ class Connections:
         self.unblock()
 
     def abandon(self, suspended: Connection | None) -> None:
-        """Refuse every call from now on, in a child process that inherited open connections, which are never closed.
+        """Refuse every call from now on. A child process that inherited open connections calls this.
+
+        The inherited connections are kept open forever; see ``forking.keep``.
 
         Args:
             suspended: The writing connection, if this thread is in an append, which a signal handler has suspended.

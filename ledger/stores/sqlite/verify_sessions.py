@@ -326,7 +326,7 @@ def last_row(connection: sqlite3.Connection) -> int:
 
 
 def printable(text: object) -> str:
-    """Return a text with the characters escaped that UTF-8 cannot encode, so that it can be printed and compared."""
+    """Return a text that can be printed and sorted. Characters that UTF-8 cannot encode are escaped."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 

@@ -176,7 +176,7 @@ def append(
 
 
 def _move_head(connection: sqlite3.Connection, session_id: str, known: HeadRow, new: HeadRow) -> bool:
-    """Update a session's head if it equals the known one; return False if it differs."""
+    """Replace a session's head by ``new`` if the stored head equals ``known``; otherwise return False."""
     condition = (session_id, known.version, known.event_hash, known.store_id)
     return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *condition)).rowcount > 0
 

@@ -48,7 +48,7 @@ _FILES: dict[str, DuckDBFile] = {}
 
 
 class _Use:
-    """A block that uses a file, and the connection, if any, that was opened for it and is closed at its end."""
+    """A block that uses a file, with the connection that was opened for the block, or None."""
 
     __slots__ = ("connection", "process", "thread")
 
