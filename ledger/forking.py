@@ -56,7 +56,7 @@ class ForkAware(Protocol):
     """Protocol of a resource whose methods are called before and after each fork of the process."""
 
     def before_fork(self, deadline: float) -> bool:
-        """Prepare for a fork until the deadline, a time of ``time.monotonic()``. Return True if the child is safe."""
+        """Prepare for a fork, until ``deadline`` on the monotonic clock. Return True if the resource is clean."""
 
     def after_fork_in_parent(self) -> None:
         """Make the resource usable again in the parent; does nothing if it is usable."""
@@ -184,7 +184,7 @@ def _prepare(fork: _Fork, resource: ForkAware, deadline: float) -> BaseException
 
 
 def _own_forks() -> list[_Fork]:
-    """Return this thread's forks that are past the hook before the fork, the last one first."""
+    """Return this thread's forks for which the hook before the fork has ended, the last one first."""
     thread = get_ident()
     return [each for each in reversed(_forks.copy()) if each.thread == thread and not each.preparing]
 

@@ -1,4 +1,4 @@
-"""What a verification of a store finds."""
+"""The result of a verification of a store, and its findings."""
 
 from __future__ import annotations
 

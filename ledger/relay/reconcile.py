@@ -106,7 +106,7 @@ class Repaired:
     Attributes:
         asked_rows: Number of rows that were requeued, so that the next ``Relay.sync`` sends them again.
         events: Number of events restored from the warehouse.
-        left: Mapping from the id of each session that could not be restored to the reason.
+        left: For each session that could not be restored, by session id, the reason.
     """
 
     asked_rows: int

@@ -380,7 +380,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if the embedded store has still dropped a session's rows, which the warehouse lacks too."""
+        """Raise ArchiveLost if the embedded store has dropped a session's rows. Call it if the warehouse has none."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile

@@ -65,7 +65,7 @@ class Answer:
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame.
 
-        Times are in UTC, and JSON values are decoded, in a column of dtype object. The other types are those of
+        Times are in UTC. A JSON column has the dtype object and holds decoded values. The other types are those of
         ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Check a user's statement and its parameters, the same for every warehouse.
+"""Check a user's statement and its parameters. The checks are the same for every warehouse.
 
 Importing this module imports SQLGlot, so a warehouse imports it only on first use.
 """

@@ -293,7 +293,9 @@ class Connections:
         return [connection for each in self._open.copy().values() if (connection := each()) is not None]
 
     def _end(self, connection: Connection, thread: int) -> None:
-        """Interrupt the read of another thread. Close the connection if its read is suspended by a signal handler."""
+        """Interrupt a connection's read. If it is a read of this thread, suspended by a signal handler, close the
+        connection instead.
+        """
         connection.is_interrupted = True
         if connection.thread == thread:
             self.close(connection)

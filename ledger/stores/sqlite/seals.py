@@ -115,7 +115,7 @@ class SqliteSeals:
         return number
 
     def _leaves(self, number: int) -> Iterator[Leaf]:
-        """Yield the leaves of the seal with this number. They are read in pages, without a snapshot: they never change."""
+        """Yield the leaves of the seal with this number. They never change, so pages are read without a snapshot."""
         after = ""
         while True:
             page = (number, after, PAGE)

@@ -272,7 +272,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
-        The copy appears whole, under its name, once it is on the disk; only its owner may read it.
+        The copy appears at ``path`` only when it is complete and synced. Only its owner may read it.
 
         Raises:
             StoreRejected: ``path`` exists already, or it cannot be written.

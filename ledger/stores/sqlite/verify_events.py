@@ -1,7 +1,7 @@
 """Verification of one event's rows: against each other, against their hashes, and against the event before.
 
-Rows are verified as SQLite returns them. A value is hashed as the text that is stored, since that text was hashed when
-the event was recorded: another release may write the same number in another way.
+Rows are verified as SQLite returns them. The stored text of a value is hashed without decoding it, because this release
+may write a number in another way than the release that recorded it.
 """
 
 from __future__ import annotations

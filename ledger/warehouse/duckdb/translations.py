@@ -52,8 +52,9 @@ def templates(tree: exp.Expr) -> None:
 
 
 def safe_calls(tree: exp.Expr) -> None:
-    """Translate ``SAFE.f(x)``, which is NULL if ``f(x)`` fails, to TRY. Calls of ERROR in it become NULL, because TRY
-    does not allow them.
+    """Translate ``SAFE.f(x)``, which is NULL if ``f(x)`` fails, to DuckDB's TRY.
+
+    Calls of ERROR inside become NULL, because TRY does not allow them.
     """
     for call in _innermost_first(tree, exp.SafeFunc):
         call.replace(exp.Anonymous(this="TRY", expressions=[call.this]))
@@ -220,7 +221,7 @@ def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
 
 
 def _extreme(call: exp.Expr) -> exp.Expr:
-    """Return a call of GREATEST or LEAST that is NULL if an argument is NULL. DuckDB's ignore NULLs."""
+    """Return a call of GREATEST or LEAST that is NULL if an argument is NULL. DuckDB's functions ignore NULLs."""
     isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
     return exp.paren(exp.case().when(isnull, exp.null()).else_(call.copy()))
 
