@@ -367,7 +367,10 @@ def _close_cursors(connection: sqlite3.Connection) -> None:
 
 
 def _is_reading(connection: sqlite3.Connection) -> bool:
-    """Return True if a connection has an unfinished statement. SQLite then refuses to redefine an SQL function."""
+    """Return True if a connection has an unfinished statement.
+
+    The check tries to redefine an SQL function, which SQLite refuses while a statement is unfinished.
+    """
     try:
         connection.create_function(_FUNCTION, 0, None)
     except sqlite3.OperationalError:
