@@ -29,7 +29,7 @@ class KeyedFields(CommandBase):
         query_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Record a query that was made for a session; see ``Session.query_statistics``.
+        """Record a query that was made for a session. ``Session.query_statistics`` summarizes a session's queries.
 
         Args:
             session_id: The session.

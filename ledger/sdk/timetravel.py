@@ -33,9 +33,9 @@ class TimeTravel(Branches):
         the earlier status is ``expired``, ``archived``, ``deleted`` or ``copying``. Values erased since are not
         restored.
 
-        If a message was removed or replaced since, that message and all later ones are written again, because messages
-        are ordered by version. The same holds for tool calls, queries and scores. If the rewind takes several events,
-        all but the last have the type ``session.rewinding``. To complete an interrupted rewind, repeat the call.
+        If a message was removed or replaced since, that message and all later messages are written again, because
+        messages are ordered by version. The same holds for tool calls, queries and scores. A large rewind takes several
+        events; all but the last have the type ``session.rewinding``. To complete an interrupted rewind, repeat it.
 
         Args:
             session_id: The session.
@@ -94,9 +94,9 @@ class TimeTravel(Branches):
     ) -> Iterator[tuple[RecordedEvent, Session]]:
         """Iterate over a session's events. Each event comes with the session's state after it.
 
-        The states are those that ``get_session(version=...)`` returns. The history is read page by page. A caller that
-        keeps all states needs memory for each only in proportion to its event's changes. Events appended after the
-        call are not included.
+        The states are those that ``get_session(version=...)`` returns. The history is read page by page. If a caller
+        keeps all states, each takes only as much memory as the changes of its event. Events appended after the call
+        are not included.
 
         Args:
             session_id: The session.
