@@ -91,7 +91,7 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """Return a delegate for the result of a method that returns Self, without waiting for the target to open."""
+        """Return a delegate for the result of a method that returns Self, even if the target is not open yet."""
         result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
             result()
@@ -287,7 +287,8 @@ class AsyncSessionLedger(_Delegate):
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
         """Wait for all calls that have been started, then close the ledger.
 
-        Both happen even if the task is cancelled. Closing a view waits for no calls and closes only the view.
+        Even if the task is cancelled, the calls finish and the ledger is closed. Closing a view waits for no calls and
+        closes only the view.
 
         Args:
             drain: As for ``SessionLedger.close``, in seconds.

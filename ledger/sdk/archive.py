@@ -40,15 +40,15 @@ class Maintained:
 
 
 class Archive(Lifecycle):
-    """Archiving, hydrating and purging. Archived sessions are read from the warehouse."""
+    """Mixin class: archiving, hydrating and purging. Archived sessions are read from the warehouse."""
 
     def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Close a session. Once all of its rows are in the warehouse, drop them from the store.
+        """Archive a session: close it, and drop its rows from the store once all of them are in the warehouse.
 
         If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
         ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
         question, session_type, tags, attributes and grants. An append to the session hydrates it first. Without a
-        warehouse only the status changes.
+        warehouse, only the status changes.
 
         Returns:
             The result of the append; None if the session is archived already.
@@ -123,9 +123,9 @@ class Archive(Lifecycle):
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
         """Purge sessions by status and age: delete their data in the file and in the warehouse.
 
-        Sessions with rows that wait to be shipped or are dead-lettered are kept for a later call. The call may be
-        interrupted at any point and repeated. The id of a purged session cannot be reused until the warehouse has
-        deleted it.
+        A session is left for a later call if some of its rows are dead-lettered or not shipped yet. The call may be
+        interrupted at any point and repeated. The id of a purged session cannot be reused until the session is deleted
+        in the warehouse too.
 
         Args:
             older_than: Minimum age of a session's last event.

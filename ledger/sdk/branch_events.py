@@ -23,9 +23,9 @@ class Branch:
     """A new session that copies another session, and the ids of the events that create it.
 
     Attributes:
-        source, version: The session that is copied, and the version of it that is copied.
+        source, version: Id and version of the session that is copied.
         kind: ``fork`` or ``template``.
-        session_id, user_id: The new session and its owner.
+        session_id, user_id: Id and owner of the new session.
         event_id: Id of the event in the source that records the new session as the source's child.
     """
 
@@ -52,9 +52,9 @@ class Branch:
         return event_id_for(f"{self.event_id}:whole", self.user_id)
 
     def part(self, version: int) -> str:
-        """Return the event id of an event of the new session that is not the last one of the copy.
+        """Return the event id of the event that follows ``version`` in the new session.
 
-        ``version`` is the version of the new session before the event.
+        The last event of the copy has the id ``whole`` instead.
         """
         return event_id_for(f"{self.event_id}:{version}", self.user_id)
 

@@ -32,7 +32,7 @@ Content = Callable[[State], tuple[Plan, str | None]]
 
 
 class Branches(CommandBase):
-    """Forks and templates. The new session names its source in ``lineage``; the source lists it in ``children``."""
+    """Mixin class: forks and templates. The new session has its source in ``lineage``, which has it in ``children``."""
 
     def fork_session(
         self,
@@ -47,7 +47,7 @@ class Branches(CommandBase):
         """Create a session with a copy of another session's latest or earlier state.
 
         Messages keep their order and ids. The source's grants, children, lineage, ``expires_at`` and ``x_session_key``
-        are not copied, and neither are erased values. A status that closes a session becomes ``active``. The source
+        are not copied, and neither are erased values. A fork of a closed session has the status ``active``. The source
         gets an event ``session.forked``, which records the fork as its child.
 
         A large state is copied in several events, and the fork has the status ``copying`` until the last event. If the

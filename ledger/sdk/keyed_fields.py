@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KeyedFields(CommandBase):
-    """Writes of keyed fields. Each call is one event with one change per key."""
+    """Mixin class: writes of keyed fields. Each call appends one event, with one change per key."""
 
     def add_query(
         self,

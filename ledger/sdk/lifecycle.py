@@ -26,7 +26,7 @@ _PAGE = 200
 
 
 class Lifecycle(CommandBase):
-    """Changes of a session's status.
+    """Mixin class: changes of a session's status.
 
     A session has the status ``expired`` from its ``expires_at`` on. ``expire_old_sessions`` records that in an event.
     """
@@ -279,7 +279,7 @@ class Lifecycle(CommandBase):
         raise AssertionError("unreachable")
 
     def _expiration(self, state: State) -> list[Change]:
-        """Return the changes that expire a session. An ``expires_at`` that is later or missing is set to now."""
+        """Return the changes that expire a session now. ``expires_at`` is set to now unless it has passed already."""
         now, end = self._clock(), _expires_at(state)
         changes = [Change("status", "", "expired")]
         return changes if end is not None and end <= now else [*changes, Change("expires_at", "", to_text(now))]

@@ -166,7 +166,10 @@ class LedgerConnection:
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
-    """Raise InvalidInput unless ``seconds``, the value of the argument ``name``, is a number from 0 to ``at_most``."""
+    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``.
+
+    ``name`` is the name of the checked argument, for the error message.
+    """
     if isinstance(seconds, int | float) and not isinstance(seconds, bool):
         with suppress(OverflowError):  # an integer too large for a float
             if 0 <= float(seconds) <= at_most:

@@ -32,10 +32,10 @@ def _no_progress(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
 
 
 class Queries(CommandBase):
-    """Statements in GoogleSQL."""
+    """Mixin class: statements in GoogleSQL."""
 
     def sql(self, statement: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the ledger and return its rows. The answer has every append before the call.
+        """Run one GoogleSQL SELECT over the ledger and return its rows. It sees every append that returned before it.
 
         A ledger in BigQuery runs the statement there. A file with a warehouse ships its waiting rows to it, and the
         warehouse runs the statement; in BigQuery, the bytes that it reads are billed. A file without a warehouse ships

@@ -13,7 +13,7 @@ from ledger.stores.user_view import UserView
 
 
 class Seals(CommandBase):
-    """Sealing the ledger, and listing its seals."""
+    """Mixin class: sealing the ledger, and listing its seals."""
 
     def seal(self, *, output: str | os.PathLike[str] | None = None, command: str | Sequence[str] | None = None) -> Seal:
         """Seal the ledger: record a Merkle root over the heads of all sessions.

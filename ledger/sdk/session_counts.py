@@ -20,7 +20,7 @@ GROUPS = ("status", "session_type", "user_id", "day")
 
 
 class SessionCounts(CommandBase):
-    """Counts of sessions."""
+    """Mixin class: counts of sessions."""
 
     def count_sessions(
         self,

@@ -140,7 +140,7 @@ class Subscription(Iterator[Delivery]):
 
 
 class Subscriptions(CommandBase):
-    """Subscriptions to the ledger's events."""
+    """Mixin class: subscriptions to the ledger's events."""
 
     def subscribe(
         self,

@@ -24,7 +24,7 @@ _REPLAY_PAGE = 200
 
 
 class TimeTravel(Branches):
-    """Methods that restore an earlier state, iterate over all states, and compare the states of two sessions."""
+    """Mixin class: restoring an earlier state, iterating over all states, and comparing two sessions."""
 
     def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Restore the state of an earlier version by appending an event; the history stays.
@@ -34,14 +34,16 @@ class TimeTravel(Branches):
         restored.
 
         If a message was removed or replaced since, that message and all later messages are written again, because
-        messages are ordered by version. The same holds for tool calls, queries and scores. A large rewind takes several
-        events; all but the last have the type ``session.rewinding``. To complete an interrupted rewind, repeat it.
+        messages are ordered by version. The same holds for tool calls, queries and scores.
+
+        A large rewind takes several events; all but the last have the type ``session.rewinding``. To complete an
+        interrupted rewind, repeat the call.
 
         Args:
             session_id: The session.
             to_version: The version to restore, from 1.
             envelope: See ``Envelope``. ``expected_version`` is compared with the version before the rewind.
-                Without it, events that other writers append meanwhile are rewound too.
+                If it is not given, events that other writers append meanwhile are rewound too.
 
         Returns:
             The result of the last append; None if the session already has that state. In that case nothing is written
@@ -195,7 +197,7 @@ class TimeTravel(Branches):
 
 
 def _head_after(head: Head | None, events: list[RecordedEvent]) -> Head:
-    """Return a session's head after ``events``, the events of one version.
+    """Return a session's head after ``events``, which all have the same version.
 
     ``head`` is the head before these events; None if they are the session's first.
     """

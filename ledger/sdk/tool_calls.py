@@ -13,7 +13,7 @@ from ledger.sdk.opening import UNSET
 
 
 class ToolCalls(CommandBase):
-    """Tool calls of a session."""
+    """Mixin class: tool calls of a session."""
 
     def update_tool_call_status(
         self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]

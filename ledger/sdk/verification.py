@@ -51,7 +51,7 @@ class Verifying(Seals):
             SessionNotFound: A named session is neither in the ledger nor in the seal.
             InvalidInput: There is no such seal, the seal's file is damaged, or the seal belongs to another ledger.
             ConfigurationError: ``against`` names a seal in the warehouse, but no warehouse is attached.
-            StoreUnavailable: The warehouse cannot be reached, and the seal or a sealed archived session is in it.
+            StoreUnavailable: The seal or an archived session is in the warehouse, which cannot be reached.
             OSError: The seal's file cannot be read.
             CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: This is the view of one user.
