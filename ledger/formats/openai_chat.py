@@ -109,7 +109,7 @@ def read_runs(
     """Yield the run of each line as the events of a session; see ``import_runs``.
 
     Args:
-        store_id: The store that will record the events.
+        store_id: Id of the store that will record the events.
     """
     repeats: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
@@ -161,7 +161,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
 
 
 class _Calls:
-    """The tool calls of a run so far. For each call id, it also has a queue of the calls without an answer."""
+    """The tool calls of a run so far and, for each call id, a queue of the calls that are not answered yet."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}

@@ -117,7 +117,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
         rows: Values by column. A JSON column holds an object, or the object's JSON text. ``strategy`` may hold any
             value. Text in ``strategy`` is decoded if it is a JSON object, array, string or null. Other text, such as
             Markdown, is kept as it is. Times are timezone-aware datetimes, or text that ends with UTC or an offset.
-        store_id: The store that will record the events.
+        store_id: Id of the store that will record the events.
 
     Raises:
         InvalidInput: A row is invalid, or a session has two owners; the message begins with the line.
