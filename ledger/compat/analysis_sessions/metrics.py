@@ -56,9 +56,9 @@ class SessionMetrics(BaseModel):
     def of(cls, recorded: Recorded) -> Self:
         """Return a session's metrics.
 
-        If the session is archived, its recorded metrics are returned. If it has ended in another way, the recorded
-        metrics are returned unless its status or number of queries has changed since. Otherwise, or if no metrics are
-        recorded, they are computed.
+        For an archived session, these are the recorded metrics. For a session that has ended in another way, they are
+        the recorded metrics if its status and its number of queries are still the same. In all other cases, they are
+        computed.
         """
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
@@ -102,7 +102,7 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """Return the ``ended_at`` of a session's metrics. An event that records the expiry does not count as activity."""
+    """Return the time of a session's last event or, if the session is expired, of its last query."""
     if recorded.status != "expired":
         return recorded.updated_at
     created_at = recorded.created_at

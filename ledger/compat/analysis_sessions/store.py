@@ -265,7 +265,7 @@ class SessionStore:
         return session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
 
     async def complete_session(self, session_id: str) -> None:
-        """Record that an analysis is completed. A session that expires without this counts as abandoned."""
+        """Record that an analysis is completed. A session that expires before that counts as abandoned."""
         await self.ledger.complete_session(session_id)
 
     async def archive_session(self, session_id: str) -> bool:
