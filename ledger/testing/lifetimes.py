@@ -41,7 +41,7 @@ def fill(store: EventStore) -> None:
 
 
 class LifetimesContract(Harness):
-    """Tests that a session that has ended refuses events that require an open session.
+    """Tests of ended sessions, which must refuse events that require an open session.
 
     Lists must show a session as expired once its ``expires_at`` has passed, even if no event has recorded that yet.
     """

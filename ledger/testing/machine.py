@@ -35,7 +35,7 @@ def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str],
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Rules act on the store and log the acknowledged events; the invariant compares the store with a fold of the log.
+    """State machine that tests a store. Rules append events and log them; the invariant compares store and log.
 
     A subclass defines ``open``. A test module assigns the subclass's ``TestCase`` to a name, so that pytest finds it.
     Settings of Hypothesis are set on ``TestCase.settings``.

@@ -1,4 +1,4 @@
-"""The contract of seals: later appends do not change what a seal finds, and tampering does. Capability: ``seals``."""
+"""The contract of seals: comparing with a seal finds tampering, but no later appends. Capability: ``seals``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ledger.testing.streams import event
 
 
 class VersionsContract(Harness):
-    """Tests that versions count events, and that an append with another expected version is refused.
+    """Tests that versions count events, and that an append with a wrong expected version is refused.
 
     Only one store writes, so this must hold whatever the store's capabilities. ``ledger.testing.concurrency`` tests
     several stores on the same data.
