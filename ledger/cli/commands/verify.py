@@ -57,9 +57,9 @@ def verify(
     --rebuild computes states, heads and the search index again from the events, and never changes an event. A session
     whose events were changed is left as it is.
 
-    --against compares the sessions with an earlier seal. Only this finds a history that was rewritten together with all
-    of its hashes, last events that were removed, and sessions that were removed. The warehouse is read for seals that
-    are named `warehouse:...`, and for archived sessions.
+    --against compares the sessions with an earlier seal. Only a seal can show that a history was rewritten together
+    with all of its hashes, or that a session or its last events were removed. The warehouse is read for seals that are
+    named `warehouse:...`, and for archived sessions.
     """
     with opened(url) if against is None else witnessed(url, warehouse) as ledger:
         rows = None if session_ids or not ledger.store.capabilities.commit_order else ledger.store.last_seq()
