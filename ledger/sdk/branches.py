@@ -32,7 +32,10 @@ Content = Callable[[State], tuple[Plan, str | None]]
 
 
 class Branches(CommandBase):
-    """Mixin class: forks and templates. The new session has its source in ``lineage``, which has it in ``children``."""
+    """Mixin class: forks and templates.
+
+    The new session names its source in ``lineage``. The source lists the new session in ``children``.
+    """
 
     def fork_session(
         self,

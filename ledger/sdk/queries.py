@@ -35,11 +35,12 @@ class Queries(CommandBase):
     """Mixin class: statements in GoogleSQL."""
 
     def sql(self, statement: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the ledger and return its rows. It sees every append that returned before it.
+        """Run one GoogleSQL SELECT over the ledger and return its rows.
 
-        A ledger in BigQuery runs the statement there. A file with a warehouse ships its waiting rows to it, and the
-        warehouse runs the statement; in BigQuery, the bytes that it reads are billed. A file without a warehouse ships
-        its rows to a DuckDB file beside it (ledger.duckdb for ledger.db), which runs the statement.
+        The statement sees all appends that returned before the call. A ledger in BigQuery runs the statement there. A
+        file with a warehouse ships its waiting rows to the warehouse, which runs the statement; in BigQuery, the bytes
+        that the statement reads are billed. A file without a warehouse ships its rows to a DuckDB file beside it
+        (ledger.duckdb for ledger.db), which runs the statement.
 
         Args:
             statement: One SELECT over the ledger's views and tables by their names, such as ``sessions``;

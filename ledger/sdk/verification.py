@@ -36,9 +36,10 @@ class Verifying(Seals):
 
         Args:
             session_ids: The sessions; all if none is given.
-            against: A seal. Each session must still have the events that it had when the seal was made. The argument
-                is a ``Seal``, the root of a seal, or the path of a file that ``seal`` wrote. For a seal in the ledger
-                it is ``latest`` or the seal's id; for a seal in the warehouse, the same after ``warehouse:``.
+            against: A seal. Each session must still have the events that it had when the seal was made. Pass a
+                ``Seal``, the root of a seal, or the path of a file that ``seal`` wrote. A seal in the ledger is named
+                ``latest`` or by its id. A seal in the warehouse is named ``warehouse:latest`` or ``warehouse:`` and
+                its id.
             rebuild: If true, compute states, heads and the search index again where they differ from the events.
                 Events are never changed. A session whose events were changed is left as it is, since its state may
                 still have the right values.
