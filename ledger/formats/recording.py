@@ -118,7 +118,7 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """The events of a session to record. ``prev_hash`` is the hash of the event before them; None if it has none."""
+    """The events to record in a session. ``prev_hash`` is the last hash of the session's chain, if it has one."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
