@@ -75,7 +75,7 @@ def _size(seal: Seal) -> str:
 
 @contextmanager
 def witnessed(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
-    """Open the ledger at ``url`` for the block of a ``with`` statement. A warehouse is attached, which gets the seals.
+    """Open the ledger at ``url`` for the block of a ``with`` statement, with the warehouse attached if there is one.
 
     The warehouse is the one at the URL ``warehouse`` or, by default, the DuckDB file of the ledger. If there is no such
     file, or if the ledger is in BigQuery, no warehouse is attached.
