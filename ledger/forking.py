@@ -65,6 +65,25 @@ class ForkAware(Protocol):
         """Make the resource usable in the child if it is clean, or else refuse every call from now on."""
 
 
+class Renewed:
+    """Base class of resources that need nothing before a fork, and start anew in the child."""
+
+    def before_fork(self, deadline: float) -> bool:
+        """Return True."""
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Call ``renew``."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, without the parent's threads, connections and locks; allow a second call."""
+        raise NotImplementedError
+
+
 class _Fork:
     """A fork in progress.
 
