@@ -14,6 +14,7 @@ PYTEST_ARGS ?=
 SOAK_ARGS ?=
 MUTANTS_ARGS ?=
 TORTURE_ARGS ?=
+INTERRUPTS_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -56,8 +57,9 @@ test: setup test-duckdb2 ## Run the offline tests, except the slowest ones throu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator
+test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
+	cd tests && ../$(BIN)/python -m faults.torture --seed 7 --minutes 1
 
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
@@ -66,6 +68,10 @@ soak: setup ## Kill a relay 200 times among 500 faults, then compare store and w
 .PHONY: torture
 torture: setup ## Kill, fork, interrupt and fail disks for an hour, then check everything (TORTURE_ARGS="--seed 7 --minutes 60")
 	cd tests && ../$(BIN)/python -m faults.torture $(TORTURE_ARGS)
+
+.PHONY: interrupts
+interrupts: setup ## Raise an exception at each place of each method in turn (INTERRUPTS_ARGS="--seed 7 --share 0.1")
+	cd tests && ../$(BIN)/python -m faults.interrupts $(INTERRUPTS_ARGS)
 
 .PHONY: outage
 outage: setup ## Measure appends for a minute before and during an outage of the warehouse

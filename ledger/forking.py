@@ -1,60 +1,231 @@
-"""Prepare open embedded stores for a fork of the process, and reopen them afterwards.
+"""Prepare open stores, warehouses and relays for a fork of the process, and make them usable again afterwards.
 
-SQLite remembers in the memory of a process which file locks the process holds. A forked child inherits this memory, but
-not the locks. If the child keeps an inherited connection and opens another, the new connection therefore has no lock.
-What the child then commits is lost when the parent closes the file. To prevent this, every open embedded store
-closes its connections before the fork. Afterwards the parent and the child open new ones.
+SQLite and DuckDB remember in the memory of a process which file locks the process holds. A forked child inherits this
+memory, but not the locks. If the child keeps an inherited connection and opens another, the new connection therefore
+has no lock, and what the child commits may be lost. Threads are not inherited either.
+
+Every open resource that a fork concerns is therefore registered here. A fork calls three methods of each:
+
+====================================  ==================================================================================
+``before_fork(deadline)``             Blocks new use, ends present use until the deadline, and closes what a child must
+                                      not inherit. Returns True if the resource is *clean*.
+``after_fork_in_parent()``            Unblocks the resource. Called if ``before_fork`` was called, whatever came of it.
+``after_fork_in_child(clean)``        Makes the resource usable. If it is not clean, sets aside what was inherited
+                                      (``keep``), and refuses every call until the child executes another program.
+====================================  ==================================================================================
+
+The stages are prepared in their order, and released in the reverse order. All resources together have ``BUDGET``
+seconds: each may use half of what is left, and the last all of it. Threads that fork at the same time do so one after
+the other; a thread that does not get its turn within its budget forks all the same, and nothing is clean in its child.
+
+CPython prints an exception that a hook raises, as one out of a signal handler, and forks all the same. No step here
+therefore relies on the steps before it: a resource is clean only if its ``before_fork`` returned True for this fork,
+and each hook that follows a fork is registered ``_ATTEMPTS`` times and does what is still to be done. The ``after``
+methods may be called again after an exception, and must allow it. If a signal handler forks while its own thread is in
+a hook, what the hook has prepared so far is clean in that child, and nothing else.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import time
 import weakref
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from threading import get_ident
 from typing import Protocol
+
+#: Maximum seconds that all resources together may delay a fork.
+BUDGET = 0.9
+#: How often each hook that follows a fork is registered.
+_ATTEMPTS = 3
+
+
+class Stage(IntEnum):
+    """When a resource is prepared for a fork. What uses other resources is prepared before them."""
+
+    USERS = 0
+    WAREHOUSES = 1
+    STORES = 2
 
 
 class ForkAware(Protocol):
-    """Protocol of a store whose methods are called before and after each fork of the process."""
+    """Protocol of a resource whose methods are called before and after each fork of the process."""
 
-    def before_fork(self) -> None:
-        """Prepare for the fork. An embedded store waits for the threads that use it, and closes every connection."""
+    def before_fork(self, deadline: float) -> bool:
+        """Prepare for a fork until the deadline, a time of ``time.monotonic()``. Return True if the child is safe."""
 
     def after_fork_in_parent(self) -> None:
-        """Make the store usable again in the parent."""
+        """Make the resource usable again in the parent; does nothing if it is usable."""
 
-    def after_fork_in_child(self) -> None:
-        """Make the store usable in the child. Connections inherited from the parent must not be used or closed."""
-
-
-_OPEN: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_FORKING: list[ForkAware] = []
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Make the resource usable in the child if it is clean, or else refuse every call from now on."""
 
 
-def register(store: ForkAware) -> None:
-    """Have the methods of a store called at each fork, until the store is unregistered or garbage-collected."""
-    _OPEN.add(store)
+class _Fork:
+    """A fork in progress.
+
+    Attributes:
+        thread: The thread that forks.
+        preparing: True until the hook before the fork has ended.
+        begun: The resources whose ``before_fork`` was called, and that were not released yet.
+        clean: Those of them whose ``before_fork`` returned True.
+        attempts: How often the hook after the fork was called in the parent.
+    """
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+        self.preparing = True
+        self.begun: list[ForkAware] = []
+        self.clean: list[ForkAware] = []
+        self.attempts = 0
 
 
-def unregister(store: ForkAware) -> None:
-    """Have the methods of a store no longer called at a fork."""
-    _OPEN.discard(store)
+_registered: dict[int, tuple[Stage, weakref.ref[ForkAware]]] = {}
+#: The forks in progress; the first has its turn. A queue alone, without a lock, cannot be left locked by an exception.
+_forks: deque[_Fork] = deque()
+#: In a child: the resources that were not made usable yet, and whether each is clean.
+_inherited: list[tuple[ForkAware, bool]] = []
+_process = os.getpid()
+
+
+def register(resource: ForkAware, stage: Stage = Stage.STORES) -> None:
+    """Have the methods of a resource called at each fork, until it is unregistered or garbage-collected."""
+    key = id(resource)
+    _registered[key] = stage, weakref.ref(resource, lambda _: _registered.pop(key, None))
+
+
+def unregister(resource: ForkAware) -> None:
+    """Have the methods of a resource no longer called at a fork."""
+    _registered.pop(id(resource), None)
+
+
+def wait_for_forks(deadline: float) -> bool:
+    """Wait until no other thread forks, and return True; return False if the deadline passes first.
+
+    A resource that opens a connection first registers, then marks itself as opening one, and then calls this: either
+    the fork finds the mark, or this call finds the fork.
+    """
+    thread = get_ident()
+    while any(each.thread != thread for each in _forks.copy()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.0005)
+    return True
+
+
+def keep(*inherited: object) -> None:
+    """Keep objects in this process for good, so that they are never finalized, not even when the process exits.
+
+    A child that closed an inherited connection could fold in or delete a WAL that others use.
+    """
+    cycle: list[object] = list(inherited)
+    cycle.append(cycle)
+    gc.freeze()  # from now on the collector, too, ignores the cycle
+
+
+def _resources() -> list[ForkAware]:
+    """Return the registered resources by stage, in the order of registration within a stage."""
+    stages = sorted(_registered.copy().values(), key=lambda each: each[0])
+    return [resource for _, reference in stages if (resource := reference()) is not None]
+
+
+def _has_turn(fork: _Fork) -> bool:
+    return next(iter(_forks.copy()), None) is fork
 
 
 def _before_fork() -> None:
-    _FORKING[:] = list(_OPEN)
-    for store in _FORKING:
-        store.before_fork()
+    deadline = time.monotonic() + BUDGET
+    fork = _Fork(get_ident())
+    outer = [each for each in _forks.copy() if each.thread == fork.thread]
+    try:
+        _forks.append(fork)
+        if outer:  # a signal handler forks while its thread is in a hook
+            fork.clean = list(outer[-1].clean)
+            return
+        if not _wait_for_turn(fork, deadline):
+            return
+        resources = _resources()
+        errors = [error for each in _shares(resources, deadline) if (error := _prepare(fork, *each)) is not None]
+        if errors:
+            raise errors[0]
+    finally:
+        fork.preparing = False
+
+
+def _wait_for_turn(fork: _Fork, deadline: float) -> bool:
+    while not _has_turn(fork) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    return _has_turn(fork)
+
+
+def _shares(resources: list[ForkAware], deadline: float) -> Iterator[tuple[ForkAware, float]]:
+    """Yield each resource with the time until which it may delay the fork."""
+    for left, resource in zip(range(len(resources) - 1, -1, -1), resources, strict=True):
+        now = time.monotonic()
+        yield resource, now + (deadline - now) / 2 if left else deadline
+
+
+def _prepare(fork: _Fork, resource: ForkAware, deadline: float) -> BaseException | None:
+    """Call ``before_fork`` of one resource, and return what it raised."""
+    if not _has_turn(fork):  # this is the child of a signal handler that forked during the hook
+        return None
+    fork.begun.append(resource)
+    try:
+        if resource.before_fork(deadline):
+            fork.clean.append(resource)
+    except BaseException as error:  # noqa: BLE001 - the hook raises it when it has prepared the others
+        return error
+    return None
+
+
+def _own_forks() -> list[_Fork]:
+    """Return the forks of this thread that took place, the last one first."""
+    thread = get_ident()
+    return [each for each in reversed(_forks.copy()) if each.thread == thread and not each.preparing]
 
 
 def _after_fork_in_parent() -> None:
-    while _FORKING:
-        _FORKING.pop().after_fork_in_parent()
+    errors = []
+    for fork in _own_forks():
+        fork.attempts += 1
+        for resource in reversed(fork.begun.copy()):
+            if resource in fork.clean:
+                fork.clean.remove(resource)  # first: a signal handler may fork now
+            try:
+                resource.after_fork_in_parent()
+                fork.begun.remove(resource)
+            except BaseException as error:  # noqa: BLE001 - the hook raises it when it has released the others
+                errors.append(error)
+        if not fork.begun or fork.attempts >= _ATTEMPTS:
+            _forks.remove(fork)
+    if errors:
+        raise errors[0]
 
 
 def _after_fork_in_child() -> None:
-    while _FORKING:
-        _FORKING.pop().after_fork_in_child()
+    global _process
+    if _process != os.getpid():
+        fork = next(iter(_own_forks()), None)
+        clean = [] if fork is None else fork.clean
+        # The unclean ones come first: another resource on the same file must find that it cannot be used.
+        _inherited[:] = sorted(((each, each in clean) for each in _resources()), key=lambda each: each[1])
+        _process = os.getpid()
+    _forks.clear()
+    errors = []
+    for each in _inherited.copy():
+        try:
+            each[0].after_fork_in_child(each[1])
+            _inherited.remove(each)
+        except BaseException as error:  # noqa: BLE001 - the hook raises it when the others are usable
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork)
+    for _ in range(_ATTEMPTS):
+        os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

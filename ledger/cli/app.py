@@ -46,6 +46,7 @@ COMMANDS = {
     "compare": "ledger.cli.commands.time_travel",
     "tail": "ledger.cli.commands.time_travel",
     "sql": "ledger.cli.commands.warehouse",
+    "schema": "ledger.cli.commands.warehouse",
     "sync": "ledger.cli.commands.relay",
     "relay": "ledger.cli.commands.relay",
     "status": "ledger.cli.commands.relay",

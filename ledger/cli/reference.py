@@ -10,6 +10,7 @@ import click
 from ledger.cli.app import COMMANDS, ledger
 from ledger.cli.exits import EXIT_CODES, FILES, FINDINGS, INTERRUPTED, USAGE
 from ledger.cli.fields_reference import fields_reference
+from ledger.cli.sql_reference import sql_reference
 from ledger.files import whole_file
 from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL
 
@@ -80,7 +81,7 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
 
 
 #: Maps the file name of each page to the function that generates the page.
-PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_reference}
+PAGES = {"cli.md": reference, "settings.md": settings_page, "fields.md": fields_reference, "sql.md": sql_reference}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

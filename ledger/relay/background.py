@@ -99,6 +99,8 @@ class BackgroundRelay:
     Args:
         relay: The relay, which is closed when the thread ends.
         age: Seconds to wait after each ``Relay.sync``.
+
+    ``start`` starts the thread.
     """
 
     def __init__(self, relay: Relay, *, age: float = AGE) -> None:
@@ -106,8 +108,11 @@ class BackgroundRelay:
         self._stop = threading.Event()
         self._seconds = 0.0
         self._thread = threading.Thread(target=self._run, args=(age,), name="ledger-relay", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start the thread."""
         _RUNNING.add(self)
+        self._thread.start()
 
     def close(self, seconds: float) -> bool:
         """Ship the waiting rows, stop the thread, and wait at most ``seconds`` for it.
@@ -130,7 +135,14 @@ class BackgroundRelay:
             As for ``close``.
         """
         self._stop.set()
-        self._thread.join(seconds)
+        if self._thread.ident is None:  # an exception interrupted the start
+            self._relay.close()
+            return True
+        try:
+            self._thread.join(seconds)
+        except BaseException:
+            self._relay.abandon()
+            raise
         if self._thread.is_alive():
             self._relay.abandon()
             self._thread.join(_LAST_WORDS)

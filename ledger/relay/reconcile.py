@@ -6,7 +6,8 @@ comparison, relays may ship and sessions may be appended to. Rows in flight do n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,12 +16,14 @@ from ledger.errors import (
     IdempotencyConflict,
     InvalidInput,
     LeaseHeld,
+    LedgerError,
     SessionEnded,
     UpcastMissing,
     WrongExpectedVersion,
 )
+from ledger.holding import ending
 from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, WarehouseRow, parts
-from ledger.outbox.contract import LEASE_SECONDS, Outbox
+from ledger.outbox.contract import LEASE_SECONDS, Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
 
 #: Recorded as the reason of requeued rows.
@@ -208,12 +211,9 @@ def repair(
     lost = [each for each in found.differences if each.lost]
     if not lost:
         return Repaired(len(asked), 0, {})
-    try:
-        checkpoint = outbox.acquire(holder, lease_seconds)
-    except LeaseHeld as held:
-        raise LeaseHeld(f"{held} Lost events can be restored when it has stopped; then repair again.") from held
-    events, left = 0, {}
-    try:
+    with leased(outbox, holder, lease_seconds) as taken:
+        checkpoint = taken
+        events, left = 0, {}
         for each in lost:
             try:
                 brought, checkpoint = outbox.restore(
@@ -224,9 +224,32 @@ def repair(
                 outbox.save(checkpoint)  # renews the lease
             else:
                 events += brought
-    finally:
-        outbox.release(checkpoint)
     return Repaired(len(asked), events, left)
+
+
+@contextmanager
+def leased(outbox: Outbox, holder: str, seconds: float) -> Iterator[RelayCheckpoint]:
+    """Context manager that holds the lease for its block.
+
+    Raises:
+        LeaseHeld: A relay is shipping.
+    """
+    taken: list[RelayCheckpoint] = []
+    refused: list[LedgerError] = []
+
+    def release() -> None:
+        if not refused:  # without a checkpoint, an exception struck when the store had perhaps recorded the lease
+            outbox.release(taken[0] if taken else outbox.acquire(holder, seconds))
+
+    with ending(release):
+        try:
+            taken.append(outbox.acquire(holder, seconds))
+        except LedgerError as error:
+            refused.append(error)
+            if not isinstance(error, LeaseHeld):
+                raise
+            raise LeaseHeld(f"{error} Lost events can be restored when it has stopped; then repair again.") from error
+        yield taken[0]
 
 
 class _Shipped:

@@ -82,7 +82,7 @@ class Instruments:
             "Errors that stopped this process from shipping; error.type has the code",
         )
         self._watched: weakref.WeakSet[Telemetry] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for name, (unit, description, value) in _GAUGES.items():
             meter.create_observable_gauge(
                 f"ledger.relay.{name}", [self._observing(name, value)], unit=unit, description=description
@@ -193,7 +193,7 @@ class Telemetry:
 
 
 _SHARED: list[Instruments] = []
-_SHARING = threading.Lock()
+_SHARING = threading.RLock()
 
 
 def _program_instruments() -> Instruments | None:

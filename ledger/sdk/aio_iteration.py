@@ -40,8 +40,8 @@ class AsyncIteration(AsyncIterator[Any]):
         context = contextvars.copy_context()
         # A daemon, so that a subscription without a timeout does not keep the program from exiting.
         thread = threading.Thread(target=_work, args=(self._work,), name="ledger-aio-iteration", daemon=True)
+        weakref.finalize(self, self._work.put, None)  # first: nothing else would end the thread
         thread.start()
-        weakref.finalize(self, self._work.put, None)
         self._iterator: Future[Iterator[Any]] = self._submit(lambda: context.run(opening))
         self._context = context
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Register, RegisterValue, State
@@ -25,7 +26,7 @@ class Replayed:
     def __init__(self, state: State, *, with_messages: bool) -> None:
         self._live = dict(state)
         self._with_messages = with_messages
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read a state, too
         self._latest = _PersistentState(self._live, self._lock)
 
     def advance(self, events: Iterable[RecordedEvent]) -> State:
@@ -35,10 +36,24 @@ class Replayed:
         """
         with self._lock:
             before: dict[Register, RegisterValue | None] = {}
-            for event in events:
-                self._write(event, before)
-            self._latest = self._latest.superseded(before)
+            try:
+                self._write_all(events, before)
+                self._latest = self._latest.superseded(before)
+            except BaseException:  # the earlier states share the dictionary that was changed
+                self._undo(before)
+                raise
             return self._latest
+
+    def _write_all(self, events: Iterable[RecordedEvent], before: dict[Register, RegisterValue | None]) -> None:
+        for event in events:
+            self._write(event, before)
+
+    def _undo(self, before: dict[Register, RegisterValue | None]) -> None:
+        for register, held in before.items():
+            if held is None:
+                self._live.pop(register, None)
+            else:
+                self._live[register] = held
 
     def _write(self, event: RecordedEvent, before: dict[Register, RegisterValue | None]) -> None:
         for change in event.changes:
@@ -61,7 +76,7 @@ class _PersistentState(Mapping[Register, RegisterValue]):
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")
 
-    def __init__(self, live: dict[Register, RegisterValue], lock: threading.Lock) -> None:
+    def __init__(self, live: dict[Register, RegisterValue], lock: AbstractContextManager[bool]) -> None:
         self._live = live
         self._lock = lock
         self._next: _PersistentState | None = None

@@ -117,11 +117,12 @@ class Subscription(Iterator[Delivery]):
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
+            events = [list(event_rows) for _, event_rows in groupby(rows, event_key)]
+            found = deque(event for event in events if self._filter.matches(event[0]))
             # A view returns no rows if its user may see none up to the end.
-            self._read = rows[-1][SEQ] if rows else upto
-            for _, event_rows in groupby(rows, event_key):
-                if self._filter.matches((event := list(event_rows))[0]):
-                    self._ready.append(event)
+            read = rows[-1][SEQ] if rows else upto
+            # Together, without a call in between: after an exception no event is skipped or delivered twice.
+            self._ready, self._read = found, read
         if not self._ready:
             self.position = self._read
         return bool(self._ready)

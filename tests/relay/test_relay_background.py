@@ -69,6 +69,7 @@ def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store)
             shipped.set()
 
     background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    background.start()
     append(store, 1, 2, 3)
     assert shipped.wait(20)
     assert background.close(20)
@@ -79,6 +80,7 @@ def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store)
 def test_closing_the_background_ships_what_waits(store):
     streams = Streams()
     background = BackgroundRelay(relay(store, StreamsSink(streams)), age=60)
+    background.start()
     append(store, 1, 2, 3)
     assert background.close(20)
     assert streams.rows == rows_of(store)
@@ -97,6 +99,7 @@ def test_closing_the_background_does_not_wait_for_ever(store):
 
     append(store, 1)
     background = BackgroundRelay(relay(store, StreamsSink(Streams(), step)), age=0.01)
+    background.start()
     assert stuck.wait(20)
     assert background.close(0.05)
     assert store.outbox(URL).status().waiting_rows == 1
@@ -114,6 +117,7 @@ def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(st
 
     append(store, 1)
     background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    background.start()
     assert shipped.wait(20)
     assert background.close(20)
     assert streams.rows == rows_of(store)

@@ -161,8 +161,8 @@ def _said(ledger, content):
 
 
 def _kept(ledger):
-    with ledger.store._local._reader() as connection:
-        return connection.execute("SELECT event_id, version FROM archived_events").fetchall()
+    sql = "SELECT event_id, version FROM archived_events"
+    return ledger.store._local._read(lambda connection: connection.execute(sql).fetchall())
 
 
 def test_a_ledger_opened_without_its_warehouse_says_where_the_rows_are(ledger, tmp_path):

@@ -168,8 +168,7 @@ def test_a_step_made_ready_for_another_state_of_the_index_is_left(ledger):
     said(ledger, "one", "two")
     store = ledger.store
     store._run(search_index.create)
-    with store._reader() as connection:
-        step = search_index.next_step(connection, store.last_seq())
+    step = store._read(lambda connection: search_index.next_step(connection, store.last_seq()))
     assert hits(store, "one") == ["s"]
     ledger.add_message("s", "assistant", "three", message_id="m0")
     store.search(SearchQuery(Terms.of("x")))

@@ -89,6 +89,8 @@ WORKING = [
     "demo --json",
     "doctor",
     "doctor --json",
+    "schema",
+    "schema tool_calls --json",
     "--help",
     "--version",
 ]
@@ -109,7 +111,7 @@ FAILING = {
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
     r"ledger\.(stores\.bigquery\.(append|ingest|store)"
-    r"|warehouse\.(arrow_rows|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions))"
+    r"|warehouse\.(arrow_rows|statement|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions|names|times|translations))"
     r"|cli\.doctor\.deep\.(examination|scratch|statements|streams|values)"
     r"|testing(\.\w+)?)"
 )

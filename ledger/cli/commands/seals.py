@@ -79,8 +79,8 @@ def witnessed(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]
 
     The warehouse is the one at the URL ``warehouse``, or by default the DuckDB file of the ledger, if there is one.
     """
-    from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger
+    from ledger.sdk.queries import warehouse_path
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:

@@ -15,13 +15,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
@@ -33,7 +34,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_session_id, check_text, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.bigquery.append import Appender, CachedHeads
+from ledger.stores.bigquery.append import LOCK_TIMEOUT, Appender, CachedHeads
 from ledger.stores.bigquery.ingest import Ingestion
 from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -126,7 +127,7 @@ class BigQueryStore:
         prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
         cached = self._heads[session_id]
-        with cached.lock:
+        with cached.lock.held(LOCK_TIMEOUT):
             try:
                 return self._appender.append(cached, prepared, expected_version, self._clock())
             except OutcomeLost as error:
@@ -290,13 +291,10 @@ class BigQueryStore:
         While an append holds the lock, nothing is replaced.
         """
         cached = self._heads[session_id]
-        if cached.lock.acquire(blocking=False):
-            try:
-                if cached.head is not None and cached.head.version < head.version:
-                    cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
-                    cached.lifetime = None
-            finally:
-                cached.lock.release()
+        with suppress(StoreUnavailable), cached.lock.held(0):
+            if cached.head is not None and cached.head.version < head.version:
+                cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
+                cached.lifetime = None
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.rows import HeadRow
 
 #: The reason recorded with restored rows that a relay must look up in its warehouse before it sends them.
@@ -89,12 +89,12 @@ class SqliteArchive:
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a session cannot be archived because a warehouse refused some of its rows."""
-        with self._reader() as connection:
-            refusal = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
+        refused = _DEAD_LETTER.format(" AND a.state = 'refused'")
+        refusal = self._read(lambda connection: connection.execute(refused, (session_id,)).fetchone())
         if refusal is not None:
             raise StoreRejected(
                 f"Session {session_id} has events that {refusal[0]} refused, so it cannot be archived; nothing was "
@@ -111,17 +111,7 @@ class SqliteArchive:
             warehouse: The warehouse's URL; the result is empty if nothing was shipped to it.
             session_ids: Only these sessions; None for all.
         """
-        with self._reader() as connection, read.snapshot(connection):
-            if session_ids is None:
-                rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
-            else:
-                one = f"{_ARCHIVED} AND h.session_id = ?"
-                rows = [row for each in session_ids for row in connection.execute(one, (UNOWNED, each)).fetchall()]
-            droppable = []
-            for session_id, created_at, version in rows:
-                count = _settled_rows(connection, session_id, warehouse)
-                if count:
-                    droppable.append(Droppable(SessionKey(session_id, from_micros(created_at)), version, count))
+        droppable = self._read(lambda connection: _droppable(connection, warehouse, session_ids), snapshot=True)
         return sorted(droppable, key=lambda each: (each.key.created_at, each.key.session_id))
 
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
@@ -181,8 +171,7 @@ class SqliteArchive:
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions {} ORDER BY created_at, session_id"
         condition, values = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
-        with self._reader() as connection:
-            rows = connection.execute(sql.format(condition), values).fetchall()
+        rows = self._read(lambda connection: connection.execute(sql.format(condition), values).fetchall())
         return [_pending_deletion(*row) for row in rows]
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
@@ -191,8 +180,7 @@ class SqliteArchive:
         There is at most one: until every warehouse has deleted it, its id cannot be used again.
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
-        with self._reader() as connection:
-            row = connection.execute(sql, (session_id,)).fetchone()
+        row = self._read(lambda connection: connection.execute(sql, (session_id,)).fetchone())
         return None if row is None else _pending_deletion(*row)
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
@@ -372,6 +360,19 @@ def _mark_in_doubt(
         (checkpoint,) = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         rows = [seq for seq in (*before, *new) if name != warehouse or seq > checkpoint]
         connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
+
+
+def _droppable(connection: sqlite3.Connection, warehouse: str, session_ids: Collection[str] | None) -> list[Droppable]:
+    if session_ids is None:
+        rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
+    else:
+        sql = f"{_ARCHIVED} AND h.session_id = ?"
+        rows = [row for each in session_ids for row in connection.execute(sql, (UNOWNED, each)).fetchall()]
+    return [
+        Droppable(SessionKey(session_id, from_micros(created_at)), version, count)
+        for session_id, created_at, version in rows
+        if (count := _settled_rows(connection, session_id, warehouse))
+    ]
 
 
 def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: datetime) -> bool:

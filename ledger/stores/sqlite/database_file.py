@@ -51,7 +51,13 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         raise cannot(f"create the ledger {path}", error) from error
 
 
-def connect(path: Path, *, wait: float = 5.0, cached_statements: int = 64) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    *,
+    wait: float = 5.0,
+    cached_statements: int = 64,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
     """Open an existing database; a missing file is an error and is not created."""
     name = path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(
@@ -61,6 +67,7 @@ def connect(path: Path, *, wait: float = 5.0, cached_statements: int = 64) -> sq
         timeout=wait,
         check_same_thread=False,
         cached_statements=cached_statements,
+        factory=factory,
     )
 
 

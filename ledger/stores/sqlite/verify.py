@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_FINDINGS
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.state_cache import StateCache
 from ledger.stores.sqlite.verify_file import check_words, damage, file_findings, words_pages
 from ledger.stores.sqlite.verify_sessions import LAST, Checked, SessionCheck, printable
@@ -42,7 +44,7 @@ class SqliteVerification:
     _heads: write.KnownHeads
     _cache: StateCache
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def verify(
         self,
@@ -77,10 +79,9 @@ class SqliteVerification:
         while True:
             last: str | None = None
             try:
-                with self._reader() as connection, read.snapshot(connection):
-                    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
-                    last = None if found is None else found[0]
-                    page = self._check(connection, progress, (after, LAST if last is None else last))
+                last = self._read(partial(_last_of_page, after=after, size=size))
+                between = after, LAST if last is None else last
+                page = self._read(partial(self._check, progress=progress, between=between), snapshot=True)
             except StoreRejected as error:
                 if not _is_damage(error):
                     raise
@@ -97,8 +98,9 @@ class SqliteVerification:
 
     def _check_named(self, session_id: str, progress: Callable[[int], object]) -> Checked:
         try:
-            with self._reader() as connection, read.snapshot(connection):
-                checked = self._check(connection, progress, (session_id, session_id))
+            checked = self._read(
+                lambda connection: self._check(connection, progress, (session_id, session_id)), snapshot=True
+            )
         except StoreRejected as error:
             if not _is_damage(error):
                 raise
@@ -132,11 +134,14 @@ class SqliteVerification:
 
     def _verify_file(self) -> list[Finding]:
         """Verify what concerns the whole file."""
-        with self._reader() as connection:
+
+        def work(connection: sqlite3.Connection) -> tuple[list[Finding], int]:
             found = list(damage(connection))
             with read.snapshot(connection):
                 found += file_findings(connection, self.store_id, self._upcast.current)
-            pages = words_pages(connection)
+            return found, words_pages(connection)
+
+        found, pages = self._read(work)
         if sqlite3.sqlite_version_info < CHECKS_WORDS and 0 < pages <= WORDS_PAGES:
             words = self._run(check_words)
             found += [] if words is None else [words]
@@ -257,3 +262,9 @@ def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
 def _is_damage(error: StoreRejected) -> bool:
     """Return True if SQLite cannot read a part of the file."""
     return (getattr(error.__cause__, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str | None:
+    """Return the last session of a page that begins at ``after``; None if fewer than ``size`` sessions are left."""
+    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
+    return None if found is None else found[0]

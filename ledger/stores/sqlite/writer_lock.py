@@ -6,6 +6,7 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -41,18 +42,22 @@ class FairFileLock:
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._has_waiter: mmap.mmap | bytearray = bytearray(1)
 
-    def acquire(self, wait: float) -> None:
+    def acquire(self, wait: float, gives_up: Callable[[], bool] = lambda: False) -> None:
         """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, even if this raises.
 
+        Args:
+            wait: Seconds to wait.
+            gives_up: Returns True if the wait must end early.
+
         Raises:
-            StoreUnavailable: Another process held the lock for too long.
+            StoreUnavailable: Another process held the lock for too long, or this process forks.
             StoreRejected: The lock file cannot be created.
         """
         if sys.platform == "win32":
             return
         lock, queue = self._files or self._open()
         if self._has_waiter[0] or not self._try_lock(lock):
-            self._queue_for(lock, queue, wait)
+            self._queue_for(lock, queue, wait, gives_up)
 
     def release(self) -> None:
         """Release the lock; does nothing if this process does not hold it."""
@@ -64,6 +69,7 @@ class FairFileLock:
         for file in self._files or ():
             file.close()
         self._files = None
+        self._has_waiter = bytearray(1)
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
         files: list[IO[bytes]] = []
@@ -84,15 +90,15 @@ class FairFileLock:
         self._files = lock, queue
         return lock, queue
 
-    def _queue_for(self, lock: IO[bytes], queue: IO[bytes], wait: float) -> None:
+    def _queue_for(self, lock: IO[bytes], queue: IO[bytes], wait: float, gives_up: Callable[[], bool]) -> None:
         if sys.platform == "win32":
             return
         is_head = False
         try:
-            self._lock(queue, wait)
+            self._lock(queue, wait, gives_up)
             is_head = True
             self._has_waiter[0] = 1
-            self._lock(lock, wait)
+            self._lock(lock, wait, gives_up)
         finally:
             if is_head:
                 self._has_waiter[0] = 0
@@ -107,7 +113,7 @@ class FairFileLock:
             return False
         return True
 
-    def _lock(self, file: IO[bytes], wait: float) -> None:
+    def _lock(self, file: IO[bytes], wait: float, gives_up: Callable[[], bool]) -> None:
         started = time.monotonic()
         while not self._try_lock(file):
             waited = time.monotonic() - started
@@ -115,6 +121,11 @@ class FairFileLock:
                 raise StoreUnavailable(
                     f"Another process is writing and did not release {self._path} in time; nothing was written. Try "
                     "again, or end the process that hangs."
+                )
+            if gives_up():
+                raise StoreUnavailable(
+                    "This process was forked while the append waited for another process; nothing was written. Try "
+                    "again."
                 )
             time.sleep(_SHORT_DELAY if waited < _SHORT_POLLING else _LONG_DELAY)
 

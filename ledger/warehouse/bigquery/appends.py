@@ -64,7 +64,7 @@ class StorageWrites:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._connections: dict[str, Connection] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none; see ``RowTransport.send``."""
@@ -115,7 +115,7 @@ class Connection:
         self._path = path
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._unanswered: deque[Future[Any]] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._call: Any = None
         self._schema: pa.Schema | None = None
         self.usable = True
@@ -130,9 +130,8 @@ class Connection:
             OutcomeLost: No response arrived; the rows may have been appended.
             LedgerError: The call ended and no row was appended; the cause is Google's error.
         """
-        answer = self._append(rows, offset)
         try:
-            return answer.result(ACK_SECONDS)
+            return self._append(rows, offset).result(ACK_SECONDS)
         except TimeoutError as error:
             self.close()
             raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
@@ -164,8 +163,12 @@ class Connection:
                     StoreUnavailable("The connection to BigQuery was closed before the rows were sent.")
                 )
                 return answer
-            self._unanswered.append(answer)
-            self._requests.put(self._request(rows, offset))
+            try:
+                self._unanswered.append(answer)
+                self._requests.put(self._request(rows, offset))
+            except BaseException:  # later responses would be taken for those of other requests
+                self.usable = False
+                raise
             if self._call is None:
                 try:
                     self._open()

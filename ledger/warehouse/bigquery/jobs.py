@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import tenacity
 
 from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
 from ledger.warehouse import catalog
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import OutcomeLost, translate
 from ledger.warehouse.bigquery.settings import Dataset
@@ -23,7 +26,19 @@ log = logging.getLogger("ledger.bigquery")
 MAX_ATTEMPTS = 30
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
-_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
+_TYPES = {
+    bool: "BOOL",
+    int: "INT64",
+    float: "FLOAT64",
+    str: "STRING",
+    bytes: "BYTES",
+    Decimal: "NUMERIC",
+    datetime: "TIMESTAMP",
+    date: "DATE",
+    time_of_day: "TIME",
+}
+#: Names of types in the REST API that differ from those in GoogleSQL.
+_LEGACY_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 
 class Jobs:
@@ -116,10 +131,12 @@ class Jobs:
             OutcomeLost: The statement may have been executed.
             LedgerError: As for ``BigQueryWarehouse.query``.
         """
-        rows = self._query(operation, sql, parameters, own)
+        return self._read_pages(self._query(operation, sql, parameters, own), operation, own=own)
+
+    def _read_pages(self, rows: Any, operation: str, *, own: bool) -> Answer:
+        """Return the answer that Google's row iterator gives, page by page."""
         try:
-            names = tuple(field.name for field in rows.schema)
-            return Answer(names, [tuple(row.values()) for row in rows])
+            return answer_of(rows, [tuple(row.values()) for row in rows])
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
 
@@ -187,6 +204,20 @@ class Jobs:
             )
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
+
+
+def answer_of(rows: Any, values: list[tuple[Any, ...]]) -> Answer:
+    """Return an answer with the columns of Google's row iterator and with the given values."""
+    names = tuple(field.name for field in rows.schema)
+    return Answer(names, values, tuple(_type_of_field(field) for field in rows.schema), rows.total_bytes_processed)
+
+
+def _type_of_field(field: Any) -> str:
+    """Return the GoogleSQL type of a column or of a field of a STRUCT."""
+    kind = _LEGACY_NAMES.get(field.field_type, field.field_type)
+    if kind == "STRUCT":
+        kind = f"STRUCT<{', '.join(f'{inner.name} {_type_of_field(inner)}' for inner in field.fields)}>"
+    return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
 
 
 def _parameter(name: str, value: Any) -> Any:

@@ -123,7 +123,7 @@ class BigQuerySink:
         self._warehouse = warehouse
         self._owns = owns
         self._stream: streams.WriteStream | None = None
-        self._stream_lock = threading.Lock()
+        self._stream_lock = threading.RLock()
         self._store_id = ""
         self._own_stream = ""  # the stream that this sink created last
         self._refusals = 0  # consecutive refusals of the first request on a new stream
