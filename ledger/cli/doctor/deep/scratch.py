@@ -51,7 +51,7 @@ SELECT
   CAST(number AS STRING), TO_JSON(REPEAT('x', @characters)), FALSE, 'doctor', @days[OFFSET(day)], @days[OFFSET(day)],
   @days[OFFSET(day)], @schema_version, 'doctor'
 FROM UNNEST(GENERATE_ARRAY(0, @last_day)) AS day
-CROSS JOIN UNNEST(GENERATE_ARRAY(1, @rows)) AS number
+CROSS JOIN UNNEST(GENERATE_ARRAY(1, @row_count)) AS number
 """
 
 
@@ -236,7 +236,7 @@ class Scratch:
             "ids": settled.session_ids,
             "days": settled.days,
             "last_day": SETTLED_DAYS - 1,
-            "rows": SETTLED_ROWS,
+            "row_count": SETTLED_ROWS,
             "characters": VALUE_CHARACTERS,
             "schema_version": SCHEMA_VERSION,
         }

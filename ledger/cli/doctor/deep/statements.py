@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -75,13 +76,31 @@ def location(scratch: Scratch) -> Observed:
     sql = "SELECT COUNT(*) AS events FROM `${project}.${dataset}.session_locks`"
     with closing(MeasuredWarehouse(dataset, environment=scratch.environment)) as other:
         bound = catalog.bind(sql, other.clients.project, dataset.name)
-        plain = retried(other, "A job", lambda: other.clients.rest.query(bound, retry=ONCE, job_retry=ONCE).location)
-        other.query(sql, operation="doctor")
-        ran = other.jobs[-1].location
+
+        def by_client() -> str | None:
+            found: str | None = other.clients.rest.query(bound, retry=ONCE, job_retry=ONCE).location
+            return found
+
+        def by_ledger() -> str | None:
+            other.query(sql, operation="doctor")
+            return other.jobs[-1].location
+
+        plain = _place(scratch, lambda: retried(other, "A job", by_client))
+        ran = _place(scratch, by_ledger)
     detail = f"the dataset is in {scratch.location}; a job without a location ran in {plain}, the ledger's in {ran}"
     if scratch.location is None or ran is None:
         return Observed(UNKNOWN, detail)
     return compared(ran.upper() == scratch.location.upper(), detail)
+
+
+def _place(scratch: Scratch, run: Callable[[], str | None]) -> str | None:
+    """Return the location that a function returns, or the message with which BigQuery refused it."""
+    try:
+        return run()
+    except LedgerError as error:
+        if error.retryable:
+            raise
+        return f"another place ({scratch.told(error)})"
 
 
 def pruning(scratch: Scratch) -> Observed:
