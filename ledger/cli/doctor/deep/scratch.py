@@ -261,22 +261,23 @@ def scratch(
     Raises:
         LedgerError: The dataset or its tables cannot be created.
     """
-    location = _location_of(beside, environment)
     name = f"{beside.name}_doctor_{secrets.token_hex(4)}"
     budget = min(BUDGET_BYTES, beside.maximum_bytes_billed)
+    location = _location_of(beside, environment)
     place = replace(beside, name=name, location=location, strict=False, maximum_bytes_billed=budget)
-    with closing(MeasuredWarehouse(place, environment=environment)) as warehouse:
+    with closing(BigQueryWarehouse(place, environment=environment)) as maker:
         try:
-            _create(warehouse)
-            warehouse.create()
-            yield Scratch(warehouse, beside.name, environment, **times)
+            place = replace(place, location=_create(maker))
+            with closing(MeasuredWarehouse(place, environment=environment)) as warehouse:
+                warehouse.create()
+                yield Scratch(warehouse, beside.name, environment, **times)
         finally:
             try:
-                warehouse.retry_idempotent("Removing the scratch dataset", lambda: drop(warehouse))
+                maker.retry_idempotent("Removing the scratch dataset", lambda: drop(maker))
             except LedgerError as error:
                 kept(
                     f"The dataset {name} could not be removed: {error} Its tables expire within an hour. Remove it: "
-                    f"bq rm -r -f -d {warehouse.clients.project}:{name}"
+                    f"bq rm -r -f -d {maker.clients.project}:{name}"
                 )
 
 
@@ -296,17 +297,21 @@ def _location_of(dataset: Dataset, environment: Mapping[str, str]) -> str | None
         return retried(warehouse, "Looking up the dataset", get)
 
 
-def _create(warehouse: BigQueryWarehouse) -> None:
+def _create(warehouse: BigQueryWarehouse) -> str | None:
+    """Create the dataset, and return its location, which BigQuery chooses if none is given."""
     from google.cloud import bigquery
 
     clients, dataset = warehouse.clients, warehouse.dataset
-    made = bigquery.Dataset(f"{clients.project}.{dataset.name}")
-    made.location = dataset.location
-    made.default_table_expiration_ms = EXPIRATION_MS
-    made.description = "Scratch dataset of `ledger doctor --deep`; may be removed."
-    retried(
-        warehouse, "Creating the scratch dataset", lambda: clients.rest.create_dataset(made, exists_ok=True, retry=ONCE)
-    )
+    wanted = bigquery.Dataset(f"{clients.project}.{dataset.name}")
+    wanted.location = dataset.location
+    wanted.default_table_expiration_ms = EXPIRATION_MS
+    wanted.description = "Scratch dataset of `ledger doctor --deep`; may be removed."
+
+    def create() -> str | None:
+        location: str | None = clients.rest.create_dataset(wanted, exists_ok=True, retry=ONCE).location
+        return location
+
+    return retried(warehouse, "Creating the scratch dataset", create)
 
 
 def retried(warehouse: BigQueryWarehouse, doing: str, call: Callable[[], T]) -> T:
