@@ -69,7 +69,7 @@ def sync_now(
 
     Raises:
         LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     until, deadline = outbox.last_seq(), time.monotonic() + timeout
     while True:
@@ -87,20 +87,18 @@ def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monot
     """Ship the waiting rows. Once ``seconds`` have passed, no further batch is started.
 
     Raises:
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     deadline = now() + seconds
     relay.sync(stop=lambda: now() >= deadline)
 
 
 class BackgroundRelay:
-    """A relay in a daemon thread; appends never wait for it.
+    """A relay in a daemon thread, which ``start`` starts. Appends never wait for it.
 
     Args:
         relay: The relay, which is closed when the thread ends.
         age: Seconds to wait after each ``Relay.sync``.
-
-    ``start`` starts the thread.
     """
 
     def __init__(self, relay: Relay, *, age: float = AGE) -> None:
@@ -132,7 +130,7 @@ class BackgroundRelay:
         Like ``close``, it waits for the thread, and abandons the relay of a thread that still runs.
 
         Returns:
-            As for ``close``.
+            True if the thread has ended; False if it still runs although its relay was abandoned.
         """
         self._stop.set()
         if self._thread.ident is None:  # an exception interrupted the start

@@ -257,7 +257,7 @@ class BigQueryStore:
         )
 
     def last_seq(self) -> int:
-        """Refuse; see ``rows_after``.
+        """Refuse: rows in BigQuery have no ``seq``.
 
         Raises:
             CapabilityMissing: Always.

@@ -38,7 +38,7 @@ class KeptEvent(NamedTuple):
     digest: str | None
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
-        """Return True if the event had this type and content; ``hashes`` is ignored, since no hashes are kept.
+        """Return True if the event had this type and content. ``hashes`` is ignored, because a tombstone has no hashes.
 
         If there is no salt, there is no digest to compare. The method then returns True for every type and content.
         """
@@ -76,5 +76,5 @@ def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
 
 
 def record_purge(connection: sqlite3.Connection, session_id: str, created_at: int, version: int, now: datetime) -> None:
-    """Record that a session is purged, if a seal covers it: ``verify`` then knows why the session is gone."""
+    """Record that a session is purged, if a seal covers it. A verification then knows why the session is gone."""
     connection.execute(_RECORD_PURGE, (session_id, created_at, version, to_micros(now)))

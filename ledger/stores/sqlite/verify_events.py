@@ -1,7 +1,7 @@
 """Verification of one event's rows: against each other, against their hashes, and against the event before.
 
-Rows are verified as SQLite returns them. A value is hashed as the text that is stored, since that text was hashed when
-the event was recorded: another release may write the same number in another way.
+Rows are verified as SQLite returns them. The stored text of a value is hashed without decoding it, because this release
+may write a number in another way than the release that recorded it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _USER_ID, _CREATED_AT = map(columns.EVENT.index, ("user_id", "created_at"))
 
 
 class Problem(NamedTuple):
-    """What is wrong with an event: the ``code`` and the message of a ``Finding``."""
+    """A problem with an event, as the ``code`` and the message of a ``Finding``."""
 
     code: str
     message: str
@@ -39,7 +39,7 @@ class ForeignRun(NamedTuple):
 
 
 class Chain:
-    """The chain of one session, which verifies its events in order.
+    """Verifier of one session's events, which are passed to ``verify`` one by one, in order.
 
     Args:
         store_id: The id of the store.
@@ -51,8 +51,8 @@ class Chain:
         version: The version of the last event; 0 before the first.
         event_hash: The last hash of the chain; None if no event has had one.
         updated_at: The latest ``recorded_at`` of the events.
-        user_id, created_at: Those of the first event.
-        events, unchained: Number of events, and of those without hashes.
+        user_id, created_at: The values of these columns in the first event.
+        events, unchained: Number of events, and number of events without hashes.
         only_current: False if an event has another schema version than ``current``.
     """
 
@@ -76,7 +76,7 @@ class Chain:
 
         Args:
             event: The columns of the event, from its first row.
-            rows: The event's rows, each with the columns ``READ``, by ``seq``.
+            rows: The event's rows, ordered by ``seq``, each with the columns ``READ``.
         """
         problems: list[Problem] = []
         version, hashed = event[1], event[_HASH]
@@ -124,7 +124,7 @@ class Chain:
             problems.append(Problem("seq", f"its seq is {self._previous_seq}, and the rows end at {self.last_seq}"))
 
     def _place(self, event: tuple[Any, ...], rows: Sequence[tuple[Any, ...]], problems: list[Problem]) -> None:
-        """Check the event's version and position, its store, and that it has hashes if it was recorded with them."""
+        """Check that an event follows the event before it, names its store, and has the hashes that it must have."""
         version, position = event[1], (event[1], event[2])
         runs = [run for run in self.foreign if run.first_version <= version <= run.last_version]
         own = event[_STORE] == self.store_id

@@ -129,12 +129,12 @@ class Jobs:
 
         Raises:
             OutcomeLost: The statement may have been executed.
-            LedgerError: As for ``BigQueryWarehouse.query``.
+            LedgerError: The statement failed. ``BigQueryWarehouse.query`` lists the errors.
         """
         return self._read_pages(self._query(operation, sql, parameters, own), operation, own=own)
 
     def _read_pages(self, rows: Any, operation: str, *, own: bool) -> Answer:
-        """Return the answer that Google's row iterator gives, page by page."""
+        """Read all pages of Google's row iterator, and return its rows as an answer."""
         try:
             return answer_of(rows, [tuple(row.values()) for row in rows])
         except Exception as error:
