@@ -256,7 +256,7 @@ INSERT INTO relay_aside VALUES ('w', 999, 'no', 0, 'refused')""",
     ),
     "a tombstone without its head": Tampering(
         """
-INSERT INTO archived_sessions VALUES ('s9', 1, 1, '')""",
+INSERT INTO archived_sessions VALUES ('s9', 1, 1, '', NULL)""",
         {("s9", None, "tombstone")},
     ),
     "a head that says that the rows are archived": Tampering(

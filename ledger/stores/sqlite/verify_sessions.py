@@ -24,6 +24,7 @@ from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.rows import HeadRow
+from ledger.stores.sqlite.tombstones import kept_digest
 from ledger.stores.sqlite.verify_events import READ, SCHEMA, SEQ, Chain, ForeignRun
 
 #: Maximum number of messages about one kind of thing in one session; further ones are left out.
@@ -53,8 +54,8 @@ _SLOTS = (
     "LEFT JOIN session_events AS e ON e.seq = st.event_seq WHERE s.session_id BETWEEN ?1 AND ?2 ORDER BY s.session_id"
 )
 _TOMBSTONE = (
-    "SELECT a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
-    "(SELECT SUM(rows) FROM archived_events WHERE session_id = a.session_id) "
+    "SELECT a.kept, a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
+    "(SELECT TOTAL(rows) FROM archived_events WHERE session_id = a.session_id) "
     "FROM archived_sessions AS a WHERE a.session_id = ?"
 )
 _KEPT_REGISTERS = (
@@ -272,7 +273,9 @@ class SessionCheck:
         if tombstone is None:
             self._find(session_id, None, "tombstone", "the head says that the rows are archived, and no tombstone is")
             return
-        if tombstone[1:] != (head.version, tombstone[0]):
+        if tombstone[0] != kept_digest(self._connection, session_id):
+            self._find(session_id, None, "tombstone", "the head or a listed field is not what the store kept")
+        if tombstone[2:] != (head.version, tombstone[1]):
             self._find(session_id, None, "tombstone", "the ids of the archived events are not those of its rows")
         searched = 0
         for field, key, value, version, wrote, placed in self._connection.execute(_KEPT_REGISTERS, (session_id,)):
