@@ -213,7 +213,7 @@ class SqliteArchive:
                 (session_id, event_id, *position, salt, digest),
             )
         connection.execute(
-            "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
+            "INSERT INTO archived_sessions (session_id, rows, slots, digest) VALUES (?, ?, ?, ?)",
             (session_id, amount.rows, amount.distinct_rows, amount.digest),
         )
         connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
@@ -224,6 +224,7 @@ class SqliteArchive:
         )
         index.reindex(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
+        kept.bind(connection, session_id)
         return True
 
     def _restore(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:

@@ -50,6 +50,8 @@ def migrate(
             for migration in MIGRATIONS[version:upto]:
                 for statement in migration.statements:
                     connection.execute(statement)
+                if migration.fill is not None:
+                    migration.fill(connection)
             _record_applied(connection, version, upto, now)
             if version == 0:
                 connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))

@@ -24,6 +24,7 @@ from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.rows import HeadRow
+from ledger.stores.sqlite.tombstones import kept_digest
 from ledger.stores.sqlite.verify_events import READ, SCHEMA, SEQ, Chain, ForeignRun
 
 #: Maximum number of messages about one kind of thing in one session; further ones are left out.
@@ -53,8 +54,8 @@ _SLOTS = (
     "LEFT JOIN session_events AS e ON e.seq = st.event_seq WHERE s.session_id BETWEEN ?1 AND ?2 ORDER BY s.session_id"
 )
 _TOMBSTONE = (
-    "SELECT a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
-    "(SELECT SUM(rows) FROM archived_events WHERE session_id = a.session_id) "
+    "SELECT a.kept, a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
+    "(SELECT TOTAL(rows) FROM archived_events WHERE session_id = a.session_id) "
     "FROM archived_sessions AS a WHERE a.session_id = ?"
 )
 _KEPT_REGISTERS = (
@@ -116,8 +117,12 @@ class SessionCheck:
         self._counts: dict[str, int] = dict(self._select(_COUNTS))
         self._again = {row[0] for row in self._select(_AGAIN)}
         self._foreign: dict[str, list[ForeignRun]] = {}
-        for session_id, *run in self._select(_FOREIGN):
-            self._foreign.setdefault(session_id, []).append(ForeignRun(*run))
+        for session_id, *columns in self._select(_FOREIGN):
+            run = ForeignRun(*columns)
+            if problem := run.problem(self._store_id):
+                self._wrong_run(session_id, run, problem)
+            else:  # a wrong run must not exempt an event from its hash chain
+                self._foreign.setdefault(session_id, []).append(run)
         self._expected_slots: dict[str, int] = {}
         events = unchained = archived = 0
         seen: set[str] = set()
@@ -127,7 +132,7 @@ class SessionCheck:
                 chain = self._session(session_id, of_session)
                 events += chain.events
                 unchained += chain.unchained
-        for session_id in sorted(self._heads.keys() | self._counts.keys(), key=printable):
+        for session_id in sorted(self._heads.keys() | self._counts.keys() | self._foreign.keys(), key=printable):
             if session_id in seen:
                 continue
             seen.add(session_id)
@@ -138,7 +143,10 @@ class SessionCheck:
             elif head is not None:
                 self._find(session_id, None, "missing", f"the head is at version {head.version}, and no event is there")
             else:
-                self._find(session_id, None, "state", "the state has no head and no events", mendable=True)
+                if session_id in self._counts:
+                    self._find(session_id, None, "state", "the state has no head and no events", mendable=True)
+                for run in self._foreign.get(session_id, ()):
+                    self._wrong_run(session_id, run, "is of a session without events")
         self._slots()
         return Checked(len(seen), events, unchained, archived, _after_events(self._findings), self._derived)
 
@@ -148,6 +156,10 @@ class SessionCheck:
     def _find(self, session_id: str, version: object, code: str, message: str, *, mendable: bool = False) -> None:
         number = version if isinstance(version, int) else None
         self._findings.append(Finding(printable(session_id), number, code, printable(message), mendable))
+
+    def _wrong_run(self, session_id: str, run: ForeignRun, problem: str) -> None:
+        message = f"the run of foreign_events with the versions {run.first_version!r} to {run.last_version!r} {problem}"
+        self._find(session_id, None, "store", message)
 
     def _session(self, session_id: str, rows: Iterator[tuple[Any, ...]]) -> Chain:
         """Verify the events of one session, and compare its state and its head with them."""
@@ -188,6 +200,8 @@ class SessionCheck:
         assert event is not None  # noqa: S101 - groupby gives at least one row
         for problem in chain.verify(event, of_event):
             self._find(session_id, event[1], *problem)
+        for run in chain.unmatched()[:SEVERAL]:
+            self._wrong_run(session_id, run, "does not begin and end with events of its store")
         self._progress(count % 1000)
         if chain.only_current:
             self._registers(session_id, lacking, matched)
@@ -252,11 +266,16 @@ class SessionCheck:
 
     def _archived(self, session_id: str, head: HeadRow) -> None:
         """Check the tombstone and the remaining state of a session whose rows are only in a warehouse."""
+        for run in self._foreign.get(session_id, ()):
+            if run.last_version > head.version:
+                self._wrong_run(session_id, run, f"ends after version {head.version}, the last")
         tombstone = self._connection.execute(_TOMBSTONE, (session_id,)).fetchone()
         if tombstone is None:
             self._find(session_id, None, "tombstone", "the head says that the rows are archived, and no tombstone is")
             return
-        if tombstone[1:] != (head.version, tombstone[0]):
+        if tombstone[0] != kept_digest(self._connection, session_id):
+            self._find(session_id, None, "tombstone", "the head or a listed field is not what the store kept")
+        if tombstone[2:] != (head.version, tombstone[1]):
             self._find(session_id, None, "tombstone", "the ids of the archived events are not those of its rows")
         searched = 0
         for field, key, value, version, wrote, placed in self._connection.execute(_KEPT_REGISTERS, (session_id,)):
