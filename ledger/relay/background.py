@@ -70,7 +70,7 @@ def sync_now(
 
     Raises:
         LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     until, deadline = outbox.last_seq(), time.monotonic() + timeout
     while True:
@@ -88,14 +88,14 @@ def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monot
     """Ship the waiting rows. Once ``seconds`` have passed, no further batch is started.
 
     Raises:
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     deadline = now() + seconds
     relay.sync(stop=lambda: now() >= deadline)
 
 
 class BackgroundRelay(forking.Renewed):
-    """A relay in a daemon thread; appends never wait for it.
+    """A relay in a daemon thread, which ``start`` starts. Appends never wait for it.
 
     A forked child starts a thread and a relay of its own. As with relays of other processes, the one that holds the
     lease ships the rows of all.
@@ -103,8 +103,6 @@ class BackgroundRelay(forking.Renewed):
     Args:
         make: Function that returns a new relay, which is closed when the thread ends.
         age: Seconds to wait after each ``Relay.sync``.
-
-    ``start`` starts the thread.
     """
 
     def __init__(self, make: Callable[[], Relay], *, age: float = AGE) -> None:
@@ -154,7 +152,7 @@ class BackgroundRelay(forking.Renewed):
         Like ``close``, it waits for the thread, and abandons the relay of a thread that still runs.
 
         Returns:
-            As for ``close``.
+            True if the thread has ended; False if it still runs although its relay was abandoned.
         """
         self._stop.set()
         if self._thread.ident is None:  # an exception interrupted the start

@@ -30,7 +30,7 @@ _PLAIN = (str, bytes, int, float, type(None))
 
 
 class _Threads(forking.Renewed):
-    """The thread pool of one ledger. If the ledger's disk hangs, the loop's default pool stays usable.
+    """A thread pool of one ledger, so that calls waiting for its disk do not fill the event loop's default pool.
 
     A forked child starts threads of its own.
     """
@@ -65,7 +65,7 @@ class _Threads(forking.Renewed):
             self._under_way.discard(future)
 
     def under_way(self) -> set[Future[Any]]:
-        """Return the calls that have been started and are not done."""
+        """Return the futures of the calls that have not finished."""
         with self._lock:
             return set(self._under_way)
 
@@ -79,9 +79,9 @@ class _Threads(forking.Renewed):
 
 
 class _Delegate:
-    """Base class of objects that stand for a target object and run its methods in threads.
+    """Base class of proxies. A proxy has the methods of its target object, and runs them in threads.
 
-    ``_delegating`` generates the methods. Each runs the target's method of the same name.
+    ``_delegating`` generates the methods.
 
     Args:
         target: Function that returns the target; it is called in a thread.
@@ -100,7 +100,7 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """Return a delegate for the result of a method that returns Self. Does not wait until the target is open."""
+        """Return a delegate for the result of a method that returns Self, even if the target is not open yet."""
         result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
             result()
@@ -160,7 +160,7 @@ class _Once(forking.Renewed, Generic[T]):
             return self._values[0]
 
     def cancel(self) -> T | None:
-        """Make all later calls raise StoreRejected unless the value exists. Return the value, or None without one."""
+        """Return the value if it has been made. Otherwise, return None, and let all later calls raise StoreRejected."""
         with self._lock:
             self._cancelled = True
             return self._values[0] if self._values else None
@@ -303,7 +303,8 @@ class AsyncSessionLedger(_Delegate):
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
         """Wait for all calls that have been started, then close the ledger.
 
-        Both happen even if the task is cancelled. Closing a view waits for no calls and closes only the view.
+        Even if the task is cancelled, the calls finish and the ledger is closed. Closing a view waits for no calls and
+        closes only the view.
 
         Args:
             drain: As for ``SessionLedger.close``, in seconds.

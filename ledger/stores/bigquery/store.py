@@ -265,7 +265,7 @@ class BigQueryStore(forking.Renewed):
         )
 
     def last_seq(self) -> int:
-        """Refuse; see ``rows_after``.
+        """Refuse: rows in BigQuery have no ``seq``.
 
         Raises:
             CapabilityMissing: Always.

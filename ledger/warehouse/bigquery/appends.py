@@ -233,8 +233,7 @@ class Connection:
 def _error_at_end(ended: Exception) -> LedgerError:
     """Return the error for requests that are still without a response when the call ends.
 
-    A transient error or a network error becomes OutcomeLost. The exception is a failure to connect, because then
-    nothing was sent.
+    A transient error or a network error becomes OutcomeLost. A failure to connect does not, because nothing was sent.
 
     Args:
         ended: The error with which the call ended.
@@ -322,7 +321,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
     """Return a copy of the rows from ``start`` up to, but excluding, ``end``.
 
-    A slice would not do: it shares the buffers of the whole batch, and Arrow would count and send all of them.
+    A slice would share the buffers of the whole batch, and Arrow would count and send all of them.
     """
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema

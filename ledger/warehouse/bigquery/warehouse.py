@@ -142,10 +142,11 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:
             if self._transport is None:
-                self._transport = self._make_transport()
+                self._transport = self.make_transport()
         return self._transport
 
-    def _make_transport(self) -> RowTransport:
+    def make_transport(self) -> RowTransport:
+        """Return a new way to append rows, without retries, as the dataset's options say; the caller closes it."""
         from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
 
         return (InsertAll if self.dataset.transport == "insertall" else StorageWrites)(self.clients)
