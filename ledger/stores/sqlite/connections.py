@@ -91,6 +91,7 @@ class Connections:
         self._closing = threading.RLock()
         self._blocked = 0  # the thread that forks, or -1 if this object is closed; readers look at it first
         self.refusal: Callable[[], LedgerError] | None = None  # why every call is refused from now on
+        self.check_file: Callable[[], None] = _unchecked  # called before each read; raises a LedgerError
 
     def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
         """Run ``work`` with a connection that nobody else uses at the same time, and return its result.
@@ -102,7 +103,7 @@ class Connections:
             snapshot: True to have every statement of the work read the same snapshot of the database.
 
         Raises:
-            LedgerError: ``work`` raised it, or SQLite raised an error, which is translated.
+            LedgerError: ``work`` or ``check_file`` raised it, or SQLite raised an error, which is translated.
             StoreUnavailable: Forks interrupted the work too often, or this thread is forking.
         """
         connection: Connection | None
@@ -112,6 +113,7 @@ class Connections:
             try:
                 if self._blocked:
                     self._wait_for_fork()
+                self.check_file()
                 try:
                     # Not a call: after a call an exception could strike before the connection has a name.
                     for connection in self._take:  # noqa: B007
@@ -350,6 +352,10 @@ def unopened() -> Connection:
     connection = Connection.__new__(Connection)
     connection.is_closed = True
     return connection
+
+
+def _unchecked() -> None:
+    """Do nothing: the file is not open yet."""
 
 
 def _set_query_only(connection: sqlite3.Connection) -> None:

@@ -106,6 +106,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         self._ended = self._disk_was_full = False
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
         self._connections = Connections(self.path, wait, self._error)
+        self._read = self._connections.read
         self._start(unopened())
         forking.register(self)  # before a connection is opened: from now on, each fork waits for that
         try:
@@ -137,6 +138,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
 
     def _open(self, writer: Connection) -> None:
         self._file = OpenFile(self.path)
+        self._connections.check_file = self._file.check_read
         self._set_up_file(writer)
         self.store_id = read.meta(writer, "store_id")
         if read.state_schema(writer) != self._upcast.current:
@@ -332,11 +334,6 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
         return bool(busy)
-
-    def _read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
-        if self._connections.refusal is None:
-            self._file.check_read()
-        return self._connections.read(work, snapshot=snapshot)
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         refusal = self._connections.refusal
