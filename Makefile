@@ -57,8 +57,9 @@ test: setup test-duckdb2 ## Run the offline tests, except the slowest ones throu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator
+test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
+	cd tests && ../$(BIN)/python -m faults.torture --seed 7 --minutes 1
 
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
@@ -86,7 +87,7 @@ test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 
 .PHONY: test-remote
 test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
-	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
+	env -u BIGQUERY_EMULATOR_HOST -u BIGQUERY_EMULATOR_GRPC_HOST $(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
 
 .PHONY: mutants-map
 mutants-map: setup ## Record which test runs which line, for mutants (MUTANTS_ARGS="--pytest tests/relay")

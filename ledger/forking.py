@@ -7,22 +7,23 @@ has no lock, and what the child commits may be lost. Threads are not inherited e
 Every open resource that a fork concerns is therefore registered here. A fork calls three methods of each:
 
 ====================================  ==================================================================================
-``before_fork(deadline)``             Blocks new use, ends present use until the deadline, and closes what a child must
-                                      not inherit. Returns True if the resource is *clean*.
-``after_fork_in_parent()``            Unblocks the resource. Called if ``before_fork`` was called, whatever came of it.
-``after_fork_in_child(clean)``        Makes the resource usable. If it is not clean, sets aside what was inherited
-                                      (``keep``), and refuses every call until the child executes another program.
+``before_fork(deadline)``             Blocks new calls, waits for calls in progress until the deadline, and closes what
+                                      a child must not inherit. Returns True if the resource is then *clean*.
+``after_fork_in_parent()``            Unblocks the resource. Called if ``before_fork`` was called, even if that failed.
+``after_fork_in_child(clean)``        Makes the resource usable. If it is not clean, refuses every call instead, and
+                                      passes what was inherited to ``keep``, so that it is never closed.
 ====================================  ==================================================================================
 
 The stages are prepared in their order, and released in the reverse order. All resources together have ``BUDGET``
-seconds: each may use half of what is left, and the last all of it. Threads that fork at the same time do so one after
-the other; a thread that does not get its turn within its budget forks all the same, and nothing is clean in its child.
+seconds: each may use half of what is left, and the last all of it. If several threads fork at the same
+time, their forks run one after another. A thread whose turn does not come within the budget forks all the same, and in
+its child no resource is clean.
 
-CPython prints an exception that a hook raises, as one out of a signal handler, and forks all the same. No step here
-therefore relies on the steps before it: a resource is clean only if its ``before_fork`` returned True for this fork,
-and each hook that follows a fork is registered ``_ATTEMPTS`` times and does what is still to be done. The ``after``
-methods may be called again after an exception, and must allow it. If a signal handler forks while its own thread is in
-a hook, what the hook has prepared so far is clean in that child, and nothing else.
+If a hook raises an exception, for example one from a signal handler, CPython prints it and forks all the same. No step
+in this module therefore relies on the steps before it. A resource is clean only if its ``before_fork`` returned True
+for this fork. Each hook that runs after a fork is registered ``_ATTEMPTS`` times, and each call does what earlier calls
+left undone. The ``after`` methods may be called again after an exception, and must allow that. If a signal handler
+forks while its own thread is in a hook, only the resources that the hook has already prepared are clean in that child.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _ATTEMPTS = 3
 
 
 class Stage(IntEnum):
-    """When a resource is prepared for a fork. What uses other resources is prepared before them."""
+    """The order in which resources are prepared for a fork. A resource that uses others is prepared before them."""
 
     USERS = 0
     WAREHOUSES = 1
@@ -56,7 +57,7 @@ class ForkAware(Protocol):
     """Protocol of a resource whose methods are called before and after each fork of the process."""
 
     def before_fork(self, deadline: float) -> bool:
-        """Prepare for a fork until the deadline, a time of ``time.monotonic()``. Return True if the child is safe."""
+        """Prepare for a fork, until ``deadline`` on the monotonic clock. Return True if the resource is clean."""
 
     def after_fork_in_parent(self) -> None:
         """Make the resource usable again in the parent; does nothing if it is usable."""
@@ -65,14 +66,33 @@ class ForkAware(Protocol):
         """Make the resource usable in the child if it is clean, or else refuse every call from now on."""
 
 
+class Renewed:
+    """Base class of resources that need nothing before a fork, and start anew in the child."""
+
+    def before_fork(self, deadline: float) -> bool:
+        """Return True."""
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Call ``renew``."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, without the parent's threads, connections and locks; allow a second call."""
+        raise NotImplementedError
+
+
 class _Fork:
     """A fork in progress.
 
     Attributes:
         thread: The thread that forks.
         preparing: True until the hook before the fork has ended.
-        begun: The resources whose ``before_fork`` was called, and that were not released yet.
-        clean: Those of them whose ``before_fork`` returned True.
+        begun: The resources whose ``before_fork`` was called and that are not released yet.
+        clean: The resources in ``begun`` whose ``before_fork`` returned True.
         attempts: How often the hook after the fork was called in the parent.
     """
 
@@ -106,8 +126,8 @@ def unregister(resource: ForkAware) -> None:
 def wait_for_forks(deadline: float) -> bool:
     """Wait until no other thread forks, and return True; return False if the deadline passes first.
 
-    A resource that opens a connection first registers, then marks itself as opening one, and then calls this: either
-    the fork finds the mark, or this call finds the fork.
+    Before a resource opens a connection, it registers itself, then marks itself as opening, and then calls this
+    function. In this order, a fork at the same time either sees the mark or is seen by this function.
     """
     thread = get_ident()
     while any(each.thread != thread for each in _forks.copy()):
@@ -120,7 +140,8 @@ def wait_for_forks(deadline: float) -> bool:
 def keep(*inherited: object) -> None:
     """Keep objects in this process for good, so that they are never finalized, not even when the process exits.
 
-    A child that closed an inherited connection could fold in or delete a WAL that others use.
+    If a child process closed an inherited SQLite connection, SQLite could checkpoint or delete a WAL that other
+    processes still use.
     """
     cycle: list[object] = list(inherited)
     cycle.append(cycle)
@@ -175,7 +196,7 @@ def _shares(resources: list[ForkAware], deadline: float) -> Iterator[tuple[ForkA
 
 
 def _prepare(fork: _Fork, resource: ForkAware, deadline: float) -> BaseException | None:
-    """Call ``before_fork`` of one resource, and return what it raised."""
+    """Call ``before_fork`` of one resource. Return the exception that it raised, or None."""
     if not _has_turn(fork):  # this is the child of a signal handler that forked during the hook
         return None
     fork.begun.append(resource)
@@ -188,7 +209,7 @@ def _prepare(fork: _Fork, resource: ForkAware, deadline: float) -> BaseException
 
 
 def _own_forks() -> list[_Fork]:
-    """Return the forks of this thread that took place, the last one first."""
+    """Return this thread's forks for which the hook before the fork has ended, the last one first."""
     thread = get_ident()
     return [each for each in reversed(_forks.copy()) if each.thread == thread and not each.preparing]
 

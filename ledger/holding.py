@@ -1,9 +1,9 @@
-"""Hold locks and resources for a block, so that an exception cannot leave them held, wherever it strikes.
+"""Context managers that release a lock or a resource even if a signal handler raises an exception at any point.
 
-A signal handler may raise an exception between any two calls (Ctrl-C, a time limit), also in a ``finally`` block.
-``with threading.Lock()`` is safe from that, but waits without a limit. ``acquire(timeout=...)`` has a limit, but an
-exception that strikes after it returns, and before the next ``try``, leaves the lock held for good. ``TimedLock`` is
-safe and has a limit. ``ending`` makes sure that a resource is released.
+A signal handler, as for Ctrl-C or a time limit, may raise an exception between any two calls, even in a ``finally``
+block. ``with threading.Lock()`` always releases the lock, but may wait forever. ``acquire(timeout=...)`` has a limit,
+but an exception between its return and the next ``try`` leaves the lock held forever. ``TimedLock`` has a limit and
+always releases the lock. ``ending`` always releases a resource.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SOONEST, _LATEST = 0.0005, 0.02
 def ending(end: Callable[[], object]) -> Iterator[None]:
     """Context manager that calls ``end`` after its block. Acquire within the block what ``end`` releases.
 
-    If an exception strikes during the call, ``end`` is called again. It must allow this, and do what is left to do.
+    If an exception interrupts ``end``, it is called again. The second call must finish what the first left undone.
     """
     try:
         yield

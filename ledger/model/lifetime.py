@@ -24,9 +24,9 @@ _REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "a
 
 
 def status_at(status: str | None, expires_at: datetime | None, now: datetime) -> str | None:
-    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded it yet.
+    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded that yet.
 
-    A status of ``DONE`` or ``CLOSED`` stays as it is.
+    A status in ``DONE`` or ``CLOSED`` is returned unchanged.
     """
     has_expired = expires_at is not None and expires_at <= now and status not in (*DONE, *CLOSED)
     return "expired" if has_expired else status

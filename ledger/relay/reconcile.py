@@ -68,7 +68,7 @@ class SessionDifference:
     def lost(self) -> bool:
         """True if there are unknown rows and ``repair`` can restore them.
 
-        It can if the session has not diverged and no row is changed or gone.
+        The rows can be restored if the session has not diverged and no row is changed or gone.
         """
         return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
@@ -106,7 +106,7 @@ class Repaired:
     Attributes:
         asked_rows: Number of rows that were requeued, so that the next ``Relay.sync`` sends them again.
         events: Number of events restored from the warehouse.
-        left: Mapping from the id of each session that could not be restored to the reason.
+        left: For each session that could not be restored, by session id, the reason.
     """
 
     asked_rows: int
@@ -197,8 +197,8 @@ def repair(
 
     Args:
         found: A recent result of ``reconcile``.
-        outbox, warehouse: As for ``reconcile``.
-        holder, lease_seconds: As for ``Relay``.
+        outbox, warehouse: The arguments that ``reconcile`` was called with.
+        holder, lease_seconds: The arguments of ``Relay`` with these names.
 
     Raises:
         LeaseHeld: A relay is shipping, so no events were restored; missing rows were requeued.
@@ -267,7 +267,7 @@ class _Shipped:
         self._dead_letters = set(outbox.dead_letters_between(1, self.upto))
 
     def refresh(self) -> None:
-        """Exclude the rows that were dead-lettered or requeued meanwhile.
+        """Exclude the rows that were dead-lettered or requeued since the last call.
 
         Rows excluded before stay excluded even if they were redriven, because it is not known whether they arrived.
         """
@@ -328,13 +328,14 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Return True if another store owns the session now, because it wrote the last unknown row.
+    """Return True if another store owns the session now.
 
-    If the session has diverged (both stores appended to it), the result is False.
+    Another store owns it if that store wrote the last of the unknown rows. If the session has diverged, because both
+    stores appended to it, the result is False.
 
     Args:
         difference: The session's difference, with unknown rows.
-        own: The ``row_id`` of each row that this store has. If it dropped the rows, those of its tombstone's events.
+        own: The ``row_id`` of each row of the session that this store has, or had before it dropped the rows.
         found: The session's rows in the warehouse.
         store_id: The id of this store.
     """

@@ -1,7 +1,7 @@
 """OpenTelemetry metrics and spans of a relay. Nothing is recorded if OpenTelemetry's API is not installed.
 
-Counters count what this process did. Whenever an exporter collects, gauges report for every open relay what ``ledger
-status`` shows. Error messages are never exported, because those of a warehouse may quote values.
+Counters count what this process did. When an exporter collects metrics, gauges report the status of every open relay,
+as ``ledger status`` shows it. Error messages are never exported, because those of a warehouse may quote values.
 """
 
 from __future__ import annotations

@@ -166,7 +166,10 @@ class LedgerConnection:
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
-    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``; the message names ``name``."""
+    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``.
+
+    ``name`` is the name of the checked argument, for the error message.
+    """
     if isinstance(seconds, int | float) and not isinstance(seconds, bool):
         with suppress(OverflowError):  # an integer too large for a float
             if 0 <= float(seconds) <= at_most:
@@ -178,7 +181,7 @@ def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
 
 
 def check_drain(drain: object) -> None:
-    """Raise InvalidInput unless ``drain`` is a timeout, in seconds, that threads can wait for."""
+    """Raise InvalidInput unless ``drain`` is a number from 0 to the longest timeout of a thread, in seconds."""
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
     from ledger.warehouse.schema import SchemaObject
 
-#: Function that is called with the number of rows to ship, and returns a context manager; the function that this one
-#: yields is called after each batch, with the number of rows in it.
+#: Function that takes the number of rows to ship and returns a context manager. The context manager yields a function,
+#: which is called after each batch with the number of rows in the batch.
 Shipping = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -32,14 +32,15 @@ def _no_progress(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
 
 
 class Queries(CommandBase):
-    """Statements in GoogleSQL."""
+    """Mixin class: statements in GoogleSQL."""
 
     def sql(self, statement: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the ledger and return its rows. The answer has every append before the call.
+        """Run one GoogleSQL SELECT over the ledger and return its rows.
 
-        A ledger in BigQuery runs the statement there. A file with a warehouse ships its waiting rows to it, and the
-        warehouse runs the statement; in BigQuery, the bytes that it reads are billed. A file without a warehouse ships
-        its rows to a DuckDB file beside it (ledger.duckdb for ledger.db), which runs the statement.
+        The statement sees all appends that returned before the call. A ledger in BigQuery runs the statement there. A
+        file with a warehouse ships its waiting rows to the warehouse, which runs the statement; in BigQuery, the bytes
+        that the statement reads are billed. A file without a warehouse ships its rows to a DuckDB file beside it
+        (ledger.duckdb for ledger.db), which runs the statement.
 
         Args:
             statement: One SELECT over the ledger's views and tables by their names, such as ``sessions``;
@@ -71,7 +72,7 @@ class Queries(CommandBase):
             name: Return only the view, table or function of this name.
 
         Raises:
-            InvalidInput: There is none of this name; the message suggests similar names.
+            InvalidInput: There is no object of this name; the message suggests similar names.
         """
         from ledger.warehouse.schema import schema
 
@@ -80,17 +81,19 @@ class Queries(CommandBase):
 
 @contextmanager
 def warehouse_of(ledger: Queries, shipping: Shipping = _no_progress) -> Iterator[Warehouse]:
-    """Open the ledger's warehouse for the block of a ``with`` statement. All rows of the ledger are in it.
+    """Open the warehouse of a ledger for the block of a ``with`` statement, after shipping all rows to it.
+
+    A ledger in BigQuery is its own warehouse. The warehouse of a SQLite ledger is the one that the ledger was opened
+    with or, if there is none, the ledger's DuckDB file.
 
     Args:
-        ledger: The ledger. One in BigQuery is its own warehouse. Otherwise it is the warehouse that the ledger was
-            opened with or, if there is none, the DuckDB file of the ledger.
+        ledger: The ledger.
         shipping: Shows the progress of shipping.
 
     Raises:
         PermissionDenied: The ledger is the view of one user.
         ConfigurationError: The DuckDB file beside the ledger has rows of another ledger.
-        LeaseHeld: Another process ships to the warehouse, and rows still waited after a minute.
+        LeaseHeld: Another process ships to the warehouse, and had not shipped all rows after a minute.
     """
     if isinstance(ledger.store, UserView):
         raise ledger.store.everybodys("sql")
@@ -124,7 +127,7 @@ def own_warehouse(ledger: Queries) -> BigQueryWarehouse | None:
 
 
 def beside_of(ledger: Queries) -> AttachedWarehouse:
-    """Return the DuckDB file of a SQLite ledger as a warehouse; see ``warehouse_path``.
+    """Return the DuckDB file of a SQLite ledger as an attached warehouse.
 
     Raises:
         CapabilityMissing, ConfigurationError: As for ``warehouse_path``.
@@ -164,7 +167,7 @@ def warehouse_path(ledger: Queries) -> Path:
 
 
 def _catch_up(attached: AttachedWarehouse, shipping: Shipping) -> None:
-    """Ship the waiting rows. A relay to BigQuery costs statements, so none is opened if no row waits."""
+    """Ship the waiting rows. If there are none, open no relay to BigQuery, since that runs billed statements."""
     waiting = attached.status().waiting_rows
     if waiting or attached.url.startswith("duckdb:"):
         with shipping(waiting) as progress:

@@ -1,8 +1,8 @@
-"""States for replay that share memory: each needs memory only in proportion to the changes of its event.
+"""The states of a replay, which share memory. Each state needs memory only for the changes of its event.
 
-One dictionary holds the latest state. An earlier state holds the values that its successor overwrote and a reference to
-the successor, and is rebuilt from these when it is read. A state that nothing refers to is freed. The method is that
-of Baker's persistent arrays ("Shallow binding makes functional arrays fast", 1991).
+One dictionary holds the latest state. An earlier state holds a reference to the state after it, and the values that
+the later state has overwritten. When the earlier state is read, it is rebuilt from these. A state that nothing refers
+to is freed. Source: Baker, "Shallow binding makes functional arrays fast", 1991.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Replayed:
 class _PersistentState(Mapping[Register, RegisterValue]):
     """One state of a replay.
 
-    While the state is the latest, its registers are read from the dictionary that all states share. The state is
-    rebuilt as a dictionary of its own when it is iterated over, or when it is read after it has got a successor.
+    The registers of the latest state are read from the dictionary that all states share. A state is rebuilt as a
+    dictionary of its own if it is read when it is no longer the latest, or if it is iterated over.
     """
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")

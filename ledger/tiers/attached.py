@@ -44,10 +44,10 @@ class AttachedWarehouse:
         check_apart(self._store, url)
         self.url = url
         self._lease_seconds = lease_seconds
-        self._background = BackgroundRelay(self.relay()) if background else None
+        self._background = BackgroundRelay(self.relay) if background else None
 
     def start(self) -> None:
-        """Start the background relay, if there is to be one."""
+        """Start the background relay; do nothing if ``background`` is False."""
         if self._background is not None:
             self._background.start()
 
@@ -64,7 +64,7 @@ class AttachedWarehouse:
         return open_warehouse(self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the shipped rows. ``SessionLedger.sql`` does the same and ships first."""
+        """Run one GoogleSQL SELECT over the shipped rows. ``SessionLedger.sql`` ships the waiting rows first."""
         return self.opened.query(sql, parameters)
 
     def status(self) -> RelayStatus:

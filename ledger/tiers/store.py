@@ -269,10 +269,10 @@ class TwoTierStore:
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with both tiers; see ``SealingStore.compare_sealed``.
 
-        If a session's rows were dropped after it was archived, they are looked up in the warehouse.
+        If the embedded store dropped a session's rows, the rows are looked up in the warehouse.
 
         Raises:
-            StoreUnavailable: The warehouse has such rows, and cannot be reached.
+            StoreUnavailable: A session's rows are only in the warehouse, which cannot be reached.
         """
         from ledger.tiers.sealed import compare_with_warehouse
 
@@ -312,7 +312,7 @@ class TwoTierStore:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let threads open the warehouse again."""
+        """Allow threads to open the warehouse again."""
         if self._fork is not None:
             self._fork.__exit__(None, None, None)  # a second call does nothing
             self._fork = None
@@ -380,7 +380,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if the embedded store dropped the session's rows; the warehouse must have none of them."""
+        """Raise ArchiveLost if the embedded store has dropped a session's rows. Call it if the warehouse has none."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile

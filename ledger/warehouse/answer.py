@@ -65,11 +65,11 @@ class Answer:
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame.
 
-        Times are in UTC, and JSON values are decoded, in a column of dtype object. The other types are those of
+        Times are in UTC. A JSON column has the dtype object and holds decoded values. The other types are those of
         ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
 
         Raises:
-            InvalidInput: As for ``to_arrow``.
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY.
             MissingExtra: pandas or pyarrow is not installed.
         """
         require_extra("analytics", "pandas", "pyarrow")
@@ -131,7 +131,7 @@ def _arrow_type(kind: str) -> pa.DataType:
 
 
 def _without_json(value: Any, kind: str) -> Any:
-    """Return a value with every JSON value in it as JSON text. None stays None."""
+    """Return a value in which each JSON value is replaced by its JSON text. None stays None."""
     if value is None:
         return None
     if kind == "JSON":

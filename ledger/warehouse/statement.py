@@ -1,4 +1,4 @@
-"""Check a user's statement and its parameters, the same for every warehouse.
+"""Check a user's statement and its parameters. The checks are the same for every warehouse.
 
 Importing this module imports SQLGlot, so a warehouse imports it only on first use.
 """
@@ -61,10 +61,10 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
 
 @lru_cache(maxsize=256)  # the ledger's own statements are few, and parsing one takes milliseconds
 def check_columns(sql: str) -> Mapping[str, str]:
-    """Check that the statement is a single SELECT whose columns have distinct names. Return its parameters' names.
+    """Check that a statement is a single SELECT whose columns have distinct names, and return its parameters.
 
     Returns:
-        The names of the ``@name`` parameters: in lower case, and as the statement writes them.
+        A mapping with an item for each ``@name`` parameter: from the name in lower case to the name as written.
 
     Raises:
         InvalidInput: The statement is not such a SELECT, or it has positional parameters.

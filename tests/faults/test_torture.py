@@ -28,14 +28,11 @@ from faults.torture_journal import Journal, read
 from ledger import SessionLedger
 
 TESTS = Path(__file__).parent.parent
-#: Forks and exceptions that strike a read of a DuckDB warehouse still leave locks behind.
-LEFT_OUT = ("forks", "interrupts")
 
 
 def test_a_run_with_faults_at_once_loses_and_doubles_nothing_and_is_never_stale_or_stuck(tmp_path: Path) -> None:
     minutes = os.environ.get("LEDGER_TEST_TORTURE_MINUTES", "0.2")
-    arguments = [argument for trouble in LEFT_OUT for argument in ("--without", trouble)]
-    arguments += ["--seed", "7", "--minutes", minutes, "--kill-every", "3", "--folder", str(tmp_path / "run")]
+    arguments = ["--seed", "7", "--minutes", minutes, "--kill-every", "3", "--folder", str(tmp_path / "run")]
     done = subprocess.run(
         [sys.executable, "-m", "faults.torture", *arguments],
         cwd=TESTS,

@@ -54,8 +54,8 @@ class CachedHead:
         created_at: The creation time as last read; None if none was found.
         strict: True if the session is strict; meaningless if ``head`` is None.
         lifetime: ``status`` and ``expires_at`` at the version of ``head``, as JSON texts; None if they must be read.
-        in_doubt: Events of a lenient session that may or may not be recorded, by event_id. A retry sends the same rows,
-            since those of the first attempt may still arrive.
+        in_doubt: Events of a lenient session that may or may not be recorded, by event_id. A retry sends the same rows
+            again, because the rows of the first attempt may still arrive.
     """
 
     session_id: str

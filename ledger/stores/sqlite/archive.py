@@ -131,7 +131,7 @@ class SqliteArchive:
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
-        """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
+        """Restore a session's rows from a warehouse, all or none. The session belongs to this store afterwards.
 
         Rows that the store had before get their old ``seq``. The relay to ``warehouse`` does not ship rows up to its
         checkpoint again, and treats the remaining rows as in doubt. Relays to other warehouses treat every row as in
@@ -213,7 +213,7 @@ class SqliteArchive:
                 (session_id, event_id, *position, salt, digest),
             )
         connection.execute(
-            "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
+            "INSERT INTO archived_sessions (session_id, rows, slots, digest) VALUES (?, ?, ?, ?)",
             (session_id, amount.rows, amount.distinct_rows, amount.digest),
         )
         connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
@@ -224,6 +224,7 @@ class SqliteArchive:
         )
         index.reindex(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
+        kept.bind(connection, session_id)
         return True
 
     def _restore(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
@@ -263,10 +264,10 @@ class SqliteArchive:
 
 
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
-    """Return the number of a session's rows; 0 if they may not be dropped.
+    """Return the number of a session's rows; 0 if the rows may not be dropped.
 
-    They may be dropped if all were shipped to every warehouse, if ``warehouse`` is one of these, and if no row is a
-    dead letter.
+    The rows may be dropped if all of them were shipped to every warehouse of this store, if ``warehouse`` is one of
+    these warehouses, and if no row is a dead letter.
     """
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     warehouses = kept.warehouses(connection) if count else []
@@ -278,8 +279,8 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
     """Return True if all rows of a session have arrived in these warehouses.
 
-    This is so if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of the session
-    is a dead letter or requeued.
+    The rows have arrived if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of
+    the session is a dead letter or requeued.
     """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
@@ -352,8 +353,9 @@ def _mark_in_doubt(
 ) -> None:
     """Mark restored rows in doubt, so that each relay looks them up in its warehouse before it sends them.
 
-    For the relay to ``warehouse``, which has all of the rows, only the rows above that relay's checkpoint are marked.
-    Without the mark, the relay would ship these as new rows. For all other relays, every row is marked.
+    For the relay to ``warehouse``, only the rows above that relay's checkpoint are marked. The warehouse has all of the
+    rows, but without the mark the relay would ship the rows above its checkpoint as new ones. For all other relays,
+    every row is marked.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))

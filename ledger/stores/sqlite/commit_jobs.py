@@ -1,4 +1,4 @@
-"""The jobs of a group commit (``group_commit.py``): their transaction, their outcome and their gates."""
+"""The jobs of a group commit, with their transaction, outcome and gates. ``group_commit.py`` defines these terms."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def transact(connection: sqlite3.Connection, jobs: list[Job[Any]]) -> None:
 
 
 def _is_from_handler(error: BaseException) -> bool:
-    """Return True if a signal handler raised an error that came out of a call of SQLite."""
+    """Return True if a signal handler, and not SQLite, raised the error that interrupted a call of SQLite."""
     # SQLite's own errors have no frame below that of the call.
     traceback = error.__traceback__
     return not isinstance(error, sqlite3.Error) or (traceback is not None and traceback.tb_next is not None)
@@ -95,7 +95,7 @@ def refuse(jobs: list[Job[Any]], error: BaseException) -> None:
 
 
 def chain(group: Sequence[Job[Any]]) -> list[Job[Any]]:
-    """Return the first job and those of the others that are done, and set each to wake the next."""
+    """Link the first job and the finished jobs of a group, so that each wakes the next. Return the linked jobs."""
     done = [group[0], *(job for job in group[1:] if job.done)]
     for job, following in pairwise(done):
         job.next = following

@@ -1,17 +1,17 @@
-"""The connections of one embedded store: who has one, and what becomes of them at an exception and at a fork.
+"""The connections of one embedded store: their use by reads, and their state after an exception and after a fork.
 
-A read borrows a connection for its work (``Connections.read``). An exception may strike between any two lines of it,
-as a signal handler can raise one anywhere. Three rules make that harmless:
+A read borrows a connection (``Connections.read``). A signal handler may raise an exception between any two lines of the
+read. Three rules make that harmless:
 
-* A connection goes back to the idle ones only if its work returned and left no transaction. After any exception it is
-  closed, with the cursors that still read from it: a statement that is not reset would pin its snapshot for good.
-* No count is kept. The open connections are those of ``_open``, which refers to them weakly: one that is lost between
-  two lines is closed by its finalizer.
-* Nothing that another thread or another process could wait for is held by a reader.
+* A connection becomes idle again only if the read returned and left no transaction open. After any exception the
+  connection is closed, with the cursors that still read from it. An unfinished statement would hold its snapshot open.
+* Connections are not counted. ``_open`` has weak references to the open connections. If an exception makes a read lose
+  its connection, the connection's finalizer closes it.
+* A reader holds no lock that another thread or another process could wait for.
 
-A fork blocks new reads, and interrupts those in progress until none is left (``before_fork``). An interrupted read runs
-again after the fork. In a child that inherited an open connection, the file cannot be opened any more, by whatever
-name: SQLite would take the locks of the parent for its own.
+A fork blocks new reads, and interrupts the reads in progress until none is left. An interrupted read runs again after
+the fork. A child process that inherited an open connection cannot open the file again under any name, because SQLite
+would take the parent's locks for its own.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class Connections:
         self.refusal: Callable[[], LedgerError] | None = None  # why every call is refused from now on
 
     def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
-        """Run ``work`` with a connection that nobody else uses meanwhile, and return its result.
+        """Run ``work`` with a connection that nobody else uses at the same time, and return its result.
 
         If a fork of this process interrupts the work, it runs again afterwards.
 
         Args:
-            work: Reads; must not keep the connection or a cursor of it.
+            work: Function that reads. It must not use the connection or its cursors after it returns.
             snapshot: True to have every statement of the work read the same snapshot of the database.
 
         Raises:
@@ -157,7 +157,7 @@ class Connections:
         )
 
     def while_opening(self, act: Callable[[], T]) -> T:
-        """Call ``act``, which opens connections and may use them, while no fork is in progress; a fork waits for it."""
+        """Call ``act``, which opens connections, while no fork is in progress. Forks wait until ``act`` returns."""
         thread = get_ident()
         while True:
             try:
@@ -170,7 +170,7 @@ class Connections:
             self._wait_for_fork()
 
     def wait_for_forks(self) -> None:
-        """Wait for the forks in progress, which do not know this store yet.
+        """Wait until the forks have ended that began before this store was registered with ``ledger.forking``.
 
         Raises:
             StoreUnavailable: A fork does not end, or this thread is forking.
@@ -181,13 +181,13 @@ class Connections:
             )
 
     def _open_idle(self) -> None:
-        """Open a connection for reading, and leave it with the idle ones."""
+        """Open a connection for reading, and add it to the idle connections."""
         self.open(_set_query_only, self._idle)
 
     def open(self, set_up: Callable[[Connection], object], place: deque[Connection] | None = None) -> None:
-        """Open a connection, and call ``set_up`` with it; close it if that raises. Then add it to ``place``.
+        """Open a connection, call ``set_up`` with it, and add it to ``place``. If ``set_up`` raises, close it.
 
-        A fork must wait for the caller, see ``while_opening``.
+        Call it within ``while_opening``, so that a fork waits for it.
 
         Raises:
             StoreRejected: This process inherited an open connection to the file.
@@ -225,7 +225,7 @@ class Connections:
         self._open.pop(id(connection), None)
 
     def refuse(self, refusal: Callable[[], LedgerError]) -> None:
-        """Refuse every later read, and close the idle connections; the others are closed when their reads end."""
+        """Refuse every later read, and close the idle connections. Others are closed when their reads end."""
         self.refusal = refusal
         self._blocked = -1
         self._close_idle()
@@ -263,12 +263,12 @@ class Connections:
             time.sleep(_PAUSE)
 
     def block(self) -> None:
-        """Let no read begin until ``unblock``, as this thread forks."""
+        """Block new reads until ``unblock``, because this thread is about to fork the process."""
         if self.refusal is None:
             self._blocked = get_ident()
 
     def unblock(self) -> None:
-        """End a ``block``."""
+        """Allow new reads again after ``block``."""
         if self.refusal is None:
             self._blocked = 0
 
@@ -294,7 +294,9 @@ class Connections:
         return [connection for each in self._open.copy().values() if (connection := each()) is not None]
 
     def _end(self, connection: Connection, thread: int) -> None:
-        """Interrupt the read of another thread. Close the connection if its read is suspended by a signal handler."""
+        """Interrupt a connection's read. If it is a read of this thread, suspended by a signal handler, close the
+        connection instead.
+        """
         connection.is_interrupted = True
         if connection.thread == thread:
             self.close(connection)
@@ -303,14 +305,16 @@ class Connections:
                 connection.interrupt()
 
     def reset(self) -> None:
-        """Start anew in a child that inherited no connection."""
+        """Make this object usable in a child process that inherited no connection."""
         self._idle.clear()
         self._opening.clear()
         self._closing = threading.RLock()
         self.unblock()
 
     def abandon(self, suspended: Connection | None) -> None:
-        """Set aside, in a child, what was inherited open, and refuse every call from now on.
+        """Refuse every call from now on. A child process that inherited open connections calls this.
+
+        The inherited connections are kept open forever; see ``forking.keep``.
 
         Args:
             suspended: The writing connection, if this thread is in an append, which a signal handler has suspended.
@@ -342,7 +346,7 @@ def inherited(path: Path) -> StoreRejected:
 
 
 def unopened() -> Connection:
-    """Return a connection that was never opened, and counts as closed."""
+    """Return a connection object that was never opened and is marked as closed."""
     connection = Connection.__new__(Connection)
     connection.is_closed = True
     return connection
@@ -364,7 +368,10 @@ def _close_cursors(connection: sqlite3.Connection) -> None:
 
 
 def _is_reading(connection: sqlite3.Connection) -> bool:
-    """Return True if a statement of a connection is not finished: SQLite then refuses to change a function."""
+    """Return True if a connection has an unfinished statement.
+
+    The check tries to redefine an SQL function, which SQLite refuses while a statement is unfinished.
+    """
     try:
         connection.create_function(_FUNCTION, 0, None)
     except sqlite3.OperationalError:

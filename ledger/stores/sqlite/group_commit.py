@@ -133,7 +133,7 @@ class CommitGroup:
         return cast(T, job.result)
 
     def stop(self, then: Callable[[], object] = lambda: None) -> None:
-        """Wait until the work in the queue is done, refuse later work, and call ``then``, to close the connection.
+        """Wait until the work in the queue is done, refuse later work, and call ``then``, which closes the connection.
 
         Raises:
             StoreRejected: A signal handler called this during an append, which cannot continue until this returns.
@@ -175,7 +175,7 @@ class CommitGroup:
         return False
 
     def resume(self) -> None:
-        """End a ``pause``."""
+        """Allow writes again after ``pause``."""
         self._is_interrupting = False
         if self._pause is not None:
             try:
@@ -186,7 +186,7 @@ class CommitGroup:
             self._pause = None
 
     def is_suspended(self) -> bool:
-        """Return True if a signal handler of this thread called this while the thread appends or closes."""
+        """Return True if this thread is in an append or close, which a signal handler interrupted to make this call."""
         return get_ident() in self._inside
 
     def abandon(self, refusal: Callable[[], LedgerError]) -> bool:
@@ -211,7 +211,7 @@ class CommitGroup:
         return gate is None or gate.acquire(timeout=timeout)
 
     def _give_up(self, job: Job[Any]) -> None:
-        """Raise an error, as the appends before a job did not end in time; does nothing if the job is done by now."""
+        """Raise the error for a job that waited too long for earlier appends. Do nothing if the job is done by now."""
         with self._mutex:
             if not job.done and not job.is_taken and job is not self._queue[0]:
                 self._queue.remove(job)

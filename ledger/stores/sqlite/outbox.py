@@ -115,7 +115,7 @@ class SqliteOutbox:
         )
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return requeued rows by ``seq``: as many whole events as fit into both limits, but at least one if any."""
+        """Return requeued rows, ordered by ``seq``: as many whole events as fit both limits, but at least one event."""
         return self._read(
             lambda connection: whole_events(connection.execute(_REQUEUED_ROWS, (self.warehouse,)), limit, max_bytes)
         )
@@ -157,7 +157,7 @@ class SqliteOutbox:
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
     ) -> None:
-        """Save a checkpoint and what the other arguments say, in one transaction; see ``Outbox.save``."""
+        """Save a checkpoint together with the other arguments, in one transaction; see ``Outbox.save``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -214,7 +214,7 @@ class SqliteOutbox:
         self._run(lambda connection: self._lease.release(connection, checkpoint.epoch))
 
     def failed(self, reason: str) -> None:
-        """Record the reason for which rows could not be shipped. ``status`` returns it."""
+        """Record why rows could not be shipped. ``status`` returns this reason."""
         failure = (reason, to_micros(self._clock()), self.warehouse)
 
         def work(connection: sqlite3.Connection) -> None:

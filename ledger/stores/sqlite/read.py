@@ -89,7 +89,10 @@ def number(connection: sqlite3.Connection, name: str) -> int:
 
 
 def state_schema(connection: sqlite3.Connection) -> int | None:
-    """Return the schema version of the events from which states were folded; None if it is missing or damaged."""
+    """Return the schema version to which events were upcast before ``session_state`` was folded from them.
+
+    Returns None if the version is missing or damaged.
+    """
     try:
         return number(connection, "state_schema")
     except CorruptEvent:
@@ -100,7 +103,7 @@ def state_schema(connection: sqlite3.Connection) -> int | None:
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     """Context manager in whose block every statement reads the same snapshot of the database.
 
-    After an exception the transaction stays open: ``Connections.read`` closes the connection.
+    After an exception the transaction stays open, because ``Connections.read`` then closes the connection.
     """
     connection.execute("BEGIN")
     yield

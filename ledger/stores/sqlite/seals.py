@@ -74,8 +74,8 @@ class SqliteSeals:
     def seal(self) -> Seal:
         """Seal all sessions as they are now; see ``SealingStore.seal``.
 
-        The leaves are kept in one transaction, which other writers wait for. The root is computed afterwards, from the
-        leaves that were kept. If the process ends before that, the seal was never made.
+        The leaves are written in one transaction, for which other writers wait. The root is then computed from the
+        stored leaves. If the process ends before the root is stored, there is no seal.
         """
         now = self._clock()
         seal_id = self._ids(now)
@@ -115,7 +115,7 @@ class SqliteSeals:
         return number
 
     def _leaves(self, number: int) -> Iterator[Leaf]:
-        """Yield the leaves of the seal with this number. They never change, so each page is read by itself."""
+        """Yield the leaves of the seal with this number. They never change, so pages are read without a snapshot."""
         after = ""
         while True:
             page = (number, after, PAGE)

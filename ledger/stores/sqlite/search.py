@@ -89,7 +89,7 @@ class SqliteSearch:
         return self._read(work, snapshot=True)
 
     def update_index(self) -> None:
-        """Index all rows committed before the call, in several steps; appends can commit between two of them.
+        """Index all rows committed before the call, in several steps. Appends can commit between two steps.
 
         Raises:
             StoreUnavailable: The file has reached its maximum size.

@@ -177,14 +177,15 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
 def reindex(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove a session from the index, and let the next search index it again.
 
-    Call it in the transaction that changes the session's texts without adding rows that have a new ``seq``.
+    A search indexes rows with a new ``seq`` anyway. Call this function in a transaction that changes a session's texts
+    without such rows.
     """
     remove(connection, session_id)
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))
 
 
 def indexed(field: str, text: str | None) -> tuple[str, str]:
-    """Return what the index has of a value: ``search_slots.kept``, and the words.
+    """Return what the index must store for a value: the column ``search_slots.kept``, and the words as one text.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.

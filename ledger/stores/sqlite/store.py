@@ -124,7 +124,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         return _CAPABILITIES if search_index.has_fts5() else replace(_CAPABILITIES, search=False)
 
     def _start(self, writer: Connection) -> None:
-        """Start with nothing cached and nobody in the queue."""
+        """Create empty caches and an empty queue of appends, for the writing connection ``writer``."""
         self._heads: write.KnownHeads = {}
         self._cache = StateCache()
         self._writer = writer  # the writing connection; a fork closes it, and the next append opens another
@@ -143,7 +143,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             self._run(lambda connection: write.refold(connection, self._upcast))
 
     def _set_up_file(self, writer: Connection) -> None:
-        """Set up the file. Retry if other processes do so too, since SQLite's busy handler does not wait for that."""
+        """Set up the file. Retry if another process is setting it up, for which SQLite's busy handler does not wait."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
@@ -272,7 +272,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
-        The copy appears whole, under its name, once it is on the disk; only its owner may read it.
+        The copy appears at ``path`` only when it is complete and synced. Only its owner may read it.
 
         Raises:
             StoreRejected: ``path`` exists already, or it cannot be written.
@@ -316,7 +316,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def _fold_log(self) -> bool:
         """Checkpoint and empty the WAL, without waiting. Return True if that freed space on the disk.
 
-        On a full disk, or at ``max_bytes``, no commit grows the WAL to the size at which SQLite checkpoints it.
+        SQLite itself checkpoints the WAL once commits have made it large enough. On a full disk, or at ``max_bytes``,
+        no commit can do that.
         """
         try:
             if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
@@ -342,14 +343,14 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         return translate(error, self.path) if refusal is None else refusal()
 
     def _ready(self) -> None:
-        """Check the file before a group is committed; before that, open a writing connection if a fork closed it."""
+        """Prepare a commit: open a writing connection if a fork closed it, then check that the file may be written."""
         if self._writer.is_closed:
             self._connections.close(self._writer)  # again, as an exception may have struck while it was closed
             self._connections.open(self._set_up)
         self._file.check_write()
 
     def before_fork(self, deadline: float) -> bool:
-        """Block calls, wait until those in progress have ended, interrupt the others, and close every connection.
+        """Block new calls, end those in progress, and close every connection. Calls that take too long are interrupted.
 
         Return False if a call does not end in time, or if a signal handler forks during an append of this thread.
         """
@@ -368,7 +369,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         self._commits.resume()
 
     def after_fork_in_child(self, clean: bool) -> None:
-        """Start without connections. If some were inherited, refuse every call; see ``connections``."""
+        """Start without connections. If the child inherited open connections, refuse every call instead."""
         if clean:
             self._connections.reset()
             self._start(unopened())

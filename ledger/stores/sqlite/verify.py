@@ -1,8 +1,8 @@
-"""The part of ``SqliteStore`` that verifies sessions, and computes again what is derived from events.
+"""The part of ``SqliteStore`` that verifies sessions, and computes derived data again if they are wrong.
 
-Sessions are verified in pages of ids, each in one snapshot, so a session that is appended to meanwhile is read as it
-was at one moment. A page is one session at least: a snapshot of a session of a million events is held for the seconds
-that its verification takes, and SQLite cannot shorten its WAL meanwhile.
+Sessions are verified in pages, ordered by id. Each page is read in one snapshot, so a session that is appended to
+during the verification is read as it was at one moment. While a snapshot is open, SQLite cannot shorten its WAL. A page
+has at least one session, so a session of a million events keeps a snapshot open for some seconds.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class SqliteVerification:
     ) -> Verification:
         """Verify sessions; see ``VerifyingStore.verify``.
 
-        The words of a search index of more than some 20 MB are compared with the texts, but how FTS5 finds them is
-        checked only by SQLite 3.44 and later.
+        The words in the search index are always compared with the texts. FTS5's own data structures, with which it
+        finds the words, are checked too, except for an index of more than some 20 MB on SQLite before 3.44.
         """
         check_whole(limit, "limit", at_least=0)
         report = _Report(limit)
@@ -74,7 +74,7 @@ class SqliteVerification:
         return report.result()
 
     def _pages(self, progress: Callable[[int], object]) -> Iterator[Checked]:
-        """Verify all sessions, a page after the other."""
+        """Verify all sessions, and yield the result of each page."""
         after, size = "", FIRST
         while True:
             last: str | None = None
@@ -133,7 +133,7 @@ class SqliteVerification:
                 return check()
 
     def _verify_file(self) -> list[Finding]:
-        """Verify what concerns the whole file."""
+        """Verify the parts of the file that belong to no session, such as ``meta`` and the relays."""
 
         def work(connection: sqlite3.Connection) -> tuple[list[Finding], int]:
             found = list(damage(connection))
@@ -148,7 +148,7 @@ class SqliteVerification:
         return found
 
     def _mend_file(self, findings: Iterable[Finding]) -> bool:
-        """Mend what is derived beside the sessions; return True if it was mended."""
+        """Compute the search index or all states again, as the findings require. Always return True."""
         codes = {finding.code for finding in findings if finding.mendable}
 
         def work(connection: sqlite3.Connection) -> None:
@@ -161,9 +161,9 @@ class SqliteVerification:
         return True
 
     def _mend_session(self, findings: Iterable[Finding]) -> bool:
-        """Compute a session's state, head and index again, unless its events are not what was recorded.
+        """Compute a session's state, head and search index again. Return False if its events are damaged.
 
-        It is verified once more in the transaction that mends it, since it may have been appended to.
+        The session is verified again in the transaction that mends it, because it may have been appended to since.
         """
         (session_id,) = {finding.session_id for finding in findings}
 
@@ -188,7 +188,7 @@ class SqliteVerification:
         return bool(self._mend(work))
 
     def _mend(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run work that changes derived data, and forget what this process remembers of them."""
+        """Run work that changes derived data, and clear this process's caches of heads and states."""
 
         def mending(connection: sqlite3.Connection) -> Any:
             self._heads.clear()
@@ -201,7 +201,7 @@ class SqliteVerification:
 
 
 class _Report:
-    """The counts and findings so far.
+    """The counts and findings of a verification in progress.
 
     Args:
         limit: Maximum number of findings to keep.
@@ -251,7 +251,7 @@ class _Report:
 
 @contextmanager
 def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block texts that are not UTF-8 are read too, with surrogates."""
+    """Context manager in whose block texts that are not UTF-8 can be read. Invalid bytes become surrogates."""
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         yield
@@ -260,11 +260,14 @@ def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _is_damage(error: StoreRejected) -> bool:
-    """Return True if SQLite cannot read a part of the file."""
+    """Return True if an error says that SQLite found the file to be corrupt."""
     return (getattr(error.__cause__, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str | None:
-    """Return the last session of a page that begins at ``after``; None if fewer than ``size`` sessions are left."""
+    """Return the id of the last session of a page of ``size`` sessions whose ids are ``after`` or greater.
+
+    Returns None if fewer sessions are left.
+    """
     found = connection.execute(_NEXT, (after, size - 1)).fetchone()
     return None if found is None else found[0]

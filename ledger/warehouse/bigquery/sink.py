@@ -80,7 +80,7 @@ class _WarehouseState(NamedTuple):
         fence: The fencing token that this recovery took.
         stream: The stream that the previous relay registered; an empty string if there is none.
         row_count: Number of rows in the stream that the store saved; None if BigQuery has removed that stream.
-        made: As in ``_SinkState``.
+        made: Creation time of the table ``session_events``, in milliseconds since 1970.
     """
 
     fence: int
@@ -229,7 +229,7 @@ class BigQuerySink:
         return self._warehouse.retry_idempotent(f"Looking up {name}", call)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token. Return it and the name of the previous relay's stream, or an empty string."""
+        """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
-"""The functions of Google's reference: which ones a DuckDB file answers as BigQuery does, which differ, and which not.
+"""A table of GoogleSQL's functions: which of them a DuckDB file answers like BigQuery, answers differently, or refuses.
 
-docs/sql.md shows this table. A statement over a DuckDB file that calls another function is refused.
+docs/sql.md shows this table. A function that is not in the table is refused too.
 """
 
 from __future__ import annotations

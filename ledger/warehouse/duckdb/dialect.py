@@ -32,7 +32,8 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
 
     Args:
         sql: The statement; it may name the ledger's objects as `${project}.${dataset}.name`.
-        user: False for a statement of the ledger's own, which uses no function that needs the steps of ``_USER_STEPS``.
+        user: True for a user's statement. False for one of the ledger's own statements, which do not need the steps in
+            ``_USER_STEPS``.
 
     Raises:
         InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.

@@ -4,8 +4,9 @@ At any time the connections are either all read-only or all for writing. A proce
 excludes all other processes, readers too. A process that cannot open the file waits until the others have closed it,
 and raises StoreUnavailable after a timeout.
 
-What is open follows from sets of uses, and nothing is counted: taking a use out of its set twice does no harm, so a
-release that an exception interrupted is made again from its start.
+Each block that uses the file is an element of a set, and the sets decide which connections must stay open. The blocks
+are not counted, because an exception may interrupt the end of a block. The end is then run again, and removing an
+element from a set twice does no harm.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _FILES: dict[str, DuckDBFile] = {}
 
 
 class _Use:
-    """A block that uses a file; ``connection`` is its own connection, which the end of the block closes."""
+    """A block that uses a file, with the connection that was opened for the block, or None."""
 
     __slots__ = ("connection", "process", "thread")
 
@@ -81,7 +82,9 @@ class DuckDBFile:
         self._readers: set[_Use] = set()  # blocks with a read-only connection
 
     def creating(self) -> AbstractContextManager[None]:
-        """Context manager for a block that creates tables; of two that create the same tables at once, one fails."""
+        """Context manager in whose block tables may be created. Threads wait for each other, because creating the same
+        tables at the same time fails.
+        """
         return self._creating.held(THREADS_TIMEOUT)
 
     @contextmanager
@@ -147,7 +150,7 @@ class DuckDBFile:
             raise error.__cause__ from None  # DuckDB wraps what a signal handler raised
 
     def before_fork(self, deadline: float) -> bool:
-        """Keep threads from opening connections, and wait until none is open; see ``ledger.forking``.
+        """Block new connections, and wait until no connection is open; see ``ledger.forking``.
 
         A child process can neither use nor close a connection that it inherits, nor open another beside it. Statements
         that still run halfway to the deadline are interrupted.
@@ -171,13 +174,13 @@ class DuckDBFile:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads open connections again."""
+        """Allow threads to open connections again."""
         if self._fork is not None:
             self._fork.__exit__(None, None, None)  # a second call does nothing
             self._fork = None
 
     def after_fork_in_child(self, clean: bool) -> None:
-        """Start without connections. If the file is not clean, set aside what was inherited, and refuse the file."""
+        """Start without connections. If the child inherited open connections, refuse to open the file again."""
         if not clean:
             self._inherited = True
             forking.keep(self._writer, self._cursors, self._readers)
@@ -193,7 +196,7 @@ class DuckDBFile:
         return self._writer is not None or bool(self._readers)
 
     def _try_to_write(self, use: _Use) -> bool:
-        """Open the file for writing, or join those that write. Return False while threads read it."""
+        """Open the file for writing, or share the connection that writes already. Return False while threads read."""
         with self._opening.held(THREADS_TIMEOUT):
             if self._writer is None:
                 if self._readers:
@@ -204,7 +207,7 @@ class DuckDBFile:
         return True
 
     def _try_to_read(self, use: _Use, deadline: float) -> bool:
-        """Open a connection. Return False while a writer waits, or its last block has ended, until the deadline."""
+        """Open a connection for reading. Until the deadline, return False while a writer waits or is about to close."""
         with self._opening.held(THREADS_TIMEOUT):
             if not self._writing and (self._writer is not None or self._waiting) and time.monotonic() < deadline:
                 return False

@@ -76,7 +76,7 @@ def _check_functions(sql: str) -> None:
 
 
 def describe(error: Exception, tree: exp.Query) -> InvalidInput:
-    """Return the error for a statement that DuckDB refused, without any name of DuckDB's own."""
+    """Return the error for a statement that DuckDB refused. Its message has GoogleSQL's names instead of DuckDB's."""
     text = str(error)
     if (match := _NOT_FOUND.search(text)) is not None:
         return unknown("table or alias", match[1], [node.alias_or_name for node in tree.find_all(exp.Table)])

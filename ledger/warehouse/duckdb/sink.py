@@ -116,7 +116,7 @@ class DuckDBSink:
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """End the block that keeps the file open, unless it is another thread's, which ends it itself."""
+        """Close the file that ``__enter__`` opened. Does nothing if another thread entered the sink or none did."""
         if self._block is not None and self._thread == threading.get_ident():
             self._block.__exit__(None, None, None)  # on a block that has ended it does nothing
             self._block = None

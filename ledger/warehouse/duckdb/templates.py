@@ -1,7 +1,7 @@
-"""GoogleSQL functions as expressions of DuckDB, for those functions whose translation is a fill-in of their arguments.
+"""Templates that translate calls of GoogleSQL functions: DuckDB expressions with places for the arguments.
 
-A key is the function's name, followed by the number of its arguments if the translation depends on it. In a value,
-``_1``, ``_2`` ... are the arguments. Source: BigQuery's function reference.
+A key of ``TEMPLATES`` is the function's name, followed by the number of arguments if the translation depends on it. In
+a template, ``_1``, ``_2`` ... are the arguments. Source: BigQuery's function reference.
 """
 
 from __future__ import annotations

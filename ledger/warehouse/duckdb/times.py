@@ -61,7 +61,7 @@ def formatted_times(tree: exp.Expr) -> None:
 
 
 def _pieces(pattern: str, moment: exp.Expr, *, in_utc: bool) -> list[exp.Expr]:
-    """Return the expressions whose texts, one after the other, are the formatted time."""
+    """Return expressions whose results, concatenated, are the time ``moment`` in the format ``pattern``."""
     pieces: list[exp.Expr] = []
     direct, end = "", 0
 
@@ -122,8 +122,7 @@ def _parsed_element(match: re.Match[str]) -> str:
 
 
 def date_results(tree: exp.Expr) -> None:
-    """Make DATE_ADD, DATE_SUB, DATE_TRUNC and GENERATE_DATE_ARRAY give dates; DuckDB gives timestamps, and adds months
-    to the previous date of an array."""
+    """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps."""
     for call in _innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
         unit = call.args.get("unit")
         if isinstance(call, exp.DateTrunc) and _is_instant(call.this):
@@ -135,7 +134,7 @@ def date_results(tree: exp.Expr) -> None:
 
 
 def _is_instant(value: exp.Expr) -> bool:
-    """Return True if a value is plainly a timestamp: a column of the ledger such as created_at, or a cast to one."""
+    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
     value = value.unnest()
     if isinstance(value, exp.Column):
         return value.name.lower().endswith("_at")
@@ -145,7 +144,10 @@ def _is_instant(value: exp.Expr) -> bool:
 
 
 def differences(tree: exp.Expr) -> None:
-    """Make TIMESTAMP_DIFF and TIME_DIFF count whole parts, as GoogleSQL does; DuckDB counts the boundaries between."""
+    """Make TIMESTAMP_DIFF and TIME_DIFF count whole units. Untranslated, DuckDB would count the boundaries crossed.
+
+    For example, from 10:59 to 11:01 is 0 hours in GoogleSQL, and 1 hour in DuckDB.
+    """
     for call in _innermost_first(tree, exp.TimestampDiff):
         unit = call.args.get("unit")
         if isinstance(unit, exp.Var):

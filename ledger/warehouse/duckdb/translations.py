@@ -16,7 +16,7 @@ from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
 
 class TemplatedBigQuery(BigQuery):
-    """BigQuery's dialect; calls of the functions in ``templates`` are parsed as they are written."""
+    """BigQuery's dialect, in which SQLGlot leaves calls of the functions in ``TEMPLATES`` as they are written."""
 
     class Parser(BigQuery.Parser):  # type: ignore[valid-type, misc]
         FUNCTIONS = {  # noqa: RUF012 - SQLGlot's own form
@@ -35,7 +35,7 @@ _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?([diouxXeEfFgGs]))|%")
 
 
 def templates(tree: exp.Expr) -> None:
-    """Fill the templates of ``TEMPLATES`` with the arguments of the calls."""
+    """Replace each call of a function in ``TEMPLATES`` by its template, filled with the arguments of the call."""
     for call in _innermost_first(tree, exp.Anonymous):
         name = call.name.upper()
         template = TEMPLATES.get(f"{name}/{len(call.expressions)}") or TEMPLATES.get(name)
@@ -52,7 +52,10 @@ def templates(tree: exp.Expr) -> None:
 
 
 def safe_calls(tree: exp.Expr) -> None:
-    """Translate ``SAFE.f(x)``, which is NULL where ``f(x)`` fails. DuckDB's TRY takes no call of ERROR in it."""
+    """Translate ``SAFE.f(x)``, which is NULL if ``f(x)`` fails, to DuckDB's TRY.
+
+    Calls of ERROR inside become NULL, because TRY does not allow them.
+    """
     for call in _innermost_first(tree, exp.SafeFunc):
         call.replace(exp.Anonymous(this="TRY", expressions=[call.this]))
     for call in _innermost_first(tree, exp.Anonymous):
@@ -62,7 +65,7 @@ def safe_calls(tree: exp.Expr) -> None:
 
 
 def float_literals(tree: exp.Expr) -> None:
-    """Write 2.5 as 2.5e0: it is a FLOAT64 in GoogleSQL, and a decimal number in DuckDB."""
+    """Write 2.5 as 2.5e0. GoogleSQL's 2.5 is a FLOAT64; DuckDB's 2.5 would be a DECIMAL."""
     for literal in list(tree.find_all(exp.Literal)):
         if not literal.is_string and _DECIMAL.fullmatch(literal.this):
             whole, _, part = literal.this.partition(".")
@@ -70,7 +73,7 @@ def float_literals(tree: exp.Expr) -> None:
 
 
 def numeric_types(tree: exp.Expr) -> None:
-    """Give NUMERIC its 38 digits, 9 of them after the point; without them DuckDB takes 18 and 3."""
+    """Write NUMERIC as NUMERIC(38, 9), as in GoogleSQL. DuckDB's default is NUMERIC(18, 3)."""
     for kind in tree.find_all(exp.DataType):
         if kind.this == exp.DType.DECIMAL and not kind.expressions:
             kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 9)])
@@ -79,7 +82,7 @@ def numeric_types(tree: exp.Expr) -> None:
 
 
 def formatted(tree: exp.Expr) -> None:
-    """Translate FORMAT with a literal format to PRINTF, which takes the same letters."""
+    """Translate FORMAT with a literal format to DuckDB's PRINTF, which has the same format letters."""
     for call in _innermost_first(tree, exp.Format):
         pattern = call.this
         if not isinstance(pattern, exp.Literal) or any(match[0] == "%" for match in _FORMAT.finditer(pattern.this)):
@@ -91,7 +94,7 @@ def formatted(tree: exp.Expr) -> None:
 
 
 def like_escapes(tree: exp.Expr) -> None:
-    r"""Add the escape character ``\`` to LIKE with a literal pattern, which GoogleSQL always has."""
+    r"""Add ESCAPE ``\`` to LIKE with a literal pattern. In GoogleSQL ``\`` is always the escape character of LIKE."""
     for like in _innermost_first(tree, exp.Like):
         pattern = like.expression
         if isinstance(pattern, exp.Literal | exp.RawString) and "\\" in pattern.this:
@@ -117,7 +120,7 @@ def list_offsets_exist(tree: exp.Expr) -> None:
 
 
 def casts(tree: exp.Expr) -> None:
-    """Translate casts whose results differ: to STRING, BYTES and TIMESTAMP, and SAFE_CAST to INT64 and BOOL."""
+    """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
     for cast in _innermost_first(tree, exp.Cast):
         kind, value = cast.args["to"].this, cast.this
         if isinstance(value, exp.Null):
@@ -140,7 +143,10 @@ def casts(tree: exp.Expr) -> None:
 
 
 def aggregate_limits(tree: exp.Expr) -> None:
-    """Translate LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG``, which DuckDB lacks, to a slice of the finished list."""
+    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG`` by a slice of the finished list.
+
+    DuckDB's aggregates have no LIMIT.
+    """
     for limit in _innermost_first(tree, exp.Limit):
         aggregate = limit.parent
         if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
@@ -159,14 +165,14 @@ def aggregate_limits(tree: exp.Expr) -> None:
 
 
 def zoned_text(tree: exp.Expr) -> None:
-    """Translate ``STRING(timestamp, zone)``, which ends with the zone's offset."""
+    """Translate ``STRING(timestamp, zone)``, whose result ends with the zone's UTC offset."""
     for call in _innermost_first(tree, exp.String):
         if (zone := call.args.get("zone")) is not None:
             call.replace(fill(_ZONED, call.this, zone))
 
 
 def is_datetime(value: exp.Expr) -> bool:
-    """Return True if an expression is plainly a DATETIME and not a TIMESTAMP; DuckDB has one type for both."""
+    """Return True if an expression is known to be a DATETIME. DuckDB has one type for DATETIME and TIMESTAMP."""
     value = value.unnest()
     if isinstance(value, exp.Cast):
         return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
@@ -215,13 +221,13 @@ def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
 
 
 def _extreme(call: exp.Expr) -> exp.Expr:
-    """Return GREATEST or LEAST, which is NULL if an argument is; DuckDB ignores NULLs."""
+    """Return a call of GREATEST or LEAST that is NULL if an argument is NULL. DuckDB's functions ignore NULLs."""
     isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
     return exp.paren(exp.case().when(isnull, exp.null()).else_(call.copy()))
 
 
 def _concatenated(call: exp.Expr) -> exp.Expr:
-    """Return ARRAY_CONCAT, which is NULL if an argument is; DuckDB takes NULL for an empty list."""
+    """Translate ARRAY_CONCAT so that it is NULL if an argument is NULL. DuckDB treats NULL as an empty list."""
     isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
     whole = exp.Anonymous(this="LIST_CONCAT", expressions=[each.copy() for each in call.expressions])
     return exp.paren(exp.case().when(isnull, exp.null()).else_(whole))
