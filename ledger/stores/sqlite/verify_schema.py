@@ -51,8 +51,9 @@ def schema_findings(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield _finding(each, f"the {each.type} {name} is not of the ledger")
         elif each != expected[name] and not name.startswith(f"{index.WORDS}_"):
             yield _finding(expected[name], f"the {expected[name].type} {name} is not as the ledger created it")
-    for name in expected.keys() - found.keys():
-        yield _finding(expected[name], f"the {expected[name].type} {name} is missing")
+    for name, each in expected.items():
+        if name not in found:
+            yield _finding(each, f"the {each.type} {name} is missing")
 
 
 def has_triggers(connection: sqlite3.Connection) -> bool:
