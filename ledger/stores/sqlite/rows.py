@@ -20,8 +20,8 @@ from ledger.stores.sqlite.errors import damaged
 #: Positions in a row without ``seq``.
 _SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
 _FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
-#: The first and the last time that a store writes, in microseconds since 1970.
-FIRST_TIME, LAST_TIME = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
+#: The first and the last time that a store writes.
+_FIRST, _LAST = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
 _EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
 #: Positions in a ``Row``, which begins with ``seq``.
 _OF_SESSION, _OF_VERSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "version", "event_id", "value"))
@@ -48,7 +48,7 @@ def checked_head(session_id: str, row: Sequence[Any]) -> HeadRow:
     numbers = type(head.version) is type(head.created_at) is type(head.updated_at) is int and head.version > 0
     if not (numbers and type(head.user_id) is str and (head.event_hash is None or type(head.event_hash) is str)):
         raise damaged("session_heads", session_id, "the head is missing, or a column of it has another type")
-    if not (FIRST_TIME <= head.created_at <= LAST_TIME and FIRST_TIME <= head.updated_at <= LAST_TIME):
+    if not (_FIRST <= head.created_at <= _LAST and _FIRST <= head.updated_at <= _LAST):
         raise damaged("session_heads", session_id, "a time is outside the years 1 to 9999")
     return head
 

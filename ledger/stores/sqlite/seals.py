@@ -10,13 +10,12 @@ from typing import Any
 
 from ledger.clock import Clock, NewId
 from ledger.errors import CorruptEvent
-from ledger.model.instants import from_micros, to_micros
+from ledger.model.instants import FIRST, LAST, from_micros, to_micros
 from ledger.model.seals import Leaf, LeafCheck, MerkleTree, Seal
 from ledger.stores.archived import UNOWNED
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.errors import damaged
-from ledger.stores.sqlite.rows import FIRST_TIME, LAST_TIME
 
 #: Maximum number of leaves that are read in one transaction.
 PAGE = 5_000
@@ -63,7 +62,7 @@ _LAST_HASH = (
 #: Query for the rows of seals and of their leaves that no store would write.
 _WRONG = (
     "SELECT number, 'the row' FROM seals WHERE typeof(seal_id) <> 'text' OR typeof(made_at) <> 'integer' "  # noqa: S608
-    f"OR NOT made_at BETWEEN {FIRST_TIME} AND {LAST_TIME} OR typeof(sessions) <> 'integer' "
+    f"OR NOT made_at BETWEEN {FIRST} AND {LAST} OR typeof(sessions) <> 'integer' "
     "OR typeof(events) <> 'integer' OR typeof(last_seq) <> 'integer' OR typeof(root) NOT IN ('null', 'text') "
     "OR typeof(previous_root) NOT IN ('null', 'text') UNION ALL "
     "SELECT seal, 'a leaf' FROM sealed_heads WHERE typeof(session_id) <> 'text' OR typeof(seal) <> 'integer' "

@@ -9,10 +9,10 @@ from contextlib import closing
 
 from ledger.errors import CorruptEvent
 from ledger.model.findings import Finding
+from ledger.model.instants import FIRST, LAST
 from ledger.stores.archived import UNOWNED
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
-from ledger.stores.sqlite.rows import FIRST_TIME, LAST_TIME
 from ledger.stores.sqlite.seals import wrong_rows
 from ledger.stores.sqlite.verify_errors import OF_VALUES, any_text, is_damage, printable, reason
 from ledger.stores.sqlite.verify_schema import schema_findings
@@ -147,7 +147,7 @@ def _relays(connection: sqlite3.Connection, last: int) -> Iterator[Finding]:
             yield Finding(printable(split[0]), split[1], "relay", message)
         if batch is not None and (wrong := _batch(batch, checkpoint, last)):
             yield _finding("relay", f"the batch in flight to {warehouse} {wrong}")
-    for (warehouse,) in connection.execute(_WRONG_RELAYS, (read.LARGEST, FIRST_TIME, LAST_TIME)).fetchall():
+    for (warehouse,) in connection.execute(_WRONG_RELAYS, (read.LARGEST, FIRST, LAST)).fetchall():
         yield _finding("relay", f"the row of the relay to {warehouse} has a value that no relay writes")
     for warehouse, seq, gone in connection.execute(_SET_ASIDE).fetchall():
         reason = "is not there" if gone else "has no relay"

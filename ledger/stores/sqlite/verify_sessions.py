@@ -284,7 +284,7 @@ class SessionCheck:
             self._find(session_id, None, "tombstone", "the head says that the rows are archived, and no tombstone is")
             return
         if tombstone[0] != kept_digest(self._connection, session_id):
-            self._find(session_id, None, "tombstone", "the head, a listed field or a tombstone is not what the store kept")
+            self._find(session_id, None, "tombstone", "the head, a listed field or a tombstone is not as it was")
         if tombstone[2:] != (head.version, tombstone[1]):
             self._find(session_id, None, "tombstone", "the ids of the archived events are not those of its rows")
         searched = 0
