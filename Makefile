@@ -87,7 +87,7 @@ test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 
 .PHONY: test-remote
 test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
-	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
+	env -u BIGQUERY_EMULATOR_HOST -u BIGQUERY_EMULATOR_GRPC_HOST $(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
 
 .PHONY: mutants-map
 mutants-map: setup ## Record which test runs which line, for mutants (MUTANTS_ARGS="--pytest tests/relay")

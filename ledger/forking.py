@@ -35,6 +35,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import partial
 from threading import get_ident
 from typing import Protocol
 
@@ -63,6 +64,25 @@ class ForkAware(Protocol):
 
     def after_fork_in_child(self, clean: bool) -> None:
         """Make the resource usable in the child if it is clean, or else refuse every call from now on."""
+
+
+class Renewed:
+    """Base class of resources that need nothing before a fork, and start anew in the child."""
+
+    def before_fork(self, deadline: float) -> bool:
+        """Return True."""
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Call ``renew``."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, without the parent's threads, connections and locks; allow a second call."""
+        raise NotImplementedError
 
 
 class _Fork:
@@ -95,7 +115,7 @@ _process = os.getpid()
 def register(resource: ForkAware, stage: Stage = Stage.STORES) -> None:
     """Have the methods of a resource called at each fork, until it is unregistered or garbage-collected."""
     key = id(resource)
-    _registered[key] = stage, weakref.ref(resource, lambda _: _registered.pop(key, None))
+    _registered[key] = stage, weakref.ref(resource, partial(_registered.pop, key))
 
 
 def unregister(resource: ForkAware) -> None:
@@ -149,12 +169,17 @@ def _before_fork() -> None:
             return
         if not _wait_for_turn(fork, deadline):
             return
-        resources = _resources()
-        errors = [error for each in _shares(resources, deadline) if (error := _prepare(fork, *each)) is not None]
-        if errors:
-            raise errors[0]
+        _prepare_all(fork, deadline)
     finally:
         fork.preparing = False
+
+
+def _prepare_all(fork: _Fork, deadline: float) -> None:
+    # Not within the block of ``_before_fork``: CPython 3.13.0 excludes the jump at a loop's end from a try block, and
+    # an exception there would skip ``finally``.
+    errors = [error for each in _shares(_resources(), deadline) if (error := _prepare(fork, *each)) is not None]
+    if errors:
+        raise errors[0]
 
 
 def _wait_for_turn(fork: _Fork, deadline: float) -> bool:

@@ -343,7 +343,8 @@ class Relay:
         self._checkpoint = None
 
     def _acquire(self) -> RelayCheckpoint:
-        self._may_hold = True  # an exception may strike when the store has recorded the lease
+        # An exception may strike when the store has recorded the lease, which an earlier epoch does not release.
+        self._may_hold, self._taken = True, None
         self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
         return self._taken
 

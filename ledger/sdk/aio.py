@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_origin, get_type_hints
 
+from ledger import forking
 from ledger.errors import StoreRejected
 from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.ledger import SessionLedger
@@ -28,14 +29,22 @@ THREADS = 32
 _PLAIN = (str, bytes, int, float, type(None))
 
 
-class _Threads:
-    """A thread pool of one ledger, so that calls waiting for its disk do not fill the event loop's default pool."""
+class _Threads(forking.Renewed):
+    """A thread pool of one ledger, so that calls waiting for its disk do not fill the event loop's default pool.
+
+    A forked child starts threads of its own.
+    """
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Start without threads, and without calls under way; the first call starts a thread."""
+        self._pool: ThreadPoolExecutor | None = None
         self._under_way: set[Future[Any]] = set()
+        self._lock = threading.Lock()
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Start a call in a thread with the current context variables, and return its future."""
@@ -116,8 +125,10 @@ class _Delegate:
         return value if isinstance(value, _PLAIN) else _class_over(kind)(_ready(value), self._threads)
 
 
-class _Once(Generic[T]):
+class _Once(forking.Renewed, Generic[T]):
     """Callable that makes a value in its first call and returns the same value in every call. Safe for threads.
+
+    A child that is forked while another thread makes the value makes its own.
 
     Args:
         make: Function that makes the value. If it raises an exception, the call raises it, and the next call tries
@@ -125,10 +136,15 @@ class _Once(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        self._lock = threading.Lock()
         self._make = make
         self._values: list[T] = []  # empty or one; the value may be None
         self._cancelled = False
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Replace the lock, which another thread may have held."""
+        self._lock = threading.Lock()
 
     @property
     def ready(self) -> bool:

@@ -13,10 +13,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from ledger import forking
+from ledger.errors import StoreRejected
+
 T = TypeVar("T")
 
 
-class AsyncIteration(AsyncIterator[Any]):
+class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
     """Asynchronous iterator that runs an iterator of the ledger, such as a ``Subscription``, in a thread of its own.
 
     A method that returns an iteration does not wait until the thread has opened the iterator. ``await`` the iteration,
@@ -25,6 +28,8 @@ class AsyncIteration(AsyncIterator[Any]):
 
     If a task is cancelled while it waits for an item, the item goes to the next task that asks for one, so no item is
     lost. Several tasks may share an iteration. Each item then goes to one of the tasks.
+
+    A forked child cannot continue an iteration that its parent opened; each step raises StoreRejected.
 
     Attributes:
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
@@ -44,6 +49,19 @@ class AsyncIteration(AsyncIterator[Any]):
         thread.start()
         self._iterator: Future[Iterator[Any]] = self._submit(lambda: context.run(opening))
         self._context = context
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """End the iteration: its thread does not exist in the child, and may have been in a step."""
+        self._lock = threading.Lock()
+        self._closed, self._next = True, None
+        self._iterator = Future()
+        self._iterator.set_exception(
+            StoreRejected(
+                "This iteration was opened before this process was forked, and its thread exists only in the parent. "
+                "Open another in this process; a subscription continues with after=position."
+            )
+        )
 
     async def _opened(self) -> Self:
         iterator = await asyncio.shield(asyncio.wrap_future(self._iterator))

@@ -44,7 +44,7 @@ class AttachedWarehouse:
         check_apart(self._store, url)
         self.url = url
         self._lease_seconds = lease_seconds
-        self._background = BackgroundRelay(self.relay()) if background else None
+        self._background = BackgroundRelay(self.relay) if background else None
 
     def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""

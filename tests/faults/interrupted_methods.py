@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from faults.interruption import Interrupter, Interruption, TimeLimit, codes_below
-from ledger import Change, LedgerError, SessionEnded, SessionLedger
+from ledger import Change, LedgerError, SessionEnded, SessionLedger, Verification
 from ledger.clock import new_id, utc_now
 
 #: Seconds after which a call that has not returned counts as one that waits for good.
@@ -48,6 +48,7 @@ class Call:
     other: SessionLedger
     session: str
     event_id: str
+    folder: Path
 
     @property
     def envelope(self) -> dict[str, Any]:
@@ -75,8 +76,12 @@ class Method:
     check: Callable[[Call], Any] = lambda call: None
 
 
-def _reads(act: Callable[[Call], Any], prepare: Callable[[Call], Any] = lambda call: None) -> Method:
-    return Method(act, prepare, records=False)
+def _reads(
+    act: Callable[[Call], Any],
+    prepare: Callable[[Call], Any] = lambda call: None,
+    check: Callable[[Call], Any] = lambda call: None,
+) -> Method:
+    return Method(act, prepare, records=False, check=check)
 
 
 def _ended(call: Call) -> None:
@@ -105,6 +110,17 @@ def _whole_copy(call: Call) -> None:
     assert copy is not None, "the copy is not there"
     assert copy.status == "active", copy.status
     assert copy.response_plan == {"insights": [1]}, "the copy is not whole"
+
+
+def _sealed(call: Call) -> None:
+    """Check that the file and the last seal of the ledger are the same seal, which holds."""
+    verified = call.other.verify(against=call.folder / "seal.json")
+    assert verified.clean, verified.findings
+    assert verified.against.seal == call.other.seals()[-1]
+
+
+def _is_clean(verified: Verification) -> None:
+    assert verified.clean, verified.findings
 
 
 def _refused_rows(call: Call) -> Any:
@@ -161,9 +177,13 @@ METHODS: dict[str, Method] = {
     ),
     "revoke_access": Method(lambda c: c.ledger.revoke_access(c.session, "eve", **c.envelope)),
     "rewind": Method(lambda c: c.ledger.rewind(c.session, 1, **c.envelope)),
+    "schema": _reads(lambda c: c.ledger.schema("sessions")),
+    "seal": _reads(lambda c: c.ledger.seal(output=c.folder / "seal.json"), check=_sealed),
+    "seals": _reads(lambda c: c.ledger.seals(), lambda c: c.other.seal()),
     "search": _reads(lambda c: c.ledger.search("zanzibar", limit=3)),
     "set_attributes": Method(lambda c: c.ledger.set_attributes(c.session, {"topic": "orders"}, **c.envelope)),
     "set_results": Method(lambda c: c.ledger.set_results(c.session, {"rows": 1}, **c.envelope)),
+    "sql": _reads(lambda c: c.ledger.sql("SELECT COUNT(*) AS n FROM sessions")),
     "subscribe": _reads(lambda c: list(c.ledger.subscribe(last=2, timeout=0))),
     "update_constraints": Method(lambda c: c.ledger.update_constraints(c.session, {"kpi": ["orders"]}, **c.envelope)),
     "update_context": Method(lambda c: c.ledger.update_context(c.session, {"step": 1}, **c.envelope)),
@@ -174,6 +194,7 @@ METHODS: dict[str, Method] = {
     "update_tool_call_status": Method(
         lambda c: c.ledger.update_tool_call_status(c.session, "count", "completed", 3, **c.envelope)
     ),
+    "verify": _reads(lambda c: _is_clean(c.ledger.verify(c.session, rebuild=True))),
     # Of the warehouse, and of what a ledger does with one.
     "warehouse.close": _reads(lambda c: _closes(c, lambda ledger: ledger.warehouse.close(0.0))),
     "warehouse.opened": _reads(lambda c: c.ledger.warehouse.opened.query("SELECT 1 AS n")),
@@ -264,7 +285,7 @@ class Stage:
         other.add_message(session, "user", "zanzibar", message_id="m1")
         other.update_tool_call_status(session, "count", "pending")
         other.grant_access(session, "eve", "read")
-        call = Call(self.ledger, other, session, new_id(utc_now()))
+        call = Call(self.ledger, other, session, new_id(utc_now()), self.warehouse.parent)
         method.prepare(call)
         return call
 
@@ -276,8 +297,15 @@ class Stage:
             interrupter.run(lambda call=call: method.act(call))
         return interrupter.passed
 
-    def trial(self, method: Method, interrupter: Interrupter) -> bool:
+    def trial(
+        self, method: Method, interrupter: Interrupter, told: Callable[[str], object] = lambda place: None
+    ) -> bool:
         """Interrupt a call at a place, and check what is left; returns whether the place was reached.
+
+        Args:
+            method: What to call.
+            interrupter: Interrupts the call.
+            told: Called with the place before the checks, which may wait for good.
 
         Raises:
             Wrong: Something is not as it was.
@@ -297,6 +325,7 @@ class Stage:
                     raised = raised.__cause__ or raised.__context__
                 if raised is None:
                     raise Wrong(f"the call failed: {type(error).__name__}: {error}") from error
+            told(interrupter.place)
             self._trials += 1
             try:
                 self._check(method, call, answered)
@@ -329,7 +358,7 @@ class Stage:
             found = call.count()
             _expect(found == 1 if answered else found <= 1, f"the event is there {found} times")
         with suppress(SessionEnded):  # the first call may have ended the session, so that a repeated one is refused
-            method.act(Call(self.ledger, self.other, call.session, call.event_id))
+            method.act(replace(call, ledger=self.ledger))
         if method.records:
             _expect(call.count() == 1, f"after it was sent again the event is there {call.count()} times")
         method.check(call)

@@ -30,8 +30,7 @@ class TimeLimit(Exception):
 class Interrupter:
     """Raises an error in one thread at the n-th place within some code.
 
-    As a context manager it watches the code for the whole block, which is cheaper than for each ``run``. Without
-    ``everywhere`` the start of a function and a jump back are no places.
+    As a context manager it watches the code for the whole block, which is cheaper than for each ``run``.
 
     Attributes:
         struck: True if the last ``run`` raised the error.
@@ -39,16 +38,8 @@ class Interrupter:
         passed: Number of places that the last ``run`` came by.
     """
 
-    def __init__(
-        self,
-        codes: Collection[CodeType],
-        point: int = 0,
-        error: type[BaseException] = Interruption,
-        *,
-        everywhere: bool = True,
-    ) -> None:
+    def __init__(self, codes: Collection[CodeType], point: int = 0, error: type[BaseException] = Interruption) -> None:
         self.point, self.error = point, error
-        self._everywhere = everywhere
         self.struck, self.place, self.passed = False, "", 0
         self._codes = codes
         self._thread: int | None = None
@@ -60,9 +51,7 @@ class Interrupter:
         for event in (events.PY_START, events.PY_RESUME, events.C_RETURN):
             sys.monitoring.register_callback(TOOL, event, self._reached)
         sys.monitoring.register_callback(TOOL, events.JUMP, self._jumped)
-        watched = events.PY_RESUME | events.CALL
-        if self._everywhere:
-            watched |= events.PY_START | events.JUMP
+        watched = events.PY_START | events.PY_RESUME | events.CALL | events.JUMP
         for code in self._codes:
             sys.monitoring.set_local_events(TOOL, code, watched)
         self._watching = True
@@ -106,13 +95,11 @@ class Interrupter:
         return self._reached(code)
 
 
-def interrupters(
-    *modules: ModuleType, error: type[BaseException] = Interruption, everywhere: bool = False
-) -> Iterator[Interrupter]:
+def interrupters(*modules: ModuleType, error: type[BaseException] = Interruption) -> Iterator[Interrupter]:
     """One for each place in some modules, in order, until one has found no place left."""
     codes = codes_below(*(module.__name__ for module in modules))
     for point in count():
-        interrupter = Interrupter(codes, point, error, everywhere=everywhere)
+        interrupter = Interrupter(codes, point, error)
         yield interrupter
         if not interrupter.struck:
             assert point > 3, "no place was reported"

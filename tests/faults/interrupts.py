@@ -64,7 +64,8 @@ def _sweep(name: str, asked: argparse.Namespace) -> tuple[int, list[dict[str, st
             failures.append({"error": "-", "place": "-", "wrong": run.stderr[-2000:]})
             return done, failures
         done = begun[-1] + 1
-        failures.append({"error": "-", "place": f"trial {begun[-1]}", "wrong": f"waits for good\n{run.stderr[-6000:]}"})
+        place = next((each["place"] for each in told[-1:] if "place" in each), f"trial {begun[-1]}")
+        failures.append({"error": "-", "place": place, "wrong": f"waits for good\n{run.stderr[-6000:]}"})
 
 
 def _work(asked: argparse.Namespace) -> None:
@@ -80,7 +81,7 @@ def _work(asked: argparse.Namespace) -> None:
                 _say(begun=number)
                 interrupter.point, interrupter.error = point, error
                 try:
-                    stage.trial(method, interrupter)
+                    stage.trial(method, interrupter, lambda place: _say(place=place))
                 except Wrong as wrong:
                     _say(error=name, place=interrupter.place, wrong=str(wrong))
                     stage.restart()

@@ -14,8 +14,18 @@ from ledger import SessionLedger
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 monitored = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
-#: The methods of the sample.
-SAMPLE = ("warehouse.query", "get_session")
+#: The methods of the sample, and the number of places at which each is interrupted.
+SAMPLE = {
+    "add_message": 8,
+    "create_session": 6,
+    "get_messages": 4,
+    "get_session": 3,
+    "history": 4,
+    "list_sessions": 4,
+    "maintain": 6,
+    "update_session": 8,
+    "warehouse.query": 8,
+}
 SEED = 12
 LONG = "SELECT COUNT(*) FROM range(100000000) AS a, range(100000) AS b"
 
@@ -34,13 +44,13 @@ def test_each_public_method_has_an_example_call():
 @monitored
 def test_an_interrupted_method_leaves_a_ledger_as_good_as_new(stage):
     chance = random.Random(SEED)
-    for name in SAMPLE:
-        method = METHODS[name]
-        with warm_up(stage, method) as interrupter:
-            for point in points_of(stage.places_of(method, interrupter), 0.02, chance):
+    with warm_up(stage, *(METHODS[name] for name in SAMPLE)) as interrupter:
+        for name, wanted in SAMPLE.items():
+            places = stage.places_of(METHODS[name], interrupter)
+            for point in points_of(places, wanted / places, chance):
                 interrupter.point, interrupter.error = point, chance.choice(list(ERRORS.values()))
-                stage.trial(method, interrupter)
-                stage.finish()
+                stage.trial(METHODS[name], interrupter)
+        stage.finish()
 
 
 def test_a_statement_that_runs_long_is_interrupted_by_a_fork(tmp_path):

@@ -18,6 +18,7 @@ from ledger.outbox.contract import Batch
 from ledger.outbox.rows import SEQ, row_key
 from ledger.relay.background import sync_now
 from ledger.relay.loop import RESTARTS
+from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from support.relays import Streams, StreamsSink
@@ -376,6 +377,23 @@ def test_a_lease_is_free_when_it_is_given_back_or_its_process_has_died(store):
     append(store, 3)
     assert relay(store, StreamsSink(streams), "there/1/y").sync() == 1
     assert streams.rows == rows_of(store)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_relay_interrupted_once_the_store_has_recorded_its_lease_releases_it(store, monkeypatch, nth):
+    acquire, calls = SqliteOutbox.acquire, []
+
+    def interrupted(outbox, holder, seconds):
+        calls.append(acquire(outbox, holder, seconds))
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    monkeypatch.setattr(SqliteOutbox, "acquire", interrupted)
+    append(store, 1)
+    with pytest.raises(KeyboardInterrupt):
+        relay(store, StreamsSink(Streams()), "there/1/a").sync()
+    assert relay(store, StreamsSink(Streams()), "there/2/b").sync() == 1
 
 
 def test_a_lease_that_was_taken_by_a_clock_that_was_ahead_holds_nobody_off(store, clock):

@@ -423,6 +423,15 @@ def test_an_age_that_is_none_is_refused(alone, age):
         alone.delete_old_sessions(age)
 
 
+@pytest.mark.parametrize("age", [-DAY, 24, "24"])
+def test_a_retention_that_is_none_is_refused_before_anything_is_done(alone, clock, age):
+    alone.create_session("ada", session_id="s", ttl=DAY)
+    clock.now = START + 10 * DAY
+    with pytest.raises(InvalidInput, match="retention"):
+        alone.maintain(retention=age)
+    assert types(alone, "s") == ["session.created"]
+
+
 def test_a_session_that_is_deleted_with_a_head_remembered_is_begun_anew(alone, clock):
     alone.create_session("ada", session_id="s")
     alone.delete_session("s")

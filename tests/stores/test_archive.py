@@ -291,6 +291,15 @@ def test_a_session_with_rows_that_must_still_be_shipped_is_not_purged(store, mea
     assert [each.key.session_id for each in store.pending_deletions(URL)] == ["s"]
 
 
+def test_a_session_whose_rows_are_after_the_checkpoint_is_not_purged(store):
+    archive(store, 11, "earlier")
+    ship(store)
+    archive(store)
+    assert not store.purge("s", 3)
+    ship(store)
+    assert store.purge("s", 3)
+
+
 def test_until_the_warehouse_has_deleted_a_session_nothing_comes_under_its_id(store):
     archive(store)
     history = list(store.events("s", upcast=False))

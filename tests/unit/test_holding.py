@@ -66,7 +66,7 @@ def test_a_lock_is_free_after_an_interruption_anywhere():
         with lock.held(0):
             pass
 
-    for interrupter in interrupters(holding, everywhere=True):
+    for interrupter in interrupters(holding):
         try:
             interrupter.run(use)
         except Interruption:
@@ -77,7 +77,7 @@ def test_a_lock_is_free_after_an_interruption_anywhere():
 
 @monitored
 def test_a_resource_is_released_after_an_interruption_anywhere():
-    for interrupter in interrupters(holding, sys.modules[__name__], everywhere=True):
+    for interrupter in interrupters(holding, sys.modules[__name__]):
         held: set[str] = set()
 
         def release(held: set[str] = held) -> None:

@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ledger import forking
 from ledger.clock import Clock, utc_now
 from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
@@ -53,10 +54,11 @@ _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 
 
-class BigQueryStore:
+class BigQueryStore(forking.Renewed):
     """An event store in a BigQuery dataset, for any number of threads, processes and machines.
 
-    Opening sends no request and creates nothing: ``create_sessions_table.py`` or ``ledger init`` creates the tables.
+    Opening sends no request and creates nothing: ``create_sessions_table.py`` or ``ledger init`` creates the tables. A
+    forked child goes on with connections of its own.
 
     Args:
         dataset: The dataset and its settings.
@@ -95,16 +97,22 @@ class BigQueryStore:
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
         self._reads = WarehouseReads(self._projection)
+        self._salt = salt
+        self._closed = False
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Start with no head cached and no lock held: in a child, both would be the parent's."""
         self._heads = CachedHeads()
         self._appender = Appender(
             self.warehouse,
             self._projection,
             store_id=lambda: self.store_id,
-            salt=salt,
-            strict=dataset.strict,
+            salt=self._salt,
+            strict=self.dataset.strict,
             schema_version=self._upcast.current,
         )
-        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:

@@ -210,8 +210,9 @@ class Connections:
             place.append(connection)
 
     def _register(self, connection: Connection) -> None:
-        opened, key = self._open, id(connection)
-        opened[key] = weakref.ref(connection, lambda _: opened.pop(key, None))
+        key = id(connection)
+        # The callback is written in C: an exception that struck in one would leave the connection open to every fork.
+        self._open[key] = weakref.ref(connection, partial(self._open.pop, key))
 
     def close(self, connection: Connection) -> None:
         """Close a connection, whatever state it is in, and the cursors that still read from it."""

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,8 @@ if sys.platform != "win32":
 #: Seconds between two attempts to lock: ``_SHORT_DELAY`` during the first ``_SHORT_POLLING`` seconds, and later
 #: ``_LONG_DELAY``. Most commits take less than 1 ms.
 _SHORT_DELAY, _SHORT_POLLING, _LONG_DELAY = 0.00002, 0.02, 0.002
+#: Does nothing, as ``release`` before the lock file is open.
+_NOTHING = partial(bool, None)
 
 
 class FairFileLock:
@@ -34,13 +37,20 @@ class FairFileLock:
     Args:
         path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
         database: The database. Only those who may write it can open the lock files.
+
+    Attributes:
+        release: Function that releases the lock, and does nothing if this process does not hold it. It is written in
+            C, so no exception can strike before it has done so: a ``finally`` block may call it once.
     """
+
+    release: Callable[[], object]
 
     def __init__(self, path: Path, database: Path) -> None:
         self._path = path
         self._database = database
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._has_waiter: mmap.mmap | bytearray = bytearray(1)
+        self.release = _NOTHING
 
     def acquire(self, wait: float, gives_up: Callable[[], bool] = lambda: False) -> None:
         """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, even if this raises.
@@ -59,13 +69,9 @@ class FairFileLock:
         if self._has_waiter[0] or not self._try_lock(lock):
             self._queue_for(lock, queue, wait, gives_up)
 
-    def release(self) -> None:
-        """Release the lock; does nothing if this process does not hold it."""
-        if sys.platform != "win32" and self._files is not None:
-            fcntl.flock(self._files[0], fcntl.LOCK_UN)
-
     def close(self) -> None:
         """Close the files, which releases the locks."""
+        self.release = _NOTHING
         for file in self._files or ():
             file.close()
         self._files = None
@@ -87,6 +93,8 @@ class FairFileLock:
                 raise
             what = f"create the lock file {self._path}; appends need a writable directory"
             raise cannot(what, error if isinstance(error, OSError) else OSError(str(error))) from error
+        if sys.platform != "win32":
+            self.release = partial(fcntl.flock, lock, fcntl.LOCK_UN)
         self._files = lock, queue
         return lock, queue
 

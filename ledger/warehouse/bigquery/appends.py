@@ -112,13 +112,20 @@ class Connection:
 
     def __init__(self, clients: Clients, path: str) -> None:
         self._write: Any = clients.write.transport.append_rows
+        self._clients = clients
+        self._forks = clients.forks
         self._path = path
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._unanswered: deque[Future[Any]] = deque()
         self._lock = threading.RLock()
         self._call: Any = None
         self._schema: pa.Schema | None = None
-        self.usable = True
+        self._is_open = True
+
+    @property
+    def usable(self) -> bool:
+        """False if the call has ended, or belongs to the process that this one was forked from."""
+        return self._is_open and self._forks == self._clients.forks
 
     def send(self, rows: pa.RecordBatch, offset: int | None = None) -> Any:
         """Send rows and return the response, which may contain an error.
@@ -143,8 +150,10 @@ class Connection:
 
     def close(self) -> None:
         """End the call; requests without a response fail."""
+        if self._forks != self._clients.forks:  # it is the parent's, which uses it
+            return
         with self._lock:
-            self.usable = False
+            self._is_open = False
             call = self._call
         self._requests.put(None)
         if call is not None:
@@ -167,13 +176,13 @@ class Connection:
                 self._unanswered.append(answer)
                 self._requests.put(self._request(rows, offset))
             except BaseException:  # later responses would be taken for those of other requests
-                self.usable = False
+                self._is_open = False
                 raise
             if self._call is None:
                 try:
                     self._open()
                 except Exception as error:  # noqa: BLE001 - the channel was closed concurrently: nothing was sent
-                    self.usable = False
+                    self._is_open = False
                     self._unanswered.remove(answer)
                     answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
         return answer
@@ -208,7 +217,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - every waiting caller receives it
             ended = error
         with self._lock:
-            self.usable = False
+            self._is_open = False
             unanswered = list(self._unanswered)
             self._unanswered.clear()
         self._requests.put(None)  # ends gRPC's thread that reads the requests

@@ -140,6 +140,44 @@ class Jobs:
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
 
+    def estimate(self, operation: str, sql: str, parameters: Parameters | None = None) -> int:
+        """Return the number of bytes that one of the ledger's own statements would read, by a dry run.
+
+        A dry run costs nothing. It leaves out rows in the streaming buffer, and counts all blocks of the days that it
+        cannot exclude.
+
+        Returns:
+            The bytes; 0 if there are none, or from an emulator that does not estimate.
+
+        Raises:
+            LedgerError: As for ``ask``.
+        """
+        config = self._config(operation, parameters, use_query_cache=False, dry_run=True)
+        bound = catalog.bind(sql, self.clients.project, self.dataset.name)
+
+        def call() -> int:
+            try:
+                job = self.clients.rest.query(
+                    bound, job_config=config, location=self.dataset.location, retry=ONCE, job_retry=ONCE
+                )
+            except Exception as error:
+                raise translate(error, f"The {operation}") from error
+            return int(job.total_bytes_processed or 0)
+
+        return self.retry_idempotent(f"The {operation}", call)
+
+    def _config(self, operation: str, parameters: Parameters | None, **options: Any) -> Any:
+        """Return the configuration of a query job."""
+        from google.cloud import bigquery
+
+        return bigquery.QueryJobConfig(
+            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
+            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
+            default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
+            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
+            **options,
+        )
+
     def _retry(self, doing: str, call: Callable[[], T]) -> T:
         return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
 
@@ -151,17 +189,9 @@ class Jobs:
         Args:
             first_page: Number of rows in a page; None for BigQuery's default.
         """
-        from google.cloud import bigquery
-
         rest = self.clients.rest
         project, dataset = self.clients.project, self.dataset.name
-        config = bigquery.QueryJobConfig(
-            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
-            default_dataset=bigquery.DatasetReference(project, dataset),
-            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
-            use_query_cache=True,
-        )
+        config = self._config(operation, parameters, use_query_cache=True)
         try:
             bound = catalog.bind(sql, project, dataset)
             return rest.query_and_wait(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
@@ -27,7 +28,7 @@ T = TypeVar("T")
 FIRST_PAGE = 10_000
 
 
-class BigQueryWarehouse(Jobs):
+class BigQueryWarehouse(Jobs, forking.Renewed):
     """The ledger's tables, views and functions in a dataset. Thread-safe.
 
     The first call connects; only ``create`` creates objects.
@@ -50,6 +51,14 @@ class BigQueryWarehouse(Jobs):
     ) -> None:
         super().__init__(dataset, environment=environment, sleep=sleep)
         self._transport: RowTransport | None = None
+        self._transport_lock = threading.RLock()
+        forking.register(self, forking.Stage.WAREHOUSES)
+
+    def renew(self) -> None:
+        """Forget the connections for appends, which a forked child inherited; see ``Clients.renew``."""
+        if self._transport is not None:
+            forking.keep(self._transport)
+        self._transport = None
         self._transport_lock = threading.RLock()
 
     def create(self) -> None:
@@ -133,10 +142,11 @@ class BigQueryWarehouse(Jobs):
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:
             if self._transport is None:
-                self._transport = self._make_transport()
+                self._transport = self.make_transport()
         return self._transport
 
-    def _make_transport(self) -> RowTransport:
+    def make_transport(self) -> RowTransport:
+        """Return a new way to append rows, without retries, as the dataset's options say; the caller closes it."""
         from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
 
         return (InsertAll if self.dataset.transport == "insertall" else StorageWrites)(self.clients)
