@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import LedgerError, SessionLedger
+from ledger import LedgerError, SessionLedger, StoreRejected
 
 SESSIONS = 20
 
@@ -101,6 +101,13 @@ def test_another_schema_is_found(sql, file):
         assert not result.mended
 
 
+@pytest.mark.parametrize("sql", ["PRAGMA user_version = 8", "PRAGMA user_version = 10"])
+def test_an_error_says_that_the_schema_is_not_that_of_its_number(sql, file):
+    tamper(file, sql)
+    with pytest.raises(StoreRejected, match=r"has another schema than its schema number .* restore a backup"):
+        opened(file)
+
+
 def test_blanks_in_the_schema_and_statistics_of_sqlite_are_no_difference(file):
     tamper(
         file,
@@ -153,6 +160,7 @@ IMPOSSIBLE = {
     "INSERT INTO relays (warehouse, batch) VALUES ('w', '{}')": {"relay"},
     "INSERT INTO relays (warehouse, checkpoint) VALUES ('w', CAST(x'ff' AS TEXT))": {"relay", "unreadable"},
     "INSERT INTO relays (warehouse, shipped_at) VALUES (CAST(x'ff' AS TEXT), 'x')": {"relay"},
+    "INSERT INTO relays (warehouse, last_error) VALUES ('w', CAST(x'ff' AS TEXT))": {"relay"},
     "INSERT INTO search_again VALUES (CAST(x'ff41' AS TEXT))": set(),
 }
 

@@ -34,6 +34,7 @@ _WRONG_RELAYS = (
     "OR typeof(last_error) NOT IN ('null', 'text') OR typeof(rate) NOT IN ('null', 'real', 'integer') "
     "ORDER BY warehouse LIMIT 20"
 )
+_TEXTS = "SELECT warehouse, holder, place, batch, last_error FROM relays ORDER BY warehouse"
 _SET_ASIDE = (
     "SELECT a.warehouse, a.seq, e.seq IS NULL FROM relay_aside AS a LEFT JOIN session_events AS e ON e.seq = a.seq "
     "LEFT JOIN relays AS r ON r.warehouse = a.warehouse WHERE e.seq IS NULL OR r.warehouse IS NULL LIMIT 20"
@@ -147,6 +148,9 @@ def _relays(connection: sqlite3.Connection, last: int) -> Iterator[Finding]:
             yield Finding(printable(split[0]), split[1], "relay", message)
         if batch is not None and (wrong := _batch(batch, checkpoint, last)):
             yield _finding("relay", f"the batch in flight to {warehouse} {wrong}")
+    for texts in connection.execute(_TEXTS).fetchall():
+        if any(isinstance(text, str) and printable(text) != text for text in texts):
+            yield _finding("relay", f"the row of the relay to {texts[0]} has a text that is not UTF-8")
     for (warehouse,) in connection.execute(_WRONG_RELAYS, (read.LARGEST, FIRST, LAST)).fetchall():
         yield _finding("relay", f"the row of the relay to {warehouse} has a value that no relay writes")
     for warehouse, seq, gone in connection.execute(_SET_ASIDE).fetchall():
