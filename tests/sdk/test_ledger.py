@@ -117,6 +117,20 @@ def test_an_unknown_session_is_none_to_read_and_an_error_to_change(ledger):
     assert list(ledger.list_sessions()) == []
 
 
+def test_every_change_returns_the_version_that_it_gave(ledger, sid):
+    changes = (
+        lambda: ledger.update_session(sid, {"title": "x"}),
+        lambda: ledger.update_constraints(sid, {}),
+        lambda: ledger.update_strategy(sid, "x"),
+        lambda: ledger.update_response_plan(sid, {}),
+        lambda: ledger.update_summary(sid, "x"),
+        lambda: ledger.update_tool_call_status(sid, "t", "pending"),
+        lambda: ledger.add_message(sid, "user", "hi"),
+        lambda: ledger.append(sid, "a.b", [Change("title", value="y")]),
+    )
+    assert [change().version for change in changes] == list(range(2, len(changes) + 2))
+
+
 def test_several_fields_are_set_in_one_event(ledger, sid):
     ledger.update_session(
         sid,

@@ -79,6 +79,13 @@ def test_events_of_other_stores_are_known(tmp_path):
             assert store.verify().clean
 
 
+def test_events_of_one_version_that_another_store_recorded_verify(tmp_path):
+    with closing(SqliteStore(tmp_path / "l.db", clock=SetClock())) as store:
+        store.ingest([recorded(1, 1, [Change("title", value="t")])])
+        store.ingest([recorded(2, number, [Change("summary", value=f"{number}")]) for number in (9, 7, 8)])
+        assert store.verify().clean
+
+
 def test_a_file_of_the_release_before_knows_the_events_of_other_stores(tmp_path):
     file = tmp_path / "l.db"
     with closing(SqliteStore(file, clock=SetClock())) as store:
