@@ -163,7 +163,7 @@ def test_only_the_names_of_the_ledgers_objects_are_substituted(name):
 
 @named
 def test_what_is_sent_begins_with_the_code(name):
-    assert re.match(r"WITH\b|SELECT\b|INSERT\b|UPDATE\b|DECLARE\b|BEGIN TRANSACTION;", catalog.query(name))
+    assert re.match(r"WITH\b|SELECT\b|DELETE\b|INSERT\b|UPDATE\b|DECLARE\b|BEGIN TRANSACTION;", catalog.query(name))
     assert SOURCES[name].endswith(catalog.query(name))
 
 
