@@ -13,6 +13,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
 MUTANTS_ARGS ?=
+TORTURE_ARGS ?=
+INTERRUPTS_ARGS ?=
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -55,12 +57,21 @@ test: setup test-duckdb2 ## Run the offline tests, except the slowest ones throu
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and not (slow and emulator)" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator
+test-slow: setup ## Run the store contract over BigQuery and the concurrency tests, through the emulator; a minute of torture
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not remote and slow and emulator" $(PYTEST_ARGS)
+	cd tests && ../$(BIN)/python -m faults.torture --seed 7 --minutes 1
 
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
+
+.PHONY: torture
+torture: setup ## Kill, fork, interrupt and fail disks for an hour, then check everything (TORTURE_ARGS="--seed 7 --minutes 60")
+	cd tests && ../$(BIN)/python -m faults.torture $(TORTURE_ARGS)
+
+.PHONY: interrupts
+interrupts: setup ## Raise an exception at each place of each method in turn (INTERRUPTS_ARGS="--seed 7 --share 0.1")
+	cd tests && ../$(BIN)/python -m faults.interrupts $(INTERRUPTS_ARGS)
 
 .PHONY: outage
 outage: setup ## Measure appends for a minute before and during an outage of the warehouse
@@ -76,7 +87,7 @@ test-311: setup-311 ## Run all tests without an emulator on Python 3.11
 
 .PHONY: test-remote
 test-remote: setup ## Run the tests against the BigQuery service (LEDGER_TEST_BIGQUERY=project.dataset)
-	$(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
+	env -u BIGQUERY_EMULATOR_HOST -u BIGQUERY_EMULATOR_GRPC_HOST $(BIN)/python -m pytest -m remote $(PYTEST_ARGS)
 
 .PHONY: mutants-map
 mutants-map: setup ## Record which test runs which line, for mutants (MUTANTS_ARGS="--pytest tests/relay")
@@ -112,5 +123,5 @@ wheel: setup ## Build the wheel in dist/
 
 .PHONY: clean
 clean: ## Remove environments, caches and build products
-	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-duckdb2 .venv-311 .tools .tools.lock .mutants.json .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ledger import SessionLedger
-from ledger.stores.sqlite import group_commit, store
+from ledger.stores.sqlite import store
+from ledger.stores.sqlite.commit_jobs import Job, open_gate
 from ledger.stores.sqlite.group_commit import LINGER, MAX_GROUP, CommitGroup
 
 APPENDS = 200
@@ -38,9 +39,9 @@ class WakesAll(CommitGroup):
         with self._mutex:
             self._remove(list(group))
             if self._queue:
-                group_commit._open(self._queue[0].gate)
+                open_gate(self._queue[0].gate)
         for job in group:
-            group_commit._open(job.gate)
+            open_gate(job.gate)
 
 
 class WriterThread(CommitGroup):
@@ -53,7 +54,7 @@ class WriterThread(CommitGroup):
         self._thread.start()
 
     def run(self, work: Callable[[Any], Any]) -> Any:
-        job = group_commit._Job(work)
+        job = Job(work, threading.get_ident())
         job.gate = threading.Lock()
         job.gate.acquire()
         self._jobs.put(job)
@@ -62,9 +63,10 @@ class WriterThread(CommitGroup):
             raise job.error
         return job.result
 
-    def stop(self) -> None:
+    def stop(self, then: Callable[[], object] = lambda: None) -> None:
         self._jobs.put(None)
         self._thread.join()
+        then()
 
     def _write(self) -> None:
         last = 1

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,8 @@ def beside_appends() -> bool:
                 with SessionLedger(f"sqlite:///{folder}/{kind}_{number}.db") as ledger:
                     background, outbox = None, ledger.store.outbox(Acknowledging.url)
                     if kind == "with":
-                        background = BackgroundRelay(Relay(outbox, Acknowledging(address), holder="here/1/benchmark"))
+                        sink = Acknowledging(address)
+                        background = BackgroundRelay(partial(Relay, outbox, sink, holder="here/1/benchmark"))
                     rates.append(appended_in(APPEND_SECONDS, ledger))
                     if background is not None:
                         shipped.append(outbox.status().shipped_rows / outbox.last_seq())

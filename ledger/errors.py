@@ -13,7 +13,7 @@
     ├── CorruptEvent           a stored row differs from what was recorded
     ├── UpcastMissing          a stored row has a schema version that this release cannot read
     ├── CapabilityMissing      the store does not have the capability
-    ├── WitnessFailed          a seal was made, and a witness of it could not be written
+    ├── WitnessFailed          a seal was recorded, but could not be written to a witness
     ├── ConfigurationError     a setting is missing or wrong
     │   └── MissingExtra       an optional package is not installed (also an ImportError)
     └── StoreError
@@ -178,7 +178,7 @@ class CapabilityMissing(LedgerError):
 
 
 class WitnessFailed(LedgerError):
-    """A seal was made and is recorded in the ledger, and a file, a warehouse or a command did not take it.
+    """A seal was recorded in the ledger, but could not be written to a witness: a file, a warehouse or a command.
 
     Attributes:
         seal: The seal.

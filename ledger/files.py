@@ -1,8 +1,8 @@
-"""Files that people keep, written whole: at any moment the path holds the former file or the new one, never a part.
+"""Write files atomically: at any moment the path holds the former file or the new one, never a part of a file.
 
-The content goes to a temporary file in the same directory, ``.NAME.RANDOM.part``, which is synced and then renamed. An
-exception removes it. A killed process leaves it; the next write to the same path removes it then, since the dead
-process no longer holds its lock.
+The content goes to a temporary file in the same directory, ``.NAME.RANDOM.part``, which is synced and then renamed. If
+writing raises an exception, the temporary file is removed. If the process is killed, the temporary file stays, and the
+next write to the same path removes it. A temporary file counts as abandoned if no process holds its lock.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EISDIR
 
 @contextmanager
 def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """Context manager that opens a file for its block, and puts it in its place once the block has ended.
+    """Context manager that opens a temporary file for writing, and renames it to ``path`` after the block.
 
-    See ``whole_path``. Devices and pipes, such as ``/dev/null``, have no content to keep and are written directly.
+    See ``whole_path``. Devices and pipes, such as ``/dev/null``, cannot be replaced and are written directly.
 
     Raises:
         OSError: The file cannot be written.
@@ -50,16 +50,16 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[Path]:
-    """Context manager that yields the path of an empty temporary file, and puts it in its place after the block.
+    """Context manager that yields the path of an empty temporary file, and renames it to ``path`` after the block.
 
-    If the block raises or the process is killed, the path holds what it held before. A file that is replaced passes its
-    permissions on. A symbolic link is followed.
+    If the block raises or the process is killed, ``path`` holds what it held before. If ``path`` is an existing file,
+    the new file gets its permissions. If it is a symbolic link, the file that it points to is replaced.
 
     Args:
         path: The file.
         private: True for a file that only its owner may read and write, whatever the umask says.
-        replace: True to replace an existing file, False to raise FileExistsError. Then no file is overwritten, not even
-            one that appears while the block runs.
+        replace: True to replace an existing file, False to raise FileExistsError instead. With False, a file that
+            another process creates during the block is not overwritten either.
 
     Raises:
         FileExistsError: The file exists, and ``replace`` is False.
@@ -92,8 +92,8 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
 
     Args:
         path: The file.
-        status: The status of the file, if its temporary name is to be removed too. A process that is killed while it
-            puts a file in its place may leave both names.
+        status: The result of ``stat`` for the file. If it is given, temporary files that are hard links to the file are
+            removed too. A process that is killed between creating the link and deleting it leaves such a file.
     """
     prefix = _prefix(path)
     try:
@@ -108,7 +108,7 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
 
 
 def check_apart(path: Path, own: Iterable[Path]) -> None:
-    """Raise InvalidInput if a file to be written is one of the ledger's own files, under whatever name."""
+    """Raise InvalidInput if a file to be written is one of the ledger's own files, or a link to one."""
     for each in own:
         if _is_same(path, each):
             raise InvalidInput(
@@ -146,7 +146,7 @@ def _is_part(name: str, prefix: str) -> bool:
 
 
 def _mode(path: Path, private: bool) -> int | None:
-    """Return the mode of a new file; None for the one that the umask gives."""
+    """Return the mode of a new file; None if the umask decides it."""
     if private:
         return 0o600
     try:
@@ -181,7 +181,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Return True if no process has a temporary file locked. Raise OSError if files cannot be locked here."""
+    """Return True if no process holds the lock of a temporary file. Raise OSError if the file system has no locks."""
     if sys.platform == "win32":
         return False
     descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -212,7 +212,7 @@ def _put_in_place(part: Path, path: Path, replace: bool) -> None:
 
 
 def _sync_directory(folder: Path) -> None:
-    """Make a rename durable."""
+    """Sync a directory, so that a rename in it is durable."""
     if sys.platform == "win32":
         return
     try:
@@ -227,7 +227,7 @@ def _sync_directory(folder: Path) -> None:
 
 
 def _closed(descriptor: int) -> int:
-    """Close a descriptor unless it is closed already, and return the one that stands for no file."""
+    """Close a file descriptor, and return -1. A descriptor of -1 means that no file is open, and is left alone."""
     if descriptor >= 0:
         os.close(descriptor)
     return -1

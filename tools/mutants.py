@@ -120,8 +120,7 @@ def run_mutants(arguments: argparse.Namespace) -> int:
     mutants = [mutant for path in paths for mutant in mutants_of(ROOT, path, guards=arguments.guards)]
     total = len(mutants)
     random.Random(arguments.seed).shuffle(mutants)  # noqa: S311
-    valid = (mutant for mutant in mutants if compiles(mutant, (ROOT / mutant.path).read_bytes()))
-    mutants = list(itertools.islice(valid, arguments.count or None))
+    mutants = list(itertools.islice(filter(compiles, mutants), arguments.count or None))
     print(f"{len(mutants)} of {total} mutants in {len(paths)} modules, seed {arguments.seed}", flush=True)
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
@@ -200,12 +199,11 @@ def _judge(mutant: Mutant, tests: _Tests, copies: SimpleQueue[Path], limit: floa
     if not chosen:
         return Outcome(mutant, "not run", 0)
     copy = copies.get()
-    source = (ROOT / mutant.path).read_bytes()
     try:
-        (copy / mutant.path).write_bytes(mutant.apply(source))
+        (copy / mutant.path).write_bytes(mutant.apply())
         return Outcome(mutant, _verdict(copy, [test.name for test in chosen], limit), len(chosen))
     finally:
-        (copy / mutant.path).write_bytes(source)
+        (copy / mutant.path).write_bytes(mutant.source)
         copies.put(copy)
 
 
@@ -237,8 +235,7 @@ def _tell(outcome: Outcome, number: int) -> None:
         f"{number:4} {outcome.verdict:9} {mutant.path}:{mutant.line} {mutant.kind} ({outcome.tests} tests)", flush=True
     )
     if outcome.verdict in {"survived", "not run"}:
-        source = (ROOT / mutant.path).read_bytes()
-        before, after = source.splitlines(), mutant.apply(source).splitlines()
+        before, after = mutant.source.splitlines(), mutant.apply().splitlines()
         first = next(index for index, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1])
         print(f"       - {before[first].decode().strip()}\n       + {after[first].decode().strip()}", flush=True)
 

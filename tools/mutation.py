@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _COMPARISONS = {
@@ -28,6 +28,7 @@ class Mutant:
         kind: What is changed.
         start, end: The replaced part of the source, in bytes.
         text: What replaces it.
+        source: The whole source of the file.
     """
 
     path: str
@@ -37,9 +38,10 @@ class Mutant:
     start: int
     end: int
     text: str
+    source: bytes = field(repr=False)
 
-    def apply(self, source: bytes) -> bytes:
-        return source[: self.start] + self.text.encode() + source[self.end :]
+    def apply(self) -> bytes:
+        return self.source[: self.start] + self.text.encode() + self.source[self.end :]
 
 
 class _Finder:
@@ -60,7 +62,7 @@ class _Finder:
 
     def _mutant(self, node: ast.AST, kind: str, text: str, span: tuple[int, int] | None = None) -> Mutant:
         start, end = span or self._span(node)
-        return Mutant(self._path, node.lineno, node.end_lineno or node.lineno, kind, start, end, text)
+        return Mutant(self._path, node.lineno, node.end_lineno or node.lineno, kind, start, end, text, self._source)
 
     def _operator(
         self, node: ast.AST, left: ast.AST, right: ast.AST, old: str, new: str, kind: str
@@ -113,7 +115,7 @@ class _Finder:
     def body_removed(self, node: ast.If) -> Mutant:
         span = self._span(node.body[0])[0], self._span(node.body[-1])[1]
         mutant = self._mutant(node, "if body removed", "pass", span)
-        return Mutant(**{**mutant.__dict__, "last": node.test.end_lineno or node.lineno})
+        return replace(mutant, last=node.test.end_lineno or node.lineno)
 
     def of_guard(self, node: ast.If) -> Iterator[Mutant]:
         """Yield the mutants of an ``if`` that only raises or returns: without its body, and without each condition."""
@@ -154,10 +156,10 @@ def mutants_of(root: Path, path: str, *, guards: bool) -> list[Mutant]:
     return found
 
 
-def compiles(mutant: Mutant, source: bytes) -> bool:
+def compiles(mutant: Mutant) -> bool:
     """Return True if the mutant is a valid module."""
     try:
-        compile(mutant.apply(source), mutant.path, "exec")
+        compile(mutant.apply(), mutant.path, "exec")
     except (SyntaxError, ValueError):
         return False
     return True

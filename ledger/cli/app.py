@@ -46,6 +46,7 @@ COMMANDS = {
     "compare": "ledger.cli.commands.time_travel",
     "tail": "ledger.cli.commands.time_travel",
     "sql": "ledger.cli.commands.warehouse",
+    "schema": "ledger.cli.commands.warehouse",
     "sync": "ledger.cli.commands.relay",
     "relay": "ledger.cli.commands.relay",
     "status": "ledger.cli.commands.relay",
@@ -154,7 +155,7 @@ def _url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> s
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that adds several options to a command. The help lists them in the order of the arguments."""
+    """Return a decorator that adds several options to a command. The help lists them in the order of ``options``."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):

@@ -80,7 +80,8 @@ class Message(BaseModel):
             any JSON value.
         timestamp: Time of the message, timezone-aware; defaults to now.
         metadata: Any other JSON values.
-        message_id: Generated with the object. So an object that is added again after an error is recorded only once.
+        message_id: Generated when the object is created. So a message that is added again after an error is recorded
+            only once.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -175,7 +176,7 @@ class SessionStore:
         self.ledger = SessionLedger(_url(path), clock=clock) if ledger is None else ledger
 
     def create_session(self, user_id: str | None = None) -> ChatSession:
-        """Create a chat. Default owner: the user that the ledger is limited to. Else: the anonymous user."""
+        """Create a chat. The default owner is the ledger's user if it is limited to one, or else the anonymous user."""
         owner = user_id if user_id is not None or self.ledger.user_id is not None else ANONYMOUS
         session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE}, ttl=None)
         return ChatSession(self, self._require(session_id))
@@ -292,8 +293,8 @@ class SessionStore:
     def get_db_connection(self) -> sqlite3.Connection:
         """Return a read-only DB-API connection to the ledger's file; the caller closes it.
 
-        It has the views ``chat_sessions`` and ``chat_messages``. Times are text in UTC; ``expired_at`` is NULL for a
-        chat that has not expired. ``context``, ``query_plan`` and ``candidate_set`` are JSON text.
+        The connection has the views ``chat_sessions`` and ``chat_messages``. Times are text in UTC; ``expired_at`` is
+        NULL for a chat that has not expired. ``context``, ``query_plan`` and ``candidate_set`` are JSON text.
 
         Raises:
             CapabilityMissing: The ledger is not a SQLite file.

@@ -34,7 +34,7 @@ _TRUE, _FALSE = ("1", "t", "true", "y", "yes", "on"), ("0", "f", "false", "n", "
 
 
 class Decoded(str):
-    """A string from a JSON column that the driver decoded; it must not be decoded again."""
+    """A string that the driver has already decoded from a JSON column, so that it must not be decoded again."""
 
     __slots__ = ()
 
@@ -81,10 +81,10 @@ class Source:
         yield from self._fetched(statement, table)
 
     def insertion_column(self, table: TableClause, *names: str) -> str:
-        """Return the name of a column. Rows ordered by this column are in the order in which they were inserted.
+        """Return the name of a column by which to order rows in the order of their insertion.
 
-        This is the first integer column among ``names``, else SQLite's ``rowid``, else the first of ``names``
-        that is a column.
+        This is the first of ``names`` that is an integer column of the table. If there is none, it is ``rowid`` in
+        SQLite, or else the first of ``names`` that is a column.
         """
         from sqlalchemy import Integer, text
 

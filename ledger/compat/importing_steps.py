@@ -60,7 +60,7 @@ def statement(event_type: str, at: datetime, changes: list[Change]) -> Iterator[
 
 
 def in_order(steps: list[Step]) -> list[Step]:
-    """Return steps ordered by time. The creation comes first; steps of equal times keep their order."""
+    """Return steps ordered by time, after the step that creates the session. Steps of equal times keep their order."""
     return sorted(steps, key=lambda step: (step.event_type != "session.created", step.at))
 
 
@@ -72,8 +72,9 @@ def remaining_steps(session_id: str, steps: list[Step], events: Iterable[Recorde
         events: All recorded events of the session.
 
     Returns:
-        All permanent steps, then the statements that are already recorded. If values of the source differ from those
-            of the recorded statements, new statements with the differences follow.
+        All permanent steps, then the statements that are already recorded. If the values of the source differ from
+            those of the recorded statements, new statements with the differences follow. Steps that are already
+            recorded may be returned, because importing them again adds nothing.
     """
     stated = {_event_id(session_id, step.key): step for step in steps if step.stated}
     current = _values_after(steps[0], *stated.values())
@@ -157,7 +158,7 @@ class BadRows:
         return session
 
     def unrecorded(self, session_id: str, steps: list[Step]) -> list[Step]:
-        """Return all steps while checking, or if the session is new. Otherwise, return ``remaining_steps``."""
+        """Return the steps to import: all if checking or if the session is new, else those of ``remaining_steps``."""
         store = self._store
         if store is None or self._partly_recorded is False:
             return steps

@@ -95,7 +95,7 @@ class PersistentAgent:
 
     @property
     def unsaved(self) -> tuple[ConversationMessage, ...]:
-        """The messages of all chats that are not stored yet. These messages are lost if the process ends now."""
+        """The unsaved messages of all chats. They are lost if the process ends now."""
         return tuple(message for chat in self._chats.values() for message in chat.unsaved)
 
     async def chat(self, message: Any, session_id: str | None = None, user: Any = None) -> ChatResponse:
@@ -175,7 +175,7 @@ class PersistentAgent:
             self._store_error = str(error)
 
     async def _append(self, chat: _Chat, message: ConversationMessage) -> LedgerError | None:
-        """Add a message to the chat and save it if possible. Return an error if the message can never be recorded."""
+        """Add a message to the chat and save it if possible. If it can never be recorded, return the error."""
         refused = _error_of(message)
         if refused is not None:  # the store may be unavailable, so check here
             return refused

@@ -204,8 +204,8 @@ def delete_session_state(thread_id: str, *, ledger: SessionLedger | None = None)
 def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connection:
     """Return a read-only DB-API connection to the ledger's file; the caller closes it.
 
-    It has the views ``session_states`` and ``session_states_summary``. In them, ``problem_tests`` is JSON text,
-    ``tests_passed`` is 1 or 0, and times are text in UTC. Parameters of a statement are written ``?``, as in SQLite.
+    The connection has the views ``session_states`` and ``session_states_summary``. In them, ``problem_tests`` is JSON
+    text, ``tests_passed`` is 1 or 0, and times are text in UTC. Parameters of a statement are written ``?``.
 
     Raises:
         CapabilityMissing: The ledger is not a SQLite file.

@@ -1,9 +1,9 @@
 """Export and import of a ledger's events as JSON Lines: each event is one line of text.
 
 A line is a JSON object with the keys of ``ENVELOPE`` and then ``changes``, an array of objects with the keys of
-``CHANGE``. A change without ``value`` either removes its register (``removed`` is true), or its value was erased. Times
-are RFC 3339 in UTC with six decimals. An export is complete: a new ledger filled from it exports the same bytes. The
-import checks the hash chain.
+``CHANGE``. A change has no ``value`` if it removes its register (then ``removed`` is true) or if its value was erased.
+Times are RFC 3339 in UTC with six decimals. A new ledger that imports an export exports the same bytes. The import
+checks the hash chain.
 """
 
 from __future__ import annotations
@@ -126,15 +126,15 @@ def import_lines(
     unchained: bool = False,
     seen: Callable[[bytes], object] = lambda line: None,
 ) -> Imported:
-    """Import exported events. An event that is recorded already is accepted, so an import can be repeated.
+    """Import exported events. Events that are recorded already are skipped, so an import can be repeated.
 
     Consecutive events of one session are imported together or not at all. If a line is refused, lines before it may be
     imported; importing the corrected input again completes the import.
 
     Args:
         lines: Lines that ``encode`` returned; blank lines are skipped.
-        unchained: True to accept events without hashes, as a ledger in BigQuery exports them. If it is False, a store
-            that keeps a hash chain refuses them, since they may have been stripped of their hashes.
+        unchained: True to accept events without hashes, as a ledger in BigQuery exports them. If False, a store with
+            hash chains refuses such events, because somebody may have removed the hashes to hide a change.
         seen: Called with each line as it is read, to display progress.
 
     Raises:
@@ -194,7 +194,7 @@ class _Batch:
         self._bytes += size
 
     def write(self, *, but_last_session: bool = False) -> None:
-        """Write the batch. If ``but_last_session``, leave out the last session, as events of it may be missing."""
+        """Write the batch. If ``but_last_session``, leave out the last session, which may be incomplete."""
         events = self._events
         if but_last_session and events:
             cut = events[-1].session_id

@@ -43,7 +43,7 @@ class _Loose(BaseModel):
 
 
 class Function(_Loose):
-    """The function that a tool call calls. ``arguments`` is usually JSON text, as models write it."""
+    """The function of a tool call. ``arguments`` is usually JSON text, as models write it."""
 
     name: str
     arguments: Any = None
@@ -80,13 +80,13 @@ def import_runs(
     seen: Callable[[bytes], object] = lambda line: None,
     clock: Clock = utc_now,
 ) -> Imported:
-    """Record the run of each line as a session. Events that are recorded already are kept.
+    """Record the run of each line as a session. Events that are recorded already are skipped.
 
     Args:
         lines: One JSON run per line; blank lines are skipped.
         user_id: Owner of runs that name no user.
         seen: Called with each line as it is read, to display progress.
-        clock: Source of the times at which a session is created and its events occur.
+        clock: Function that returns the current time, which becomes the time of the imported events.
 
     Raises:
         InvalidInput, ValueTooLarge: A line is not a valid run. The message begins with the line's number; nothing of
@@ -109,7 +109,7 @@ def read_runs(
     """Yield the run of each line as the events of a session; see ``import_runs``.
 
     Args:
-        store_id: The store that will record the events.
+        store_id: Id of the store that will record the events.
     """
     repeats: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
@@ -161,7 +161,7 @@ def events_from_record(record: Any, run_id: uuid.UUID, *, user_id: str = DEFAULT
 
 
 class _Calls:
-    """The tool calls that a run has planned so far, and a queue of the unanswered calls of each id."""
+    """The tool calls of a run so far and, for each call id, a queue of the calls that are not answered yet."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -272,7 +272,7 @@ def _beginning(run: Run) -> list[Change]:
 
 
 def _end(run: Run) -> list[Change]:
-    """Return the changes at the end of a run. The status is always ``completed``; only the reward shows success."""
+    """Return the changes of a run's last event. The status is ``completed`` even if the reward shows a failure."""
     return [Change("status", "", "completed"), *filter(_is_outcome, _extras(run))]
 
 

@@ -1,4 +1,4 @@
-"""Recording of imported sessions. Events that the store already has are kept, and missing ones are appended.
+"""Recording of imported sessions. Only the events that the store does not have yet are recorded.
 
 Events are recognised by their ids. The importers derive the ids from the input, so that the same input can be imported
 again, for example after an interruption. The missing events of a session are written all together or not at all.
@@ -53,17 +53,16 @@ def record(
     *,
     differences: bool = False,
 ) -> Imported:
-    """Record sessions in the given order. Recorded events are kept, and missing ones are appended.
+    """Record sessions in the given order. Events that the store already has are skipped.
 
     Sessions are written in batches, so that new sessions need few calls of the store.
 
     Args:
         sessions: Sessions with distinct ids. If the iterable raises an error, the sessions that it yielded
             before are recorded first.
-        differences: If False, a recorded event must have the same content as the imported event with the same id. Pass
-            True if each event holds the differences from the event before it, and its id is derived from content
-            that never changes. If True, contents are not compared. The first missing event must directly follow
-            the last event that the session has in the store; otherwise the session is refused.
+        differences: True if each event holds only the differences from the event before it. Then the session is
+            refused if the events to record do not directly follow the last event that it has in the store. If False,
+            the session is refused if a recorded event has other content than the imported event with the same id.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
@@ -101,7 +100,7 @@ def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """The recorded part of a session.
+    """What the store has of an imported session.
 
     Attributes:
         versions: Versions of the imported events that are recorded, by event id.
@@ -119,14 +118,14 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """The events that a session still lacks, and the hash of the event before the first of them (None if unhashed)."""
+    """The events to record in a session. ``prev_hash`` is the last hash of the session's chain, if it has one."""
 
     events: Sequence[RecordedEvent]
     prev_hash: str | None = None
 
 
 class _Recording:
-    """The state of one import."""
+    """One import: where and how sessions are recorded, and how many were recorded so far."""
 
     def __init__(self, store: EventStore, differences: bool) -> None:
         self.sessions = self.events = self.new = 0
@@ -134,10 +133,10 @@ class _Recording:
         self._differences = differences
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
-        """Record a batch of sessions, all as new sessions if possible.
+        """Record a batch of sessions. At first, all of them are assumed to be new.
 
-        If the first session exists, or if the store refuses a session, each session's missing events are recorded
-        instead. A batch that is too large for one call of the store is split.
+        If the first session exists already, or if the store refuses a session, the sessions are read and only their
+        missing events are recorded. A batch that is too large for one call of the store is split.
         """
         if not batch:
             return
@@ -208,7 +207,7 @@ class _Recording:
         return _Missing(follow, recorded.event_hash)
 
     def _recorded(self, session: SessionEvents) -> _Recorded | None:
-        """Return the recorded part of a session; None if nothing of the session is recorded.
+        """Return what the store has of a session; None if it has nothing of the session.
 
         Reading stops when all imported events are found.
         """

@@ -51,7 +51,7 @@ TOOL_STATUS_WORDS: Mapping[str, str] = {
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d65")
 _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
 _OWN_TYPES = frozenset(("constraints", "response_plan", "strategy", "summary"))
-#: Rank of statuses by progress, for ordering rows with the same ``updated_at`` and the same number of values.
+#: Rank of each status, for sorting rows with the same ``updated_at`` and the same number of values. Others have rank 0.
 _PROGRESS = {'"running"': 1, '"completed"': 2, '"failed"': 2}
 
 Slot = tuple[str, str]
@@ -69,7 +69,7 @@ def import_rows(
     store: EventStore,
     rows: Iterable[Mapping[str, Any]],
 ) -> Imported:
-    """Record the sessions of a table with their whole history. Events that are recorded already are kept.
+    """Record the sessions of a table with their whole history. Events that are recorded already are skipped.
 
     Importing a later export of the same table appends its new rows. They must be later than the recorded rows of their
     session, and the session must have no other events in the ledger.
@@ -117,7 +117,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
         rows: Values by column. A JSON column holds an object, or the object's JSON text. ``strategy`` may hold any
             value. Text in ``strategy`` is decoded if it is a JSON object, array, string or null. Other text, such as
             Markdown, is kept as it is. Times are timezone-aware datetimes, or text that ends with UTC or an offset.
-        store_id: The store that will record the events.
+        store_id: Id of the store that will record the events.
 
     Raises:
         InvalidInput: A row is invalid, or a session has two owners; the message begins with the line.
@@ -138,7 +138,7 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row's time, and its values by register as JSON text. Session id, time and values determine ``row_id``."""
+    """A row: its time, and its values by register as JSON text. Its id is derived from session id, time and values."""
 
     row_id: str
     where: str
@@ -147,7 +147,10 @@ class _Row:
 
     @property
     def sort_key(self) -> tuple[int, int, int, str]:
-        """Sort key of the row: ``updated_at``, the number of values, the sum of the ranks of its statuses, its id."""
+        """Key that sorts rows by time, and rows of the same time from the least to the most advanced.
+
+        A row is more advanced if it has more values or, with as many values, if its statuses have a higher rank in sum.
+        """
         progress = sum(
             _PROGRESS.get(text, 0) for (field, _), text in self.slots.items() if field in ("status", "tool_call_status")
         )
@@ -172,7 +175,7 @@ class _Table:
 
 
 def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
-    """Add a row to the table of its session, which is created if ``tables`` lacks it."""
+    """Add a row to the table of its session. Create the table if there is none yet."""
     try:
         columns = dict(row)  # BigQuery rows are not Mappings, but dict() accepts them
     except (TypeError, ValueError):

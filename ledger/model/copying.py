@@ -68,7 +68,7 @@ def to_copy(source: State) -> Plan:
 
 
 def lacking(plan: Plan, state: State) -> Plan:
-    """Return the part of a plan that is still to be written. Changes of registers that ``state`` has are left out."""
+    """Return a plan without the changes of registers that ``state`` already has."""
     rest = [
         [item for item in items if (item.change.field, item.change.key) not in state]
         for items in (plan.free, *plan.ordered)
@@ -77,7 +77,7 @@ def lacking(plan: Plan, state: State) -> Plan:
 
 
 def status_of_copy(source: State) -> str | None:
-    """Return the status that a copy of a state gets; None if the state has none, or its value was erased.
+    """Return the status that a copy of a state gets; None if the state has no status or the status was erased.
 
     A status that closes a session becomes ``active``, as does ``copying``. Any other status is kept.
     """
@@ -112,7 +112,7 @@ def to_rewind(now: State, then: State) -> Plan:
 
 
 def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Change]]:
-    """Yield the changes of a plan in few portions, one per event, each within both limits.
+    """Split the changes of a plan into portions, one per event, and yield them. Each portion is within both limits.
 
     Ordered changes keep their order. A change that is larger than ``max_bytes`` is a portion by itself.
     """
@@ -136,7 +136,7 @@ def portions(plan: Plan, max_changes: int, max_bytes: int) -> Iterator[list[Chan
 def _sequences(state: State) -> list[list[Register]]:
     """Return one list per ordered field, with the field's registers in order.
 
-    The place of a tool call is that of its definition, or of its status if it has no definition.
+    A tool call is sorted by the version of its definition, or of its status if it has no definition.
     """
     by_field: dict[str, dict[str, Register]] = {}
     for register in state:
@@ -155,7 +155,10 @@ def _sequences(state: State) -> list[list[Register]]:
 def _from_first_difference(
     sequence: Sequence[Register], now: Mapping[Register, RegisterValue], then: State
 ) -> list[Sized]:
-    """Return the changes that restore a sequence, beginning with its first register that differs or is out of order."""
+    """Return the changes that restore a sequence of registers to its values and order in the state ``then``.
+
+    The registers before the first difference in value or order need no change.
+    """
     previous: tuple[int, str] | None = None
     for index, register in enumerate(sequence):
         if then[register].text is None:

@@ -196,7 +196,7 @@ def check_event_type(event_type: object) -> None:
 
 
 def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEvent:
-    """Check an event and serialise its values. The caller's objects are neither changed nor kept.
+    """Check an event and serialise its values. Later changes to the caller's objects have no effect on the result.
 
     Raises:
         InvalidInput: The event_type, event_id, actor, a time, a field, a key or a value cannot be recorded.

@@ -1,4 +1,4 @@
-"""What a verification of a store finds."""
+"""The result of a verification of a store, and its findings."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Verification:
             number cannot be verified.
         archived: Sessions among them whose rows are only in a warehouse. Only their heads and the ids of their events
             were verified.
-        findings: The findings in the order of the sessions, then those of the comparison with a seal; at most ``limit``
-            of either.
-        omitted: Number of further findings.
+        findings: The findings in the order of the sessions, then the findings of the comparison with a seal. There are
+            at most as many of each as the ``limit`` of the call allowed.
+        omitted: Number of findings beyond that limit.
         mended: The findings that ``rebuild`` has mended. They are in ``findings`` too.
-        against: What was compared with a seal; None if the verification was not against one.
+        against: The comparison with a seal; None if no seal was given.
     """
 
     sessions: int

@@ -77,7 +77,7 @@ class Difference:
 
 
 def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[Register, RegisterValue]:
-    """Return the state after events.
+    """Return the state that results from events.
 
     Args:
         events: Events of one session, in any order; duplicates have no effect.

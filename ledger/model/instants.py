@@ -49,7 +49,7 @@ def to_text(instant: datetime, name: str = "time") -> str:
     """Return RFC 3339 text in UTC with six decimals, which sorts as text: ``2026-11-21T05:00:00.000000Z``.
 
     Raises:
-        InvalidInput: As for ``to_micros``.
+        InvalidInput: ``instant`` is not a datetime, has no time zone, or is outside the years 1 to 9999 in UTC.
     """
     return from_micros(to_micros(instant, name)).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 

@@ -57,7 +57,7 @@ def seal(
     """Return an event's changes with their hashes, and the hash of the event.
 
     Args:
-        prev_hash, envelope: As for ``event_hash``.
+        prev_hash, envelope: The arguments of ``event_hash`` with these names.
         changes: The event's changes.
         salts: One salt per change, None for a removal.
     """
@@ -75,7 +75,7 @@ def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | N
 
     Args:
         event: An event without hashes.
-        prev_hash, salts: As for ``seal``.
+        prev_hash, salts: The arguments of ``seal`` with these names.
     """
     changes = [PreparedChange(change.field, change.key, change.text, change.removed) for change in event.changes]
     sealed, hashed = seal(prev_hash, _envelope_of(event), changes, salts)
@@ -112,9 +112,10 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
 
 
 def respelled(event: RecordedEvent) -> RecordedEvent:
-    """Return an event with the JSON texts that were hashed, where a reader has written a number in another way.
+    """Return an event whose numbers are written as they were when the event was hashed.
 
-    JSON that was decoded and encoded again has 1e+16 where older releases of this package recorded 1e16.
+    Older releases of this package recorded 1e16. A warehouse that decodes and encodes the JSON returns it as 1e+16. The
+    value's hash shows which of the two was recorded.
     """
     if not any(change.text is not None and "e+" in change.text for change in event.changes):
         return event

@@ -24,9 +24,9 @@ _REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "a
 
 
 def status_at(status: str | None, expires_at: datetime | None, now: datetime) -> str | None:
-    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded it yet.
+    """Return the status at a time: ``expired`` from ``expires_at`` on, even if no event has recorded that yet.
 
-    A status of ``DONE`` or ``CLOSED`` stays as it is.
+    A status in ``DONE`` or ``CLOSED`` is returned unchanged.
     """
     has_expired = expires_at is not None and expires_at <= now and status not in (*DONE, *CLOSED)
     return "expired" if has_expired else status
@@ -45,14 +45,14 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
     Raises:
         SessionEnded: The session is expired, archived or deleted.
     """
-    end = None if expires_at is None else decode(expires_at)
-    recorded = None if status is None else decode(status)
     try:
+        end = None if expires_at is None else decode(expires_at)
+        recorded = None if status is None else decode(status)
         ends_at = None if end is None else from_text(end)
-    except InvalidInput as error:
+    except (CorruptEvent, InvalidInput) as error:
         raise CorruptEvent(
-            f"Session {session_id}: its expires_at in session_state is not what was recorded ({error}). `ledger verify "
-            "--rebuild` computes the state again.",
+            f"Session {session_id}: its status or expires_at in session_state is not what was recorded ({error}). "
+            "`ledger verify --rebuild` computes the state again.",
             session_id=session_id,
         ) from error
     current = status_at(recorded, ends_at, now)

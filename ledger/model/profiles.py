@@ -117,7 +117,10 @@ class Profile:
 
 
 class _Quiet(BaseModel):
-    """Base class that disables a model's hooks for subclasses and new instances. List it before the model."""
+    """Base class that replaces a model's hooks for subclasses and new instances by empty ones.
+
+    A class must list it before the model among its bases.
+    """
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         pass
@@ -170,7 +173,7 @@ def _serialized(self: Any, handler: Any) -> Any:
 
 
 def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
-    """Return True if the model has a plain serializer for a field; its result is recorded as it is."""
+    """Return True if the model has a plain serializer for a field. The serializer's result is recorded unchanged."""
     return any(isinstance(each, PlainSerializer) for each in model.model_fields[name].metadata) or any(
         each.info.mode == "plain" and not {name, "*"}.isdisjoint(each.info.fields)
         for each in model.__pydantic_decorators__.field_serializers.values()
@@ -178,9 +181,9 @@ def _has_plain_serializer(model: type[BaseModel], name: str) -> bool:
 
 
 def _ordered(value: Any, dumped: Any) -> Any:
-    """Return ``dumped`` with some of its lists sorted: those that stand for sets in ``value``.
+    """Return ``dumped``, the JSON form of ``value``, with each list sorted that was a set in ``value``.
 
-    Without sorting, the order would differ between processes.
+    Unsorted, the order of a set's items would differ between processes.
     """
     if isinstance(dumped, list) and isinstance(value, Collection) and len(value) == len(dumped):
         items = [_ordered(*pair) for pair in zip(value, dumped, strict=True)]

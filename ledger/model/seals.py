@@ -1,11 +1,11 @@
-"""Seals: a Merkle root over the heads of all sessions, by which a rewritten or removed session is found later.
+"""Seals: Merkle roots over the heads of all sessions. They reveal sessions that are rewritten or removed later.
 
 A seal's leaves are the sessions, sorted by id. A leaf holds the session's id, its creation time, its version and the
 ``event_hash`` at this version, which covers all of the session's events up to it. So a leaf stays true for good: later
 appends do not change the events that it covers. The owner is not in the leaf, since ``event_hash`` covers it too, and
 seals are handed to outsiders.
 
-Source: RFC 6962, section 2.1 (the Merkle tree; no leaf is duplicated to fill it).
+Source: RFC 6962, section 2.1. If the number of leaves is odd, no leaf is duplicated.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ROOT_DIGITS = 64
 
 
 class Leaf(NamedTuple):
-    """A session as a seal covers it.
+    """A leaf of a seal: one session at the time of sealing.
 
     Attributes:
         session_id: The session.
         created_at: Its creation time, in microseconds since 1970.
         version: Its version when it was sealed, 1 or more.
-        event_hash: The hash of its last event with a hash, up to this version; None if no event has one. Events that
-            another store appended without a hash chain have none: of these, a seal covers only the number.
+        event_hash: The hash of its last event that has a hash; None if no event has one. Events that a store without a
+            hash chain appended have no hash. The seal covers the number of such events, and not their content.
     """
 
     session_id: str
@@ -48,19 +48,19 @@ class Leaf(NamedTuple):
     event_hash: str | None
 
     def entry(self) -> bytes:
-        """Return the bytes that the tree hashes."""
+        """Return the leaf as the bytes that the Merkle tree hashes."""
         return orjson.dumps((_DOMAIN, *self))
 
 
 class LeafCheck(NamedTuple):
-    """What a store found of a sealed session.
+    """The result of comparing a sealed session with a store or a warehouse.
 
     Attributes:
         leaf: The leaf.
         found: ``same``: the session has the sealed history, and may have gone on since. ``purged``: the ledger recorded
             that the session was deleted for good. ``elsewhere``: the session is archived, and the events that the seal
-            covers are only in a warehouse, which was not asked. ``missing``: the session is gone, and nothing was
-            recorded of that. ``replaced``: the id now belongs to a session that was created at another time.
+            covers are only in a warehouse, which was not queried. ``missing``: the session is gone, and no purge
+            of it was recorded. ``replaced``: the id now belongs to a session that was created at another time.
             ``shortened``: events are missing at the end. ``rewritten``: the event at the sealed version has another
             hash.
         actual: The session's version now; 0 if there is none.
@@ -73,14 +73,14 @@ class LeafCheck(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SealComparison:
-    """What a verification against a seal compared.
+    """The result of comparing a ledger with a seal.
 
     Attributes:
         source: Where the seal was taken from: ``ledger``, ``warehouse``, ``file`` or ``caller``.
         seal: The seal; None if only a root was given, and the ledger has no seal with this root.
         sessions: Number of sealed sessions that were compared.
-        purged: Sealed sessions that the ledger recorded as purged since: the first 1,000 of them.
-        purged_count: Number of all of them.
+        purged: Ids of sealed sessions that the ledger recorded as purged since sealing; at most the first 1,000.
+        purged_count: Number of all sealed sessions that were purged since sealing.
         elsewhere: Number of archived sessions whose sealed events are only in a warehouse that is not attached.
     """
 
@@ -93,9 +93,10 @@ class SealComparison:
 
 
 class MerkleTree:
-    """The root of a growing list of entries, in memory for the logarithm of their number.
+    """A Merkle tree of a growing list of entries. The memory it takes grows with the logarithm of their number.
 
-    ``peaks`` holds the roots of the perfect subtrees, from left to right: one for each bit that is set in the count.
+    Only the roots of the perfect subtrees are stored, from left to right. There is one for each bit that is set in the
+    number of entries.
     """
 
     def __init__(self) -> None:
@@ -152,7 +153,7 @@ class Seal:
 
 
 def seal_of(text: str | bytes, where: str) -> Seal:
-    """Return the seal in a line of JSON.
+    """Parse a seal from a line of JSON.
 
     Args:
         text: A JSON object as ``Seal.as_json`` makes it.
@@ -189,7 +190,9 @@ def lines(seal: Seal, leaves: Iterable[Leaf]) -> Iterator[bytes]:
 
 
 def leaves_of(rest: Iterable[bytes], where: str) -> Iterator[Leaf]:
-    """Yield the leaves in the lines of a seal's file after the first.
+    """Parse the leaves in a seal's file, and yield them.
+
+    ``rest`` has all lines of the file except the first, which is the seal.
 
     Raises:
         InvalidInput: A line is no leaf.
@@ -205,11 +208,11 @@ def leaves_of(rest: Iterable[bytes], where: str) -> Iterator[Leaf]:
 
 
 def checked(seal: Seal, leaves: Iterable[Leaf], where: str) -> Iterator[Leaf]:
-    """Yield the leaves of a seal, and check at the end that they have its root.
+    """Yield the given leaves, and check at the end that the Merkle root of all of them is the root of the seal.
 
     Raises:
-        InvalidInput: They have another root, or are not sorted by session. The leaves that were yielded are worth
-            nothing then.
+        InvalidInput: The root is another, or the leaves are not sorted by session. The leaves yielded so far must then
+            not be trusted.
     """
     tree, last = MerkleTree(), ""
     for leaf in leaves:

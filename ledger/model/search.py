@@ -168,7 +168,7 @@ def words(text: str) -> list[str]:
 
 
 def text_of(field: str, value: Any) -> str:
-    """Return the text of a value that searches look at; the empty string if there is no text.
+    """Return the searchable text of a field's value; the empty string if there is none.
 
     The text of a message is its content. If the content is a list of parts, the text is made of the texts
     of the parts, one per line.

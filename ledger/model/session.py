@@ -67,7 +67,10 @@ class Message:
 
     @classmethod
     def from_value(cls, message_id: str, version: int, value: Mapping[str, Any] | None) -> Message:
-        """Return the message for a recorded value; an erased value gives the role ``erased`` and no content."""
+        """Return the message for a recorded value.
+
+        If the value was erased, the message has the role ``erased`` and no content.
+        """
         if value is None:
             return cls(message_id, version, "erased", None)
         if not isinstance(value, Mapping):

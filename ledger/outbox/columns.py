@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """The type of a column. Each member's value describes what a row holds, in Python, in a column of that type."""
+    """The type of a column. The value of each member describes the Python values that a row has in such a column."""
 
     TEXT = "str"
     INTEGER = "int"
@@ -79,7 +79,7 @@ _IN_ORDER_OF_TABLE = itemgetter(*((*EVENT, *CHANGE).index(name) for name in NAME
 
 
 class EventValues(NamedTuple):
-    """The values of an event in the order of ``EVENT``; times are in microseconds since 1970."""
+    """The values of an event's own columns, in the order of the table. Times are in microseconds since 1970."""
 
     session_id: str
     version: int

@@ -93,8 +93,8 @@ class ComparableOutbox(Outbox, Protocol):
         Raises:
             LeaseLost: Another relay has taken the lease; nothing was written.
             SessionEnded: The session is archived and its rows were dropped; nothing was written.
-            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: As for
-                ``EventStore.ingest``; nothing was written.
+            CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, WrongExpectedVersion: The events cannot be
+                ingested; see ``EventStore.ingest``. Nothing was written.
         """
         ...
 
@@ -145,7 +145,7 @@ class ComparableWarehouse(Protocol):
         """Return a session's events above the version ``after``, as they were recorded (not upcast).
 
         Raises:
-            InvalidInput: The warehouse returned no such event. The cause is usually that its session with this id is
-                another session, which was created at another time.
+            InvalidInput: The warehouse returned no such event. The cause is usually that the warehouse has another
+                session under this id, created at another time.
         """
         ...

@@ -1,7 +1,7 @@
 """The protocols of a transactional outbox: what a relay needs of its store and of its warehouse.
 
 ``Outbox`` is the protocol of the store, from which the relay reads rows. ``Sink`` is the protocol of the warehouse, to
-which the relay sends them in batches. A ``RelayCheckpoint`` says how far the relay has come. Only
+which the relay sends the rows in batches. A ``RelayCheckpoint`` says how far the relay has come. Only
 ``ledger/relay/loop.py`` calls both.
 """
 
@@ -92,7 +92,7 @@ class Sink(Protocol):
 
     @property
     def url(self) -> str:
-        """The warehouse's URL in the one form in which the store records it, however the user spelled it."""
+        """The warehouse's URL in the normal form that the store records. Users may spell the URL in other forms."""
         ...
 
     @property
@@ -164,7 +164,7 @@ class Sink(Protocol):
         ...
 
     def existing(self, rows: Sequence[Row]) -> Collection[RowKey]:
-        """Return the keys of those of the given rows that the warehouse already has."""
+        """Return the keys of the given rows that the warehouse already has."""
         ...
 
     def close(self) -> None:

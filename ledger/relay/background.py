@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import tenacity
 
-from ledger.errors import LeaseHeld
+from ledger import forking
+from ledger.errors import LeaseHeld, LedgerError
 from ledger.outbox.contract import Outbox
 from ledger.relay.loop import Relay
 
@@ -69,7 +70,7 @@ def sync_now(
 
     Raises:
         LeaseHeld: Another relay holds the lease and has not shipped the rows within the timeout.
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     until, deadline = outbox.last_seq(), time.monotonic() + timeout
     while True:
@@ -87,27 +88,51 @@ def drain(relay: Relay, seconds: float, *, now: Callable[[], float] = time.monot
     """Ship the waiting rows. Once ``seconds`` have passed, no further batch is started.
 
     Raises:
-        LedgerError: As for ``Relay.sync``.
+        LedgerError: ``Relay.sync`` raised it.
     """
     deadline = now() + seconds
     relay.sync(stop=lambda: now() >= deadline)
 
 
-class BackgroundRelay:
-    """A relay in a daemon thread; appends never wait for it.
+class BackgroundRelay(forking.Renewed):
+    """A relay in a daemon thread, which ``start`` starts. Appends never wait for it.
+
+    A forked child starts a thread and a relay of its own. As with relays of other processes, the one that holds the
+    lease ships the rows of all.
 
     Args:
-        relay: The relay, which is closed when the thread ends.
+        make: Function that returns a new relay, which is closed when the thread ends.
         age: Seconds to wait after each ``Relay.sync``.
     """
 
-    def __init__(self, relay: Relay, *, age: float = AGE) -> None:
-        self._relay = relay
-        self._stop = threading.Event()
+    def __init__(self, make: Callable[[], Relay], *, age: float = AGE) -> None:
+        self._make = make
+        self._age = age
         self._seconds = 0.0
-        self._thread = threading.Thread(target=self._run, args=(age,), name="ledger-relay", daemon=True)
-        self._thread.start()
+        self._relay: Relay | None = make()
+        self._stop = threading.Event()
+        self._thread = self._new_thread()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(self._stop,), name="ledger-relay", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         _RUNNING.add(self)
+        forking.register(self, forking.Stage.USERS)
+        self._thread.start()
+
+    def renew(self) -> None:
+        """Start a thread in a child, unless the parent has stopped its own.
+
+        The inherited relay is not closed, because the parent uses its lease and its connections.
+        """
+        if self._thread.ident is None or self._thread.is_alive() or self._stop.is_set():
+            return
+        self._relay = None
+        self._stop = threading.Event()
+        thread = self._thread = self._new_thread()
+        thread.start()
 
     def close(self, seconds: float) -> bool:
         """Ship the waiting rows, stop the thread, and wait at most ``seconds`` for it.
@@ -127,24 +152,46 @@ class BackgroundRelay:
         Like ``close``, it waits for the thread, and abandons the relay of a thread that still runs.
 
         Returns:
-            As for ``close``.
+            True if the thread has ended; False if it still runs although its relay was abandoned.
         """
         self._stop.set()
-        self._thread.join(seconds)
+        if self._thread.ident is None:  # an exception interrupted the start
+            if self._relay is not None:
+                self._relay.close()
+            return True
+        try:
+            self._thread.join(seconds)
+        except BaseException:
+            self._abandon()
+            raise
         if self._thread.is_alive():
-            self._relay.abandon()
+            self._abandon()
             self._thread.join(_LAST_WORDS)
         return not self._thread.is_alive()
 
-    def _run(self, age: float) -> None:
-        run(self._relay, self._stop, age=age)
+    def _abandon(self) -> None:
+        if self._relay is not None:
+            self._relay.abandon()
+
+    def _run(self, stop: threading.Event) -> None:
+        if self._relay is None:  # in a child: most end soon, or execute another program, and need no relay
+            stop.wait(self._age)
+            if stop.is_set() and not self._seconds:
+                return
+            try:
+                self._relay = self._make()
+            except LedgerError as error:
+                log.warning("No relay runs in this forked process: %s", error, extra={"error_code": error.code})
+                return
+        relay = self._relay
+        run(relay, stop, age=self._age)
         try:
             if self._seconds > 0:
-                drain(self._relay, self._seconds)
+                drain(relay, self._seconds)
         except Exception:  # noqa: BLE001 - the relay has recorded it; the caller of close() reports the rows left
             return
         finally:
-            self._relay.close()
+            relay.close()
 
 
 #: All background relays. They are stopped at exit, because a thread inside native code crashes the process while the

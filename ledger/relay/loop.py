@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
+from ledger.holding import TimedLock
 from ledger.outbox.contract import LEASE_SECONDS, Batch, Outbox, RelayCheckpoint, Sink
 from ledger.outbox.rows import SEQ, Row, event_key, row_key
 from ledger.relay.telemetry import Instruments, Telemetry
@@ -21,6 +21,8 @@ log = logging.getLogger("ledger.relay")
 T = TypeVar("T")
 #: Maximum number of consecutive recoveries without a batch arriving in between.
 RESTARTS = 5
+#: Seconds that a call waits while another thread uses the relay.
+BUSY_TIMEOUT = 60.0
 #: Weight of the latest batch in the moving averages from which the rate is computed.
 _LATEST = 0.3
 
@@ -73,7 +75,8 @@ class Relay:
         self._lease_seconds = lease_seconds
         self._now = now
         self._telemetry = Telemetry(sink.url, outbox, instruments)
-        self._busy = threading.Lock()
+        self._busy = TimedLock(f"the relay to {sink.url}")
+        self._may_hold = False  # True if the store may have recorded this relay as the lease's holder
         self._taken: RelayCheckpoint | None = None  # set while this relay holds the lease
         self._checkpoint: RelayCheckpoint | None = None  # set once it has recovered
         self._saved_at = 0.0
@@ -100,16 +103,16 @@ class Relay:
             StoreUnavailable: The warehouse is unavailable. It has the rows sent so far; the other rows wait.
             StoreRejected, ConfigurationError: The warehouse takes no row until something is repaired.
         """
-        with self._busy:
+        with self._busy.held(BUSY_TIMEOUT):
             self._sent_before = self._sent
             try:
                 if self._has_work():
                     if self._checkpoint is None:  # before the sink is entered: another relay may keep it locked
-                        self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
+                        self._acquire()
                     with self._sink:
                         self._ship(progress, stop)
             except LeaseHeld:
-                self._taken = self._checkpoint = None
+                self._may_hold, self._taken, self._checkpoint = False, None, None
                 raise
             except BaseException as error:
                 self._fail(error)
@@ -118,7 +121,7 @@ class Relay:
 
     def close(self) -> None:
         """Release the lease and close the sink; a second call does nothing."""
-        with self._busy:
+        with self._busy.held(BUSY_TIMEOUT):
             self._telemetry.close()
             try:
                 self._release()
@@ -164,7 +167,7 @@ class Relay:
     def _recover(self) -> None:
         """Acquire the lease and find out whether the batch in flight has arrived."""
         with self._telemetry.span("begin"):
-            checkpoint = self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
+            checkpoint = self._acquire()
             recovery = self._sink.recover(self._outbox.store_id, checkpoint)
         batch, checkpoint = checkpoint.batch, replace(checkpoint, sink_state=recovery.sink_state, batch=None)
         if recovery.in_doubt_after is not None:
@@ -301,9 +304,8 @@ class Relay:
         self._recent_rows += _LATEST * (batch.rows - self._recent_rows)
         self._recent_seconds += _LATEST * (now - self._arrived_at - self._recent_seconds)
         self._arrived_at = now
-        seq = checkpoint.seq if batch.redrive else max(checkpoint.seq, batch.last)
         self._save(
-            replace(checkpoint, seq=seq, batch=None),
+            replace(checkpoint, seq=max(checkpoint.seq, batch.last), batch=None),
             shipped=batch.rows,
             rate=self._recent_rows / max(self._recent_seconds, 1e-6),
             redriven=True if batch.redrive else None,
@@ -338,12 +340,22 @@ class Relay:
             self._release()
         except LedgerError as also:  # the store cannot be written; the lease expires
             log.warning("The relay to %s could not record the failure in the store: %s", self._sink.url, also)
-        self._taken = self._checkpoint = None
+        self._checkpoint = None
+
+    def _acquire(self) -> RelayCheckpoint:
+        # An exception may strike when the store has recorded the lease, which an earlier epoch does not release.
+        self._may_hold, self._taken = True, None
+        self._taken = self._outbox.acquire(self._holder, self._lease_seconds)
+        return self._taken
 
     def _release(self) -> None:
-        if self._taken is not None:
-            self._outbox.release(self._taken)
-            self._taken = self._checkpoint = None
+        """Release the lease if this relay holds it, or may hold it because an exception interrupted ``_acquire``."""
+        if self._may_hold:
+            try:
+                self._outbox.release(self._taken or self._acquire())
+            except LeaseHeld:
+                log.debug("Another relay to %s holds the lease.", self._sink.url)
+        self._may_hold, self._taken, self._checkpoint = False, None, None
 
 
 def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:

@@ -6,7 +6,8 @@ comparison, relays may ship and sessions may be appended to. Rows in flight do n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,12 +16,14 @@ from ledger.errors import (
     IdempotencyConflict,
     InvalidInput,
     LeaseHeld,
+    LedgerError,
     SessionEnded,
     UpcastMissing,
     WrongExpectedVersion,
 )
+from ledger.holding import ending
 from ledger.outbox.comparison import ComparableOutbox, ComparableWarehouse, WarehouseRow, parts
-from ledger.outbox.contract import LEASE_SECONDS, Outbox
+from ledger.outbox.contract import LEASE_SECONDS, Outbox, RelayCheckpoint
 from ledger.outbox.row_digests import NOTHING, RowDigest, SessionKey, Tombstone, session_digest
 
 #: Recorded as the reason of requeued rows.
@@ -65,7 +68,7 @@ class SessionDifference:
     def lost(self) -> bool:
         """True if there are unknown rows and ``repair`` can restore them.
 
-        It can if the session has not diverged and no row is changed or gone.
+        The rows can be restored if the session has not diverged and no row is changed or gone.
         """
         return self.unknown > 0 and not self.diverged and not self.changed and not self.gone
 
@@ -103,7 +106,7 @@ class Repaired:
     Attributes:
         asked_rows: Number of rows that were requeued, so that the next ``Relay.sync`` sends them again.
         events: Number of events restored from the warehouse.
-        left: Mapping from the id of each session that could not be restored to the reason.
+        left: For each session that could not be restored, by session id, the reason.
     """
 
     asked_rows: int
@@ -194,8 +197,8 @@ def repair(
 
     Args:
         found: A recent result of ``reconcile``.
-        outbox, warehouse: As for ``reconcile``.
-        holder, lease_seconds: As for ``Relay``.
+        outbox, warehouse: The arguments that ``reconcile`` was called with.
+        holder, lease_seconds: The arguments of ``Relay`` with these names.
 
     Raises:
         LeaseHeld: A relay is shipping, so no events were restored; missing rows were requeued.
@@ -208,12 +211,9 @@ def repair(
     lost = [each for each in found.differences if each.lost]
     if not lost:
         return Repaired(len(asked), 0, {})
-    try:
-        checkpoint = outbox.acquire(holder, lease_seconds)
-    except LeaseHeld as held:
-        raise LeaseHeld(f"{held} Lost events can be restored when it has stopped; then repair again.") from held
-    events, left = 0, {}
-    try:
+    with leased(outbox, holder, lease_seconds) as taken:
+        checkpoint = taken
+        events, left = 0, {}
         for each in lost:
             try:
                 brought, checkpoint = outbox.restore(
@@ -224,9 +224,32 @@ def repair(
                 outbox.save(checkpoint)  # renews the lease
             else:
                 events += brought
-    finally:
-        outbox.release(checkpoint)
     return Repaired(len(asked), events, left)
+
+
+@contextmanager
+def leased(outbox: Outbox, holder: str, seconds: float) -> Iterator[RelayCheckpoint]:
+    """Context manager that holds the lease for its block.
+
+    Raises:
+        LeaseHeld: A relay is shipping.
+    """
+    taken: list[RelayCheckpoint] = []
+    refused: list[LedgerError] = []
+
+    def release() -> None:
+        if not refused:  # without a checkpoint, an exception struck when the store had perhaps recorded the lease
+            outbox.release(taken[0] if taken else outbox.acquire(holder, seconds))
+
+    with ending(release):
+        try:
+            taken.append(outbox.acquire(holder, seconds))
+        except LedgerError as error:
+            refused.append(error)
+            if not isinstance(error, LeaseHeld):
+                raise
+            raise LeaseHeld(f"{error} Lost events can be restored when it has stopped; then repair again.") from error
+        yield taken[0]
 
 
 class _Shipped:
@@ -244,7 +267,7 @@ class _Shipped:
         self._dead_letters = set(outbox.dead_letters_between(1, self.upto))
 
     def refresh(self) -> None:
-        """Exclude the rows that were dead-lettered or requeued meanwhile.
+        """Exclude the rows that were dead-lettered or requeued since the last call.
 
         Rows excluded before stay excluded even if they were redriven, because it is not known whether they arrived.
         """
@@ -305,13 +328,14 @@ def _compare_archived(session: SessionKey, tombstone: Tombstone, found: Sequence
 def _is_elsewhere(
     difference: SessionDifference, own: Collection[tuple[str, str, str]], found: Sequence[WarehouseRow], store_id: str
 ) -> bool:
-    """Return True if another store owns the session now, because it wrote the last unknown row.
+    """Return True if another store owns the session now.
 
-    If the session has diverged (both stores appended to it), the result is False.
+    Another store owns it if that store wrote the last of the unknown rows. If the session has diverged, because both
+    stores appended to it, the result is False.
 
     Args:
         difference: The session's difference, with unknown rows.
-        own: The ``row_id`` of each row that this store has. If it dropped the rows, those of its tombstone's events.
+        own: The ``row_id`` of each row of the session that this store has, or had before it dropped the rows.
         found: The session's rows in the warehouse.
         store_id: The id of this store.
     """

@@ -1,7 +1,7 @@
 """OpenTelemetry metrics and spans of a relay. Nothing is recorded if OpenTelemetry's API is not installed.
 
-Counters count what this process did. Whenever an exporter collects, gauges report for every open relay what ``ledger
-status`` shows. Error messages are never exported, because those of a warehouse may quote values.
+Counters count what this process did. When an exporter collects metrics, gauges report the status of every open relay,
+as ``ledger status`` shows it. Error messages are never exported, because those of a warehouse may quote values.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Instruments:
             "Errors that stopped this process from shipping; error.type has the code",
         )
         self._watched: weakref.WeakSet[Telemetry] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for name, (unit, description, value) in _GAUGES.items():
             meter.create_observable_gauge(
                 f"ledger.relay.{name}", [self._observing(name, value)], unit=unit, description=description
@@ -193,7 +193,7 @@ class Telemetry:
 
 
 _SHARED: list[Instruments] = []
-_SHARING = threading.Lock()
+_SHARING = threading.RLock()
 
 
 def _program_instruments() -> Instruments | None:

@@ -23,12 +23,12 @@ class Access(CommandBase):
     def for_user(self, user_id: str) -> Self:
         """Return a view of this ledger limited to one user's own sessions and those shared with them.
 
-        The view has the same methods. A session that the user may not see does not exist in it: calls raise
-        ``SessionNotFound``, or return None or an empty page, as for an unused id. A user with a ``read`` grant gets
-        ``PermissionDenied`` for every change of the shared session. A user with a ``write`` grant can change the
-        session. The user of the view is recorded as the ``actor`` of the change, even if the call names another actor.
-        Only the session's owner can change its grants, archive it, delete it, or restore it after a deletion. New
-        sessions are owned by the view's user, so ``user_id`` may be omitted.
+        The view has the same methods. For a session that the user may not see, calls raise ``SessionNotFound``, or
+        return None or an empty page, as if the session did not exist. If another user has shared a session with a
+        ``read`` grant, changing it raises ``PermissionDenied``; with a ``write`` grant, the user can change it. The
+        view's user is recorded as the ``actor`` of each change, even if the call names another actor. Only the owner of
+        a session can change its grants, archive it, delete it, or restore it after a deletion. The view's user owns the
+        sessions created on the view, so ``user_id`` may be omitted.
 
         Views are cheap: make one per request. Closing a view leaves this ledger open; closing this ledger closes its
         views. A view has no ``warehouse``, because SQL sees the rows of all users.
@@ -40,7 +40,7 @@ class Access(CommandBase):
             A new view; the object itself if it is a view of the same user already.
 
         Raises:
-            InvalidInput: ``user_id`` cannot be a user id.
+            InvalidInput: ``user_id`` is not a valid id.
             PermissionDenied: This object is the view of another user.
         """
         check_text(user_id, "user_id")

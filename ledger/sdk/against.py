@@ -40,13 +40,13 @@ _MESSAGES = {
 
 
 class _Named(NamedTuple):
-    """A seal as a caller named it.
+    """The seal that the argument ``against`` of ``compare`` stands for.
 
     Attributes:
-        source: As in ``SealComparison``.
-        root: The root.
-        seal: The seal; None if only the root is known.
-        path: The file that has the leaves; None if the ledger has them.
+        source: Where the seal was found, as in ``SealComparison``.
+        root: The Merkle root of the seal.
+        seal: The seal; None if the caller gave only the root.
+        path: The file from which the leaves are read; None to read them from the ledger.
     """
 
     source: str
@@ -56,7 +56,13 @@ class _Named(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The findings of a comparison, at most ``limit``, the number of further ones, and what was compared."""
+    """The result of ``compare``.
+
+    Attributes:
+        findings: The findings, at most ``limit``.
+        omitted: The number of findings beyond ``limit``.
+        against: The seal, and the number of its sessions that were compared.
+    """
 
     findings: tuple[Finding, ...]
     omitted: int
@@ -76,16 +82,15 @@ def compare(
 
     Args:
         store: The ledger's store.
-        warehouse: The attached warehouse; None without one.
-        against: A seal; ``latest`` or a seal's id; a root; ``warehouse:latest`` or ``warehouse:`` and a seal's id; or
-            the path of a file that ``seal`` wrote.
-        only: Compare only these sessions; None for all.
+        warehouse: The attached warehouse; None if none is attached.
+        against: The seal, as for ``SessionLedger.verify``.
+        only: Ids of the sessions to compare; None for all sessions of the seal.
         limit: Maximum number of findings in the result.
         progress: Called with the number of sessions compared since the last call.
 
     Raises:
-        InvalidInput: There is no such seal, the file is damaged, or the seal is one of another ledger.
-        ConfigurationError: The seal is to be taken from a warehouse, and none is attached.
+        InvalidInput: There is no such seal, the seal's file is damaged, or the seal belongs to another ledger.
+        ConfigurationError: ``against`` names a seal in the warehouse, but no warehouse is attached.
         StoreUnavailable: The warehouse cannot be reached.
     """
     seals = store.seals()
@@ -131,7 +136,7 @@ def compare(
 
 
 class _Findings:
-    """Findings up to a limit, and the number of further ones."""
+    """A list of findings with a maximum length. Findings beyond the maximum are only counted."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -200,14 +205,14 @@ def _choose(seals: list[Seal], name: str, where: str) -> Seal:
 
 
 def _leaves_in(path: Path, seal: Seal) -> Iterator[Leaf]:
-    """Yield the leaves in a seal's file; raise InvalidInput at the end if they are not those of its root."""
+    """Yield the leaves in a seal's file. At the end, raise InvalidInput if their root is not the seal's root."""
     with path.open("rb") as file:
         file.readline(_LINE)
         yield from checked(seal, leaves_of(iter(lambda: file.readline(_LINE), b""), str(path)), str(path))
 
 
 def _kept_leaves(store: SealingStore, seal: Seal, findings: _Findings) -> Iterator[Leaf]:
-    """Yield the leaves that the ledger keeps of a seal. If they have another root than the seal, that is a finding."""
+    """Yield a seal's leaves from the ledger. At the end, add a finding if their root is not the seal's root."""
     tree = MerkleTree()
     for leaf in store.sealed(seal.seal_id):
         tree.add(leaf.entry())
@@ -220,7 +225,7 @@ def _kept_leaves(store: SealingStore, seal: Seal, findings: _Findings) -> Iterat
 
 
 def _gaps(seals: list[Seal]) -> Iterator[Finding]:
-    """Yield a finding for each seal whose previous seal the ledger does not have."""
+    """Yield a finding for each seal that names a previous seal which is not in the ledger."""
     roots: set[str | None] = {None}
     for seal in seals:
         if seal.previous_root not in roots:

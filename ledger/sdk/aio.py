@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_origin, get_type_hints
 
+from ledger import forking
 from ledger.errors import StoreRejected
 from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.ledger import SessionLedger
@@ -28,14 +29,22 @@ THREADS = 32
 _PLAIN = (str, bytes, int, float, type(None))
 
 
-class _Threads:
-    """The thread pool of one ledger. If the ledger's disk hangs, the loop's default pool stays usable."""
+class _Threads(forking.Renewed):
+    """A thread pool of one ledger, so that calls waiting for its disk do not fill the event loop's default pool.
+
+    A forked child starts threads of its own.
+    """
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Start without threads, and without calls under way; the first call starts a thread."""
+        self._pool: ThreadPoolExecutor | None = None
         self._under_way: set[Future[Any]] = set()
+        self._lock = threading.Lock()
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Start a call in a thread with the current context variables, and return its future."""
@@ -56,7 +65,7 @@ class _Threads:
             self._under_way.discard(future)
 
     def under_way(self) -> set[Future[Any]]:
-        """Return the calls that have been started and are not done."""
+        """Return the futures of the calls that have not finished."""
         with self._lock:
             return set(self._under_way)
 
@@ -70,9 +79,9 @@ class _Threads:
 
 
 class _Delegate:
-    """Base class of objects that stand for a target object and run its methods in threads.
+    """Base class of proxies. A proxy has the methods of its target object, and runs them in threads.
 
-    ``_delegating`` generates the methods. Each runs the target's method of the same name.
+    ``_delegating`` generates the methods.
 
     Args:
         target: Function that returns the target; it is called in a thread.
@@ -91,7 +100,7 @@ class _Delegate:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
 
     def _view(self, name: str, /, *args: Any, **named: Any) -> Any:
-        """Return a delegate for the result of a method that returns Self. Does not wait until the target is open."""
+        """Return a delegate for the result of a method that returns Self, even if the target is not open yet."""
         result = _Once(lambda: getattr(self._target(), name)(*args, **named))
         if self._target.ready:
             result()
@@ -116,8 +125,10 @@ class _Delegate:
         return value if isinstance(value, _PLAIN) else _class_over(kind)(_ready(value), self._threads)
 
 
-class _Once(Generic[T]):
+class _Once(forking.Renewed, Generic[T]):
     """Callable that makes a value in its first call and returns the same value in every call. Safe for threads.
+
+    A child that is forked while another thread makes the value makes its own.
 
     Args:
         make: Function that makes the value. If it raises an exception, the call raises it, and the next call tries
@@ -125,10 +136,15 @@ class _Once(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        self._lock = threading.Lock()
         self._make = make
         self._values: list[T] = []  # empty or one; the value may be None
         self._cancelled = False
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Replace the lock, which another thread may have held."""
+        self._lock = threading.Lock()
 
     @property
     def ready(self) -> bool:
@@ -144,7 +160,7 @@ class _Once(Generic[T]):
             return self._values[0]
 
     def cancel(self) -> T | None:
-        """Make all later calls raise StoreRejected unless the value exists. Return the value, or None without one."""
+        """Return the value if it has been made. Otherwise, return None, and let all later calls raise StoreRejected."""
         with self._lock:
             self._cancelled = True
             return self._values[0] if self._values else None
@@ -287,7 +303,8 @@ class AsyncSessionLedger(_Delegate):
     async def close(self, *, drain: float = DRAIN_SECONDS) -> int:
         """Wait for all calls that have been started, then close the ledger.
 
-        Both happen even if the task is cancelled. Closing a view waits for no calls and closes only the view.
+        Even if the task is cancelled, the calls finish and the ledger is closed. Closing a view waits for no calls and
+        closes only the view.
 
         Args:
             drain: As for ``SessionLedger.close``, in seconds.

@@ -13,18 +13,23 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from ledger import forking
+from ledger.errors import StoreRejected
+
 T = TypeVar("T")
 
 
-class AsyncIteration(AsyncIterator[Any]):
-    """Asynchronous iterator over one of the ledger's iterators, which runs in a thread of its own.
+class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
+    """Asynchronous iterator that runs an iterator of the ledger, such as a ``Subscription``, in a thread of its own.
 
-    The ledger's method returns the iteration at once, while the thread opens the iterator. ``await`` the iteration, or
-    use ``async with``, to wait until the iterator is open and to see errors. Without ``after`` or ``last``, a
-    subscription delivers the events that are appended after it was opened.
+    A method that returns an iteration does not wait until the thread has opened the iterator. ``await`` the iteration,
+    or use ``async with``, to wait for that and to see errors. A subscription without ``after`` and ``last`` delivers
+    the events that are appended after it was opened.
 
-    If a task is cancelled while it waits for an item, the next step returns that item, so no item is lost. Several
-    tasks may share an iteration. Each item then goes to one of the tasks.
+    If a task is cancelled while it waits for an item, the item goes to the next task that asks for one, so no item is
+    lost. Several tasks may share an iteration. Each item then goes to one of the tasks.
+
+    A forked child cannot continue an iteration that its parent opened; each step raises StoreRejected.
 
     Attributes:
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
@@ -40,10 +45,23 @@ class AsyncIteration(AsyncIterator[Any]):
         context = contextvars.copy_context()
         # A daemon, so that a subscription without a timeout does not keep the program from exiting.
         thread = threading.Thread(target=_work, args=(self._work,), name="ledger-aio-iteration", daemon=True)
+        weakref.finalize(self, self._work.put, None)  # first: nothing else would end the thread
         thread.start()
-        weakref.finalize(self, self._work.put, None)
         self._iterator: Future[Iterator[Any]] = self._submit(lambda: context.run(opening))
         self._context = context
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """End the iteration: its thread does not exist in the child, and may have been in a step."""
+        self._lock = threading.Lock()
+        self._closed, self._next = True, None
+        self._iterator = Future()
+        self._iterator.set_exception(
+            StoreRejected(
+                "This iteration was opened before this process was forked, and its thread exists only in the parent. "
+                "Open another in this process; a subscription continues with after=position."
+            )
+        )
 
     async def _opened(self) -> Self:
         iterator = await asyncio.shield(asyncio.wrap_future(self._iterator))
@@ -67,9 +85,9 @@ class AsyncIteration(AsyncIterator[Any]):
                 return item
 
     def _step(self) -> Future[Future[Any]]:
-        """Return the future of the current step. If there is no current step, start one.
+        """Return a future for the reading of the next item. If no reading is under way, start one.
 
-        The result of that future is what ``_outcome`` returns: a second future, which holds the item or the exception.
+        The result of the future is what ``_outcome`` returns: a second future, which holds the item or the exception.
         """
         with self._lock:
             if self._next is None:
@@ -84,7 +102,7 @@ class AsyncIteration(AsyncIterator[Any]):
             return self._next
 
     def _claim(self, step: Future[Future[Any]]) -> bool:
-        """Return True for the first caller that claims a step's item, and False for all others."""
+        """Return True if the caller is the first with this future of ``_step``. That caller gets the item."""
         with self._lock:
             if self._next is not step:
                 return False
@@ -92,7 +110,7 @@ class AsyncIteration(AsyncIterator[Any]):
             return True
 
     async def aclose(self) -> None:
-        """End the iteration, including a step that waits; a second call does nothing."""
+        """End the iteration, even while a task waits for an item. A second call does nothing."""
         with self._lock:
             if self._closed:
                 return
@@ -128,9 +146,9 @@ class AsyncIteration(AsyncIterator[Any]):
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    """Run the jobs of a queue until it holds None. This is what the thread of an iteration does.
+    """Run the jobs of a queue until one is None. An iteration runs this function in its thread.
 
-    The thread does not refer to the iteration, so that an iteration that nobody uses can be garbage-collected.
+    The function does not refer to the iteration, so that an unused iteration can be garbage-collected.
     """
     while (job := jobs.get()) is not None:
         job()
@@ -149,7 +167,7 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
 def _outcome(call: Callable[[], T]) -> Future[T]:
     """Run ``call`` and return a finished future that holds its result or exception.
 
-    Only the task that claims the step reads that future, so only that task gets the exception.
+    Several tasks may wait for this call. Only the one that gets the item reads the future, and so gets the exception.
     """
     future: Future[T] = Future()
     _fulfil(future, call)

@@ -30,7 +30,7 @@ class Maintained:
         expired: Sessions recorded as expired.
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
-        waiting: Purged sessions that a warehouse still has to delete, because it was not attached.
+        waiting: Purged sessions whose data is still in a warehouse, because that warehouse was not attached.
     """
 
     expired: int
@@ -40,15 +40,15 @@ class Maintained:
 
 
 class Archive(Lifecycle):
-    """Archiving, hydrating and purging. Archived sessions are read from the warehouse."""
+    """Mixin class: archiving, hydrating and purging. Archived sessions are read from the warehouse."""
 
     def archive_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
-        """Close a session. Once all of its rows are in the warehouse, drop them from the store.
+        """Archive a session: close it, and drop its rows from the store once all of them are in the warehouse.
 
         If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
         ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
         question, session_type, tags, attributes and grants. An append to the session hydrates it first. Without a
-        warehouse only the status changes.
+        warehouse, only the status changes.
 
         Returns:
             The result of the append; None if the session is archived already.
@@ -123,9 +123,9 @@ class Archive(Lifecycle):
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
         """Purge sessions by status and age: delete their data in the file and in the warehouse.
 
-        Sessions with rows that wait to be shipped or are dead-lettered are kept for a later call. The call may be
-        interrupted at any point and repeated. The id of a purged session cannot be reused until the warehouse has
-        deleted it.
+        A session is left for a later call if some of its rows are dead-lettered or not shipped yet. The call may be
+        interrupted at any point and repeated. The id of a purged session cannot be reused until the session is deleted
+        in the warehouse too.
 
         Args:
             older_than: Minimum age of a session's last event.
@@ -137,8 +137,8 @@ class Archive(Lifecycle):
 
         Raises:
             InvalidInput: ``older_than`` is not a timedelta of 0 or more, or ``statuses`` contains another status.
-            StoreUnavailable: The warehouse cannot be reached. A later call deletes in the warehouse what this
-                call has deleted in the file.
+            StoreUnavailable: The warehouse cannot be reached. The purged sessions are deleted in the file; a later
+                call deletes them in the warehouse.
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: This is the view of one user.
         """
@@ -193,15 +193,15 @@ class Archive(Lifecycle):
         return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
-        """Drop the rows of archived sessions, and return the number of sessions. Without a warehouse return 0.
+        """Drop the rows of archived sessions from the store, and return the number of sessions.
 
-        ``session_ids`` is as for ``TieredStore.drop_archived``.
+        ``session_ids`` is as for ``TieredStore.drop_archived``. Without a warehouse, no rows are dropped.
         """
         tiered = tiered_store(self.store)
         return 0 if tiered is None else tiered.drop_archived(session_ids)
 
     def _purge_warehouse(self) -> None:
-        """If a warehouse is attached, delete purged sessions in it."""
+        """Delete the data of purged sessions in the warehouse, if one is attached."""
         tiered = tiered_store(self.store)
         if tiered is not None:
             tiered.purge_warehouse()
@@ -210,7 +210,7 @@ class Archive(Lifecycle):
         """Return the store as a ``PurgingStore``.
 
         Args:
-            call: The name of the public method, for the message.
+            call: Name of the public method, for error messages.
 
         Raises:
             PermissionDenied: This is the view of one user.
@@ -228,9 +228,9 @@ class Archive(Lifecycle):
 
 
 def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
-    """Return a function that computes the changes that archive a session from the session's state.
+    """Return a function that takes the state of a session and returns the changes that archive the session.
 
-    The function raises SessionEnded if the session is deleted.
+    The returned function raises SessionEnded if the session is deleted.
     """
 
     def changes(state: State) -> list[Change]:

@@ -1,4 +1,4 @@
-"""The events that create a session from another session, and the errors of calls that append several events."""
+"""The events that create a copy of a session, and the errors of calls that append several events."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Branch:
     """A new session that copies another session, and the ids of the events that create it.
 
     Attributes:
-        source, version: The session that is copied, and the version at which it is copied.
+        source, version: Id and version of the session that is copied.
         kind: ``fork`` or ``template``.
-        session_id, user_id: The new session and its owner.
+        session_id, user_id: Id and owner of the new session.
         event_id: Id of the event in the source that records the new session as the source's child.
     """
 
@@ -48,13 +48,13 @@ class Branch:
 
     @property
     def whole(self) -> str:
-        """The id of the last of the events that write the copy."""
+        """Event id of the last event of the new session. With this event the copy is complete."""
         return event_id_for(f"{self.event_id}:whole", self.user_id)
 
     def part(self, version: int) -> str:
-        """Return the id of one of the events that write the copy, except the last event.
+        """Return the event id of the event that follows ``version`` in the new session.
 
-        ``version`` is the version of the new session before that event.
+        The last event of the copy has the id ``whole`` instead.
         """
         return event_id_for(f"{self.event_id}:{version}", self.user_id)
 
@@ -96,8 +96,9 @@ def resumable(session_id: str, event_id: str, *, started: bool) -> Iterator[None
     If the outcome of the append is unknown, the error tells the user to repeat the whole call.
 
     Args:
-        session_id, event_id: The session and event_id of the call. An OutcomeUnknown names them.
-        started: True if an earlier append of the call has succeeded. A StoreUnavailable then becomes an OutcomeUnknown.
+        session_id, event_id: The session and event_id of the call, for the error.
+        started: True if an earlier append of the call has succeeded. In that case, a StoreUnavailable becomes an
+            OutcomeUnknown, because a part of the call is recorded.
     """
     try:
         yield

@@ -32,7 +32,10 @@ Content = Callable[[State], tuple[Plan, str | None]]
 
 
 class Branches(CommandBase):
-    """Forks and templates. The new session names its source in ``lineage``; the source lists it in ``children``."""
+    """Mixin class: forks and templates.
+
+    The new session names its source in ``lineage``. The source lists the new session in ``children``.
+    """
 
     def fork_session(
         self,
@@ -47,8 +50,8 @@ class Branches(CommandBase):
         """Create a session with a copy of another session's latest or earlier state.
 
         Messages keep their order and ids. The source's grants, children, lineage, ``expires_at`` and ``x_session_key``
-        are not copied, and neither are erased values. A status that closes a session becomes ``active``. The source
-        gets one event, ``session.forked``, which records the fork as a child of the source.
+        are not copied, and neither are erased values. A fork of a closed session has the status ``active``. The source
+        gets an event ``session.forked``, which records the fork as its child.
 
         A large state is copied in several events, and the fork has the status ``copying`` until the last event. If the
         copy is interrupted, repeat the call with the ``event_id`` of the event ``session.forked`` to complete it.
@@ -106,7 +109,7 @@ class Branches(CommandBase):
         """Create a session with the constraints, response plan, strategy and context of another session.
 
         Tool calls listed in the constraints become pending. Nothing else is copied: no messages, calls or results. The
-        template gets one event, ``template.used``, which records the new session as its child.
+        template gets an event ``template.used``, which records the new session as its child.
 
         Args:
             template_session_id: The template, which may be any session.
@@ -319,7 +322,7 @@ class Branches(CommandBase):
                     raise
 
     def _check_same(self, branch: Branch, plan: Plan) -> None:
-        """Raise IdempotencyConflict if the new session, which is complete, has other content than ``plan``."""
+        """Raise IdempotencyConflict if the content of the new session, which is complete, differs from ``plan``."""
         version = self.store.version_of(branch.session_id, branch.whole)
         state = self._state_at(branch.session_id, version)
         for change, _ in plan.free:

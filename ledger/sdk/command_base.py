@@ -102,8 +102,8 @@ class CommandBase(LedgerConnection):
     def _check_expiry(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
         """Raise InvalidInput if changes set an ``expires_at`` beyond the maximum TTL.
 
-        A retry of an event that is already recorded passes, because this host's clock may be behind that of the host
-        that recorded the event.
+        An event that is already recorded is not checked again, because the clock of this host may be behind the clock
+        of the host that recorded it.
         """
         if self._max_ttl is None or (end := latest_end(changes)) is None:
             return
@@ -174,13 +174,13 @@ class CommandBase(LedgerConnection):
     def _event_id(self, session_id: str, envelope: Envelope, owner: str | None = None) -> str:
         """Return the event_id of a call: the caller's, or a new one.
 
-        A caller's key that is not a UUID is converted to a UUID that depends on the user: the view's user or, if the
-        ledger is not a view, the session's owner.
+        If the caller's event_id is not a UUID, it is converted to a UUID that depends on it and on the user. The user
+        is the view's user or, if this is not a view, the session's owner.
 
         Args:
             session_id: The session that the event belongs to.
             envelope: The envelope of the call.
-            owner: The owner, if the session is being created and thus cannot be looked up.
+            owner: The session's owner if the session does not exist yet; None to look the owner up.
         """
         key = envelope.get("event_id")
         if key is None:
@@ -214,9 +214,9 @@ class CommandBase(LedgerConnection):
             envelope: The envelope of the call.
             user_id: The owner, if the event creates the session.
             event_id: As returned by ``_event_id``, if the caller has called it already.
-            creates_stream: True if the session's id is new, so that the store need not look for the session.
+            creates_stream: True if the session cannot exist yet, so that the store need not look for it.
             require_open: False if the event may be appended to a closed session.
-            as_recorded: True if the values are copies of recorded ones, which profiles do not check again.
+            as_recorded: True if the values are copied from recorded events, so that profiles need not validate them.
         """
         self._check_envelope(envelope)
         event_id = event_id or self._event_id(session_id, envelope, user_id)
@@ -245,7 +245,7 @@ class CommandBase(LedgerConnection):
 
         Args:
             changes: The changes of the event.
-            type_before: Function that returns the session's type before this event.
+            type_before: Function that returns the type that the session had before the event.
 
         Raises:
             InvalidInput: The profile refuses an attribute.
@@ -258,9 +258,9 @@ class CommandBase(LedgerConnection):
         return changes if profile is None else [profile.fit(change) for change in changes]
 
     def _type_before(self, session_id: str, event_id: str, envelope: Envelope) -> str | None:
-        """Return a session's type before an event; None if the session has no type then.
+        """Return the type that a session had before an event, or None if it had none.
 
-        If the event is recorded already, return the type at the version before it. Otherwise return the latest type.
+        If the event is not recorded yet, this is the session's latest type.
         """
         recorded = self._recorded(session_id, event_id, envelope)
         version = None if recorded is None else recorded.version - 1
@@ -287,12 +287,12 @@ class CommandBase(LedgerConnection):
     ) -> AppendResult:
         """Append changes derived from the session's latest state.
 
-        If another event comes in between, the changes are derived and appended again. If the call has an
-        ``expected_version``, WrongExpectedVersion is raised instead.
+        If another writer appends first, the changes are derived again from the new state. But if the call has an
+        ``expected_version``, WrongExpectedVersion is raised.
 
         Args:
             session_id, event_type: The session, and the type of the event.
-            changes: Function that returns the changes for a state. It is called again if another writer has appended.
+            changes: Function that takes a state and returns the changes. It may be called several times.
             envelope: The envelope of the call.
             event_id, require_open: As for ``_append``.
             is_new: True if the caller knows that the event is not recorded yet.

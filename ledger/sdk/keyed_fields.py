@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KeyedFields(CommandBase):
-    """Writes of keyed fields. Each call is one event with one change per key."""
+    """Mixin class: writes of keyed fields. Each call appends one event, with one change per key."""
 
     def add_query(
         self,
@@ -29,7 +29,7 @@ class KeyedFields(CommandBase):
         query_id: str | None = None,
         **envelope: Unpack[Envelope],
     ) -> AppendResult:
-        """Record a query that was made for a session; see ``Session.query_statistics``.
+        """Record a query that was made for a session. ``Session.query_statistics`` summarizes a session's queries.
 
         Args:
             session_id: The session.

@@ -17,6 +17,7 @@ from ledger.sdk.archive import Archive
 from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
+from ledger.sdk.queries import Queries
 from ledger.sdk.search import Search
 from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
@@ -26,7 +27,17 @@ from ledger.sdk.verification import Verifying
 
 
 class SessionLedger(
-    Messages, ToolCalls, KeyedFields, SessionCounts, Search, Archive, Verifying, Access, TimeTravel, Subscriptions
+    Messages,
+    ToolCalls,
+    KeyedFields,
+    SessionCounts,
+    Search,
+    Queries,
+    Archive,
+    Verifying,
+    Access,
+    TimeTravel,
+    Subscriptions,
 ):
     """An event store of sessions. Each session is a stream of immutable events. Its state is computed from the events.
 

@@ -26,7 +26,7 @@ _PAGE = 200
 
 
 class Lifecycle(CommandBase):
-    """Changes of a session's status.
+    """Mixin class: changes of a session's status.
 
     A session has the status ``expired`` from its ``expires_at`` on. ``expire_old_sessions`` records that in an event.
     """
@@ -77,7 +77,7 @@ class Lifecycle(CommandBase):
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: The TTL exceeds the maximum, or would end before the present ``expires_at``.
+            InvalidInput: The TTL exceeds the maximum, or the new ``expires_at`` would be before the present one.
             SessionEnded: The session is expired, archived or deleted; see ``restore_session``.
         """
         self._expiry(ttl)  # refuse an invalid TTL before reading the session
@@ -279,13 +279,13 @@ class Lifecycle(CommandBase):
         raise AssertionError("unreachable")
 
     def _expiration(self, state: State) -> list[Change]:
-        """Return the changes that expire a session. ``expires_at`` becomes the current time unless it has passed."""
+        """Return the changes that expire a session now. ``expires_at`` is set to now unless it has passed already."""
         now, end = self._clock(), _expires_at(state)
         changes = [Change("status", "", "expired")]
         return changes if end is not None and end <= now else [*changes, Change("expires_at", "", to_text(now))]
 
     def _last_open_status(self, session_id: str, state: State) -> str:
-        """Return the last status in which the session was open; ``active`` if there was none."""
+        """Return the last status of a session before it was closed; ``active`` if there was none."""
         status = state.get(("status", ""))
         while status is not None and status.value in CLOSED:
             earlier = self.store.state(session_id, version=status.version - 1) if status.version > 1 else None
@@ -293,7 +293,7 @@ class Lifecycle(CommandBase):
         return "active" if status is None else status.value or "active"
 
     def _all(self, query: SessionQuery) -> Iterator[tuple[Head, State]]:
-        """Generator of all sessions that match a query. It reads them page by page."""
+        """Yield all sessions that match a query. They are read page by page."""
         after: str | None = None
         while True:
             page = self.store.sessions(query, after=after, limit=_PAGE)

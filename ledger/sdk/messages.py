@@ -18,7 +18,7 @@ TITLE_CHARACTERS = 80
 
 
 class Messages(CommandBase):
-    """Messages of a session."""
+    """Mixin class: messages of a session."""
 
     def add_message(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, InvalidInput
+from ledger.holding import ending
 from ledger.settings import (
     LEDGER_RELAY,
     LEDGER_SESSION_DEFAULT_TTL_HOURS,
@@ -75,7 +76,7 @@ class LedgerConnection:
             try:
                 self._attach(warehouse_url, background=relay == "background")
             except BaseException:
-                self.store.close()
+                self.close(drain=0)
                 raise
 
     @classmethod
@@ -131,11 +132,10 @@ class LedgerConnection:
             InvalidInput: ``drain`` is not a number of seconds; the ledger stays open.
         """
         check_drain(drain)
-        attached, self._warehouse = self._warehouse, None
-        try:
-            return attached.close(drain) if attached is not None else 0
-        finally:
-            self.store.close()
+        with ending(self.store.close):
+            waiting = 0 if self._warehouse is None else self._warehouse.close(drain)
+            self._warehouse = None
+            return waiting
 
     def __enter__(self) -> Self:
         return self
@@ -162,10 +162,14 @@ class LedgerConnection:
             clock=self._clock,
             ids=self._ids,
         )
+        attached.start()
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
-    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``; the message names ``name``."""
+    """Raise InvalidInput unless ``seconds`` is a number from 0 to ``at_most``.
+
+    ``name`` is the name of the checked argument, for the error message.
+    """
     if isinstance(seconds, int | float) and not isinstance(seconds, bool):
         with suppress(OverflowError):  # an integer too large for a float
             if 0 <= float(seconds) <= at_most:
@@ -177,7 +181,7 @@ def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
 
 
 def check_drain(drain: object) -> None:
-    """Raise InvalidInput unless ``drain`` is a timeout, in seconds, that threads can wait for."""
+    """Raise InvalidInput unless ``drain`` is a number from 0 to the longest timeout of a thread, in seconds."""
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 

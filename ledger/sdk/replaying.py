@@ -1,14 +1,15 @@
-"""States for replay that share memory: each needs memory only in proportion to the changes of its event.
+"""The states of a replay, which share memory. Each state needs memory only for the changes of its event.
 
-One dictionary holds the latest state. An earlier state holds the values that its successor overwrote and a reference to
-the successor, and is rebuilt from these when it is read. A state that nothing refers to is freed. The method is that
-of Baker's persistent arrays ("Shallow binding makes functional arrays fast", 1991).
+One dictionary holds the latest state. An earlier state holds a reference to the state after it, and the values that
+the later state has overwritten. When the earlier state is read, it is rebuilt from these. A state that nothing refers
+to is freed. Source: Baker, "Shallow binding makes functional arrays fast", 1991.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Register, RegisterValue, State
@@ -25,7 +26,7 @@ class Replayed:
     def __init__(self, state: State, *, with_messages: bool) -> None:
         self._live = dict(state)
         self._with_messages = with_messages
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read a state, too
         self._latest = _PersistentState(self._live, self._lock)
 
     def advance(self, events: Iterable[RecordedEvent]) -> State:
@@ -35,10 +36,24 @@ class Replayed:
         """
         with self._lock:
             before: dict[Register, RegisterValue | None] = {}
-            for event in events:
-                self._write(event, before)
-            self._latest = self._latest.superseded(before)
+            try:
+                self._write_all(events, before)
+                self._latest = self._latest.superseded(before)
+            except BaseException:  # the earlier states share the dictionary that was changed
+                self._undo(before)
+                raise
             return self._latest
+
+    def _write_all(self, events: Iterable[RecordedEvent], before: dict[Register, RegisterValue | None]) -> None:
+        for event in events:
+            self._write(event, before)
+
+    def _undo(self, before: dict[Register, RegisterValue | None]) -> None:
+        for register, held in before.items():
+            if held is None:
+                self._live.pop(register, None)
+            else:
+                self._live[register] = held
 
     def _write(self, event: RecordedEvent, before: dict[Register, RegisterValue | None]) -> None:
         for change in event.changes:
@@ -55,13 +70,13 @@ class Replayed:
 class _PersistentState(Mapping[Register, RegisterValue]):
     """One state of a replay.
 
-    While the state is the latest, its registers are read from the dictionary that all states share. The state is
-    rebuilt as a dictionary of its own when it is iterated over, or when it is read after it has got a successor.
+    The registers of the latest state are read from the dictionary that all states share. A state is rebuilt as a
+    dictionary of its own if it is read when it is no longer the latest, or if it is iterated over.
     """
 
     __slots__ = ("_before", "_live", "_lock", "_next", "_own")
 
-    def __init__(self, live: dict[Register, RegisterValue], lock: threading.Lock) -> None:
+    def __init__(self, live: dict[Register, RegisterValue], lock: AbstractContextManager[bool]) -> None:
         self._live = live
         self._lock = lock
         self._next: _PersistentState | None = None

@@ -1,4 +1,4 @@
-"""Seals: records of what the ledger held, kept where those who can rewrite the ledger cannot rewrite them."""
+"""Making and listing seals. A seal is a Merkle root over a ledger, which shows later whether history was rewritten."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ledger.stores.user_view import UserView
 
 
 class Seals(CommandBase):
-    """Sealing the ledger, and listing its seals."""
+    """Mixin class: sealing the ledger, and listing its seals."""
 
     def seal(self, *, output: str | os.PathLike[str] | None = None, command: str | Sequence[str] | None = None) -> Seal:
         """Seal the ledger: record a Merkle root over the heads of all sessions.
 
         ``verify(against=...)`` later finds each sealed session whose history was rewritten, shortened or removed. The
         seal is recorded in the ledger and, if a warehouse is attached, in the warehouse, together with earlier seals
-        that the warehouse lacks. Appends go on meanwhile; what is appended later is covered by the next seal.
+        that the warehouse lacks. Other writers may append meanwhile. The seal does not cover later appends.
 
         Args:
-            output: A file for the seal and its leaves, which replaces an earlier file of this name as a whole. Keep it
-                where nobody who can write the ledger can change it.
-            command: A program and its arguments, as a list or as a text that is split at spaces as a shell does; no
-                shell runs. It gets the seal, without its leaves, as one line of JSON on its standard input.
+            output: Path of a file to write with the seal and its leaves. An existing file is replaced. Keep the file
+                where those who can write to the ledger cannot change it.
+            command: A program and its arguments, as a list, or as text that is split as by a shell. No shell is run.
+                The program gets the seal, without its leaves, as one line of JSON on its standard input.
 
         Returns:
             The seal.
 
         Raises:
-            WitnessFailed: The seal is recorded in the ledger, and the file, the warehouse or the command did not take
-                it; the error has the seal.
+            WitnessFailed: The seal is recorded in the ledger, but the file or the warehouse could not be written, or
+                the command failed. The error's ``seal`` is the seal.
             InvalidInput: The command is empty, or ``output`` is the ledger's own file; no seal was made.
             StoreUnavailable, StoreRejected: No seal was made.
             CapabilityMissing: The ledger is in BigQuery.
@@ -48,7 +48,7 @@ class Seals(CommandBase):
         return seal
 
     def seals(self) -> list[Seal]:
-        """Return the seals that the ledger keeps, oldest first.
+        """Return the seals that are recorded in the ledger, oldest first.
 
         Raises:
             CapabilityMissing: The ledger is in BigQuery.
@@ -57,7 +57,10 @@ class Seals(CommandBase):
         return self._sealing("seals").seals()
 
     def _sealing(self, call: str) -> SealingStore:
-        """Return the store as a ``SealingStore``; ``call`` is the name of the public method, for the message.
+        """Return the store as a ``SealingStore``.
+
+        Args:
+            call: Name of the public method, for error messages.
 
         Raises:
             PermissionDenied: This is the view of one user.

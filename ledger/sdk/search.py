@@ -11,7 +11,7 @@ from ledger.sdk.command_base import CommandBase
 
 
 class Search(CommandBase):
-    """Full-text search."""
+    """Mixin class: full-text search."""
 
     def search(
         self,

@@ -20,7 +20,7 @@ GROUPS = ("status", "session_type", "user_id", "day")
 
 
 class SessionCounts(CommandBase):
-    """Counts of sessions."""
+    """Mixin class: counts of sessions."""
 
     def count_sessions(
         self,
@@ -43,7 +43,7 @@ class SessionCounts(CommandBase):
             A dict of value to number of sessions, most frequent first. Sessions without a value count under None. Text
             and numbers become keys unchanged; 1 and 1.0 are one key. Booleans, objects and lists are converted to JSON
             text, such as ``"true"`` or ``'["a"]'``, because in a dict the keys ``True`` and 1 are the same, and
-            objects and lists cannot be keys. A session whose value is that same text is counted under the same key.
+            objects and lists cannot be keys. So the text ``"true"`` and the boolean true are counted together.
 
         Raises:
             InvalidInput: A criterion is invalid, or a profile has no such attribute.

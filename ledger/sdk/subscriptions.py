@@ -32,7 +32,7 @@ _SESSION, _TYPE, _USER = map(index_of, ("session_id", "event_type", "user_id"))
 
 
 class Delivery(NamedTuple):
-    """An event and the ``seq`` of its last row; pass ``seq`` as ``after`` to continue after the event."""
+    """An event, and the ``seq`` of the event's last row. Pass ``seq`` as ``after`` to continue after the event."""
 
     seq: int
     event: RecordedEvent
@@ -112,22 +112,23 @@ class Subscription(Iterator[Delivery]):
     def _poll(self) -> bool:
         """Read until a matching event is found, and return True.
 
-        Return False if the end of the store is reached first, or the iteration is closed.
+        Return False if there is none up to the end of the store, or if the subscription is closed.
         """
         upto = self._store.last_seq()
         while not self._ready and self._read < upto and not self._closed.is_set():
             rows = self._store.rows_after(self._read, _ROWS, max_bytes=_BYTES)
+            events = [list(event_rows) for _, event_rows in groupby(rows, event_key)]
+            found = deque(event for event in events if self._filter.matches(event[0]))
             # A view returns no rows if its user may see none up to the end.
-            self._read = rows[-1][SEQ] if rows else upto
-            for _, event_rows in groupby(rows, event_key):
-                if self._filter.matches((event := list(event_rows))[0]):
-                    self._ready.append(event)
+            read = rows[-1][SEQ] if rows else upto
+            # Together, without a call in between: after an exception no event is skipped or delivered twice.
+            self._ready, self._read = found, read
         if not self._ready:
             self.position = self._read
         return bool(self._ready)
 
     def _start_with(self, last: int) -> bool:
-        """Read to the end and keep the newest ``last`` matching events. Return True if there are that many."""
+        """Read all rows, and start with the last ``last`` matching events. Return False if there are fewer."""
         newest: deque[list[Row]] = deque(maxlen=last)
         while self._poll():
             newest.extend(self._ready)
@@ -139,7 +140,7 @@ class Subscription(Iterator[Delivery]):
 
 
 class Subscriptions(CommandBase):
-    """Subscriptions to the ledger's events."""
+    """Mixin class: subscriptions to the ledger's events."""
 
     def subscribe(
         self,
@@ -203,7 +204,7 @@ class Subscriptions(CommandBase):
     def _check_after(self, after: int, end: int) -> None:
         """Raise InvalidInput if ``after`` is beyond ``end``, the store's last ``seq``, or in the middle of an event.
 
-        A subscription that continued from there would miss events, or cut one in two.
+        A subscription that started there would miss events, or deliver only a part of an event.
         """
         if after > end:
             raise InvalidInput(
@@ -214,14 +215,14 @@ class Subscriptions(CommandBase):
             raise InvalidInput(f"after is {after}, in the middle of an event; give the seq of a delivery.")
 
     def _end_of_event(self, seq: int) -> int:
-        """Return the last ``seq`` of the event to which the row at ``seq`` belongs, or ``seq`` if there is none."""
+        """Return the last ``seq`` of the event that has the row at ``seq``. If there is no such row, return ``seq``."""
         rows = self.store.rows_after(seq - 1, 1, max_bytes=1) if seq else ()
         return int(rows[-1][SEQ]) if rows and rows[0][SEQ] == seq else seq
 
     def _newest(self, last: int, criteria: _Filter, timeout: float | None) -> Subscription:
-        """Return a subscription that starts with the newest ``last`` matching events.
+        """Return a subscription that starts with the last ``last`` matching events.
 
-        Reading starts near the end of the store. If too few events match, it starts again from further back.
+        Reading starts near the end of the store. If too few events match there, it starts again from further back.
         """
         check_limit(last)
         end = self.store.last_seq()

@@ -24,7 +24,7 @@ _REPLAY_PAGE = 200
 
 
 class TimeTravel(Branches):
-    """Methods that restore an earlier state, iterate over all states, and compare the states of two sessions."""
+    """Mixin class: restoring an earlier state, iterating over all states, and comparing two sessions."""
 
     def rewind(self, session_id: str, to_version: int, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Restore the state of an earlier version by appending an event; the history stays.
@@ -33,15 +33,17 @@ class TimeTravel(Branches):
         the earlier status is ``expired``, ``archived``, ``deleted`` or ``copying``. Values erased since are not
         restored.
 
-        If a message was removed or replaced since, that message and all later ones are written again, because messages
-        are ordered by version. The same holds for tool calls, queries and scores. If the rewind takes several events,
-        all but the last have the type ``session.rewinding``. To complete an interrupted rewind, repeat the call.
+        If a message was removed or replaced since, that message and all later messages are written again, because
+        messages are ordered by version. The same holds for tool calls, queries and scores.
+
+        A large rewind takes several events; all but the last have the type ``session.rewinding``. To complete an
+        interrupted rewind, repeat the call.
 
         Args:
             session_id: The session.
             to_version: The version to restore, from 1.
             envelope: See ``Envelope``. ``expected_version`` is compared with the version before the rewind.
-                Without it, events that other writers append meanwhile are rewound too.
+                If it is not given, events that other writers append meanwhile are rewound too.
 
         Returns:
             The result of the last append; None if the session already has that state. In that case nothing is written
@@ -94,9 +96,9 @@ class TimeTravel(Branches):
     ) -> Iterator[tuple[RecordedEvent, Session]]:
         """Iterate over a session's events. Each event comes with the session's state after it.
 
-        The states are those that ``get_session(version=...)`` returns. The history is read page by page. A caller that
-        keeps all states needs memory for each only in proportion to its event's changes. Events appended after the
-        call are not included.
+        The states are those that ``get_session(version=...)`` returns. The history is read page by page. If a caller
+        keeps all states, each takes only as much memory as the changes of its event. Events appended after the call
+        are not included.
 
         Args:
             session_id: The session.
@@ -195,7 +197,7 @@ class TimeTravel(Branches):
 
 
 def _head_after(head: Head | None, events: list[RecordedEvent]) -> Head:
-    """Return a session's head after ``events``, the events of one version.
+    """Return a session's head after ``events``, which all have the same version.
 
     ``head`` is the head before these events; None if they are the session's first.
     """

@@ -13,7 +13,7 @@ from ledger.sdk.opening import UNSET
 
 
 class ToolCalls(CommandBase):
-    """Tool calls of a session."""
+    """Mixin class: tool calls of a session."""
 
     def update_tool_call_status(
         self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
@@ -23,7 +23,7 @@ class ToolCalls(CommandBase):
         Args:
             session_id: The session.
             tool_name: The call's id, or its name if only one call has that name. If no call has this id or name, a
-                call with this id and name is created.
+                call is created with it as both id and name.
             status: ``pending``, ``running``, ``completed`` or ``failed``.
             result: Any JSON value. If not given, an earlier result stays.
             envelope: See ``Envelope``.

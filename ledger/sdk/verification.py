@@ -1,4 +1,4 @@
-"""Verification: whether the stored sessions are what was recorded."""
+"""Verification that the stored sessions are what was recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.stores.user_view import UserView
 
 
 class Verifying(Seals):
-    """Verification of sessions against their hash chains."""
+    """Mixin class: verification of sessions against their hash chains and against a seal."""
 
     def verify(
         self,
@@ -28,28 +28,31 @@ class Verifying(Seals):
 
         Each event is verified against the hash chain of its session. The state, the head and the entries of the search
         index are compared with the events. If no session is named, the file itself and the position of each relay are
-        checked too. What a file cannot show by itself is not found: a session whose last events, or all of them, were
-        deleted together with everything derived from them, and a chain that was computed again as a whole. A seal from
-        before shows these too; see ``seal``.
+        checked too.
+
+        Some tampering is found only with an earlier seal (``against``): if the last events of a session, or the whole
+        session, were deleted together with everything derived from them, or if events were changed and the whole hash
+        chain was computed again.
 
         Args:
             session_ids: The sessions; all if none is given.
-            against: Also compare the sessions with a seal: each must still have the events that were sealed. Give a
-                seal; ``latest`` or a seal's id, for one in the ledger; ``warehouse:latest`` or ``warehouse:`` and an
-                id, for one in the warehouse; the root of one; or the path of a file that ``seal`` wrote.
+            against: A seal. Each session must still have the events that it had when the seal was made. Pass a
+                ``Seal``, the root of a seal, or the path of a file that ``seal`` wrote. A seal in the ledger is named
+                ``latest`` or by its id. A seal in the warehouse is named ``warehouse:latest`` or ``warehouse:`` and
+                its id.
             rebuild: If true, compute states, heads and the search index again where they differ from the events.
-                Events are never changed. A session whose events are not what was recorded is left as it is, since the
-                state may be the better witness.
+                Events are never changed. A session whose events were changed is left as it is, since its state may
+                still have the right values.
             progress: Called with the number of rows read since the last call.
 
         Returns:
-            The findings, and what was verified. Its ``clean`` is true if nothing is wrong.
+            The findings, and what was verified. ``clean`` is true if there are no findings.
 
         Raises:
-            SessionNotFound: The ledger has nothing of a named session, and ``against`` does not cover it either.
-            InvalidInput: There is no such seal, its file is damaged, or it is a seal of another ledger.
-            ConfigurationError: The seal is to be taken from a warehouse, and none is attached.
-            StoreUnavailable: The warehouse cannot be reached, and the seal is there, or archived sessions of it are.
+            SessionNotFound: A named session is neither in the ledger nor in the seal.
+            InvalidInput: There is no such seal, the seal's file is damaged, or the seal belongs to another ledger.
+            ConfigurationError: ``against`` names a seal in the warehouse, but no warehouse is attached.
+            StoreUnavailable: The seal or an archived session is in the warehouse, which cannot be reached.
             OSError: The seal's file cannot be read.
             CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: This is the view of one user.

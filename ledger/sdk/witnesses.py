@@ -1,4 +1,4 @@
-"""The witnesses of a seal: a file, the warehouse, and a program that hands the seal to somebody else."""
+"""The witnesses of a seal: a file, the warehouse and a program, which keep copies of the seal outside the ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ COMMAND_SECONDS = 60.0
 
 
 class Witnesses(NamedTuple):
-    """What a seal is handed to; None for what is not there."""
+    """The witnesses of a seal.
+
+    Attributes:
+        store: The store that has the seal and its leaves.
+        path: The file to write; None for no file.
+        warehouse: The warehouse to write to; None for no warehouse.
+        command: The program to run, and its arguments; None for no program.
+    """
 
     store: SealingStore
     path: Path | None
@@ -39,7 +46,7 @@ class Witnesses(NamedTuple):
         warehouse: AttachedWarehouse | None,
         command: str | Sequence[str] | None,
     ) -> Witnesses:
-        """Return the witnesses, checked as far as they can be before there is a seal.
+        """Return the witnesses for the arguments of ``seal``. The path and the command are checked first.
 
         Raises:
             InvalidInput: The command is empty, or ``output`` is a file of the ledger or of its warehouse.
@@ -50,10 +57,10 @@ class Witnesses(NamedTuple):
         return cls(store, path, warehouse, None if command is None else _arguments(command))
 
     def tell(self, seal: Seal) -> None:
-        """Hand a seal to every witness, also after one of them has failed.
+        """Hand a seal to every witness. If one fails, the others still get the seal.
 
         Raises:
-            WitnessFailed: At least one of them did not take it.
+            WitnessFailed: At least one witness failed.
         """
         failures: list[tuple[str, Exception]] = []
         for what, tell in self._each():

@@ -37,12 +37,12 @@ MAX_FINDINGS = 1000
 class Capabilities:
     """The capabilities that a store declares.
 
-    The contract (``ledger.testing``) asserts that each declared capability works, and that each call which needs an
-    undeclared one is refused.
+    The contract (``ledger.testing``) asserts that each declared capability works. It also asserts that calls that need
+    an undeclared capability are refused.
 
     Attributes:
         compare_and_append: ``expected_version`` is compared in the transaction of the append, so no other process can
-            append between the two. Without this capability, ``expected_version`` is compared with the version that the
+            append in between. Without this capability, ``expected_version`` is compared with the version that the
             store last read.
         gapless_versions: A session's versions are 1, 2, 3 ... without gaps or repeats, however many writers append.
         hash_chain: Events that the store appends carry ``prev_hash`` and ``event_hash``.
@@ -175,7 +175,7 @@ class EventStore(Protocol):
         ...
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
-        """Return the version at which a session recorded an event; None if it did not record it."""
+        """Return the version of a session's event; None if the session has no event with this id."""
         ...
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
@@ -274,7 +274,7 @@ class OutboxStore(EventStore, Protocol):
     def own_files(self) -> list[Path]:
         """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
 
-        No other file may be written under one of these paths.
+        Commands that write a file, such as an export, must refuse these paths.
         """
         ...
 
@@ -337,13 +337,13 @@ class VerifyingStore(EventStore, Protocol):
 
         Args:
             session_ids: The sessions; None for all sessions and for the store itself.
-            rebuild: Compute derived data again where they are wrong. Events are never changed, and a session whose
-                events are not what was recorded is left as it is.
+            rebuild: Compute wrong derived data again. Events are never changed. If a session's events are not what was
+                recorded, nothing of the session is changed.
             limit: Maximum number of findings in the result.
             progress: Called with the number of rows read since the last call.
 
         Raises:
-            SessionNotFound: The store has nothing of one of the sessions.
+            SessionNotFound: The store does not know one of the sessions.
         """
         ...
 
@@ -409,11 +409,11 @@ class SealingStore(EventStore, Protocol):
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with what the store holds now.
 
-        Of a session, only the hash of the event at the sealed version is compared, not the events before it:
-        ``ledger.model.integrity.verify`` shows that they are those that this hash covers.
+        For each session, only the hash of the event at the sealed version is compared. This hash covers all earlier
+        events, and ``ledger.model.integrity.verify`` checks the earlier events against it.
 
         Args:
-            leaves: Leaves of a seal, a page at a time; all are compared with one snapshot of the store.
+            leaves: Some of the leaves of a seal. All leaves of one call are compared with one snapshot of the store.
 
         Returns:
             One result for each leaf, in the same order.

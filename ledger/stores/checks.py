@@ -80,7 +80,7 @@ LAST_VERSION = 2**63 - 1
 
 
 def content_of(event: PreparedEvent | RecordedEvent) -> Content:
-    """Return the content of an event."""
+    """Return the (field, key, JSON text, removed) of each change of an event."""
     return {(change.field, change.key, change.text, change.removed) for change in event.changes}
 
 
@@ -207,7 +207,7 @@ def plan_ingest(
 def _check_chained(events: Sequence[RecordedEvent], version: int, own_store_id: str | None) -> None:
     """Raise CorruptEvent if events have lost their hashes, or if versions are missing before an event with a hash.
 
-    Events of a store have hashes all together or not at all.
+    Within one store, either all events have hashes or none has.
     """
     chained = {event.store_id for event in events if event.event_hash is not None} | {own_store_id}
     for event in events:

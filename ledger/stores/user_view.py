@@ -158,7 +158,7 @@ class UserView:
                 sessions that others share with this user. If its ``user_id`` is another user, it selects the sessions
                 that the other user owns and shares with this user. If its ``granted_to`` is another user, it selects
                 the sessions that this user owns and shares with the other user.
-            after, limit: As for ``EventStore.sessions``.
+            after, limit: The arguments of ``EventStore.sessions`` with these names.
 
         Raises:
             PermissionDenied: The query is about sessions shared between two other users.
@@ -171,7 +171,7 @@ class UserView:
 
         Args:
             query: Its ``visible_to`` is replaced by this user.
-            after, limit: As for ``EventStore.search``.
+            after, limit: The arguments of ``EventStore.search`` with these names.
         """
         self._check_open()
         return self._store.search(replace(query, visible_to=self.user_id), after=after, limit=limit)

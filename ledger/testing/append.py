@@ -12,7 +12,7 @@ from ledger.testing.streams import START, SetClock, event, event_id, uuid7
 
 
 class AppendContract(Harness):
-    """A store records all of an event, exactly as it was given, or nothing of it."""
+    """Tests that a store records an event whole and unchanged, or not at all."""
 
     def test_an_event_comes_back_as_it_was_appended(self, store: EventStore, clock: SetClock) -> None:
         begin(store)

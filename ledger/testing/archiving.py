@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 class ArchivingContract(Harness):
     """Tests of ``PurgingStore`` and ``TieredStore``.
 
-    If a store lacks a capability, the methods of the capability's protocol are absent or raise CapabilityMissing.
+    In a store without a protocol's capability, the protocol's methods are absent or raise CapabilityMissing.
     """
 
     def test_a_session_is_purged_at_the_version_that_it_has(self, store: Any) -> None:

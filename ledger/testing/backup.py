@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 
 
 class BackupContract(Harness):
-    """A backup is an independent store.
+    """Tests that a backup is an independent store.
 
     Without the capability, ``backup`` raises CapabilityMissing and writes no file.
     """

@@ -17,7 +17,7 @@ _SAYS = itemgetter(index_of("session_id"), _VERSION, index_of("field"))
 
 
 class CommitOrderContract(Harness):
-    """Each row is returned once, in commit order, and no event is split.
+    """Tests that each row is returned once, in commit order, and that no event is split.
 
     Without the capability, ``rows_after`` and ``last_seq`` raise CapabilityMissing.
     """

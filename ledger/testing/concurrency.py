@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], AppendResult]]) -> tuple[list[AppendRes
 
 
 class ConcurrencyContract(Harness):
-    """Threads on one store do not interfere; several stores on the same data keep the guarantees that they declare."""
+    """Tests of threads on one store, and of two stores on the same data, with the capabilities that they declare."""
 
     def test_of_threads_that_expect_one_version_one_wins(self, store: EventStore) -> None:
         begin(store)

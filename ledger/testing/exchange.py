@@ -19,16 +19,16 @@ def titled(number: int) -> list[Change]:
 
 
 def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
-    """Return ``count`` events as another store with a hash chain would record them. Event ``n`` has version n + 1."""
+    """Return the first ``count`` events of a session, as recorded by another store with a hash chain."""
     return chained(recorded(number + 1, number, titled(number), session_id=session_id) for number in range(count))
 
 
 class ExchangeContract(Harness):
-    """A store ingests the events of another store, in any order and any number of times."""
+    """Tests that a store ingests the events of another store, in any order and any number of times."""
 
     @pytest.fixture
     def elsewhere(self, open_store: OpenStore) -> EventStore:
-        """A second store of the kind under test, with the sessions ``a`` (four events) and ``b`` (two events)."""
+        """Fixture: a second store of the same kind, with the sessions ``a`` (four events) and ``b`` (two events)."""
         other = open_store("elsewhere")
         for session_id, count in (("a", 4), ("b", 2)):
             begin(other, session_id)

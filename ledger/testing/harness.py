@@ -43,10 +43,10 @@ class Harness:
         return Refused(store)
 
     def lacks(self, capability: str, use: Callable[[], object]) -> bool:
-        """Return whether the store lacks a capability. If it does, first assert that ``use`` fails.
+        """Return True if the store lacks a capability. In that case, also assert that the capability cannot be used.
 
-        ``use`` must then raise CapabilityMissing. If it calls a method of a protocol other than ``EventStore``, the
-        method may also be missing. If the store declares the capability, ``use`` is not called.
+        ``use`` is a function that uses the capability. If the store lacks it, ``use`` is called and must raise
+        CapabilityMissing. If the method that ``use`` calls is not in ``EventStore``, it may also be absent.
         """
         if getattr(self.capabilities, capability):
             return False

@@ -11,7 +11,7 @@ from ledger.testing.streams import START, SetClock, event, event_id
 
 
 class IdempotencyContract(Harness):
-    """An event_id that is sent again is replayed with the same content, and is a conflict with other content."""
+    """Tests that an event sent again is not recorded again, and that its id with other content is a conflict."""
 
     def test_the_same_event_again_is_replayed(self, store: EventStore, clock: SetClock) -> None:
         begin(store)

@@ -25,7 +25,7 @@ def carry_no_hashes(events: Iterable[RecordedEvent]) -> bool:
 
 
 class IntegrityContract(Harness):
-    """The hash chain of every session passes ``verify``, and events with a broken chain are refused.
+    """Tests that the hash chain of every session passes ``verify``, and that events with a broken chain are refused.
 
     Without the capability, appended events have no hashes.
     """

@@ -41,9 +41,9 @@ def fill(store: EventStore) -> None:
 
 
 class LifetimesContract(Harness):
-    """A session that has ended refuses events that require an open session.
+    """Tests of ended sessions, which must refuse events that require an open session.
 
-    Once a session's ``expires_at`` has passed, lists show it as expired, even if no event has recorded that yet.
+    Lists must show a session as expired once its ``expires_at`` has passed, even if no event has recorded that yet.
     """
 
     def test_an_event_for_open_sessions_is_refused_where_the_session_has_ended(

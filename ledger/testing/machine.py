@@ -35,7 +35,7 @@ def written(changes: Iterable[Change | RecordedChange]) -> dict[tuple[str, str],
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Rules act on the store and log the acknowledged events; the invariant compares the store with a fold of the log.
+    """State machine that tests a store. Rules append events and log them; the invariant compares store and log.
 
     A subclass defines ``open``. A test module assigns the subclass's ``TestCase`` to a name, so that pytest finds it.
     Settings of Hypothesis are set on ``TestCase.settings``.
@@ -88,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
-        """Check that a recorded event is replayed, and that its id with other content is a conflict."""
+        """Check that an event sent again is not recorded again, and that its id with other content is a conflict."""
         session_id = data.draw(st.sampled_from(sorted(self.log)))
         log = self.log[session_id]
         version = data.draw(st.integers(1, len(log)))
@@ -125,9 +125,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_answers_as_the_model(self) -> None:
-        """Compare each session's events with the log, its head and state with the fold, and the list with all sessions.
+        """Check that the store has the sessions and events of the log, and that heads and states are their fold.
 
-        Reads may be slow, so each session's events are read only here, and the rules use what was read.
+        Because reads may be slow, events are read only here. The rules use the events that were read here.
         """
         for session_id, log in self.log.items():
             events = self.events[session_id] = events_of(self.store, session_id)

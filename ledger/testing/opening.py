@@ -12,7 +12,7 @@ from ledger.testing.streams import event, event_id, recorded
 
 
 class OpeningContract(Harness):
-    """A store declares the expected capabilities, keeps its data when reopened, and refuses all calls once closed."""
+    """Tests that a store declares its capabilities, keeps its data when reopened, and refuses all calls once closed."""
 
     def test_the_capabilities_are_those_expected(self, store: EventStore) -> None:
         assert store.capabilities == self.capabilities

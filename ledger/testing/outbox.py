@@ -17,7 +17,7 @@ URL = "duckdb:////never/opened.duckdb"
 class OutboxContract(Harness):
     """Tests of ``OutboxStore``, ``ArchivingStore`` and ``WarehouseStore``.
 
-    If a store lacks a capability, the methods of the capability's protocol are absent or raise CapabilityMissing.
+    In a store without a protocol's capability, the protocol's methods are absent or raise CapabilityMissing.
     """
 
     def test_an_outbox_has_the_rows_of_the_store_and_what_a_warehouse_refused(self, store: Any) -> None:

@@ -13,7 +13,7 @@ from ledger.testing.streams import event
 
 
 class PagesContract(Harness):
-    """A page's ``next`` is set only if another page follows, and no event is split between two pages."""
+    """Tests that a page's ``next`` is set only if another page follows, and that no event is split between pages."""
 
     def test_pages_of_events_join_to_the_whole(self, store: EventStore) -> None:
         begin(store)
@@ -62,7 +62,7 @@ class PagesContract(Harness):
 
     @pytest.fixture
     def talk(self, store: EventStore) -> EventStore:
-        """A store whose session has five messages, at versions 2 to 6."""
+        """Fixture: a store whose session has five messages, at versions 2 to 6."""
         begin(store)
         for number, key in enumerate(["z", "a:b", "m", ":", "é"], 1):
             store.append("s", event(number, Change("message", key, {"role": "user", "content": number})))

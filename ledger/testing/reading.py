@@ -17,7 +17,7 @@ from ledger.testing.streams import START, SetClock, event, recorded
 
 
 class ReadingContract(Harness):
-    """The state at a version or time is the fold of the events up to that version or time."""
+    """Tests that the state at a version or time is the fold of the events up to that version or time."""
 
     def test_the_state_is_the_last_write_of_each_slot(self, store: EventStore) -> None:
         begin(store)

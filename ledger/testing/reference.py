@@ -1,6 +1,6 @@
-"""The reference model: expected answers of stores and warehouses, computed from all events of a session.
+"""The reference model: the answers that stores and warehouses must give, computed from all events of a session.
 
-``ledger.model.fold`` computes states. This module computes histories, and which events a session had at a time.
+``ledger.model.fold`` computes states. This module computes heads, histories, and the events recorded by a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def recorded_by(events: Iterable[RecordedEvent], at: datetime) -> list[RecordedE
 
 
 def head_after(events: Sequence[RecordedEvent]) -> Head:
-    """Return a session's head after some of its events; at least one."""
+    """Return the head of a session after these events, of which there must be at least one."""
     last = max(events, key=lambda event: event.position)
     updated_at = max(event.recorded_at for event in events)
     return Head(

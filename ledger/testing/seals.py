@@ -1,4 +1,4 @@
-"""The contract of seals: a sealed session that goes on honestly stays the same. Capability: ``seals``."""
+"""The contract of seals: comparing with a seal finds tampering, but no later appends. Capability: ``seals``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.testing.streams import event, recorded
 class SealsContract(Harness):
     """Tests of ``SealingStore``.
 
-    Without the capability, its methods are absent or raise CapabilityMissing.
+    Without the capability, the methods of ``SealingStore`` are absent or raise CapabilityMissing.
     """
 
     def test_a_seal_covers_the_head_of_every_session(self, store: Any) -> None:

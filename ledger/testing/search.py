@@ -72,9 +72,9 @@ def hits(store: EventStore, text: str, **criteria: Any) -> list[str]:
 
 
 class SearchContract(Harness):
-    """A search returns every current text that contains all of the search terms, each text exactly once.
+    """Tests that a search returns every current text that contains all of the search terms, each text exactly once.
 
-    Texts come in the order that ``EventStore.search`` specifies.
+    The texts must come in the order that ``EventStore.search`` specifies.
     """
 
     def test_texts_are_found_by_their_words(self, store: EventStore) -> None:

@@ -61,7 +61,7 @@ def fill(store: EventStore, clock: SetClock, count: int) -> list[str]:
 
 
 class SessionsContract(Harness):
-    """A list contains every session that meets all of the criteria, each session once, and no other session."""
+    """Tests that a list contains each session that meets all of the criteria, exactly once, and no other session."""
 
     def test_sessions_are_listed_by_every_criterion_newest_first(self, store: EventStore, clock: SetClock) -> None:
         ids = fill(store, clock, 12)  # one store for all criteria, since filling one may be slow

@@ -1,4 +1,4 @@
-"""The contract of verification: what a store recorded verifies. Capability: ``verify``."""
+"""The contract of verification: what a store recorded passes its own ``verify``. Capability: ``verify``."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from ledger.testing.streams import event
 
 
 class VersionsContract(Harness):
-    """While only one store writes, versions and expected versions are exact, whatever the store's capabilities.
+    """Tests that versions count events, and that an append with a wrong expected version is refused.
 
-    ``ledger.testing.concurrency`` tests several stores on the same data.
+    Only one store writes, so this must hold whatever the store's capabilities. ``ledger.testing.concurrency`` tests
+    several stores on the same data.
     """
 
     def test_versions_count_a_sessions_events_from_one(self, store: EventStore) -> None:

@@ -1,7 +1,8 @@
 """Drop and restore the rows of archived sessions, and delete purged sessions in the warehouse.
 
-A session's rows are dropped only after the warehouse was asked and has every one of them. The relay's checkpoint alone
-does not show that: the warehouse may have been restored from a backup, replaced or emptied since the rows were sent.
+A session's rows are dropped only after a query has shown that the warehouse has every one of them. The relay's
+checkpoint alone does not show that: the warehouse may have been restored from a backup, replaced or emptied since the
+rows were sent.
 """
 
 from __future__ import annotations

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 
+from ledger.holding import ending
 from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
 from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
-from ledger.warehouse.base import Answer, Parameters, Warehouse
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
@@ -26,7 +28,7 @@ class AttachedWarehouse:
     Args:
         store: The ledger's store.
         url: The warehouse's URL.
-        background: True to ship appended rows continuously, in a thread of this process.
+        background: True to ship appended rows continuously, in a thread of this process, which ``start`` starts.
         lease_seconds: Duration of the lease of this ledger's relays.
 
     Raises:
@@ -42,16 +44,19 @@ class AttachedWarehouse:
         check_apart(self._store, url)
         self.url = url
         self._lease_seconds = lease_seconds
-        self._background = BackgroundRelay(self.relay()) if background else None
+        self._background = BackgroundRelay(self.relay) if background else None
+
+    def start(self) -> None:
+        """Start the background relay; do nothing if ``background`` is False."""
+        if self._background is not None:
+            self._background.start()
 
     @cached_property
     def outbox(self) -> StoreOutbox:
         """The store's side of the relay to this warehouse."""
         warehouse = open_warehouse(self.url)
-        try:
+        with ending(warehouse.close):
             return outbox_of(self._store, sink_of(warehouse).url)
-        finally:
-            warehouse.close()
 
     @cached_property
     def opened(self) -> Warehouse:
@@ -59,7 +64,7 @@ class AttachedWarehouse:
         return open_warehouse(self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
-        """Run one GoogleSQL SELECT over the shipped rows; see ``Warehouse.query``."""
+        """Run one GoogleSQL SELECT over the shipped rows. ``SessionLedger.sql`` ships the waiting rows first."""
         return self.opened.query(sql, parameters)
 
     def status(self) -> RelayStatus:
@@ -73,10 +78,8 @@ class AttachedWarehouse:
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship all rows recorded before the call; see ``sync_now``."""
         relay = self.relay()
-        try:
+        with ending(relay.close):
             return sync_now(relay, self.outbox, timeout=LEASE_TIMEOUT, progress=progress)
-        finally:
-            relay.close()
 
     def refused(self) -> list[DeadLetter]:
         """Return the warehouse's dead letters."""
@@ -98,8 +101,8 @@ class AttachedWarehouse:
             self.opened.close()
         if self._background is None:
             return 0
-        background, self._background = self._background, None
-        ended = background.close(seconds)
+        ended = self._background.close(seconds)
+        self._background = None
         status = self.status()
         waiting = status.waiting_rows
         if waiting:

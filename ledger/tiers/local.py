@@ -26,7 +26,7 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, VerifyingStore, Seali
         """Return the archived sessions whose rows have been shipped to every warehouse of the store, oldest first.
 
         Args:
-            warehouse: The URL of the warehouse that will keep the rows. It must be one of those warehouses.
+            warehouse: The URL of the warehouse that will keep the rows. It must be a warehouse that the store ships to.
             session_ids: Only these sessions; None for all.
         """
         ...

@@ -1,4 +1,4 @@
-"""Sealed sessions of which the store dropped the rows: they are compared with the rows in the warehouse."""
+"""Comparison of a seal with the warehouse, for sealed sessions whose rows the store has dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ledger.warehouse.row_comparison import ComparedRows
 
 
 def compare_with_warehouse(warehouse: Warehouse, checks: Sequence[LeafCheck]) -> list[LeafCheck]:
-    """Return the checks, those of sessions that are ``elsewhere`` replaced by what the warehouse has of them.
+    """Compare archived sessions with their rows in the warehouse, and return the checks with the results.
+
+    Only checks with ``found="elsewhere"`` are compared. Other checks are returned unchanged.
 
     Raises:
         StoreUnavailable: The warehouse cannot be reached.
@@ -36,7 +38,7 @@ def _key(check: LeafCheck) -> SessionKey:
 
 
 def _answer(check: LeafCheck, rows: Sequence[WarehouseRow]) -> LeafCheck:
-    """Return what the rows of the warehouse say of a sealed session."""
+    """Return a copy of ``check`` with the result of comparing the leaf with the session's rows in the warehouse."""
     upto = [row.digest for row in rows if row.digest.version <= check.leaf.version]
     last = max((digest.version for digest in upto), default=0)
     if last < check.leaf.version:

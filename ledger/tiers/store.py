@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any, TypeVar
 
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
-from ledger.errors import SessionArchived, SessionEnded, SessionNotFound, StoreRejected, WrongExpectedVersion
+from ledger.errors import (
+    LedgerError,
+    SessionArchived,
+    SessionEnded,
+    SessionNotFound,
+    StoreRejected,
+    WrongExpectedVersion,
+)
+from ledger.holding import TimedLock, ending
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
 from ledger.model.findings import Verification
 from ledger.model.fold import State
@@ -28,8 +37,9 @@ from ledger.warehouse.projection import Projection
 from ledger.warehouse.reads import WarehouseReads
 
 T = TypeVar("T")
-#: Warehouses of the parent process, kept in a forked child so that it never closes them.
-_ABANDONED: list[Warehouse | None] = []
+#: Seconds that a call waits while another thread opens or closes the warehouse.
+OPENING_TIMEOUT = 60.0
+_WAREHOUSE = "the warehouse of this ledger"
 
 
 class TwoTierStore:
@@ -65,10 +75,11 @@ class TwoTierStore:
         self._name = name
         self._clock = clock
         self._ids = ids
-        self._opening = threading.Lock()  # guards the two attributes below
+        self._opening = TimedLock(_WAREHOUSE)  # guards the two attributes below
         self._warehouse: Warehouse | None = None
         self._closed = False
-        forking.register(self)
+        self._fork: AbstractContextManager[None] | None = None  # holds the lock during a fork
+        forking.register(self, forking.Stage.USERS)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -258,10 +269,10 @@ class TwoTierStore:
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with both tiers; see ``SealingStore.compare_sealed``.
 
-        If a session's rows were dropped after it was archived, they are looked up in the warehouse.
+        If the embedded store dropped a session's rows, the rows are looked up in the warehouse.
 
         Raises:
-            StoreUnavailable: The warehouse has such rows, and cannot be reached.
+            StoreUnavailable: A session's rows are only in the warehouse, which cannot be reached.
         """
         from ledger.tiers.sealed import compare_with_warehouse
 
@@ -280,29 +291,38 @@ class TwoTierStore:
 
     def close(self) -> None:
         """Close the embedded store, and the warehouse if it is open; a second call does nothing."""
-        forking.unregister(self)
-        with self._opening:
-            self._closed = True
-            warehouse, self._warehouse = self._warehouse, None
-        try:
+        with ending(self._close_warehouse):
             self._local.close()
-        finally:
-            if warehouse is not None:
-                warehouse.close()
+        forking.unregister(self)
 
-    def before_fork(self) -> None:
+    def _close_warehouse(self) -> None:
+        with self._opening.held(OPENING_TIMEOUT):
+            self._closed = True
+            if self._warehouse is not None:
+                self._warehouse.close()
+            self._warehouse = None
+
+    def before_fork(self, deadline: float) -> bool:
         """Wait until no thread is opening the warehouse; see ``ledger.forking``."""
-        self._opening.acquire()
+        self._fork = self._opening.held(max(0.0, deadline - time.monotonic()))
+        try:
+            self._fork.__enter__()
+        except LedgerError:
+            return False
+        return True
 
     def after_fork_in_parent(self) -> None:
-        """Let threads open the warehouse again."""
-        self._opening.release()
+        """Allow threads to open the warehouse again."""
+        if self._fork is not None:
+            self._fork.__exit__(None, None, None)  # a second call does nothing
+            self._fork = None
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self, clean: bool) -> None:
         """Leave the parent's warehouse open and unused. The child's first read that needs a warehouse opens its own."""
-        _ABANDONED.append(self._warehouse)
-        self._warehouse = None
-        self._opening = threading.Lock()
+        if self._warehouse is not None:
+            forking.keep(self._warehouse)
+            self._warehouse = None
+        self._opening, self._fork = TimedLock(_WAREHOUSE), None
 
     def _holds(self, session_id: str) -> bool:
         """Return True if the embedded store holds a session's rows. If it does, the warehouse need not be read."""
@@ -360,7 +380,7 @@ class TwoTierStore:
         return answer
 
     def _check_not_lost(self, session_id: str) -> None:
-        """Raise ArchiveLost if the embedded store dropped the session's rows; the warehouse must have none of them."""
+        """Raise ArchiveLost if the embedded store has dropped a session's rows. Call it if the warehouse has none."""
         from ledger.tiers.archiving import archive_lost
 
         archived = self._archived(session_id)  # it may have been purged or restored meanwhile
@@ -369,7 +389,7 @@ class TwoTierStore:
 
     def _opened(self) -> Warehouse:
         """Return the warehouse; the first call opens it."""
-        with self._opening:
+        with self._opening.held(OPENING_TIMEOUT):
             if self._closed:  # after the embedded store has answered
                 raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
             if self._warehouse is None:

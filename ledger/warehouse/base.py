@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: Parameters of a statement, by name. A value is text, a number, a boolean, a timezone-aware datetime, or a list whose
-#: items all have one of these types.
+from ledger.warehouse.answer import Answer
+
+#: Parameters of a statement, by name. A value is text, a number, a boolean, bytes, a Decimal, a date, a time, a
+#: timezone-aware datetime, None, or a list whose items all have one of these types.
 Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The rows of a query.
-
-    Attributes:
-        columns: Column names, in order.
-        rows: One tuple per row. JSON values are decoded (JSON null and SQL NULL are both None). Timestamps are
-            timezone-aware datetimes in UTC.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
 
 
 class Warehouse(Protocol):

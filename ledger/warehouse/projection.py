@@ -1,7 +1,8 @@
 """States, histories and lists of sessions, computed by SQL in any warehouse.
 
-Every lookup by id passes the session's creation time to the warehouse, which then reads only the partition of that day.
-If the id is a UUIDv7, it contains the creation time; otherwise the time is looked up in the table ``session_index``.
+Every lookup by id passes the session's creation time to the warehouse, which then reads only the partition of the
+creation day. If the id is a UUIDv7, it contains the creation time. Otherwise the time is looked up in the table
+``session_index``.
 """
 
 from __future__ import annotations

@@ -67,9 +67,10 @@ class ChangeRow(NamedTuple):
 
 
 def head_of(rows: Iterable[StateRow]) -> Head:
-    """Return a session's head from its result rows of ``read_states``, one for the last write to each register.
+    """Return a session's head, given the session's rows in the result of ``read_states``.
 
-    The last row in the order (version, event_id) was written by the session's last event, so that row has the head.
+    There is a row for the last write to each register. The row that is last in the order (version, event_id) was
+    written by the session's last event, so it has the values of the head.
     """
     last = max(rows, key=lambda row: (row.version, row.event_id))
     return Head(

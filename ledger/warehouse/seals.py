@@ -1,4 +1,4 @@
-"""The seals of stores in a warehouse: a copy that whoever rewrites a store's file cannot rewrite with it."""
+"""Copies of stores' seals in a warehouse. Somebody who can only rewrite a store's file cannot change these copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.warehouse.base import Warehouse
 def send(warehouse: Warehouse, seals: Sequence[Seal], store_id: str) -> int:
     """Record those seals of a store that a warehouse does not have; return their number.
 
-    A warehouse that an earlier release created gets the table first.
+    If an earlier release created the warehouse, the table of seals is created first.
 
     Raises:
         StoreUnavailable: Some of the seals may have been recorded; call again.

@@ -6,6 +6,20 @@
 -- Cost:   the session's blocks in the one partition of that day.
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
+--
+-- Columns:
+--   session_id STRING
+--   field STRING
+--   key STRING: Key of the value within the field; empty for a field without keys
+--   value JSON: The value
+--   version INT64: The version that wrote the value
+--   event_id STRING: The event that wrote the value
+--   event_type STRING: Type of the event that wrote the value
+--   user_id STRING
+--   actor STRING
+--   occurred_at TIMESTAMP
+--   recorded_at TIMESTAMP
+--   created_at TIMESTAMP
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_state`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_version INT64
 ) AS

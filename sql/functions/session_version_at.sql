@@ -8,6 +8,9 @@
 -- Cost:   the session's blocks in the one partition of that day, without their values.
 -- Twin:   ledger/testing/reference.py (recorded_by).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_functions.py
+--
+-- Columns:
+--   version INT64: The highest version recorded by the time; 0 if there is none
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_version_at`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, at_time TIMESTAMP
 ) AS

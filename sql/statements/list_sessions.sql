@@ -65,5 +65,5 @@ WHERE IFNULL(matches.met, 0) = @wanted_count
     OR IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) NOT IN UNNEST(@unwanted)
   )
   AND (NOT @unswept OR IFNULL(statuses.is_over, FALSE))
-QUALIFY ROW_NUMBER() OVER (ORDER BY heads.created_at DESC, heads.session_id DESC) <= @at_most
 ORDER BY heads.created_at DESC, heads.session_id DESC
+LIMIT @at_most

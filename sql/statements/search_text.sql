@@ -107,12 +107,5 @@ WHERE deletions.session_id IS NULL
       )
     )
   )
-QUALIFY ROW_NUMBER() OVER (
-  ORDER BY
-    matches.created_at DESC,
-    matches.session_id DESC,
-    matches.version,
-    matches.field,
-    matches.key
-) <= @at_most
 ORDER BY matches.created_at DESC, matches.session_id DESC, matches.version, matches.field, matches.key
+LIMIT @at_most

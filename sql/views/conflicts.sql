@@ -7,6 +7,16 @@
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- All the events are valid. event_ids is in their order: if two wrote the same field and key, the later one wins.
+--
+-- Columns:
+--   session_id STRING
+--   version INT64: The version that several events have
+--   events INT64: Number of events with this version
+--   event_ids ARRAY<STRING>: The events, in the order in which they count
+--   first_recorded_at TIMESTAMP: Time at which the first of them was recorded
+--   last_recorded_at TIMESTAMP: Time at which the last of them was recorded
+--   user_id STRING
+--   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.conflicts` AS
 WITH
   events AS (

@@ -8,6 +8,26 @@
 --
 -- position counts a session's messages from 1. An erased message keeps its position and has the role 'erased'. text is
 -- the content if it is text; content holds it in any case.
+--
+-- Columns:
+--   session_id STRING
+--   message_id STRING: The message
+--   position INT64: Counts the messages of the session from 1
+--   role STRING: user, assistant, system, tool or another role; erased if the value was erased
+--   text STRING: The content, if it is text
+--   content JSON: The content: text, or a list of parts
+--   tools_used JSON: Names of the tools that were used
+--   processing_time_ms FLOAT64: Time to make the answer, in milliseconds
+--   token_count INT64: Number of tokens
+--   error JSON: The error, if the message reports one
+--   metadata JSON: Any object of the caller
+--   payload JSON: Any value of the caller
+--   version INT64: The version that wrote the message
+--   actor STRING
+--   occurred_at TIMESTAMP
+--   recorded_at TIMESTAMP
+--   user_id STRING
+--   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.messages` AS
 SELECT
   session_id,

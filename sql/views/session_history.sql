@@ -7,6 +7,28 @@
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- The state at a version v is WHERE version <= v AND (superseded_by IS NULL OR superseded_by > v) AND NOT removed.
+--
+-- Columns:
+--   session_id STRING
+--   version INT64
+--   event_id STRING
+--   event_type STRING
+--   field STRING
+--   key STRING
+--   value JSON
+--   removed BOOL
+--   user_id STRING
+--   actor STRING
+--   occurred_at TIMESTAMP
+--   recorded_at TIMESTAMP
+--   created_at TIMESTAMP
+--   schema_version INT64
+--   store_id STRING
+--   value_hash STRING
+--   value_salt STRING
+--   prev_hash STRING
+--   event_hash STRING
+--   superseded_by INT64: The version that replaced the value; NULL if the value is current
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_history` AS
 WITH
   writes AS (

@@ -7,6 +7,25 @@
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/sql/test_views.py
 --
 -- The columns have the meaning of those of the sessions view. updated_at is the time at which the version was recorded.
+--
+-- Columns:
+--   session_id STRING
+--   user_id STRING
+--   question STRING: The user's question
+--   constraints JSON: The constraints, an object
+--   response_plan JSON: The response plan, an object
+--   strategy JSON: The strategy: text or any JSON value
+--   summary STRING: The summary
+--   status STRING: active, completed, failed, expired, archived, deleted or copying
+--   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
+--   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
+--   tool_call_results JSON: Results by call id, an object; NULL if there are none
+--   created_at TIMESTAMP
+--   updated_at TIMESTAMP: Time at which this version was recorded
+--   version INT64: The version of the state in this row
+--   title STRING: The title
+--   session_type STRING: The type of the session
+--   expires_at TIMESTAMP: Time at which the session expires; NULL if it does not
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_versions` AS
 WITH
   events AS (

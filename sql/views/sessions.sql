@@ -10,6 +10,25 @@
 -- tool_calls holds the call ids in the order of planning; tool_call_status has the same order and is 'pending' if no
 -- status was recorded; tool_call_results is an object by call id, NULL if there are no results. A session without any
 -- current value still has a row.
+--
+-- Columns:
+--   session_id STRING
+--   user_id STRING
+--   question STRING: The user's question
+--   constraints JSON: The constraints, an object
+--   response_plan JSON: The response plan, an object
+--   strategy JSON: The strategy: text or any JSON value
+--   summary STRING: The summary
+--   status STRING: active, completed, failed, expired, archived, deleted or copying
+--   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
+--   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
+--   tool_call_results JSON: Results by call id, an object; NULL if there are none
+--   created_at TIMESTAMP
+--   updated_at TIMESTAMP: Time at which the last event was recorded
+--   version INT64: The version of the last event
+--   title STRING: The title
+--   session_type STRING: The type of the session
+--   expires_at TIMESTAMP: Time at which the session expires; NULL if it does not
 CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS
 WITH
   -- A session's head is an additional row, not joined, since a join might keep a filter from one side.

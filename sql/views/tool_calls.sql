@@ -8,6 +8,23 @@
 --
 -- position counts a session's calls from 1 in the order of planning. result is SQL NULL if has_result is false, and
 -- also if the result was erased.
+--
+-- Columns:
+--   session_id STRING
+--   call_id STRING: The tool call
+--   position INT64: Counts the calls of the session from 1, in the order of planning
+--   name STRING: Name of the tool
+--   description STRING: What the call is for
+--   status STRING: pending, running, completed or failed
+--   has_result BOOL: True if a result was recorded
+--   result JSON: The result; also NULL if it was erased
+--   definition JSON: The call as it was planned: name, tables, arguments ...
+--   message_id STRING: The message that the call belongs to
+--   planned_version INT64: The version that planned the call
+--   planned_at TIMESTAMP: Time at which the call was planned
+--   updated_at TIMESTAMP: Time at which the last change of the call was recorded
+--   user_id STRING
+--   created_at TIMESTAMP
 CREATE OR REPLACE VIEW `${project}.${dataset}.tool_calls` AS
 WITH
   calls AS (

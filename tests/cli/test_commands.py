@@ -327,7 +327,7 @@ def test_sql_goes_on_after_the_ledger_was_restored_and_keeps_what_it_lost(shell:
 def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
     shell.ok("new", "one")
     statement = "SELECT DATE '2026-03-05' AS d, NUMERIC '1.5' AS n, ['a'] AS l, JSON '\"j\"' AS j"
-    assert shell.ok("sql", statement, "--format", "csv").splitlines()[1] == '2026-03-05,1.500,"[""a""]",j'
+    assert shell.ok("sql", statement, "--format", "csv").splitlines()[1] == '2026-03-05,1.5,"[""a""]",j'
 
 
 def test_wide_rows_are_shown_one_value_a_line(shell: Shell, still: SetClock) -> None:

@@ -106,6 +106,20 @@ def test_what_cannot_be_mended_is_left_and_the_exit_code_says_so(here: tuple[She
     assert lines[2] == f"Left: {line}"
 
 
+def test_a_session_that_repair_cannot_bring_back_is_named_with_the_reason(
+    here: tuple[Shell, str], tmp_path: Path
+) -> None:
+    shell, session_id = here
+    shell.ok("backup", str(tmp_path / "backup.db"))
+    shell.ok("set", session_id, "title", "T")
+    shell.ok("sync")
+    by_hand(shell, "UPDATE session_events SET value = '\"U\"' WHERE version = 3")
+    lines = ends_with(Shell(tmp_path / "backup.db"), 1, "--repair", "--warehouse", warehouse(shell)).splitlines()
+    assert lines[1] == "Repaired: 0 rows shipped, 0 events restored from the warehouse."
+    assert lines[2].startswith(f"{session_id} could not be restored: ")
+    assert "not what was recorded" in lines[2]
+
+
 def test_the_answer_for_programs_keeps_its_keys(here: tuple[Shell, str]) -> None:
     shell, session_id = here
     by_hand(shell, "DELETE FROM session_events WHERE version = 2")

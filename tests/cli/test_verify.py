@@ -38,6 +38,7 @@ def test_a_clean_ledger_is_said_to_be_clean(file: Path, shell: Shell) -> None:
         "archived_sessions": 0,
         "findings": [],
         "omitted": 0,
+        "against": None,
     }
 
 

@@ -183,6 +183,9 @@ def test_session_not_found_is_none_whether_expired_unknown_or_no_chat(store: Ses
     for session_id in ("nobody", other):
         with pytest.raises(SessionNotFound):
             store.add_message(session_id, Message(role="user", content="c"))
+        with pytest.raises(SessionNotFound):
+            store.expire_session(session_id)
+    assert store.ledger.get_session(other).status == "active"
 
 
 def test_database_locked_does_not_happen_to_writers_at_once(path: Path) -> None:

@@ -67,6 +67,10 @@ def test_settings_are_read_from_the_environment() -> None:
         {"SESSION_RETENTION_DAYS": "soon"},
         {"SESSION_DEFAULT_TTL_HOURS": "200"},
         {"SESSION_MAX_TTL_HOURS": "-1"},
+        {"SESSION_DEFAULT_TTL_HOURS": "0"},
+        {"SESSION_CLEANUP_INTERVAL_MINUTES": "0"},
+        {"SESSION_RETENTION_DAYS": "-0.1"},
+        {"SESSION_MAX_QUERIES_PER_SESSION": "0"},
     ],
 )
 def test_a_setting_that_cannot_be_is_named(environment: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Every block of the README runs, and prints what it says it prints."""
+"""Every block of the README and of docs/bigquery.md runs, and prints what it says it prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "bigquery.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A comment behind a print, or on a line of its own, is what is printed.
 SAYS = re.compile(r"(?:^|^ *print\(.*\)  )# (.*)$")
@@ -21,7 +23,7 @@ CHANGING = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\d,]+(?= by
 
 
 def blocks() -> list[tuple[str, str]]:
-    return BLOCK.findall(README.read_text(encoding="utf-8"))
+    return [block for page in PAGES for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from ledger import SessionLedger
+from ledger.model.events import RecordedEvent
 from ledger.model.fold import fold
 from ledger.model.integrity import verify
 
@@ -62,16 +63,28 @@ def check(path: Path, acknowledged: dict[str, tuple[int, int]]) -> int:
     """Compare the file with what was acknowledged; return how many appends that was."""
     with SessionLedger.open(f"sqlite:///{path}", create=False) as ledger:
         for session_id, (version, step) in acknowledged.items():
-            events = ledger.history(session_id, limit=10_000)
-            assert events.next is None
-            assert [event.version for event in events] == list(range(1, len(events) + 1)), f"{session_id}: a gap"
+            events = whole_session(ledger, session_id)
             assert len(events) >= version, f"{session_id}: {version} acknowledged, {len(events)} there"
             assert events[version - 1].changes[0].value == step, f"{session_id}: another event at {version}"
-            assert verify(events) == len(events)
-            head, state = ledger.store.state(session_id)
-            assert (head.version, head.event_hash) == (len(events), events[-1].event_hash)
-            assert state == fold(events), f"{session_id}: the state is not the fold of the events"
     return sum(version for version, _ in acknowledged.values())
+
+
+def whole_session(ledger: SessionLedger, session_id: str) -> list[RecordedEvent]:
+    """Check a session's versions, hash chain, head and state; return its events."""
+    events: list[RecordedEvent] = []
+    after: str | None = "0"
+    while after is not None:
+        page = ledger.store.events(session_id, after=int(after), limit=5_000, upcast=False)
+        events += page
+        after = page.next
+    assert [event.version for event in events] == list(range(1, len(events) + 1)), f"{session_id}: a gap"
+    assert verify(events) == len(events), f"{session_id}: events without a hash"
+    found = ledger.store.state(session_id, with_messages=True)
+    assert found is not None, f"{session_id}: there are events and no head"
+    head, state = found
+    assert (head.version, head.event_hash) == (len(events), events[-1].event_hash), f"{session_id}: another head"
+    assert state == fold(events), f"{session_id}: the state is not the fold of the events"
+    return events
 
 
 def run(kills: int, *, threads: int = 3, longest: float = 0.5, seed: int = 1, folder: Path) -> int:

@@ -146,12 +146,7 @@ class Sides:
     def rows_here(self) -> Iterator[tuple[Any, ...]]:
         """Every row of the file, as the table has it."""
         with SessionLedger.open(self.url, create=False) as ledger:
-            seq = 0
-            while rows := ledger.store.rows_after(seq, _AT_ONCE):
-                seq = rows[-1][0]
-                for _, *row in rows:
-                    values = dict(zip(NAMES, row, strict=True))
-                    yield _row(values | {"removed": bool(values["removed"])})
+            yield from rows_of(ledger)
 
     def rows_there(self) -> Iterator[tuple[Any, ...]]:
         """Every row of the raw table, as often as it is there."""
@@ -165,7 +160,7 @@ class Sides:
                 values = dict(zip(NAMES, row, strict=True))
                 text = json.dumps(values["value"]) if has_value else None
                 times = {name: to_micros(values[name]) for name in ("occurred_at", "recorded_at", "created_at")}
-                yield _row(values | times | {"value": text})
+                yield row_of(values | times | {"value": text})
 
     def compare(self, told: Told) -> dict[str, int]:
         """Check that both sides have the same rows, each once, and all that was acknowledged; see ``compared``."""
@@ -176,6 +171,16 @@ class Sides:
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row.values()) for row in self.emulator.client.query_and_wait(sql)]
+
+
+def rows_of(ledger: SessionLedger) -> Iterator[tuple[Any, ...]]:
+    """Every row of a ledger's file, in the order of ``NAMES``."""
+    seq = 0
+    while rows := ledger.store.rows_after(seq, _AT_ONCE):
+        seq = rows[-1][0]
+        for _, *row in rows:
+            values = dict(zip(NAMES, row, strict=True))
+            yield row_of(values | {"removed": bool(values["removed"])})
 
 
 def compared(here: Sequence[tuple[Any, ...]], there: Sequence[tuple[Any, ...]], told: Told) -> dict[str, int]:
@@ -208,7 +213,7 @@ def compared(here: Sequence[tuple[Any, ...]], there: Sequence[tuple[Any, ...]], 
     return {"rows": len(here), "events": len(found), "acknowledged": len(told.acknowledged), "lost": len(told.lost)}
 
 
-def _row(values: Mapping[str, Any]) -> tuple[Any, ...]:
+def row_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
     """A row in the order of ``NAMES``; the value as text that is the same for the same JSON."""
     text = values["value"]
     value = None if text is None else json.dumps(json.loads(text), sort_keys=True)

@@ -15,7 +15,7 @@ import pytest
 
 from faults.interruption import Interrupter, Interruption, TimeLimit, interrupters
 from ledger import StoreRejected, StoreUnavailable
-from ledger.stores.sqlite import group_commit, writer_lock
+from ledger.stores.sqlite import commit_jobs, group_commit, writer_lock
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.writer_lock import FairFileLock
@@ -87,7 +87,7 @@ class Writer(threading.Thread):
 
 def together(notes: Notes, writers: list[Writer]) -> None:
     """Let writers queue in order, then go: the first leads the others."""
-    assert notes.group.pause()
+    assert notes.group.pause(5.0)
     for writer in writers:
         length = len(notes.group._queue)
         writer.start()
@@ -106,7 +106,7 @@ monitored = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitorin
 @pytest.mark.parametrize("error", [Interruption, TimeLimit])
 @pytest.mark.parametrize(("size", "struck"), [(1, 0), (3, 0), (3, 1), (3, 2)])
 def test_a_thread_interrupted_anywhere_in_a_group_stops_nobody_and_loses_nothing(notes, size, struck, error):
-    for point, interrupter in enumerate(interrupters(group_commit, writer_lock, error=error)):
+    for point, interrupter in enumerate(interrupters(group_commit, commit_jobs, writer_lock, error=error)):
         writers = [Writer(notes, f"{point}-{n}", interrupter if n == struck else None) for n in range(size)]
         together(notes, writers)
         recorded = [name for name in notes.names() if name.startswith(f"{point}-")]
@@ -121,7 +121,7 @@ def test_a_thread_interrupted_anywhere_in_a_group_stops_nobody_and_loses_nothing
 
 @monitored
 def test_a_thread_interrupted_anywhere_alone_writes_whole_or_not_at_all(notes):
-    for point, interrupter in enumerate(interrupters(group_commit, writer_lock)):
+    for point, interrupter in enumerate(interrupters(group_commit, commit_jobs, writer_lock)):
         try:
             interrupter.run(lambda point=point: notes.write(f"{point}"))
         except Interruption:
@@ -132,7 +132,7 @@ def test_a_thread_interrupted_anywhere_alone_writes_whole_or_not_at_all(notes):
 
 @monitored
 def test_stopping_is_interrupted_anywhere_and_done_again(tmp_path):
-    for point, interrupter in enumerate(interrupters(group_commit)):
+    for point, interrupter in enumerate(interrupters(group_commit, commit_jobs)):
         folder = tmp_path / f"{point}"
         folder.mkdir()
         notes = Notes(folder)
@@ -149,10 +149,10 @@ def test_stopping_is_interrupted_anywhere_and_done_again(tmp_path):
 @monitored
 def test_a_pause_is_interrupted_anywhere_and_ended_by_resume(notes):
     def act() -> None:
-        assert notes.group.pause()
+        assert notes.group.pause(5.0)
         notes.group.resume()
 
-    for point, interrupter in enumerate(interrupters(group_commit)):
+    for point, interrupter in enumerate(interrupters(group_commit, commit_jobs)):
         try:
             interrupter.run(act)
         except Interruption:
@@ -241,7 +241,6 @@ def test_an_error_of_the_ledger_in_the_midst_of_work_leaves_nothing_of_it(notes)
 
 def test_a_pause_that_does_not_come_in_time_is_given_up(tmp_path):
     notes = Notes(tmp_path)
-    notes.group._wait = 0.05
     begun, go = threading.Event(), threading.Event()
 
     def work(_: sqlite3.Connection) -> None:
@@ -251,7 +250,7 @@ def test_a_pause_that_does_not_come_in_time_is_given_up(tmp_path):
     thread = threading.Thread(target=notes.group.run, args=(work,))
     thread.start()
     begun.wait(10)
-    assert not notes.group.pause()
+    assert not notes.group.pause(0.05)
     notes.group.resume()
     go.set()
     thread.join(10)

@@ -136,15 +136,15 @@ def test_a_path_may_hold_what_means_something_in_a_url(tmp_path):
 def test_a_backup_overwrites_no_file_that_appears_meanwhile(path, tmp_path, monkeypatch):
     copy = tmp_path / "copy.db"
     store = SqliteStore(path)
-    reader = store._reader  # the copy is written while a reader is lent
+    reads = store._read  # the copy is written by a read
 
-    def lend():
+    def read(work):
         copy.write_text("mine")
-        return reader()
+        return reads(work)
 
     store.own_files()
     monkeypatch.setattr(store, "own_files", list)
-    monkeypatch.setattr(store, "_reader", lend)
+    monkeypatch.setattr(store, "_read", read)
     with pytest.raises(StoreRejected, match="exists"):
         store.backup(copy)
     monkeypatch.undo()

@@ -33,7 +33,12 @@ def test_the_text_of_instants_sorts_as_they_do(one, other):
         (datetime(2026, 11, 21, 5, tzinfo=UTC), "2026-11-21T05:00:00.000000Z"),
         (datetime(2026, 11, 21, 5, tzinfo=timezone(timedelta(hours=2))), "2026-11-21T03:00:00.000000Z"),
         (datetime(999, 1, 1, tzinfo=UTC), "0999-01-01T00:00:00.000000Z"),
+        (datetime(1, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), "0001-01-01T00:00:00.000000Z"),
         (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), "9999-12-31T23:59:59.999999Z"),
+        (
+            datetime(9999, 12, 31, 22, 59, 59, 999999, tzinfo=timezone(-timedelta(hours=1))),
+            "9999-12-31T23:59:59.999999Z",
+        ),
     ],
 )
 def test_text_is_rfc_3339_in_utc_with_six_decimals(instant, text):

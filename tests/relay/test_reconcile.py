@@ -14,7 +14,8 @@ from ledger.outbox import comparison
 from ledger.outbox.row_digests import SessionKey
 from ledger.relay.reconcile import Reconciliation, Repaired, SessionDifference, reconcile, repair
 from ledger.testing import START, CountedIds, SetClock
-from ledger.warehouse.base import Answer, Parameters, Warehouse
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.row_comparison import ComparedRows
 from support.shipped import FROM, UNTIL, Ledger, empty_ledger, shipped_ledger, taken_over
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from ledger import StoreUnavailable
 from ledger.errors import LeaseHeld, StoreRejected, StreamEnded
+from ledger.outbox.contract import Batch
 from ledger.outbox.rows import SEQ, row_key
 from ledger.relay.background import sync_now
 from ledger.relay.loop import RESTARTS
+from ledger.stores.sqlite.outbox import SqliteOutbox
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock
 from support.relays import Streams, StreamsSink
@@ -81,10 +83,52 @@ def test_a_row_in_doubt_is_asked_about_before_it_is_sent(store):
     held = outbox.acquire("here/x/0", 60)
     outbox.save(replace(held, in_doubt_upto=1))
     outbox.release(held)
+    one = relay(store, sink)
+    assert one.sync() == 0
+    assert (outbox.checkpoint().seq, outbox.status().waiting_rows) == (1, 0)
     append(store, 2)
-    assert relay(store, sink).sync() == 1
+    assert one.sync() == 1
     assert sink.streams.rows == rows_of(store)
     assert sink.asked == 1
+
+
+def test_rows_that_were_sent_again_when_the_warehouse_was_replaced_arrive_all(store):
+    append(store, *range(1, 9))
+    sink = StreamsSink(Streams())
+    relay(store, sink, lease_seconds=0.0).sync()
+    outbox = store.outbox(URL)
+    outbox.redrive(dict.fromkeys(range(1, 9), "lost"))
+    held = outbox.acquire("here/x/2", 0.0)
+    under_way = Batch(8, 4, "digest", redrive=True)
+    outbox.save(replace(held, batch=under_way), redriving=[5, 6, 7, 8])
+    sink.streams.rows.clear()
+    sink.streams.fence += 5
+    relay(store, sink, "here/x/3", lease_seconds=0.0).sync()
+    assert sink.streams.rows == rows_of(store)
+    assert outbox.refused() == []
+
+
+def test_a_refusal_that_may_not_be_about_the_rows_is_about_them_once_others_have_arrived(store):
+    append(store, *range(1, 9))
+    sink = StreamsSink(Streams(), unfit=lambda row: row[2] in (6, 9), named=False, certain=False)
+    one, outbox = relay(store, sink), store.outbox(URL)
+    assert one.sync() == 7
+    assert [it.version for it in outbox.refused()] == [6]
+    append(store, 9)
+    sink._certain = True  # what was doubted before is no doubt about this one
+    assert one.sync() == 0
+    assert [it.version for it in outbox.refused()] == [6, 9]
+
+
+def test_a_sink_that_doubts_later_rows_than_were_sent_is_sent_all_of_them(store):
+    class Doubting(StreamsSink):
+        def recover(self, store_id, checkpoint):
+            return replace(super().recover(store_id, checkpoint), in_doubt_after=9)
+
+    append(store, *range(1, 12))
+    sink = Doubting(Streams())
+    assert relay(store, sink).sync() == 11
+    assert sink.streams.rows == rows_of(store)
 
 
 def test_a_relay_whose_stream_ends_again_and_again_gives_up_and_one_that_gets_on_does_not(store):
@@ -219,11 +263,33 @@ def test_refused_events_are_sent_again_when_asked_for_one_or_all(store):
     assert outbox.redrive_event(outbox.refused()[1].event_id) == 1
     assert outbox.status().waiting_rows == 1
     assert one.sync() == 1
-    assert outbox.redrive_event() == 2
+    assert [outbox.redrive_event() for _ in range(2)] == [2, 0]
     append(store, 7)
     assert one.sync() == 3
+    assert sink.asked == 3  # each once, before it was sent again
     assert sorted(sink.streams.rows) == rows_of(store)
     assert outbox.refused() == []
+
+
+def test_of_rows_that_are_sent_again_in_halves_none_is_forgotten_when_that_is_cut_off(store):
+    append(store, 1, 2, 3, 4)
+    bad, sends = [1, 2, 3, 4], []
+
+    def fail(name):
+        if name == "send" and len(bad) == 1:
+            sends.append(name)
+            if len(sends) == 3:  # the second half, after the first has arrived
+                raise Killed
+
+    sink = StreamsSink(Streams(), fail, unfit=lambda row: row[2] in bad, named=False)
+    assert relay(store, sink, lease_seconds=0.0).sync() == 0
+    bad[:] = [3]
+    store.outbox(URL).redrive_event()
+    with pytest.raises(Killed):
+        relay(store, sink, "here/x/2", lease_seconds=0.0).sync()
+    bad.clear()
+    relay(store, sink, "here/x/3", lease_seconds=0.0).sync()
+    assert sorted(sink.streams.rows) == rows_of(store)
 
 
 @pytest.mark.parametrize("step", ["send", "sent"])
@@ -311,6 +377,23 @@ def test_a_lease_is_free_when_it_is_given_back_or_its_process_has_died(store):
     append(store, 3)
     assert relay(store, StreamsSink(streams), "there/1/y").sync() == 1
     assert streams.rows == rows_of(store)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_relay_interrupted_once_the_store_has_recorded_its_lease_releases_it(store, monkeypatch, nth):
+    acquire, calls = SqliteOutbox.acquire, []
+
+    def interrupted(outbox, holder, seconds):
+        calls.append(acquire(outbox, holder, seconds))
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    monkeypatch.setattr(SqliteOutbox, "acquire", interrupted)
+    append(store, 1)
+    with pytest.raises(KeyboardInterrupt):
+        relay(store, StreamsSink(Streams()), "there/1/a").sync()
+    assert relay(store, StreamsSink(Streams()), "there/2/b").sync() == 1
 
 
 def test_a_lease_that_was_taken_by_a_clock_that_was_ahead_holds_nobody_off(store, clock):

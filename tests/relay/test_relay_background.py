@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,7 +71,8 @@ def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store)
         if name == "sent" and len(streams.rows) == 3:
             shipped.set()
 
-    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    background = BackgroundRelay(lambda: relay(store, StreamsSink(streams, step)), age=0.01)
+    background.start()
     append(store, 1, 2, 3)
     assert shipped.wait(20)
     assert background.close(20)
@@ -78,7 +82,8 @@ def test_the_background_ships_what_is_appended_and_goes_on_after_failures(store)
 
 def test_closing_the_background_ships_what_waits(store):
     streams = Streams()
-    background = BackgroundRelay(relay(store, StreamsSink(streams)), age=60)
+    background = BackgroundRelay(lambda: relay(store, StreamsSink(streams)), age=60)
+    background.start()
     append(store, 1, 2, 3)
     assert background.close(20)
     assert streams.rows == rows_of(store)
@@ -96,7 +101,8 @@ def test_closing_the_background_does_not_wait_for_ever(store):
             closed.set()
 
     append(store, 1)
-    background = BackgroundRelay(relay(store, StreamsSink(Streams(), step)), age=0.01)
+    background = BackgroundRelay(lambda: relay(store, StreamsSink(Streams(), step)), age=0.01)
+    background.start()
     assert stuck.wait(20)
     assert background.close(0.05)
     assert store.outbox(URL).status().waiting_rows == 1
@@ -113,7 +119,8 @@ def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(st
             shipped.set()
 
     append(store, 1)
-    background = BackgroundRelay(relay(store, StreamsSink(streams, step)), age=0.01)
+    background = BackgroundRelay(lambda: relay(store, StreamsSink(streams, step)), age=0.01)
+    background.start()
     assert shipped.wait(20)
     assert background.close(20)
     assert streams.rows == rows_of(store)
@@ -155,3 +162,35 @@ def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_o
     sink = StreamsSink(Streams())
     assert relay(store, sink).sync() == 9
     assert sink.streams.rows == rows_of(store)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_ships_by_a_relay_of_its_own_once_the_parents_has_the_lease_no_more(tmp_path):
+    program = """
+import os, signal, sys, time
+from ledger import SessionLedger
+from ledger.relay import background
+
+background.AGE = 0.05
+path = sys.argv[1]
+ledger = SessionLedger.open(f"sqlite:///{path}.db", warehouse=f"duckdb:///{path}.duckdb", relay="background")
+ledger.create_session("ada", "q", session_id="s")
+while ledger.warehouse.status().waiting_rows:  # until the thread has imported everything
+    time.sleep(0.01)
+heard, said = os.pipe()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(100)  # ends the child if it hangs
+    os.read(heard, 1)
+    ledger.add_message("s", "user", "child")
+    assert ledger.close(drain=60) == 0, "rows wait"
+    os._exit(0)
+assert ledger.close(drain=60) == 0, "rows wait"
+os.write(said, b"!")
+assert os.waitpid(pid, 0)[1] == 0
+with SessionLedger.open(f"sqlite:///{path}.db", warehouse=f"duckdb:///{path}.duckdb") as ledger:
+    print(ledger.warehouse.query("SELECT COUNT(*) AS n FROM messages").rows)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "l")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout) == (0, "[(1,)]\n"), done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,23 @@ def test_closing_waits_for_what_is_under_way(plain: SessionLedger, held: HeldSto
         assert await append == "s"
 
     asyncio.run(use())
+
+
+def test_a_ledger_that_is_closed_ends_its_threads(url: str) -> None:
+    before = set(threading.enumerate())
+    ledger = AsyncSessionLedger(url)
+
+    async def scenario() -> set[threading.Thread]:
+        await ledger.create_session("ada")
+        ours = {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("ledger-aio")}
+        await ledger.close()
+        return ours
+
+    ours = asyncio.run(scenario())
+    assert ours
+    for thread in ours:
+        thread.join(RETRY_TIMEOUT)
+        assert not thread.is_alive()
 
 
 def test_one_ledger_serves_one_loop_after_the_other(url: str) -> None:

@@ -161,8 +161,8 @@ def _said(ledger, content):
 
 
 def _kept(ledger):
-    with ledger.store._local._reader() as connection:
-        return connection.execute("SELECT event_id, version FROM archived_events").fetchall()
+    sql = "SELECT event_id, version FROM archived_events"
+    return ledger.store._local._read(lambda connection: connection.execute(sql).fetchall())
 
 
 def test_a_ledger_opened_without_its_warehouse_says_where_the_rows_are(ledger, tmp_path):
@@ -421,6 +421,15 @@ def test_statuses_in_which_nothing_has_ended_are_refused(alone, statuses):
 def test_an_age_that_is_none_is_refused(alone, age):
     with pytest.raises(InvalidInput, match="older_than"):
         alone.delete_old_sessions(age)
+
+
+@pytest.mark.parametrize("age", [-DAY, 24, "24"])
+def test_a_retention_that_is_none_is_refused_before_anything_is_done(alone, clock, age):
+    alone.create_session("ada", session_id="s", ttl=DAY)
+    clock.now = START + 10 * DAY
+    with pytest.raises(InvalidInput, match="retention"):
+        alone.maintain(retention=age)
+    assert types(alone, "s") == ["session.created"]
 
 
 def test_a_session_that_is_deleted_with_a_head_remembered_is_begun_anew(alone, clock):

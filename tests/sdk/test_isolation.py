@@ -386,9 +386,9 @@ def test_an_id_of_somebody_else_fails_as_one_that_is_nowhere_where_the_warehouse
 
 
 def test_a_view_has_no_attribute_with_an_underscore_even_if_the_store_has_it(ledger):
-    assert hasattr(ledger.store, "_reader")
-    with pytest.raises(AttributeError, match="has no attribute '_reader'"):
-        _ = ledger.for_user("ada").store._reader
+    assert hasattr(ledger.store, "_read")
+    with pytest.raises(AttributeError, match="has no attribute '_read'"):
+        _ = ledger.for_user("ada").store._read
 
 
 def test_a_view_of_a_store_that_archives_nothing_says_so(ledger):
@@ -397,3 +397,6 @@ def test_a_view_of_a_store_that_archives_nothing_says_so(ledger):
 
     with pytest.raises(CapabilityMissing, match="archive"):
         UserView(Remote(), "ada").check_shippable("s")
+    for name, arguments in (("rehydrate", ["s"]), ("drop_archived", [["s"]]), ("purge_warehouse", [])):
+        with pytest.raises(CapabilityMissing, match="tiered"):
+            getattr(UserView(Remote(), "ada"), name)(*arguments)

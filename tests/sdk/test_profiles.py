@@ -103,7 +103,7 @@ def test_sessions_are_found_and_counted_by_attributes(ledger):
         "strings": 1,
     }
     assert ledger.count_sessions("session_type") == {"problem": 3, "free": 1}
-    assert ledger.count_sessions("tests_passed") == {"true": 2, "false": 1, None: 1}
+    assert list(ledger.count_sessions("tests_passed").items()) == [("true", 2), ("false", 1), (None, 1)]
     assert ledger.count_sessions("tags", session_type="problem") == {'["a"]': 3}
     assert ledger.count_sessions("status") == {"active": 4}
     assert sum(ledger.count_sessions("day").values()) == 4

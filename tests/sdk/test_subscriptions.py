@@ -342,3 +342,17 @@ def test_a_row_that_is_not_as_recorded_is_an_error_and_not_passed_over(ledger):
     for _ in range(2):
         with pytest.raises(CorruptEvent, match="version 2"):
             next(subscription)
+
+
+def test_the_pauses_of_a_subscription_that_waits_grow_up_to_a_bound(ledger, monkeypatch):
+    subscription, pauses = ledger.subscribe(timeout=3600), []
+
+    def wait(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            ledger.create_session("ada", session_id="s")
+
+    monkeypatch.setattr(subscription._closed, "wait", wait)
+    assert next(subscription).event.session_id == "s"
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1] == pauses[-2] < 1

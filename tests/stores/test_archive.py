@@ -178,6 +178,17 @@ def test_a_warehouse_that_came_later_is_asked_for_every_row_that_comes_back(stor
     assert len(store.outbox(OTHER).rows_to_redrive(10, max_bytes=10**6)) == 4
 
 
+def test_rows_that_come_from_another_store_wait_once_and_are_no_rows_to_send_again(store, tmp_path, clock):
+    archive(other := SqliteStore(tmp_path / "other.db", clock=clock))
+    history = list(other.events("s", upcast=False))
+    other.close()
+    assert store.restore_history(history, URL) == 3
+    outbox = store.outbox(URL)
+    assert outbox.status().waiting_rows == 4
+    assert outbox.rows_to_redrive(10, max_bytes=10**6) == []
+    assert outbox.dead_letters_between(1, 4) == {1, 2, 3, 4}
+
+
 # Between listing and dropping
 
 
@@ -278,6 +289,15 @@ def test_a_session_with_rows_that_must_still_be_shipped_is_not_purged(store, mea
     ship(store, acknowledged=[1, 2])
     assert store.purge("s", store.state("s")[0].version)
     assert [each.key.session_id for each in store.pending_deletions(URL)] == ["s"]
+
+
+def test_a_session_whose_rows_are_after_the_checkpoint_is_not_purged(store):
+    archive(store, 11, "earlier")
+    ship(store)
+    archive(store)
+    assert not store.purge("s", 3)
+    ship(store)
+    assert store.purge("s", 3)
 
 
 def test_until_the_warehouse_has_deleted_a_session_nothing_comes_under_its_id(store):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ledger import ConfigurationError
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.stores.urls import parse_url
 from ledger.warehouse.urls import parse_warehouse_url
 
@@ -48,3 +50,11 @@ def test_who_names_a_postgres_database_is_told_how_to_bring_one_in(parse: Callab
         parse("ledger.db")
     assert str(refused.value).endswith(("PROJECT/DATASET.", "(a path from the root)."))
     assert "'ledger.db'" in str(refused.value)
+
+
+def test_a_file_is_not_opened_with_a_setting_or_a_path_that_it_cannot_have(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="synchronous must be FULL or NORMAL, not 'OFF'"):
+        SqliteStore(tmp_path / "l.db", synchronous="OFF")
+    with pytest.raises(ConfigurationError, match="NUL character"):
+        SqliteStore(f"{tmp_path}/l\0.db")
+    assert not list(tmp_path.iterdir())

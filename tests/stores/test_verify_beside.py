@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ledger import Change, CorruptEvent, LedgerError, SessionLedger
-from ledger.stores.sqlite.schema import migrate
+from ledger.stores.sqlite.migrations import FOREIGN_EVENTS
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import START, SetClock, event, recorded
+from ledger.testing import SetClock, event, recorded
 from ledger.testing.exchange import abroad
 from ledger.testing.harness import begin
 
@@ -89,8 +90,8 @@ def test_a_file_of_the_release_before_knows_the_events_of_other_stores(tmp_path)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         runs = connection.execute("SELECT * FROM foreign_events").fetchall()
         connection.execute("DROP TABLE foreign_events")
-        connection.execute("PRAGMA user_version = 7")
-        migrate(connection, str(file), new_store_id="new", now=START)
+        for statement in FOREIGN_EVENTS.statements:
+            connection.execute(statement)
         assert connection.execute("SELECT * FROM foreign_events").fetchall() == runs
     with closing(SqliteStore(file, clock=SetClock())) as store:
         assert store.verify().clean
@@ -115,6 +116,42 @@ def test_what_is_kept_of_an_archived_session_is_checked_as_far_as_it_goes(tmp_pa
         tamper(file, "UPDATE session_heads SET version = 2 WHERE session_id = 's1'")
         with pytest.raises(CorruptEvent):
             ledger.hydrate_session("s1")
+
+
+ARCHIVED = "session_id IN (SELECT session_id FROM archived_sessions)"
+CHANGES_OF_ARCHIVED = (
+    "UPDATE session_heads SET user_id = 'eve' WHERE",
+    "UPDATE session_heads SET event_hash = 'x' WHERE",
+    "UPDATE session_heads SET created_at = created_at + 1 WHERE",
+    "UPDATE session_heads SET updated_at = 'x' WHERE",
+    "UPDATE session_state SET value = '\"eve\"' WHERE field = 'question' AND",
+    "UPDATE session_state SET value = CAST(x'ff' AS TEXT) WHERE field = 'question' AND",
+    "DELETE FROM session_state WHERE field = 'tag' AND",
+    "UPDATE archived_sessions SET kept = NULL WHERE",
+    "UPDATE archived_events SET rows = 9223372036854775807 WHERE",
+)
+
+
+def test_each_change_of_the_head_or_a_listed_field_of_an_archived_session_is_found(tmp_path):
+    file, copy = tmp_path / "l.db", tmp_path / "copy.db"
+    with SessionLedger.open(f"sqlite:///{file}", warehouse=f"duckdb:///{tmp_path}/w.duckdb", relay="off") as ledger:
+        ledger.create_session("ada", "How many orders?", session_id="s1")
+        ledger.add_tags("s1", "weekly")
+        ledger.archive_session("s1")
+        ledger.warehouse.sync()
+        assert ledger.drop_archived() == 1
+    for sql in ("ALTER TABLE archived_sessions DROP COLUMN kept", None, *CHANGES_OF_ARCHIVED):
+        shutil.copy(file, copy)
+        if sql is None:
+            pass
+        elif sql.startswith("ALTER"):  # as the release before left it: the upgrade takes what is there
+            tamper(copy, f"{sql}; DELETE FROM migrations WHERE name >= '011'; PRAGMA user_version = 10")
+        else:
+            tamper(copy, f"{sql} {ARCHIVED}")
+        with SessionLedger.open(f"sqlite:///{copy}", create=False) as ledger:
+            for _ in range(2):
+                found = {(it.session_id, it.code) for it in ledger.verify(rebuild=True).findings}
+                assert found == ({("s1", "tombstone")} if sql in CHANGES_OF_ARCHIVED else set()), sql
 
 
 def test_pages_that_cannot_be_read_are_found_and_the_others_are_verified(tmp_path):

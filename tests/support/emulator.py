@@ -39,6 +39,10 @@ class Emulator:
     read: BigQueryReadClient
     bare: tuple[str, str] = ("", "")  # the two addresses behind the layer
 
+    def behind(self) -> Emulator:
+        """The emulator without the layer, for tests about the emulator itself."""
+        return replace(self, rest=self.bare[0], grpc=self.bare[1])
+
 
 @contextlib.contextmanager
 def connect(rest: str, grpc_address: str, project: str = PROJECT) -> Iterator[Emulator]:

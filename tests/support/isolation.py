@@ -58,6 +58,7 @@ BY_NAME: dict[str, Any] = {
     "role": "user",
     "shared": True,
     "session_type": "chat",
+    "statement": "SELECT * FROM sessions",
     "status": "completed",
     "strategy": "mine",
     "summary": "mine",

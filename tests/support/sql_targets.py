@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.model.values import canonical
 from ledger.outbox.contract import Batch, RelayCheckpoint
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 

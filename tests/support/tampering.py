@@ -256,7 +256,7 @@ INSERT INTO relay_aside VALUES ('w', 999, 'no', 0, 'refused')""",
     ),
     "a tombstone without its head": Tampering(
         """
-INSERT INTO archived_sessions VALUES ('s9', 1, 1, '')""",
+INSERT INTO archived_sessions VALUES ('s9', 1, 1, '', NULL)""",
         {("s9", None, "tombstone")},
     ),
     "a head that says that the rows are archived": Tampering(
@@ -305,5 +305,42 @@ UPDATE session_events SET recorded_at = 'x' WHERE session_id = 's2' AND version 
         """
 UPDATE session_events SET value = x'00ff' WHERE session_id = 's2' AND version = 2""",
         {("s2", 2, "value")},
+    ),
+    "hashes removed, and a run of this store without hashes added": Tampering(
+        """
+UPDATE session_events SET value_hash = NULL, value_salt = NULL, prev_hash = NULL, event_hash = NULL
+WHERE session_id = 's2';
+UPDATE session_heads SET event_hash = NULL WHERE session_id = 's2';
+INSERT INTO foreign_events VALUES ('s2', 1, (SELECT value FROM meta WHERE name = 'store_id'), 0, 99)""",
+        {("s2", version, "unhashed") for version in range(1, 7)} | {("s2", None, "store")},
+    ),
+    "hashes removed, and a run of another store without hashes added": Tampering(
+        """
+UPDATE session_events SET value_hash = NULL, value_salt = NULL, prev_hash = NULL, event_hash = NULL
+WHERE session_id = 's2';
+UPDATE session_heads SET event_hash = NULL WHERE session_id = 's2';
+INSERT INTO foreign_events VALUES ('s2', 1, 'eve', 0, 6)""",
+        {("s2", version, "unhashed") for version in range(1, 7)} | {("s2", None, "store")},
+    ),
+    "a run of another store after the last version": Tampering(
+        """
+INSERT INTO foreign_events VALUES ('s2', 50, 'eve', 0, 99)""",
+        {("s2", None, "store")},
+    ),
+    "a run of another store in a session that is not there": Tampering(
+        """
+INSERT INTO foreign_events VALUES ('s9', 1, 'eve', 0, 9)""",
+        {("s9", None, "store")},
+    ),
+    "a run of another store with a text for a version": Tampering(
+        """
+INSERT INTO foreign_events VALUES ('s2', 'x', 'eve', 0, 9)""",
+        {("s2", None, "store")},
+    ),
+    "a run of another store that has hashes, where none has": Tampering(
+        """
+INSERT INTO foreign_events VALUES ('s2', 1, 'eve', 0, 6);
+UPDATE session_events SET store_id = 'eve' WHERE session_id = 's2'""",
+        {("s2", version, "event") for version in range(1, 7)},
     ),
 }

@@ -35,7 +35,8 @@ from ledger.testing import START, CountedIds, OpenStore, SetClock, StoreContract
 from ledger.testing.harness import ALL, begin, events_of
 from ledger.tiers.local import local_tier
 from ledger.tiers.store import TwoTierStore
-from ledger.warehouse.base import Answer, Warehouse
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Warehouse
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.duckdb.sink import DuckDBSink
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -418,7 +419,7 @@ FORK = """
 import os, sys
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.tiers.store import TwoTierStore
-from ledger.warehouse.base import Answer
+from ledger.warehouse.answer import Answer
 
 class Warehouse:
     def __init__(self):

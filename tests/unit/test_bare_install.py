@@ -89,6 +89,8 @@ WORKING = [
     "demo --json",
     "doctor",
     "doctor --json",
+    "schema",
+    "schema tool_calls --json",
     "--help",
     "--version",
 ]
@@ -104,11 +106,13 @@ FAILING = {
     "init --url bigquery://project/dataset": BIGQUERY,
     "sync --warehouse bigquery://project/dataset": BIGQUERY,
     "demo --emulator": BIGQUERY,
+    "doctor --deep --yes --warehouse bigquery://project/dataset": BIGQUERY,
 }
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.
 OF_AN_EXTRA = re.compile(
     r"ledger\.(stores\.bigquery\.(append|ingest|store)"
-    r"|warehouse\.(arrow_rows|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions))"
+    r"|warehouse\.(arrow_rows|statement|bigquery\.(?!settings|locks|retries)\w+|duckdb\.(dialect|functions|names|times|translations))"
+    r"|cli\.doctor\.deep\.(examination|scratch|statements|streams|values)"
     r"|testing(\.\w+)?)"
 )
 

@@ -67,8 +67,9 @@ def test_every_setting_is_read_by_somebody() -> None:
     assert unread == set()
 
 
-def test_the_readme_names_no_setting_that_is_not_there() -> None:
-    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("page", ["README.md", "docs/bigquery.md"])
+def test_the_pages_that_list_settings_name_none_that_is_not_there(page: str) -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", row)}
     assert named
     assert named - NAMES == set()

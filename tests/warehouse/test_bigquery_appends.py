@@ -138,7 +138,6 @@ def test_a_closed_warehouse_refuses_everything(emulator, place):
     it.close()
     for ask in (
         lambda: it.query("SELECT 1 AS a"),
-        lambda: it.frame("SELECT 1 AS a"),
         lambda: it.append("session_events", batch(event(2, ("title", "", "t"), session="closed"))),
         it.create,
     ):

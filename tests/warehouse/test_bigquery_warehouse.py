@@ -7,7 +7,7 @@ import math
 import socket
 import uuid
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -74,10 +74,8 @@ def test_a_list_of_objects_is_a_list_of_structs(direct):
     ("value", "said"),
     [
         ({"a": 1}, "is a dict"),
-        (b"bytes", "is a bytes"),
         (bytearray(b"bytes"), "is a bytearray"),
         ({1, 2}, "is a set"),
-        (date(2026, 1, 1), "is a date"),
         (object(), "is a object"),
         ([[1]], "is a list"),
         ([{"v": {}}], "is a dict"),
@@ -85,8 +83,8 @@ def test_a_list_of_objects_is_a_list_of_structs(direct):
         ([NOON, NOON.replace(tzinfo=None)], "no time zone"),
         ([None], "contains None"),
         (["a", None], "contains None"),
-        ([1, "a"], "different types: INT64, STRING"),
-        ([True, 2], "different types: BOOL, INT64"),
+        ([1, "a"], "different types: int, str"),
+        ([True, 2], "different types: bool, int"),
     ],
 )
 def test_a_parameter_of_another_kind_is_refused_and_named(direct, value, said):
@@ -154,9 +152,8 @@ CHANGING = [
     ],
 )
 def test_only_one_select_that_fits_the_tables_is_answered(direct, sql):
-    for ask in (direct.query, direct.frame):
-        with pytest.raises(InvalidInput):
-            ask(sql)
+    with pytest.raises(InvalidInput):
+        direct.query(sql)
 
 
 def test_what_would_change_something_is_not_sent_to_bigquery(emulator, place):
@@ -173,9 +170,8 @@ def test_what_would_change_something_is_not_sent_to_bigquery(emulator, place):
 )
 def test_two_columns_of_one_name_are_refused_before_bigquery_is_asked(emulator, place, sql):
     with through(emulator, place) as (running, it):
-        for ask in (it.query, it.frame):
-            with pytest.raises(InvalidInput, match=r"several columns named (a|status)"):
-                ask(sql)
+        with pytest.raises(InvalidInput, match=r"several columns named (a|status)"):
+            it.query(sql)
         assert running.counts == {}
 
 
@@ -186,15 +182,14 @@ def test_columns_without_a_name_are_numbered(direct):
 # What goes with a statement
 
 
-@pytest.mark.parametrize("ask", ["query", "frame"])
-def test_a_job_carries_its_budget_and_labels(emulator, place, ask):
+def test_a_job_carries_its_budget_and_labels(emulator, place):
     bounded = replace(place, maximum_bytes_billed=12345, labels={"team": uuid.uuid4().hex, "app": "another"})
     with contextlib.closing(BigQueryWarehouse(bounded, environment=environment(emulator))) as it:
-        getattr(it, ask)("SELECT 1 AS a")
+        it.query("SELECT 1 AS a")
     (job,) = [job for job in emulator.client.list_jobs() if job.labels.get("team") == bounded.labels["team"]]
     assert isinstance(job, bigquery.QueryJob)
     assert job.maximum_bytes_billed == 12345
-    assert job.labels == {"team": bounded.labels["team"], "app": "session-ledger", "operation": ask}
+    assert job.labels == {"team": bounded.labels["team"], "app": "session-ledger", "operation": "query"}
 
 
 def test_an_own_statement_is_labelled_with_what_it_is_for(emulator, place):
@@ -215,9 +210,8 @@ def test_a_mistake_in_an_own_statement_is_not_the_callers(direct):
 def test_a_dataset_without_the_tables_says_how_to_create_them(emulator, place):
     empty = replace(place, name=f"empty_{uuid.uuid4().hex}")
     with contextlib.closing(BigQueryWarehouse(empty, environment=environment(emulator))) as it:
-        for ask in (it.query, it.frame):
-            with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
-                ask("SELECT title FROM sessions")
+        with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
+            it.query("SELECT title FROM sessions")
         with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
             it.append("session_events", batch(event(1, ("title", "", "t"))))
 
@@ -228,15 +222,13 @@ def test_a_dataset_without_the_tables_says_how_to_create_them(emulator, place):
 @pytest.mark.parametrize(
     "kind", ["unavailable", "quota", "rate_403", "quota_403", "reset_before", "lost_answer", "cut_answer"]
 )
-@pytest.mark.parametrize("ask", ["query", "frame"])
-def test_a_query_is_asked_again_until_it_is_answered(emulator, place, ask, kind):
+def test_a_query_is_asked_again_until_it_is_answered(emulator, place, kind):
     with through(emulator, place, {"POST query": {1: kind, 2: kind}}) as (running, it):
-        found = getattr(it, ask)("SELECT 1 AS a")
-        assert (found.rows if ask == "query" else list(found.itertuples(index=False, name=None))) == [(1,)]
+        assert it.query("SELECT 1 AS a").rows == [(1,)]
         assert running.counts["POST query"] == 3
 
 
-@pytest.mark.parametrize("ask", ["query", "frame", "create"])
+@pytest.mark.parametrize("ask", ["query", "create"])
 def test_when_patience_ends_nothing_is_uncertain_about_a_question(emulator, place, ask):
     faults = {request: dict.fromkeys(range(1, 99), "lost_answer") for request in ("POST query", "GET dataset")}
     with through(emulator, replace(place, retry_timeout=1e-6), faults) as (_, it):
@@ -298,13 +290,15 @@ def test_a_frame_holds_what_a_query_answers(emulator, place, monkeypatch, table,
     with through(emulator, place) as (running, it):
         if count(it, "framed0") == 0:
             it.append("session_events", batch(*FRAMED))
-        expected = it.query(sql, parameters)
         before = running.counts
-        frame = it.frame(sql, parameters)
+        answer = it.query(sql, parameters)
         asked = running.counts - before
+        frame = answer.to_frame()
+        page_by_page = it.ask("query", sql, parameters)
     assert len(frame) >= 2
-    assert tuple(frame.columns) == expected.columns
-    assert rows_of_frame(frame) == expected.rows
+    assert tuple(frame.columns) == answer.columns
+    assert answer == page_by_page
+    assert rows_of_frame(frame) == answer.rows
     assert asked["ReadRows"] == (1 if first_page == 1 else 0)
 
 
@@ -320,7 +314,7 @@ def test_a_large_frame_comes_through_the_storage_read_api_in_its_order(emulator,
         ORDER BY n DESC
     """
     with through(emulator, place) as (running, it):
-        frame = it.frame(sql)
+        frame = it.query(sql).to_frame()
         assert running.counts["ReadRows"] >= 1
     assert [str(kind) for kind in frame.dtypes] == [
         *("int64", "float64", "bool", "str", "str", "object", "datetime64[us, UTC]", "object")
@@ -337,18 +331,20 @@ def test_a_large_frame_comes_through_the_storage_read_api_in_its_order(emulator,
 
 def test_json_in_a_frame_stays_exact(direct):
     sql = "SELECT value FROM UNNEST([JSON '1', JSON 'null', CAST(NULL AS JSON), JSON '18446744073709551615']) AS value"
-    found = direct.frame(sql)["value"]
+    found = direct.query(sql).to_frame()["value"]
     assert found.dtype == object
     assert sorted(found, key=str) == [1, 2**64 - 1, None, None]
     assert {type(value) for value in found} == {int, type(None)}
-    assert list(direct.frame("SELECT [JSON '1', JSON '{\"a\": null}'] AS several")["several"]) == [[1, {"a": None}]]
+    assert list(direct.query("SELECT [JSON '1', JSON '{\"a\": null}'] AS several").to_frame()["several"]) == [
+        [1, {"a": None}]
+    ]
 
 
 @arrow
 @pytest.mark.parametrize("first_page", [1, 10_000])
 def test_a_frame_without_rows_has_its_columns(direct, monkeypatch, first_page):
     monkeypatch.setattr(warehouse, "FIRST_PAGE", first_page)
-    frame = direct.frame("SELECT * FROM session_events WHERE session_id = 'nobody'")
+    frame = direct.query("SELECT * FROM session_events WHERE session_id = 'nobody'").to_frame()
     assert len(frame) == 0
     assert tuple(frame.columns) == direct.query("SELECT * FROM session_events WHERE session_id = 'nobody'").columns
     kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
@@ -362,6 +358,6 @@ def test_a_frame_without_rows_has_its_columns(direct, monkeypatch, first_page):
 def test_a_frame_whose_download_breaks_is_downloaded_again(emulator, place, monkeypatch, kind):
     monkeypatch.setattr(warehouse, "FIRST_PAGE", 1)
     with through(emulator, place, {"ReadRows": {1: kind}, "CreateReadSession": {1: kind}}) as (running, it):
-        frame = it.frame("SELECT n FROM UNNEST(GENERATE_ARRAY(1, 5)) AS n ORDER BY n")
+        frame = it.query("SELECT n FROM UNNEST(GENERATE_ARRAY(1, 5)) AS n ORDER BY n").to_frame()
         assert running.counts["ReadRows"] >= 2
     assert list(frame["n"]) == [1, 2, 3, 4, 5]

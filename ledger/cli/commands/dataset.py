@@ -44,8 +44,8 @@ def once(doing: str, call: Callable[[], T]) -> T:
 
     Args:
         doing: Subject of the error message, such as "Listing tables".
-        call: The function. It is called once, and should tell the client not to retry. It must be safe to repeat: if
-            its answer is lost, a retryable error is raised although it may have succeeded.
+        call: The function. It is called once, and should tell the client not to retry. Repeating the call must be safe:
+            if the answer is lost, a retryable error is raised, although the call may have succeeded.
 
     Raises:
         LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.

@@ -105,8 +105,8 @@ def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionL
     The warehouse is the one at the URL ``warehouse``, or by default the DuckDB file of the ledger. A ledger in BigQuery
     is its own warehouse. For such a ledger, ``warehouse`` is ignored.
     """
-    from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger
+    from ledger.sdk.queries import warehouse_path
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:

@@ -20,6 +20,7 @@ from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
+from ledger.holding import ending
 from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def attached(ledger: SessionLedger, warehouse: str | None) -> AttachedWarehouse:
     Raises:
         CapabilityMissing: The ledger is in BigQuery. Such a ledger is its own warehouse, and has no relay.
     """
-    from ledger.cli.commands.warehouse import warehouse_path
+    from ledger.sdk.queries import warehouse_path
     from ledger.tiers.attached import AttachedWarehouse
     from ledger.tiers.opening import require_outbox
     from ledger.warehouse.urls import duckdb_url
@@ -164,15 +165,15 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
 
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    relay = target.relay()
     try:
-        logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, target.url)
-        run(relay, stop, age=age)
-        if drain:
-            with suppress(LeaseHeld):  # this relay stood by, and the one with the lease ships the waiting rows
-                ship_waiting(relay, drain)
+        relay = target.relay()
+        with ending(relay.close):
+            logging.getLogger("ledger.relay").info("Shipping %s to %s.", ledger.url, target.url)
+            run(relay, stop, age=age)
+            if drain:
+                with suppress(LeaseHeld):  # this relay stood by, and the one with the lease ships the waiting rows
+                    ship_waiting(relay, drain)
     finally:
-        relay.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     logging.getLogger("ledger.relay").info("Stopped: %s", _waiting(target.status()))

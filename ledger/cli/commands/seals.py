@@ -41,11 +41,11 @@ COMMANDS: dict[str, click.Command] = {}
 )
 @with_warehouse
 def seal(as_json: bool, url: str | None, output: Path | None, program: str | None, warehouse: str | None) -> None:
-    """Seal the ledger: record a Merkle root over the heads of all sessions. Run it periodically, as from cron.
+    """Seal the ledger: record a Merkle root over the heads of all sessions. Run this periodically, for example by cron.
 
     `ledger verify --against` later finds each sealed session that was rewritten, shortened or removed. The seal is
-    recorded in the ledger and in the warehouse. Whoever can write the ledger's file can change the seals in it:
-    keep a copy where they cannot, by --output, by --command or in the warehouse.
+    recorded in the ledger and in the warehouse. Whoever can write to the ledger's file can change the seals in it. So
+    keep a copy elsewhere: with --output, with --command or in the warehouse.
     """
     with witnessed(url, warehouse) as ledger:
         made = ledger.seal(output=output, command=program)
@@ -57,7 +57,7 @@ def seal(as_json: bool, url: str | None, output: Path | None, program: str | Non
 
 @command("seals", "ledger seals", into=COMMANDS)
 def seals(as_json: bool, url: str | None) -> None:
-    """List the seals that the ledger keeps, oldest first."""
+    """List the seals that are recorded in the ledger, oldest first."""
     with opened(url) as ledger:
         found = ledger.seals()
     if as_json:
@@ -75,12 +75,13 @@ def _size(seal: Seal) -> str:
 
 @contextmanager
 def witnessed(url: str | None, warehouse: str | None) -> Iterator[SessionLedger]:
-    """Open the ledger at ``url`` with the warehouse that has its seals, for the block of a ``with`` statement.
+    """Open the ledger at ``url`` for the block of a ``with`` statement, with the warehouse attached if there is one.
 
-    The warehouse is the one at the URL ``warehouse``, or by default the DuckDB file of the ledger, if there is one.
+    The warehouse is the one at the URL ``warehouse`` or, by default, the DuckDB file of the ledger. If there is no such
+    file, or if the ledger is in BigQuery, no warehouse is attached.
     """
-    from ledger.cli.commands.warehouse import warehouse_path
     from ledger.sdk.ledger import SessionLedger
+    from ledger.sdk.queries import warehouse_path
     from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:

@@ -50,15 +50,16 @@ def verify(
 ) -> None:
     """Verify that sessions are what was recorded: all of them, or those given.
 
-    Events are checked against the hash chain of their session; states, heads and the search index against the events.
-    Without a SESSION_ID, the file and the position of each relay are checked too. Writers need not stop. The exit code
-    is 15 if anything is left that is wrong.
+    Events are checked against the hash chain of their session. States, heads and the search index are checked against
+    the events. Without a SESSION_ID, the file and the position of each relay are checked too. Writers need not stop.
+    The exit code is 15 if something is wrong and was not repaired.
 
-    --rebuild computes again what is derived from events, and never changes an event. A session whose events are not
-    what was recorded is left as it is.
+    --rebuild computes states, heads and the search index again from the events, and never changes an event. A session
+    whose events were changed is left as it is.
 
-    --against finds what only a seal from before can show: a history that was rewritten with all of its hashes, removed
-    last events, and removed sessions. The warehouse is asked for `warehouse:` seals and for archived sessions.
+    --against compares the sessions with an earlier seal. Only a seal can show that a history was rewritten together
+    with all of its hashes, or that a session or its last events were removed. The warehouse is read for seals that are
+    named `warehouse:...`, and for archived sessions.
     """
     with opened(url) if against is None else witnessed(url, warehouse) as ledger:
         rows = None if session_ids or not ledger.store.capabilities.commit_order else ledger.store.last_seq()

@@ -94,7 +94,7 @@ def create_ledger(url: str | None, message: str, *, as_json: bool) -> None:
         message: Text that follows "The ledger <its URL> is ready" in the output.
         as_json: Print JSON.
     """
-    from ledger.cli.commands.warehouse import own_warehouse
+    from ledger.sdk.queries import own_warehouse
 
     with opened(url, create=True) as ledger:
         own = own_warehouse(ledger)

@@ -23,7 +23,7 @@ from ledger.extras import require_extra
 if TYPE_CHECKING:
     from ledger.model.session import Session
     from ledger.sdk.ledger import SessionLedger
-    from ledger.warehouse.base import Answer
+    from ledger.warehouse.answer import Answer
 
 COMMANDS: dict[str, click.Command] = {}
 #: If the emulator does not answer, calls are retried for this many seconds.
@@ -44,8 +44,9 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
     install it.
     """
     with _open_ledger(url, emulator) as ledger:
-        from ledger.cli.commands.warehouse import as_rows, warehouse_of
+        from ledger.cli.commands.warehouse import shipping
         from ledger.cli.demo import scenario
+        from ledger.sdk.queries import warehouse_of
 
         session_id = scenario.record(ledger)
         events = ledger.history(session_id)
@@ -57,7 +58,7 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
         checks: list[Check] = []
         answers: tuple[Answer, Answer] | str
         try:
-            with warehouse_of(ledger) as warehouse:
+            with warehouse_of(ledger, shipping) as warehouse:
                 parameters = {"id": session_id, "created_at": latest.created_at}
                 wide, versions, calls = (warehouse.query(sql, parameters) for sql in (LATEST, AT_VERSION, CALLS))
         except MissingExtra as error:
@@ -65,9 +66,9 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
         else:
             answers = versions, calls
             checks += [
-                Check("the latest state, all columns", as_rows(wide) == [dict(latest)]),
-                Check("the state at each of its versions", _versions(states) == as_rows(versions)),
-                Check("the tool calls", _calls(latest) == as_rows(calls)),
+                Check("the latest state, all columns", list(wide) == [dict(latest)]),
+                Check("the state at each of its versions", _versions(states) == list(versions)),
+                Check("the tool calls", _calls(latest) == list(calls)),
             ]
         if as_json:
             print_json(

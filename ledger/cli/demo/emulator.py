@@ -247,8 +247,8 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
         yield f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
     finally:
         rest.should_exit = True
-        thread.join()
-        storage.stop(None).wait()
+        thread.join(10)
+        storage.stop(None).wait(10)
         database.connection().close()
 
 

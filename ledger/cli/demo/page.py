@@ -10,7 +10,6 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.commands.warehouse import own_warehouse
 from ledger.cli.demo.queries import AT_VERSION, CALLS, Check
 from ledger.cli.output.render import (
     STYLES,
@@ -25,13 +24,14 @@ from ledger.cli.output.render import (
     when,
 )
 from ledger.cli.output.text import one_line, plain
+from ledger.sdk.queries import own_warehouse
 
 if TYPE_CHECKING:
     from ledger.model.events import RecordedEvent
     from ledger.model.fold import Difference
     from ledger.model.session import Session
     from ledger.sdk.ledger import SessionLedger
-    from ledger.warehouse.base import Answer
+    from ledger.warehouse.answer import Answer
 
 
 def show(

@@ -41,12 +41,44 @@ EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.na
 PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 
 
-@command("doctor", "ledger doctor", "ledger doctor --json", into=COMMANDS)
-def doctor(as_json: bool, url: str | None) -> None:
+@command(
+    "doctor",
+    "ledger doctor",
+    "ledger doctor --json",
+    "ledger --url bigquery://my-project/agents doctor --deep --report deep.md",
+    into=COMMANDS,
+)
+@click.option("--deep", is_flag=True, help="Compare BigQuery with what the ledger assumes of it, by experiments.")
+@click.option(
+    "-w",
+    "--warehouse",
+    envvar=LEDGER_WAREHOUSE.name,
+    show_envvar=True,
+    metavar="URL",
+    help="With --deep: the dataset beside which to experiment, if the ledger is a file.",
+)
+@click.option("--yes", is_flag=True, help="With --deep: do not ask before statements that cost money.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --deep: write the results to a new Markdown file, without names, to paste into an issue.",
+)
+def doctor(as_json: bool, url: str | None, deep: bool, warehouse: str | None, yes: bool, report: Path | None) -> None:
     """Check the installation, settings, ledger and warehouse, and print a remedy for each problem.
 
     The command changes nothing and never prints secrets. The exit code is 1 if there is a problem.
+
+    With --deep it runs ten experiments instead, in a new dataset beside the ledger's, which is removed at the end. They
+    cost less than 1 US cent. The exit code is 1 if BigQuery does something else than the ledger assumes.
     """
+    if deep:
+        from ledger.cli.doctor.deep.command import run
+
+        run(url, warehouse, process_environment(), consent=yes, output=report, as_json=as_json)
+        return
+    if yes or report is not None:
+        raise click.UsageError("--yes and --report are options of --deep.")
     findings = list(examine(url, process_environment()))
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})

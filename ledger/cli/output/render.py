@@ -284,7 +284,7 @@ def table_of(*columns: str) -> Table:
 
 
 def cut(text: Text) -> Text:
-    """Set a text to end with an ellipsis if it is wider than its column, and return the same text."""
+    """Return the text after setting it to end with an ellipsis if it is wider than its column."""
     text.no_wrap = True
     text.overflow = "ellipsis"
     return text
@@ -296,7 +296,7 @@ def indented(part: RenderableType) -> Padding:
 
 
 def _more(page: Page[Any]) -> list[Text]:
-    """Return a list with one line: the option ``--after`` that shows the next page. Without a next page it is empty."""
+    """Return a list with one line: the ``--after`` that shows the next page. On the last page, the list is empty."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
 
 

@@ -137,14 +137,15 @@ def _print_statements(dataset: Dataset | None, options: TableOptions, as_json: b
 
 
 def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
-    from ledger.cli.commands.warehouse import own_warehouse, warehouse_of, warehouse_path
+    from ledger.cli.commands.warehouse import shipping
+    from ledger.sdk.queries import own_warehouse, warehouse_of, warehouse_path
 
     with opened(url, create=True) as ledger:
         own = own_warehouse(ledger)
         if own is not None:
             report(create(own, options), ledger, as_json=as_json)
             return
-        with warehouse_of(ledger) as warehouse:
+        with warehouse_of(ledger, shipping) as warehouse:
             warehouse.create()
         beside = str(warehouse_path(ledger))
         if as_json:

@@ -1,7 +1,7 @@
 """The summary and the metrics of an analysis session.
 
-Other programs may record any value in a session. A value that does not fit is shown as text or left out, so that it
-never prevents other sessions from being read.
+Other programs may record any value in a session. A value of the wrong type is shown as text or left out, so that one
+such session does not make a list of sessions fail.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class SessionMetrics(BaseModel):
     def of(cls, recorded: Recorded) -> Self:
         """Return a session's metrics.
 
-        If the session is archived, its recorded metrics are returned. If it has ended otherwise, they are returned if
-        they have its status and its number of queries. In all other cases, the metrics are computed.
+        For an archived session, these are the recorded metrics. For a session that has ended in another way, they are
+        the recorded metrics if its status and its number of queries are still the same. In all other cases, they are
+        computed.
         """
         kept = cls.kept(recorded)
         statistics = recorded.query_statistics
@@ -101,7 +102,7 @@ def summary_of(recorded: Recorded) -> SessionSummary:
 
 
 def _last_activity(recorded: Recorded) -> datetime:
-    """Return the value of ``ended_at``. Expiry is recorded as an event, but does not count as activity."""
+    """Return the time of a session's last event or, if the session is expired, of its last query."""
     if recorded.status != "expired":
         return recorded.updated_at
     created_at = recorded.created_at

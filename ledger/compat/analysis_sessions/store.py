@@ -265,7 +265,7 @@ class SessionStore:
         return session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
 
     async def complete_session(self, session_id: str) -> None:
-        """Record that an analysis is completed. A session that expires without this counts as abandoned."""
+        """Record that an analysis is completed. A session that expires before that counts as abandoned."""
         await self.ledger.complete_session(session_id)
 
     async def archive_session(self, session_id: str) -> bool:
@@ -280,7 +280,7 @@ class SessionStore:
     async def cleanup_expired_sessions(self) -> int:
         """Archive every expired analysis session. Return the number of sessions archived.
 
-        The ledger's expired sessions of other kinds are recorded as expired, but not archived.
+        Other expired sessions of the ledger, which are not analysis sessions, are recorded as expired but not archived.
         """
         await self.ledger.expire_old_sessions()
         archived = 0
@@ -292,8 +292,8 @@ class SessionStore:
         """Purge sessions that ended more than ``session_retention_days`` ago. Return the number of purged sessions.
 
         Ended sessions are expired, archived, completed, failed or deleted. They are deleted for good, in the store and
-        in its warehouse. A session with unshipped rows is left for a later run. If the store itself is
-        in BigQuery, sessions are only removed from every list. Their rows are deleted when their partitions expire.
+        in its warehouse. A session with unshipped rows is left for a later run. If the ledger is in BigQuery, sessions
+        are only removed from every list. Their rows are deleted when their partitions expire.
 
         Raises:
             PermissionDenied: This store is limited to one user.
@@ -368,7 +368,7 @@ class SessionStore:
         return found  # type: ignore[no-any-return]
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
-        """Append changes to a session. If they add queries, the limit is checked against the latest version."""
+        """Append changes to a session, unless they add queries and the session would then have too many of them."""
         added = {change.key for change in changes if change.field == "query" and not change.removed}
         limit = self.settings.session_max_queries_per_session
         for attempt in range(_QUERY_ATTEMPTS):

@@ -54,7 +54,7 @@ def delete_old_archived_sessions(store: SessionStore | None = None) -> dict[str,
 
 
 def generate_session_metrics(store: SessionStore | None = None) -> dict[str, Any]:
-    """Record metrics in each ended session that has none. Return statistics. The schedule runs this every day.
+    """Record the metrics of each ended session without metrics, and return statistics. The schedule runs this daily.
 
     Returns:
         ``recorded_sessions``, the number of sessions whose metrics were recorded; ``duration_seconds``; and the

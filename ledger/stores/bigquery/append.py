@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ledger.errors import ConfigurationError, CorruptEvent, StoreError, StoreUnavailable
+from ledger.errors import ConfigurationError, CorruptEvent, LedgerError, StoreError, StoreUnavailable
+from ledger.holding import TimedLock
 from ledger.model.events import ANY_VERSION, AppendResult, PreparedEvent
 from ledger.model.ids import created_at_for, created_at_of
 from ledger.model.instants import from_micros, to_micros
@@ -29,6 +30,9 @@ from ledger.warehouse.rows import HeadRow
 
 #: Maximum number of attempts of one append or ingestion. An attempt fails if another writer updates a head meanwhile.
 MAX_ATTEMPTS = 50
+#: Seconds that an append waits for other threads of this process: for those that append to the same session, and for
+#: transactions on the dataset.
+LOCK_TIMEOUT = 300.0
 #: Maximum number of sessions whose heads a process caches.
 MAX_CACHED_HEADS = 4096
 #: Maximum number of events in doubt that are kept for each session, so that a retry can send the same rows. In an
@@ -50,12 +54,12 @@ class CachedHead:
         created_at: The creation time as last read; None if none was found.
         strict: True if the session is strict; meaningless if ``head`` is None.
         lifetime: ``status`` and ``expires_at`` at the version of ``head``, as JSON texts; None if they must be read.
-        in_doubt: Events of a lenient session that may or may not be recorded, by event_id. A retry sends the same rows,
-            since those of the first attempt may still arrive.
+        in_doubt: Events of a lenient session that may or may not be recorded, by event_id. A retry sends the same rows
+            again, because the rows of the first attempt may still arrive.
     """
 
     session_id: str
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: TimedLock = field(default_factory=lambda: TimedLock("this session"))
     head: Head | None = None
     created_at: datetime | None = None
     strict: bool = False
@@ -88,7 +92,7 @@ class CachedHeads:
             with self._lock:
                 cached = self._in_use.get(session_id)
             if cached is not None:
-                with cached.lock:
+                with cached.lock.held(LOCK_TIMEOUT):
                     cached.head = None
 
 
@@ -127,7 +131,7 @@ class Appender:
         self._strict = strict
         self._schema_version = schema_version
         # BigQuery aborts one of two concurrent transactions on a table: those of this process run one at a time.
-        self._transaction_lock = threading.Lock()
+        self._transaction_lock = TimedLock("this dataset's transactions")
 
     def append(self, cached: CachedHead, event: PreparedEvent, expected: int, now: datetime) -> AppendResult:
         """Record an event; see ``EventStore.append``. The caller holds the lock of ``cached``.
@@ -223,7 +227,7 @@ class Appender:
 
     def _claim(self, session_id: str, user_id: str, created_at: datetime) -> datetime:
         parameters = {"session_id": session_id, "user_id": user_id, "created_at": created_at}
-        with self._transaction_lock:
+        with self._transaction_lock.held(LOCK_TIMEOUT):
             answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
         return from_micros(int(require_lock(answer.rows[0][0])))
 
@@ -246,12 +250,19 @@ class Appender:
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
             return any(HeadRow(*row).event_version is not None for row in answer.rows)
 
+        # In doubt from now on: an exception out of a signal handler may leave rows under way, too.
+        cached.in_doubt[event_id] = pending
+        if len(cached.in_doubt) > MAX_IN_DOUBT:
+            del cached.in_doubt[next(iter(cached.in_doubt))]
         try:
             self._warehouse.append("session_events", record_batch(rows), is_committed=is_committed)
         except OutcomeLost:
-            cached.in_doubt[event_id] = pending
-            if len(cached.in_doubt) > MAX_IN_DOUBT:
-                del cached.in_doubt[next(iter(cached.in_doubt))]
+            raise
+        except LedgerError:
+            if earlier is None:
+                cached.in_doubt.pop(event_id, None)
+            else:  # the rows of that attempt may still arrive
+                cached.in_doubt[event_id] = earlier
             raise
         cached.in_doubt.pop(event_id, None)
         return pending
@@ -271,7 +282,7 @@ class Appender:
         parameters = pending.parameters(sealed, self._schema_version, self._store_id())
 
         def call(answer_lost: bool) -> str:
-            with self._transaction_lock:
+            with self._transaction_lock.held(LOCK_TIMEOUT):
                 answer = self._warehouse.run("append_checked", catalog.query("append_checked"), parameters)
             return require_lock(answer.rows[0][0])
 

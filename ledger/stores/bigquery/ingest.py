@@ -33,12 +33,12 @@ _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
 
 class _Stored(NamedTuple):
-    """Heads and creation times, by session_id, of those sessions to ingest that the dataset has.
+    """Heads and creation times, by session_id, of the sessions to ingest. Sessions that the dataset lacks are left out.
 
     Attributes:
         heads: The heads of the sessions that have events in the dataset.
-        creations: The creation times of the sessions that are in ``heads``, whose id contains a creation time, or
-            whose id was claimed less than ``CLAIM_LIFETIME`` ago.
+        creations: The creation times of the sessions in ``heads``, of sessions whose id contains a creation time, and
+            of sessions whose id was claimed less than ``CLAIM_LIFETIME`` ago.
         expired: Creation times that were claimed earlier, for sessions without an event. They are left from a crash or
             from retention.
     """

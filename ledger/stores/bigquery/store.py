@@ -15,13 +15,15 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ledger import forking
 from ledger.clock import Clock, utc_now
-from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
@@ -33,7 +35,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import canonical, check_session_id, check_text, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.bigquery.append import Appender, CachedHeads
+from ledger.stores.bigquery.append import LOCK_TIMEOUT, Appender, CachedHeads
 from ledger.stores.bigquery.ingest import Ingestion
 from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
@@ -52,10 +54,11 @@ _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 
 
-class BigQueryStore:
+class BigQueryStore(forking.Renewed):
     """An event store in a BigQuery dataset, for any number of threads, processes and machines.
 
-    Opening sends no request and creates nothing: ``create_sessions_table.py`` or ``ledger init`` creates the tables.
+    Opening sends no request and creates nothing: ``create_sessions_table.py`` or ``ledger init`` creates the tables. A
+    forked child goes on with connections of its own.
 
     Args:
         dataset: The dataset and its settings.
@@ -94,16 +97,22 @@ class BigQueryStore:
         self._upcast = upcaster or Upcaster()
         self._projection = Projection(self.warehouse, self._upcast)
         self._reads = WarehouseReads(self._projection)
+        self._salt = salt
+        self._closed = False
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Start with no head cached and no lock held: in a child, both would be the parent's."""
         self._heads = CachedHeads()
         self._appender = Appender(
             self.warehouse,
             self._projection,
             store_id=lambda: self.store_id,
-            salt=salt,
-            strict=dataset.strict,
+            salt=self._salt,
+            strict=self.dataset.strict,
             schema_version=self._upcast.current,
         )
-        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -126,7 +135,7 @@ class BigQueryStore:
         prepared = prepare(event, max_bytes=self.capabilities.max_event_bytes)
         check_whole(expected_version, "expected_version", at_least=ANY_VERSION)
         cached = self._heads[session_id]
-        with cached.lock:
+        with cached.lock.held(LOCK_TIMEOUT):
             try:
                 return self._appender.append(cached, prepared, expected_version, self._clock())
             except OutcomeLost as error:
@@ -256,7 +265,7 @@ class BigQueryStore:
         )
 
     def last_seq(self) -> int:
-        """Refuse; see ``rows_after``.
+        """Refuse: rows in BigQuery have no ``seq``.
 
         Raises:
             CapabilityMissing: Always.
@@ -290,13 +299,10 @@ class BigQueryStore:
         While an append holds the lock, nothing is replaced.
         """
         cached = self._heads[session_id]
-        if cached.lock.acquire(blocking=False):
-            try:
-                if cached.head is not None and cached.head.version < head.version:
-                    cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
-                    cached.lifetime = None
-            finally:
-                cached.lock.release()
+        with suppress(StoreUnavailable), cached.lock.held(0):
+            if cached.head is not None and cached.head.version < head.version:
+                cached.head = replace(head, event_hash=head.event_hash if cached.strict else None)
+                cached.lifetime = None
 
 
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from ledger.stores.checks import by_session, plan_ingest
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.rows import HeadRow
 
 #: The reason recorded with restored rows that a relay must look up in its warehouse before it sends them.
@@ -89,12 +89,12 @@ class SqliteArchive:
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a session cannot be archived because a warehouse refused some of its rows."""
-        with self._reader() as connection:
-            refusal = connection.execute(_DEAD_LETTER.format(" AND a.state = 'refused'"), (session_id,)).fetchone()
+        refused = _DEAD_LETTER.format(" AND a.state = 'refused'")
+        refusal = self._read(lambda connection: connection.execute(refused, (session_id,)).fetchone())
         if refusal is not None:
             raise StoreRejected(
                 f"Session {session_id} has events that {refusal[0]} refused, so it cannot be archived; nothing was "
@@ -111,17 +111,7 @@ class SqliteArchive:
             warehouse: The warehouse's URL; the result is empty if nothing was shipped to it.
             session_ids: Only these sessions; None for all.
         """
-        with self._reader() as connection, read.snapshot(connection):
-            if session_ids is None:
-                rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
-            else:
-                one = f"{_ARCHIVED} AND h.session_id = ?"
-                rows = [row for each in session_ids for row in connection.execute(one, (UNOWNED, each)).fetchall()]
-            droppable = []
-            for session_id, created_at, version in rows:
-                count = _settled_rows(connection, session_id, warehouse)
-                if count:
-                    droppable.append(Droppable(SessionKey(session_id, from_micros(created_at)), version, count))
+        droppable = self._read(lambda connection: _droppable(connection, warehouse, session_ids), snapshot=True)
         return sorted(droppable, key=lambda each: (each.key.created_at, each.key.session_id))
 
     def drop(self, sessions: Iterable[Droppable], warehouse: str) -> int:
@@ -141,7 +131,7 @@ class SqliteArchive:
         return sum(self._run(partial(self._drop, session=each, warehouse=warehouse)) for each in sessions)
 
     def restore_history(self, events: Sequence[RecordedEvent], warehouse: str) -> int:
-        """Restore a session's rows from a warehouse, all or none; the store owns the session afterwards.
+        """Restore a session's rows from a warehouse, all or none. The session belongs to this store afterwards.
 
         Rows that the store had before get their old ``seq``. The relay to ``warehouse`` does not ship rows up to its
         checkpoint again, and treats the remaining rows as in doubt. Relays to other warehouses treat every row as in
@@ -181,8 +171,7 @@ class SqliteArchive:
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions {} ORDER BY created_at, session_id"
         condition, values = ("", ()) if warehouse is None else ("WHERE warehouse = ?", (warehouse,))
-        with self._reader() as connection:
-            rows = connection.execute(sql.format(condition), values).fetchall()
+        rows = self._read(lambda connection: connection.execute(sql.format(condition), values).fetchall())
         return [_pending_deletion(*row) for row in rows]
 
     def pending_deletion(self, session_id: str) -> PendingDeletion | None:
@@ -191,8 +180,7 @@ class SqliteArchive:
         There is at most one: until every warehouse has deleted it, its id cannot be used again.
         """
         sql = "SELECT session_id, created_at, version FROM deleted_sessions WHERE session_id = ? LIMIT 1"
-        with self._reader() as connection:
-            row = connection.execute(sql, (session_id,)).fetchone()
+        row = self._read(lambda connection: connection.execute(sql, (session_id,)).fetchone())
         return None if row is None else _pending_deletion(*row)
 
     def deleted(self, sessions: Iterable[PendingDeletion], warehouse: str) -> None:
@@ -225,7 +213,7 @@ class SqliteArchive:
                 (session_id, event_id, *position, salt, digest),
             )
         connection.execute(
-            "INSERT INTO archived_sessions VALUES (?, ?, ?, ?)",
+            "INSERT INTO archived_sessions (session_id, rows, slots, digest) VALUES (?, ?, ?, ?)",
             (session_id, amount.rows, amount.distinct_rows, amount.digest),
         )
         connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
@@ -236,6 +224,7 @@ class SqliteArchive:
         )
         index.reindex(connection, session_id)
         connection.execute("UPDATE session_heads SET store_id = ? WHERE session_id = ?", (UNOWNED, session_id))
+        kept.bind(connection, session_id)
         return True
 
     def _restore(self, connection: sqlite3.Connection, events: list[RecordedEvent], warehouse: str) -> int:
@@ -275,10 +264,10 @@ class SqliteArchive:
 
 
 def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: str) -> int:
-    """Return the number of a session's rows; 0 if they may not be dropped.
+    """Return the number of a session's rows; 0 if the rows may not be dropped.
 
-    They may be dropped if all were shipped to every warehouse, if ``warehouse`` is one of these, and if no row is a
-    dead letter.
+    The rows may be dropped if all of them were shipped to every warehouse of this store, if ``warehouse`` is one of
+    these warehouses, and if no row is a dead letter.
     """
     last, count = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     warehouses = kept.warehouses(connection) if count else []
@@ -290,8 +279,8 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
 def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
     """Return True if all rows of a session have arrived in these warehouses.
 
-    This is so if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of the session
-    is a dead letter or requeued.
+    The rows have arrived if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of
+    the session is a dead letter or requeued.
     """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
@@ -364,14 +353,28 @@ def _mark_in_doubt(
 ) -> None:
     """Mark restored rows in doubt, so that each relay looks them up in its warehouse before it sends them.
 
-    For the relay to ``warehouse``, which has all of the rows, only the rows above that relay's checkpoint are marked.
-    Without the mark, the relay would ship these as new rows. For all other relays, every row is marked.
+    For the relay to ``warehouse``, only the rows above that relay's checkpoint are marked. The warehouse has all of the
+    rows, but without the mark the relay would ship the rows above its checkpoint as new ones. For all other relays,
+    every row is marked.
     """
     for name in {*kept.warehouses(connection), warehouse}:
         connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))
         (checkpoint,) = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         rows = [seq for seq in (*before, *new) if name != warehouse or seq > checkpoint]
         connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
+
+
+def _droppable(connection: sqlite3.Connection, warehouse: str, session_ids: Collection[str] | None) -> list[Droppable]:
+    if session_ids is None:
+        rows = connection.execute(_ARCHIVED, (UNOWNED,)).fetchall()
+    else:
+        sql = f"{_ARCHIVED} AND h.session_id = ?"
+        rows = [row for each in session_ids for row in connection.execute(sql, (UNOWNED, each)).fetchall()]
+    return [
+        Droppable(SessionKey(session_id, from_micros(created_at)), version, count)
+        for session_id, created_at, version in rows
+        if (count := _settled_rows(connection, session_id, warehouse))
+    ]
 
 
 def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: datetime) -> bool:

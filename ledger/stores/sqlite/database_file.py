@@ -1,7 +1,8 @@
-"""The file of an embedded store: its creation, its modes, and whether the open file is still the one at its path.
+"""The file of an embedded store: its creation, its modes, and checks that its path still names the open file.
 
-A file comes into being whole: it is created beside and put in its place when it is a ledger. It has one name, because
-SQLite's WAL and locks belong to the name: processes that open a file under two names overwrite each other's commits.
+A new file is created under a temporary name, and renamed once it is a complete ledger. A file must not have a second
+name. SQLite's WAL and locks belong to a name, so processes that open a file under two names overwrite each other's
+commits.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def own_files(path: Path) -> list[Path]:
 
 
 def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Create a database whole. If another process creates it at the same time, that file stays.
+    """Create a database atomically. If another process creates the file first, leave that file as it is.
 
     Args:
         path: The file.
@@ -51,8 +52,14 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         raise cannot(f"create the ledger {path}", error) from error
 
 
-def connect(path: Path, *, wait: float = 5.0, cached_statements: int = 64) -> sqlite3.Connection:
-    """Open an existing database; a missing file is an error and is not created."""
+def connect(
+    path: Path,
+    *,
+    wait: float = 5.0,
+    cached_statements: int = 64,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
+    """Open an existing database. A missing file is not created; SQLite raises an error."""
     name = path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(
         os.fsencode(f"file://{'' if name.startswith('/') else '/'}{name}?mode=rw"),
@@ -61,11 +68,12 @@ def connect(path: Path, *, wait: float = 5.0, cached_statements: int = 64) -> sq
         timeout=wait,
         check_same_thread=False,
         cached_statements=cached_statements,
+        factory=factory,
     )
 
 
 def match_mode(descriptor: int, path: Path) -> None:
-    """Give a lock file the mode and owner of the database: those who may write it may lock it, and nobody else.
+    """Give a lock file the mode and owner of the database, so that only those who may write the database can lock it.
 
     A process that could lock the file without being able to write the database could block all writers.
     """
@@ -82,7 +90,7 @@ def match_mode(descriptor: int, path: Path) -> None:
 
 
 class OpenFile:
-    """An open database file. Its checks raise StoreRejected if the file at the path is not, or not only, this one.
+    """An open database file, with checks that its path still names the same file and that the file has no second name.
 
     Args:
         path: The file, which the caller has opened.
@@ -103,7 +111,7 @@ class OpenFile:
         self.check_write()
 
     def note_wal(self, connection: sqlite3.Connection) -> None:
-        """Remember the WAL of a connection, which keeps it open."""
+        """Remember which file is the WAL now, so that ``check_write`` can tell whether it was deleted or replaced."""
         connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()  # the first read opens the WAL
         try:
             status = Path(self._wal_name).stat()
@@ -113,7 +121,7 @@ class OpenFile:
             self._wal = status.st_dev, status.st_ino
 
     def check_read(self) -> None:
-        """Raise StoreRejected if the file is no longer at its path: it would be read as it was."""
+        """Raise StoreRejected if the file was moved, deleted or replaced, because reads would return outdated data."""
         # os.stat and not Path.stat, which takes twice as long; every read and every commit pays for it.
         try:
             status = os.stat(self._name)  # noqa: PTH116

@@ -67,11 +67,11 @@ def cannot(what: str, error: OSError) -> LedgerError:
 
 
 def damaged(table: str, session_id: str, what: str, *, version: int = 0) -> CorruptEvent:
-    """Return the error for a row that is not as a store writes it.
+    """Return the error for a row whose content no store would write.
 
     Args:
         table: The table of the row.
-        session_id: The session; empty if the row is of none.
+        session_id: The session; empty if the row belongs to no session.
         what: What is wrong with the row.
         version: The version of the event.
     """
@@ -128,7 +128,10 @@ def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Ledger
 
 
 def _no_descriptor() -> str | None:
-    """Return the advice if no file can be opened now, which SQLite does not say; else None."""
+    """Return advice for the message if the process can open no more files; otherwise None.
+
+    SQLite's own error does not name this cause.
+    """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

@@ -41,11 +41,13 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice, pairwise
+from contextlib import suppress
+from itertools import islice
 from threading import get_ident
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected
+from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
+from ledger.stores.sqlite.commit_jobs import Job, chain, is_busy, open_gate, refuse, transact, wake
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
 T = TypeVar("T")
@@ -53,32 +55,6 @@ T = TypeVar("T")
 MAX_GROUP = 128
 #: Seconds that a leader waits for the threads of the last group to append again; about as long as a sync to disk.
 LINGER = 0.0004
-
-
-class _Job(Generic[T]):
-    """A unit of work in the queue, and its outcome.
-
-    Attributes:
-        work: Called with the connection, in a transaction. None if the thread only needs to be the leader.
-        result, error: What the work returned or raised.
-        done: True once the work is committed or refused.
-        gate: The lock that the thread blocks on. None if it does not wait.
-        next: The waiter that this job's thread wakes.
-    """
-
-    __slots__ = ("done", "error", "gate", "next", "result", "work")
-
-    def __init__(self, work: Callable[[sqlite3.Connection], T] | None) -> None:
-        self.work = work
-        self.result: T | None = None
-        self.error: BaseException | None = None
-        self.done = False
-        self.gate: threading.Lock | None = None
-        self.next: _Job[Any] | None = None
-
-    def finish(self, error: BaseException | None = None) -> None:
-        self.error = error
-        self.done = True
 
 
 class CommitGroup:
@@ -91,7 +67,8 @@ class CommitGroup:
         file_lock: The lock shared with other processes, held for one group at a time.
         wait: Seconds to wait for other processes.
         translate: Function that converts an error of ``sqlite3`` to a LedgerError.
-        check: Function that raises a LedgerError if nothing may be written now.
+        check: Function called before each group. It raises a LedgerError if nothing may be written now, and may
+            replace ``connection``.
     """
 
     def __init__(
@@ -106,12 +83,15 @@ class CommitGroup:
         self._check = check
         self._file_lock = file_lock
         self._wait = wait
+        self._patience = 4 * wait + 60  # seconds that a thread waits for the others of this process
         self._translate = translate
         self._mutex = threading.Lock()  # guards changes of the queue
-        self._queue: deque[_Job[Any]] = deque()  # the leader's job is the first
+        self._queue: deque[Job[Any]] = deque()  # the leader's job is the first
         self._inside: set[int] = set()  # threads that lead or wait
         self._stopped = False
-        self._pause: _Job[None] | None = None  # at the head of the queue during a pause
+        self._pause: Job[None] | None = None  # at the head of the queue during a pause
+        self._is_interrupting = False  # True if a pause has waited for long
+        self._refusal: Callable[[], LedgerError] | None = None  # why a child that was forked may not write
         self._last_size = 1
         self._gathered = threading.Lock()  # opened when the queue is as long as the last group was
 
@@ -125,23 +105,26 @@ class CommitGroup:
             LedgerError: ``work`` raised it, or SQLite raised an error, which is translated.
             OutcomeUnknown: The disk failed during the commit.
             StoreRejected: This thread leads or waits already, because a signal handler called this during an append.
+            StoreUnavailable: The appends before this one did not end in time.
         """
         thread = get_ident()
         if thread in self._inside:
             raise _reentered()
-        job = _Job(work)
-        group: list[_Job[Any]] = [job]
+        job = Job(work, thread)
+        group: list[Job[Any]] = [job]
         try:
             self._inside.add(thread)
             gate = self._enqueue(job)
-            if gate is not None:
-                gate.acquire()
+            if gate is not None and not gate.acquire(timeout=self._patience):
+                self._give_up(job)
             if job.done:
-                _wake(job.next)
+                wake(job.next)
             else:
                 self._lead(group)
-        except BaseException:
+        except BaseException as error:
             self._finish(group)
+            if self._refusal is not None and isinstance(error, Exception):
+                raise self._refusal() from error  # this is the child, and the parent goes on with the work
             raise
         finally:
             self._inside.discard(thread)
@@ -149,38 +132,51 @@ class CommitGroup:
             raise job.error
         return cast(T, job.result)
 
-    def stop(self) -> None:
-        """Wait until the work in the queue is done, and refuse later work.
+    def stop(self, then: Callable[[], object] = lambda: None) -> None:
+        """Wait until the work in the queue is done, refuse later work, and call ``then``, which closes the connection.
 
         Raises:
             StoreRejected: A signal handler called this during an append, which cannot continue until this returns.
+            StoreUnavailable: The work in the queue was not done in time; call this again.
         """
-        if get_ident() in self._inside:
+        thread = get_ident()
+        if thread in self._inside:
             raise _reentered()
         self._stopped = True
-        job: _Job[None] = _Job(None)
+        job: Job[None] = Job(None, thread)
         try:
-            self._hold(job, -1)
+            if not self._hold(job, self._patience):
+                raise StoreUnavailable("Appends in progress did not end in time; close the ledger again.")
+            then()
             self._release(job)
         except BaseException:
             self._release(job)
             raise
 
-    def pause(self) -> bool:
+    def pause(self, timeout: float) -> bool:
         """Block all writes until ``resume``, and return True.
 
-        Return False, and block nothing, if writes in progress took too long or this thread is in an append itself.
+        Return False, and block nothing, if writes in progress took longer than ``timeout`` seconds or this thread is in
+        an append itself. Writes that took half of that time are interrupted: their callers get StoreUnavailable.
         """
-        if get_ident() in self._inside:
+        thread = get_ident()
+        if thread in self._inside:
             return False
-        self._pause = _Job(None)
-        if self._hold(self._pause, self._wait):
+        self._pause = Job(None, thread)
+        if self._hold(self._pause, timeout / 2):
+            return True
+        self._is_interrupting = True
+        with suppress(sqlite3.ProgrammingError):  # it is closed: the leader waits for another process
+            self.connection.interrupt()
+        gate = self._pause.gate
+        if gate is None or gate.acquire(timeout=timeout / 2):
             return True
         self.resume()
         return False
 
     def resume(self) -> None:
-        """End a ``pause``."""
+        """Allow writes again after ``pause``."""
+        self._is_interrupting = False
         if self._pause is not None:
             try:
                 self._release(self._pause)
@@ -189,21 +185,51 @@ class CommitGroup:
                 raise
             self._pause = None
 
-    def _hold(self, job: _Job[None], timeout: float) -> bool:
+    def is_suspended(self) -> bool:
+        """Return True if this thread is in an append or close, which a signal handler interrupted to make this call."""
+        return get_ident() in self._inside
+
+    def abandon(self, refusal: Callable[[], LedgerError]) -> bool:
+        """Refuse all work in a child that was forked while the connection was in use; see ``SqliteStore``.
+
+        Return True if this thread is the leader, which a signal handler has suspended.
+        """
+        queue, thread = list(self._queue), get_ident()
+        self._refusal = refusal
+        self._stopped = True
+        self._mutex = threading.Lock()
+        for job in queue:
+            if not job.done:
+                job.finish(refusal())
+            open_gate(job.gate)
+        return bool(queue) and queue[0].thread == thread
+
+    def _hold(self, job: Job[None], timeout: float) -> bool:
         """Become the leader until ``_release``. Return False if that takes longer than ``timeout`` seconds."""
-        self._inside.add(get_ident())
+        self._inside.add(job.thread)
         gate = self._enqueue(job)
         return gate is None or gate.acquire(timeout=timeout)
 
-    def _release(self, job: _Job[None]) -> None:
+    def _give_up(self, job: Job[Any]) -> None:
+        """Raise the error for a job that waited too long for earlier appends. Do nothing if the job is done by now."""
+        with self._mutex:
+            if not job.done and not job.is_taken and job is not self._queue[0]:
+                self._queue.remove(job)
+                raise StoreUnavailable(
+                    "The appends before this one did not end in time; nothing was written. Try again."
+                )
+        if job.is_taken and not job.done:
+            raise OutcomeUnknown("The thread that records for this one does not go on; append again.")
+
+    def _release(self, job: Job[None]) -> None:
         """Make the successor the leader. May be called again after an interruption."""
         self._finish([job])
-        self._inside.discard(get_ident())
+        self._inside.discard(job.thread)
 
     # An interruption may occur after any call below. No loop is inside a try or with block: CPython 3.13.0 excludes the
     # jump at the loop's end from the block, and an interruption there skips the block's exit.
 
-    def _enqueue(self, job: _Job[Any]) -> threading.Lock | None:
+    def _enqueue(self, job: Job[Any]) -> threading.Lock | None:
         """Add ``job`` to the queue. Return the gate to wait at, or None if the thread leads."""
         with self._mutex:
             if self._stopped and job.work is not None:
@@ -213,10 +239,10 @@ class CommitGroup:
                 job.gate.acquire()
             self._queue.append(job)
             if len(self._queue) >= self._last_size:
-                _open(self._gathered)
+                open_gate(self._gathered)
             return job.gate
 
-    def _lead(self, group: list[_Job[Any]]) -> None:
+    def _lead(self, group: list[Job[Any]]) -> None:
         """Add the waiters' jobs to ``group``, which so far holds only the leader's job. Then commit the group."""
         if self._last_size > 1:
             self._linger()
@@ -233,13 +259,14 @@ class CommitGroup:
         if len(self._queue) < self._last_size:
             self._gathered.acquire(timeout=LINGER)
 
-    def _gather(self, group: list[_Job[Any]]) -> None:
+    def _gather(self, group: list[Job[Any]]) -> None:
         for job in islice(self._queue, 1, MAX_GROUP):
             if job.work is None:  # its thread must lead once all earlier jobs are done
                 break
+            job.is_taken = True
             group.append(job)
 
-    def _finish(self, group: Sequence[_Job[Any]]) -> None:
+    def _finish(self, group: Sequence[Job[Any]]) -> None:
         """Remove the thread's own job, the first in ``group``, and the other finished jobs from the queue.
 
         Then make the thread at the head of the queue the leader, and wake the waiters whose jobs are done. May be
@@ -247,85 +274,51 @@ class CommitGroup:
         """
         own = group[0]
         own.gate = None
-        done = group if len(group) == 1 else _chain(group)
+        done = group if len(group) == 1 else chain(group)
         with self._mutex:
             self._remove(done)
             if self._queue:
-                _open(self._queue[0].gate)
-        _wake(own.next)
+                open_gate(self._queue[0].gate)
+        wake(own.next)
 
-    def _remove(self, jobs: Sequence[_Job[Any]]) -> None:
+    def _remove(self, jobs: Sequence[Job[Any]]) -> None:
         for job in jobs:
             if self._queue and self._queue[0] is job:
                 self._queue.popleft()
             elif job in self._queue:
                 self._queue.remove(job)
 
-    def _commit(self, group: list[_Job[Any]]) -> None:
+    def _commit(self, group: list[Job[Any]]) -> None:
         """Run the jobs of a group while this process holds the file lock; afterwards every job is done."""
         try:
-            self._file_lock.acquire(self._wait)
+            self._file_lock.acquire(self._wait, lambda: self._is_interrupting)
             self._check()
             self._run_together(group)
         except LedgerError as error:
             if group[0].done:  # a signal handler raised it after the commit
                 raise
-            _refuse(group, error)
+            refuse(group, error)
         finally:
             self._file_lock.release()
 
-    def _run_together(self, jobs: list[_Job[Any]]) -> None:
+    def _run_together(self, jobs: list[Job[Any]]) -> None:
         """Run jobs in one transaction. If it fails, run each in its own. If the database is busy, refuse all jobs."""
         try:
-            _transact(self.connection, jobs)
+            transact(self.connection, jobs)
         except Exception as error:
             if jobs[0].done:  # a signal handler raised it after the commit
                 raise
-            if len(jobs) == 1 or _is_busy(error):  # if one is busy, all are; each attempt would wait again
-                _refuse(jobs, self._translate(error) if isinstance(error, sqlite3.Error) else error)
+            if len(jobs) == 1 or is_busy(error):  # if one is busy or interrupted, all are; each would wait again
+                refuse(jobs, self._translate(error) if isinstance(error, sqlite3.Error) else error)
                 return
             self._run_alone(jobs)
             if not isinstance(error, sqlite3.Error) and all(job.error is None for job in jobs):
                 raise  # no job raised it, so a signal handler did
 
-    def _run_alone(self, jobs: list[_Job[Any]]) -> None:
+    def _run_alone(self, jobs: list[Job[Any]]) -> None:
         for job in jobs:
             if not job.done:
                 self._run_together([job])
-
-
-def _transact(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
-    """Run jobs in one transaction and commit it."""
-    committing = False
-    try:
-        if connection.in_transaction:  # an interruption occurred during the last rollback
-            connection.execute("ROLLBACK")
-        connection.execute("BEGIN IMMEDIATE")
-        _perform(connection, jobs)
-        committing = True
-        connection.execute("COMMIT")
-        _mark_done(jobs)
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        elif committing and not isinstance(error, sqlite3.Error):  # interrupted after the commit
-            _mark_done(jobs)
-            raise
-        if not (committing and _is_io_error(error)):
-            raise
-        _refuse(jobs, OutcomeUnknown(f"The disk failed during the commit ({error}); append again."))
-
-
-def _perform(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
-    for job in jobs:
-        changes = connection.total_changes
-        try:
-            job.result = job.work and job.work(connection)
-            job.error = None
-        except LedgerError as error:
-            if connection.total_changes != changes:  # a signal handler raised it during the work
-                raise
-            job.error = error
 
 
 def _reentered() -> StoreRejected:
@@ -334,49 +327,3 @@ def _reentered() -> StoreRejected:
         "This thread is recording already: a signal handler called the ledger during an append; nothing was written. "
         "Set a flag or raise in the handler, and record afterwards."
     )
-
-
-def _mark_done(jobs: list[_Job[Any]]) -> None:
-    for job in jobs:
-        job.done = True
-
-
-def _refuse(jobs: list[_Job[Any]], error: BaseException) -> None:
-    for job in jobs:
-        if not job.done:
-            job.finish(error)
-
-
-def _chain(group: Sequence[_Job[Any]]) -> list[_Job[Any]]:
-    """Return the first job and those of the others that are done, and set each to wake the next."""
-    done = [group[0], *(job for job in group[1:] if job.done)]
-    for job, following in pairwise(done):
-        job.next = following
-    return done
-
-
-def _wake(job: _Job[Any] | None) -> None:
-    """Wake the first thread of a chain that still waits; that thread wakes the next."""
-    while job is not None and job.gate is None:
-        job = job.next
-    if job is not None:
-        _open(job.gate)
-
-
-def _open(gate: threading.Lock | None) -> None:
-    """Open a gate; does nothing if it is open."""
-    if gate is not None and gate.locked():
-        try:
-            gate.release()
-        except RuntimeError:  # another thread opened it just now
-            return
-
-
-def _is_busy(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _is_io_error(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF == sqlite3.SQLITE_IOERR

@@ -1,8 +1,8 @@
 """The lease on shipping to one warehouse, which only one relay of a store can hold at a time.
 
 A lease is part of the warehouse's row in ``relays``: ``holder`` has it until ``lease_until``, and ``epoch`` grows with
-each acquisition. Only the holder of the latest epoch may save; a relay that lost the lease, however long it was paused,
-finds a later epoch and saves nothing. Each method runs in a transaction of its caller.
+each acquisition. Only the holder of the latest epoch may save. A relay that has lost the lease finds a later
+epoch and saves nothing, even if it was paused for a long time. Each method runs in a transaction of its caller.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def process_of(holder: str) -> str:
 def is_gone(holder: str) -> bool:
     """Return True if the holder's process is known to have ended.
 
-    Return False if this cannot be checked. On other hosts no process can be checked, and on Windows none at all, since
-    ``os.kill`` ends a process there whatever the signal.
+    Return False if this cannot be checked. A process on another host cannot be checked. On Windows no process can be
+    checked, because ``os.kill`` ends the process there, whatever the signal.
     """
     host, _, rest = holder.partition("/")
     process = rest.partition("/")[0]

@@ -7,7 +7,11 @@ when each was applied.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from typing import NamedTuple
+
+from ledger.stores.sqlite import tombstones
 
 
 class Migration(NamedTuple):
@@ -16,10 +20,12 @@ class Migration(NamedTuple):
     Attributes:
         name: The migration's number and its subject, for example ``001_events``.
         statements: The SQL statements, which are executed one by one.
+        fill: Function that is called after the statements, and computes what SQL cannot; None if there is no such.
     """
 
     name: str
     statements: tuple[str, ...]
+    fill: Callable[[sqlite3.Connection], None] | None = None
 
 
 EVENTS = Migration(
@@ -275,4 +281,15 @@ LARGE_TEXTS = Migration(
     ),
 )
 
-MIGRATIONS = (EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS)
+# A digest of what the store keeps of an archived session besides its tombstone: its head and its listed registers.
+# ``verify`` compares it. It is NULL only until the migration has computed it.
+KEPT_DIGEST = Migration(
+    "011_kept_digest",
+    ("ALTER TABLE archived_sessions ADD COLUMN kept TEXT",),
+    tombstones.bind_all,
+)
+
+MIGRATIONS = (
+    *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
+    KEPT_DIGEST,
+)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tomb
 from ledger.outbox.rows import Row
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
 from ledger.stores.sqlite.rows import whole_events
 
@@ -75,7 +76,7 @@ class SqliteOutbox:
         warehouse: The warehouse's URL.
         store_id: The store's id.
         run: Function that runs work in a transaction of the store.
-        reader: Function that returns a context manager, which lends a connection for reading.
+        read: Function that runs work on a connection for reading.
         ingest: Function that ingests events in the caller's transaction, all or none, and returns the number of new
             ones.
         clock: Source of times.
@@ -88,7 +89,7 @@ class SqliteOutbox:
         *,
         store_id: str,
         run: Callable[[Callable[[sqlite3.Connection], Any]], Any],
-        reader: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        read: Read,
         ingest: Callable[[sqlite3.Connection, Sequence[RecordedEvent]], int],
         clock: Clock,
         path: Path,
@@ -96,7 +97,7 @@ class SqliteOutbox:
         self.warehouse = warehouse
         self.store_id = store_id
         self._run = run
-        self._reader = reader
+        self._read = read
         self._ingest = ingest
         self._clock = clock
         self._path = path
@@ -104,29 +105,28 @@ class SqliteOutbox:
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int) -> Sequence[Row]:
         """Return rows with a greater ``seq``, in order and in whole events; see ``Outbox.rows_after``."""
-        with self._reader() as connection:
-            return read.rows_after(connection, seq, limit, max_bytes)
+        return self._read(lambda connection: read.rows_after(connection, seq, limit, max_bytes))
 
     def dead_letters_between(self, first: int, last: int) -> Collection[int]:
         """Return the ``seq`` of dead-lettered rows, from ``first`` to ``last``, both included."""
         sql = "SELECT seq FROM relay_aside WHERE warehouse = ? AND seq BETWEEN ? AND ?"
-        with self._reader() as connection:
-            return {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
+        return self._read(
+            lambda connection: {seq for (seq,) in connection.execute(sql, (self.warehouse, first, last)).fetchall()}
+        )
 
     def rows_to_redrive(self, limit: int, *, max_bytes: int) -> Sequence[Row]:
-        """Return requeued rows by ``seq``: as many whole events as fit into both limits, but at least one if any."""
-        with self._reader() as connection, closing(connection.execute(_REQUEUED_ROWS, (self.warehouse,))) as rows:
-            return whole_events(rows, limit, max_bytes)
+        """Return requeued rows, ordered by ``seq``: as many whole events as fit both limits, but at least one event."""
+        return self._read(
+            lambda connection: whole_events(connection.execute(_REQUEUED_ROWS, (self.warehouse,)), limit, max_bytes)
+        )
 
     def last_seq(self) -> int:
         """Return the ``seq`` of the last row; 0 if there is none."""
-        with self._reader() as connection:
-            return read.last_seq(connection)
+        return self._read(lambda connection: read.last_seq(connection))
 
     def checkpoint(self) -> RelayCheckpoint:
         """Return the relay's checkpoint, without acquiring the lease."""
-        with self._reader() as connection:
-            return _checkpoint(connection.execute(_CHECKPOINT, (self.warehouse,)).fetchone())
+        return self._read(lambda connection: _checkpoint(connection.execute(_CHECKPOINT, (self.warehouse,)).fetchone()))
 
     def acquire(self, holder: str, seconds: float) -> RelayCheckpoint:
         """Acquire the lease; see ``Outbox.acquire``.
@@ -157,7 +157,7 @@ class SqliteOutbox:
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
     ) -> None:
-        """Save a checkpoint and what the other arguments say, in one transaction; see ``Outbox.save``."""
+        """Save a checkpoint together with the other arguments, in one transaction; see ``Outbox.save``."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -214,7 +214,7 @@ class SqliteOutbox:
         self._run(lambda connection: self._lease.release(connection, checkpoint.epoch))
 
     def failed(self, reason: str) -> None:
-        """Record the reason for which rows could not be shipped. ``status`` returns it."""
+        """Record why rows could not be shipped. ``status`` returns this reason."""
         failure = (reason, to_micros(self._clock()), self.warehouse)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -225,8 +225,7 @@ class SqliteOutbox:
 
     def refused(self) -> list[DeadLetter]:
         """Return the dead letters, in the order in which the store recorded their events."""
-        with self._reader() as connection:
-            rows = connection.execute(_DEAD_LETTERS, (self.warehouse,)).fetchall()
+        rows = self._read(lambda connection: connection.execute(_DEAD_LETTERS, (self.warehouse,)).fetchall())
         return [
             DeadLetter(session_id, version, event_id, count, reason, from_micros(dead_lettered_at), bool(requeued))
             for session_id, version, event_id, count, reason, dead_lettered_at, requeued in rows
@@ -264,8 +263,16 @@ class SqliteOutbox:
         """
         after = created_from, ""
         while True:
-            with self._reader() as connection, read.snapshot(connection):
-                page = digests.session_digests(connection, self.warehouse, after, created_until, upto=upto)
+            page = self._read(
+                partial(
+                    digests.session_digests,
+                    warehouse=self.warehouse,
+                    after=after,
+                    created_until=created_until,
+                    upto=upto,
+                ),
+                snapshot=True,
+            )
             if not page:
                 return
             yield from page
@@ -274,30 +281,31 @@ class SqliteOutbox:
 
     def row_digests(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Sequence[tuple[int, RowDigest]]]:
         """Return each session's rows as ``(seq, digest)``. A session without rows has an empty list."""
-        with self._reader() as connection, read.snapshot(connection):
-            return digests.row_digests(connection, sessions)
+        return self._read(lambda connection: digests.row_digests(connection, sessions), snapshot=True)
 
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
-        with self._reader() as connection, read.snapshot(connection):
-            return digests.tombstones(connection, sessions)
+        return self._read(lambda connection: digests.tombstones(connection, sessions), snapshot=True)
 
     def deleting(self) -> Collection[SessionKey]:
         """Return the sessions that were purged here and must still be deleted in the warehouse."""
         sql = "SELECT session_id, created_at FROM deleted_sessions WHERE warehouse = ?"
-        with self._reader() as connection:
-            rows = connection.execute(sql, (self.warehouse,)).fetchall()
+        rows = self._read(lambda connection: connection.execute(sql, (self.warehouse,)).fetchall())
         return {SessionKey(session_id, from_micros(created_at)) for session_id, created_at in rows}
 
     def status(self) -> RelayStatus:
         """Return the relay's status."""
         now = self._clock()
-        with self._reader() as connection, read.snapshot(connection):
+
+        def work(connection: sqlite3.Connection) -> tuple[Any, ...]:
             row = connection.execute(_STATUS, (self.warehouse,)).fetchone()
             row = row or (0, 0, None, None, None, None, None, 0, 0)
-            checkpoint, shipped, shipped_at, rate, error, failed_at, *lease = row
-            waiting, since = connection.execute(_WAITING, (checkpoint, self.warehouse)).fetchone()
-            (refused,) = connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone()
+            waiting = connection.execute(_WAITING, (row[0], self.warehouse)).fetchone()
+            return (*waiting, *connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone(), *row)
+
+        waiting, since, refused, _, shipped, shipped_at, rate, error, failed_at, *lease = self._read(
+            work, snapshot=True
+        )
         holder = LeaseRow(*lease).active_holder(now)
         return RelayStatus(
             warehouse=self.warehouse,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
@@ -88,7 +89,10 @@ def number(connection: sqlite3.Connection, name: str) -> int:
 
 
 def state_schema(connection: sqlite3.Connection) -> int | None:
-    """Return the schema version of the events from which states were folded; None if it is missing or damaged."""
+    """Return the schema version to which events were upcast before ``session_state`` was folded from them.
+
+    Returns None if the version is missing or damaged.
+    """
     try:
         return number(connection, "state_schema")
     except CorruptEvent:
@@ -97,12 +101,13 @@ def state_schema(connection: sqlite3.Connection) -> int | None:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block every statement reads the same snapshot of the database."""
+    """Context manager in whose block every statement reads the same snapshot of the database.
+
+    After an exception the transaction stays open, because ``Connections.read`` then closes the connection.
+    """
     connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
+    yield
+    connection.execute("COMMIT")
 
 
 def version_of(connection: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
@@ -139,7 +144,7 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     state = {
         (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
     }
-    if any(type(name) is not str for register in state for name in register):
+    if set(map(type, chain.from_iterable(state))) - {str}:
         raise damaged("session_state", session_id, "a field or key is no text")
     if head.store_id == UNOWNED:
         raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
@@ -291,8 +296,7 @@ def sessions(
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:
     """Return the raw rows after ``seq``: as many whole events as fit into both limits, but at least one event."""
-    with closing(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),))) as rows:
-        return whole_events(rows, limit, max_bytes)
+    return whole_events(connection.execute(_ROWS_AFTER, (check_whole(seq, "seq"),)), limit, max_bytes)
 
 
 def last_seq(connection: sqlite3.Connection) -> int:

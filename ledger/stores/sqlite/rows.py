@@ -39,10 +39,10 @@ class HeadRow(NamedTuple):
 
 
 def checked_head(session_id: str, row: Sequence[Any]) -> HeadRow:
-    """Return a row of ``session_heads``.
+    """Return a row of ``session_heads`` as a ``HeadRow``, after a check of its values.
 
     Raises:
-        CorruptEvent: The row is not as a store writes it, or it is a row of the state because the head is missing.
+        CorruptEvent: The row is missing, so that its columns are NULL, or no store would write such values.
     """
     head = HeadRow._make(row)
     numbers = type(head.version) is type(head.created_at) is type(head.updated_at) is int and head.version > 0
@@ -60,7 +60,7 @@ def head_of(session_id: str, row: HeadRow) -> Head:
 
 
 def whole_events(rows: Iterable[Row], limit: int, max_bytes: int) -> list[Row]:
-    """Return the first of the raw rows: those of as many whole events as fit into both limits.
+    """Return the raw rows of the first events: as many whole events as fit into both limits.
 
     If there are rows, at least one event is returned, even if it exceeds a limit.
     """

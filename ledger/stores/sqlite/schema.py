@@ -27,7 +27,7 @@ def migrate(
     state_schema: int = SCHEMA_VERSION,
     upto: int = len(MIGRATIONS),
 ) -> None:
-    """Migrate a database to the present schema, whole or not at all; a new, empty file becomes a ledger.
+    """Migrate a database to the present schema, in one transaction. A new, empty file becomes a ledger.
 
     Args:
         connection: A connection in autocommit mode.
@@ -50,6 +50,8 @@ def migrate(
             for migration in MIGRATIONS[version:upto]:
                 for statement in migration.statements:
                     connection.execute(statement)
+                if migration.fill is not None:
+                    migration.fill(connection)
             _record_applied(connection, version, upto, now)
             if version == 0:
                 connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))
@@ -76,11 +78,11 @@ def _record_applied(connection: sqlite3.Connection, version: int, upto: int, now
 def check_ledger(connection: sqlite3.Connection, path: str) -> bool:
     """Return True if a database has all migrations; nothing is changed.
 
-    A ledger has its application id from the first byte on, so a file without content is one whose creation or copying
-    did not end. Opened as a ledger, it would pass for one that has lost everything.
+    Unlike ``is_ready``, the function refuses an empty database. A new ledger appears at its path with its tables, so an
+    empty file is the result of an interrupted copy. Opening such a file would hide the loss of its content.
 
     Raises:
-        ConfigurationError: The file has no content, belongs to another program, or was written by a newer release.
+        ConfigurationError: The database is empty, belongs to another program, or was written by a newer release.
     """
     ready = is_ready(connection, path)
     if _pragma(connection, "application_id") != APPLICATION_ID:

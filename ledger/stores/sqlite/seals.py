@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ledger.model.instants import from_micros, to_micros
 from ledger.model.seals import Leaf, LeafCheck, MerkleTree, Seal
 from ledger.stores.archived import UNOWNED
 from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite.connections import Read
 
 #: Maximum number of leaves that are read in one transaction.
 PAGE = 5_000
@@ -68,13 +69,13 @@ class SqliteSeals:
     _ids: NewId
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def seal(self) -> Seal:
         """Seal all sessions as they are now; see ``SealingStore.seal``.
 
-        The leaves are kept in one transaction, which other writers wait for. The root is computed afterwards, from the
-        leaves that were kept. If the process ends before that, the seal was never made.
+        The leaves are written in one transaction, for which other writers wait. The root is then computed from the
+        stored leaves. If the process ends before the root is stored, there is no seal.
         """
         now = self._clock()
         seal_id = self._ids(now)
@@ -88,8 +89,7 @@ class SqliteSeals:
 
     def seals(self) -> list[Seal]:
         """Return the seals of this store, oldest first."""
-        with self._reader() as connection:
-            rows = connection.execute(_SEALS).fetchall()
+        rows = self._read(lambda connection: connection.execute(_SEALS).fetchall())
         return [
             Seal(seal_id, from_micros(made_at), self.store_id, sessions, events, last_seq, root, previous)
             for seal_id, made_at, sessions, events, last_seq, root, previous in rows
@@ -97,14 +97,13 @@ class SqliteSeals:
 
     def sealed(self, seal_id: str) -> Iterator[Leaf]:
         """Return the leaves that this store keeps of a seal, sorted by session; see ``SealingStore.sealed``."""
-        with self._reader() as connection:
-            row = connection.execute("SELECT number FROM seals WHERE seal_id = ?", (seal_id,)).fetchone()
+        sql = "SELECT number FROM seals WHERE seal_id = ?"
+        row = self._read(lambda connection: connection.execute(sql, (seal_id,)).fetchone())
         return iter(()) if row is None else self._leaves(row[0])
 
     def compare_sealed(self, leaves: Sequence[Leaf]) -> list[LeafCheck]:
         """Compare sealed sessions with what the file holds now; see ``SealingStore.compare_sealed``."""
-        with self._reader() as connection, read.snapshot(connection):
-            return [_compare(connection, leaf) for leaf in leaves]
+        return self._read(lambda connection: [_compare(connection, leaf) for leaf in leaves], snapshot=True)
 
     def _keep_leaves(self, connection: sqlite3.Connection, seal_id: str, made_at: int) -> int:
         write.check_room(connection, self._max_bytes, self.path)
@@ -116,16 +115,20 @@ class SqliteSeals:
         return number
 
     def _leaves(self, number: int) -> Iterator[Leaf]:
-        """Yield the leaves of the seal with this number. They never change, so each page is read by itself."""
+        """Yield the leaves of the seal with this number. They never change, so pages are read without a snapshot."""
         after = ""
         while True:
-            with self._reader() as connection:
-                rows = connection.execute(_LEAVES, (number, after, PAGE)).fetchall()
+            page = (number, after, PAGE)
+            rows = self._read(partial(_leaf_rows, page=page))
             for session_id, created_at, version, event_hash, _ in rows:
                 yield Leaf(session_id, created_at, version, event_hash)
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
+
+
+def _leaf_rows(connection: sqlite3.Connection, page: tuple[int, str, int]) -> list[tuple[Any, ...]]:
+    return connection.execute(_LEAVES, page).fetchall()
 
 
 def _compare(connection: sqlite3.Connection, leaf: Leaf) -> LeafCheck:

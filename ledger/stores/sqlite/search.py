@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ledger.model.values import check_session_id, check_text, decode
 from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.errors import damaged
 
 # CROSS JOIN fixes the order: from the matches of the index to the current registers.
@@ -56,7 +56,7 @@ class SqliteSearch:
     path: Path
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return current texts that contain every term; see ``EventStore.search``.
@@ -78,26 +78,27 @@ class SqliteSearch:
         self.update_index()
         exact, single = (" ".join(f'"{term}"' for term in each) for each in (query.terms.terms, query.terms.single))
         statement = _FOUND.format("".join(f" AND {condition}" for condition in conditions))
-        with (
-            self._reader() as connection,
-            read.snapshot(connection),
-            closing(connection.execute(statement, (exact, single, *parameters))) as rows,
-        ):
-            return _matches(connection, rows, query, limit)
+
+        def work(connection: sqlite3.Connection) -> Page[Match]:
+            rows = connection.execute(statement, (exact, single, *parameters))
+            try:
+                return _matches(connection, rows, query, limit)
+            finally:
+                rows.close()  # before the transaction ends
+
+        return self._read(work, snapshot=True)
 
     def update_index(self) -> None:
-        """Index all rows committed before the call, in several steps; appends can commit between two of them.
+        """Index all rows committed before the call, in several steps. Appends can commit between two steps.
 
         Raises:
             StoreUnavailable: The file has reached its maximum size.
         """
-        with self._reader() as connection:
-            wanted, exists = read.last_seq(connection), index.exists(connection)
+        wanted, exists = self._read(lambda connection: (read.last_seq(connection), index.exists(connection)))
         if not exists:
             self._run(index.create)
         while True:
-            with self._reader() as connection, read.snapshot(connection):
-                step = index.next_step(connection, wanted)
+            step = self._read(lambda connection: index.next_step(connection, wanted), snapshot=True)
             if step is None:
                 return
             self._run(partial(self._apply, step=step))
@@ -115,7 +116,10 @@ def _matches(
     for *cursor, user_id, kept, event_seq in rows:
         position = SearchCursor(*cursor)
         (value,) = connection.execute(_TEXT, (event_seq, position.session_id, position.field, position.key)).fetchone()
-        text = text_of(position.field, None if value is None else decode(value))
+        try:
+            text = text_of(position.field, None if value is None else decode(value))
+        except CorruptEvent as error:
+            raise damaged("session_state", position.session_id, str(error), version=position.version) from error
         if kept != "text" and not query.terms.in_text(text):
             continue
         if len(matches) == limit:

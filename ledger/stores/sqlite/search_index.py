@@ -15,9 +15,11 @@ from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
+from ledger.errors import CorruptEvent
 from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
+from ledger.stores.sqlite.errors import damaged
 
 #: A step ends once it has this many registers, or words of this many characters in total. The median step takes 2 ms,
 #: the 95th percentile 10 ms.
@@ -175,14 +177,15 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
 def reindex(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove a session from the index, and let the next search index it again.
 
-    Call it in the transaction that changes the session's texts without adding rows that have a new ``seq``.
+    A search indexes rows with a new ``seq`` anyway. Call this function in a transaction that changes a session's texts
+    without such rows.
     """
     remove(connection, session_id)
     connection.execute("INSERT INTO search_again VALUES (?)", (session_id,))
 
 
 def indexed(field: str, text: str | None) -> tuple[str, str]:
-    """Return what the index has of a value: ``search_slots.kept``, and the words.
+    """Return what the index must store for a value: the column ``search_slots.kept``, and the words as one text.
 
     Args:
         field: One of ``SEARCHED_FIELDS``.
@@ -211,7 +214,11 @@ def rebuild(connection: sqlite3.Connection) -> None:
 
 
 def _entry(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Entry:
-    return _Entry(session_id, field, key, version, event_id, *indexed(field, None if version is None else text))
+    try:
+        kept, joined = indexed(field, None if version is None else text)
+    except CorruptEvent as error:
+        raise damaged("session_state", session_id, str(error), version=version or 0) from error
+    return _Entry(session_id, field, key, version, event_id, kept, joined)
 
 
 def _remove_entry(connection: sqlite3.Connection, number: int) -> None:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +29,7 @@ from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
 from ledger.stores.sqlite import database_file, read, search_index, tombstones, write
 from ledger.stores.sqlite.archive import SqliteArchive
+from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
 from ledger.stores.sqlite.database_file import OpenFile
 from ledger.stores.sqlite.errors import cannot, is_full, translate
 from ledger.stores.sqlite.group_commit import CommitGroup
@@ -60,8 +58,6 @@ _CAPABILITIES = Capabilities(
 )
 #: Size of the WAL, in pages, at which SQLite checkpoints it. Above the default, so checkpoints are fewer and longer.
 CHECKPOINT_PAGES = 4000
-#: Connections of the parent process, kept in a forked child so that it never closes them.
-_ABANDONED: list[object] = []
 
 
 class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
@@ -107,52 +103,55 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         self._clock = clock
         self._ids = ids
         self._upcast = upcaster or Upcaster()
-        self._closed = threading.Event()
-        self._disk_was_full = False
-        if not self.path.exists():
-            with self._translated():
-                database_file.create(self.path, self._migrate)
-        self._open()
-        forking.register(self)
+        self._ended = self._disk_was_full = False
+        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
+        self._connections = Connections(self.path, wait, self._error)
+        self._start(unopened())
+        forking.register(self)  # before a connection is opened: from now on, each fork waits for that
+        try:
+            self._connections.wait_for_forks()
+            self._connections.while_opening(self._create_and_open)
+        except BaseException as error:
+            forking.unregister(self)
+            self._file_lock.close()
+            if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
+                raise self._error(error) from error
+            raise
 
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of this store; ``search`` is False if this Python's SQLite lacks FTS5."""
         return _CAPABILITIES if search_index.has_fts5() else replace(_CAPABILITIES, search=False)
 
-    def _open(self) -> None:
-        self._readers: deque[sqlite3.Connection] = deque()
-        self._opened_readers = 0
-        self._opening = threading.RLock()
+    def _start(self, writer: Connection) -> None:
+        """Create empty caches and an empty queue of appends, for the writing connection ``writer``."""
         self._heads: write.KnownHeads = {}
         self._cache = StateCache()
-        self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
-        with self._translated():
-            self._writer = self._connect()
-            try:
-                self._file = OpenFile(self.path)
-                self._set_up_file()
-                self.store_id = read.meta(self._writer, "store_id")
-                self._commits = CommitGroup(
-                    self._writer, self._file_lock, self._wait, self._error, self._file.check_write
-                )
-                if read.state_schema(self._writer) != self._upcast.current:
-                    self._run(lambda connection: write.refold(connection, self._upcast))
-            except BaseException:
-                self._writer.close()
-                self._file_lock.close()
-                raise
+        self._writer = writer  # the writing connection; a fork closes it, and the next append opens another
+        self._commits = CommitGroup(writer, self._file_lock, self._wait, self._error, self._ready)
 
-    def _set_up_file(self) -> None:
-        """Set up the file. Retry if other processes do so too, since SQLite's busy handler does not wait for that."""
+    def _create_and_open(self) -> None:
+        if not self.path.exists():
+            database_file.create(self.path, self._migrate)
+        self._connections.open(self._open)
+
+    def _open(self, writer: Connection) -> None:
+        self._file = OpenFile(self.path)
+        self._set_up_file(writer)
+        self.store_id = read.meta(writer, "store_id")
+        if read.state_schema(writer) != self._upcast.current:
+            self._run(lambda connection: write.refold(connection, self._upcast))
+
+    def _set_up_file(self, writer: Connection) -> None:
+        """Set up the file. Retry if another process is setting it up, for which SQLite's busy handler does not wait."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
-                is_ready = check_ledger(self._writer, str(self.path))  # before the first write
-                self._writer.execute("PRAGMA journal_mode = WAL")
-                self._set_up_writer()
+                is_ready = check_ledger(writer, str(self.path))  # before the first write
+                writer.execute("PRAGMA journal_mode = WAL")
+                self._set_up(writer)
                 if not is_ready:
-                    self._migrate(self._writer)
+                    self._migrate(writer)
                 return
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -164,10 +163,11 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         new_store_id = self._ids(now)
         migrate(connection, str(self.path), new_store_id=new_store_id, now=now, state_schema=self._upcast.current)
 
-    def _set_up_writer(self) -> None:
-        self._writer.execute(f"PRAGMA synchronous = {self._synchronous}")
-        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        self._file.note_wal(self._writer)
+    def _set_up(self, writer: Connection) -> None:
+        writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self._file.note_wal(writer)
+        self._commits.connection = self._writer = writer
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``."""
@@ -210,48 +210,46 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         """Return the head and state of a session; see ``EventStore.state``."""
         check_session_id(session_id)
         if version is None and at is None and not with_messages:
-            with self._reader() as connection:
-                return self._cache.latest(connection, session_id)
-        with self._reader() as connection:
-            if version is not None or at is not None:
-                with read.snapshot(connection):
-                    return read.state_at(connection, session_id, version, at, with_messages, self._upcast)
-            latest = read.latest(connection, session_id, with_messages=True)
-            return latest and (head_of(session_id, latest[0]), latest[1])
+            return self._read(lambda connection: self._cache.latest(connection, session_id))
+        if version is not None or at is not None:
+            return self._read(
+                lambda connection: read.state_at(connection, session_id, version, at, with_messages, self._upcast),
+                snapshot=True,
+            )
+        latest = self._read(lambda connection: read.latest(connection, session_id, with_messages=True))
+        return latest and (head_of(session_id, latest[0]), latest[1])
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Return a page of messages; see ``EventStore.messages``."""
         check_session_id(session_id)
-        with self._reader() as connection:
-            return read.messages(connection, session_id, after=after, limit=limit, newest=newest)
+        return self._read(
+            lambda connection: read.messages(connection, session_id, after=after, limit=limit, newest=newest)
+        )
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Return a page of events; see ``EventStore.events``."""
         check_session_id(session_id)
-        with self._reader() as connection:
-            upcaster = self._upcast if upcast else None
-            return read.events(connection, session_id, after=after, limit=limit, upcast=upcaster)
+        upcaster = self._upcast if upcast else None
+        return self._read(
+            lambda connection: read.events(connection, session_id, after=after, limit=limit, upcast=upcaster)
+        )
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
         """Return the version of a recorded event; see ``EventStore.version_of``."""
-        with self._reader() as connection:
-            return read.version_of(connection, session_id, event_id)
+        return self._read(lambda connection: read.version_of(connection, session_id, event_id))
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Return a page of sessions, newest first; see ``EventStore.sessions``."""
-        with self._reader() as connection, read.snapshot(connection):
-            return read.sessions(connection, query, after=after, limit=limit)
+        return self._read(lambda connection: read.sessions(connection, query, after=after, limit=limit), snapshot=True)
 
     def rows_after(self, seq: int, limit: int, *, max_bytes: int = MAX_BYTES) -> Sequence[tuple[Any, ...]]:
         """Return raw rows in commit order; see ``EventStore.rows_after``."""
         check_whole(limit, "limit", at_least=1)
-        with self._reader() as connection:
-            return read.rows_after(connection, seq, limit, max_bytes)
+        return self._read(lambda connection: read.rows_after(connection, seq, limit, max_bytes))
 
     def last_seq(self) -> int:
         """Return the ``seq`` of the last row; see ``EventStore.last_seq``."""
-        with self._reader() as connection:
-            return read.last_seq(connection)
+        return self._read(lambda connection: read.last_seq(connection))
 
     def outbox(self, warehouse: str) -> SqliteOutbox:
         """Return the outbox for the relay to a warehouse, given the warehouse's URL."""
@@ -259,7 +257,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             warehouse,
             store_id=self.store_id,
             run=self._run,
-            reader=self._reader,
+            read=self._read,
             ingest=self._ingest,
             clock=self._clock,
             path=self.path,
@@ -267,15 +265,14 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
 
     def own_files(self) -> list[Path]:
         """Return the store's files, and the DuckDB files that it ships to; see ``OutboxStore.own_files``."""
-        with self._reader() as connection:
-            warehouses = tombstones.warehouses(connection)
+        warehouses = self._read(tombstones.warehouses)
         shipped_to = [location for url in warehouses if (location := duckdb_file(url)) is not None]
         return [*database_file.own_files(self.path), *shipped_to]
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
 
-        The copy appears whole, under its name, once it is on the disk; only its owner may read it.
+        The copy appears at ``path`` only when it is complete and synced. Only its owner may read it.
 
         Raises:
             StoreRejected: ``path`` exists already, or it cannot be written.
@@ -284,40 +281,27 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         path = Path(path)
         check_apart(path, self.own_files())
         try:
-            with (
-                whole_path(path, private=True, replace=False) as part,
-                self._reader() as source,
-                closing(database_file.connect(part)) as target,
-            ):
-                source.backup(target, pages=-1)
-                target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
+            with whole_path(path, private=True, replace=False) as part:
+                self._read(lambda source: _copy(source, part))
         except OSError as error:
             raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
         """Wait for appends in progress, checkpoint the WAL and close the file; a second call does nothing."""
-        if self._closed.is_set():
+        if self._ended:
             return
-        self._commits.stop()
-        self._closed.set()
-        forking.unregister(self)
-        self._close_readers()
-        # The last connection to close checkpoints the WAL; of two that close at the same time neither does.
-        with self._opening:
-            self._writer.close()
+        self._commits.stop(self._close_connections)
         self._file_lock.close()
+        forking.unregister(self)
+        self._ended = True
 
-    def _close_readers(self) -> None:
-        with self._opening, suppress(IndexError):  # no reader is left
-            self._close_each_reader()
-
-    def _close_each_reader(self) -> None:
-        while True:
-            self._readers.pop().close()
+    def _close_connections(self) -> None:
+        self._connections.refuse(lambda: _closed(self.path))
+        self._connections.close(self._writer)
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._closed.is_set():
-            raise _closed(self.path)
+        if self._connections.refusal is not None:
+            raise self._connections.refusal()
         if self._disk_was_full:  # space that was freed since is worth most as room to fold the WAL into the file
             self._disk_was_full = not self._fold_log()
         try:
@@ -332,95 +316,77 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def _fold_log(self) -> bool:
         """Checkpoint and empty the WAL, without waiting. Return True if that freed space on the disk.
 
-        On a full disk, or at ``max_bytes``, no commit grows the WAL to the size at which SQLite checkpoints it.
+        SQLite itself checkpoints the WAL once commits have made it large enough. On a full disk, or at ``max_bytes``,
+        no commit can do that.
         """
         try:
             if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
                 return False
-            with self._reader() as connection:
-                connection.execute("PRAGMA busy_timeout = 0").fetchone()  # a pending statement would block it
-                try:
-                    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                finally:
-                    connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
+            busy = self._read(self._checkpoint)
         except (OSError, LedgerError):  # the caller raises the error that was first
             return False
         return not busy
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = database_file.connect(self.path, wait=self._wait)
-        try:
-            connection.execute("PRAGMA foreign_keys = OFF").close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _checkpoint(self, connection: sqlite3.Connection) -> bool:
+        connection.execute("PRAGMA busy_timeout = 0").fetchone()  # a pending statement would block it
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
+        return bool(busy)
 
-    def _open_reader(self) -> sqlite3.Connection:
-        with self._opening:
-            connection = self._connect()
-            self._opened_readers += 1
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """Context manager that lends a reading connection for exclusive use, and opens one if none is free."""
-        if self._closed.is_set():
-            raise _closed(self.path)
-        self._file.check_read()
-        connection = None
-        try:
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = self._open_reader()
-            yield connection
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise self._error(error) from error
-        finally:
-            if connection is not None:
-                self._readers.append(connection)
-                if self._closed.is_set():  # checked last: close() may just have emptied the deque
-                    self._close_readers()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise self._error(error) from error
+    def _read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
+        if self._connections.refusal is None:
+            self._file.check_read()
+        return self._connections.read(work, snapshot=snapshot)
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
-        return _closed(self.path) if self._closed.is_set() else translate(error, self.path)
+        refusal = self._connections.refusal
+        return translate(error, self.path) if refusal is None else refusal()
 
-    def before_fork(self) -> None:
-        """Wait, for a limited time, until no thread uses a connection; then close all connections. See ``forking``."""
-        self._commits.pause()
-        self._opening.acquire()
-        deadline = time.monotonic() + self._wait
-        while self._opened_readers and time.monotonic() < deadline:
-            try:
-                self._readers.pop().close()
-                self._opened_readers -= 1
-            except IndexError:
-                time.sleep(0.0001)  # another thread reads
-        self._writer.close()
+    def _ready(self) -> None:
+        """Prepare a commit: open a writing connection if a fork closed it, then check that the file may be written."""
+        if self._writer.is_closed:
+            self._connections.close(self._writer)  # again, as an exception may have struck while it was closed
+            self._connections.open(self._set_up)
+        self._file.check_write()
+
+    def before_fork(self, deadline: float) -> bool:
+        """Block new calls, end those in progress, and close every connection. Calls that take too long are interrupted.
+
+        Return False if a call does not end in time, or if a signal handler forks during an append of this thread.
+        """
+        if self._commits.is_suspended():
+            return False
+        self._connections.block()
+        left = deadline - time.monotonic()
+        if not self._commits.pause(max(0.0, left * 0.75)):
+            return False
+        self._connections.close(self._writer)
+        return self._connections.drain(deadline)
 
     def after_fork_in_parent(self) -> None:
-        """Reopen the writing connection, and let other threads write and open connections again."""
-        try:
-            with self._translated():
-                self._writer = self._commits.connection = self._connect()
-                self._set_up_writer()
-        finally:
-            self._opening.release()
-            self._commits.resume()
+        """Let threads read and write again, over new connections."""
+        self._connections.unblock()
+        self._commits.resume()
 
-    def after_fork_in_child(self) -> None:
-        """Open new connections; those of the parent are kept open and never used."""
-        _ABANDONED.extend((self._readers, self._file_lock))
-        self._open()
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Start without connections. If the child inherited open connections, refuse every call instead."""
+        if clean:
+            self._connections.reset()
+            self._start(unopened())
+        elif self._connections.refusal is None:
+            leads = self._commits.abandon(lambda: inherited(self.path))
+            self._ended = True
+            self._connections.abandon(self._writer if leads else None)
+        self._file_lock.close()
+
+
+def _copy(source: sqlite3.Connection, path: Path) -> None:
+    target = database_file.connect(path)
+    try:
+        source.backup(target, pages=-1)
+        target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
+    finally:
+        target.close()
 
 
 def _closed(path: Path) -> StoreRejected:

@@ -24,6 +24,14 @@ WAREHOUSES = (
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
 
+_HEAD_COLUMNS = ("session_id", "user_id", "created_at", "version", "updated_at", "event_hash")
+_REGISTER_COLUMNS = ("field", "key", "version", "event_id", "event_seq", "value")
+# As bytes, so that a damaged text can be digested too.
+_KEPT = tuple(
+    f"SELECT {', '.join(f'typeof({name}), CAST({name} AS BLOB)' for name in names)} FROM {table} "  # noqa: S608
+    f"WHERE session_id = ? ORDER BY {', '.join(names)}"
+    for table, names in (("session_heads", _HEAD_COLUMNS), ("session_state", _REGISTER_COLUMNS))
+)
 _RECORD_PURGE = (
     "INSERT INTO purged_sessions SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
     "ON CONFLICT DO UPDATE SET version = excluded.version, purged_at = excluded.purged_at"
@@ -38,7 +46,7 @@ class KeptEvent(NamedTuple):
     digest: str | None
 
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None = None) -> bool:
-        """Return True if the event had this type and content; ``hashes`` is ignored, since no hashes are kept.
+        """Return True if the event had this type and content. ``hashes`` is ignored, because a tombstone has no hashes.
 
         If there is no salt, there is no digest to compare. The method then returns True for every type and content.
         """
@@ -75,6 +83,33 @@ def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
         )
 
 
+def kept_digest(connection: sqlite3.Connection, session_id: str) -> str:
+    """Return the hex SHA-256 of an archived session's head and registers, as ``archived_sessions.kept`` records it.
+
+    The head's ``store_id`` is left out: it only says that the session is archived.
+    """
+    digest = sha256()
+    for statement in _KEPT:
+        for row in connection.execute(statement, (session_id,)):
+            for cell in row:
+                content = cell.encode() if isinstance(cell, str) else cell or b""
+                digest.update(b"%d:%b" % (len(content), content))
+        digest.update(b";")
+    return digest.hexdigest()
+
+
+def bind(connection: sqlite3.Connection, session_id: str) -> None:
+    """Record the digest of an archived session's head and registers in its tombstone."""
+    change = "UPDATE archived_sessions SET kept = ? WHERE session_id = ?"
+    connection.execute(change, (kept_digest(connection, session_id), session_id))
+
+
+def bind_all(connection: sqlite3.Connection) -> None:
+    """Record the digests of the sessions that an older release archived, as their heads and registers are now."""
+    for (session_id,) in connection.execute("SELECT session_id FROM archived_sessions").fetchall():
+        bind(connection, session_id)
+
+
 def record_purge(connection: sqlite3.Connection, session_id: str, created_at: int, version: int, now: datetime) -> None:
-    """Record that a session is purged, if a seal covers it: ``verify`` then knows why the session is gone."""
+    """Record that a session is purged, if a seal covers it. A verification then knows why the session is gone."""
     connection.execute(_RECORD_PURGE, (session_id, created_at, version, to_micros(now)))

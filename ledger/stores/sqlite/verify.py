@@ -1,16 +1,17 @@
-"""The part of ``SqliteStore`` that verifies sessions, and computes again what is derived from events.
+"""The part of ``SqliteStore`` that verifies sessions, and computes derived data again if they are wrong.
 
-Sessions are verified in pages of ids, each in one snapshot, so a session that is appended to meanwhile is read as it
-was at one moment. A page is one session at least: a snapshot of a session of a million events is held for the seconds
-that its verification takes, and SQLite cannot shorten its WAL meanwhile.
+Sessions are verified in pages, ordered by id. Each page is read in one snapshot, so a session that is appended to
+during the verification is read as it was at one moment. While a snapshot is open, SQLite cannot shorten its WAL. A page
+has at least one session, so a session of a million events keeps a snapshot open for some seconds.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_FINDINGS
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
+from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.state_cache import StateCache
 from ledger.stores.sqlite.verify_file import check_words, damage, file_findings, words_pages
 from ledger.stores.sqlite.verify_sessions import LAST, Checked, SessionCheck, printable
@@ -42,7 +44,7 @@ class SqliteVerification:
     _heads: write.KnownHeads
     _cache: StateCache
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
-    _reader: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _read: Read
 
     def verify(
         self,
@@ -54,8 +56,8 @@ class SqliteVerification:
     ) -> Verification:
         """Verify sessions; see ``VerifyingStore.verify``.
 
-        The words of a search index of more than some 20 MB are compared with the texts, but how FTS5 finds them is
-        checked only by SQLite 3.44 and later.
+        The words in the search index are always compared with the texts. FTS5's own data structures, with which it
+        finds the words, are checked too, except for an index of more than some 20 MB on SQLite before 3.44.
         """
         check_whole(limit, "limit", at_least=0)
         report = _Report(limit)
@@ -72,15 +74,14 @@ class SqliteVerification:
         return report.result()
 
     def _pages(self, progress: Callable[[int], object]) -> Iterator[Checked]:
-        """Verify all sessions, a page after the other."""
+        """Verify all sessions, and yield the result of each page."""
         after, size = "", FIRST
         while True:
             last: str | None = None
             try:
-                with self._reader() as connection, read.snapshot(connection):
-                    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
-                    last = None if found is None else found[0]
-                    page = self._check(connection, progress, (after, LAST if last is None else last))
+                last = self._read(partial(_last_of_page, after=after, size=size))
+                between = after, LAST if last is None else last
+                page = self._read(partial(self._check, progress=progress, between=between), snapshot=True)
             except StoreRejected as error:
                 if not _is_damage(error):
                     raise
@@ -97,8 +98,9 @@ class SqliteVerification:
 
     def _check_named(self, session_id: str, progress: Callable[[int], object]) -> Checked:
         try:
-            with self._reader() as connection, read.snapshot(connection):
-                checked = self._check(connection, progress, (session_id, session_id))
+            checked = self._read(
+                lambda connection: self._check(connection, progress, (session_id, session_id)), snapshot=True
+            )
         except StoreRejected as error:
             if not _is_damage(error):
                 raise
@@ -131,19 +133,22 @@ class SqliteVerification:
                 return check()
 
     def _verify_file(self) -> list[Finding]:
-        """Verify what concerns the whole file."""
-        with self._reader() as connection:
+        """Verify the parts of the file that belong to no session, such as ``meta`` and the relays."""
+
+        def work(connection: sqlite3.Connection) -> tuple[list[Finding], int]:
             found = list(damage(connection))
             with read.snapshot(connection):
                 found += file_findings(connection, self.store_id, self._upcast.current)
-            pages = words_pages(connection)
+            return found, words_pages(connection)
+
+        found, pages = self._read(work)
         if sqlite3.sqlite_version_info < CHECKS_WORDS and 0 < pages <= WORDS_PAGES:
             words = self._run(check_words)
             found += [] if words is None else [words]
         return found
 
     def _mend_file(self, findings: Iterable[Finding]) -> bool:
-        """Mend what is derived beside the sessions; return True if it was mended."""
+        """Compute the search index or all states again, as the findings require. Always return True."""
         codes = {finding.code for finding in findings if finding.mendable}
 
         def work(connection: sqlite3.Connection) -> None:
@@ -156,9 +161,9 @@ class SqliteVerification:
         return True
 
     def _mend_session(self, findings: Iterable[Finding]) -> bool:
-        """Compute a session's state, head and index again, unless its events are not what was recorded.
+        """Compute a session's state, head and search index again. Return False if its events are damaged.
 
-        It is verified once more in the transaction that mends it, since it may have been appended to.
+        The session is verified again in the transaction that mends it, because it may have been appended to since.
         """
         (session_id,) = {finding.session_id for finding in findings}
 
@@ -183,7 +188,7 @@ class SqliteVerification:
         return bool(self._mend(work))
 
     def _mend(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run work that changes derived data, and forget what this process remembers of them."""
+        """Run work that changes derived data, and clear this process's caches of heads and states."""
 
         def mending(connection: sqlite3.Connection) -> Any:
             self._heads.clear()
@@ -196,7 +201,7 @@ class SqliteVerification:
 
 
 class _Report:
-    """The counts and findings so far.
+    """The counts and findings of a verification in progress.
 
     Args:
         limit: Maximum number of findings to keep.
@@ -246,7 +251,7 @@ class _Report:
 
 @contextmanager
 def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block texts that are not UTF-8 are read too, with surrogates."""
+    """Context manager in whose block texts that are not UTF-8 can be read. Invalid bytes become surrogates."""
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         yield
@@ -255,5 +260,14 @@ def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _is_damage(error: StoreRejected) -> bool:
-    """Return True if SQLite cannot read a part of the file."""
+    """Return True if an error says that SQLite found the file to be corrupt."""
     return (getattr(error.__cause__, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str | None:
+    """Return the id of the last session of a page of ``size`` sessions whose ids are ``after`` or greater.
+
+    Returns None if fewer sessions are left.
+    """
+    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
+    return None if found is None else found[0]

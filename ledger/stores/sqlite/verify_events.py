@@ -1,7 +1,7 @@
 """Verification of one event's rows: against each other, against their hashes, and against the event before.
 
-Rows are verified as SQLite returns them. A value is hashed as the text that is stored, since that text was hashed when
-the event was recorded: another release may write the same number in another way.
+Rows are verified as SQLite returns them. The stored text of a value is hashed without decoding it, because this release
+may write a number in another way than the release that recorded it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _USER_ID, _CREATED_AT = map(columns.EVENT.index, ("user_id", "created_at"))
 
 
 class Problem(NamedTuple):
-    """What is wrong with an event: the ``code`` and the message of a ``Finding``."""
+    """A problem with an event, as the ``code`` and the message of a ``Finding``."""
 
     code: str
     message: str
@@ -37,13 +37,21 @@ class ForeignRun(NamedTuple):
     store_id: str
     chained: int
 
+    def problem(self, own_store_id: str) -> str | None:
+        """Return what no store would write in this row, for a message; None if nothing is wrong with it."""
+        if not (type(self.first_version) is type(self.last_version) is int and self.chained in (0, 1)):
+            return "has a column of another type"
+        if self.store_id == own_store_id:
+            return "names this store"
+        return None if 1 <= self.first_version <= self.last_version else "has no such versions"
+
 
 class Chain:
-    """The chain of one session, which verifies its events in order.
+    """Verifier of one session's events, which are passed to ``verify`` one by one, in order.
 
     Args:
         store_id: The id of the store.
-        foreign: The session's events that other stores recorded.
+        foreign: The session's events that other stores recorded, without runs that have a ``problem``.
         current: The schema version of new events.
         last_seq: The ``seq`` of the last row ever written.
 
@@ -51,8 +59,8 @@ class Chain:
         version: The version of the last event; 0 before the first.
         event_hash: The last hash of the chain; None if no event has had one.
         updated_at: The latest ``recorded_at`` of the events.
-        user_id, created_at: Those of the first event.
-        events, unchained: Number of events, and of those without hashes.
+        user_id, created_at: The values of these columns in the first event.
+        events, unchained: Number of events, and number of events without hashes.
         only_current: False if an event has another schema version than ``current``.
     """
 
@@ -70,13 +78,20 @@ class Chain:
         self.only_current = True
         self._position: tuple[Any, Any] = (0, "")
         self._previous_seq = 0
+        self._ends: set[tuple[Any, Any]] = set()
+        self._at_ends = {version for run in foreign for version in run[:2]}
+
+    def unmatched(self) -> list[ForeignRun]:
+        """Return the runs of other stores whose first or last event is not among the verified events."""
+        ends = self._ends
+        return [run for run in self.foreign if not {(version, run.store_id) for version in run[:2]} <= ends]
 
     def verify(self, event: tuple[Any, ...], rows: Sequence[tuple[Any, ...]]) -> list[Problem]:
         """Verify the next event, and return what is wrong with it.
 
         Args:
             event: The columns of the event, from its first row.
-            rows: The event's rows, each with the columns ``READ``, by ``seq``.
+            rows: The event's rows, ordered by ``seq``, each with the columns ``READ``.
         """
         problems: list[Problem] = []
         version, hashed = event[1], event[_HASH]
@@ -124,16 +139,23 @@ class Chain:
             problems.append(Problem("seq", f"its seq is {self._previous_seq}, and the rows end at {self.last_seq}"))
 
     def _place(self, event: tuple[Any, ...], rows: Sequence[tuple[Any, ...]], problems: list[Problem]) -> None:
-        """Check the event's version and position, its store, and that it has hashes if it was recorded with them."""
+        """Check that an event follows the event before it, names its store, and has the hashes that it must have."""
         version, position = event[1], (event[1], event[2])
         runs = [run for run in self.foreign if run.first_version <= version <= run.last_version]
-        own = event[_STORE] == self.store_id
-        if (runs and event[_STORE] not in {run.store_id for run in runs}) or (not runs and not own):
-            problems.append(Problem("store", f"its store_id is {event[_STORE]}, which did not record it"))
-        must_have = not runs or all(run.chained for run in runs)
-        if event[_HASH] is None and must_have:
+        store_id, is_hashed = event[_STORE], event[_HASH] is not None
+        own = store_id == self.store_id
+        # Only events without hashes may have equal versions, so only beside these may be an event of another store.
+        of_store = [run.chained for run in runs if run.store_id == store_id]
+        if (own and any(run.chained for run in runs)) or not (own or of_store):
+            problems.append(Problem("store", f"its store_id is {store_id}, which did not record it"))
+        must_have = own or all(of_store)
+        if not is_hashed and must_have:
             problems.append(Problem("unhashed", "the event was recorded with hashes, and has none"))
-        if (event[_HASH] is not None or must_have) and version != self.version + 1:
+        elif is_hashed and of_store and not any(of_store):
+            problems.append(Problem("event", "the event was recorded without hashes, and has some"))
+        if version in self._at_ends:
+            self._ends.add((version, store_id))
+        if (is_hashed or must_have) and version != self.version + 1:
             problems.append(Problem("gap", f"it follows version {self.version}: versions are missing or repeated"))
         elif position <= self._position:
             problems.append(Problem("gap", "it does not follow the event before it in (version, event_id)"))

@@ -1,4 +1,4 @@
-"""Verification of what concerns the whole file: SQLite's own check, the table ``meta``, relays and tombstones."""
+"""Verification of what belongs to no session: SQLite's check of the file, the table ``meta``, relays and tombstones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HELD = "SELECT d.session_id FROM deleted_sessions AS d JOIN session_heads AS h 
 
 
 def damage(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Yield what SQLite's own check of the file finds."""
+    """Run SQLite's own check of the file, and yield a finding for each message."""
     try:
         for (message,) in connection.execute(f"PRAGMA integrity_check({SEVERAL})").fetchall():
             if message != "ok":
@@ -43,7 +43,7 @@ def damage(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def file_findings(connection: sqlite3.Connection, store_id: str, current: int) -> Iterator[Finding]:
-    """Yield what is wrong beside the sessions; call it in a snapshot.
+    """Yield what is wrong in ``meta``, in the relays' rows and in tombstones without a session.
 
     Args:
         connection: A connection that reads a snapshot.
@@ -96,7 +96,7 @@ def _relays(connection: sqlite3.Connection, last: int) -> Iterator[Finding]:
 
 
 def _batch(text: str, checkpoint: int, last: int) -> str | None:
-    """Return what is wrong with a batch in flight; None if nothing is."""
+    """Return what is wrong with a relay's batch in flight, for a message; None if nothing is."""
     try:
         batch = json.loads(text)
         if not all(isinstance(batch.get(name, False), kind) for name, kind in _BATCH.items()):
@@ -110,7 +110,10 @@ def _batch(text: str, checkpoint: int, last: int) -> str | None:
 
 
 def check_words(connection: sqlite3.Connection) -> Finding | None:
-    """Return a finding if SQLite's check of the table of words fails; call it in a transaction of the writer."""
+    """Run FTS5's check of the search index, and return a finding if it fails.
+
+    Call it in a write transaction, because FTS5 runs the check as an INSERT.
+    """
     if not index.has_fts5() or not index.exists(connection):
         return None
     try:
@@ -121,7 +124,7 @@ def check_words(connection: sqlite3.Connection) -> Finding | None:
 
 
 def words_pages(connection: sqlite3.Connection) -> int:
-    """Return the number of pages of the table of words; 0 if there is none."""
+    """Return the number of pages of the search index; 0 if the file has no index."""
     if not index.has_fts5() or not index.exists(connection):
         return 0
     with closing(connection.execute("SELECT COUNT(*) FROM search_words_data")) as count:

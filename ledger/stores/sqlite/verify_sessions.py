@@ -1,7 +1,8 @@
 """Verification of the sessions in a range of ids: their events, and the state, head, index and tombstone of each.
 
-Everything is read in the caller's snapshot, in the order of ids and versions, and only the registers that later events
-remove are kept in memory. So a long session takes as little memory as a short one.
+All rows are read in the caller's snapshot, in the order of ids and versions. Rows are not collected. Only a register
+that an event has written and the state lacks is remembered, until a later event removes it. So a long session takes as
+little memory as a short one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.rows import HeadRow
+from ledger.stores.sqlite.tombstones import kept_digest
 from ledger.stores.sqlite.verify_events import READ, SCHEMA, SEQ, Chain, ForeignRun
 
 #: Maximum number of messages about one kind of thing in one session; further ones are left out.
@@ -52,8 +54,8 @@ _SLOTS = (
     "LEFT JOIN session_events AS e ON e.seq = st.event_seq WHERE s.session_id BETWEEN ?1 AND ?2 ORDER BY s.session_id"
 )
 _TOMBSTONE = (
-    "SELECT a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
-    "(SELECT SUM(rows) FROM archived_events WHERE session_id = a.session_id) "
+    "SELECT a.kept, a.rows, (SELECT MAX(version) FROM archived_events WHERE session_id = a.session_id), "
+    "(SELECT TOTAL(rows) FROM archived_events WHERE session_id = a.session_id) "
     "FROM archived_sessions AS a WHERE a.session_id = ?"
 )
 _KEPT_REGISTERS = (
@@ -64,12 +66,12 @@ _KEPT_REGISTERS = (
 
 
 class Checked(NamedTuple):
-    """What a range of sessions showed.
+    """The result of verifying a range of sessions.
 
     Attributes:
-        sessions, events, unchained, archived: As for ``Verification``.
+        sessions, events, unchained, archived: Numbers, with the same meaning as in ``Verification``.
         findings: What is wrong.
-        heads: The heads that the events give, by session_id, of the sessions with findings.
+        heads: For each session with events, by session_id, the head that follows from its events.
     """
 
     sessions: int
@@ -115,8 +117,12 @@ class SessionCheck:
         self._counts: dict[str, int] = dict(self._select(_COUNTS))
         self._again = {row[0] for row in self._select(_AGAIN)}
         self._foreign: dict[str, list[ForeignRun]] = {}
-        for session_id, *run in self._select(_FOREIGN):
-            self._foreign.setdefault(session_id, []).append(ForeignRun(*run))
+        for session_id, *columns in self._select(_FOREIGN):
+            run = ForeignRun(*columns)
+            if problem := run.problem(self._store_id):
+                self._wrong_run(session_id, run, problem)
+            else:  # a wrong run must not exempt an event from its hash chain
+                self._foreign.setdefault(session_id, []).append(run)
         self._expected_slots: dict[str, int] = {}
         events = unchained = archived = 0
         seen: set[str] = set()
@@ -126,7 +132,7 @@ class SessionCheck:
                 chain = self._session(session_id, of_session)
                 events += chain.events
                 unchained += chain.unchained
-        for session_id in sorted(self._heads.keys() | self._counts.keys(), key=printable):
+        for session_id in sorted(self._heads.keys() | self._counts.keys() | self._foreign.keys(), key=printable):
             if session_id in seen:
                 continue
             seen.add(session_id)
@@ -137,7 +143,10 @@ class SessionCheck:
             elif head is not None:
                 self._find(session_id, None, "missing", f"the head is at version {head.version}, and no event is there")
             else:
-                self._find(session_id, None, "state", "the state has no head and no events", mendable=True)
+                if session_id in self._counts:
+                    self._find(session_id, None, "state", "the state has no head and no events", mendable=True)
+                for run in self._foreign.get(session_id, ()):
+                    self._wrong_run(session_id, run, "is of a session without events")
         self._slots()
         return Checked(len(seen), events, unchained, archived, _after_events(self._findings), self._derived)
 
@@ -147,6 +156,10 @@ class SessionCheck:
     def _find(self, session_id: str, version: object, code: str, message: str, *, mendable: bool = False) -> None:
         number = version if isinstance(version, int) else None
         self._findings.append(Finding(printable(session_id), number, code, printable(message), mendable))
+
+    def _wrong_run(self, session_id: str, run: ForeignRun, problem: str) -> None:
+        message = f"the run of foreign_events with the versions {run.first_version!r} to {run.last_version!r} {problem}"
+        self._find(session_id, None, "store", message)
 
     def _session(self, session_id: str, rows: Iterator[tuple[Any, ...]]) -> Chain:
         """Verify the events of one session, and compare its state and its head with them."""
@@ -187,6 +200,8 @@ class SessionCheck:
         assert event is not None  # noqa: S101 - groupby gives at least one row
         for problem in chain.verify(event, of_event):
             self._find(session_id, event[1], *problem)
+        for run in chain.unmatched()[:SEVERAL]:
+            self._wrong_run(session_id, run, "does not begin and end with events of its store")
         self._progress(count % 1000)
         if chain.only_current:
             self._registers(session_id, lacking, matched)
@@ -197,14 +212,17 @@ class SessionCheck:
         return chain
 
     def _stale(self, session_id: str, version: object, field: Any, key: Any, before: int) -> int:
-        """Report a register that is not what an event wrote."""
+        """Report a register whose value in the state differs from what an event wrote. Return 1.
+
+        Nothing is reported if ``before``, the number of earlier reports about this session, is ``SEVERAL`` or more.
+        """
         if before < SEVERAL:
             message = f"the state of {field} {key!r} is not what the events say"
             self._find(session_id, version, "state", message, mendable=True)
         return 1
 
     def _registers(self, session_id: str, lacking: dict[tuple[Any, Any], Any], matched: int) -> None:
-        """Report registers that the state lacks, and those that no event has written."""
+        """Report registers that the state lacks (``lacking``), and registers of the state that no event has written."""
         for (field, key), version in list(lacking.items())[:SEVERAL]:
             self._find(session_id, version, "state", f"the state lacks {field} {key!r}", mendable=True)
         if matched != self._counts.get(session_id, 0):
@@ -213,7 +231,7 @@ class SessionCheck:
                 self._find(session_id, version, "state", message, mendable=True)
 
     def _folded(self, session_id: str) -> None:
-        """Compare a session's state with the fold of its events, of which some must be upcast."""
+        """Compare a session's state with the fold of its events. Used if some of the events must be upcast first."""
         try:
             folded = fold(read.all_events(self._connection, session_id, self._upcast))
             latest = read.latest(self._connection, session_id, with_messages=True)
@@ -247,12 +265,17 @@ class SessionCheck:
             self._find(session_id, None, "head", f"the head has another {', '.join(differing)}", mendable=True)
 
     def _archived(self, session_id: str, head: HeadRow) -> None:
-        """Check what the store keeps of a session whose rows are only in a warehouse."""
+        """Check the tombstone and the remaining state of a session whose rows are only in a warehouse."""
+        for run in self._foreign.get(session_id, ()):
+            if run.last_version > head.version:
+                self._wrong_run(session_id, run, f"ends after version {head.version}, the last")
         tombstone = self._connection.execute(_TOMBSTONE, (session_id,)).fetchone()
         if tombstone is None:
             self._find(session_id, None, "tombstone", "the head says that the rows are archived, and no tombstone is")
             return
-        if tombstone[1:] != (head.version, tombstone[0]):
+        if tombstone[0] != kept_digest(self._connection, session_id):
+            self._find(session_id, None, "tombstone", "the head or a listed field is not what the store kept")
+        if tombstone[2:] != (head.version, tombstone[1]):
             self._find(session_id, None, "tombstone", "the ids of the archived events are not those of its rows")
         searched = 0
         for field, key, value, version, wrote, placed in self._connection.execute(_KEPT_REGISTERS, (session_id,)):
@@ -296,9 +319,10 @@ class SessionCheck:
 
 
 def _after_events(findings: list[Finding]) -> list[Finding]:
-    """Return findings, with nothing mendable in sessions whose events are wrong: what was derived is a witness then.
+    """Return the findings, with ``mendable`` set to False in each session whose events are damaged.
 
-    The search index of such a session differs from its state because of the events, so that is left out.
+    The derived data of such a session must not be computed again, because they may show what the events said. A
+    finding about the session's search index is left out, because the damaged events are its cause.
     """
     wrong = {finding.session_id for finding in findings if not finding.mendable}
     return [
@@ -309,7 +333,10 @@ def _after_events(findings: list[Finding]) -> list[Finding]:
 
 
 def last_row(connection: sqlite3.Connection) -> int:
-    """Return the ``seq`` of the last row ever written; of the last row there is, if SQLite's record is damaged."""
+    """Return the ``seq`` of the last row ever written, even if that row was dropped.
+
+    If SQLite's record of this number is damaged, return the ``seq`` of the last existing row.
+    """
     try:
         return read.last_seq(connection)
     except CorruptEvent:
@@ -318,12 +345,12 @@ def last_row(connection: sqlite3.Connection) -> int:
 
 
 def printable(text: object) -> str:
-    """Return a text without what UTF-8 cannot encode, so that it can be printed and compared."""
+    """Return a text that can be printed and sorted. Characters that UTF-8 cannot encode are escaped."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _is_indexed(field: str, value: str | None, kept: str, words: str | None) -> bool:
-    """Return True if the index has a value as it would index it now."""
+    """Return True if the index entry of a value (``kept`` and ``words``) equals a newly computed entry."""
     try:
         return (kept, words or "") == index.indexed(field, value)
     except (AttributeError, TypeError, ValueError):  # the value is no JSON text
@@ -331,7 +358,7 @@ def _is_indexed(field: str, value: str | None, kept: str, words: str | None) -> 
 
 
 def _later(version: Any, event_id: Any, position: tuple[Any, ...]) -> bool:
-    """Return True if a register was written by a later event; False too if its columns have other types."""
+    """Return True if (version, event_id) is after ``position``; False if the types cannot be compared."""
     try:
         return bool((version, event_id) > position)
     except TypeError:

@@ -176,7 +176,7 @@ def append(
 
 
 def _move_head(connection: sqlite3.Connection, session_id: str, known: HeadRow, new: HeadRow) -> bool:
-    """Update a session's head if it equals the known one; return False if it differs."""
+    """Replace a session's head by ``new`` if the stored head equals ``known``; otherwise return False."""
     condition = (session_id, known.version, known.event_hash, known.store_id)
     return connection.execute(_MOVE_HEAD, (new.version, new.updated_at, new.event_hash, *condition)).rowcount > 0
 
@@ -250,7 +250,7 @@ def _ingest_session(
 
 
 def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent]) -> None:
-    """Record which of these events, written in order, another store recorded."""
+    """Record in ``foreign_events`` which of these events another store recorded. The events must be in order."""
     own = read.meta(connection, "store_id")
     runs = groupby(events, key=lambda event: (event.session_id, event.store_id, event.event_hash is not None))
     for (session_id, store_id, chained), run in runs:

@@ -6,6 +6,8 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,8 @@ if sys.platform != "win32":
 #: Seconds between two attempts to lock: ``_SHORT_DELAY`` during the first ``_SHORT_POLLING`` seconds, and later
 #: ``_LONG_DELAY``. Most commits take less than 1 ms.
 _SHORT_DELAY, _SHORT_POLLING, _LONG_DELAY = 0.00002, 0.02, 0.002
+#: Does nothing, as ``release`` before the lock file is open.
+_NOTHING = partial(bool, None)
 
 
 class FairFileLock:
@@ -33,37 +37,45 @@ class FairFileLock:
     Args:
         path: The lock file; the queue's lock file is beside it, with the suffix ``-queue``.
         database: The database. Only those who may write it can open the lock files.
+
+    Attributes:
+        release: Function that releases the lock, and does nothing if this process does not hold it. It is written in
+            C, so no exception can strike before it has done so: a ``finally`` block may call it once.
     """
+
+    release: Callable[[], object]
 
     def __init__(self, path: Path, database: Path) -> None:
         self._path = path
         self._database = database
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._has_waiter: mmap.mmap | bytearray = bytearray(1)
+        self.release = _NOTHING
 
-    def acquire(self, wait: float) -> None:
+    def acquire(self, wait: float, gives_up: Callable[[], bool] = lambda: False) -> None:
         """Acquire the lock, waiting at most ``wait`` seconds. Call ``release`` afterwards, even if this raises.
 
+        Args:
+            wait: Seconds to wait.
+            gives_up: Returns True if the wait must end early.
+
         Raises:
-            StoreUnavailable: Another process held the lock for too long.
+            StoreUnavailable: Another process held the lock for too long, or this process forks.
             StoreRejected: The lock file cannot be created.
         """
         if sys.platform == "win32":
             return
         lock, queue = self._files or self._open()
         if self._has_waiter[0] or not self._try_lock(lock):
-            self._queue_for(lock, queue, wait)
-
-    def release(self) -> None:
-        """Release the lock; does nothing if this process does not hold it."""
-        if sys.platform != "win32" and self._files is not None:
-            fcntl.flock(self._files[0], fcntl.LOCK_UN)
+            self._queue_for(lock, queue, wait, gives_up)
 
     def close(self) -> None:
         """Close the files, which releases the locks."""
+        self.release = _NOTHING
         for file in self._files or ():
             file.close()
         self._files = None
+        self._has_waiter = bytearray(1)
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
         files: list[IO[bytes]] = []
@@ -81,18 +93,20 @@ class FairFileLock:
                 raise
             what = f"create the lock file {self._path}; appends need a writable directory"
             raise cannot(what, error if isinstance(error, OSError) else OSError(str(error))) from error
+        if sys.platform != "win32":
+            self.release = partial(fcntl.flock, lock, fcntl.LOCK_UN)
         self._files = lock, queue
         return lock, queue
 
-    def _queue_for(self, lock: IO[bytes], queue: IO[bytes], wait: float) -> None:
+    def _queue_for(self, lock: IO[bytes], queue: IO[bytes], wait: float, gives_up: Callable[[], bool]) -> None:
         if sys.platform == "win32":
             return
         is_head = False
         try:
-            self._lock(queue, wait)
+            self._lock(queue, wait, gives_up)
             is_head = True
             self._has_waiter[0] = 1
-            self._lock(lock, wait)
+            self._lock(lock, wait, gives_up)
         finally:
             if is_head:
                 self._has_waiter[0] = 0
@@ -107,7 +121,7 @@ class FairFileLock:
             return False
         return True
 
-    def _lock(self, file: IO[bytes], wait: float) -> None:
+    def _lock(self, file: IO[bytes], wait: float, gives_up: Callable[[], bool]) -> None:
         started = time.monotonic()
         while not self._try_lock(file):
             waited = time.monotonic() - started
@@ -115,6 +129,11 @@ class FairFileLock:
                 raise StoreUnavailable(
                     f"Another process is writing and did not release {self._path} in time; nothing was written. Try "
                     "again, or end the process that hangs."
+                )
+            if gives_up():
+                raise StoreUnavailable(
+                    "This process was forked while the append waited for another process; nothing was written. Try "
+                    "again."
                 )
             time.sleep(_SHORT_DELAY if waited < _SHORT_POLLING else _LONG_DELAY)
 

@@ -66,7 +66,7 @@ class StorageWrites:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._connections: dict[str, Connection] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def send(self, table: str, rows: pa.RecordBatch) -> None:
         """Append rows, all or none; see ``RowTransport.send``."""
@@ -119,13 +119,20 @@ class Connection:
 
     def __init__(self, clients: Clients, path: str) -> None:
         self._write: Any = clients.write.transport.append_rows
+        self._clients = clients
+        self._forks = clients.forks
         self._path = path
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._unanswered: deque[Future[Any]] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._call: Any = None
         self._schema: pa.Schema | None = None
-        self.usable = True
+        self._is_open = True
+
+    @property
+    def usable(self) -> bool:
+        """False if the call has ended, or belongs to the process that this one was forked from."""
+        return self._is_open and self._forks == self._clients.forks
 
     def send(self, rows: pa.RecordBatch, offset: int | None = None) -> Any:
         """Send rows and return the response, which may contain an error.
@@ -137,9 +144,8 @@ class Connection:
             OutcomeLost: No response arrived; the rows may have been appended.
             LedgerError: The call ended and no row was appended; the cause is Google's error.
         """
-        answer = self._append(rows, offset)
         try:
-            return answer.result(ACK_SECONDS)
+            return self._append(rows, offset).result(ACK_SECONDS)
         except TimeoutError as error:
             self.close()
             raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
@@ -151,8 +157,10 @@ class Connection:
 
     def close(self) -> None:
         """End the call; requests without a response fail."""
+        if self._forks != self._clients.forks:  # it is the parent's, which uses it
+            return
         with self._lock:
-            self.usable = False
+            self._is_open = False
             call = self._call
         self._requests.put(None)
         if call is not None:
@@ -171,13 +179,17 @@ class Connection:
                     StoreUnavailable("The connection to BigQuery was closed before the rows were sent.")
                 )
                 return answer
-            self._unanswered.append(answer)
-            self._requests.put(self._request(rows, offset))
+            try:
+                self._unanswered.append(answer)
+                self._requests.put(self._request(rows, offset))
+            except BaseException:  # later responses would be taken for those of other requests
+                self._is_open = False
+                raise
             if self._call is None:
                 try:
                     self._open()
                 except Exception as error:  # noqa: BLE001 - the channel was closed concurrently: nothing was sent
-                    self.usable = False
+                    self._is_open = False
                     self._unanswered.remove(answer)
                     answer.set_exception(StoreUnavailable(f"The connection to BigQuery cannot be opened: {error}"))
         return answer
@@ -212,7 +224,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - every waiting caller receives it
             ended = error
         with self._lock:
-            self.usable = False
+            self._is_open = False
             unanswered = list(self._unanswered)
             self._unanswered.clear()
         self._requests.put(None)  # ends gRPC's thread that reads the requests
@@ -228,8 +240,7 @@ class Connection:
 def _error_at_end(ended: Exception) -> LedgerError:
     """Return the error for requests that are still without a response when the call ends.
 
-    A transient error or a network error becomes OutcomeLost. The exception is a failure to connect, because then
-    nothing was sent.
+    A transient error or a network error becomes OutcomeLost. A failure to connect does not, because nothing was sent.
 
     Args:
         ended: The error with which the call ended.
@@ -317,7 +328,7 @@ def _boundary(rows: pa.RecordBatch, near: int) -> int | None:
 def _copy_of(rows: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
     """Return a copy of the rows from ``start`` up to, but excluding, ``end``.
 
-    A slice would not do: it shares the buffers of the whole batch, and Arrow would count and send all of them.
+    A slice would share the buffers of the whole batch, and Arrow would count and send all of them.
     """
     return pa.RecordBatch.from_arrays(
         [pa.concat_arrays([column.slice(start, end - start)]) for column in rows.columns], schema=rows.schema

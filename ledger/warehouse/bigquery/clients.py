@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from requests.adapters import HTTPAdapter
 
+from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.bigquery.settings import Dataset, emulator
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 #: while the statement runs.
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
+#: Names of the attributes of ``Clients`` that the first use creates.
+_CREATED = ("_credentials_and_project", "_rest", "_write", "_read")
 #: The ``retry`` argument of every call to Google's clients. None disables their own retries; ``retries`` does that.
 ONCE: Any = None
 
 
-class Clients:
+class Clients(forking.Renewed):
     """Google's REST and Storage clients for one dataset.
 
-    The clients use Google's default credentials. For an emulator they use none.
+    The clients use Google's default credentials. For an emulator they use none. A forked child creates clients of its
+    own: gRPC's threads do not exist there, and the inherited connections are the parent's.
 
     Args:
         dataset: The dataset. If its project is empty, the project is taken from the environment or the credentials.
@@ -45,7 +48,19 @@ class Clients:
         self._environment = environment
         self._lock = threading.RLock()
         self._closed = False
-        self._process = os.getpid()
+        self.forks = 0  # how many forks lie between the process that created this object and the present one
+        forking.register(self, forking.Stage.WAREHOUSES)
+
+    def renew(self) -> None:
+        """Forget the inherited clients and credentials; they are not closed, since the parent uses their connections.
+
+        A second call in the same child does no harm.
+        """
+        created = [self.__dict__.pop(name) for name in _CREATED if name in self.__dict__]
+        if created:
+            forking.keep(*created)
+        self._lock = threading.RLock()
+        self.forks += 1
 
     @property
     def project(self) -> str:
@@ -85,10 +100,11 @@ class Clients:
         """Return the client that ``make`` returns. The first call of ``make`` creates the client.
 
         Raises:
-            StoreRejected: These clients were closed, or this process was forked after they were opened.
+            StoreRejected: These clients were closed.
             ConfigurationError: The client cannot be created with the present settings.
         """
-        self._check_open()
+        if self._closed:
+            raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
         with self._lock:
             try:
                 return make()
@@ -99,14 +115,6 @@ class Clients:
                     f"Google's client cannot be created with these settings ({type(error).__name__}): check the "
                     "credentials, GOOGLE_CLOUD_UNIVERSE_DOMAIN and GOOGLE_API_USE_MTLS_ENDPOINT."
                 ) from error
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreRejected(f"{self.dataset.url} is closed; open it again.")
-        if os.getpid() != self._process:  # gRPC's threads and connections do not survive a fork
-            raise StoreRejected(
-                f"{self.dataset.url} was opened before this process was forked; open it after the fork."
-            )
 
     @cached_property
     def _credentials_and_project(self) -> tuple[Any, str]:

@@ -20,6 +20,7 @@ from ledger.errors import (
 )
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
+from ledger.warehouse.schema import unknown
 
 #: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
 #: enough for the ledger.
@@ -188,7 +189,10 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
     if isinstance(error, api.Forbidden):
         return ConfigurationError(f"{doing} is not permitted: {message} {_remedy(error, message)}")
     if not own and isinstance(error, api.NotFound) and _names_foreign_table(message):
-        return InvalidInput(f"The statement cannot be answered: {message}")
+        table = _TABLE_NOT_FOUND.search(message)
+        names = [item.name for item in catalog.objects() if item.kind != "function"]
+        hint = unknown("table or view", table[1], names) if table else ""
+        return InvalidInput(f"{hint} BigQuery says: {message}")
     if isinstance(error, api.NotFound) or (own and "unction not found" in message):
         return ConfigurationError(
             f"{doing} failed: {message}. Create the ledger's dataset, tables and views with `create_sessions_table.py "

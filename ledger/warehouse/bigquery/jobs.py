@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import tenacity
 
 from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
 from ledger.warehouse import catalog
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.clients import ONCE, Clients
 from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, translate
 from ledger.warehouse.bigquery.polling import POLLING
@@ -28,7 +31,19 @@ NEW_OBJECT_SECONDS = 300.0
 NEW_OBJECT_ATTEMPTS = 150
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
-_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
+_TYPES = {
+    bool: "BOOL",
+    int: "INT64",
+    float: "FLOAT64",
+    str: "STRING",
+    bytes: "BYTES",
+    Decimal: "NUMERIC",
+    datetime: "TIMESTAMP",
+    date: "DATE",
+    time_of_day: "TIME",
+}
+#: Names of types in the REST API that differ from those in GoogleSQL.
+_LEGACY_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 
 class Jobs:
@@ -163,14 +178,54 @@ class Jobs:
 
         Raises:
             OutcomeLost: The statement may have been executed.
-            LedgerError: As for ``BigQueryWarehouse.query``.
+            LedgerError: The statement failed. ``BigQueryWarehouse.query`` lists the errors.
         """
-        rows = self._query(operation, sql, parameters, own)
+        return self._read_pages(self._query(operation, sql, parameters, own), operation, own=own)
+
+    def _read_pages(self, rows: Any, operation: str, *, own: bool) -> Answer:
+        """Read all pages of Google's row iterator, and return its rows as an answer."""
         try:
-            names = tuple(field.name for field in rows.schema)
-            return Answer(names, [tuple(row.values()) for row in rows])
+            return answer_of(rows, [tuple(row.values()) for row in rows])
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
+
+    def estimate(self, operation: str, sql: str, parameters: Parameters | None = None) -> int:
+        """Return the number of bytes that one of the ledger's own statements would read, by a dry run.
+
+        A dry run costs nothing. It leaves out rows in the streaming buffer, and counts all blocks of the days that it
+        cannot exclude.
+
+        Returns:
+            The bytes; 0 if there are none, or from an emulator that does not estimate.
+
+        Raises:
+            LedgerError: As for ``ask``.
+        """
+        config = self._config(operation, parameters, use_query_cache=False, dry_run=True)
+        bound = catalog.bind(sql, self.clients.project, self.dataset.name)
+
+        def call() -> int:
+            try:
+                job = self.clients.rest.query(
+                    bound, job_config=config, location=self.dataset.location, retry=ONCE, job_retry=ONCE
+                )
+            except Exception as error:
+                raise translate(error, f"The {operation}") from error
+            return int(job.total_bytes_processed or 0)
+
+        return self.retry_idempotent(f"The {operation}", call)
+
+    def _config(self, operation: str, parameters: Parameters | None, **options: Any) -> Any:
+        """Return the configuration of a query job."""
+        from google.cloud import bigquery
+
+        return bigquery.QueryJobConfig(
+            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
+            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
+            default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
+            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
+            **options,
+        )
 
     def _retry(self, doing: str, call: Callable[[], T]) -> T:
         return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
@@ -183,17 +238,9 @@ class Jobs:
         Args:
             first_page: Number of rows in a page; None for BigQuery's default.
         """
-        from google.cloud import bigquery
-
         rest = self.clients.rest
         project, dataset = self.clients.project, self.dataset.name
-        config = bigquery.QueryJobConfig(
-            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
-            default_dataset=bigquery.DatasetReference(project, dataset),
-            labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
-            use_query_cache=True,
-        )
+        config = self._config(operation, parameters, use_query_cache=True)
         try:
             bound = catalog.bind(sql, project, dataset)
             return rest.query_and_wait(
@@ -206,6 +253,20 @@ class Jobs:
             )
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
+
+
+def answer_of(rows: Any, values: list[tuple[Any, ...]]) -> Answer:
+    """Return an answer with the columns of Google's row iterator and with the given values."""
+    names = tuple(field.name for field in rows.schema)
+    return Answer(names, values, tuple(_type_of_field(field) for field in rows.schema), rows.total_bytes_processed)
+
+
+def _type_of_field(field: Any) -> str:
+    """Return the GoogleSQL type of a column or of a field of a STRUCT."""
+    kind = _LEGACY_NAMES.get(field.field_type, field.field_type)
+    if kind == "STRUCT":
+        kind = f"STRUCT<{', '.join(f'{inner.name} {_type_of_field(inner)}' for inner in field.fields)}>"
+    return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
 
 
 def _parameter(name: str, value: Any) -> Any:

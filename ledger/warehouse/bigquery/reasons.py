@@ -19,7 +19,7 @@ _Code = grpc.StatusCode
 
 
 def _words(*patterns: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """Return a pattern that matches where any of the given patterns matches."""
+    """Return one pattern that matches whatever one of the given patterns matches."""
     return re.compile("|".join(patterns), re.IGNORECASE if ignore_case else 0)
 
 

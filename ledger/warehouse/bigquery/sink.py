@@ -79,7 +79,7 @@ class _WarehouseState(NamedTuple):
         fence: The fencing token that this recovery took.
         stream: The stream that the previous relay registered; an empty string if there is none.
         row_count: Number of rows in the stream that the store saved; None if BigQuery has removed that stream.
-        made: As in ``_SinkState``.
+        made: Creation time of the table ``session_events``, in milliseconds since 1970.
     """
 
     fence: int
@@ -122,7 +122,7 @@ class BigQuerySink:
         self._warehouse = warehouse
         self._owns = owns
         self._stream: streams.WriteStream | None = None
-        self._stream_lock = threading.Lock()
+        self._stream_lock = threading.RLock()
         self._store_id = ""
         self._own_stream = ""  # the stream that this sink created last
         self._refusals = 0  # consecutive refusals of the first request on a new stream
@@ -206,7 +206,7 @@ class BigQuerySink:
         return 0 if events.created is None else round(events.created.timestamp() * 1000)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
-        """Take the next fencing token. Return it and the name of the previous relay's stream, or an empty string."""
+        """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""
         parameters = {"store_id": store_id, "holder": uuid.uuid4().hex}
 
         def take() -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
 
     Raises:
         StoreUnavailable: The stream may still accept rows.
-        StoreRejected, ConfigurationError: As for ``create``.
+        StoreRejected, ConfigurationError: The table or a permission is missing.
     """
 
     def call() -> int | None:

@@ -1,35 +1,35 @@
-"""The warehouse in BigQuery: parametrised queries, appends of rows, and query results as pandas DataFrames."""
+"""The warehouse in BigQuery: parametrised queries and appends of rows."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ledger.errors import ConfigurationError, InvalidInput, LedgerError, StoreRejected
-from ledger.extras import require_extra
+from ledger import forking
+from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.warehouse import catalog
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer, array_of, fields_of
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.errors import NotYetVisible, translate
-from ledger.warehouse.bigquery.jobs import Jobs, log
+from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
 from ledger.warehouse.bigquery.settings import Dataset
 
 if TYPE_CHECKING:
-    import pandas
     import pyarrow as pa
 
     from ledger.warehouse.bigquery.appends import RowTransport
 
 T = TypeVar("T")
-#: Maximum number of rows that ``frame`` takes from the query's response. It downloads a larger result through the
+#: Maximum number of rows that a user's query takes from its response. A larger result is downloaded through the
 #: Storage Read API, which is faster for many rows.
 FIRST_PAGE = 10_000
 
 
-class BigQueryWarehouse(Jobs):
+class BigQueryWarehouse(Jobs, forking.Renewed):
     """The ledger's tables, views and functions in a dataset. Thread-safe.
 
     The first call connects; only ``create`` creates objects.
@@ -52,7 +52,15 @@ class BigQueryWarehouse(Jobs):
     ) -> None:
         super().__init__(dataset, environment=environment, sleep=sleep)
         self._transport: RowTransport | None = None
-        self._transport_lock = threading.Lock()
+        self._transport_lock = threading.RLock()
+        forking.register(self, forking.Stage.WAREHOUSES)
+
+    def renew(self) -> None:
+        """Forget the connections for appends, which a forked child inherited; see ``Clients.renew``."""
+        if self._transport is not None:
+            forking.keep(self._transport)
+        self._transport = None
+        self._transport_lock = threading.RLock()
 
     def create(self) -> None:
         """Create missing objects and bring views and functions up to date; rows and columns are kept."""
@@ -76,40 +84,17 @@ class BigQueryWarehouse(Jobs):
             StoreRejected: The statement would read more than ``maximum_bytes_billed``.
             ConfigurationError: Credentials, a permission, the project or the dataset are missing or wrong.
         """
-        _check_query(sql)
-        return self.ask(operation, sql, parameters, own=operation != "query")
+        from ledger.warehouse.statement import check_columns, prepare
+
+        if operation != "query":
+            check_columns(sql)
+            return self.ask(operation, sql, parameters)
+        statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
+        return self.retry_idempotent("The query", lambda: self._run_user_query(statement, values))
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
         self.ask(name, catalog.query(name), parameters)
-
-    def frame(self, sql: str, parameters: Parameters | None = None) -> pandas.DataFrame:
-        """Return the result of a SELECT as a pandas DataFrame.
-
-        A result of more than ``FIRST_PAGE`` rows is downloaded through the Storage Read API.
-
-        Args:
-            sql, parameters: As for ``query``.
-
-        Returns:
-            A DataFrame with the columns of the result. Times are in UTC, and JSON values are decoded; the other types
-            are those of ``pyarrow.Table.to_pandas``.
-
-        Raises:
-            LedgerError: As for ``query``.
-            MissingExtra: pandas is not installed.
-        """
-        require_extra("analytics", "pandas")
-        import pandas
-
-        _check_query(sql)
-        table, json_columns = self.retry_idempotent("The frame", lambda: self._download(sql, parameters))
-        frame: pandas.DataFrame = table.to_pandas()
-        for name in json_columns:  # dtype object: pandas would turn integers into floats if another row is None
-            frame[name] = pandas.Series(
-                [_decoded(text) for text in table.column(name).to_pylist()], frame.index, object
-            )
-        return frame
 
     def append(self, table: str, rows: pa.RecordBatch, *, is_committed: Callable[[], bool] | None = None) -> None:
         """Append rows to one of the ledger's tables. When the call returns, the table has each row at least once.
@@ -177,36 +162,45 @@ class BigQueryWarehouse(Jobs):
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:
             if self._transport is None:
-                self._transport = self._make_transport()
+                self._transport = self.make_transport()
         return self._transport
 
-    def _make_transport(self) -> RowTransport:
+    def make_transport(self) -> RowTransport:
+        """Return a new way to append rows, without retries, as the dataset's options say; the caller closes it."""
         from ledger.warehouse.bigquery.appends import InsertAll, StorageWrites
 
         return (InsertAll if self.dataset.transport == "insertall" else StorageWrites)(self.clients)
 
-    def _download(self, sql: str, parameters: Parameters | None) -> tuple[pa.Table, list[str]]:
-        rows = self._query("frame", sql, parameters, own=False, first_page=FIRST_PAGE)
+    def _run_user_query(self, sql: str, parameters: Parameters) -> Answer:
+        """Run a user's statement once. A result of more than ``FIRST_PAGE`` rows is read by the Storage Read API."""
+        rows = self._query("query", sql, parameters, own=False, first_page=FIRST_PAGE)
+        if rows.total_rows <= FIRST_PAGE:
+            return self._read_pages(rows, "query", own=False)
         try:
-            json_columns = [field.name for field in rows.schema if field.field_type == "JSON"]
-            return rows.to_arrow(bqstorage_client=self.clients.read), json_columns
+            table = rows.to_arrow(bqstorage_client=self.clients.read)
         except Exception as error:
-            raise translate(error, "The frame", own=False) from error
+            translated = translate(error, "The query", own=False)
+            if isinstance(translated, ConfigurationError):  # no permission for the API, or no address of an emulator
+                return self.run("query", sql, parameters, own=False)
+            raise translated from error
+        answer = answer_of(rows, [])
+        columns = [
+            [_decode_json(value, kind) for value in column.to_pylist()] if "JSON" in kind else column.to_pylist()
+            for column, kind in zip(table.columns, answer.types, strict=True)
+        ]
+        return replace(answer, rows=list(zip(*columns, strict=True)))
 
 
-@lru_cache(maxsize=256)  # the ledger's own statements are few, and parsing one takes milliseconds
-def _check_query(sql: str) -> None:
-    """Raise InvalidInput unless the statement is a single SELECT whose columns have distinct names."""
-    from ledger.warehouse.duckdb.dialect import check_query
-
-    names = [name.lower() for name in check_query(sql).named_selects if name not in ("", "*")]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
-
-
-def _decoded(text: Any) -> Any:
+def _decode_json(value: Any, kind: str) -> Any:
+    """Decode the JSON texts in a value of a GoogleSQL type."""
     import orjson
 
-    if isinstance(text, list):
-        return [_decoded(each) for each in text]
-    return orjson.loads(text) if isinstance(text, str) else text
+    if value is None:
+        return None
+    if kind == "JSON":
+        return orjson.loads(value)
+    if (element := array_of(kind)) is not None:
+        return [_decode_json(item, element) for item in value]
+    if (fields := fields_of(kind)) is not None:
+        return {name: _decode_json(value[name], inner) for name, inner in fields}
+    return value

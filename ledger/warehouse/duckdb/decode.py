@@ -1,28 +1,65 @@
-"""Convert the values of a DuckDB result to Python: JSON is decoded, and times become timezone-aware datetimes."""
+"""Convert the values of a DuckDB result to Python, and name its types as GoogleSQL does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
 Decoder = Callable[[Any], Any]
 
+#: GoogleSQL's names of DuckDB's types. A column of NULLs is an INT64 in BigQuery too.
+_NAMES = {
+    **dict.fromkeys(("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint"), "INT64"),
+    **dict.fromkeys(("uinteger", "ubigint", "uhugeint", "sqlnull"), "INT64"),
+    **dict.fromkeys(("double", "float"), "FLOAT64"),
+    **dict.fromkeys(("timestamp", "timestamp with time zone"), "TIMESTAMP"),
+    "boolean": "BOOL",
+    "varchar": "STRING",
+    "blob": "BYTES",
+    "date": "DATE",
+    "time": "TIME",
+    "interval": "INTERVAL",
+}
 
-def column_decoders(description: Sequence[Any]) -> list[tuple[int, Decoder]]:
-    """Return ``(column index, decoder)`` for each column whose values need decoding.
+
+def googlesql_type(kind: DuckDBPyType) -> str:
+    """Return GoogleSQL's name of a DuckDB type."""
+    if str(kind) == "JSON":
+        return "JSON"
+    if kind.id in ("list", "array"):
+        return f"ARRAY<{googlesql_type(_element(kind))}>"
+    if kind.id == "struct":
+        return f"STRUCT<{', '.join(f'{name} {googlesql_type(inner)}' for name, inner in _fields(kind))}>"
+    if kind.id == "decimal":
+        return "NUMERIC" if cast("int", dict(kind.children)["scale"]) <= 9 else "BIGNUMERIC"
+    return _NAMES.get(kind.id, str(kind))
+
+
+def _element(kind: DuckDBPyType) -> DuckDBPyType:
+    return cast("DuckDBPyType", kind.children[0][1])
+
+
+def _fields(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+
+
+def decode_rows(rows: list[tuple[Any, ...]], description: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows with JSON decoded and with timezone-aware times. NULL stays None.
 
     Args:
+        rows: The rows of a result.
         description: The columns of the result, as in DB-API's ``Cursor.description``.
     """
-    types = [(index, str(column[1])) for index, column in enumerate(description)]
-    return [(index, _BY_TYPE[name]) for index, name in types if name in _BY_TYPE]
-
-
-def decode_rows(rows: list[tuple[Any, ...]], decoders: Sequence[tuple[int, Decoder]]) -> list[tuple[Any, ...]]:
-    """Decode the columns that ``decoders`` lists, and return the changed rows. NULL stays None."""
+    decoders = [
+        (index, decode) for index, column in enumerate(description) if (decode := _decoder(column[1])) is not None
+    ]
     if not decoders:
         return rows
     result = []
@@ -35,12 +72,31 @@ def decode_rows(rows: list[tuple[Any, ...]], decoders: Sequence[tuple[int, Decod
     return result
 
 
+def _decoder(kind: DuckDBPyType) -> Decoder | None:
+    """Return the function that decodes values of a type other than NULL; None if they need no decoding."""
+    if str(kind) == "JSON":
+        return orjson.loads
+    if kind.id == "timestamp":
+        return _as_utc
+    if kind.id == "decimal":
+        return _as_short
+    if kind.id in ("list", "array"):
+        item = _decoder(_element(kind))
+        return None if item is None else lambda values: [None if it is None else item(it) for it in values]
+    if kind.id == "struct":
+        parts = {name: decode for name, inner in _fields(kind) if (decode := _decoder(inner)) is not None}
+        return (lambda value: _decode_struct(value, parts)) if parts else None
+    return None
+
+
+def _decode_struct(value: dict[str, Any], parts: dict[str, Decoder]) -> dict[str, Any]:
+    return {name: parts[name](it) if name in parts and it is not None else it for name, it in value.items()}
+
+
 def _as_utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC)
 
 
-def _decode_json_list(texts: Sequence[str | None]) -> list[Any]:
-    return [None if text is None else orjson.loads(text) for text in texts]
-
-
-_BY_TYPE: Mapping[str, Decoder] = {"JSON": orjson.loads, "TIMESTAMP": _as_utc, "JSON[]": _decode_json_list}
+def _as_short(number: Decimal) -> Decimal:
+    """Return the number without trailing zeros, as BigQuery does."""
+    return Decimal(int(number)) if number == int(number) else number.normalize()

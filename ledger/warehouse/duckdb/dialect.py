@@ -1,25 +1,23 @@
 """Translate GoogleSQL to DuckDB's SQL. SQLGlot translates, and the steps in ``_STEPS`` correct what it leaves wrong.
 
 Each step changes a parsed GoogleSQL tree in place; the step's docstring says which difference the step removes.
-Importing this module imports SQLGlot, so a warehouse imports the module only on first use. ``check_query`` does not
-need DuckDB; the BigQuery warehouse calls it too.
+Importing this module imports SQLGlot, so a warehouse imports the module only on first use.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import functions
-
-# SQLGlot raises what it logs; without a handler Python would also print it to stderr.
-logging.getLogger("sqlglot").addHandler(logging.NullHandler())
+from ledger.warehouse.duckdb import functions, names, times, translations
+from ledger.warehouse.duckdb.translations import TemplatedBigQuery
+from ledger.warehouse.statement import check_query, first_line
 
 #: BigQuery's system schemas; their names are not dataset names.
 _SYSTEM_SCHEMAS = frozenset({"information_schema"})
@@ -29,40 +27,25 @@ _FUNCTION = re.compile(
 )
 
 
-def query_to_duckdb(sql: str) -> str:
+def query_to_duckdb(sql: str, *, user: bool = True) -> str:
     """Translate one GoogleSQL SELECT to DuckDB's SQL, with ``@name`` parameters as ``$name``.
 
     Args:
-        sql: The user's statement; it may name the ledger's objects as `${project}.${dataset}.name`.
+        sql: The statement; it may name the ledger's objects as `${project}.${dataset}.name`.
+        user: True for a user's statement. False for one of the ledger's own statements, which do not need the steps in
+            ``_USER_STEPS``.
 
     Raises:
         InvalidInput: The statement cannot be parsed or translated, is not a single statement, or is not a SELECT.
     """
-    tree = check_query(sql)
+    tree = check_query(sql, TemplatedBigQuery if user else BigQuery)
+    if user:
+        names.check_names(sql, tree)
     _name_columns(tree)
     try:
-        return _render(tree)
+        return _render(tree, user=user)
     except (sqlglot.errors.UnsupportedError, ValueError) as error:  # SQLGlot raises ValueError for a JSON path
-        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {_first_line(error)}") from error
-
-
-def check_query(sql: str) -> exp.Query:
-    """Parse one GoogleSQL SELECT and return its syntax tree. A comment may follow the final semicolon.
-
-    Raises:
-        InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
-    """
-    try:
-        parsed = sqlglot.parse(catalog.bind(sql), dialect="bigquery")
-        trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
-    except sqlglot.errors.SqlglotError as error:
-        raise InvalidInput(f"The statement is not valid GoogleSQL: {_first_line(error)}") from error
-    if len(trees) != 1:
-        raise InvalidInput(f"Pass one SELECT statement, not {len(trees)}.")
-    (tree,) = trees
-    if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.DDL, exp.Command, exp.Into) is not None:
-        raise InvalidInput("Only SELECT is allowed; to write rows, append events to the ledger.")
-    return tree
+        raise InvalidInput(f"DuckDB cannot answer this GoogleSQL statement: {first_line(error)}") from error
 
 
 def statement_to_duckdb(item: catalog.SqlObject) -> str:
@@ -83,7 +66,7 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
         body = _render(sqlglot.parse_one(match["body"], dialect="bigquery"), own=True)
         return f'CREATE OR REPLACE MACRO "{match["name"]}"({names}) AS TABLE {body}'
     except sqlglot.errors.SqlglotError as error:
-        raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {_first_line(error)}") from error
+        raise ConfigurationError(f"{item.name} cannot be translated for DuckDB: {first_line(error)}") from error
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
@@ -97,27 +80,24 @@ def changes_to_duckdb(sql: str) -> list[str]:
         return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML)]
     except sqlglot.errors.SqlglotError as error:
         raise ConfigurationError(
-            f"A script in sql/statements cannot be translated for DuckDB: {_first_line(error)}"
+            f"A script in sql/statements cannot be translated for DuckDB: {first_line(error)}"
         ) from error
 
 
-def _render(tree: exp.Expr, *, own: bool = False) -> str:
+def _render(tree: exp.Expr, *, own: bool = False, user: bool = False) -> str:
     """Apply the steps to a syntax tree and return the changed tree as DuckDB's SQL.
 
     Args:
-        own: True for the ledger's own SQL; steps that rely on properties of the ledger's objects are then applied too.
+        own: True for the ledger's own objects; steps that rely on properties of these objects are then applied too.
+        user: True for a user's statement; the steps for functions that the ledger does not use are then applied too.
     """
     import duckdb
 
     fold_steps = _FOLD_STEPS if int(duckdb.__version__.split(".")[0]) < 2 else ()
-    for step in (*_STEPS, *fold_steps, *(_OWN_STEPS if own else ())):
+    users, last = (_USER_STEPS, _LAST_USER_STEPS) if user else ((), ())
+    for step in (*users, *_STEPS, *last, *fold_steps, *(_OWN_STEPS if own else ())):
         step(tree)
     return tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE)
-
-
-def _first_line(error: Exception) -> str:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    return plain.strip().split("\n")[0]
 
 
 def _name_columns(query: exp.Query) -> None:
@@ -152,7 +132,7 @@ def _timestamps_without_zone(tree: exp.Expr) -> None:
     SQLGlot would translate it to TIMESTAMPTZ, which requires pytz.
     """
     for kind in tree.find_all(exp.DataType):
-        if kind.this == exp.DType.TIMESTAMPTZ:
+        if kind.this == exp.DType.TIMESTAMPTZ and not kind.meta.get("duckdb"):
             kind.set("this", exp.DType.TIMESTAMP)
     for now in list(tree.find_all(exp.CurrentTimestamp)):
         now.replace(sqlglot.parse_one("MAKE_TIMESTAMP(EPOCH_US(NOW()))", dialect="duckdb"))
@@ -274,6 +254,26 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     functions.json_functions,
     functions.text_search,
 )
+#: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
+_USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    translations.float_literals,
+    translations.numeric_types,
+    translations.casts,
+    translations.like_escapes,
+    translations.formatted,
+    translations.list_offsets_exist,
+    times.date_results,
+    times.differences,
+    times.time_truncs,
+    times.week_parts,
+    times.formatted_times,
+    times.parsed_times,
+    translations.aggregate_limits,
+    translations.zoned_text,
+)
+#: Steps for users' statements that come last: their templates use DuckDB's functions, some of which have other meanings
+#: in GoogleSQL.
+_LAST_USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (translations.templates, translations.safe_calls)
 #: Steps that make a fold fast on DuckDB 1 and slower on DuckDB 2. On DuckDB 2 the ``sessions`` view takes longer than
 #: the best hand-written statement: 1.7 times as long with these steps, 1.4 times as long without them.
 _FOLD_STEPS: tuple[Callable[[exp.Expr], None], ...] = (_merge_descending_keys, _keep_filter_above_window)

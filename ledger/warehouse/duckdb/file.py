@@ -3,6 +3,10 @@
 At any time the connections are either all read-only or all for writing. A process that has the file open for writing
 excludes all other processes, readers too. A process that cannot open the file waits until the others have closed it,
 and raises StoreUnavailable after a timeout.
+
+Each block that uses the file is an element of a set, and the sets decide which connections must stay open. The blocks
+are not counted, because an exception may interrupt the end of a block. The end is then run again, and removing an
+element from a set twice does no harm.
 """
 
 from __future__ import annotations
@@ -11,14 +15,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
-from ledger import forking  # noqa: F401 - its fork hook, registered first, runs last: writers here can still commit
-from ledger.errors import ConfigurationError, StoreError, StoreUnavailable
+from ledger import forking
+from ledger.errors import ConfigurationError, LedgerError, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
+from ledger.holding import TimedLock, ending
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,17 +36,26 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # Functions in a SELECT could read any file; users of the ledger's SQL may read only the ledger.
     "enable_external_access": "false",
 }
-#: Lock that is held while a connection is opened and configured. A process's connections to one file share a
-#: DuckDB instance, and only the first connection can change the settings of the instance.
-_CONNECT_LOCK = threading.Lock()
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
-_FILES: WeakValueDictionary[str, DuckDBFile] = WeakValueDictionary()
-_FILES_LOCK = threading.Lock()
-_FORKING: list[DuckDBFile] = []
-#: Maximum seconds that a fork waits for readers and writers.
-_FORK_TIMEOUT = 5.0
-#: Connections that a child process inherited. They stay referenced, so that the child never closes them.
-_ABANDONED: list[object] = []
+#: Seconds to wait for threads of this process: for one that opens or closes a connection, and for those that read
+#: while another is to write.
+THREADS_TIMEOUT = 60.0
+#: Seconds between two attempts to open the file.
+_PAUSE = 0.02
+#: Share of a fork's time after which it interrupts the statements that still run.
+_INTERRUPT_AFTER = 0.5
+_FILES: dict[str, DuckDBFile] = {}
+
+
+class _Use:
+    """A block that uses a file, with the connection that was opened for the block, or None."""
+
+    __slots__ = ("connection", "process", "thread")
+
+    def __init__(self) -> None:
+        self.connection: duckdb.DuckDBPyConnection | None = None
+        self.process = os.getpid()
+        self.thread = threading.get_ident()
 
 
 class DuckDBFile:
@@ -54,44 +67,46 @@ class DuckDBFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.create_lock = threading.Lock()  # of two threads that create the same tables at once, one fails
-        self._changed = threading.Condition()  # guards all attributes below
-        self._writer: duckdb.DuckDBPyConnection | None = None
-        self._writer_users = 0  # calls of acquire_writer without a release_writer
-        self._cursors = 0  # open cursors of the writer; closing it would close them
-        self._readers = 0  # open read-only connections
-        self._waiting_writers = 0  # threads inside acquire_writer
+        self._inherited = False  # True in a child process that was forked while the file was open
+        self._start()
+        forking.register(self, forking.Stage.WAREHOUSES)
 
-    def acquire_writer(self, retry_timeout: float, pause: Callable[[float], None]) -> None:
-        """Open the file for writing. It stays open until ``release_writer`` has been called as often as this method.
+    def _start(self) -> None:
+        self._creating = TimedLock(f"the tables of {self._path}")
+        self._opening = TimedLock(f"the file {self._path}")  # held while a connection is opened or the writer closed
+        self._fork: AbstractContextManager[None] | None = None
+        self._writer: duckdb.DuckDBPyConnection | None = None
+        self._waiting: set[_Use] = set()  # blocks that wait to write
+        self._writing: set[_Use] = set()  # blocks that keep the file open for writing
+        self._cursors: set[_Use] = set()  # blocks with a cursor of the writer; closing the writer would close it
+        self._readers: set[_Use] = set()  # blocks with a read-only connection
+
+    def creating(self) -> AbstractContextManager[None]:
+        """Context manager in whose block tables may be created. Threads wait for each other, because creating the same
+        tables at the same time fails.
+        """
+        return self._creating.held(THREADS_TIMEOUT)
+
+    @contextmanager
+    def writer(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[None]:
+        """Context manager that keeps the file open for writing until its block ends. Blocks may overlap.
 
         Args:
             retry_timeout: Maximum seconds to wait for another process to close the file.
             pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
-            StoreUnavailable: Another process still has the file open.
+            StoreUnavailable: Another process, or a thread that reads, still has the file open.
+            StoreRejected: This thread reads the file, or this process was forked while the file was open.
             ConfigurationError: The file cannot be opened as a DuckDB file.
             MissingExtra: DuckDB is not installed.
         """
         require_extra("analytics", "duckdb")
-        with self._changed:
-            # A process opens a file in one mode at a time: a writer waits until no thread reads.
-            self._waiting_writers += 1
-            try:
-                self._changed.wait_for(lambda: self._writer is not None or not self._readers)
-                if self._writer is None:
-                    self._writer = self._connect(retry_timeout, pause, read_only=False)
-                self._writer_users += 1
-            finally:
-                self._waiting_writers -= 1
-                self._changed.notify_all()
-
-    def release_writer(self) -> None:
-        """Undo one call of ``acquire_writer``. Once all calls are undone and no reader is left, the file is closed."""
-        with self._changed:
-            self._writer_users -= 1
-            self._close_unused()
+        with self._use() as use:
+            self._waiting.add(use)
+            self._retry(lambda: self._try_to_write(use), retry_timeout, pause)
+            self._waiting.discard(use)
+            yield
 
     @contextmanager
     def reader(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -105,7 +120,9 @@ class DuckDBFile:
             pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
-            StoreUnavailable: Another process still has the file open for writing.
+            StoreUnavailable: Another process still has the file open for writing, or the process was forked, which
+                interrupted the block's statement.
+            StoreRejected: This process was forked while the file was open.
             ConfigurationError: The file cannot be opened as a DuckDB file.
             StoreError: DuckDB failed inside the block.
             MissingExtra: DuckDB is not installed.
@@ -113,83 +130,170 @@ class DuckDBFile:
         require_extra("analytics", "duckdb")
         import duckdb
 
-        with self._changed:
-            # A reader waits for waiting writers; otherwise overlapping readers would block them, and other processes,
-            # for ever. The wait has a timeout because this thread may already be a reader.
-            self._changed.wait_for(
-                lambda: self._writer_users or (self._writer is None and not self._waiting_writers), retry_timeout
-            )
-            read_only = self._writer is None
-            if self._writer is None:
-                connection = self._connect(retry_timeout, pause, read_only=True)
-                self._readers += 1
-            else:
-                connection = self._writer.cursor()
-                self._cursors += 1
         try:
-            yield connection
+            with self._use() as use:
+                # A reader waits for waiting writers; otherwise overlapping readers would block them, and other
+                # processes, for ever. It does not wait longer, because this thread may already be a reader.
+                deadline = time.monotonic() + retry_timeout
+                self._retry(lambda: self._try_to_read(use, deadline), retry_timeout, pause)
+                assert use.connection is not None  # noqa: S101 - _try_to_read has set it
+                yield use.connection
+        except duckdb.InterruptException as error:
+            raise StoreUnavailable(
+                f"A statement on {self._path} was interrupted, because the process was forked; run it again."
+            ) from error
         except duckdb.Error as error:  # one that the block did not translate
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
-        finally:
-            connection.close()
-            with self._changed:
-                if read_only:
-                    self._readers -= 1
-                else:
-                    self._cursors -= 1
-                self._close_unused()
-                self._changed.notify_all()
+        except RuntimeError as error:
+            if error.__cause__ is None or str(error) != "Query interrupted":
+                raise
+            raise error.__cause__ from None  # DuckDB wraps what a signal handler raised
 
-    def before_fork(self) -> None:
-        """Wait until no connection is open, or a timeout has passed. Then keep threads from opening connections.
+    def before_fork(self, deadline: float) -> bool:
+        """Block new connections, and wait until no connection is open; see ``ledger.forking``.
 
-        A child process can neither use nor close a connection that it inherits.
+        A child process can neither use nor close a connection that it inherits, nor open another beside it. Statements
+        that still run halfway to the deadline are interrupted.
         """
-        self._changed.acquire()
-        self._changed.wait_for(lambda: self._writer is None and not self._readers, _FORK_TIMEOUT)
+        started = time.monotonic()
+        interrupt_at: float | None = started + _INTERRUPT_AFTER * (deadline - started)
+        self._fork = self._opening.held(deadline - started)
+        try:
+            self._fork.__enter__()
+        except LedgerError:  # a thread is opening a connection; or this one is, and a signal handler forks
+            return False
+        own = threading.get_ident()
+        while self._in_use():
+            uses = (*self._cursors, *self._readers, *self._writing)
+            if time.monotonic() >= deadline or any(use.thread == own for use in uses):
+                return False
+            if interrupt_at is not None and time.monotonic() >= interrupt_at:
+                interrupt_at = None
+                self._interrupt()
+            time.sleep(0.001)
+        return True
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads open connections again."""
-        self._changed.release()
+        """Allow threads to open connections again."""
+        if self._fork is not None:
+            self._fork.__exit__(None, None, None)  # a second call does nothing
+            self._fork = None
 
-    def after_fork_in_child(self) -> None:
-        """Start without connections. If the child inherited a connection, set it aside without closing it."""
-        _ABANDONED.append(self._writer)
-        self.__init__(self._path)  # type: ignore[misc]
+    def after_fork_in_child(self, clean: bool) -> None:
+        """Start without connections. If the child inherited open connections, refuse to open the file again."""
+        if not clean:
+            self._inherited = True
+            forking.keep(self._writer, self._cursors, self._readers)
+        self._start()
+
+    def _interrupt(self) -> None:
+        for use in (*self._cursors, *self._readers):
+            if use.connection is not None:
+                use.connection.interrupt()
+
+    def _in_use(self) -> bool:
+        self._close_writer()  # the thread that used it last waits for the lock
+        return self._writer is not None or bool(self._readers)
+
+    def _try_to_write(self, use: _Use) -> bool:
+        """Open the file for writing, or share the connection that writes already. Return False while threads read."""
+        with self._opening.held(THREADS_TIMEOUT):
+            if self._writer is None:
+                if self._readers:
+                    self._check_not_reading(use)
+                    return False
+                self._writer = self._connect(read_only=False)
+            self._writing.add(use)
+        return True
+
+    def _try_to_read(self, use: _Use, deadline: float) -> bool:
+        """Open a connection for reading. Until the deadline, return False while a writer waits or is about to close."""
+        with self._opening.held(THREADS_TIMEOUT):
+            if not self._writing and (self._writer is not None or self._waiting) and time.monotonic() < deadline:
+                return False
+            if self._writer is None:
+                self._readers.add(use)
+                use.connection = self._connect(read_only=True)
+            else:
+                self._cursors.add(use)
+                use.connection = self._writer.cursor()
+        return True
+
+    def _check_not_reading(self, use: _Use) -> None:
+        if any(reader.thread == use.thread for reader in tuple(self._readers)):
+            raise StoreRejected(
+                f"This thread is reading {self._path}, and cannot open it for writing before it has finished. If a "
+                "signal handler made this call, set a flag in the handler and make the call afterwards."
+            )
+
+    @contextmanager
+    def _use(self) -> Iterator[_Use]:
+        """Context manager for one use of the file."""
+        use = _Use()
+        with ending(lambda: self._end(use)):
+            yield use
+
+    def _end(self, use: _Use) -> None:
+        if use.process != os.getpid():  # a child must not close what its parent opened
+            return
+        if use.connection is not None:
+            use.connection.close()
+        for uses in (self._waiting, self._readers, self._cursors, self._writing):
+            uses.discard(use)
+        self._close_unused()
 
     def _close_unused(self) -> None:
-        if self._writer is not None and not self._writer_users and not self._cursors:
-            self._writer.close()
-            self._writer = None
-            self._changed.notify_all()
+        if self._writer is not None and not self._writing and not self._cursors:
+            with self._opening.held(THREADS_TIMEOUT):
+                self._close_writer()
 
-    def _connect(
-        self, retry_timeout: float, pause: Callable[[float], None], *, read_only: bool
-    ) -> duckdb.DuckDBPyConnection:
+    def _close_writer(self) -> None:
+        """Close the writer if no block uses it. The caller holds the lock."""
+        if not self._writing and not self._cursors:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
+
+    def _retry(self, attempt: Callable[[], bool], retry_timeout: float, pause: Callable[[float], None]) -> None:
+        """Call ``attempt`` until it returns True, for a limited time."""
         import duckdb
 
-        deadline = time.monotonic() + retry_timeout
+        started, locked_since = time.monotonic(), None
         while True:
             try:
-                return self._connect_once(read_only=read_only)
+                if attempt():
+                    return
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 # ConnectionException: other code in this process has the file open in the other mode.
                 if isinstance(error, duckdb.IOException) and "set lock on file" not in str(error):
                     raise _cannot_open(error, self._path) from error
-                if time.monotonic() >= deadline:
+                locked_since = locked_since or time.monotonic()
+                if time.monotonic() - locked_since >= retry_timeout:
                     raise StoreUnavailable(
                         f"{self._path} is in use by another process; try again when that process has closed it."
                     ) from error
-                pause(0.02)
             except duckdb.Error as error:
                 raise _cannot_open(error, self._path) from error
+            else:
+                if time.monotonic() - started >= max(retry_timeout, THREADS_TIMEOUT):
+                    raise StoreUnavailable(
+                        f"Threads of this process have read {self._path} for more than {THREADS_TIMEOUT:g} s; try "
+                        "again when their queries have ended."
+                    )
+            pause(_PAUSE)
 
-    def _connect_once(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open a connection. A process's connections share a DuckDB instance, which the first one configures."""
         import duckdb
 
-        with _CONNECT_LOCK:
-            is_new = not read_only and not self._path.exists()
-            connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
+        if self._inherited:
+            raise StoreRejected(
+                f"{self._path} was open when this process was forked, and cannot be used in it. Fork while no thread "
+                "uses the warehouse, or start the process with the method spawn."
+            )
+        is_new = not read_only and not self._path.exists()
+        connection = duckdb.connect(str(self._path), read_only=read_only, config=_CONFIG)
+        try:
             if is_new:  # its owner's alone, before it has rows
                 self._path.chmod(0o600)
             if not connection.execute(_IS_LOCKED).fetchall()[0][0]:
@@ -199,36 +303,16 @@ class DuckDBFile:
                 # at 256 MB. Replaying a log of this size takes a second or two.
                 connection.execute("SET GLOBAL checkpoint_threshold = '256MB'")
                 connection.execute("SET lock_configuration = true")
-            return connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def file_at(path: Path) -> DuckDBFile:
     """Return the one DuckDBFile that this process has for a path."""
-    with _FILES_LOCK:
-        return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
+    return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
 
 
 def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")
-
-
-def _before_fork() -> None:
-    _FORKING[:] = list(_FILES.values())
-    for file in _FORKING:
-        file.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    while _FORKING:
-        _FORKING.pop().after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    global _FILES_LOCK, _CONNECT_LOCK
-    _FILES_LOCK, _CONNECT_LOCK = threading.Lock(), threading.Lock()
-    while _FORKING:
-        _FORKING.pop().after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -42,17 +44,22 @@ class DuckDBSink:
         self.url = url
         self._warehouse = warehouse
         self._store_id = ""
+        self._block: AbstractContextManager[None] | None = None  # keeps the file open
+        self._thread = 0  # the one that entered the block
 
     def __enter__(self) -> DuckDBSink:
         """Keep the file open for writing until the block ends."""
+        self.close()  # an exception may have interrupted the end of the last block
         self._warehouse.ensure_created()
-        self._warehouse.__enter__()
+        self._thread = threading.get_ident()
+        self._block = self._warehouse.kept_open()
+        self._block.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._warehouse.__exit__(kind, error, trace)
+        self.close()
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         """Return True if the store's last batch in the file is the one that the checkpoint's sink state names."""
@@ -109,7 +116,10 @@ class DuckDBSink:
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """Do nothing: no connection is open between calls."""
+        """Close the file that ``__enter__`` opened. Does nothing if another thread entered the sink or none did."""
+        if self._block is not None and self._thread == threading.get_ident():
+            self._block.__exit__(None, None, None)  # on a block that has ended it does nothing
+            self._block = None
 
     def _read_state(self, store_id: str) -> str:
         with self._warehouse.reading() as connection:

@@ -1,7 +1,7 @@
 """A local warehouse, which answers the ledger's GoogleSQL from a DuckDB file.
 
 Only one process at a time can have the file open for writing. The warehouse therefore opens the file only for one call
-or for one ``with`` block; see ``ledger.warehouse.duckdb.file``.
+or for one block of ``kept_open``; see ``ledger.warehouse.duckdb.file``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from ledger.errors import InvalidInput, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.warehouse import catalog
-from ledger.warehouse.base import Answer, Parameters
+from ledger.warehouse.answer import Answer
+from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.file import file_at
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import duckdb
     import pyarrow
 
@@ -34,7 +33,7 @@ CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
 #: A number to increase with each change of the translation to DuckDB's SQL. The objects of existing files are then
 #: created again.
-_TRANSLATION_VERSION = 4
+_TRANSLATION_VERSION = 5
 
 
 class DuckDBWarehouse:
@@ -55,19 +54,16 @@ class DuckDBWarehouse:
         self._file = file_at(self.path)
         self._ready = False
 
-    def __enter__(self) -> DuckDBWarehouse:
-        """Keep the file open for writing until the block ends. Blocks may be nested and may overlap between threads."""
-        self._file.acquire_writer(self._retry_timeout, self._pause)
-        return self
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Context manager that keeps the file open for writing until its block ends.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.release_writer()
+        Blocks may be nested and may overlap between threads.
+        """
+        return self._file.writer(self._retry_timeout, self._pause)
 
     def create(self) -> None:
         """Create missing objects, and replace views and functions that another release created; rows are kept."""
-        with self._file.create_lock, self.writing() as connection:
+        with self._file.creating(), self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
@@ -85,7 +81,7 @@ class DuckDBWarehouse:
         Args:
             sql: One statement; unqualified names are the ledger's objects.
             parameters: Values of the statement's ``@name`` parameters.
-            operation: Ignored; DuckDB has no job labels.
+            operation: ``query`` for a statement that a user wrote. DuckDB has no job labels.
 
         Raises:
             InvalidInput: The statement is not a single SELECT, or does not fit the tables.
@@ -94,11 +90,14 @@ class DuckDBWarehouse:
         """
         require_extra("analytics", "duckdb", "sqlglot")
         from ledger.warehouse.duckdb.dialect import query_to_duckdb
+        from ledger.warehouse.statement import prepare
 
-        translated = query_to_duckdb(sql)
+        if operation == "query":
+            sql, parameters = prepare(sql, parameters)
+        translated = query_to_duckdb(sql, user=operation == "query")
         values = {name: _to_duckdb(value) for name, value in (parameters or {}).items()}
         with self.reading() as connection:
-            return _run_query(connection, translated, values)
+            return _run_query(connection, translated, values, sql)
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
@@ -152,7 +151,7 @@ class DuckDBWarehouse:
         require_extra("analytics", "duckdb", "sqlglot")
         import duckdb
 
-        with self, self._reader() as connection:
+        with self.kept_open(), self._reader() as connection:
             if batch is not None:
                 connection.register("batch", batch)
             connection.execute("BEGIN")
@@ -184,24 +183,30 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list
     return connection.execute(sql, list(values)).fetchall()
 
 
-def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> Answer:
+def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], source: str) -> Answer:
     import duckdb
 
-    from ledger.warehouse.duckdb.decode import column_decoders, decode_rows
+    from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
 
     try:
         result = connection.execute(sql, values) if values else connection.execute(sql)
         description = result.description or []
         rows = result.fetchall()
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.PermissionException) as error:
-        raise InvalidInput(f"The statement cannot be answered: {error}") from error
+        from ledger.warehouse.duckdb.names import describe
+        from ledger.warehouse.statement import check_query
+
+        raise describe(error, check_query(source)) from error
+    except duckdb.InterruptException:  # the connection's context manager says why
+        raise
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer the query: {error}") from error
     columns = tuple(column[0] for column in description)
     duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
         raise InvalidInput(f"The answer has several columns named {', '.join(duplicates)}; give each a name with AS.")
-    return Answer(columns, decode_rows(rows, column_decoders(description)))
+    types = tuple(googlesql_type(column[1]) for column in description)
+    return Answer(columns, decode_rows(rows, description), types)
 
 
 def _to_duckdb(value: Any) -> Any:
@@ -210,7 +215,7 @@ def _to_duckdb(value: Any) -> Any:
         if value.tzinfo is None:
             raise InvalidInput(f"The parameter {value.isoformat()} has no time zone; add one.")
         return value.astimezone(UTC).replace(tzinfo=None)
-    return value
+    return [_to_duckdb(item) for item in value] if isinstance(value, list) else value
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,99 @@
+"""Context managers that release a lock or a resource even if a signal handler raises an exception at any point.
+
+A signal handler, as for Ctrl-C or a time limit, may raise an exception between any two calls, even in a ``finally``
+block. ``with threading.Lock()`` always releases the lock, but may wait forever. ``acquire(timeout=...)`` has a limit,
+but an exception between its return and the next ``try`` leaves the lock held forever. ``TimedLock`` has a limit and
+always releases the lock. ``ending`` always releases a resource.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ledger.errors import StoreRejected, StoreUnavailable
+
+#: First and longest pause between two attempts, in seconds. Each pause is twice the one before.
+_SOONEST, _LATEST = 0.0005, 0.02
+
+
+@contextmanager
+def ending(end: Callable[[], object]) -> Iterator[None]:
+    """Context manager that calls ``end`` after its block. Acquire within the block what ``end`` releases.
+
+    If an exception interrupts ``end``, it is called again. The second call must finish what the first left undone.
+    """
+    try:
+        yield
+    finally:
+        try:
+            end()
+        except BaseException:
+            end()
+            raise
+
+
+class _Holder:
+    """One block that holds the lock, or waits for it."""
+
+    __slots__ = ("done", "thread")
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+        self.done = False
+
+
+class TimedLock:
+    """A lock that one block holds at a time. Every wait has a limit.
+
+    Args:
+        name: What the lock is for, as a subject of messages: "the file ledger.duckdb".
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._guard = threading.Lock()
+        self._holder = _Holder(0)
+        self._holder.done = True
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Context manager that holds the lock for its block.
+
+        Args:
+            seconds: Maximum seconds to wait for the lock.
+
+        Raises:
+            StoreUnavailable: Another thread has held the lock for the whole time.
+            StoreRejected: This thread holds the lock already, because a signal handler interrupted its block.
+        """
+        holder = _Holder(threading.get_ident())
+        try:
+            self._wait(holder, seconds)
+            yield
+        finally:
+            holder.done = True  # an assignment: no exception can strike before it
+
+    def _wait(self, holder: _Holder, seconds: float) -> None:
+        deadline, pause = time.monotonic() + seconds, _SOONEST
+        while not self._take(holder):
+            present = self._holder
+            if present.thread == holder.thread and not present.done:
+                raise StoreRejected(
+                    f"This thread uses {self._name} already: a signal handler called the ledger during another call. "
+                    "Set a flag or raise in the handler, and make the call afterwards."
+                )
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(
+                    f"Another thread has used {self._name} for more than {seconds:g} s; try again when it is done."
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, _LATEST)
+
+    def _take(self, holder: _Holder) -> bool:
+        with self._guard:  # no call is made in the block, so no signal handler runs in it
+            if self._holder.done:
+                self._holder = holder
+        return self._holder is holder

@@ -1,0 +1,145 @@
+"""The answer to a SELECT: rows, and the same rows as dictionaries, as an Arrow table and as a pandas DataFrame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import InvalidInput
+from ledger.extras import require_extra
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+_ARRAY = re.compile(r"ARRAY<(.+)>", re.DOTALL)
+_STRUCT = re.compile(r"STRUCT<(.*)>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a query. Iterating over an answer yields its rows as dictionaries; ``len`` counts them.
+
+    Attributes:
+        columns: Column names, in order.
+        rows: One tuple per row. JSON values are decoded (JSON null and SQL NULL are both None). Timestamps are
+            timezone-aware datetimes in UTC.
+        types: GoogleSQL type of each column, such as ``STRING`` or ``ARRAY<INT64>``.
+        bytes_processed: Bytes that BigQuery read for the query, on which its price depends. 0 if BigQuery had the
+            result in its cache; None if no bytes are billed, as on a DuckDB file, or if BigQuery did not say.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    types: tuple[str, ...] = ()
+    bytes_processed: int | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table. Its types follow from ``types``; a JSON value is its JSON text.
+
+        Raises:
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY.
+            MissingExtra: pyarrow is not installed.
+        """
+        require_extra("analytics", "pyarrow")
+        import pyarrow as pa
+
+        values = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        columns = []
+        for name, kind, column in zip(self.columns, self.types, values, strict=True):
+            try:
+                plain = [_without_json(value, kind) for value in column] if "JSON" in kind else list(column)
+                columns.append(pa.array(plain, _arrow_type(kind)))
+            except (pa.ArrowException, TypeError) as error:
+                raise InvalidInput(f"The column {name} ({kind}) has no Arrow form: {error}") from error
+        return pa.table(dict(zip(self.columns, columns, strict=True)))
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the rows as a pandas DataFrame.
+
+        Times are in UTC. A JSON column has the dtype object and holds decoded values. The other types are those of
+        ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
+
+        Raises:
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY.
+            MissingExtra: pandas or pyarrow is not installed.
+        """
+        require_extra("analytics", "pandas", "pyarrow")
+        import pandas
+
+        frame: pandas.DataFrame = self.to_arrow().to_pandas()
+        for index, kind in enumerate(self.types):
+            if "JSON" in kind:  # dtype object: pandas would turn integers into floats if another row is None
+                decoded = pandas.Series([row[index] for row in self.rows], frame.index, object)
+                frame[self.columns[index]] = decoded
+        return frame
+
+
+def array_of(kind: str) -> str | None:
+    """Return the element type of a GoogleSQL ARRAY type; None for any other type."""
+    match = _ARRAY.fullmatch(kind)
+    return match[1] if match else None
+
+
+def fields_of(kind: str) -> list[tuple[str, str]] | None:
+    """Return the fields of a GoogleSQL STRUCT type as ``(name, type)``; None for any other type."""
+    match = _STRUCT.fullmatch(kind)
+    if match is None:
+        return None
+    fields, depth, start = [], 0, 0
+    for position, character in enumerate(match[1] + ","):
+        depth += (character in "<(") - (character in ">)")
+        if character == "," and depth == 0:
+            name, _, inner = match[1][start:position].strip().partition(" ")
+            fields.append((name, inner))
+            start = position + 1
+    return fields
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if (element := array_of(kind)) is not None:
+        return pa.list_(_arrow_type(element))
+    if (fields := fields_of(kind)) is not None:
+        return pa.struct([(name, _arrow_type(inner)) for name, inner in fields])
+    plain = {
+        "STRING": pa.string(),
+        "JSON": pa.string(),
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "BOOL": pa.bool_(),
+        "BYTES": pa.binary(),
+        "DATE": pa.date32(),
+        "TIME": pa.time64("us"),
+        "DATETIME": pa.timestamp("us"),
+        "TIMESTAMP": pa.timestamp("us", "UTC"),
+        "NUMERIC": pa.decimal128(38, 9),
+        "BIGNUMERIC": pa.decimal256(76, 38),
+    }
+    if kind not in plain:
+        raise TypeError(f"{kind} values must be converted in the statement, for example by CAST(... AS STRING)")
+    return plain[kind]
+
+
+def _without_json(value: Any, kind: str) -> Any:
+    """Return a value in which each JSON value is replaced by its JSON text. None stays None."""
+    if value is None:
+        return None
+    if kind == "JSON":
+        from ledger.model.values import canonical
+
+        return canonical(value)
+    if (element := array_of(kind)) is not None:
+        return [_without_json(item, element) for item in value]
+    if (fields := fields_of(kind)) is not None:
+        return {name: _without_json(value[name], inner) for name, inner in fields}
+    return value

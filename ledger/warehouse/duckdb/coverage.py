@@ -1,0 +1,118 @@
+"""A table of GoogleSQL's functions: which of them a DuckDB file answers like BigQuery, answers differently, or refuses.
+
+docs/sql.md shows this table. A function that is not in the table is refused too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+
+def _named(names: str, note: str = "") -> dict[str, str]:
+    return dict.fromkeys(names.split(), note)
+
+
+_NO = "refused"
+#: Maps a chapter of the reference to its functions. The value is empty if the answers are the same; ``refused``, or
+#: ``refused:`` and a reason; or what differs.
+COVERAGE: Mapping[str, Mapping[str, str]] = {
+    "Text": _named(
+        "ASCII BYTE_LENGTH CHAR_LENGTH CHARACTER_LENGTH CHR CODE_POINTS_TO_STRING CONCAT CONTAINS_SUBSTR "
+        "EDIT_DISTANCE ENDS_WITH FROM_BASE64 FROM_HEX INITCAP INSTR LEFT LENGTH LOWER LPAD LTRIM OCTET_LENGTH "
+        "REGEXP_CONTAINS REGEXP_EXTRACT REGEXP_EXTRACT_ALL REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT "
+        "REPLACE REVERSE RIGHT RPAD RTRIM SAFE_CONVERT_BYTES_TO_STRING SPLIT STARTS_WITH STRPOS SUBSTR SUBSTRING "
+        "TO_BASE64 TO_CODE_POINTS TO_HEX TRANSLATE TRIM UNICODE UPPER MD5 SHA1 SHA256"
+    )
+    | {
+        "FORMAT": "a literal format with %d, %i, %s, %f, %e, %g, %x, %X, %o and %%; others are refused",
+        "NORMALIZE": "NFC only; other forms are refused",
+        "NORMALIZE_AND_CASEFOLD": "NFC, and lower case in place of case folding",
+        "SEARCH": "without options; text only, without the analyzer's percent decoding",
+    }
+    | _named(
+        "COLLATE SOUNDEX FARM_FINGERPRINT SHA512 CODE_POINTS_TO_BYTES FROM_BASE32 TO_BASE32",
+        _NO,
+    ),
+    "Numbers and conditions": _named(
+        "ABS ACOS ACOSH ASIN ASINH ATAN ATAN2 ATANH CBRT CEIL CEILING COS COSH DIV EXP FLOOR GREATEST IEEE_DIVIDE "
+        "IS_INF IS_NAN LEAST LN LOG LOG10 MOD PARSE_NUMERIC POW POWER RAND RANGE_BUCKET ROUND SAFE_ADD SAFE_DIVIDE "
+        "SAFE_MULTIPLY SAFE_NEGATE SAFE_SUBTRACT SIGN SIN SINH SQRT TAN TANH TRUNC BIT_COUNT COALESCE IF IFNULL "
+        "NULLIF GENERATE_UUID ERROR"
+    )
+    | {
+        "CAST": "without FORMAT and BIGNUMERIC; DATETIME values are read as TIMESTAMPs in UTC",
+        "SAFE_CAST": "as CAST",
+    }
+    | _named(
+        "COSINE_DISTANCE EUCLIDEAN_DISTANCE COT COTH CSC CSCH SEC SECH PARSE_BIGNUMERIC SESSION_USER NULLIFZERO "
+        "ZEROIFNULL",
+        _NO,
+    ),
+    "Dates and times": _named(
+        "CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP DATE DATETIME DATETIME_ADD DATETIME_DIFF "
+        "DATETIME_SUB DATETIME_TRUNC DATE_ADD DATE_DIFF DATE_FROM_UNIX_DATE DATE_SUB EXTRACT "
+        "GENERATE_TIMESTAMP_ARRAY JUSTIFY_HOURS LAST_DAY MAKE_INTERVAL STRING TIME TIMESTAMP TIMESTAMP_ADD "
+        "TIMESTAMP_DIFF TIMESTAMP_MICROS TIMESTAMP_MILLIS TIMESTAMP_SECONDS TIMESTAMP_SUB TIMESTAMP_TRUNC TIME_ADD "
+        "TIME_DIFF TIME_SUB TIME_TRUNC UNIX_DATE UNIX_MICROS UNIX_MILLIS UNIX_SECONDS"
+    )
+    | {
+        "DATE_TRUNC": "gives a DATE, unless the argument is a column named *_at or a cast to TIMESTAMP",
+        "GENERATE_DATE_ARRAY": "with months, each date is computed from the previous one",
+        "FORMAT_DATE": "every documented element except widths",
+        "FORMAT_DATETIME": "every documented element except widths",
+        "FORMAT_TIME": "every documented element except widths",
+        "FORMAT_TIMESTAMP": "%s, %z, %Ez and %Z only in UTC",
+        "PARSE_DATE": "a literal format",
+        "PARSE_DATETIME": "a literal format",
+        "PARSE_TIME": "a literal format",
+        "PARSE_TIMESTAMP": "a literal format",
+    }
+    | _named(
+        "DATE_BUCKET DATETIME_BUCKET TIMESTAMP_BUCKET JUSTIFY_DAYS JUSTIFY_INTERVAL RANGE RANGE_OVERLAPS",
+        _NO,
+    ),
+    "JSON": _named(
+        "BOOL BOOL_ARRAY FLOAT64 FLOAT64_ARRAY INT64 INT64_ARRAY JSON_ARRAY JSON_EXTRACT_SCALAR "
+        "JSON_EXTRACT_STRING_ARRAY JSON_OBJECT JSON_TYPE JSON_VALUE JSON_VALUE_ARRAY LAX_BOOL LAX_BOOL_ARRAY "
+        "LAX_FLOAT64 LAX_FLOAT64_ARRAY LAX_INT64 LAX_INT64_ARRAY LAX_STRING LAX_STRING_ARRAY PARSE_JSON "
+        "STRING_ARRAY TO_JSON"
+    )
+    | {
+        "JSON_EXTRACT": "gives JSON for a STRING too",
+        "JSON_EXTRACT_ARRAY": "gives JSON for a STRING too",
+        "JSON_KEYS": "with the depth 1 only",
+        "JSON_QUERY": "gives JSON for a STRING too",
+        "JSON_QUERY_ARRAY": "gives JSON for a STRING too",
+        "TO_JSON_STRING": "keys keep their order; without pretty-printing",
+    }
+    | _named(
+        "JSON_ARRAY_APPEND JSON_ARRAY_INSERT JSON_CONTAINS JSON_REMOVE JSON_SET JSON_STRIP_NULLS JSON_FLATTEN",
+        _NO,
+    ),
+    "Arrays": _named(
+        "ARRAY ARRAY_CONCAT ARRAY_FIRST ARRAY_INCLUDES ARRAY_LAST ARRAY_LENGTH ARRAY_REVERSE ARRAY_SLICE "
+        "ARRAY_TO_STRING GENERATE_ARRAY UNNEST STRUCT OFFSET ORDINAL SAFE_OFFSET SAFE_ORDINAL EXISTS"
+    )
+    | _named(
+        "ARRAY_FILTER ARRAY_TRANSFORM ARRAY_IS_DISTINCT ARRAY_ZIP ARRAY_INCLUDES_ANY ARRAY_INCLUDES_ALL",
+        _NO,
+    ),
+    "Aggregates and windows": _named(
+        "ANY_VALUE APPROX_COUNT_DISTINCT APPROX_QUANTILES ARRAY_AGG ARRAY_CONCAT_AGG AVG BIT_AND BIT_OR BIT_XOR "
+        "CORR COUNT COUNTIF COVAR_POP COVAR_SAMP LOGICAL_AND LOGICAL_OR MAX MAX_BY MIN MIN_BY STDDEV STDDEV_POP "
+        "STDDEV_SAMP STRING_AGG SUM VARIANCE VAR_POP VAR_SAMP CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD "
+        "NTH_VALUE NTILE PERCENTILE_CONT PERCENTILE_DISC PERCENT_RANK RANK ROW_NUMBER"
+    )
+    | _named(
+        "APPROX_TOP_COUNT APPROX_TOP_SUM GROUPING ST_UNION_AGG",
+        _NO,
+    ),
+}
+#: Prefixes of names that belong to whole chapters which a DuckDB file refuses.
+REFUSED_PREFIXES = ("HLL_COUNT.", "NET.", "KEYS.", "AEAD.", "ST_", "S2_", "ML.", "AI.", "KLL_QUANTILES.", "OBJ.")
+
+
+def functions() -> Iterator[tuple[str, str]]:
+    """Yield ``(name, note)`` for each function of the table."""
+    for chapter in COVERAGE.values():
+        yield from chapter.items()

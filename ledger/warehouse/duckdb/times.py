@@ -1,0 +1,185 @@
+"""Translate GoogleSQL's functions of dates and times whose results differ in DuckDB.
+
+Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place.
+Source: BigQuery's reference of date, time and timestamp functions, and of their format elements.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.translations import fill
+
+_ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
+#: Elements that DuckDB's STRFTIME has too, and those that it writes in another way.
+_SAME = {letter: f"%{letter}" for letter in "aAbBdHIjmMpSuUVWGwyYc%"}
+_SAME |= {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S", "h": "%b"}
+_SAME |= {"n": "\n", "t": "\t", "E6S": "%S.%f", "f": "%f", "E4Y": "%Y", "c": "%a %b %d %H:%M:%S %Y"}
+#: Elements that DuckDB lacks, as expressions; ``_1`` is the time.
+_COMPUTED = {
+    "-d": "LPAD(CAST(EXTRACT(DAY FROM _1) AS VARCHAR), 2, ' ')",
+    "e": "LPAD(CAST(EXTRACT(DAY FROM _1) AS VARCHAR), 2, ' ')",
+    "k": "LPAD(CAST(EXTRACT(HOUR FROM _1) AS VARCHAR), 2, ' ')",
+    "l": "LPAD(CAST((EXTRACT(HOUR FROM _1) + 11) % 12 + 1 AS VARCHAR), 2, ' ')",
+    "P": "LOWER(STRFTIME(_1, '%p'))",
+    "C": "LPAD(CAST(EXTRACT(YEAR FROM _1) // 100 AS VARCHAR), 2, '0')",
+    "g": "RIGHT(CAST(EXTRACT(ISOYEAR FROM _1) AS VARCHAR), 2)",
+    "J": "CAST(EXTRACT(ISOYEAR FROM _1) AS VARCHAR)",
+    "Q": "CAST(EXTRACT(QUARTER FROM _1) AS VARCHAR)",
+    "E*S": "REGEXP_REPLACE(STRFTIME(_1, '%S.%f'), '\\.?0+$', '')",
+    **{f"E{digits}S": f"LEFT(STRFTIME(_1, '%S.%f'), {digits + 3})" for digits in range(1, 6)},
+}
+#: Elements of the time zone and of the instant. They can be written only if the time is in UTC.
+_IN_UTC = {"s": "CAST(CAST(FLOOR(EPOCH_US(_1) / CAST(1000000 AS DOUBLE)) AS BIGINT) AS VARCHAR)", "Z": "'UTC'"}
+_IN_UTC |= {"z": "'+0000'", "Ez": "'+00:00'"}
+_KINDS = (exp.TsOrDsToTimestamp, exp.TsOrDsToDate, exp.TsOrDsToTime, exp.TsOrDsToDatetime)
+_DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+
+
+def formatted_times(tree: exp.Expr) -> None:
+    """Translate ``FORMAT_DATE``, ``FORMAT_DATETIME``, ``FORMAT_TIME`` and ``FORMAT_TIMESTAMP`` with literal formats."""
+    for call in _innermost_first(tree, exp.TimeToStr):
+        pattern, zone, value = call.args["format"], call.args.get("zone"), call.this
+        if not isinstance(value, _KINDS) or not isinstance(pattern, exp.Literal):
+            continue
+        plain = value.this
+        if isinstance(value, exp.TsOrDsToTime):
+            moment = fill("CAST('1970-01-01' AS DATE) + CAST(_1 AS TIME)", plain)
+        elif zone is not None:
+            moment = fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", plain, zone)
+        else:
+            moment = fill("CAST(_1 AS TIMESTAMP)", plain)
+        in_utc = zone is None or (isinstance(zone, exp.Literal) and zone.this.upper() == "UTC")
+        pieces = _pieces(pattern.this, moment, in_utc=in_utc)
+        whole = exp.Literal.string("") if not pieces else pieces[0]
+        for piece in pieces[1:]:
+            whole = exp.DPipe(this=whole, expression=piece)
+        call.replace(exp.paren(whole))
+
+
+def _pieces(pattern: str, moment: exp.Expr, *, in_utc: bool) -> list[exp.Expr]:
+    """Return expressions whose results, concatenated, are the time ``moment`` in the format ``pattern``."""
+    pieces: list[exp.Expr] = []
+    direct, end = "", 0
+
+    def flush() -> None:
+        nonlocal direct
+        if direct:
+            pieces.append(fill("STRFTIME(_1, _2)", moment, exp.Literal.string(direct)))
+            direct = ""
+
+    for match in _ELEMENT.finditer(pattern):
+        direct += pattern[end : match.start()]
+        end = match.end()
+        letter = match[1]
+        if letter in _SAME:
+            direct += _SAME[letter]
+            continue
+        template = _COMPUTED.get(letter) or (_IN_UTC.get(letter) if in_utc else None)
+        if template is None:
+            where = "" if letter not in _IN_UTC else " in another time zone than UTC"
+            raise InvalidInput(f"Over DuckDB, the format element %{letter} is not answered{where}; leave it out.")
+        flush()
+        pieces.append(fill(template, moment))
+    direct += pattern[end:]
+    flush()
+    return pieces
+
+
+def parsed_times(tree: exp.Expr) -> None:
+    """Translate ``PARSE_DATE``, ``PARSE_DATETIME``, ``PARSE_TIME`` and ``PARSE_TIMESTAMP`` with literal formats."""
+    targets: dict[type[exp.Expr], str] = {
+        exp.StrToDate: "DATE",
+        exp.ParseTime: "TIME",
+        exp.ParseDatetime: "TIMESTAMP",
+        exp.StrToTime: "TIMESTAMP",
+    }
+    for call in _innermost_first(tree, *targets):
+        pattern, zone = call.args.get("format"), call.args.get("zone")
+        if not isinstance(pattern, exp.Literal):
+            raise InvalidInput("Over DuckDB, a PARSE_ function needs a literal format.")
+        formats = [_ELEMENT.sub(_parsed_element, pattern.this)]
+        if "%E*S" in pattern.this:
+            formats = [formats[0].replace("%E*S", "%S.%f"), formats[0].replace("%E*S", "%S")]
+        listed = exp.Array(expressions=[exp.Literal.string(f"%Y {each}") for each in formats])
+        template = f"CAST(CAST(STRPTIME('1970 ' || _1, _2) AS TIMESTAMP) AS {targets[type(call)]})"
+        if zone is not None and "%z" not in pattern.this:
+            template = f"TIMEZONE('UTC', TIMEZONE(_3, {template}))"
+        call.replace(fill(template, call.this, listed, *([zone] if zone is not None else [])))
+
+
+def _parsed_element(match: re.Match[str]) -> str:
+    letter = match[1]
+    if letter == "E*S":
+        return match[0]
+    parsed = {"-d": "%-d", "e": "%-d", "Ez": "%z", "z": "%z", "Z": "%Z", "P": "%p", "k": "%-H", "l": "%-I"} | _SAME
+    if letter not in parsed:
+        raise InvalidInput(f"Over DuckDB, the format element %{letter} is not parsed; leave it out.")
+    return parsed[letter]
+
+
+def date_results(tree: exp.Expr) -> None:
+    """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps."""
+    for call in _innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
+        unit = call.args.get("unit")
+        if isinstance(call, exp.DateTrunc) and _is_instant(call.this):
+            continue
+        if isinstance(unit, exp.Var) and unit.name.upper() in ("HOUR", "MINUTE", "SECOND", "MILLISECOND"):
+            continue
+        whole = exp.cast(call.copy(), "DATE")
+        call.replace(whole)
+
+
+def _is_instant(value: exp.Expr) -> bool:
+    """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
+    value = value.unnest()
+    if isinstance(value, exp.Column):
+        return value.name.lower().endswith("_at")
+    if isinstance(value, exp.Cast):
+        return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ))
+    return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
+
+
+def differences(tree: exp.Expr) -> None:
+    """Make TIMESTAMP_DIFF and TIME_DIFF count whole units. Untranslated, DuckDB would count the boundaries crossed.
+
+    For example, from 10:59 to 11:01 is 0 hours in GoogleSQL, and 1 hour in DuckDB.
+    """
+    for call in _innermost_first(tree, exp.TimestampDiff):
+        unit = call.args.get("unit")
+        if isinstance(unit, exp.Var):
+            template = f"DATE_SUB('{unit.name.lower()}', CAST(_2 AS TIMESTAMP), CAST(_1 AS TIMESTAMP))"
+            call.replace(fill(template, call.this, call.expression))
+
+
+def time_truncs(tree: exp.Expr) -> None:
+    """Translate TIME_TRUNC, which DuckDB lacks."""
+    for call in _innermost_first(tree, exp.TimeTrunc):
+        template = f"CAST(DATE_TRUNC('{call.args['unit'].name.lower()}', CAST('1970-01-01' AS DATE) + _1) AS TIME)"
+        call.replace(fill(template, call.this))
+
+
+def week_parts(tree: exp.Expr) -> None:
+    """Translate ``EXTRACT(WEEK(day) FROM x)`` and ``EXTRACT(DATETIME FROM x)``.
+
+    A week begins on the given day. Days before the year's first such day are in week 0.
+    """
+    for call in _innermost_first(tree, exp.Extract):
+        part = call.this
+        if isinstance(part, exp.WeekStart):
+            first = _DAYS.index(part.name.upper()) + 1
+            days = f"(EXTRACT(ISODOW FROM _1) - {first} + 7) % 7"
+            call.replace(fill(f"CAST((EXTRACT(DOY FROM _1) - 1 + 7 - {days}) // 7 AS BIGINT)", call.expression))
+        elif part.name.upper() == "DATETIME":
+            zone = call.expression
+            if isinstance(zone, exp.AtTimeZone):
+                call.replace(fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", zone.this, zone.args["zone"]))
+            else:
+                call.replace(fill("CAST(_1 AS TIMESTAMP)", zone))
+
+
+def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
+    return list(tree.find_all(*kinds))[::-1]

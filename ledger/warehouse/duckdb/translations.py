@@ -1,0 +1,237 @@
+"""Translate calls, literals and casts of GoogleSQL that SQLGlot does not translate, or translates to other values.
+
+Each public function is a step of ``ledger.warehouse.duckdb.dialect``: it changes a parsed GoogleSQL tree in place.
+"""
+
+from __future__ import annotations
+
+import re
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
+
+from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
+
+
+class TemplatedBigQuery(BigQuery):
+    """BigQuery's dialect, in which SQLGlot leaves calls of the functions in ``TEMPLATES`` as they are written."""
+
+    class Parser(BigQuery.Parser):  # type: ignore[valid-type, misc]
+        FUNCTIONS = {  # noqa: RUF012 - SQLGlot's own form
+            name: make for name, make in BigQuery.Parser.FUNCTIONS.items() if name not in NAMES
+        }
+        FUNCTION_PARSERS = {  # noqa: RUF012
+            name: parse for name, parse in BigQuery.Parser.FUNCTION_PARSERS.items() if name not in NAMES
+        }
+        NO_PAREN_FUNCTIONS = {  # noqa: RUF012
+            token: kind for token, kind in BigQuery.Parser.NO_PAREN_FUNCTIONS.items() if token.name not in NAMES
+        }
+
+
+_DECIMAL = re.compile(r"\d*\.\d*")
+_FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?([diouxXeEfFgGs]))|%")
+
+
+def templates(tree: exp.Expr) -> None:
+    """Replace each call of a function in ``TEMPLATES`` by its template, filled with the arguments of the call."""
+    for call in _innermost_first(tree, exp.Anonymous):
+        name = call.name.upper()
+        template = TEMPLATES.get(f"{name}/{len(call.expressions)}") or TEMPLATES.get(name)
+        if template:
+            call.replace(fill(template, *call.expressions))
+        elif name in ("GREATEST", "LEAST"):
+            call.replace(_extreme(call))
+        elif name == "ARRAY_CONCAT":
+            call.replace(_concatenated(call))
+        elif name == "NORMALIZE" and call.expressions[1].name.upper() == "NFC":
+            call.replace(fill(TEMPLATES["NORMALIZE/1"], call.expressions[0]))
+        elif name in NAMES:
+            raise InvalidInput(f"{name} with {len(call.expressions)} argument(s) is not answered over DuckDB.")
+
+
+def safe_calls(tree: exp.Expr) -> None:
+    """Translate ``SAFE.f(x)``, which is NULL if ``f(x)`` fails, to DuckDB's TRY.
+
+    Calls of ERROR inside become NULL, because TRY does not allow them.
+    """
+    for call in _innermost_first(tree, exp.SafeFunc):
+        call.replace(exp.Anonymous(this="TRY", expressions=[call.this]))
+    for call in _innermost_first(tree, exp.Anonymous):
+        if call.name.upper() == "TRY":
+            for error in [it for it in call.find_all(exp.Anonymous) if it.name.upper() == "ERROR"]:
+                error.replace(exp.null())
+
+
+def float_literals(tree: exp.Expr) -> None:
+    """Write 2.5 as 2.5e0. GoogleSQL's 2.5 is a FLOAT64; DuckDB's 2.5 would be a DECIMAL."""
+    for literal in list(tree.find_all(exp.Literal)):
+        if not literal.is_string and _DECIMAL.fullmatch(literal.this):
+            whole, _, part = literal.this.partition(".")
+            literal.replace(exp.Literal.number(f"{whole or '0'}.{part or '0'}e0"))
+
+
+def numeric_types(tree: exp.Expr) -> None:
+    """Write NUMERIC as NUMERIC(38, 9), as in GoogleSQL. DuckDB's default is NUMERIC(18, 3)."""
+    for kind in tree.find_all(exp.DataType):
+        if kind.this == exp.DType.DECIMAL and not kind.expressions:
+            kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in (38, 9)])
+        elif kind.this == exp.DType.BIGDECIMAL:
+            raise InvalidInput("BIGNUMERIC has more digits than DuckDB stores; use NUMERIC or FLOAT64.")
+
+
+def formatted(tree: exp.Expr) -> None:
+    """Translate FORMAT with a literal format to DuckDB's PRINTF, which has the same format letters."""
+    for call in _innermost_first(tree, exp.Format):
+        pattern = call.this
+        if not isinstance(pattern, exp.Literal) or any(match[0] == "%" for match in _FORMAT.finditer(pattern.this)):
+            raise InvalidInput(
+                "Over DuckDB, FORMAT needs a literal format with %d, %i, %s, %f, %e, %g, %x, %o or %%; for other "
+                "values use CAST(... AS STRING) with %s."
+            )
+        call.replace(exp.Anonymous(this="PRINTF", expressions=[pattern.copy(), *call.expressions]))
+
+
+def like_escapes(tree: exp.Expr) -> None:
+    r"""Add ESCAPE ``\`` to LIKE with a literal pattern. In GoogleSQL ``\`` is always the escape character of LIKE."""
+    for like in _innermost_first(tree, exp.Like):
+        pattern = like.expression
+        if isinstance(pattern, exp.Literal | exp.RawString) and "\\" in pattern.this:
+            like.replace(exp.Escape(this=like.copy(), expression=exp.Literal.string("\\")))
+
+
+def list_offsets_exist(tree: exp.Expr) -> None:
+    """Make ``list[OFFSET(n)]`` and ``list[ORDINAL(n)]`` fail beyond the end, as in GoogleSQL; DuckDB returns NULL."""
+    for bracket in _innermost_first(tree, exp.Bracket):
+        if bracket.args.get("safe") is not False or len(bracket.expressions) != 1:
+            continue
+        (position,) = bracket.expressions
+        if isinstance(position, exp.Literal) and position.is_string:
+            continue
+        first = bracket.args.get("offset") or 0
+        checked = fill(
+            "CASE WHEN _2 > LENGTH(_1) OR _2 < 1 THEN ERROR('Array index is out of bounds') ELSE _2 END",
+            bracket.this,
+            position if first == 1 else exp.Add(this=exp.paren(position.copy()), expression=exp.Literal.number(1)),
+        )
+        bracket.set("expressions", [checked])
+        bracket.set("offset", 1)
+
+
+def casts(tree: exp.Expr) -> None:
+    """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
+    for cast in _innermost_first(tree, exp.Cast):
+        kind, value = cast.args["to"].this, cast.this
+        if isinstance(value, exp.Null):
+            continue
+        safe = isinstance(cast, exp.TryCast)
+        if kind in (exp.DType.TEXT, exp.DType.VARCHAR):
+            template = _AS_STRING if not is_datetime(value) else "CAST(_1 AS VARCHAR)"
+            cast.replace(fill(f"TRY({template})" if safe else template, value))
+        elif kind in (exp.DType.BINARY, exp.DType.BLOB, exp.DType.VARBINARY):
+            cast.replace(fill("ENCODE(_1)" if not isinstance(value, exp.HexString | exp.ByteString) else "_1", value))
+        elif kind == exp.DType.BIGINT:
+            bad = "NULL" if safe else "ERROR('Bad INT64 value: ' || CAST(_1 AS VARCHAR))"
+            cast.replace(fill(_AS_INTEGER.format(bad=bad, kind="TRY_CAST" if safe else "CAST"), value))
+        elif kind == exp.DType.BOOLEAN and safe:
+            cast.replace(fill(_AS_BOOL, value))
+        elif kind == exp.DType.TIMESTAMPTZ:
+            inner = "CAST(_1 AS TIMESTAMPTZ)"
+            whole = f"CAST({inner} AS TIMESTAMP)"
+            cast.replace(fill(f"TRY({whole})" if safe else whole, value))
+
+
+def aggregate_limits(tree: exp.Expr) -> None:
+    """Replace LIMIT inside ``ARRAY_AGG`` and ``STRING_AGG`` by a slice of the finished list.
+
+    DuckDB's aggregates have no LIMIT.
+    """
+    for limit in _innermost_first(tree, exp.Limit):
+        aggregate = limit.parent
+        if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
+            continue
+        separator = aggregate.args.get("separator") or exp.Literal.string(",")
+        whole = aggregate.parent if isinstance(aggregate.parent, exp.IgnoreNulls) else aggregate
+        collected: exp.Expr = exp.ArrayAgg(this=limit.this.copy())
+        if isinstance(whole, exp.IgnoreNulls) or isinstance(aggregate, exp.GroupConcat):
+            collected = exp.IgnoreNulls(this=collected)
+        sliced = exp.Anonymous(
+            this="LIST_SLICE", expressions=[collected, exp.Literal.number(1), limit.expression.copy()]
+        )
+        if isinstance(aggregate, exp.GroupConcat):
+            sliced = exp.Anonymous(this="ARRAY_TO_STRING", expressions=[sliced, separator.copy()])
+        whole.replace(sliced)
+
+
+def zoned_text(tree: exp.Expr) -> None:
+    """Translate ``STRING(timestamp, zone)``, whose result ends with the zone's UTC offset."""
+    for call in _innermost_first(tree, exp.String):
+        if (zone := call.args.get("zone")) is not None:
+            call.replace(fill(_ZONED, call.this, zone))
+
+
+def is_datetime(value: exp.Expr) -> bool:
+    """Return True if an expression is known to be a DATETIME. DuckDB has one type for DATETIME and TIMESTAMP."""
+    value = value.unnest()
+    if isinstance(value, exp.Cast):
+        return bool(value.to.this == exp.DType.TIMESTAMP and not value.to.meta.get("duckdb"))
+    if isinstance(value, exp.Anonymous):
+        return value.name.upper() == "CURRENT_DATETIME"
+    return isinstance(value, exp.Datetime | exp.DatetimeAdd | exp.DatetimeSub | exp.DatetimeTrunc | exp.ParseDatetime)
+
+
+_LOCAL = "TIMEZONE(_2, TIMEZONE('UTC', _1))"
+_MINUTES = f"CAST(EPOCH({_LOCAL} - _1) AS BIGINT) // 60"
+_ZONED = (
+    f"CAST({_LOCAL} AS VARCHAR) || CASE WHEN {_MINUTES} < 0 THEN '-' ELSE '+' END || "
+    f"LPAD(CAST(ABS({_MINUTES}) // 60 AS VARCHAR), 2, '0') || CASE WHEN ({_MINUTES}) % 60 = 0 THEN '' ELSE ':' || "
+    f"CAST(ABS({_MINUTES}) % 60 AS VARCHAR) END"
+)
+#: A NaN and an infinity are written alike in both. A whole number of a FLOAT64 has no point in GoogleSQL.
+_AS_STRING = (
+    "CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN CAST(_1 AS VARCHAR) || '+00' "
+    "WHEN 'DOUBLE' THEN REGEXP_REPLACE(CAST(_1 AS VARCHAR), '\\.0$', '') "
+    "WHEN 'BLOB' THEN DECODE(CAST(CAST(_1 AS VARCHAR) AS BLOB)) "
+    "ELSE CASE WHEN TYPEOF(_1) LIKE 'DECIMAL%' THEN "
+    "REGEXP_REPLACE(REGEXP_REPLACE(CAST(_1 AS VARCHAR), '(\\.\\d*?)0+$', '\\1'), '\\.$', '') "
+    "ELSE CAST(_1 AS VARCHAR) END END"
+)
+#: GoogleSQL rounds halves away from zero, and takes no text with a point.
+_AS_INTEGER = (
+    "CASE WHEN TYPEOF(_1) = 'DOUBLE' THEN {kind}(ROUND(CAST(_1 AS DOUBLE)) AS BIGINT) WHEN TYPEOF(_1) = 'VARCHAR' AND "
+    "NOT REGEXP_FULL_MATCH(TRIM(CAST(_1 AS VARCHAR)), '[+-]?([0-9]+|0[xX][0-9a-fA-F]+)') THEN {bad} "
+    "ELSE {kind}(_1 AS BIGINT) END"
+)
+_AS_BOOL = (
+    "CASE LOWER(CAST(_1 AS VARCHAR)) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE "
+    "ELSE CASE WHEN TYPEOF(_1) NOT IN ('VARCHAR', 'JSON') THEN TRY_CAST(_1 AS BOOLEAN) END END"
+)
+
+
+def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
+    """Return a template in DuckDB's SQL with the arguments in place of ``_1``, ``_2`` ..."""
+    tree = exp.paren(sqlglot.parse_one(template, dialect="duckdb"))
+    for kind in tree.find_all(exp.DataType):
+        kind.meta["duckdb"] = True  # _timestamps_without_zone leaves it as it is
+    for column in list(tree.find_all(exp.Column)):
+        if (number := re.fullmatch(r"_(\d)", column.name)) is not None:
+            column.replace(exp.paren(arguments[int(number[1]) - 1].copy()))
+    return tree
+
+
+def _extreme(call: exp.Expr) -> exp.Expr:
+    """Return a call of GREATEST or LEAST that is NULL if an argument is NULL. DuckDB's functions ignore NULLs."""
+    isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
+    return exp.paren(exp.case().when(isnull, exp.null()).else_(call.copy()))
+
+
+def _concatenated(call: exp.Expr) -> exp.Expr:
+    """Translate ARRAY_CONCAT so that it is NULL if an argument is NULL. DuckDB treats NULL as an empty list."""
+    isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
+    whole = exp.Anonymous(this="LIST_CONCAT", expressions=[each.copy() for each in call.expressions])
+    return exp.paren(exp.case().when(isnull, exp.null()).else_(whole))
+
+
+def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
+    return list(tree.find_all(*kinds))[::-1]

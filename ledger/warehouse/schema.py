@@ -1,0 +1,139 @@
+"""The schema of the ledger's SQL objects: views, tables and functions with their columns, read from ``sql/``.
+
+The schema is the same for every engine. The types are GoogleSQL types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from ledger.errors import InvalidInput
+from ledger.warehouse import catalog
+
+_TABLE_COLUMN = re.compile(
+    r"^  (\w+) ([A-Z0-9]+)( NOT NULL)?(?: OPTIONS \(description = '((?:\\'|[^'])*)'\))?,?$", re.MULTILINE
+)
+_COLUMN = re.compile(r"^--   (\w+) ([A-Z][A-Z0-9<>]*)(?:: (.*))?$", re.MULTILINE)
+_PARAMETERS = re.compile(r"TABLE FUNCTION `[^`]+`\s*\(([^)]*)\)")
+_KINDS = ("view", "table", "function")
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaColumn:
+    """A column, or a parameter of a function. ``nullable`` is False if the value is never NULL."""
+
+    name: str
+    type: str
+    description: str = ""
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaObject:
+    """A view, table or table function.
+
+    Attributes:
+        kind: ``view``, ``table`` or ``function``.
+        name: The name in SQL.
+        description: What it is for, one sentence.
+        grain: What identifies a row, as the header in ``sql/`` says.
+        columns: The columns, in order.
+        parameters: The parameters of a function, in order; empty for a view or table.
+    """
+
+    kind: str
+    name: str
+    description: str
+    grain: str
+    columns: tuple[SchemaColumn, ...]
+    parameters: tuple[SchemaColumn, ...] = ()
+
+
+def schema(name: str | None = None) -> tuple[SchemaObject, ...]:
+    """Return the objects that statements can name: views first, then tables, then functions.
+
+    Args:
+        name: Return only the object of this name.
+
+    Raises:
+        InvalidInput: No object has this name.
+    """
+    if name is None:
+        return _objects()
+    for item in _objects():
+        if item.name == str(name).lower():
+            return (item,)
+    raise unknown("view, table or function", str(name), [item.name for item in _objects()])
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> InvalidInput:
+    """Return the error for a name that does not exist; its message suggests similar names.
+
+    Args:
+        what: What the name should be, for example ``column``.
+        name: The name.
+        known: All names that exist.
+    """
+    names = sorted(set(known))
+    near = similar(name, names)
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    elif len(names) <= 30:
+        hint = f"There are: {', '.join(names)}."
+    else:
+        hint = "docs/sql.md lists them." if what == "function" else "`ledger schema` lists them."
+    return InvalidInput(f"There is no {what} {name!r}. {hint}")
+
+
+def similar(name: str, known: Iterable[str]) -> list[str]:
+    """Return at most three names that are similar to a name, the most similar first."""
+    by_lower = {each.lower(): each for each in known}
+    lower = name.lower()
+    near = difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.7)
+    near += [each for each in by_lower if each not in near and lower and (lower in each.split("_") or each in lower)]
+    return [by_lower[each] for each in near[:3]]
+
+
+@cache
+def _objects() -> tuple[SchemaObject, ...]:
+    events = {column.name: column.description for column in _table_columns(catalog.named("session_events").source)}
+    found = []
+    for item in catalog.objects():
+        header = item.source.split("CREATE ", 1)[0]
+        first = re.match(rf"-- {item.name}: ([^\n]+)", header)
+        grain = re.search(r"^-- Grain: +(.+(?:\n--  +.+)*)", header, re.MULTILINE)
+        columns = (
+            _table_columns(item.source)
+            if item.kind == "table"
+            else tuple(
+                SchemaColumn(name, kind, description or events.get(name, ""))
+                for name, kind, description in _COLUMN.findall(header.partition("-- Columns:\n")[2])
+            )
+        )
+        parameters = _PARAMETERS.search(item.source)
+        found.append(
+            SchemaObject(
+                item.kind,
+                item.name,
+                _sentence(first[1]) if first else "",
+                re.sub(r"\n--  +", " ", grain[1]) if grain else "",
+                columns,
+                tuple(SchemaColumn(*part.split()) for part in parameters[1].split(",")) if parameters else (),
+            )
+        )
+    return tuple(sorted(found, key=lambda item: (_KINDS.index(item.kind), item.name)))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _table_columns(source: str) -> tuple[SchemaColumn, ...]:
+    return tuple(
+        SchemaColumn(name, kind, description.replace("\\'", "'"), not required)
+        for name, kind, required, description in _TABLE_COLUMN.findall(source)
+    )

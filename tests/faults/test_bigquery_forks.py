@@ -1,0 +1,55 @@
+"""A ledger in BigQuery that was used before a fork: parent and child go on, each over connections of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.bigquery_stores import Datasets, environment
+from support.emulator import Emulator
+
+pytestmark = pytest.mark.emulator
+
+PROGRAM = """
+import json, os, signal, sys
+from ledger import Change, NewEvent
+from ledger.clock import new_id, utc_now
+from ledger.stores.urls import open_store
+
+store = open_store(sys.argv[1], create=False, clock=utc_now, ids=new_id)
+
+def append(name):
+    event = NewEvent("test.made", [Change("tag", name, True)], new_id(utc_now()))
+    return store.append("s", event).version
+
+begin = NewEvent("test.begun", [Change("status", value="active")], new_id(utc_now()), user_id="ada")
+store.append("s", begin, expected_version=0)
+append("parent")
+pid = os.fork()
+if pid == 0:
+    signal.alarm(200)  # ends the child if it hangs
+    append("child")
+    sys.exit(0)  # with the inherited connections, which must stay open
+assert os.waitpid(pid, 0)[1] == 0, "the child hangs"
+append("parent")
+print(json.dumps([event.changes[0].key for event in store.events("s")]))
+store.close()
+"""
+
+
+def test_a_child_appends_and_reads_and_the_parent_goes_on(emulator: Emulator, datasets: Datasets) -> None:
+    with datasets.emptied("main") as place:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM, place.url],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ | environment(emulator) | {"GRPC_VERBOSITY": "ERROR"},
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == ["", "child", "parent", "parent"]

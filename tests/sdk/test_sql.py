@@ -1,0 +1,212 @@
+"""GoogleSQL from Python: over a dataset, over a file with a warehouse of either kind, and over a file alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ledger import AsyncSessionLedger, InvalidInput, PermissionDenied, SessionLedger
+from ledger.testing import START
+from support.bigquery_stores import environment
+
+if TYPE_CHECKING:
+    from support.emulator import Emulator
+
+KINDS = ("alone", "duckdb", "bigquery", "dataset")
+
+
+def recorded(ledger: SessionLedger) -> None:
+    for number in range(3):
+        session_id = ledger.create_session("ada", f"Wie viele, Zürich {number}?", session_id=f"session-{number}")
+        ledger.update_constraints(session_id, {"kpi": ["orders"], "n": 2**63, "tool_calls": [{"name": "count"}]})
+        if number:
+            ledger.update_tool_call_status(session_id, "count", "completed", {"rate": 0.1, "none": None})
+
+
+@pytest.fixture
+def opened(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: Any) -> Iterator[Callable[..., SessionLedger]]:
+    """Opens a ledger of a kind, with a clock that ticks."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> SessionLedger:
+            ticks = count()
+            settings: dict[str, Any] = {"clock": lambda: START + timedelta(seconds=next(ticks))}
+            url = f"sqlite:///{tmp_path / kind}.db"
+            if kind in ("bigquery", "dataset"):
+                emulator: Emulator = request.getfixturevalue("emulator")
+                for name, value in environment(emulator).items():
+                    monkeypatch.setenv(name, value)
+                dataset = f"bigquery://{emulator.project}/{request.getfixturevalue('bigquery_dataset')}"
+                if kind == "dataset":
+                    url = dataset
+                else:
+                    settings["warehouse"] = dataset
+                from ledger.warehouse.urls import open_warehouse
+
+                warehouse = open_warehouse(dataset)
+                warehouse.create()
+                warehouse.close()
+            elif kind == "duckdb":
+                settings["warehouse"] = f"duckdb:///{tmp_path / 'warehouse.duckdb'}"
+            ledger = SessionLedger.open(url, **settings)
+            stack.callback(ledger.close)
+            return ledger
+
+        yield make
+
+
+STATEMENT = """
+    SELECT session_id, question, constraints, tool_calls, tool_call_results, status, version, created_at, expires_at,
+      version > 1 AS later, version / 2 AS half, DATE(created_at) AS day, NUMERIC '1.50' AS price
+    FROM sessions WHERE user_id = @user AND question LIKE @like ORDER BY session_id
+"""
+PARAMETERS = {"user": "ada", "like": "%Zürich%"}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    ticks = count()
+    path = tmp_path_factory.mktemp("expected") / "ledger.db"
+    with SessionLedger(f"sqlite:///{path}", clock=lambda: START + timedelta(seconds=next(ticks))) as ledger:
+        recorded(ledger)
+        yield ledger.sql(STATEMENT, PARAMETERS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answer_is_the_same_for_every_kind_of_ledger(opened, expected, kind):
+    import pandas as pd
+
+    ledger = opened(kind)
+    recorded(ledger)
+    answer = ledger.sql(STATEMENT, PARAMETERS)
+    times = [answer.columns.index(name) for name in ("created_at", "expires_at", "day")]
+    for row, other in zip(answer.rows, expected.rows, strict=True):
+        assert [it for index, it in enumerate(row) if index not in times] == [
+            it for index, it in enumerate(other) if index not in times
+        ]
+        assert row[times[0]].tzinfo == UTC
+    assert (answer.columns, answer.types) == (expected.columns, expected.types)
+    assert answer.to_arrow().schema == expected.to_arrow().schema
+    frame, other = answer.to_frame(), expected.to_frame()
+    clocks = ["created_at", "expires_at", "day"]
+    pd.testing.assert_frame_equal(frame.drop(columns=clocks), other.drop(columns=clocks))
+    assert list(frame.dtypes) == list(other.dtypes)
+    assert frame["constraints"][0]["n"] == 2**63
+    assert (answer.bytes_processed is None) == (kind in ("alone", "duckdb"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_has_every_append_before_the_call(opened, kind):
+    ledger = opened(kind)
+    for number in range(1, 3):
+        ledger.create_session("ada", "How many?")
+        assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(number,)]
+
+
+def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
+    ledger = opened("alone")
+    recorded(ledger)
+    answer = ledger.sql("SELECT session_id, version FROM sessions ORDER BY session_id")
+    assert [row["version"] for row in answer] == [row[1] for row in answer.rows] == [2, 3, 3]
+    assert (len(answer), answer.columns, answer.types) == (3, ("session_id", "version"), ("STRING", "INT64"))
+    assert len(ledger.sql("SELECT session_id FROM sessions WHERE FALSE").to_frame()) == 0
+
+
+VALUES = {
+    "text": ("ü", "STRING"),
+    "whole": (2**62, "INT64"),
+    "number": (0.1, "FLOAT64"),
+    "flag": (True, "BOOL"),
+    "blob": (b"\x00\xff", "BYTES"),
+    "price": (Decimal("1.5"), "NUMERIC"),
+    "day": (date(2026, 3, 5), "DATE"),
+    "hour": (time(9, 30, 0, 5), "TIME"),
+    "moment": (datetime(2026, 3, 5, 9, 30, tzinfo=UTC), "TIMESTAMP"),
+    "words": (["a", "b"], "ARRAY<STRING>"),
+    "numbers": ([1, 2], "ARRAY<INT64>"),
+    "moments": ([datetime(2026, 3, 5, 9, 30, tzinfo=UTC)], "ARRAY<TIMESTAMP>"),
+}
+
+
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_parameters_keep_their_values_and_types(opened, kind):
+    ledger = opened(kind)
+    answer = ledger.sql(
+        f"SELECT {', '.join(f'@{name} AS {name}' for name in VALUES)}", {k: v for k, (v, _) in VALUES.items()}
+    )
+    for name, value, found, kind_of in zip(VALUES, VALUES.values(), answer.rows[0], answer.types, strict=True):
+        assert (found, kind_of) == value, name
+
+
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_none_and_an_empty_list_fit_any_type(opened, kind):
+    ledger = opened(kind)
+    recorded(ledger)
+    counted = "SELECT COUNT(*) AS n FROM sessions WHERE "
+    assert ledger.sql(counted + "@least IS NULL OR version >= @least", {"least": None}).rows == [(3,)]
+    assert ledger.sql(counted + "@Least IS NULL OR version >= @Least", {"LEAST": 3}).rows == [(2,)]
+    assert ledger.sql(counted + "created_at < @until", {"until": None}).rows == [(0,)]
+    assert ledger.sql(counted + "version BETWEEN @a AND @b IS NULL", {"a": None, "b": 9}).rows == [(3,)]
+    assert ledger.sql(counted + "version NOT IN UNNEST(@some)", {"some": []}).rows == [(3,)]
+    assert ledger.sql(counted + "version IN UNNEST(@some) AND '@some' != ''", {"some": (3, 4)}).rows == [(2,)]
+    east = timezone(timedelta(hours=5))
+    assert ledger.sql(counted + "created_at >= @from", {"from": START.astimezone(east)}).rows == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "message"),
+    [
+        ("SELECT @user AS u", {}, "uses @user"),
+        ("SELECT @user AS u", {"user": "a", "usr": "b"}, "no @usr"),
+        ("SELECT ? AS u", None, "without a name"),
+        ("SELECT @x AS x", {"x": object()}, "parameter x is a object"),
+        ("SELECT @x AS x", {"x": {"a": 1}}, "PARSE_JSON"),
+        ("SELECT @x AS x", {"x": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
+        ("SELECT @x AS x", {"x": [1, None]}, "contains None"),
+        ("SELECT @x AS x", {"x": [1, "a"]}, "different types: int, str"),
+        ("SELECT @x AS x", {"x": 2**64}, "64 bits"),
+        ("SELECT @x AS x", {"x": "\ud800"}, "surrogate"),
+        ("SELECT 1 AS a; SELECT 2 AS b", None, "one SELECT"),
+        ("DELETE FROM session_events WHERE TRUE", None, "Only SELECT"),
+        ("CREATE TABLE x AS SELECT 1 AS a", None, "Only SELECT"),
+        ("", None, "one SELECT"),
+        (None, None, "as text"),
+        ("SELECT 1 AS a, 2 AS a", None, "several columns named a"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind, sql, parameters, message):
+    with pytest.raises(InvalidInput, match=message):
+        opened(kind).sql(sql, parameters)
+
+
+def test_a_view_of_one_user_has_no_sql(opened):
+    ledger = opened("alone")
+    with pytest.raises(PermissionDenied, match="sql concerns the sessions of all users"):
+        ledger.for_user("ada").sql("SELECT 1 AS a")
+
+
+def test_an_archived_session_is_still_in_the_answers_of_a_file_with_a_warehouse(opened):
+    ledger = opened("duckdb")
+    recorded(ledger)
+    ledger.archive_session("session-1")
+    ledger.warehouse.sync()
+    assert ledger.drop_archived() == 1
+    assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(3,)]
+
+
+def test_the_asynchronous_ledger_is_awaited(tmp_path):
+    async def ask() -> list[dict[str, Any]]:
+        async with AsyncSessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+            await ledger.create_session("ada", "How many?")
+            return list(await ledger.sql("SELECT user_id FROM sessions WHERE user_id = @user", {"user": "ada"}))
+
+    assert asyncio.run(ask()) == [{"user_id": "ada"}]

@@ -1,0 +1,100 @@
+"""What is held for a block is free after it, wherever an exception strikes; every wait has a limit."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from faults.interruption import Interruption, interrupters
+from ledger import StoreRejected, StoreUnavailable, holding
+from ledger.holding import TimedLock, ending
+
+monitored = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
+
+
+def test_one_block_holds_a_lock_at_a_time():
+    lock, inside, most = TimedLock("it"), [], []
+
+    def work():
+        for _ in range(50):
+            with lock.held(30):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (200, 1)
+
+
+def test_a_wait_for_a_lock_ends_with_an_error_that_names_it():
+    lock, held, go = TimedLock("the file x"), threading.Event(), threading.Event()
+
+    def hold():
+        with lock.held(0):
+            held.set()
+            go.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    with pytest.raises(StoreUnavailable, match="Another thread has used the file x"), lock.held(0.01):
+        pass
+    go.set()
+    thread.join()
+    with lock.held(0):
+        pass
+
+
+def test_a_signal_handler_that_needs_the_lock_of_its_own_thread_is_refused():
+    lock = TimedLock("the file x")
+    with lock.held(0), pytest.raises(StoreRejected, match="signal handler"), lock.held(60):
+        pass
+
+
+@monitored
+def test_a_lock_is_free_after_an_interruption_anywhere():
+    lock = TimedLock("it")
+
+    def use():
+        with lock.held(0):
+            pass
+
+    for interrupter in interrupters(holding):
+        try:
+            interrupter.run(use)
+        except Interruption:
+            assert interrupter.struck
+        with lock.held(0):
+            pass
+
+
+@monitored
+def test_a_resource_is_released_after_an_interruption_anywhere():
+    for interrupter in interrupters(holding, sys.modules[__name__]):
+        held: set[str] = set()
+
+        def release(held: set[str] = held) -> None:
+            _check()
+            held.discard("it")
+
+        def use(held: set[str] = held, release: Callable[[], None] = release) -> None:
+            with ending(release):
+                held.add("it")
+                _check()
+
+        try:
+            interrupter.run(use)
+        except Interruption:
+            assert interrupter.struck
+        assert not held, interrupter.place
+
+
+def _check() -> None:
+    """A place to strike at."""
