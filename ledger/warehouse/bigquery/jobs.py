@@ -207,7 +207,7 @@ class Jobs:
         def call() -> int:
             try:
                 job = self.clients.rest.query(
-                    bound, job_config=config, location=self.dataset.location, retry=ONCE, job_retry=ONCE
+                    bound, job_config=config, location=self.location(), retry=ONCE, job_retry=ONCE
                 )
             except Exception as error:
                 raise translate(error, f"The {operation}") from error
