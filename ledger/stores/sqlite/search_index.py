@@ -92,6 +92,11 @@ class Step(NamedTuple):
     done: str | None
     entries: list[_Entry]
 
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Identifies the step among those that one state of the store needs; each is needed once."""
+        return self.upto, self.done, self.entries[0].register if self.entries else None
+
 
 @cache
 def has_fts5() -> bool:
@@ -161,10 +166,10 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     return Step(turn, upto if again else wanted, again and again[0], list(entries.values()))
 
 
-def take(connection: sqlite3.Connection, step: Step) -> None:
-    """Write a step into the index; do nothing if the index has changed since the step was prepared."""
+def take(connection: sqlite3.Connection, step: Step) -> bool:
+    """Write a step into the index. Return False, and do nothing, if the index has changed since it was prepared."""
     if read.number(connection, "search_turn") != step.turn:
-        return
+        return False
     for entry in step.entries:
         indexed = connection.execute(
             "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
@@ -186,6 +191,7 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
         connection.execute("DELETE FROM search_again WHERE session_id = ?", (step.done,))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'search_upto'", (str(step.upto),))
     _count_change(connection)
+    return True
 
 
 def remove(connection: sqlite3.Connection, session_id: str) -> None:

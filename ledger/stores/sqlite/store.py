@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
-from ledger.files import check_apart, whole_path
+from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -286,6 +286,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             with whole_path(path, private=True, replace=False) as part:
                 self._read(lambda source: _copy(source, part))
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
@@ -325,7 +327,9 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
                 return False
             busy = self._read(self._checkpoint)
-        except (OSError, LedgerError):  # the caller raises the error that was first
+        except (OSError, LedgerError) as error:  # the caller raises the error that was first
+            if isinstance(error, OSError) and not is_from_system(error):
+                raise
             return False
         return not busy
 
