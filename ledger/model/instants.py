@@ -8,8 +8,9 @@ from ledger.errors import CorruptEvent, InvalidInput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
-_LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EPOCH) // _MICROSECOND
+#: The first and the last time that a store records, in microseconds since 1970.
+FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
+LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
 def to_micros(instant: datetime, name: str = "time") -> int:
@@ -28,7 +29,7 @@ def to_micros(instant: datetime, name: str = "time") -> int:
             f"{name} {instant.isoformat()} has no time zone; add one, for example .replace(tzinfo=timezone.utc)."
         )
     micros = (instant - EPOCH) // _MICROSECOND
-    if not _FIRST <= micros <= _LAST:
+    if not FIRST <= micros <= LAST:
         raise InvalidInput(f"{name} {instant.isoformat()} is outside the years 1 to 9999 in UTC.")
     return micros
 

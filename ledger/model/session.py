@@ -361,12 +361,22 @@ class Session(Mapping[str, Any]):
 
     def _value(self, field: str) -> Any:
         held = self._state.get((field, ""))
-        return None if held is None else self._decoded(held)
+        if held is None:
+            return None
+        try:
+            return held.value
+        except CorruptEvent:
+            return self._decoded(held)
 
     def _keyed(self, field: str) -> dict[str, Any]:
-        return {register[1]: self._decoded(self._state[register]) for register in self._registers(field)}
+        state, registers = self._state, self._registers(field)
+        try:
+            return {register[1]: state[register].value for register in registers}
+        except CorruptEvent:
+            return {register[1]: self._decoded(state[register]) for register in registers}
 
     def _decoded(self, held: RegisterValue) -> Any:
+        """Return a value. The error for a damaged one names the session and the version."""
         try:
             return held.value
         except CorruptEvent as error:

@@ -189,15 +189,25 @@ class Relay:
         # writer that never pauses would keep this call from ending.
         until = self._outbox.last_seq()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
-            ahead = _ahead(reader, self._next_batch, start, until, in_doubt_upto)
-            while not stop() and (packed := ahead()) is not None:
-                ahead = _ahead(reader, self._next_batch, packed.upto, until, in_doubt_upto)
-                acknowledged = self._held.seq
-                if packed.rows:
-                    self._deliver(packed)
-                if self._held.seq < packed.upto:
-                    self._save(replace(self._held, seq=packed.upto))
-                progress(self._held.seq - acknowledged)
+            next_batch = partial(_ahead, reader, self._next_batch, until=until, in_doubt_upto=in_doubt_upto)
+            self._send_each(next_batch, start, progress, stop)
+
+    def _send_each(
+        self,
+        next_batch: Callable[[int], Callable[[], _Packed | None]],
+        start: int,
+        progress: Callable[[int], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        ahead = next_batch(start)
+        while not stop() and (packed := ahead()) is not None:
+            ahead = next_batch(packed.upto)
+            acknowledged = self._held.seq
+            if packed.rows:
+                self._deliver(packed)
+            if self._held.seq < packed.upto:
+                self._save(replace(self._held, seq=packed.upto))
+            progress(self._held.seq - acknowledged)
 
     def _redrive(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Send the requeued rows. Those that the warehouse already has are acknowledged without being sent."""
@@ -358,9 +368,9 @@ class Relay:
         self._may_hold, self._taken, self._checkpoint = False, None, None
 
 
-def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> Callable[[], T]:
+def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any, **named: Any) -> Callable[[], T]:
     """Start work in the reader thread and return a function that waits for its result."""
     try:
-        return reader.submit(work, *args).result
+        return reader.submit(work, *args, **named).result
     except RuntimeError:  # the interpreter is shutting down and starts no threads: work runs when the result is needed
-        return partial(work, *args)
+        return partial(work, *args, **named)

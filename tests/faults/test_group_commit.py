@@ -92,9 +92,9 @@ def together(notes: Notes, writers: list[Writer]) -> None:
     """Let writers queue in order, then go: the first leads the others."""
     assert notes.group.pause(5.0)
     for writer in writers:
-        length = len(notes.group._queue)
         writer.start()
-        while writer.is_alive() and len(notes.group._queue) == length:
+        # Not the length of the queue, as another writer may be interrupted meanwhile, and leave it.
+        while writer.is_alive() and all(job.thread != writer.ident for job in notes.group._queue.copy()):
             time.sleep(0)
     notes.group.resume()
     for writer in writers:

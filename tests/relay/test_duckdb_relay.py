@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import duckdb
 import pytest
 
+from ledger import SessionLedger
 from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, StreamEnded
 from ledger.outbox.contract import Batch, RelayCheckpoint
 from ledger.outbox.rows import index_of
@@ -274,3 +278,17 @@ def test_a_lease_lasts_as_long_as_whoever_attaches_the_warehouse_says(tmp_path):
             assert attached.status().holder is not None
             clock.move(5)
             assert attached.status().holder is None
+
+
+def test_a_background_relay_that_waits_for_the_file_ends_when_the_ledger_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    hold = f"import duckdb; held = duckdb.connect({str(path)!r}); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        ledger = SessionLedger.open(f"sqlite:///{tmp_path}/l.db", warehouse=f"duckdb:///{path}", relay="background")
+        ledger.create_session("ada", "q")
+        (thread,) = (each for each in threading.enumerate() if each.name == "ledger-relay")
+        assert ledger.close(drain=0.1) == 3
+        assert not thread.is_alive()
+        other.communicate(b"\n")

@@ -135,6 +135,8 @@ CHANGES_OF_ARCHIVED = (
     "UPDATE session_state SET value = CAST(x'ff' AS TEXT) WHERE field = 'question' AND",
     "DELETE FROM session_state WHERE field = 'tag' AND",
     "UPDATE archived_sessions SET kept = NULL WHERE",
+    "UPDATE archived_sessions SET digest = 'x' WHERE",
+    "UPDATE archived_events SET salt = NULL WHERE",
     "UPDATE archived_events SET rows = 9223372036854775807 WHERE",
 )
 

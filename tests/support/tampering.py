@@ -223,6 +223,13 @@ UPDATE search_words SET words = 'other words' WHERE rowid = (SELECT id FROM sear
 WHERE session_id = 's2' AND field = 'message')""",
         {("s2", None, "search")},
     ),
+    "the words of a session that is to be indexed again": Tampering(
+        """
+UPDATE search_words SET words = 'other words' WHERE rowid = (SELECT id FROM search_slots
+WHERE session_id = 's2' AND field = 'message');
+INSERT INTO search_again VALUES ('s2')""",
+        {("s2", None, "search")},
+    ),
     "the position of the search index": Tampering(
         """
 UPDATE meta SET value = '999999' WHERE name = 'search_upto'""",

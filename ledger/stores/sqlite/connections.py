@@ -31,6 +31,7 @@ from typing import Protocol, TypeVar, cast
 
 from ledger import forking
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
+from ledger.files import is_from_system
 from ledger.stores.sqlite.database_file import connect
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class Connections:
         self._closing = threading.RLock()
         self._blocked = 0  # the thread that forks, or -1 if this object is closed; readers look at it first
         self.refusal: Callable[[], LedgerError] | None = None  # why every call is refused from now on
+        self.check_file: Callable[[], None] = _unchecked  # called before each read; raises a LedgerError
 
     def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
         """Run ``work`` with a connection that nobody else uses at the same time, and return its result.
@@ -102,7 +104,7 @@ class Connections:
             snapshot: True to have every statement of the work read the same snapshot of the database.
 
         Raises:
-            LedgerError: ``work`` raised it, or SQLite raised an error, which is translated.
+            LedgerError: ``work`` or ``check_file`` raised it, or SQLite raised an error, which is translated.
             StoreUnavailable: Forks interrupted the work too often, or this thread is forking.
         """
         connection: Connection | None
@@ -112,6 +114,7 @@ class Connections:
             try:
                 if self._blocked:
                     self._wait_for_fork()
+                self.check_file()
                 try:
                     # Not a call: after a call an exception could strike before the connection has a name.
                     for connection in self._take:  # noqa: B007
@@ -331,7 +334,9 @@ class Connections:
     def _identity(self) -> tuple[int, int]:
         try:
             status = self._path.stat()
-        except OSError:
+        except OSError as error:
+            if not is_from_system(error):
+                raise
             return (0, 0)  # the file is gone, so nothing can be inherited or lost
         return status.st_dev, status.st_ino
 
@@ -350,6 +355,10 @@ def unopened() -> Connection:
     connection = Connection.__new__(Connection)
     connection.is_closed = True
     return connection
+
+
+def _unchecked() -> None:
+    """Do nothing: the file is not open yet."""
 
 
 def _set_query_only(connection: sqlite3.Connection) -> None:

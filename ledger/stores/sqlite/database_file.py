@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ledger.errors import StoreRejected
-from ledger.files import remove_leftovers, whole_path
+from ledger.files import is_from_system, remove_leftovers, whole_path
 from ledger.stores.sqlite.errors import cannot
 
 #: Suffixes of the names of the files that make up a ledger.
@@ -49,6 +49,8 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         if not path.is_file():
             raise cannot(f"create the ledger {path}", error) from error
     except OSError as error:
+        if not is_from_system(error):
+            raise
         raise cannot(f"create the ledger {path}", error) from error
 
 
@@ -106,8 +108,8 @@ class OpenFile:
         if status.st_nlink > 1:
             remove_leftovers(path, status)
             status = self._status()
-        self._file = status.st_dev, status.st_ino
-        self._wal: tuple[int, int] | None = None
+        self._device, self._inode = status.st_dev, status.st_ino
+        self._wal: tuple[int, int] | None = None  # its device may be another, if only the file is mounted there
         self.check_write()
 
     def note_wal(self, connection: sqlite3.Connection) -> None:
@@ -115,25 +117,35 @@ class OpenFile:
         connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()  # the first read opens the WAL
         try:
             status = Path(self._wal_name).stat()
-        except OSError:
+        except OSError as error:
+            if not is_from_system(error):
+                raise
             self._wal = None
         else:
             self._wal = status.st_dev, status.st_ino
 
+    # os.stat and not Path.stat, which takes twice as long; every read and every commit pays for it.
+
     def check_read(self) -> None:
         """Raise StoreRejected if the file was moved, deleted or replaced, because reads would return outdated data."""
-        # os.stat and not Path.stat, which takes twice as long; every read and every commit pays for it.
         try:
             status = os.stat(self._name)  # noqa: PTH116
-        except OSError:
-            status = None
-        if status is None or status.st_ino != self._file[1] or status.st_dev != self._file[0]:
+        except OSError as error:
+            if not is_from_system(error):
+                raise
+            raise self._gone() from error
+        if status.st_ino != self._inode or status.st_dev != self._device:
             raise self._gone()
 
     def check_write(self) -> None:
         """Raise StoreRejected if a commit could be lost: the file or its WAL is gone, or the file has a second name."""
-        status = self._status()
-        if (status.st_dev, status.st_ino) != self._file:
+        try:
+            status = os.stat(self._name)  # noqa: PTH116
+        except OSError as error:
+            if not is_from_system(error):
+                raise
+            raise self._gone() from error
+        if status.st_ino != self._inode or status.st_dev != self._device:
             raise self._gone()
         if status.st_nlink > 1:
             raise StoreRejected(
@@ -145,23 +157,30 @@ class OpenFile:
             return
         try:
             wal = os.stat(self._wal_name)  # noqa: PTH116
-        except OSError:
-            wal = None
-        if wal is None or (wal.st_dev, wal.st_ino) != self._wal:
-            raise StoreRejected(
-                f"The write-ahead log {self._wal_name} was deleted or replaced while the ledger was open; nothing was "
-                "written. Close the ledger in every process, which saves what this log holds, and open it again. Never "
-                "delete the files beside a ledger."
-            )
+        except OSError as error:
+            if not is_from_system(error):
+                raise
+            raise self._without_wal() from error
+        if (wal.st_dev, wal.st_ino) != self._wal:
+            raise self._without_wal()
 
     def _status(self) -> os.stat_result:
         try:
             return os.stat(self._name)  # noqa: PTH116
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise self._gone() from error
 
     def _gone(self) -> StoreRejected:
         return StoreRejected(
             f"The ledger {self._path} was deleted, moved or replaced while it was open; nothing was written. Put the "
             "file back, or close this ledger and open it again."
+        )
+
+    def _without_wal(self) -> StoreRejected:
+        return StoreRejected(
+            f"The write-ahead log {self._wal_name} was deleted or replaced while the ledger was open; nothing was "
+            "written. Close the ledger in every process, which saves what this log holds, and open it again. Never "
+            "delete the files beside a ledger."
         )

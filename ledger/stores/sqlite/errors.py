@@ -15,11 +15,14 @@ from ledger.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from ledger.files import is_from_system
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
     sqlite3.SQLITE_LOCKED: "is locked by another connection",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk (or the quota) is full. Free some space",
+    sqlite3.SQLITE_FULL: (
+        "cannot grow: the disk (or the quota) is full. Free some space; if there is some, run `ledger verify`"
+    ),
     sqlite3.SQLITE_IOERR: "had a disk error. Check the disk",
     sqlite3.SQLITE_NOMEM: "ran out of memory",
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
@@ -45,6 +48,8 @@ _TOO_MUCH = (
     "parser stack overflow",
     "expression tree is too",
 )
+#: Parts of SQLite's messages for a schema that is not the one that the migrations create.
+_OTHER_SCHEMA = ("no such table", "no such column", "no such index", "already exists", "duplicate column name")
 #: Errors of the operating system that pass without a repair of the ledger, and what to do.
 _PASSING = {
     errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
@@ -116,6 +121,12 @@ def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Ledger
     code = _code(error)
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
         return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")
+    if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _OTHER_SCHEMA):
+        return StoreRejected(
+            f"The ledger {path} has another schema than its schema number (PRAGMA user_version) says: {error}. Another "
+            "program has changed it; nothing was written. `ledger verify` lists the differences, if the ledger can be "
+            "opened; restore a backup."
+        )
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(f"{path} is not a SQLite database, so it is not a ledger; check the path.")
     if code == sqlite3.SQLITE_CANTOPEN and (passing := _no_descriptor()) is not None:
@@ -135,5 +146,7 @@ def _no_descriptor() -> str | None:
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
+        if not is_from_system(error):
+            raise
         return _PASSING.get(error.errno or 0)
     return None

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ledger.errors import LeaseHeld, LeaseLost
 from ledger.model.instants import from_micros, to_micros
 from ledger.outbox.contract import LEASE_SECONDS
+from ledger.stores.sqlite.errors import damaged
 
 #: The longest lease, in seconds, that is respected. If the time left is longer than this and longer than a new lease,
 #: the lease was set by a clock that was ahead. Another relay can then acquire it.
@@ -42,6 +43,8 @@ class LeaseRow(NamedTuple):
 
     def active_holder(self, now: datetime) -> str | None:
         """Return the holder; None if the lease is free or expired, or the holder's process is known to have ended."""
+        if type(self.expires_at) is not int or not (self.holder is None or type(self.holder) is str):
+            raise damaged("relays", "", f"the lease of {self.holder!r:.50} until {self.expires_at!r:.50}")
         active = self.holder is not None and self.expires_at > to_micros(now) and not is_gone(self.holder)
         return self.holder if active else None
 

@@ -281,7 +281,7 @@ LARGE_TEXTS = Migration(
     ),
 )
 
-# A digest of what the store keeps of an archived session besides its tombstone: its head and its listed registers.
+# A digest of what the store keeps of an archived session: its head, its listed registers and its tombstones.
 # ``verify`` compares it. It is NULL only until the migration has computed it.
 KEPT_DIGEST = Migration(
     "011_kept_digest",

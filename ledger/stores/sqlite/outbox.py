@@ -22,6 +22,7 @@ from ledger.outbox.rows import Row
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.errors import damaged
 from ledger.stores.sqlite.lease import Lease, LeaseRow, process_of
 from ledger.stores.sqlite.rows import whole_events
 
@@ -343,5 +344,8 @@ def _batch_text(batch: Batch | None) -> str | None:
 
 
 def _batch(text: str) -> Batch:
-    values = json.loads(text)
-    return Batch(values["last"], values["rows"], values["digest"], values.get("again", False))
+    try:
+        values = json.loads(text)
+        return Batch(values["last"], values["rows"], values["digest"], values.get("again", False))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise damaged("relays", "", f"the batch in flight is {text!r:.50}") from error

@@ -64,6 +64,10 @@ _EVENTS_PAGE = (
 MAX_CRITERIA, MAX_VALUES = 500, 10_000
 
 
+#: The largest number that a store would write as a position: SQLite can count on from there for long.
+LARGEST = 2**62
+
+
 def meta(connection: sqlite3.Connection, name: str) -> str:
     """Return a value from the table ``meta``, such as ``store_id``.
 
@@ -83,9 +87,17 @@ def number(connection: sqlite3.Connection, name: str) -> int:
         CorruptEvent: The value is missing or no number.
     """
     text = meta(connection, name)
-    if not text.isdecimal():
-        raise damaged("meta", "", f"{name} is {text!r:.50}, not a number")
-    return int(text)
+    found = whole(text)
+    if found is None:
+        raise damaged("meta", "", f"{name} is {text!r:.50}, not a number that the store would write")
+    return found
+
+
+def whole(text: object) -> int | None:
+    """Return the number in a text of the table ``meta``; None if no store would write such a text."""
+    if type(text) is not str or not (text.isascii() and text.isdecimal() and len(text) < 20):
+        return None
+    return int(text) if int(text) <= LARGEST else None
 
 
 def state_schema(connection: sqlite3.Connection) -> int | None:
@@ -144,8 +156,10 @@ def latest(connection: sqlite3.Connection, session_id: str, *, with_messages: bo
     state = {
         (field, key): RegisterValue(text, version, event_id) for field, key, version, event_id, text, _ in rows[1:]
     }
-    if set(map(type, chain.from_iterable(state))) - {str}:
-        raise damaged("session_state", session_id, "a field or key is no text")
+    try:
+        "".join(chain.from_iterable(state))  # the cheapest way to find one that is no text
+    except TypeError as error:
+        raise damaged("session_state", session_id, "a field or key is no text") from error
     if head.store_id == UNOWNED:
         raise session_archived(head_of(session_id, head), state, kept.warehouses(connection))
     return head, state

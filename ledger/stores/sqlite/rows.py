@@ -44,13 +44,13 @@ def checked_head(session_id: str, row: Sequence[Any]) -> HeadRow:
     Raises:
         CorruptEvent: The row is missing, so that its columns are NULL, or no store would write such values.
     """
-    head = HeadRow._make(row)
-    numbers = type(head.version) is type(head.created_at) is type(head.updated_at) is int and head.version > 0
-    if not (numbers and type(head.user_id) is str and (head.event_hash is None or type(head.event_hash) is str)):
+    user_id, created_at, version, updated_at, event_hash, _ = row
+    numbers = type(version) is type(created_at) is type(updated_at) is int and version > 0
+    if not (numbers and type(user_id) is str and (event_hash is None or type(event_hash) is str)):
         raise damaged("session_heads", session_id, "the head is missing, or a column of it has another type")
-    if not (_FIRST <= head.created_at <= _LAST and _FIRST <= head.updated_at <= _LAST):
+    if not (_FIRST <= created_at <= _LAST and _FIRST <= updated_at <= _LAST):
         raise damaged("session_heads", session_id, "a time is outside the years 1 to 9999")
-    return head
+    return HeadRow._make(row)
 
 
 def head_of(session_id: str, row: HeadRow) -> Head:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ledger.clock import Clock, NewId
-from ledger.model.instants import from_micros, to_micros
+from ledger.errors import CorruptEvent
+from ledger.model.instants import FIRST, LAST, from_micros, to_micros
 from ledger.model.seals import Leaf, LeafCheck, MerkleTree, Seal
 from ledger.stores.archived import UNOWNED
 from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.errors import damaged
 
 #: Maximum number of leaves that are read in one transaction.
 PAGE = 5_000
@@ -57,7 +59,19 @@ _LAST_HASH = (
     "SELECT event_hash FROM session_events INDEXED BY session_events_by_version "
     "WHERE session_id = ? AND version <= ? AND event_hash IS NOT NULL ORDER BY version DESC LIMIT 1"
 )
+#: Query for the rows of seals and of their leaves that no store would write.
+_WRONG = (
+    "SELECT number, 'the row' FROM seals WHERE typeof(seal_id) <> 'text' OR typeof(made_at) <> 'integer' "  # noqa: S608
+    f"OR NOT made_at BETWEEN {FIRST} AND {LAST} OR typeof(sessions) <> 'integer' "
+    "OR typeof(events) <> 'integer' OR typeof(last_seq) <> 'integer' OR typeof(root) NOT IN ('null', 'text') "
+    "OR typeof(previous_root) NOT IN ('null', 'text') UNION ALL "
+    "SELECT seal, 'a leaf' FROM sealed_heads WHERE typeof(session_id) <> 'text' OR typeof(seal) <> 'integer' "
+    "OR typeof(created_at) <> 'integer' OR typeof(version) <> 'integer' OR version < 0 "
+    "OR typeof(event_hash) NOT IN ('null', 'text') LIMIT 20"
+)
 _PURGED = "SELECT version FROM purged_sessions WHERE session_id = ? AND created_at = ?"
+
+_LEAF_TYPES = ((str, int, int, str), (str, int, int, type(None)))
 
 
 class SqliteSeals:
@@ -90,10 +104,13 @@ class SqliteSeals:
     def seals(self) -> list[Seal]:
         """Return the seals of this store, oldest first."""
         rows = self._read(lambda connection: connection.execute(_SEALS).fetchall())
-        return [
-            Seal(seal_id, from_micros(made_at), self.store_id, sessions, events, last_seq, root, previous)
-            for seal_id, made_at, sessions, events, last_seq, root, previous in rows
-        ]
+        try:
+            return [
+                Seal(seal_id, from_micros(made_at), self.store_id, sessions, events, last_seq, root, previous)
+                for seal_id, made_at, sessions, events, last_seq, root, previous in rows
+            ]
+        except CorruptEvent as error:
+            raise damaged("seals", "", str(error)) from error
 
     def sealed(self, seal_id: str) -> Iterator[Leaf]:
         """Return the leaves that this store keeps of a seal, sorted by session; see ``SealingStore.sealed``."""
@@ -121,10 +138,18 @@ class SqliteSeals:
             page = (number, after, PAGE)
             rows = self._read(partial(_leaf_rows, page=page))
             for session_id, created_at, version, event_hash, _ in rows:
-                yield Leaf(session_id, created_at, version, event_hash)
+                leaf = Leaf(session_id, created_at, version, event_hash)
+                if tuple(map(type, leaf)) not in _LEAF_TYPES:
+                    raise damaged("sealed_heads", "", f"a leaf of the seal {number} is {tuple(leaf)!r:.100}")
+                yield leaf
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
+
+
+def wrong_rows(connection: sqlite3.Connection) -> list[tuple[object, str]]:
+    """Return the seals with a row that no store would write, each as the seal's number and what the row is."""
+    return connection.execute(_WRONG).fetchall()
 
 
 def _leaf_rows(connection: sqlite3.Connection, page: tuple[int, str, int]) -> list[tuple[Any, ...]]:

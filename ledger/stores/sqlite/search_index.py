@@ -20,6 +20,8 @@ from ledger.model.search import SEARCHED_FIELDS, text_of, words
 from ledger.model.values import decode
 from ledger.stores.sqlite import read
 from ledger.stores.sqlite.errors import damaged
+from ledger.stores.sqlite.migrations import SEARCH
+from ledger.stores.sqlite.verify_errors import is_damage
 
 #: A step ends once it has this many registers, or words of this many characters in total. The median step takes 2 ms,
 #: the 95th percentile 10 ms.
@@ -31,6 +33,8 @@ LARGE = 50_000
 #: limit it delays them for about 0.1 s.
 LARGE_VOCABULARY = 1_000_000
 _FIELDS = ", ".join(f"'{field}'" for field in SEARCHED_FIELDS)
+#: The FTS5 table of words; the names of FTS5's own tables begin with this name too.
+WORDS = "search_words"
 _EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'search_words'"
 # ``ledger.model.search`` gives words in lower case, separated by blanks, so this tokenizer splits only there: unicode61
 # would split and fold by the Unicode version of SQLite's release.
@@ -88,6 +92,11 @@ class Step(NamedTuple):
     done: str | None
     entries: list[_Entry]
 
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Identifies the step among those that one state of the store needs; each is needed once."""
+        return self.upto, self.done, self.entries[0].register if self.entries else None
+
 
 @cache
 def has_fts5() -> bool:
@@ -109,6 +118,24 @@ def create(connection: sqlite3.Connection) -> None:
     """Create the table of words if it is missing."""
     connection.execute(_CREATE)
     connection.execute(_SMALL_PAGES)
+
+
+def problem(connection: sqlite3.Connection) -> str | None:
+    """Return why the index cannot be read, for a message; None if it can, as far as a look at its first row shows."""
+    try:
+        connection.execute("SELECT session_id FROM search_again LIMIT 1").fetchone()
+        slot = connection.execute(
+            "SELECT id, session_id, field, key, version, event_id, kept FROM search_slots LIMIT 1"
+        ).fetchone()
+        if not exists(connection):
+            return f"the table {WORDS} is missing" if slot else None
+        if has_fts5():
+            connection.execute(f"SELECT words FROM {WORDS} LIMIT 1").fetchone()  # noqa: S608
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return str(error)
+    return None
 
 
 def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
@@ -139,10 +166,10 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     return Step(turn, upto if again else wanted, again and again[0], list(entries.values()))
 
 
-def take(connection: sqlite3.Connection, step: Step) -> None:
-    """Write a step into the index; do nothing if the index has changed since the step was prepared."""
+def take(connection: sqlite3.Connection, step: Step) -> bool:
+    """Write a step into the index. Return False, and do nothing, if the index has changed since it was prepared."""
     if read.number(connection, "search_turn") != step.turn:
-        return
+        return False
     for entry in step.entries:
         indexed = connection.execute(
             "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
@@ -164,6 +191,7 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
         connection.execute("DELETE FROM search_again WHERE session_id = ?", (step.done,))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'search_upto'", (str(step.upto),))
     _count_change(connection)
+    return True
 
 
 def remove(connection: sqlite3.Connection, session_id: str) -> None:
@@ -200,17 +228,45 @@ def indexed(field: str, text: str | None) -> tuple[str, str]:
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
-    """Remove the whole index, and let the next search build it again from the current texts."""
-    connection.execute("DROP TABLE IF EXISTS search_words")
-    connection.execute("DELETE FROM search_slots")
-    connection.execute("DELETE FROM search_again")
+    """Remove the whole index, and let the next search build it again from the current texts.
+
+    The tables are created anew, because what is damaged may be one of them.
+    """
+    for name in (WORDS, "search_slots", "search_again"):
+        _drop(connection, name)
+    rest = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?"
+    for (name,) in connection.execute(rest, (f"{WORDS}_*",)).fetchall():  # of a table of words that is gone
+        connection.execute(f'DROP TABLE "{name}"')
+    for statement in SEARCH.statements:
+        if statement.lstrip().startswith("CREATE"):
+            connection.execute(statement)
     # No row of an archived session is left that would bring its texts into the index.
     archived = "INSERT INTO search_again SELECT session_id FROM session_heads WHERE store_id = ''"
     connection.execute(archived)
     connection.execute("INSERT INTO meta VALUES ('search_upto', '0') ON CONFLICT DO UPDATE SET value = excluded.value")
-    # Larger than before, so that a step of an earlier state of the index is discarded.
-    turn = "SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) + 1 FROM meta WHERE name = 'search_turn'"
-    connection.execute(f"INSERT OR REPLACE INTO meta VALUES ('search_turn', CAST(({turn}) AS TEXT))")  # noqa: S608
+    try:  # larger than before, so that a step of an earlier state of the index is discarded
+        turn = read.number(connection, "search_turn") + 1
+    except CorruptEvent:  # no step was prepared for it
+        turn = 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('search_turn', ?)", (str(turn),))
+
+
+def _drop(connection: sqlite3.Connection, name: str) -> None:
+    """Drop a table of the index, or what is in its place."""
+    found = connection.execute("SELECT type, sql FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        return
+    try:
+        connection.execute(f"DROP {'VIEW' if found[0] == 'view' else 'TABLE'} {name}")
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error) or not str(found[1]).upper().startswith("CREATE VIRTUAL"):
+            raise
+        # FTS5 drops its table only if it can open it.
+        connection.execute("PRAGMA writable_schema = ON")
+        try:
+            connection.execute("DELETE FROM sqlite_schema WHERE name = ?", (name,))
+        finally:
+            connection.execute("PRAGMA writable_schema = RESET")
 
 
 def _entry(session_id: str, field: str, key: str, version: int | None, event_id: str, text: str | None) -> _Entry:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
-from ledger.files import check_apart, whole_path
+from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -106,6 +106,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         self._ended = self._disk_was_full = False
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
         self._connections = Connections(self.path, wait, self._error)
+        self._read = self._connections.read
         self._start(unopened())
         forking.register(self)  # before a connection is opened: from now on, each fork waits for that
         try:
@@ -137,6 +138,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
 
     def _open(self, writer: Connection) -> None:
         self._file = OpenFile(self.path)
+        self._connections.check_file = self._file.check_read
         self._set_up_file(writer)
         self.store_id = read.meta(writer, "store_id")
         if read.state_schema(writer) != self._upcast.current:
@@ -284,6 +286,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             with whole_path(path, private=True, replace=False) as part:
                 self._read(lambda source: _copy(source, part))
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
@@ -323,7 +327,9 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
                 return False
             busy = self._read(self._checkpoint)
-        except (OSError, LedgerError):  # the caller raises the error that was first
+        except (OSError, LedgerError) as error:  # the caller raises the error that was first
+            if isinstance(error, OSError) and not is_from_system(error):
+                raise
             return False
         return not busy
 
@@ -332,11 +338,6 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}").fetchone()
         return bool(busy)
-
-    def _read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
-        if self._connections.refusal is None:
-            self._file.check_read()
-        return self._connections.read(work, snapshot=snapshot)
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
         refusal = self._connections.refusal

@@ -24,13 +24,18 @@ WAREHOUSES = (
 _EVENT = "SELECT version, salt, digest FROM archived_events WHERE session_id = ? AND event_id = ?"
 _DELETED = "SELECT warehouse FROM deleted_sessions WHERE session_id = ? LIMIT 1"
 
-_HEAD_COLUMNS = ("session_id", "user_id", "created_at", "version", "updated_at", "event_hash")
-_REGISTER_COLUMNS = ("field", "key", "version", "event_id", "event_seq", "value")
+#: What is kept of an archived session. The head's ``store_id`` is left out: it only says that the session is archived.
+_KEPT_COLUMNS = {
+    "session_heads": ("session_id", "user_id", "created_at", "version", "updated_at", "event_hash"),
+    "session_state": ("field", "key", "version", "event_id", "event_seq", "value"),
+    "archived_sessions": ("rows", "slots", "digest"),
+    "archived_events": ("event_id", "version", "seq", "rows", "salt", "digest"),
+}
 # As bytes, so that a damaged text can be digested too.
 _KEPT = tuple(
     f"SELECT {', '.join(f'typeof({name}), CAST({name} AS BLOB)' for name in names)} FROM {table} "  # noqa: S608
     f"WHERE session_id = ? ORDER BY {', '.join(names)}"
-    for table, names in (("session_heads", _HEAD_COLUMNS), ("session_state", _REGISTER_COLUMNS))
+    for table, names in _KEPT_COLUMNS.items()
 )
 _RECORD_PURGE = (
     "INSERT INTO purged_sessions SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sealed_heads WHERE session_id = ?1) "
@@ -84,10 +89,7 @@ def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
 
 
 def kept_digest(connection: sqlite3.Connection, session_id: str) -> str:
-    """Return the hex SHA-256 of an archived session's head and registers, as ``archived_sessions.kept`` records it.
-
-    The head's ``store_id`` is left out: it only says that the session is archived.
-    """
+    """Return the hex SHA-256 of an archived session's head, registers and tombstones, which the tombstone records."""
     digest = sha256()
     for statement in _KEPT:
         for row in connection.execute(statement, (session_id,)):
@@ -99,13 +101,13 @@ def kept_digest(connection: sqlite3.Connection, session_id: str) -> str:
 
 
 def bind(connection: sqlite3.Connection, session_id: str) -> None:
-    """Record the digest of an archived session's head and registers in its tombstone."""
+    """Record in a session's tombstone the digest of what is kept of it. Call it when everything else is written."""
     change = "UPDATE archived_sessions SET kept = ? WHERE session_id = ?"
     connection.execute(change, (kept_digest(connection, session_id), session_id))
 
 
 def bind_all(connection: sqlite3.Connection) -> None:
-    """Record the digests of the sessions that an older release archived, as their heads and registers are now."""
+    """Record the digests of the sessions that an older release archived, as what it kept of them is now."""
     for (session_id,) in connection.execute("SELECT session_id FROM archived_sessions").fetchall():
         bind(connection, session_id)
 

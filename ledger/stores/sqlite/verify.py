@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ledger.errors import SessionNotFound, StoreRejected
+from ledger.errors import CorruptEvent, SessionNotFound, StoreRejected
 from ledger.model.findings import Finding, Verification
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
@@ -24,15 +24,19 @@ from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.verify_errors import OF_VALUES, any_text, is_damage, printable, reason
 from ledger.stores.sqlite.verify_file import check_words, damage, file_findings, words_pages
-from ledger.stores.sqlite.verify_sessions import LAST, Checked, SessionCheck, printable
+from ledger.stores.sqlite.verify_schema import has_triggers
+from ledger.stores.sqlite.verify_sessions import LAST, Checked, SessionCheck
 
 #: Number of sessions in the first page, in the largest page, and number of events that a page should have.
 FIRST, LARGEST, EVENTS = 16, 512, 20_000
 #: SQLite 3.44 checks the words of the index in its check of the file. An older release can check them only in a
 #: transaction of the writer, where a table of more pages than this would delay appends too long.
 CHECKS_WORDS, WORDS_PAGES = (3, 44), 20_000
-_NEXT = "SELECT session_id FROM session_heads WHERE session_id >= ? ORDER BY session_id LIMIT 1 OFFSET ?"
+#: Errors that may say that something in the file is damaged; see ``is_damage``.
+DAMAGE = (StoreRejected, CorruptEvent, *OF_VALUES)
+_NEXT = "SELECT session_id FROM session_heads WHERE session_id >= ? ORDER BY session_id LIMIT -1 OFFSET ?"
 
 
 class SqliteVerification:
@@ -60,17 +64,18 @@ class SqliteVerification:
         finds the words, are checked too, except for an index of more than some 20 MB on SQLite before 3.44.
         """
         check_whole(limit, "limit", at_least=0)
-        report = _Report(limit)
+        mend = self._mend_findings if rebuild and not self._read(has_triggers) else None
+        report = _Report(limit, mend)
         advance = progress or (lambda rows: None)
         if session_ids is None:
-            report.add(self._verify_file(), self._mend_file if rebuild else None)
+            report.add(self._verify_file())
             pages = self._pages(advance)
         else:
             ids = list(dict.fromkeys(check_session_id(session_id) for session_id in session_ids))
             pages = (self._check_named(session_id, advance) for session_id in ids)
         for page in pages:
             report.count(page)
-            report.add(page.findings, self._mend_session if rebuild else None)
+            report.add(page.findings)
         return report.result()
 
     def _pages(self, progress: Callable[[int], object]) -> Iterator[Checked]:
@@ -82,14 +87,16 @@ class SqliteVerification:
                 last = self._read(partial(_last_of_page, after=after, size=size))
                 between = after, LAST if last is None else last
                 page = self._read(partial(self._check, progress=progress, between=between), snapshot=True)
-            except StoreRejected as error:
-                if not _is_damage(error):
+            except DAMAGE as error:
+                if not is_damage(error):
                     raise
+                if _lacks_table(error):  # no session can be read
+                    yield _unreadable("", f"the sessions cannot be verified: {reason(error)}")
+                    return
                 if size > 1:  # which of the sessions it is
                     size = 1
                     continue
-                message = f"the rows after session {after!r} cannot be read: {error.__cause__}"
-                page = Checked(0, 0, 0, 0, [Finding(printable(last or ""), None, "unreadable", message)], {})
+                page = _unreadable(last or "", f"the rows after session {after!r} cannot be read: {reason(error)}")
             yield page
             if last is None:
                 return
@@ -101,11 +108,10 @@ class SqliteVerification:
             checked = self._read(
                 lambda connection: self._check(connection, progress, (session_id, session_id)), snapshot=True
             )
-        except StoreRejected as error:
-            if not _is_damage(error):
+        except DAMAGE as error:
+            if not is_damage(error):
                 raise
-            message = f"its rows cannot be read: {error.__cause__}"
-            return Checked(1, 0, 0, 0, [Finding(session_id, None, "unreadable", message)], {})
+            return _unreadable(session_id, f"its rows cannot be read: {reason(error)}", sessions=1)
         if not checked.sessions:
             raise SessionNotFound(
                 f"There is nothing of a session {session_id} to verify. List the sessions with: ledger list",
@@ -129,7 +135,7 @@ class SqliteVerification:
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", None) is not None:
                 raise
-            with _any_text(connection):  # a text is not UTF-8
+            with any_text(connection):  # a text is not UTF-8
                 return check()
 
     def _verify_file(self) -> list[Finding]:
@@ -147,55 +153,64 @@ class SqliteVerification:
             found += [] if words is None else [words]
         return found
 
-    def _mend_file(self, findings: Iterable[Finding]) -> bool:
-        """Compute the search index or all states again, as the findings require. Always return True."""
-        codes = {finding.code for finding in findings if finding.mendable}
+    def _mend_findings(self, findings: list[Finding]) -> bool:
+        """Mend the findings of one session, or those of the whole store. Return False if they cannot be mended."""
+        (session_id,) = {finding.session_id for finding in findings}
+        codes = {finding.code for finding in findings}
+        if session_id or not codes <= {"search", "meta"}:
+            return self._mend(lambda connection: self._mend_session(connection, session_id))
+        mended = True
+        if "search" in codes:
+            mended = self._mend(_mend_index)
+        if "meta" in codes:
+            mended = self._mend(self._mend_meta) and mended
+        return mended
 
-        def work(connection: sqlite3.Connection) -> None:
-            if "search" in codes:
-                index.rebuild(connection)
-            if "meta" in codes:
-                write.refold(connection, self._upcast)
-
-        self._mend(work)
+    def _mend_meta(self, connection: sqlite3.Connection) -> bool:
+        """Compute all states again, so that the schema version in ``meta`` is right. Return True."""
+        write.refold(connection, self._upcast)
         return True
 
-    def _mend_session(self, findings: Iterable[Finding]) -> bool:
+    def _mend_session(self, connection: sqlite3.Connection, session_id: str) -> bool:
         """Compute a session's state, head and search index again. Return False if its events are damaged.
 
         The session is verified again in the transaction that mends it, because it may have been appended to since.
         """
-        (session_id,) = {finding.session_id for finding in findings}
+        between = session_id, session_id
+        checked = self._check(connection, lambda rows: None, between)
+        if not all(finding.mendable for finding in checked.findings):
+            return False
+        codes = {finding.code for finding in checked.findings}
+        head = checked.heads.get(session_id)
+        with write.all_or_none(connection):
+            if head is None and "state" in codes:  # nothing else is left of the session
+                connection.execute("DELETE FROM session_state WHERE session_id = ?", between[:1])
+            elif "state" in codes:
+                write.refold_session(connection, session_id, self._upcast)
+            if head is not None and "head" in codes:
+                connection.execute("DELETE FROM session_heads WHERE session_id = ?", between[:1])
+                connection.execute(write.PUT_HEAD, (session_id, *head))
+            if "search" in codes:
+                index.reindex(connection, session_id)
+        return not self._check(connection, lambda rows: None, between).findings
 
-        def work(connection: sqlite3.Connection) -> bool:
-            checked = self._check(connection, lambda rows: None, (session_id, session_id))
-            if not all(finding.mendable for finding in checked.findings):
-                return False
-            codes = {finding.code for finding in checked.findings}
-            head = checked.heads.get(session_id)
-            with write.all_or_none(connection):
-                if head is None and "state" in codes:  # nothing else is left of the session
-                    connection.execute("DELETE FROM session_state WHERE session_id = ?", (session_id,))
-                elif "state" in codes:
-                    write.refold_session(connection, session_id, self._upcast)
-                if head is not None and "head" in codes:
-                    connection.execute("DELETE FROM session_heads WHERE session_id = ?", (session_id,))
-                    connection.execute(write.PUT_HEAD, (session_id, *head))
-                if "search" in codes:
-                    index.reindex(connection, session_id)
-            return True
+    def _mend(self, work: Callable[[sqlite3.Connection], bool]) -> bool:
+        """Run work that changes derived data, and clear this process's caches of heads and states.
 
-        return bool(self._mend(work))
+        Return False if the work does, or if something that it reads or writes is damaged; then nothing is changed.
+        """
 
-    def _mend(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run work that changes derived data, and clear this process's caches of heads and states."""
-
-        def mending(connection: sqlite3.Connection) -> Any:
+        def mending(connection: sqlite3.Connection) -> bool:
             self._heads.clear()
-            return work(connection)
+            with write.all_or_none(connection):
+                return work(connection)
 
         try:
-            return self._run(mending)
+            return bool(self._run(mending))
+        except DAMAGE as error:
+            if not is_damage(error):
+                raise
+            return False
         finally:
             self._cache.clear()
 
@@ -205,10 +220,14 @@ class _Report:
 
     Args:
         limit: Maximum number of findings to keep.
+        mend: Function that mends the findings of one session, or of the whole store, and returns True if it did; None
+            to mend nothing.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, mend: Callable[[list[Finding]], bool] | None) -> None:
         self._limit = limit
+        self._mend = mend
+        self._of_store: set[Finding] = set()
         self._sum = Verification(0, 0, 0, 0)
         self._findings: list[Finding] = []
         self._mended: list[Finding] = []
@@ -224,19 +243,18 @@ class _Report:
             archived=total.archived + page.archived,
         )
 
-    def add(self, findings: Iterable[Finding], mend: Callable[[list[Finding]], bool] | None) -> None:
-        """Add findings, and mend those that can be mended.
-
-        Args:
-            findings: The findings.
-            mend: Function that mends the findings of one session, and returns True if it did; None to mend nothing.
-        """
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings, and mend those that can be mended. What several pages find of the store counts once."""
         by_session: dict[str, list[Finding]] = {}
         for finding in findings:
+            if not finding.session_id:
+                if finding in self._of_store:
+                    continue
+                self._of_store.add(finding)
             by_session.setdefault(finding.session_id, []).append(finding)
-        for of_session in by_session.values():
+        for of_session in sorted(by_session.values(), key=lambda each: each[0].session_id != ""):
             mendable = [finding for finding in of_session if finding.mendable]
-            mended = bool(mendable) and mend is not None and mend(mendable)
+            mended = bool(mendable) and self._mend is not None and self._mend(mendable)
             room = max(0, self._limit - len(self._findings))
             kept = of_session[:room]
             self._findings += kept
@@ -249,25 +267,29 @@ class _Report:
         return replace(self._sum, findings=tuple(self._findings), mended=tuple(self._mended))
 
 
-@contextmanager
-def _any_text(connection: sqlite3.Connection) -> Iterator[None]:
-    """Context manager in whose block texts that are not UTF-8 can be read. Invalid bytes become surrogates."""
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-    try:
-        yield
-    finally:
-        connection.text_factory = str
+def _unreadable(session_id: str, message: str, *, sessions: int = 0) -> Checked:
+    """Return the result of verifying sessions that cannot be read."""
+    return Checked(sessions, 0, 0, 0, [Finding(printable(session_id), None, "unreadable", message)], {})
 
 
-def _is_damage(error: StoreRejected) -> bool:
-    """Return True if an error says that SQLite found the file to be corrupt."""
-    return (getattr(error.__cause__, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+def _lacks_table(error: BaseException) -> bool:
+    """Return True if an error says that the schema lacks a table, a column or an index."""
+    return isinstance(error, StoreRejected) and reason(error).startswith("no such ")
+
+
+def _mend_index(connection: sqlite3.Connection) -> bool:
+    """Remove the search index, which the next search builds again. Return True."""
+    index.rebuild(connection)
+    return True
 
 
 def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str | None:
     """Return the id of the last session of a page of ``size`` sessions whose ids are ``after`` or greater.
 
-    Returns None if fewer sessions are left.
+    The page is larger if that id is not a text. Returns None if fewer sessions are left.
     """
-    found = connection.execute(_NEXT, (after, size - 1)).fetchone()
-    return None if found is None else found[0]
+    with any_text(connection), closing(connection.execute(_NEXT, (after, size - 1))) as found:
+        for (session_id,) in found:
+            if isinstance(session_id, str) and printable(session_id) == session_id:
+                return session_id
+    return None

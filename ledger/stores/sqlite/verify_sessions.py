@@ -25,6 +25,7 @@ from ledger.stores.sqlite import read
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.rows import HeadRow
 from ledger.stores.sqlite.tombstones import kept_digest
+from ledger.stores.sqlite.verify_errors import is_damage, printable
 from ledger.stores.sqlite.verify_events import READ, SCHEMA, SEQ, Chain, ForeignRun
 
 #: Maximum number of messages about one kind of thing in one session; further ones are left out.
@@ -109,13 +110,14 @@ class SessionCheck:
         self._findings: list[Finding] = []
         self._derived: dict[str, HeadRow] = {}
         self._last_seq = last_row(connection)
+        self._index_problem = index.problem(connection)
         self._indexed_upto = self._search_upto()
 
     def run(self) -> Checked:
         """Verify the sessions, in the order of their ids."""
         self._heads = {row[0]: HeadRow(*row[1:]) for row in self._select(_HEADS)}
         self._counts: dict[str, int] = dict(self._select(_COUNTS))
-        self._again = {row[0] for row in self._select(_AGAIN)}
+        self._again = set() if self._index_problem else {row[0] for row in self._select(_AGAIN)}
         self._foreign: dict[str, list[ForeignRun]] = {}
         for session_id, *columns in self._select(_FOREIGN):
             run = ForeignRun(*columns)
@@ -147,7 +149,15 @@ class SessionCheck:
                     self._find(session_id, None, "state", "the state has no head and no events", mendable=True)
                 for run in self._foreign.get(session_id, ()):
                     self._wrong_run(session_id, run, "is of a session without events")
-        self._slots()
+        try:
+            if self._index_problem is None:
+                self._slots()
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) is None or not is_damage(error):
+                raise
+            self._index_problem = str(error)
+        if self._index_problem is not None:
+            self._find("", None, "search", unreadable_index(self._index_problem), mendable=True)
         return Checked(len(seen), events, unchained, archived, _after_events(self._findings), self._derived)
 
     def _select(self, sql: str) -> sqlite3.Cursor:
@@ -274,7 +284,7 @@ class SessionCheck:
             self._find(session_id, None, "tombstone", "the head says that the rows are archived, and no tombstone is")
             return
         if tombstone[0] != kept_digest(self._connection, session_id):
-            self._find(session_id, None, "tombstone", "the head or a listed field is not what the store kept")
+            self._find(session_id, None, "tombstone", "the head, a listed field or a tombstone is not as it was")
         if tombstone[2:] != (head.version, tombstone[1]):
             self._find(session_id, None, "tombstone", "the ids of the archived events are not those of its rows")
         searched = 0
@@ -287,10 +297,10 @@ class SessionCheck:
 
     def _search_upto(self) -> int:
         """Return the last indexed ``seq``; 0 if nothing is indexed, or the position is damaged."""
-        if not index.has_fts5() or not index.exists(self._connection):
+        if self._index_problem is not None or not index.has_fts5() or not index.exists(self._connection):
             return 0
         found = self._connection.execute("SELECT value FROM meta WHERE name = 'search_upto'").fetchone()
-        return int(found[0]) if found is not None and str(found[0]).isdecimal() else 0
+        return 0 if found is None else read.whole(found[0]) or 0
 
     def _slots(self) -> None:
         """Compare the search index with the current texts."""
@@ -298,6 +308,7 @@ class SessionCheck:
             return
         found: dict[str, int] = {}
         wrong: set[str] = set()
+        # Of a session that is to be indexed again, entries may be missing; those that are there must be right.
         with closing(self._select(_SLOTS)) as slots:
             for slot in slots:
                 session_id, field, version, event_id, kept, words, now, now_id, seq, value = slot
@@ -311,9 +322,9 @@ class SessionCheck:
                 if not _is_indexed(field, value, kept, words):
                     wrong.add(session_id)
         for session_id, expected in self._expected_slots.items():
-            if found.get(session_id, 0) != expected:
+            if found.get(session_id, 0) != expected and session_id not in self._again:
                 wrong.add(session_id)
-        for session_id in sorted(wrong - self._again, key=printable):
+        for session_id in sorted(wrong, key=printable):
             message = "the search index does not have the current texts"
             self._find(session_id, None, "search", message, mendable=True)
 
@@ -344,9 +355,9 @@ def last_row(connection: sqlite3.Connection) -> int:
         return int(last)
 
 
-def printable(text: object) -> str:
-    """Return a text that can be printed and sorted. Characters that UTF-8 cannot encode are escaped."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+def unreadable_index(problem: str) -> str:
+    """Return the message of the finding about an index that cannot be read."""
+    return f"the search index cannot be read: {problem}"
 
 
 def _is_indexed(field: str, value: str | None, kept: str, words: str | None) -> bool:

@@ -58,6 +58,23 @@ class _Use:
         self.thread = threading.get_ident()
 
 
+class Cancellation:
+    """A switch by which another thread cancels the calls of one thread on a file.
+
+    Args:
+        interrupt: Function that interrupts the statements that the thread runs.
+    """
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Have the thread's call, and every further one, raise StoreUnavailable."""
+        self.cancelled = True
+        self._interrupt()
+
+
 class DuckDBFile:
     """The connections of this process to one file. It is thread-safe.
 
@@ -80,12 +97,21 @@ class DuckDBFile:
         self._writing: set[_Use] = set()  # blocks that keep the file open for writing
         self._cursors: set[_Use] = set()  # blocks with a cursor of the writer; closing the writer would close it
         self._readers: set[_Use] = set()  # blocks with a read-only connection
+        self._cancellations: dict[int, Cancellation] = {}  # by thread
 
     def creating(self) -> AbstractContextManager[None]:
         """Context manager in whose block tables may be created. Threads wait for each other, because creating the same
         tables at the same time fails.
         """
         return self._creating.held(THREADS_TIMEOUT)
+
+    @contextmanager
+    def cancellable(self) -> Iterator[Cancellation]:
+        """Context manager in whose block another thread can cancel the calls of this thread."""
+        thread = threading.get_ident()
+        with ending(lambda: self._cancellations.pop(thread, None)):
+            cancellation = self._cancellations[thread] = Cancellation(lambda: self._interrupt(thread))
+            yield cancellation
 
     @contextmanager
     def writer(self, retry_timeout: float, pause: Callable[[float], None]) -> Iterator[None]:
@@ -120,8 +146,8 @@ class DuckDBFile:
             pause: Called between two attempts, with the seconds to sleep.
 
         Raises:
-            StoreUnavailable: Another process still has the file open for writing, or the process was forked, which
-                interrupted the block's statement.
+            StoreUnavailable: Another process still has the file open for writing, or the block's statement was
+                interrupted by a fork of the process or by a ``Cancellation``.
             StoreRejected: This process was forked while the file was open.
             ConfigurationError: The file cannot be opened as a DuckDB file.
             StoreError: DuckDB failed inside the block.
@@ -140,7 +166,8 @@ class DuckDBFile:
                 yield use.connection
         except duckdb.InterruptException as error:
             raise StoreUnavailable(
-                f"A statement on {self._path} was interrupted, because the process was forked; run it again."
+                f"A statement on {self._path} was interrupted, because the process was forked or the relay was closed; "
+                "run it again."
             ) from error
         except duckdb.Error as error:  # one that the block did not translate
             raise StoreError(f"{self._path} could not be read: {str(error).splitlines()[0]}") from error
@@ -186,9 +213,10 @@ class DuckDBFile:
             forking.keep(self._writer, self._cursors, self._readers)
         self._start()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, thread: int | None = None) -> None:
+        """Interrupt the statements of a thread; of all threads if it is None."""
         for use in (*self._cursors, *self._readers):
-            if use.connection is not None:
+            if use.connection is not None and thread in (None, use.thread):
                 use.connection.interrupt()
 
     def _in_use(self) -> bool:
@@ -259,7 +287,10 @@ class DuckDBFile:
         import duckdb
 
         started, locked_since = time.monotonic(), None
+        cancellation = self._cancellations.get(threading.get_ident())
         while True:
+            if cancellation is not None and cancellation.cancelled:
+                raise StoreUnavailable(f"The relay to {self._path} was closed while it waited for the file.")
             try:
                 if attempt():
                     return

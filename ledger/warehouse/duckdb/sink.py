@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
 from ledger.errors import RowsRefused, StoreRejected, StreamEnded
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
 from ledger.outbox.rows import Row, RowKey
+from ledger.warehouse.duckdb.file import Cancellation
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
@@ -45,25 +46,46 @@ class DuckDBSink:
         self._warehouse = warehouse
         self._store_id = ""
         self._block: AbstractContextManager[None] | None = None  # keeps the file open
+        self._cancellation: Cancellation | None = None  # set while a thread uses the file
+        self._closed = False
         self._thread = 0  # the one that entered the block
 
     def __enter__(self) -> DuckDBSink:
         """Keep the file open for writing until the block ends."""
-        self.close()  # an exception may have interrupted the end of the last block
-        self._warehouse.ensure_created()
+        self._end_block()  # an exception may have interrupted the end of the last block
         self._thread = threading.get_ident()
-        self._block = self._warehouse.kept_open()
+        self._block = self._kept_open()
         self._block.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._end_block()
+
+    @contextmanager
+    def _kept_open(self) -> Iterator[None]:
+        with self._cancellable():
+            self._warehouse.ensure_created()
+            with self._warehouse.kept_open():
+                yield
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        """Context manager in whose block ``close`` of another thread cancels the calls of this one."""
+        with self._warehouse.cancellable() as cancellation:
+            self._cancellation = cancellation
+            try:
+                if self._closed:  # looked at after the assignment: ``close`` does both in the other order
+                    cancellation.cancel()
+                yield
+            finally:
+                self._cancellation = None
 
     def is_consistent(self, store_id: str, checkpoint: RelayCheckpoint) -> bool:
         """Return True if the store's last batch in the file is the one that the checkpoint's sink state names."""
-        return self._read_state(store_id) == checkpoint.sink_state
+        with self._cancellable():
+            return self._read_state(store_id) == checkpoint.sink_state
 
     def recover(self, store_id: str, checkpoint: RelayCheckpoint) -> Recovery:
         """Compare the file's last batch with the checkpoint; see ``Sink.recover``."""
@@ -116,7 +138,14 @@ class DuckDBSink:
         return existing_rows(self._warehouse, rows)
 
     def close(self) -> None:
-        """Close the file that ``__enter__`` opened. Does nothing if another thread entered the sink or none did."""
+        """Close the file that ``__enter__`` opened. If another thread uses it, that thread's call is cancelled."""
+        self._closed = True
+        self._end_block()
+        cancellation = self._cancellation
+        if cancellation is not None:
+            cancellation.cancel()
+
+    def _end_block(self) -> None:
         if self._block is not None and self._thread == threading.get_ident():
             self._block.__exit__(None, None, None)  # on a block that has ended it does nothing
             self._block = None

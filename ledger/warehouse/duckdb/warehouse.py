@@ -19,7 +19,7 @@ from ledger.extras import require_extra
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
-from ledger.warehouse.duckdb.file import file_at
+from ledger.warehouse.duckdb.file import Cancellation, file_at
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,6 +60,10 @@ class DuckDBWarehouse:
         Blocks may be nested and may overlap between threads.
         """
         return self._file.writer(self._retry_timeout, self._pause)
+
+    def cancellable(self) -> AbstractContextManager[Cancellation]:
+        """Context manager in whose block another thread can cancel the calls of this thread."""
+        return self._file.cancellable()
 
     def create(self) -> None:
         """Create missing objects, and replace views and functions that another release created; rows are kept."""
