@@ -280,11 +280,13 @@ def test_stopping_that_does_not_come_in_time_closes_nothing_and_is_done_again(no
     thread.start()
     assert work.begun.wait(10)
     notes.group._patience = 0.05
-    with pytest.raises(StoreUnavailable, match="close the ledger again"):
-        notes.group.stop(lambda: closed.append("early"))
-    assert closed == []
-    work.go.set()
-    thread.join(10)
+    try:
+        with pytest.raises(StoreUnavailable, match="close the ledger again"):
+            notes.group.stop(lambda: closed.append("early"))
+        assert closed == []
+    finally:
+        work.go.set()
+        thread.join(10)
     notes.group.stop(lambda: closed.append("now"))
     assert closed == ["now"]
 
