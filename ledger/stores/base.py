@@ -272,7 +272,7 @@ class OutboxStore(EventStore, Protocol):
         ...
 
     def own_files(self) -> list[Path]:
-        """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
+        """Return the store's files, and the DuckDB files beside it and shipped to, with their logs. Some may not exist.
 
         Commands that write a file, such as an export, must refuse these paths.
         """
