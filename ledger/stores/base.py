@@ -314,6 +314,13 @@ class PurgingStore(EventStore, Protocol):
         """
         ...
 
+    def forget_purged(self) -> None:
+        """Remove the words of deleted texts from the store's search index. Call it after the last of several purges.
+
+        The store's own searches do not find these words, but its file may still contain them.
+        """
+        ...
+
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the purged sessions that a warehouse must still delete, oldest first.
 

@@ -255,6 +255,10 @@ class TwoTierStore:
         """Delete a session, and record which warehouses must still delete it; see ``PurgingStore.purge``."""
         return self._local.purge(session_id, version)
 
+    def forget_purged(self) -> None:
+        """Remove the words of deleted texts from the embedded store; see ``PurgingStore.forget_purged``."""
+        self._local.forget_purged()
+
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""
         return self._local.pending_deletions()

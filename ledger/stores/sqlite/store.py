@@ -167,6 +167,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
 
     def _set_up(self, writer: Connection) -> None:
         writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+        writer.execute("PRAGMA secure_delete = ON")  # of purged sessions, no text stays in free pages
         writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self._file.note_wal(writer)
         self._commits.connection = self._writer = writer
