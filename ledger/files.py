@@ -121,7 +121,11 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
 
 
 def check_apart(path: Path, own: Iterable[Path]) -> None:
-    """Raise InvalidInput if a file to be written is one of the ledger's own files, or a link to one."""
+    """Raise InvalidInput if a file to be written is one of the ledger's own files, or a link to one, or no path."""
+    try:
+        os.path.realpath(path)
+    except ValueError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be the path of a file ({error}); nothing was written.") from error
     for each in own:
         if _is_same(path, each):
             raise InvalidInput(

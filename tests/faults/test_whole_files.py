@@ -199,6 +199,20 @@ def test_a_backup_onto_a_file_of_the_ledger_is_refused(path, suffix):
         ledger.store.backup(path.with_name(path.name + suffix))
 
 
+@pytest.mark.parametrize("name", ["w.duckdb", "w.duckdb.wal", "data/l.duckdb", "data/l.duckdb.wal"])
+def test_a_backup_onto_a_place_of_the_warehouse_is_refused_also_if_nothing_is_there(path, tmp_path, name, monkeypatch):
+    url = f"duckdb:///{tmp_path}/w.duckdb"
+    with SessionLedger.open(f"sqlite:///{path}", warehouse=url) as ledger:
+        with pytest.raises(InvalidInput, match="of its warehouse"):
+            ledger.store.backup(tmp_path / name)
+        with pytest.raises(InvalidInput, match="cannot be the path"):
+            ledger.store.backup(tmp_path / "a\0b")
+    monkeypatch.setenv("LEDGER_WAREHOUSE", url)
+    for command_name in ("backup", "export -o", "seal --output"):
+        assert cli(path, *command_name.split(), str(tmp_path / name)).exit_code == 3, command_name
+    assert not (tmp_path / name).exists()
+
+
 # Exports
 
 
