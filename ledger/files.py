@@ -40,7 +40,7 @@ def is_from_system(error: OSError) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[IO[bytes]]:
     """Context manager that opens a temporary file for writing, and renames it to ``path`` after the block.
 
     See ``whole_path``. Devices and pipes, such as ``/dev/null``, cannot be replaced and are written directly.
@@ -52,7 +52,7 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
         with open(path, "wb") as file:
             yield file
         return
-    with whole_path(path, private=private) as part, open(part, "wb") as file:
+    with whole_path(path, private=private, replace=replace) as part, open(part, "wb") as file:
         yield file
 
 

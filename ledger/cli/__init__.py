@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ledger.cli.interrupts import interruptible
+
 
 def main() -> None:
     """Run the ``ledger`` command: the entry point of the console script."""
-    from ledger.cli.app import ledger
+    with interruptible():
+        from ledger.cli.app import ledger
 
-    ledger(prog_name="ledger")
+        ledger(prog_name="ledger")

@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 
 from ledger import errors
+from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
@@ -35,7 +36,7 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.OutcomeUnknown: 22,
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
-USAGE, FINDINGS, FILES, INTERRUPTED = 2, 15, 30, 130
+USAGE, FINDINGS, FILES = 2, 15, 30
 
 
 class Failure(click.ClickException):

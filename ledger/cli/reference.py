@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from ledger.cli.app import COMMANDS, ledger
-from ledger.cli.exits import EXIT_CODES, FILES, FINDINGS, INTERRUPTED, USAGE
+from ledger.cli.exits import EXIT_CODES, FILES, FINDINGS, USAGE
 from ledger.cli.fields_reference import fields_reference
+from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.sql_reference import sql_reference
 from ledger.files import whole_file
 from ledger.settings import BIGQUERY, LEDGER, SEEDS, SETTINGS, TERMINAL

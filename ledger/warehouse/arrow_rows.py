@@ -11,6 +11,7 @@ from ledger.errors import CorruptEvent
 from ledger.outbox import columns
 from ledger.outbox.columns import Kind
 from ledger.outbox.rows import SEQ, Row
+from ledger.warehouse.json_numbers import exactly_parsable
 
 _INSTANT = pa.timestamp("us")
 _TYPES = {
@@ -22,6 +23,7 @@ _TYPES = {
 }
 #: Maps the name of each column to its Arrow type, in the column order of ``session_events``.
 COLUMNS: dict[str, pa.DataType] = {column.name: _TYPES[column.kind] for column in columns.COLUMNS}
+_VALUE = list(COLUMNS).index("value")
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
@@ -47,10 +49,14 @@ def arrow_table(rows: Sequence[Row]) -> pa.Table:
 def record_batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
     """Return rows as a record batch for BigQuery's Storage Write API. The batch's timestamps have the time zone UTC.
 
+    Values are spelled so that BigQuery accepts their doubles.
+
     Args:
         rows: Rows without ``seq``. Times are integers (microseconds since 1970), and values are JSON text.
     """
-    arrays = [_array(values, kind) for values, kind in zip(zip(*rows, strict=True), COLUMNS.values(), strict=True)]
+    by_column = list(zip(*rows, strict=True))
+    by_column[_VALUE] = tuple(text and exactly_parsable(text) for text in by_column[_VALUE])
+    arrays = [_array(values, kind) for values, kind in zip(by_column, COLUMNS.values(), strict=True)]
     zoned = [array.cast(pa.timestamp("us", tz="UTC")) if array.type == _INSTANT else array for array in arrays]
     return pa.RecordBatch.from_arrays(zoned, names=list(COLUMNS))
 

@@ -40,7 +40,7 @@ class Warehouse(Protocol):
         ...
 
     def change(self, name: str, parameters: Parameters) -> None:
-        """Run one of the ledger's own scripts that change rows. Either all steps of the script take effect, or none.
+        """Run one of the ledger's own scripts that change rows. If it fails, some of its steps may have taken effect.
 
         Args:
             name: Name of the script's file in ``sql/statements/``, without suffix. Running the script twice must have

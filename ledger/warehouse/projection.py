@@ -238,9 +238,11 @@ class Projection:
             "updated_before": query.updated_before or FAR_FUTURE,
             "status": query.status or "",
             "unwanted": list(query.without),
+            "unwanted_count": len(query.without),
             "at_time": "" if query.at is None else to_text(query.at, "at"),
             "unswept": query.unswept,
             "wanted": ["/".join(slot) for slot in wanted],
+            "wanted_count": len(wanted),
             "at_most": at_most,
         }
         return [(session_id, created_at) for session_id, created_at in self._ask("list_sessions", parameters)]
@@ -278,7 +280,7 @@ class Projection:
             "user_id": query.user_id or "",
             "session_id": query.session_id or "",
             "visible_to": query.visible_to or "",
-            "terms": " ".join(f"`{term}`" if " " in term else term for term in query.terms.terms),
+            "terms": " ".join(f"`{term}`" for term in query.terms.terms),
             "at_most": at_most,
         }
         return [

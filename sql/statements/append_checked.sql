@@ -63,7 +63,7 @@ IF outcome = 'appended' THEN
   )
   SELECT
     @session_id, @version_before + 1, @event_id, @event_type, change.field, change.key,
-    IF(change.value IS NULL, NULL, PARSE_JSON(change.value, wide_number_mode => 'exact')), change.removed, @user_id,
+    IF(change.value IS NULL, NULL, PARSE_JSON(change.value, wide_number_mode => 'round')), change.removed, @user_id,
     NULLIF(@actor, ''), @occurred_at, @recorded_at, @created_at, @schema_version, @store_id, change.value_hash,
     change.value_salt, NULLIF(@hash_before, ''), @event_hash
   FROM UNNEST(@changes) AS change;

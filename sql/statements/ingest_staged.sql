@@ -3,7 +3,7 @@
 -- Inputs: @heads, the new heads of the sessions: session_id, user_id, created_at, version, updated_at, event_hash
 --         (empty for none), and version_before, their version when the events were checked (0 for none); @created_from
 --         and @created_until, the span of their creation; @checked, true if appends to new sessions are to be checked;
---         @indexed, the ids to add to session_index, which have no row in it or only one from before @stale; @store_id,
+--         @indexed, the ids to add to session_index, which have no row in it from @stale or later; @store_id,
 --         the store that owns the sessions from now on. The staging table, with the columns of session_events, replaces
 --         session_staging.
 -- Answer: outcome is 'ingested'; 'moved' if another writer appended to one of the sessions meanwhile; 'unlocked' if
@@ -35,8 +35,6 @@ IF (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN
 END IF;
 IF outcome != 'unlocked' AND moved = 0 THEN
   SET outcome = 'ingested';
-  -- Remainders of retention, or of an append interrupted before it wrote its event.
-  DELETE FROM `${project}.${dataset}.session_index` WHERE session_id IN UNNEST(@indexed);
   INSERT INTO `${project}.${dataset}.session_index` (session_id, created_at, user_id)
   SELECT head.session_id, head.created_at, head.user_id
   FROM UNNEST(@heads) AS head

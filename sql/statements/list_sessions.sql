@@ -4,9 +4,10 @@
 -- Inputs: session_events, session_fields. Returns at most @at_most sessions created at @created_from or later and
 --         before @created_until, after (@before, @before_id) in the order of the list. @user_id is the owner, empty for
 --         any; @updated_before is later than the last event of each. @wanted are current values of the session, as
---         field/key/value in JSON, or for a grant field/key/. @status is the status at @at_time, empty for any, which
---         is 'expired' once expires_at has passed; @unwanted are statuses to leave out; @unswept selects only expired
---         sessions whose recorded status is not yet 'expired'.
+--         field/key/value in JSON, or for a grant field/key/; @status is the status at @at_time, empty for
+--         any, which is 'expired' once expires_at has passed; @unwanted are statuses to leave out; @unswept selects
+--         only expired sessions whose recorded status is not yet 'expired'. @wanted_count and @unwanted_count are the
+--         lengths of the lists, because an empty list may arrive as NULL.
 -- Cost:   the days between, which are constants.
 -- Twin:   ledger/stores/sqlite/read.py (sessions).
 -- Test:   tests/contract/test_bigquery.py
@@ -48,7 +49,7 @@ WITH
     WHERE created_at >= @created_from
       AND created_at < @created_until
       AND field IN ('attribute', 'grant', 'session_type', 'tag')
-      AND ARRAY_LENGTH(@wanted) > 0
+      AND @wanted_count > 0
       AND (field != 'grant' OR JSON_VALUE(value) IN ('read', 'write'))
       AND CONCAT(field, '/', key, '/', IF(field = 'grant', '', TO_JSON_STRING(value))) IN UNNEST(@wanted)
     GROUP BY created_at, session_id
@@ -57,9 +58,12 @@ SELECT heads.session_id, heads.created_at
 FROM heads
 LEFT JOIN matches ON matches.created_at = heads.created_at AND matches.session_id = heads.session_id
 LEFT JOIN statuses ON statuses.created_at = heads.created_at AND statuses.session_id = heads.session_id
-WHERE IFNULL(matches.met, 0) = ARRAY_LENGTH(@wanted)
+WHERE IFNULL(matches.met, 0) = @wanted_count
   AND (@status = '' OR IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) = @status)
-  AND IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) NOT IN UNNEST(@unwanted)
+  AND (
+    @unwanted_count = 0
+    OR IF(statuses.is_over, 'expired', IFNULL(statuses.status, '')) NOT IN UNNEST(@unwanted)
+  )
   AND (NOT @unswept OR IFNULL(statuses.is_over, FALSE))
-QUALIFY ROW_NUMBER() OVER (ORDER BY heads.created_at DESC, heads.session_id DESC) <= @at_most
 ORDER BY heads.created_at DESC, heads.session_id DESC
+LIMIT @at_most

@@ -44,6 +44,11 @@ ON_EMULATOR = {
 }
 
 
+@pytest.fixture(scope="module")
+def emulator(emulator: Emulator) -> Emulator:
+    return emulator.behind()
+
+
 def scratches(emulator: Emulator) -> list[str]:
     return [it.dataset_id for it in emulator.client.list_datasets() if "_doctor_" in it.dataset_id]
 

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from ledger import errors
-from ledger.cli.exits import EXIT_CODES, FILES, INTERRUPTED, USAGE, OneLineErrors, exit_code_of
+from ledger.cli.exits import EXIT_CODES, FILES, USAGE, OneLineErrors, exit_code_of
+from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line, safe
 from support.shell import Shell
 

@@ -29,7 +29,7 @@ CHOSEN = (
 
 def test_the_tests_of_the_service_run_over_the_emulator_and_leave_no_dataset(emulator: Emulator) -> None:
     before = {it.dataset_id for it in emulator.client.list_datasets()}
-    settings = {**os.environ, **environment(emulator), "LEDGER_TEST_BIGQUERY": f"{emulator.project}.remote"}
+    settings = {**os.environ, **environment(emulator.behind()), "LEDGER_TEST_BIGQUERY": f"{emulator.project}.remote"}
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "remote", "-k", CHOSEN)
     program = [sys.executable, "-m", "pytest", *options, str(TESTS)]
     ran = subprocess.run(program, env=settings, capture_output=True, text=True, check=False, cwd=TESTS.parents[2])

@@ -28,6 +28,35 @@ IN_RESPONSE = {
     "quota_in_response": BEFORE["quota"],
     "refused_in_response": (grpc.StatusCode.INVALID_ARGUMENT, "The rows cannot be read."),
 }
+
+Forward = Callable[[bytes], bytes]
+
+
+class Refused(Exception):
+    """Ends a call with this code and message."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class Between:
+    """What lies between the clients and the emulator. This one forwards everything."""
+
+    def call(self, name: str, request: bytes, forward: Forward) -> bytes:
+        """Answer a call of a unary method, or raise Refused."""
+        return forward(request)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Callable[[bytes, Forward], bytes]]:
+        """For an AppendRows stream, what answers each of its messages, or raises Refused."""
+        yield lambda request, forward: forward(request)
+
+
+class _Over(Exception):
+    """The emulator has ended the stream."""
+
+
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 CONNECTIONS = 64  # an open AppendRows stream holds a thread
 
@@ -37,7 +66,7 @@ def _in_response(kind: str) -> bytes:
     return types.AppendRowsResponse.serialize({"error": status_pb2.Status(code=code.value[0], message=message)})
 
 
-def _without_rows(request: bytes) -> bytes:
+def without_rows(request: bytes) -> bytes:
     """What the service remembers of a request that it has refused: the stream and the schema."""
     message = types.AppendRowsRequest.pb(types.AppendRowsRequest.deserialize(request))
     message.ClearField("offset")
@@ -45,7 +74,7 @@ def _without_rows(request: bytes) -> bytes:
     return message.SerializeToString()
 
 
-def _remembering(refused: bytes, request: bytes) -> bytes:
+def remembering(refused: bytes, request: bytes) -> bytes:
     """A request with the stream and the schema of one refused before it, unless it has its own."""
     message = types.AppendRowsRequest.pb(types.AppendRowsRequest.deserialize(request))
     own = getattr(message, message.WhichOneof("rows")).HasField("writer_schema")
@@ -65,9 +94,13 @@ class _Handler(grpc.GenericRpcHandler):
     """Serves any method; without serializers, grpc hands over the bytes as they came."""
 
     def __init__(
-        self, upstream: grpc.Channel, admit: Callable[[str], str | None], count: Callable[[str], None]
+        self,
+        upstream: grpc.Channel,
+        admit: Callable[[str], str | None],
+        count: Callable[[str], None],
+        between: Between,
     ) -> None:
-        self._upstream, self._admit, self._count = upstream, admit, count
+        self._upstream, self._admit, self._count, self._between = upstream, admit, count, between
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         name = details.method.rpartition("/")[2]
@@ -85,7 +118,9 @@ class _Handler(grpc.GenericRpcHandler):
             if kind in BEFORE:
                 context.abort(*BEFORE[kind])
             try:
-                answer = call(request, metadata=_metadata(context))
+                answer = self._between.call(name, request, lambda body: call(body, metadata=_metadata(context)))
+            except Refused as refused:
+                context.abort(refused.code, refused.message)
             except grpc.RpcError as error:
                 _fail_as(error, context)
             if kind == "lost_answer":
@@ -121,9 +156,25 @@ class _Handler(grpc.GenericRpcHandler):
 
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             self._count("AppendRows connection")
+            stack = contextlib.ExitStack()
             forwarded: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
             answers, refused = None, b""
+
+            def forward(body: bytes) -> bytes:
+                nonlocal answers
+                # The first request is queued before the call begins, which would otherwise wait for it.
+                forwarded.put(body)
+                answers = answers or call(iter(forwarded.get, None), metadata=_metadata(context))
+                try:
+                    answer = next(answers, None)
+                except grpc.RpcError as error:
+                    _fail_as(error, context)
+                if answer is None:
+                    raise _Over
+                return answer
+
             try:
+                connection = stack.enter_context(self._between.connection())
                 for request in requests:
                     kind = self._admit("AppendRows")
                     if kind == "close":
@@ -131,37 +182,35 @@ class _Handler(grpc.GenericRpcHandler):
                     if kind in BEFORE:
                         context.abort(*BEFORE[kind])
                     if refused:  # it may have been the first, which alone has the schema
-                        request, refused = _remembering(refused, request), b""
+                        request, refused = remembering(refused, request), b""
                     if kind in IN_RESPONSE:
-                        refused = _without_rows(request)
+                        refused = without_rows(request)
                         yield _in_response(kind)
                         continue
-                    # The first request is queued before the call begins, which would otherwise wait for it.
-                    forwarded.put(request)
-                    answers = answers or call(iter(forwarded.get, None), metadata=_metadata(context))
-                    answer = self._next(answers, context)
-                    if answer is None:
-                        return
+                    answer = connection(request, forward)
                     if kind == "lost_answer":
                         context.abort(*LOST)
                     yield answer
+            except _Over:
+                return
+            except Refused as error:
+                context.abort(error.code, error.message)
             finally:
+                stack.close()
                 forwarded.put(None)
                 if answers is not None:
                     answers.cancel()
 
         return handle
 
-    def _next(self, answers: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
-        try:
-            return next(answers, None)
-        except grpc.RpcError as error:
-            _fail_as(error, context)
-
 
 @contextlib.contextmanager
 def serve(
-    upstream: str, admit: Callable[[str], str | None], count: Callable[[str], None], port: int = 0
+    upstream: str,
+    admit: Callable[[str], str | None],
+    count: Callable[[str], None],
+    port: int = 0,
+    between: Between | None = None,
 ) -> Iterator[str]:
     """Forward to the emulator at this address, and yield the proxy's own.
 
@@ -170,9 +219,10 @@ def serve(
         admit: Called once for each request, and each message of AppendRows; the kind of fault it gets.
         count: Called once for each AppendRows stream.
         port: The proxy's own; 0 for any.
+        between: Answers each request that was admitted.
     """
     with ThreadPoolExecutor(CONNECTIONS) as pool, grpc.insecure_channel(upstream, OPTIONS) as channel:
-        server = grpc.server(pool, [_Handler(channel, admit, count)], options=OPTIONS)
+        server = grpc.server(pool, [_Handler(channel, admit, count, between or Between())], options=OPTIONS)
         port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:

@@ -21,6 +21,11 @@ REFUSALS = {
     "rate_403": (403, "rateLimitExceeded", "Exceeded rate limits: too many concurrent queries for this project."),
     "quota_403": (403, "quotaExceeded", "Quota exceeded: Your project exceeded quota for free query bytes scanned."),
 }
+#: Status, headers and body.
+Answer = tuple[int, list[tuple[str, str]], bytes]
+Forward = Callable[[bytes], Answer]
+#: Answers a request, of which it is given method, path and body, and what forwards a body with this method and path.
+Between = Callable[[str, str, bytes, Forward], Answer]
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 VERBS = {"POST queries": "POST query", "POST jobs": "POST query", "GET query": "GET getQueryResults"}
 
@@ -50,9 +55,9 @@ def _one(collection: str) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # server_close() waits for the threads: none outlives the proxy
 
-    def __init__(self, upstream: str, admit: Callable[[str], str | None], port: int) -> None:
+    def __init__(self, upstream: str, admit: Callable[[str], str | None], between: Between, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.upstream, self.admit = urlsplit(upstream).netloc, admit
+        self.upstream, self.admit, self.between = urlsplit(upstream).netloc, admit, between
         self.open: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -93,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "reset_before":
             self._reset()
         else:
-            status, headers, content = self._forward(body)
+            status, headers, content = self.server.between(self.command, self.path, body, self._forward)
             if kind == "lost_answer":
                 self._reset()
             else:
@@ -101,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 the base class's names
 
-    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _forward(self, body: bytes) -> Answer:
         # A connection each: a kept one might be closed by the emulator just as a request is sent on it. The client's
         # Host header is kept as well, so that the addresses the emulator hands out lead through the proxy.
         connection = http.client.HTTPConnection(self.server.upstream)
@@ -141,16 +146,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+def _forwarded(method: str, path: str, body: bytes, forward: Forward) -> Answer:
+    return forward(body)
+
+
 @contextlib.contextmanager
-def serve(upstream: str, admit: Callable[[str], str | None], port: int = 0) -> Iterator[str]:
+def serve(
+    upstream: str, admit: Callable[[str], str | None], port: int = 0, between: Between = _forwarded
+) -> Iterator[str]:
     """Forward to the emulator at this URL, and yield the proxy's own.
 
     Args:
         upstream: http://host:port
         admit: Called once for each request; the kind of fault it gets.
         port: The proxy's own; 0 for any.
+        between: Answers each request that was admitted.
     """
-    server = _Server(upstream, admit, port)
+    server = _Server(upstream, admit, between, port)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="proxy-rest")
     thread.start()
     try:

@@ -33,7 +33,7 @@ def table(emulator: Emulator, bigquery_dataset: str) -> str:
 @contextlib.contextmanager
 def through(emulator: Emulator, plan: Faults | None = None) -> Iterator[tuple[Proxy, Emulator]]:
     """A proxy, and clients that go through it."""
-    with proxy(emulator.rest, emulator.grpc, plan) as p, connect(p.rest, p.grpc) as clients:
+    with proxy(*emulator.bare, plan) as p, connect(p.rest, p.grpc) as clients:
         yield p, clients
 
 
@@ -368,7 +368,7 @@ def test_the_proxy_stops_at_once_though_connections_are_open_and_requests_wait(e
     before = set(threading.enumerate())
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(2))
-        with proxy(emulator.rest, emulator.grpc, script) as p:
+        with proxy(*emulator.bare, script) as p:
             clients = stack.enter_context(connect(p.rest, p.grpc))
             idle = stack.enter_context(Connection(clients, table))
             insert(clients, table, 1)
@@ -386,7 +386,7 @@ def test_the_proxy_stops_at_once_though_connections_are_open_and_requests_wait(e
 
 def test_the_proxy_stops_at_once_though_idle_connections_are_open(emulator, table):
     with contextlib.ExitStack() as stack:
-        with proxy(emulator.rest, emulator.grpc) as p:
+        with proxy(*emulator.bare) as p:
             clients = stack.enter_context(connect(p.rest, p.grpc))
             idle = stack.enter_context(Connection(clients, table))
             insert(clients, table, 1)

@@ -32,6 +32,7 @@ SPAN = {"created_from": SECOND, "created_until": THIRD}
 OF_DAY = {"session_id": "s1", "first_day": SECOND, "next_day": THIRD}
 STATES = {**SPAN, "at_version": LAST_VERSION, "at_time": THIRD, "with_messages": False}
 LISTED = {
+    "unwanted_count": 0,
     **SPAN,
     "before": THIRD,
     "before_id": "",
@@ -59,8 +60,12 @@ BOTH = ("created_at", "session_id")
 STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("read_states", {**STATES, "session_ids": ["s1"], "at_version": 3, "with_messages": True}, BOTH),
     ("read_states", {**STATES, "session_ids": ["s1", "s4"]}, BOTH),
-    ("list_sessions", {**LISTED, "wanted": []}, ("created_at",)),
-    ("list_sessions", {**LISTED, "wanted": ['session_type//"x"', "tag/x/true"]}, ("created_at",)),
+    ("list_sessions", {**LISTED, "wanted": [], "wanted_count": 0}, ("created_at",)),
+    (
+        "list_sessions",
+        {**LISTED, "wanted": ['session_type//"x"', "tag/x/true"], "wanted_count": 2},
+        ("created_at",),
+    ),
     ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
     ("existing_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
     ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),
@@ -140,7 +145,7 @@ def test_every_function_and_every_statement_is_tried():
     statements = {path.stem for path in (catalog.sql_folder() / "statements").glob("*.sql")}
     # Of the rest, all but the last four are BigQuery's scripts; those write, or read no events.
     scripts = {"append_checked", "claim_creation", "delete_sessions", "ingest_staged", "name_stream", "take_fence"}
-    rest = {*scripts, "create_lock", "record_seal", "find_creation", "read_seals"}
+    rest = {*scripts, "create_lock", "delete_claims", "record_seal", "find_creation", "read_seals"}
     assert {name for name, *_ in STATEMENTS} == statements - rest
 
 

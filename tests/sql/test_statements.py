@@ -46,11 +46,9 @@ PARAMETERS: dict[str, dict[str, str]] = {
             "ARRAY<STRUCT<field STRING, key STRING, value STRING, removed BOOL, value_hash STRING, value_salt STRING>>"
         ),
     },
-    "claim_creation": {
-        **dict.fromkeys(("session_id", "user_id"), "STRING"),
-        **dict.fromkeys(("created_at", "stale"), "TIMESTAMP"),
-    },
+    "claim_creation": {**dict.fromkeys(("session_id", "user_id"), "STRING"), "created_at": "TIMESTAMP"},
     "create_lock": {},
+    "delete_claims": {**SPAN, "session_ids": "ARRAY<STRING>"},
     "delete_sessions": {**SPAN, **dict.fromkeys(("session_ids", "sessions"), "ARRAY<STRING>")},
     "find_creation": {"session_ids": "ARRAY<STRING>"},
     "ingest_staged": {
@@ -74,7 +72,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "updated_before": "TIMESTAMP",
         **dict.fromkeys(("status", "at_time"), "STRING"),
         "unswept": "BOOL",
-        "at_most": "INT64",
+        **dict.fromkeys(("wanted_count", "unwanted_count", "at_most"), "INT64"),
     },
     "name_stream": {"store_id": "STRING", "fence": "INT64", "stream": "STRING"},
     "read_events": {**OF_DAY, **dict.fromkeys(("after_version", "until_version", "versions"), "INT64")},
@@ -163,7 +161,7 @@ def test_only_the_names_of_the_ledgers_objects_are_substituted(name):
 
 @named
 def test_what_is_sent_begins_with_the_code(name):
-    assert re.match(r"WITH\b|SELECT\b|INSERT\b|UPDATE\b|DECLARE\b|BEGIN TRANSACTION;", catalog.query(name))
+    assert re.match(r"WITH\b|SELECT\b|DELETE\b|INSERT\b|UPDATE\b|DECLARE\b|BEGIN TRANSACTION;", catalog.query(name))
     assert SOURCES[name].endswith(catalog.query(name))
 
 

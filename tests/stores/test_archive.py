@@ -322,6 +322,19 @@ def test_until_the_warehouse_has_deleted_a_session_nothing_comes_under_its_id(st
     assert len(store.events("s")) == 3
 
 
+def test_reads_of_an_archived_session_say_that_its_rows_are_in_a_warehouse(store):
+    archive(store)
+    dropped(store)
+    for read in (
+        lambda: store.state("s"),
+        lambda: store.state("s", version=2),
+        lambda: store.events("s"),
+        lambda: store.messages("s", after=None, limit=10),
+    ):
+        with pytest.raises(SessionArchived):
+            read()
+
+
 def test_an_archived_session_takes_no_event_without_its_rows(store):
     archive(store)
     history = dropped(store)

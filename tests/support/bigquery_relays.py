@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,10 @@ class Store:
 
 
 def sink_of(emulator: Emulator, place: Dataset) -> BigQuerySink:
-    return BigQuerySink(BigQueryWarehouse(place, environment=environment(emulator), sleep=lambda _: None), owns=True)
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 0.1))
+
+    return BigQuerySink(BigQueryWarehouse(place, environment=environment(emulator), sleep=sleep), owns=True)
 
 
 def run(emulator: Emulator, place: Dataset, sql: str) -> list[tuple[Any, ...]]:

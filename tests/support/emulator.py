@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,10 @@ _FORGET: list[Callable[[], None]] = []
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """A running emulator; the clients live as long as it does."""
+    """A running emulator, as strict as the service (`service.layer`); the clients live as long as it does.
+
+    The three clients work behind the layer's back, as whoever sets up a test or looks at what it did.
+    """
 
     rest: str  # http://host:port
     grpc: str  # host:port
@@ -34,6 +37,11 @@ class Emulator:
     client: bigquery.Client
     write: BigQueryWriteClient
     read: BigQueryReadClient
+    bare: tuple[str, str] = ("", "")  # the two addresses behind the layer
+
+    def behind(self) -> Emulator:
+        """The emulator without the layer, for tests about the emulator itself."""
+        return replace(self, rest=self.bare[0], grpc=self.bare[1])
 
 
 @contextlib.contextmanager
@@ -62,20 +70,27 @@ def connect(rest: str, grpc_address: str, project: str = PROJECT) -> Iterator[Em
 
 @contextlib.contextmanager
 def emulator(folder: Path) -> Iterator[Emulator]:
-    """The emulator the environment names, else one of our own in `folder`."""
+    """The emulator the environment names, else one of our own in `folder`, behind the stricter layer."""
+    from service.layer import service
+    from service.stand_in import behaviours
+
     if host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
         rest = host if "://" in host else f"http://{host}"
         address = os.environ.get("BIGQUERY_EMULATOR_GRPC_HOST") or f"{rest.split('://')[1].split(':')[0]}:9060"
-        with connect(rest, address) as running:
-            yield running
+        with connect(rest, address) as running, service(rest, address, behaviours()) as stricter:
+            yield replace(running, rest=stricter.rest, grpc=stricter.grpc, bare=(running.rest, running.grpc))
         return
     from ledger.cli.demo.emulator import serve
     from support.emulator_catalog import keep_in_memory
 
-    with serve(folder) as (rest, address), connect(rest, address) as running:
+    with (
+        serve(folder) as (rest, address),
+        connect(rest, address) as running,
+        service(rest, address, behaviours()) as stricter,
+    ):
         _FORGET.append(keep_in_memory())
         _OURS.append(running)
-        yield running
+        yield replace(running, rest=stricter.rest, grpc=stricter.grpc, bare=(running.rest, running.grpc))
         _OURS.clear()
         _FORGET.clear()
 

@@ -59,8 +59,9 @@ def test_whole_and_broken_numbers_stand_together_in_a_list(direct):
     assert direct.query("SELECT @v AS v", {"v": (1, 1.5)}).rows == [([1.0, 1.5],)]
 
 
-def test_an_empty_list_holds_no_text(direct):
-    assert direct.query("SELECT 'a' IN UNNEST(@v) AS v, ARRAY_LENGTH(@v) AS n", {"v": []}).rows == [(False, 0)]
+def test_an_empty_list_arrives_as_null_and_holds_no_text(direct):
+    sql = "SELECT IFNULL('a' IN UNNEST(@v), FALSE) AS v, ARRAY_LENGTH(@v) AS n"
+    assert direct.query(sql, {"v": []}).rows == [(False, None)]
 
 
 def test_a_list_of_objects_is_a_list_of_structs(direct):

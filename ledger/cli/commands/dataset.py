@@ -102,7 +102,7 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
     once(
         "A query over the views",
         lambda: clients.rest.query(
-            bound, job_config=config, location=dataset.location, retry=ONCE, job_retry=ONCE, timeout=SECONDS
+            bound, job_config=config, location=warehouse.location(), retry=ONCE, job_retry=ONCE, timeout=SECONDS
         ),
     )
 

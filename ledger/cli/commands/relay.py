@@ -131,6 +131,8 @@ def relay(
 ) -> None:
     """Ship rows to the warehouse until SIGTERM or Ctrl-C, then ship the waiting rows and exit.
 
+    A second Ctrl-C ends the command at once.
+
     The relay ships the appends of every process. Several relays may run: one of them holds the lease and ships, and
     when it stops, another takes over. The log goes to stderr; with --json, as JSON Lines.
 

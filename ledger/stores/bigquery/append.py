@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -94,6 +94,12 @@ class CachedHeads:
             if cached is not None:
                 with cached.lock.held(LOCK_TIMEOUT):
                     cached.head = None
+
+
+def delete_claims(warehouse: BigQueryWarehouse, claims: Mapping[str, datetime]) -> None:
+    """Delete creation times that were claimed for sessions, by id, unless the session has events."""
+    if claims:
+        warehouse.ask("delete_claims", catalog.query("delete_claims"), span_of(claims))
 
 
 class Appender:
@@ -213,12 +219,14 @@ class Appender:
 
     def _claim_creation(self, session_id: str, user_id: str, created_at: datetime, now: datetime) -> datetime:
         """Agree with all other writers on the creation time of a new session, and return it."""
-        parameters = {
-            "session_id": session_id,
-            "user_id": user_id,
-            "created_at": created_at,
-            "stale": now - CLAIM_LIFETIME,
-        }
+        claimed = self._claim(session_id, user_id, created_at)
+        if claimed < now - CLAIM_LIFETIME:
+            delete_claims(self._warehouse, {session_id: claimed})
+            claimed = self._claim(session_id, user_id, created_at)
+        return claimed
+
+    def _claim(self, session_id: str, user_id: str, created_at: datetime) -> datetime:
+        parameters = {"session_id": session_id, "user_id": user_id, "created_at": created_at}
         with self._transaction_lock.held(LOCK_TIMEOUT):
             answer = self._warehouse.ask("claim_creation", catalog.query("claim_creation"), parameters)
         return from_micros(int(require_lock(answer.rows[0][0])))

@@ -12,7 +12,7 @@ from ledger.model.events import RecordedEvent
 from ledger.model.ids import created_at_of
 from ledger.model.values import check_session_id
 from ledger.outbox import columns
-from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS
+from ledger.stores.bigquery.append import CLAIM_LIFETIME, MAX_ATTEMPTS, delete_claims
 from ledger.stores.checks import EventInRows, IngestPlan, StreamHead, check_same, plan_ingest
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
@@ -39,10 +39,13 @@ class _Stored(NamedTuple):
         heads: The heads of the sessions that have events in the dataset.
         creations: The creation times of the sessions in ``heads``, of sessions whose id contains a creation time, and
             of sessions whose id was claimed less than ``CLAIM_LIFETIME`` ago.
+        expired: Creation times that were claimed earlier, for sessions without an event. They are left from a crash or
+            from retention.
     """
 
     heads: dict[str, StreamHead]
     creations: dict[str, datetime]
+    expired: dict[str, datetime]
 
 
 class Ingestion:
@@ -86,6 +89,7 @@ class Ingestion:
                 raise
             if not plans:
                 return written
+            delete_claims(self._warehouse, {name: at for name, at in stored.expired.items() if name in plans})
             count = sum(len(plan.events) for plan in plans.values())
             outcome, answer_lost = self._write(plans, stored, claims_since)
             if outcome == "ingested":
@@ -105,7 +109,7 @@ class Ingestion:
             check_session_id(session_id)
         creations = self._projection.creations_of(sessions)
         if not creations:
-            return _Stored({}, creations)
+            return _Stored({}, creations, {})
         parameters = {**span_of(creations), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
         heads = {
@@ -121,15 +125,12 @@ class Ingestion:
                     f"has created_at {sessions[session_id][0].created_at.isoformat()} in the events to ingest; "
                     "created_at never changes. Nothing was written; ingest the events under another id."
                 )
-        # An expired claim without an event is left from a crash or from retention: the transaction replaces it.
-        return _Stored(
-            heads,
-            {
-                session_id: created_at
-                for session_id, created_at in creations.items()
-                if session_id in heads or created_at_of(session_id) is not None or created_at > claims_since
-            },
-        )
+        valid = {
+            session_id: created_at
+            for session_id, created_at in creations.items()
+            if session_id in heads or created_at_of(session_id) is not None or created_at > claims_since
+        }
+        return _Stored(heads, valid, {name: at for name, at in creations.items() if name not in valid})
 
     def _plan(self, events: Sequence[RecordedEvent], head: StreamHead | None, now: datetime) -> IngestPlan | None:
         """Check that events can be added to a session; return those that are new, or None if there are none."""

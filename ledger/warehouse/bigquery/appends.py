@@ -12,7 +12,9 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import grpc
 import pyarrow as pa
+from google.api_core import exceptions as api
 
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
 from ledger.warehouse.bigquery import reasons
@@ -97,13 +99,18 @@ class StorageWrites:
     def _refusal(self, table: str, response: Any) -> LedgerError:
         code, message = reasons.code_of_number(response.error.code), response.error.message
         rows = "".join(f" Row {row.index}: {row.message}." for row in response.row_errors[:3])
+        refused = self._translated(table, code, f"{message}.{rows}")
+        refused.__cause__ = api.from_grpc_status(response.error.code, message)
+        return refused
+
+    def _translated(self, table: str, code: grpc.StatusCode | None, message: str) -> LedgerError:
         if code in reasons.PERMANENT_CODES:
             return StoreRejected(
-                f"BigQuery refused rows for {table} ({code.name}): {message}.{rows} If the table's columns differ from "
-                "this release's, run create_sessions_table.py."
+                f"BigQuery refused rows for {table} ({code.name}): {message} If the table's columns differ from this "
+                "release's, run create_sessions_table.py."
             )
-        if code in reasons.TABLE_MISSING:
-            return ConfigurationError(f"BigQuery has no table for the rows: {message}. Run create_sessions_table.py.")
+        if code in reasons.MISSING:
+            return ConfigurationError(f"BigQuery has no table for the rows: {message} Run create_sessions_table.py.")
         return OutcomeLost(f"BigQuery failed to append rows to {table}; a retry may succeed: {message}")
 
 

@@ -58,6 +58,13 @@ class OutcomeLost(StoreUnavailable):
     """
 
 
+class NotYetVisible(StoreUnavailable):
+    """Raised if BigQuery does not find a table, column or stream that exists, because it was made minutes ago.
+
+    The error is internal; the request was not executed, and is repeated for ``jobs.NEW_OBJECT_SECONDS``.
+    """
+
+
 def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
     """Return the ledger's error for an error of Google's clients. The caller raises the result ``from`` the original.
 
@@ -100,6 +107,13 @@ def is_uncertain(error: Exception) -> bool:
     if never_sent(error) or isinstance(error, reasons.NOTHING_DONE) or reasons.TRANSIENT_WORDS.search(str(error)):
         return False
     return isinstance(error, (*reasons.TRANSIENT_ERRORS, *reasons.NETWORK_ERRORS)) or _has_transient_status(error)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return True if the same call may succeed later, or if BigQuery could not be reached."""
+    if not isinstance(error, Exception):
+        return False
+    return isinstance(translate(error, "The call"), StoreUnavailable)
 
 
 def never_sent(error: Exception) -> bool:

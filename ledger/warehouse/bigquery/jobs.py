@@ -17,13 +17,18 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.clients import ONCE, Clients
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, translate
+from ledger.warehouse.bigquery.polling import POLLING
 from ledger.warehouse.bigquery.settings import Dataset
 
 T = TypeVar("T")
 log = logging.getLogger("ledger.bigquery")
 #: Maximum attempts of one call; the dataset's ``retry_timeout`` usually ends them earlier.
 MAX_ATTEMPTS = 30
+#: Seconds for which a call is repeated while BigQuery does not find a new table, column or stream, if ``retry_timeout``
+#: is shorter, and the maximum attempts.
+NEW_OBJECT_SECONDS = 300.0
+NEW_OBJECT_ATTEMPTS = 150
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {
@@ -63,6 +68,50 @@ class Jobs:
         self.dataset = dataset
         self.clients = Clients(dataset, environment)
         self._sleep = sleep
+        self._location: str | None = None
+
+    def table(self, name: str) -> Any:
+        """Return BigQuery's description of one of the dataset's tables; None if it or its dataset does not exist."""
+        from google.api_core.exceptions import NotFound
+
+        path = f"{self.clients.project}.{self.dataset.name}.{name}"
+
+        def call() -> Any:
+            try:
+                return self.clients.rest.get_table(path, retry=ONCE)
+            except NotFound:
+                return None
+            except Exception as error:
+                raise translate(error, f"Looking up {name}") from error
+
+        return self.retry_idempotent(f"Looking up {name}", call)
+
+    def has_columns(self, table: str, names: Sequence[str]) -> bool:
+        """Return True if a table exists and has all of these columns."""
+        found = self.table(table)
+        return found is not None and {column.name for column in found.schema}.issuperset(names)
+
+    def location(self) -> str | None:
+        """Return the location of jobs: that of the URL, or else of the dataset, which is looked up once.
+
+        Without a location BigQuery finds it by the tables of a statement, but sometimes falls back to US.
+
+        Returns:
+            The location; None if the dataset does not exist, or its description may not be read.
+
+        Raises:
+            StoreUnavailable: The dataset cannot be looked up now.
+        """
+        if self.dataset.location is None and self._location is None:
+            rest, name = self.clients.rest, f"{self.clients.project}.{self.dataset.name}"
+            try:
+                self._location = rest.get_dataset(name, retry=ONCE).location
+            except Exception as error:
+                translated = translate(error, "Looking up the dataset")
+                if translated.retryable:
+                    raise translated from error
+                return None  # the statement fails too, with a message about itself
+        return self.dataset.location or self._location
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
         """Run an idempotent statement with retries, and return its rows.
@@ -158,7 +207,7 @@ class Jobs:
         def call() -> int:
             try:
                 job = self.clients.rest.query(
-                    bound, job_config=config, location=self.dataset.location, retry=ONCE, job_retry=ONCE
+                    bound, job_config=config, location=self.location(), retry=ONCE, job_retry=ONCE
                 )
             except Exception as error:
                 raise translate(error, f"The {operation}") from error
@@ -197,8 +246,8 @@ class Jobs:
             return rest.query_and_wait(
                 bound,
                 job_config=config,
-                location=self.dataset.location,
-                retry=ONCE,
+                location=self.location(),
+                retry=POLLING,
                 job_retry=ONCE,
                 page_size=first_page,
             )
@@ -271,6 +320,7 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
     Args:
         doing: Name of the call, for the log, such as ``The append``.
         retry_timeout: Seconds after which no further attempt starts. The error of the last attempt is then raised.
+            After NotYetVisible, attempts go on for at least ``NEW_OBJECT_SECONDS``.
         sleep: Called with the seconds to wait before the next attempt.
     """
 
@@ -278,10 +328,16 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
         if state.attempt_number == 1 and state.outcome is not None:
             log.warning("%s is retried for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
 
+    def stop(state: tenacity.RetryCallState) -> bool:
+        is_new = state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible)
+        seconds = max(retry_timeout, NEW_OBJECT_SECONDS) if is_new else retry_timeout
+        attempts = NEW_OBJECT_ATTEMPTS if is_new else MAX_ATTEMPTS
+        return bool(tenacity.stop_before_delay(seconds)(state)) or state.attempt_number >= attempts
+
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, LedgerError) and error.retryable),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=8),
-        stop=tenacity.stop_before_delay(retry_timeout) | tenacity.stop_after_attempt(MAX_ATTEMPTS),
+        stop=stop,
         before_sleep=log_first_failure,
         sleep=sleep,
         reraise=True,

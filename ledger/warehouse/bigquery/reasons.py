@@ -49,6 +49,7 @@ TRANSIENT_REASONS = frozenset(
 TRANSIENT_WORDS = _words(
     r"aborted due to concurrent update",  # the later of two transactions that change one table
     r"Could not serialize access",  # the same for a single statement
+    r"Too many DML statements outstanding",  # more than 20 wait for one table; the reason may be invalidQuery
     r"Failed to commit DuckLake",  # the same from the emulator
 )
 #: Classes of network errors.
@@ -60,9 +61,12 @@ NETWORK_ERRORS = (
     TimeoutError,
     ConnectionError,
 )
-#: Codes with which BigQuery may refuse to create a stream for a new table, or to append to it. The refusals last for
-#: seconds to minutes after the table's creation (apache/beam PR 38132).
-NEW_TABLE_UNKNOWN = frozenset({_Code.NOT_FOUND})
+#: Codes with which BigQuery refuses to append to a table or stream that does not exist, to create a stream for such a
+#: table, and, for seconds to minutes, those that were just made (apache/beam PR 38132).
+MISSING = frozenset({_Code.NOT_FOUND})
+#: Messages of appends whose rows have a column that the table does not have. For minutes after the column was added,
+#: streams refuse it too (snowplow-bigquery-loader, issues 366 and 367).
+COLUMN_UNKNOWN = _words(r"more fields than", r"extra fields", r"no such field", ignore_case=True)
 
 # Errors that prove that nothing was executed.
 
@@ -118,8 +122,6 @@ BODY_UNSENDABLE = (requests.exceptions.StreamConsumedError, requests.exceptions.
 PERMANENT_CODES = frozenset(
     {_Code.INVALID_ARGUMENT, _Code.PERMISSION_DENIED, _Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED}
 )
-#: Codes which mean that the table does not exist.
-TABLE_MISSING = frozenset({_Code.NOT_FOUND})
 #: Codes which mean that the stream already has rows at the offset of the request. Only the relay itself writes to its
 #: stream, so an earlier attempt has appended these rows.
 ROWS_THERE = frozenset({_Code.ALREADY_EXISTS})

@@ -20,8 +20,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.appends import REQUEST_BYTES, requests_of
-from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.existing_rows import existing_rows
@@ -149,13 +148,13 @@ class BigQuerySink:
         """Fence off other relays of this store and find out whether the batch in flight has arrived; see ``Sink``."""
         self._close_stream()
         remembered = _SinkState.of_text(checkpoint.sink_state)
-        made, is_new = self._prepare_tables()
+        made = self._prepare_tables()
         fence, registered = self._take_fence(store_id)
         row_counts = {name: streams.finalize(self._warehouse, name) for name in {remembered.stream, registered} - {""}}
         actual = _WarehouseState(fence, registered, row_counts.get(remembered.stream), made)
         arrived, in_doubt_after = _compare(checkpoint, remembered, actual)
         self._store_id = store_id
-        self._own_stream = streams.create(self._warehouse, "session_events", is_new=is_new)
+        self._own_stream = streams.create(self._warehouse, "session_events")
         if not self._register_stream(fence, self._own_stream):
             raise StreamEnded("Another relay of this store started at the same time; the relay must recover.")
         return Recovery(_SinkState(fence, self._own_stream, 0, made).text(), arrived, in_doubt_after)
@@ -195,38 +194,16 @@ class BigQuerySink:
         if self._owns:
             self._warehouse.close()
 
-    def _prepare_tables(self) -> tuple[int, bool]:
-        """Create missing tables and columns.
-
-        Returns:
-            The creation time of ``session_events`` as in ``_SinkState.made``, and True if anything was missing.
-        """
-        tables = {name: self._get_table(name) for name in _TABLES}
-        is_new = not all(_has_all_columns(name, table) for name, table in tables.items())
-        if is_new:
+    def _prepare_tables(self) -> int:
+        """Create missing tables and columns; return the creation time of ``session_events``, as in ``_SinkState``."""
+        tables = {name: self._warehouse.table(name) for name in _TABLES}
+        if not all(_has_all_columns(name, table) for name, table in tables.items()):
             self._warehouse.create()
-            tables["session_events"] = self._get_table("session_events")
+            tables["session_events"] = self._warehouse.table("session_events")
         events = tables["session_events"]
         if events is None:
             raise StoreUnavailable(f"The table session_events of {self.url} was dropped concurrently; retry.")
-        return 0 if events.created is None else round(events.created.timestamp() * 1000), is_new
-
-    def _get_table(self, name: str) -> Any:
-        """Return BigQuery's description of a table; None if the table or its dataset does not exist."""
-        from google.api_core.exceptions import NotFound
-
-        clients = self._warehouse.clients
-        path = f"{clients.project}.{self._warehouse.dataset.name}.{name}"
-
-        def call() -> Any:
-            try:
-                return clients.rest.get_table(path, retry=ONCE)
-            except NotFound:
-                return None
-            except Exception as error:
-                raise translate(error, f"Looking up {name}") from error
-
-        return self._warehouse.retry_idempotent(f"Looking up {name}", call)
+        return 0 if events.created is None else round(events.created.timestamp() * 1000)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
         """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""
@@ -273,7 +250,7 @@ class BigQuerySink:
             raise StreamEnded("The checkpoint names no write stream; the relay must recover first.")
         with self._stream_lock:
             if self._stream is None or self._stream.name != name:
-                self._stream = streams.WriteStream(self._warehouse, name)
+                self._stream = streams.WriteStream(self._warehouse, name, is_new=name == self._own_stream)
             return self._stream
 
     def _close_stream(self) -> None:

@@ -6,11 +6,11 @@ import grpc
 import pyarrow as pa
 from google.api_core import exceptions as api
 
-from ledger.errors import LedgerError, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
+from ledger.errors import LedgerError, RowsRefused, StreamEnded, ValueTooLarge
 from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.bigquery.appends import ACK_SECONDS, Connection
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import message_of, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, message_of, translate
 from ledger.warehouse.bigquery.jobs import Jobs
 
 
@@ -18,11 +18,8 @@ class RequestRefused(StreamEnded):
     """Raised if BigQuery refuses a request without naming a row. Either the stream or the rows may be at fault."""
 
 
-def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
+def create(warehouse: Jobs, table: str) -> str:
     """Create a stream whose rows can be read as soon as they are acknowledged, and return its name.
-
-    Args:
-        is_new: True if the table was just created. BigQuery may not find it yet, so NOT_FOUND is retried.
 
     Raises:
         StoreUnavailable: No stream was created, or one was created but its name was lost, so it stays unused.
@@ -40,10 +37,8 @@ def create(warehouse: Jobs, table: str, *, is_new: bool = False) -> str:
                 parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS
             )
         except Exception as error:
-            if is_new and reasons.code_of(error) in reasons.NEW_TABLE_UNKNOWN:
-                raise StoreUnavailable(
-                    f"The new table {table} cannot be written to yet: {message_of(error)}"
-                ) from error
+            if reasons.code_of(error) in reasons.MISSING and warehouse.table(table) is not None:
+                raise NotYetVisible(f"The table {table} cannot be written to yet: {message_of(error)}") from error
             raise translate(error, f"Creating a write stream for {table}") from error
         return str(stream.name)
 
@@ -78,10 +73,12 @@ class WriteStream:
 
     Args:
         name: The stream's name, as ``create`` returned it.
+        is_new: True if the stream was just created. Until it has rows BigQuery may not find it, so that is retried.
     """
 
-    def __init__(self, warehouse: Jobs, name: str) -> None:
+    def __init__(self, warehouse: Jobs, name: str, *, is_new: bool = False) -> None:
         self.name = name
+        self._is_new = is_new
         self._warehouse = warehouse
         self._connection: Connection | None = None
 
@@ -97,9 +94,14 @@ class WriteStream:
             RowsRefused: No row was appended; the service named the rows at fault.
             ValueTooLarge, StoreRejected, ConfigurationError: No row was appended.
         """
-        ended = self._warehouse.retry_idempotent("The append", lambda: self._append_once(rows, offset))
+        try:
+            ended = self._warehouse.retry_idempotent("The append", lambda: self._append_once(rows, offset))
+        except NotYetVisible as error:
+            ended = StreamEnded(str(error))
+            ended.__cause__ = error
         if ended is not None:
             raise ended
+        self._is_new = False
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
@@ -118,6 +120,7 @@ class WriteStream:
             response = self._connection.send(rows, offset)
         except LedgerError as error:
             self.close()
+            self._check_visible(rows, reasons.code_of(error.__cause__), str(error))
             return _end_of_stream(error, reasons.code_of(error.__cause__), str(error))
         if not response.error.code:
             return None
@@ -127,8 +130,17 @@ class WriteStream:
             raise RowsRefused(
                 f"BigQuery refused rows: {message}", {row.index: row.message or message for row in response.row_errors}
             )
+        self._check_visible(rows, code, message)
         refused = api.from_grpc_status(response.error.code, message)
         return _end_of_stream(translate(refused, "The append"), code, message)
+
+    def _check_visible(self, rows: pa.RecordBatch, code: grpc.StatusCode | None, message: str) -> None:
+        """Raise NotYetVisible if the stream or a column of its table may be unknown only because it is new."""
+        if self._is_new and code in reasons.MISSING:
+            raise NotYetVisible(f"The new write stream cannot be written to yet: {message}")
+        table = self.name.split("/")[5]
+        if reasons.COLUMN_UNKNOWN.search(message) and self._warehouse.has_columns(table, rows.schema.names):
+            raise NotYetVisible(f"The new columns of {table} cannot be written to yet: {message}")
 
 
 def _end_of_stream(error: LedgerError, code: grpc.StatusCode | None, message: str) -> StreamEnded | None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger import forking
-from ledger.errors import ConfigurationError, LedgerError
+from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
-from ledger.warehouse.bigquery.errors import translate
+from ledger.warehouse.bigquery import reasons
+from ledger.warehouse.bigquery.errors import NotYetVisible, translate
 from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
 from ledger.warehouse.bigquery.settings import Dataset
 
@@ -135,9 +136,28 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
     def _append(self, table: str, rows: pa.RecordBatch, is_committed: Callable[[], bool] | None) -> None:
         def send(response_lost: bool) -> None:
             if not (response_lost and is_committed is not None and is_committed()):
-                self._row_transport().send(table, rows)
+                self._send(table, rows)
 
         self.retry_non_idempotent(f"The append to {table}", send)
+
+    def _send(self, table: str, rows: pa.RecordBatch) -> None:
+        """Send rows once.
+
+        Raises:
+            NotYetVisible: BigQuery does not find the table, or one of its columns, although both exist.
+            LedgerError: As for ``RowTransport.send``.
+        """
+        try:
+            self._row_transport().send(table, rows)
+        except (ConfigurationError, StoreRejected) as error:
+            is_column = reasons.COLUMN_UNKNOWN.search(str(error)) is not None
+            if not is_column and reasons.code_of(error.__cause__) not in reasons.MISSING:
+                raise
+            if not self.has_columns(table, rows.schema.names):
+                raise
+            if is_column:  # a connection keeps the columns with which it was opened
+                self._row_transport().disconnect(table)
+            raise NotYetVisible(f"{error} The table {table} exists and has all columns.") from error
 
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:

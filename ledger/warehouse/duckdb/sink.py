@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,8 @@ _INGEST = (
     GROUP BY session_id, created_at
     """,
 )
+#: Modules that DuckDB and Arrow import while they run a call, if these are installed.
+_IMPORTED_IN_CALLS = ("numpy", "pandas", "pyarrow", "pyarrow.dataset")
 _LAST_BATCH = "SELECT seq, digest FROM relay_batches WHERE store_id = ?"
 
 
@@ -73,6 +76,7 @@ class DuckDBSink:
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
         """Context manager in whose block ``close`` of another thread cancels the calls of this one."""
+        _import_modules()
         with self._warehouse.cancellable() as cancellation:
             self._cancellation = cancellation
             try:
@@ -153,6 +157,17 @@ class DuckDBSink:
     def _read_state(self, store_id: str) -> str:
         with self._warehouse.reading() as connection:
             return _format_state(connection.execute(_LAST_BATCH, [store_id]).fetchall())
+
+
+def _import_modules() -> None:
+    """Import what DuckDB and Arrow would otherwise import inside a call.
+
+    There an exception of a signal handler, as for Ctrl-C, would be discarded, and leave a module imported only in part
+    to the thread that packs the next batch.
+    """
+    for name in _IMPORTED_IN_CALLS:
+        with suppress(ImportError):  # DuckDB and Arrow do without it
+            import_module(name)
 
 
 def _format_state(rows: Sequence[tuple[Any, ...]]) -> str:
