@@ -13,7 +13,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -31,8 +31,16 @@ _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 _NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EISDIR}
 
 
+def is_from_system(error: OSError) -> bool:
+    """Return True if the operating system reported the error.
+
+    A signal handler that ends a call after some time often raises TimeoutError, which is an OSError, but has no errno.
+    """
+    return error.errno is not None
+
+
 @contextmanager
-def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[IO[bytes]]:
     """Context manager that opens a temporary file for writing, and renames it to ``path`` after the block.
 
     See ``whole_path``. Devices and pipes, such as ``/dev/null``, cannot be replaced and are written directly.
@@ -44,7 +52,7 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
         with open(path, "wb") as file:
             yield file
         return
-    with whole_path(path, private=private) as part, open(part, "wb") as file:
+    with whole_path(path, private=private, replace=replace) as part, open(part, "wb") as file:
         yield file
 
 
@@ -97,18 +105,27 @@ def remove_leftovers(path: Path, status: os.stat_result | None = None) -> None:
     """
     prefix = _prefix(path)
     try:
-        found = [Path(entry.path) for entry in os.scandir(path.parent) if _is_part(entry.name, prefix)]
-    except OSError:  # the caller learns why when it opens the file
+        found = [each for each in list(path.parent.iterdir()) if _is_part(each.name, prefix)]
+    except OSError as error:  # the caller learns why when it opens the file
+        if not is_from_system(error):
+            raise
         return
     for part in found:
-        # Another process was faster, or the file is somebody else's, or files cannot be locked here.
-        with suppress(OSError):
+        try:
             if (status is not None and os.path.samestat(part.lstat(), status)) or _is_abandoned(part):
                 part.unlink()
+        except OSError as error:
+            # Another process was faster, or the file is somebody else's, or files cannot be locked here.
+            if not is_from_system(error):
+                raise
 
 
 def check_apart(path: Path, own: Iterable[Path]) -> None:
-    """Raise InvalidInput if a file to be written is one of the ledger's own files, or a link to one."""
+    """Raise InvalidInput if a file to be written is one of the ledger's own files, or a link to one, or no path."""
+    try:
+        os.path.realpath(path)
+    except ValueError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be the path of a file ({error}); nothing was written.") from error
     for each in own:
         if _is_same(path, each):
             raise InvalidInput(
@@ -122,7 +139,9 @@ def _is_same(path: Path, other: Path) -> bool:
         return True
     try:
         return path.samefile(other)
-    except OSError:  # one of them does not exist
+    except OSError as error:  # one of them does not exist
+        if not is_from_system(error):
+            raise
         return False
 
 
@@ -131,7 +150,9 @@ def _is_special(path: Path) -> bool:
         return True
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except OSError as error:
+        if not is_from_system(error):
+            raise
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
@@ -166,8 +187,9 @@ def _open_locked(part: Path, mode: int | None) -> int:
             _lock(descriptor)
         except BlockingIOError:  # another process takes it for abandoned and is about to remove it
             part.unlink(missing_ok=True)
-        except OSError:  # files cannot be locked here, so no process takes one for abandoned
-            return descriptor
+        except OSError as error:  # files cannot be locked here, so no process takes one for abandoned
+            if not is_from_system(error):
+                raise
     except BaseException:
         _closed(descriptor)
         raise

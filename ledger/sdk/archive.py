@@ -158,6 +158,7 @@ class Archive(Lifecycle):
         for status in dict.fromkeys(chosen):
             for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
                 deleted += purging.purge(head.session_id, head.version)
+        purging.forget_purged()  # even if nothing was purged now: an earlier call may have been interrupted
         self._purge_warehouse()
         return deleted
 

@@ -150,15 +150,17 @@ class LedgerConnection:
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
-        from ledger.warehouse.urls import open_warehouse
+        from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
         attached = AttachedWarehouse(local, warehouse_url, background=background)
         self._warehouse = attached
+        file = duckdb_file(warehouse_url)
         self.store = TwoTierStore(
             local,
             lambda: open_warehouse(warehouse_url),
             name=lambda: attached.outbox.warehouse,
+            files=[] if file is None else duckdb_files(file),
             clock=self._clock,
             ids=self._ids,
         )

@@ -23,7 +23,7 @@ class Seals(CommandBase):
         that the warehouse lacks. Other writers may append meanwhile. The seal does not cover later appends.
 
         Args:
-            output: Path of a file to write with the seal and its leaves. An existing file is replaced. Keep the file
+            output: Path of a file to write with the seal and its leaves. An existing file is refused. Keep the file
                 where those who can write to the ledger cannot change it.
             command: A program and its arguments, as a list, or as text that is split as by a shell. No shell is run.
                 The program gets the seal, without its leaves, as one line of JSON on its standard input.

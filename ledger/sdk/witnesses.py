@@ -49,11 +49,17 @@ class Witnesses(NamedTuple):
         """Return the witnesses for the arguments of ``seal``. The path and the command are checked first.
 
         Raises:
-            InvalidInput: The command is empty, or ``output`` is a file of the ledger or of its warehouse.
+            InvalidInput: The command is empty, or ``output`` exists already or is a file of the ledger or of its
+                warehouse.
         """
         path = None if output is None else Path(output)
         if path is not None:
             check_output(store, path, None if warehouse is None else warehouse.url)
+            if path.is_file():
+                raise InvalidInput(
+                    f"The file {path} exists already and may hold an earlier seal, which proves what a later cannot; "
+                    "no seal was made. Name each file otherwise, for example by its date."
+                )
         return cls(store, path, warehouse, None if command is None else _arguments(command))
 
     def tell(self, seal: Seal) -> None:
@@ -99,7 +105,7 @@ def _arguments(command: str | Sequence[str]) -> list[str]:
 
 def _write(path: Path, store: SealingStore, seal: Seal) -> None:
     """Write a seal and its leaves to a file."""
-    with whole_file(path) as file:
+    with whole_file(path, replace=False) as file:
         file.writelines(lines(seal, store.sealed(seal.seal_id)))
 
 

@@ -272,7 +272,7 @@ class OutboxStore(EventStore, Protocol):
         ...
 
     def own_files(self) -> list[Path]:
-        """Return the store's files, and the DuckDB files that it ships to. Some may not exist.
+        """Return the store's files, and the DuckDB files beside it and shipped to, with their logs. Some may not exist.
 
         Commands that write a file, such as an export, must refuse these paths.
         """
@@ -311,6 +311,13 @@ class PurgingStore(EventStore, Protocol):
         Returns:
             True if the session was deleted. False if it does not exist, is not at ``version``, or has rows that must
             still be shipped or are dead letters.
+        """
+        ...
+
+    def forget_purged(self) -> None:
+        """Remove the words of deleted texts from the store's search index. Call it after the last of several purges.
+
+        The store's own searches do not find these words, but its file may still contain them.
         """
         ...
 

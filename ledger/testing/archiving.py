@@ -29,6 +29,7 @@ class ArchivingContract(Harness):
         assert [store.purge("nowhere", 1), store.purge("s", 1), store.purge("s", 3)] == [False] * 3
         assert len(events_of(store)) == 2
         assert store.purge("s", 2)
+        store.forget_purged()
         assert (store.state("s"), list(store.events("s")), listed(store)) == (None, [], ["other"])
         assert store.pending_deletions() == []  # no warehouse has its rows
         begin(store, "s")

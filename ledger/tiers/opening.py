@@ -16,7 +16,7 @@ from ledger.stores.base import EventStore, OutboxStore, outbox_store
 from ledger.stores.user_view import UserView
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
-from ledger.warehouse.urls import duckdb_file, duckdb_url, parse_warehouse_url
+from ledger.warehouse.urls import duckdb_file, duckdb_files, duckdb_url, parse_warehouse_url
 
 
 def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
@@ -90,9 +90,7 @@ def check_output(store: EventStore, path: Path, warehouse: str | None) -> None:
     if outbox is None:
         return
     attached = None if warehouse is None else duckdb_file(warehouse)
-    beside = outbox.path.with_suffix(".duckdb")  # of `ledger sql`
-    files = [beside, *([] if attached is None else [attached]), *outbox.own_files()]
-    check_apart_from(path, [name for each in files for name in (each, each.with_name(f"{each.name}.wal"))])
+    check_apart_from(path, [*outbox.own_files(), *([] if attached is None else duckdb_files(attached))])
 
 
 def sink_of(warehouse: Warehouse) -> Sink:

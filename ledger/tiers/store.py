@@ -20,6 +20,7 @@ from ledger.errors import (
     StoreRejected,
     WrongExpectedVersion,
 )
+from ledger.files import check_apart
 from ledger.holding import TimedLock, ending
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
 from ledger.model.findings import Verification
@@ -58,6 +59,7 @@ class TwoTierStore:
             fails, the next such operation calls it again. Only one thread calls it at a time. The warehouse is closed
             with this store.
         name: Function that returns the URL under which ``local`` knows the warehouse; None for the sink's URL.
+        files: The paths of the warehouse, if it is a file. A backup is never written to one of them.
         clock, ids: Sources of the time and the id of ``session.hydrated``.
     """
 
@@ -67,12 +69,14 @@ class TwoTierStore:
         open_warehouse: Callable[[], Warehouse],
         *,
         name: Callable[[], str] | None = None,
+        files: Sequence[Path] = (),
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
         self._local = local
         self._open_warehouse = open_warehouse
         self._name = name
+        self._files = files
         self._clock = clock
         self._ids = ids
         self._opening = TimedLock(_WAREHOUSE)  # guards the two attributes below
@@ -101,8 +105,8 @@ class TwoTierStore:
         return self._local.outbox(warehouse)
 
     def own_files(self) -> list[Path]:
-        """Return the embedded store's files, and the DuckDB files that it ships to."""
-        return self._local.own_files()
+        """Return the files of the embedded store and of the warehouse; see ``OutboxStore.own_files``."""
+        return [*self._local.own_files(), *self._files]
 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event in the embedded store; see ``EventStore.append``.
@@ -212,6 +216,7 @@ class TwoTierStore:
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the embedded store; see ``EventStore.backup``."""
+        check_apart(path, self._files)
         self._local.backup(path)
 
     def verify(
@@ -249,6 +254,10 @@ class TwoTierStore:
     def purge(self, session_id: str, version: int) -> bool:
         """Delete a session, and record which warehouses must still delete it; see ``PurgingStore.purge``."""
         return self._local.purge(session_id, version)
+
+    def forget_purged(self) -> None:
+        """Remove the words of deleted texts from the embedded store; see ``PurgingStore.forget_purged``."""
+        self._local.forget_purged()
 
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""

@@ -66,6 +66,11 @@ def duckdb_file(url: str) -> Path | None:
     return Path(url.removeprefix("duckdb:///")).absolute() if url.startswith("duckdb:///") else None
 
 
+def duckdb_files(path: Path) -> list[Path]:
+    """Return the paths of a DuckDB file and of its write-ahead log. Some may not exist."""
+    return [path, path.with_name(f"{path.name}.wal")]
+
+
 def open_warehouse(url: str) -> Warehouse:
     """Return the warehouse that a URL names, without connecting to it or creating it.
 

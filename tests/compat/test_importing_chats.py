@@ -193,6 +193,7 @@ def test_what_the_older_store_took_back_of_a_chat_is_taken_back(older: Engine, l
     for _ in range(2):
         assert changed(expired_at="2025-03-13 00:00:00") == 1
         assert ledger.get_session("c").status == "expired"  # type: ignore[union-attr]
+        assert [event.event_type for event in ledger.history("c")][-1] == "session.expired"
         assert changed(expired_at=None) == 1
         session = ledger.get_session("c")
         assert session is not None

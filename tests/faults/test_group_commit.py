@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sqlite3
 import sys
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from faults.disk_faults import DiskFaults
 from faults.interruption import Interrupter, Interruption, TimeLimit, interrupters
-from ledger import StoreRejected, StoreUnavailable
+from ledger import OutcomeUnknown, StoreRejected, StoreUnavailable
 from ledger.stores.sqlite import commit_jobs, group_commit, writer_lock
+from ledger.stores.sqlite.commit_jobs import Job
 from ledger.stores.sqlite.errors import translate
 from ledger.stores.sqlite.group_commit import CommitGroup
 from ledger.stores.sqlite.writer_lock import FairFileLock
@@ -257,3 +260,85 @@ def test_a_pause_that_does_not_come_in_time_is_given_up(tmp_path):
     assert notes.write("later") == "later"
     assert notes.is_at_rest()
     notes.close()
+
+
+class Holding:
+    """Work that has begun once ``begun`` is set, and goes on once ``go`` is set."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, _: sqlite3.Connection) -> str:
+        self.begun.set()
+        assert self.go.wait(10)
+        return "held"
+
+
+def test_stopping_that_does_not_come_in_time_closes_nothing_and_is_done_again(notes):
+    work, closed = Holding(), []
+    thread = threading.Thread(target=notes.group.run, args=(work,))
+    thread.start()
+    assert work.begun.wait(10)
+    notes.group._patience = 0.05
+    with pytest.raises(StoreUnavailable, match="close the ledger again"):
+        notes.group.stop(lambda: closed.append("early"))
+    assert closed == []
+    work.go.set()
+    thread.join(10)
+    notes.group.stop(lambda: closed.append("now"))
+    assert closed == ["now"]
+
+
+def test_who_waits_too_long_for_a_leader_that_has_taken_its_work_does_not_know_the_outcome(notes):
+    work, answers = Holding(), []
+    notes.group._patience = 2.0
+    assert notes.group.pause(5.0)
+    leader = threading.Thread(target=lambda: answers.append(notes.group.run(work)))
+    leader.start()
+    while len(notes.group._queue) < 2:
+        time.sleep(0)
+    waiter = Writer(notes, "taken")
+    waiter.start()
+    while len(notes.group._queue) < 3:
+        time.sleep(0)
+    notes.group.resume()
+    assert work.begun.wait(10)
+    waiter.join(10)
+    assert isinstance(waiter.answer, OutcomeUnknown)
+    work.go.set()
+    leader.join(10)
+    assert answers == ["held"]
+    assert notes.names() == ["taken"]
+    assert notes.write("later") == "later"
+    assert notes.is_at_rest()
+
+
+def test_work_that_is_done_when_its_thread_gives_up_is_done(notes):
+    job: Job[None] = Job(None, threading.get_ident())
+    job.is_taken = job.done = True
+    notes.group._give_up(job)
+
+
+class Always(random.Random):
+    """Strikes at every chance, and leaves nothing written."""
+
+    def random(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(("kind", "error"), [("io_error", OutcomeUnknown), ("disk_full", StoreUnavailable)])
+def test_a_commit_that_the_disk_refuses_is_acknowledged_to_no_thread_of_its_group(notes, kind, error):
+    faults = DiskFaults(Always(), lambda what: None)
+    if kind not in faults.kinds:
+        assert not hasattr(sqlite3, "__file__"), "SQLite's symbols are hidden, so only size limits are played"
+        return
+    writers = [Writer(notes, name) for name in ("first", "second", "third")]
+    faults.play(kind)
+    try:
+        together(notes, writers)
+    finally:
+        faults.stop()
+    assert [type(writer.answer) for writer in writers] == [error] * 3
+    assert notes.names() == []
+    assert notes.write("after") == "after"
+    assert notes.is_at_rest()

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ledger import ConfigurationError, InvalidInput, SessionLedger, StoreRejected
+from faults.interruption import interrupters
+from ledger import ConfigurationError, InvalidInput, SessionLedger, StoreRejected, files
 from ledger.cli.app import ledger as command
 from ledger.files import whole_file, whole_path
+from ledger.stores.sqlite import database_file, store, writer_lock
 from ledger.stores.sqlite.store import SqliteStore
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes, links and pipes of POSIX")
@@ -60,6 +62,38 @@ def test_a_write_that_ends_at_any_line_leaves_the_old_file_or_the_new_one(quick,
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "killed at" in done.stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a finalizer closes the connection
+@pytest.mark.parametrize("what", ["read", "append", "backup", "create"])
+def test_a_time_limit_of_a_signal_handler_is_no_error_of_the_file_system(quick, what):
+    def act() -> None:
+        if what == "read":
+            ledger.get_session("s")
+        elif what == "append":
+            ledger.update_summary("s", "x")
+        elif what == "backup":
+            ledger.store.backup(quick / "backup.db")
+        else:
+            SessionLedger.open(f"sqlite:///{quick}/new.db").close()
+
+    with SessionLedger.open(f"sqlite:///{quick}/l.db") as ledger:
+        ledger.create_session("ada", "q", session_id="s")
+        for interrupter in interrupters(database_file, files, store, writer_lock, error=TimeoutError):
+            for each in quick.glob("backup.db*"):
+                each.unlink()
+            for each in quick.glob("new.db*"):
+                each.unlink()
+            (quick / f".backup.db.{'0' * 16}.part").touch()  # of a killed process
+            try:
+                interrupter.run(act)
+            except TimeoutError:
+                continue
+            else:
+                assert not interrupter.struck, f"at {interrupter.place} the time limit was lost"
+        assert ledger.store._file._wal is not None
+        assert ledger.verify().clean
 
 
 # Creation
@@ -163,6 +197,20 @@ def test_a_backup_belongs_to_its_owner_alone(path, tmp_path):
 def test_a_backup_onto_a_file_of_the_ledger_is_refused(path, suffix):
     with SessionLedger.open(f"sqlite:///{path}") as ledger, pytest.raises((InvalidInput, StoreRejected)):
         ledger.store.backup(path.with_name(path.name + suffix))
+
+
+@pytest.mark.parametrize("name", ["w.duckdb", "w.duckdb.wal", "data/l.duckdb", "data/l.duckdb.wal"])
+def test_a_backup_onto_a_place_of_the_warehouse_is_refused_also_if_nothing_is_there(path, tmp_path, name, monkeypatch):
+    url = f"duckdb:///{tmp_path}/w.duckdb"
+    with SessionLedger.open(f"sqlite:///{path}", warehouse=url) as ledger:
+        with pytest.raises(InvalidInput, match="of its warehouse"):
+            ledger.store.backup(tmp_path / name)
+        with pytest.raises(InvalidInput, match="cannot be the path"):
+            ledger.store.backup(tmp_path / "a\0b")
+    monkeypatch.setenv("LEDGER_WAREHOUSE", url)
+    for command_name in ("backup", "export -o", "seal --output"):
+        assert cli(path, *command_name.split(), str(tmp_path / name)).exit_code == 3, command_name
+    assert not (tmp_path / name).exists()
 
 
 # Exports

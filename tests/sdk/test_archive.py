@@ -319,6 +319,8 @@ def test_without_the_warehouse_a_stranger_learns_nothing_of_an_archived_session(
             stranger.add_message("mine", "user", "x")
         with pytest.raises(StoreRejected, match="only in"):
             plain.for_user("ada").get_session("mine")
+        with pytest.raises(SessionNotFound, match="cannot be created"):
+            stranger.create_session("mallory", session_id="mine")
 
 
 def test_in_a_view_maintaining_is_refused_before_anything_is_done(alone, ledger, clock):

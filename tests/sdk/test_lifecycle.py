@@ -248,6 +248,13 @@ def test_expiring_twice_and_deleting_twice_is_done_once(ledger):
     assert types(ledger, session_id) == ["session.created", "session.expired", "session.deleted"]
 
 
+def test_a_deletion_that_is_sent_again_is_the_first_one(ledger):
+    session_id = ledger.create_session("ada")
+    first = ledger.delete_session(session_id, event_id="gone")
+    again = ledger.delete_session(session_id, event_id="gone")
+    assert (again.version, again.replayed) == (first.version, True)
+
+
 @pytest.mark.parametrize("call", ["expire_session", "delete_session", "restore_session", "extend_session"])
 def test_the_end_of_an_unknown_session_is_not_found(ledger, call):
     with pytest.raises(SessionNotFound):

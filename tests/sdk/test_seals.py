@@ -282,10 +282,13 @@ def test_a_seal_that_was_not_finished_does_not_count(ledger: SessionLedger, monk
 # Witnesses
 
 
-def test_a_file_has_the_seal_and_is_replaced_whole(ledger: SessionLedger, witness: Path, tmp_path: Path) -> None:
-    witness.write_text("earlier")
+def test_a_file_has_the_seal_and_never_replaces_an_earlier_one(
+    ledger: SessionLedger, witness: Path, tmp_path: Path
+) -> None:
     sessions(ledger)
     seal = ledger.seal(output=str(witness))
+    with pytest.raises(InvalidInput, match="exists already and may hold an earlier seal"):
+        ledger.seal(output=witness)
     first, *rest = witness.read_bytes().splitlines(keepends=True)
     assert seal_of(first, "f") == seal
     assert [leaf.session_id for leaf in leaves_of(rest, "f")] == ["s0", "s1", "s2"]

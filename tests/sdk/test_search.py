@@ -132,11 +132,11 @@ def test_a_place_goes_through_text_and_no_other_text_is_one():
 
 
 def test_an_append_leaves_the_index_to_whoever_searches(ledger):
-    said(ledger, "first needle")
+    said(ledger, "needle, first needle")
     assert index(ledger) == {}
     assert hits(ledger.store, "needle") == ["s"]
     ledger.add_message("s", "assistant", "second needle")
-    assert index(ledger) == {"messagem0": ["first", "needle"]}
+    assert index(ledger) == {"messagem0": ["needle", "first", "needle"]}
     assert len(ledger.search("needle")) == 2
 
 

@@ -21,7 +21,7 @@ ELSEWHERE = {"SEARCH", "ERROR"}
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A warehouse that stays open for all expressions."""
     warehouse = OnDuckDB(tmp_path_factory.mktemp("reference"))
-    with warehouse:
+    with warehouse.kept_open():
         yield warehouse
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,10 +18,12 @@ from ledger import (
     RecordedEvent,
     SessionArchived,
     SessionEnded,
+    SessionLedger,
     StoreUnavailable,
 )
 from ledger.model.integrity import verify
 from ledger.model.upcast import Upcaster
+from ledger.stores.sqlite import search_index
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, CountedIds, SetClock, chained, event, recorded
 
@@ -319,6 +322,19 @@ def test_until_the_warehouse_has_deleted_a_session_nothing_comes_under_its_id(st
     assert len(store.events("s")) == 3
 
 
+def test_reads_of_an_archived_session_say_that_its_rows_are_in_a_warehouse(store):
+    archive(store)
+    dropped(store)
+    for read in (
+        lambda: store.state("s"),
+        lambda: store.state("s", version=2),
+        lambda: store.events("s"),
+        lambda: store.messages("s", after=None, limit=10),
+    ):
+        with pytest.raises(SessionArchived):
+            read()
+
+
 def test_an_archived_session_takes_no_event_without_its_rows(store):
     archive(store)
     history = dropped(store)
@@ -329,3 +345,47 @@ def test_an_archived_session_takes_no_event_without_its_rows(store):
         with pytest.raises(SessionEnded, match="archived"):
             write()
     assert store.rows_after(0, 10) == []
+
+
+def test_no_byte_of_a_purged_session_is_left_in_the_file_or_a_backup(tmp_path):
+    words = [secrets.token_hex(8) for _ in range(200)]
+    clock = SetClock(START)
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", clock=clock) as ledger:
+        for number in range(8):
+            session, purged = f"kept{number}", f"purged{number}"
+            ledger.create_session("ada", f"kept words {number}", session_id=session)
+            ledger.create_session("ada", f"secret {words[number]}", session_id=purged)
+            for at in range(number, len(words), 8):
+                ledger.add_message(purged, "user", f"{words[at]} and other words")
+                ledger.add_message(session, "user", f"other words {at}")
+            assert [match.session_id for match in ledger.search(words[number])] == [purged] * 2
+            ledger.complete_session(purged)
+        clock.move(2 * 86_400)
+        assert ledger.delete_old_sessions(timedelta(days=1), statuses=["completed"]) == 8
+        ledger.store.backup(tmp_path / "backup.db")
+        for file in tmp_path.iterdir():
+            content = file.read_bytes()
+            assert not [word for word in words if word.encode() in content or word[6:].encode() in content], file.name
+        assert ledger.search("other")
+        assert ledger.verify().clean
+
+
+def test_the_words_of_purged_sessions_are_removed_in_steps_between_which_others_append(tmp_path, monkeypatch):
+    monkeypatch.setattr(search_index, "MERGED_PAGES", 1)
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        for number in range(12):
+            ledger.create_session("ada", " ".join(f"word{number}x{n}" for n in range(300)), session_id=f"s{number}")
+            ledger.search("word")
+        steps: list[bool] = []
+        forget = search_index.forget
+
+        def counted(connection, *, first):
+            steps.append(first)
+            return forget(connection, first=first)
+
+        monkeypatch.setattr(search_index, "forget", counted)
+        assert ledger.store.purge("s0", 1)
+        ledger.store.forget_purged()
+        assert steps[:3] == [True, False, False]
+        assert [match.session_id for match in ledger.search("word3x7")] == ["s3"]
+        assert ledger.verify().clean

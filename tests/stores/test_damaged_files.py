@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ledger import LedgerError, SessionLedger
+from ledger import CorruptEvent, LedgerError, SessionLedger
 from ledger.testing import START
 from stores.test_verify import record
 
@@ -140,3 +140,18 @@ def test_flipped_bytes_are_errors_of_the_tree_or_found(recorded, right, tmp_path
         file.write_bytes(damaged)
         wrong = silently_wrong(file, right)
         assert not wrong, f"byte {at}: {wrong}"
+
+
+@pytest.mark.parametrize("lost", ["DELETE ON search_again", "UPDATE ON meta"])
+def test_a_search_whose_index_takes_no_change_ends_with_an_error(recorded, tmp_path, lost):
+    file = shutil.copy(recorded, tmp_path / "l.db")
+    with SessionLedger.open(f"sqlite:///{file}") as ledger:
+        list(ledger.search("orders"))
+        ledger.update_summary("s2", "orders")
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("INSERT INTO search_again VALUES ('s2')")
+            condition = "WHEN NEW.name = 'search_upto'" if "meta" in lost else ""
+            connection.execute(f"CREATE TRIGGER lost BEFORE {lost} {condition} BEGIN SELECT RAISE(IGNORE); END")
+            connection.commit()
+        with pytest.raises(CorruptEvent, match="ledger verify --rebuild"):
+            list(ledger.search("orders"))

@@ -82,6 +82,11 @@ def test_events_of_one_version_are_in_the_order_of_their_ids_whatever_that_of_th
     assert store.state("s")[1]["summary", ""].value == "9"
 
 
+def test_only_recorded_events_are_taken_in(store):
+    with pytest.raises(InvalidInput, match="must be RecordedEvent, not NewEvent"):
+        store.ingest([event(1, Change("title", value="t"), user_id="ada")])
+
+
 def test_a_criterion_that_no_session_could_meet_is_refused(store):
     for query in (SessionQuery(session_type=5), SessionQuery(attributes=["a"]), SessionQuery(status=5)):
         with pytest.raises(InvalidInput):

@@ -10,6 +10,7 @@ import pytest
 from ledger import ConfigurationError
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.stores.urls import parse_url
+from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.urls import parse_warehouse_url
 
 PARSERS = [parse_url, parse_warehouse_url]
@@ -50,6 +51,11 @@ def test_who_names_a_postgres_database_is_told_how_to_bring_one_in(parse: Callab
         parse("ledger.db")
     assert str(refused.value).endswith(("PROJECT/DATASET.", "(a path from the root)."))
     assert "'ledger.db'" in str(refused.value)
+
+
+def test_a_warehouse_may_be_a_dataset_or_a_file() -> None:
+    assert isinstance(parse_warehouse_url("bigquery://my-project/sessions"), Dataset)
+    assert parse_warehouse_url("duckdb:////w.duckdb") == Path("/w.duckdb")
 
 
 def test_a_file_is_not_opened_with_a_setting_or_a_path_that_it_cannot_have(tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def test_pages_that_cannot_be_read_are_found_and_the_others_are_verified(tmp_pat
         ("UPDATE session_state SET value = '{'", "Session s1, version 1: A stored value is not the JSON"),
         ("DELETE FROM meta WHERE name = 'search_upto'", "a row of the table meta"),
         ("UPDATE meta SET value = 'x' WHERE name = 'search_turn'", "a row of the table meta"),
+        ("UPDATE meta SET value = x'31' WHERE name = 'search_turn'", "a row of the table meta"),
     ],
 )
 def test_an_error_says_which_row_is_damaged_and_what_to_do(sql, says, tmp_path):

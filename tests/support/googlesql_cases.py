@@ -222,6 +222,13 @@ NUMBERS: list[tuple[str, Any]] = [
     ("1 IS DISTINCT FROM NULL", True),
     ("TYPEOF(1) = ''", "REFUSED"),
     ("SAFE.LN(-1)", None),
+    ("SAFE.LOG(0)", None),
+    ("SAFE.LOG10(-1)", None),
+    ("SAFE.SQRT(-1.0)", None),
+    ("SAFE.ACOS(2)", None),
+    ("SAFE.ASIN(-2)", None),
+    ("SAFE.ACOSH(0)", None),
+    ("SQRT(NULL)", None),
     ("LENGTH(GENERATE_UUID())", 36),
     ("ERROR('no') IS NULL", "REFUSED"),
 ]

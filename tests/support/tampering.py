@@ -255,6 +255,11 @@ INSERT INTO relays (warehouse, checkpoint) VALUES ('duckdb:///w', 1)""",
 INSERT INTO relays (warehouse, checkpoint, batch) VALUES ('w', 7, '{"last": 2, "rows": 2, "digest": ""}')""",
         {("", None, "relay")},
     ),
+    "a batch of fewer than no rows": Tampering(
+        """
+INSERT INTO relays (warehouse, checkpoint, batch) VALUES ('w', 0, '{"last": 2, "rows": -1, "digest": ""}')""",
+        {("", None, "relay")},
+    ),
     "a dead letter without its row": Tampering(
         """
 INSERT INTO relays (warehouse) VALUES ('w');

@@ -115,3 +115,15 @@ def test_rows_that_are_to_be_sent_again_keep_their_session(url, place):
         ledger.create_session("bob", "other", session_id="s2")
         ledger.delete_session("s2")
         assert ledger.delete_old_sessions(NOW) == 0, "its rows may be with the others'"
+
+
+def test_a_relay_passes_over_rows_that_were_deleted_before_it_began(url, place):
+    with SessionLedger.open(url) as alone:
+        alone.create_session("ada", session_id="s")
+        alone.delete_session("s")
+        assert alone.delete_old_sessions(NOW) == 1
+    with SessionLedger.open(url, warehouse=place, relay="off") as ledger:
+        assert ledger.warehouse.sync() == 0
+        ledger.create_session("ada", session_id="t")
+        assert ledger.warehouse.sync() > 0
+        assert sessions_in(ledger) == {"t"}

@@ -98,6 +98,11 @@ def test_a_select_reads_no_file_of_the_machine(warehouse, tmp_path):
         warehouse.query(f"SELECT * FROM read_csv('{tmp_path}/secret.csv')")
 
 
+def test_parameters_that_are_no_mapping_are_refused(warehouse):
+    with pytest.raises(InvalidInput, match="pass a mapping of name to value"):
+        warehouse.query("SELECT 1 AS a", ["x"])
+
+
 def test_a_naive_time_is_refused_as_a_parameter(warehouse):
     with pytest.raises(InvalidInput, match="no time zone"):
         warehouse.query("SELECT 1 FROM sessions WHERE created_at > @day", {"day": datetime(2026, 1, 1)})  # noqa: DTZ001

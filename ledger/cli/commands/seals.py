@@ -24,14 +24,14 @@ COMMANDS: dict[str, click.Command] = {}
 
 @command(
     "seal",
-    "ledger seal --output /mnt/worm/ledger.seal",
+    "ledger seal --output /mnt/worm/ledger-2026-11-30.seal",
     "ledger seal --command 'mail -s ledger auditor@example.com'",
     into=COMMANDS,
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the seal and its leaves to this file, which `ledger verify --against` reads.",
+    help="Also write the seal and its leaves to this new file, which `ledger verify --against` reads.",
 )
 @click.option(
     "--command",

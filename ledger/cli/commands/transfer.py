@@ -139,7 +139,10 @@ def _import(
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def backup(as_json: bool, url: str | None, path: Path) -> None:
     """Write a consistent copy of a ledger to a new file. The ledger may be in use. Do not use cp: it can miss rows."""
+    from ledger.tiers.opening import check_output
+
     with opened(url) as ledger:
+        check_output(ledger.store, path, LEDGER_WAREHOUSE.text())
         ledger.store.backup(path)
     size = path.stat().st_size
     if as_json:

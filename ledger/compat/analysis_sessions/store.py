@@ -317,7 +317,9 @@ class SessionStore:
                     deleted += await store.purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
-        # Even if nothing was deleted now: the warehouse may have been unreachable in an earlier run.
+        # Even if nothing was deleted now: an earlier run may have been interrupted, or the warehouse was unreachable.
+        if store.capabilities.purge:
+            await store.forget_purged()
         if store.capabilities.tiered:
             await store.purge_warehouse()
         return deleted

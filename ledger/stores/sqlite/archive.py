@@ -27,6 +27,7 @@ from ledger.stores.sqlite import read, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
+from ledger.stores.sqlite.errors import damaged
 from ledger.stores.sqlite.rows import HeadRow
 
 #: The reason recorded with restored rows that a relay must look up in its warehouse before it sends them.
@@ -90,6 +91,7 @@ class SqliteArchive:
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _read: Read
+    _fold_log: Callable[[], bool]
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a session cannot be archived because a warehouse refused some of its rows."""
@@ -163,6 +165,22 @@ class SqliteArchive:
         check_session_id(session_id)
         purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
         return purged
+
+    def forget_purged(self) -> None:
+        """Remove the words of deleted texts from the file's search index; see ``PurgingStore.forget_purged``.
+
+        Appends can commit between two of its steps. It then empties the WAL, unless a read in progress needs it.
+
+        Raises:
+            CorruptEvent: The search index is damaged.
+        """
+        left: bool = self._run(partial(index.forget, first=True))
+        most = self._read(index.most_steps)  # a damaged index could take steps for ever
+        while left:
+            if most == 0:
+                raise damaged("search_slots", "", "the search index does not end its merges")
+            left, most = self._run(partial(index.forget, first=False)), most - 1
+        self._fold_log()
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
         """Return the purged sessions that a warehouse must still delete, oldest first.

@@ -31,6 +31,7 @@ from typing import Protocol, TypeVar, cast
 
 from ledger import forking
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
+from ledger.files import is_from_system
 from ledger.stores.sqlite.database_file import connect
 
 T = TypeVar("T")
@@ -333,7 +334,9 @@ class Connections:
     def _identity(self) -> tuple[int, int]:
         try:
             status = self._path.stat()
-        except OSError:
+        except OSError as error:
+            if not is_from_system(error):
+                raise
             return (0, 0)  # the file is gone, so nothing can be inherited or lost
         return status.st_dev, status.st_ino
 

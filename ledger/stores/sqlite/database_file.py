@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ledger.errors import StoreRejected
-from ledger.files import remove_leftovers, whole_path
+from ledger.files import is_from_system, remove_leftovers, whole_path
 from ledger.stores.sqlite.errors import cannot
 
 #: Suffixes of the names of the files that make up a ledger.
@@ -49,6 +49,8 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         if not path.is_file():
             raise cannot(f"create the ledger {path}", error) from error
     except OSError as error:
+        if not is_from_system(error):
+            raise
         raise cannot(f"create the ledger {path}", error) from error
 
 
@@ -115,7 +117,9 @@ class OpenFile:
         connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()  # the first read opens the WAL
         try:
             status = Path(self._wal_name).stat()
-        except OSError:
+        except OSError as error:
+            if not is_from_system(error):
+                raise
             self._wal = None
         else:
             self._wal = status.st_dev, status.st_ino
@@ -127,6 +131,8 @@ class OpenFile:
         try:
             status = os.stat(self._name)  # noqa: PTH116
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise self._gone() from error
         if status.st_ino != self._inode or status.st_dev != self._device:
             raise self._gone()
@@ -136,6 +142,8 @@ class OpenFile:
         try:
             status = os.stat(self._name)  # noqa: PTH116
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise self._gone() from error
         if status.st_ino != self._inode or status.st_dev != self._device:
             raise self._gone()
@@ -150,6 +158,8 @@ class OpenFile:
         try:
             wal = os.stat(self._wal_name)  # noqa: PTH116
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise self._without_wal() from error
         if (wal.st_dev, wal.st_ino) != self._wal:
             raise self._without_wal()
@@ -158,6 +168,8 @@ class OpenFile:
         try:
             return os.stat(self._name)  # noqa: PTH116
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise self._gone() from error
 
     def _gone(self) -> StoreRejected:

@@ -15,6 +15,7 @@ from ledger.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from ledger.files import is_from_system
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "is locked by another process that did not finish in time. Try again",
@@ -145,5 +146,7 @@ def _no_descriptor() -> str | None:
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
+        if not is_from_system(error):
+            raise
         return _PASSING.get(error.errno or 0)
     return None

@@ -92,20 +92,28 @@ class SqliteSearch:
         """Index all rows committed before the call, in several steps. Appends can commit between two steps.
 
         Raises:
+            CorruptEvent: The index is damaged, so that a step that was written is to be written again.
             StoreUnavailable: The file has reached its maximum size.
         """
         wanted, exists = self._read(lambda connection: (read.last_seq(connection), index.exists(connection)))
         if not exists:
             self._run(index.create)
+        turn, written = -1, set[tuple[Any, ...]]()  # what was written since others changed the index, at this turn
         while True:
             step = self._read(lambda connection: index.next_step(connection, wanted), snapshot=True)
             if step is None:
                 return
-            self._run(partial(self._apply, step=step))
+            if step.turn > turn + 1:
+                written.clear()
+            if step.work in written:
+                raise damaged("search_slots", "", "the search index stays as it was before a change")
+            if self._run(partial(self._apply, step=step)):
+                turn = step.turn
+                written.add(step.work)
 
-    def _apply(self, connection: sqlite3.Connection, step: index.Step) -> None:
+    def _apply(self, connection: sqlite3.Connection, step: index.Step) -> bool:
         write.check_room(connection, self._max_bytes, self.path)
-        index.take(connection, step)
+        return index.take(connection, step)
 
 
 def _matches(

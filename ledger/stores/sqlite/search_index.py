@@ -61,6 +61,11 @@ _SESSION_REGISTERS = _REGISTERS.format(
 )
 
 
+#: Number of pages of the index that a step of ``forget`` writes.
+MERGED_PAGES = 100
+_MERGE = "INSERT INTO search_words (search_words, rank) VALUES ('merge', ?)"
+
+
 class _Entry(NamedTuple):
     """A register to index, or to remove from the index if ``version`` is None."""
 
@@ -91,6 +96,11 @@ class Step(NamedTuple):
     upto: int
     done: str | None
     entries: list[_Entry]
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Identifies the step among those that one state of the store needs; each is needed once."""
+        return self.upto, self.done, self.entries[0].register if self.entries else None
 
 
 @cache
@@ -161,10 +171,10 @@ def next_step(connection: sqlite3.Connection, wanted: int) -> Step | None:
     return Step(turn, upto if again else wanted, again and again[0], list(entries.values()))
 
 
-def take(connection: sqlite3.Connection, step: Step) -> None:
-    """Write a step into the index; do nothing if the index has changed since the step was prepared."""
+def take(connection: sqlite3.Connection, step: Step) -> bool:
+    """Write a step into the index. Return False, and do nothing, if the index has changed since it was prepared."""
     if read.number(connection, "search_turn") != step.turn:
-        return
+        return False
     for entry in step.entries:
         indexed = connection.execute(
             "SELECT id, version, event_id FROM search_slots WHERE session_id = ? AND field = ? AND key = ?",
@@ -186,6 +196,7 @@ def take(connection: sqlite3.Connection, step: Step) -> None:
         connection.execute("DELETE FROM search_again WHERE session_id = ?", (step.done,))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'search_upto'", (str(step.upto),))
     _count_change(connection)
+    return True
 
 
 def remove(connection: sqlite3.Connection, session_id: str) -> None:
@@ -194,6 +205,29 @@ def remove(connection: sqlite3.Connection, session_id: str) -> None:
         _remove_entry(connection, number)
     connection.execute("DELETE FROM search_again WHERE session_id = ?", (session_id,))
     _count_change(connection)
+
+
+def forget(connection: sqlite3.Connection, *, first: bool) -> bool:
+    """Remove words of deleted entries from the file, in a step of limited size. Return True if steps are left.
+
+    FTS5 keeps the words of a deleted entry until it merges the segment that has them. Its option ``secure-delete``
+    would remove them at once, but SQLite before 3.42 could not read the table any more.
+
+    Args:
+        connection: The writing connection.
+        first: True for the first step, which lets FTS5 merge all segments into one.
+    """
+    if not exists(connection) or not has_fts5():
+        return False
+    before = connection.total_changes
+    connection.execute(_MERGE, (-MERGED_PAGES if first else MERGED_PAGES,))
+    return connection.total_changes - before >= 2  # FTS5's documented sign that something was merged
+
+
+def most_steps(connection: sqlite3.Connection) -> int:
+    """Return a number of steps of ``forget`` that is never needed: each merges at least one page of the index."""
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    return 100 + 8 * pages  # a page of the file has up to four of the index
 
 
 def reindex(connection: sqlite3.Connection, session_id: str) -> None:

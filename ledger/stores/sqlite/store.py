@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ledger import forking
 from ledger.clock import Clock, NewId, new_id, new_salt, utc_now
 from ledger.errors import ConfigurationError, LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
-from ledger.files import check_apart, whole_path
+from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fold import State
 from ledger.model.page import Page
@@ -41,7 +41,7 @@ from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
 from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
-from ledger.warehouse.urls import duckdb_file
+from ledger.warehouse.urls import duckdb_file, duckdb_files
 
 T = TypeVar("T")
 _CAPABILITIES = Capabilities(
@@ -167,6 +167,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
 
     def _set_up(self, writer: Connection) -> None:
         writer.execute(f"PRAGMA synchronous = {self._synchronous}")
+        writer.execute("PRAGMA secure_delete = ON")  # of purged sessions, no text stays in free pages
         writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self._file.note_wal(writer)
         self._commits.connection = self._writer = writer
@@ -266,10 +267,10 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         )
 
     def own_files(self) -> list[Path]:
-        """Return the store's files, and the DuckDB files that it ships to; see ``OutboxStore.own_files``."""
-        warehouses = self._read(tombstones.warehouses)
-        shipped_to = [location for url in warehouses if (location := duckdb_file(url)) is not None]
-        return [*database_file.own_files(self.path), *shipped_to]
+        """Return the store's files, and the DuckDB files beside it and shipped to; see ``OutboxStore.own_files``."""
+        files = [duckdb_file(url) for url in self._read(tombstones.warehouses)]
+        warehouses = [self.path.with_suffix(".duckdb"), *(file for file in files if file is not None)]
+        return [*database_file.own_files(self.path), *(each for file in warehouses for each in duckdb_files(file))]
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the live store to ``path`` through SQLite's backup API.
@@ -286,6 +287,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             with whole_path(path, private=True, replace=False) as part:
                 self._read(lambda source: _copy(source, part))
         except OSError as error:
+            if not is_from_system(error):
+                raise
             raise cannot(f"write a backup to {path}", error) from error
 
     def close(self) -> None:
@@ -325,7 +328,9 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             if not self.path.with_name(f"{self.path.name}-wal").stat().st_size:
                 return False
             busy = self._read(self._checkpoint)
-        except (OSError, LedgerError):  # the caller raises the error that was first
+        except (OSError, LedgerError) as error:  # the caller raises the error that was first
+            if isinstance(error, OSError) and not is_from_system(error):
+                raise
             return False
         return not busy
 

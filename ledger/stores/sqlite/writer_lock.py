@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ledger.errors import StoreUnavailable
+from ledger.files import is_from_system
 from ledger.stores.sqlite.database_file import match_mode
 from ledger.stores.sqlite.errors import cannot
 
@@ -89,7 +90,9 @@ class FairFileLock:
         except BaseException as error:
             for file in files:
                 file.close()
-            if not isinstance(error, OSError | ValueError):
+            if not isinstance(error, OSError | ValueError) or (
+                isinstance(error, OSError) and not is_from_system(error)
+            ):
                 raise
             what = f"create the lock file {self._path}; appends need a writable directory"
             raise cannot(what, error if isinstance(error, OSError) else OSError(str(error))) from error

@@ -38,6 +38,10 @@ def _array_reader(name: str, kinds: str, value: str) -> str:
     )
 
 
+def _bounded(name: str, domain: str, wanted: str) -> str:
+    return f"CASE WHEN NOT {domain} THEN ERROR('{name}() needs {wanted}') ELSE {name}(_1) END"
+
+
 def _lax_array_reader(value: str) -> str:
     return f"CASE WHEN JSON_TYPE(_1) = 'ARRAY' THEN LIST_TRANSFORM(CAST(_1 AS JSON[]), lambda j: {value}) END"
 
@@ -69,7 +73,16 @@ TEMPLATES: Mapping[str, str] = {
     "RTRIM/1": f"RTRIM(_1, {_SPACE})",
     "RTRIM/2": "RTRIM(_1, _2)",
     "UNICODE": "CASE WHEN _1 = '' THEN 0 ELSE UNICODE(_1) END",
-    # numbers
+    # numbers; DuckDB 2 gives NaN or infinity where GoogleSQL has an error
+    "LN": _bounded("LN", "_1 > 0", "a number above 0"),
+    "LOG/1": _bounded("LN", "_1 > 0", "a number above 0"),
+    "LOG/2": "CASE WHEN _1 <= 0 OR _2 <= 0 OR _2 = 1 THEN ERROR('LOG() needs numbers above 0 and a base other than 1') "
+    "ELSE LN(_1) / LN(_2) END",
+    "LOG10": _bounded("LOG10", "_1 > 0", "a number above 0"),
+    "SQRT": _bounded("SQRT", "_1 >= 0", "a number of 0 or more"),
+    "ACOS": _bounded("ACOS", "_1 BETWEEN -1 AND 1", "a number from -1 to 1"),
+    "ASIN": _bounded("ASIN", "_1 BETWEEN -1 AND 1", "a number from -1 to 1"),
+    "ACOSH": _bounded("ACOSH", "_1 >= 1", "a number of 1 or more"),
     "CBRT": "SIGN(_1) * ROUND(POW(ABS(_1), CAST(1 AS DOUBLE) / 3), 14)",
     "IEEE_DIVIDE": "CASE WHEN _2 = 0 THEN CASE WHEN _1 = 0 OR ISNAN(CAST(_1 AS DOUBLE)) THEN CAST('nan' AS DOUBLE) "
     "ELSE SIGN(_1) * CAST('inf' AS DOUBLE) END ELSE CAST(_1 AS DOUBLE) / _2 END",
