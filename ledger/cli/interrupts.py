@@ -8,11 +8,13 @@ ends the process if the command has not. A store, a warehouse and a file being w
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,9 +23,17 @@ from types import FrameType
 INTERRUPTED = 130
 #: Seconds that a command has to end after the first Ctrl-C. The second Ctrl-C ends it at once.
 SECONDS_TO_END = 1.5
+#: Seconds by which KeyboardInterrupt is put off while a module is imported.
+_SECONDS_TO_IMPORT = 1.0
+#: Seconds between two looks at whether the second Ctrl-C has come and KeyboardInterrupt was raised.
+_PAUSE = 0.02
+#: The signal by which the thread has the main thread call the handler again. By default it does nothing.
+_ASK_AGAIN = signal.SIGURG
 _MESSAGE = "error: Interrupted. (interrupted)\n"
 _SHOW_CURSOR = "\x1b[?25h"
-_interrupted = threading.Event()
+_interrupted = threading.Event()  # set by Ctrl-C
+_raised = threading.Event()  # set once KeyboardInterrupt was raised
+_imports_too_long = threading.Event()
 
 
 @contextmanager
@@ -37,6 +47,7 @@ def interruptible() -> Iterator[None]:
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             _watch()
+            signal.signal(_ASK_AGAIN, _interrupt)
             signal.signal(signal.SIGINT, _interrupt)
         yield
     except KeyboardInterrupt:
@@ -48,8 +59,15 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but not inside an import before its time: some C extensions crash on it."""
     _interrupted.set()
-    raise KeyboardInterrupt
+    while frame is not None and not _imports_too_long.is_set():
+        if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
+            return  # the thread asks again
+        frame = frame.f_back
+    if not _raised.is_set():
+        _raised.set()
+        raise KeyboardInterrupt
 
 
 def _watch() -> None:
@@ -66,8 +84,17 @@ def _end_in_time(receiver: int) -> None:
     A command with a handler of its own for SIGINT, such as `ledger relay`, may take longer.
     """
     _next_interrupt(receiver)
-    limited = signal.getsignal(signal.SIGINT) is _interrupt
-    if not limited or select.select([receiver], [], [], SECONDS_TO_END)[0]:
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        start = time.monotonic()
+        while (seconds := time.monotonic() - start) < SECONDS_TO_END:
+            time.sleep(_PAUSE)
+            if select.select([receiver], [], [], 0)[0] and signal.SIGINT in os.read(receiver, 512):
+                break
+            if seconds > _SECONDS_TO_IMPORT:
+                _imports_too_long.set()
+            if not _raised.is_set():
+                _thread.interrupt_main(_ASK_AGAIN)
+    else:
         _next_interrupt(receiver)
     _end()
 
@@ -79,6 +106,7 @@ def _next_interrupt(receiver: int) -> None:
 
 def _end() -> None:
     """Write the message and end the process without a further step: each could wait for what is interrupted."""
+    _raised.set()  # the handler raises no more
     shown = _SHOW_CURSOR + "\r\n" if sys.stderr.isatty() else ""
     os.write(2, (shown + _MESSAGE).encode())
     os._exit(INTERRUPTED)
