@@ -77,7 +77,7 @@ class Renewed:
         """Do nothing."""
 
     def after_fork_in_child(self, clean: bool) -> None:
-        """Call ``renew``."""
+        """Replace what the child must not share with its parent. ``clean`` has no effect."""
         self.renew()
 
     def renew(self) -> None:

@@ -117,7 +117,7 @@ class Profile:
 
 
 class _Quiet(BaseModel):
-    """Base class that replaces a model's hooks for subclasses and new instances by empty ones.
+    """Base class that disables the functions that a model calls when it is subclassed or instantiated.
 
     A class must list it before the model among its bases.
     """

@@ -1,4 +1,4 @@
-"""The protocols through which ``reconcile`` compares a store with its warehouse, without reading a value."""
+"""The protocols by which ``reconcile`` compares a store with its warehouse. They compare ids and hashes of rows."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Access(CommandBase):
 
         Raises:
             ConfigurationError: The ledger was opened without a warehouse.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         if self.user_id is not None:
             raise PermissionDenied(

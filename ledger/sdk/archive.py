@@ -114,7 +114,7 @@ class Archive(Lifecycle):
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may have been dropped.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         if isinstance(self.store, UserView):
             raise self.store.everybodys("drop_archived")
@@ -140,7 +140,7 @@ class Archive(Lifecycle):
             StoreUnavailable: The warehouse cannot be reached. The purged sessions are deleted in the file; a later
                 call deletes them in the warehouse.
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         _check_age(older_than, "older_than")
         chosen = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
@@ -214,7 +214,7 @@ class Archive(Lifecycle):
             call: Name of the public method, for error messages.
 
         Raises:
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
             CapabilityMissing: The ledger is in BigQuery.
         """
         if isinstance(self.store, UserView):

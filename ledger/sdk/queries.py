@@ -54,7 +54,7 @@ class Queries(CommandBase):
 
         Raises:
             InvalidInput: The statement is not a single SELECT, or does not fit the tables or the parameters.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
             MissingExtra: A package for the warehouse is not installed.
             StoreRejected: The statement would read more bytes than ``maximum_bytes_billed`` in the ledger's URL.
             StoreUnavailable: The warehouse cannot be reached or is in use by another process.

@@ -37,7 +37,7 @@ class Seals(CommandBase):
             InvalidInput: The command is empty, or ``output`` is the ledger's own file; no seal was made.
             StoreUnavailable, StoreRejected: No seal was made.
             CapabilityMissing: The ledger is in BigQuery.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         from ledger.sdk.witnesses import Witnesses
 
@@ -52,7 +52,7 @@ class Seals(CommandBase):
 
         Raises:
             CapabilityMissing: The ledger is in BigQuery.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         return self._sealing("seals").seals()
 
@@ -63,7 +63,7 @@ class Seals(CommandBase):
             call: Name of the public method, for error messages.
 
         Raises:
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
             CapabilityMissing: The ledger is in BigQuery.
         """
         if isinstance(self.store, UserView):

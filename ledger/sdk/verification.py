@@ -55,7 +55,7 @@ class Verifying(Seals):
             StoreUnavailable: The seal or an archived session is in the warehouse, which cannot be reached.
             OSError: The seal's file cannot be read.
             CapabilityMissing: The ledger is in BigQuery.
-            PermissionDenied: This is the view of one user.
+            PermissionDenied: The ledger was returned by ``for_user``.
         """
         if isinstance(self.store, UserView):
             raise self.store.everybodys("verify")

@@ -1,4 +1,4 @@
-"""The contract of opening and closing: capabilities, identity and durability."""
+"""Contract tests of opening and closing a store: capabilities, identity, and that recorded events are kept."""
 
 from __future__ import annotations
 

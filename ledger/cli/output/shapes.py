@@ -50,8 +50,8 @@ def session_object(session: Session) -> dict[str, Any]:
     """Return a session as a JSON object.
 
     The object has the columns of the view ``sessions``. However, the key ``tool_calls`` replaces ``tool_call_status``
-    and ``tool_call_results``. Fields that are not columns of the view are under the names of the attributes of
-    ``Session``. If the session was read without messages, there is no key ``messages``.
+    and ``tool_call_results``. The object also has fields that the view lacks, each named like its
+    attribute of ``Session``. If the session was read without messages, there is no key ``messages``.
     """
     document = {column: session[column] for column in session}
     document["tool_calls"] = [call_object(call) for call in session.calls]

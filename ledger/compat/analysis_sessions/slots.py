@@ -64,7 +64,7 @@ def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing
     """Return the changes that turn ``before`` into ``after``.
 
     Args:
-        removing: If False, registers that ``after`` lacks are not removed.
+        removing: Remove the registers that are in ``before`` and not in ``after``. If False, they stay.
     """
     changes = [Change(*slot, decode(text)) for slot, text in after.items() if before.get(slot) != text]
     if removing:

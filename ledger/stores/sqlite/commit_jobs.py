@@ -103,7 +103,7 @@ def chain(group: Sequence[Job[Any]]) -> list[Job[Any]]:
 
 
 def wake(job: Job[Any] | None) -> None:
-    """Wake the first thread of a chain that still waits; that thread wakes the next."""
+    """Follow the chain that begins at ``job``, and wake the first thread that still waits. It wakes the next one."""
     while job is not None and job.gate is None:
         job = job.next
     if job is not None:

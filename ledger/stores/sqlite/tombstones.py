@@ -89,7 +89,7 @@ def check_not_deleted(connection: sqlite3.Connection, session_id: str) -> None:
 
 
 def kept_digest(connection: sqlite3.Connection, session_id: str) -> str:
-    """Return the hex SHA-256 of an archived session's head, registers and tombstones, which the tombstone records."""
+    """Return the SHA-256 of what the store keeps of an archived session. ``archived_sessions`` records it."""
     digest = sha256()
     for statement in _KEPT:
         for row in connection.execute(statement, (session_id,)):

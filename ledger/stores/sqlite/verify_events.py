@@ -124,7 +124,7 @@ class Chain:
         return problems
 
     def _rows(self, event: tuple[Any, ...], rows: Sequence[tuple[Any, ...]], problems: list[Problem]) -> None:
-        """Check that the rows repeat the columns of the event, and that no row of another event is between them."""
+        """Check that an event's rows agree in the event's columns and have consecutive ``seq``; add to ``problems``."""
         if len(rows) > 1:
             for row in rows:
                 if row[:SEQ] != event:
