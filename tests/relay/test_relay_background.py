@@ -154,7 +154,7 @@ def test_the_rate_after_a_batch_that_had_arrived_is_of_the_time_that_it_took(sto
 
 
 def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_other(store, monkeypatch):
-    def none_left(*_):
+    def none_left(*_, **__):
         raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", none_left)

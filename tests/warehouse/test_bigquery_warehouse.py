@@ -59,9 +59,9 @@ def test_whole_and_broken_numbers_stand_together_in_a_list(direct):
     assert direct.query("SELECT @v AS v", {"v": (1, 1.5)}).rows == [([1.0, 1.5],)]
 
 
-def test_an_empty_list_arrives_as_null_and_holds_no_text(direct):
+def test_an_empty_list_is_an_empty_array_although_the_service_takes_it_for_null(direct):
     sql = "SELECT IFNULL('a' IN UNNEST(@v), FALSE) AS v, ARRAY_LENGTH(@v) AS n"
-    assert direct.query(sql, {"v": []}).rows == [(False, None)]
+    assert direct.query(sql, {"v": []}).rows == [(False, 0)]
 
 
 def test_a_list_of_objects_is_a_list_of_structs(direct):

@@ -289,7 +289,8 @@ def _last_of_page(connection: sqlite3.Connection, after: str, size: int) -> str 
     The page is larger if that id is not a text. Returns None if fewer sessions are left.
     """
     with any_text(connection), closing(connection.execute(_NEXT, (after, size - 1))) as found:
-        for (session_id,) in found:
-            if isinstance(session_id, str) and printable(session_id) == session_id:
-                return session_id
-    return None
+        return next(filter(_is_text, (session_id for (session_id,) in found)), None)
+
+
+def _is_text(session_id: object) -> bool:
+    return isinstance(session_id, str) and printable(session_id) == session_id
