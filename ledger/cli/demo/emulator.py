@@ -28,6 +28,16 @@ from ledger.warehouse.bigquery.settings import Emulator
 PROJECT = "ledger"
 EXTENSIONS = ("icu", "ducklake", "spatial")
 _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIONS))
+#: Macro that replaces the emulator's PARSE_JSON. With the mode ``round``, the emulator makes each positive whole number a
+#: FLOAT64; BigQuery keeps those that a UINT64 holds.
+_PARSE_JSON = """
+CREATE OR REPLACE MACRO bq.main.parse_json(s) AS bq.main._parse_json_exact(s),
+(s, mode) AS CASE
+  WHEN lower(mode) = 'exact' THEN bq.main._parse_json_exact(s)
+  WHEN json_type(json(s)) IN ('DOUBLE', 'HUGEINT') THEN to_json(CAST(json(s) AS DOUBLE))
+  ELSE json(s)
+END
+"""
 
 
 @contextmanager
@@ -231,6 +241,7 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     from local_bigquery.grpc import server
 
     _lock_streams()
+    database.connection().execute(_PARSE_JSON)
     server.grpc = _LargeMessageGrpc()
     storage, grpc_port = server.start("127.0.0.1", 0)
     # The emulator uses neither websockets nor lifespan, and uvicorn's websockets support emits warnings.
