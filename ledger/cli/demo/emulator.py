@@ -28,8 +28,8 @@ from ledger.warehouse.bigquery.settings import Emulator
 PROJECT = "ledger"
 EXTENSIONS = ("icu", "ducklake", "spatial")
 _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIONS))
-#: Macro that replaces the emulator's PARSE_JSON. With the mode ``round``, the emulator makes each positive whole number a
-#: FLOAT64; BigQuery keeps those that a UINT64 holds.
+#: Macro that replaces the emulator's PARSE_JSON. With the mode ``round``, the emulator makes each positive whole number
+#: a FLOAT64; BigQuery keeps those that a UINT64 holds.
 _PARSE_JSON = """
 CREATE OR REPLACE MACRO bq.main.parse_json(s) AS bq.main._parse_json_exact(s),
 (s, mode) AS CASE
