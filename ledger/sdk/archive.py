@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
 
-from ledger.errors import CapabilityMissing, InvalidInput, SessionEnded, StoreUnavailable
+from ledger.errors import InvalidInput, SessionEnded, StoreUnavailable
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
 from ledger.model.queries import SessionQuery
@@ -208,24 +208,13 @@ class Archive(Lifecycle):
             tiered.purge_warehouse()
 
     def _purging(self, call: str) -> PurgingStore:
-        """Return the store as a ``PurgingStore``.
-
-        Args:
-            call: Name of the public method, for error messages.
-
-        Raises:
-            PermissionDenied: The ledger was returned by ``for_user``.
-            CapabilityMissing: The ledger is in BigQuery.
-        """
-        if isinstance(self.store, UserView):
-            raise self.store.everybodys(call)
-        purging = purging_store(self.store)
-        if purging is None:
-            raise CapabilityMissing(
-                "A ledger in BigQuery cannot purge sessions; set a partition expiration on its tables: "
-                "create_sessions_table.py --help."
-            )
-        return purging
+        """Return the store as a ``PurgingStore``; see ``_for_all_users``."""
+        return self._for_all_users(
+            call,
+            purging_store,
+            "A ledger in BigQuery cannot purge sessions; set a partition expiration on its tables: "
+            "create_sessions_table.py --help.",
+        )
 
 
 def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
+from ledger.errors import CapabilityMissing, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
@@ -16,7 +16,10 @@ from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
 from ledger.sdk.opening import UNSET, LedgerConnection
+from ledger.stores.base import EventStore
+from ledger.stores.user_view import UserView
 
+T = TypeVar("T")
 #: Maximum number of attempts to append changes derived from a state, when other writers append in between.
 _DERIVE_ATTEMPTS = 1000
 #: Fields that make a title unnecessary: if a session has either, a message does not set a title.
@@ -33,6 +36,25 @@ class CommandBase(LedgerConnection):
     """
 
     user_id: str | None = None
+
+    def _for_all_users(self, call: str, find: Callable[[EventStore], T | None], missing: str) -> T:
+        """Return the store as one with a capability that concerns the sessions of all users.
+
+        Args:
+            call: Name of the public method, for error messages.
+            find: Function that returns the store as one with the capability, or None if it lacks it.
+            missing: The message if the store lacks it.
+
+        Raises:
+            PermissionDenied: The ledger was returned by ``for_user``.
+            CapabilityMissing: The store lacks the capability.
+        """
+        if isinstance(self.store, UserView):
+            raise self.store.everybodys(call)
+        found = find(self.store)
+        if found is None:
+            raise CapabilityMissing(missing)
+        return found
 
     def _owner(self, user_id: str | None = None) -> str:
         """Return the owner of a session to be created.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ledger.errors import CapabilityMissing
 from ledger.model.seals import Seal
 from ledger.sdk.command_base import CommandBase
 from ledger.stores.base import SealingStore, sealing_store
-from ledger.stores.user_view import UserView
 
 
 class Seals(CommandBase):
@@ -57,21 +55,10 @@ class Seals(CommandBase):
         return self._sealing("seals").seals()
 
     def _sealing(self, call: str) -> SealingStore:
-        """Return the store as a ``SealingStore``.
-
-        Args:
-            call: Name of the public method, for error messages.
-
-        Raises:
-            PermissionDenied: The ledger was returned by ``for_user``.
-            CapabilityMissing: The ledger is in BigQuery.
-        """
-        if isinstance(self.store, UserView):
-            raise self.store.everybodys(call)
-        store = sealing_store(self.store)
-        if store is None:
-            raise CapabilityMissing(
-                "A ledger in BigQuery cannot be sealed. Record sessions in a SQLite file, which can ship its rows to "
-                "BigQuery, and seal that file."
-            )
-        return store
+        """Return the store as a ``SealingStore``; see ``_for_all_users``."""
+        return self._for_all_users(
+            call,
+            sealing_store,
+            "A ledger in BigQuery cannot be sealed. Record sessions in a SQLite file, which can ship its rows to "
+            "BigQuery, and seal that file.",
+        )

@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from ledger.errors import CapabilityMissing
 from ledger.model.findings import Verification
 from ledger.model.seals import Seal
 from ledger.sdk.seals import Seals
 from ledger.stores.base import verifying_store
-from ledger.stores.user_view import UserView
 
 
 class Verifying(Seals):
@@ -57,14 +55,12 @@ class Verifying(Seals):
             CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: The ledger was returned by ``for_user``.
         """
-        if isinstance(self.store, UserView):
-            raise self.store.everybodys("verify")
-        store = verifying_store(self.store)
-        if store is None:
-            raise CapabilityMissing(
-                "A ledger in BigQuery cannot be verified in place. Verify the SQLite file that ships to it and compare "
-                "the two with `ledger reconcile`, or import an export of it into a file, which verifies its chains."
-            )
+        store = self._for_all_users(
+            "verify",
+            verifying_store,
+            "A ledger in BigQuery cannot be verified in place. Verify the SQLite file that ships to it and compare "
+            "the two with `ledger reconcile`, or import an export of it into a file, which verifies its chains.",
+        )
         if against is None:
             return store.verify(session_ids or None, rebuild=rebuild, progress=progress)
         from ledger.sdk.against import compare

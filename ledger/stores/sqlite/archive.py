@@ -273,7 +273,7 @@ class SqliteArchive:
                 ),
             )
             before, new = _write(connection, plan.events, positions)
-            write.note_foreign(connection, plan.events)
+            write.note_foreign(connection, plan.events, self.store_id)
             index.reindex(connection, session_id)  # the index does not see rows with an old seq
             if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)

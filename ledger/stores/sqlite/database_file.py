@@ -132,25 +132,11 @@ class OpenFile:
 
     def check_read(self) -> None:
         """Raise StoreRejected if the file was moved, deleted or replaced, because reads would return outdated data."""
-        try:
-            status = os.stat(self._name)  # noqa: PTH116
-        except OSError as error:
-            if not is_from_system(error):
-                raise
-            raise self._gone() from error
-        if status.st_ino != self._inode or status.st_dev != self._device:
-            raise self._gone()
+        self._same_file()
 
     def check_write(self) -> None:
         """Raise StoreRejected if a commit could be lost: the file or its WAL is gone, or the file has a second name."""
-        try:
-            status = os.stat(self._name)  # noqa: PTH116
-        except OSError as error:
-            if not is_from_system(error):
-                raise
-            raise self._gone() from error
-        if status.st_ino != self._inode or status.st_dev != self._device:
-            raise self._gone()
+        status = self._same_file()
         if status.st_nlink > 1:
             raise StoreRejected(
                 f"The ledger {self._path} has {status.st_nlink} names (hard links), and SQLite keeps a log for each: "
@@ -175,6 +161,13 @@ class OpenFile:
         if (wal.st_dev, wal.st_ino) != identity:
             raise self._without_wal()
         self._compare_wal_at = now + _COMPARE_WAL
+
+    def _same_file(self) -> os.stat_result:
+        """Return the status of the file at the path. Raise StoreRejected if it is not the open one."""
+        status = self._status()
+        if status.st_ino != self._inode or status.st_dev != self._device:
+            raise self._gone()
+        return status
 
     def _status(self) -> os.stat_result:
         try:

@@ -47,6 +47,7 @@ from threading import get_ident
 from typing import Any, TypeVar, cast
 
 from ledger.errors import LedgerError, OutcomeUnknown, StoreRejected, StoreUnavailable
+from ledger.holding import ending
 from ledger.stores.sqlite.commit_jobs import Job, chain, is_busy, open_gate, refuse, transact, wake
 from ledger.stores.sqlite.writer_lock import FairFileLock
 
@@ -144,14 +145,10 @@ class CommitGroup:
             raise _reentered()
         self._stopped = True
         job: Job[None] = Job(None, thread)
-        try:
+        with ending(lambda: self._release(job)):
             if not self._hold(job, self._patience):
                 raise StoreUnavailable("Appends in progress did not end in time; close the ledger again.")
             then()
-            self._release(job)
-        except BaseException:
-            self._release(job)
-            raise
 
     def pause(self, timeout: float) -> bool:
         """Block all writes until ``resume``, and return True.
@@ -177,12 +174,10 @@ class CommitGroup:
     def resume(self) -> None:
         """Allow writes again after ``pause``."""
         self._is_interrupting = False
-        if self._pause is not None:
-            try:
-                self._release(self._pause)
-            except BaseException:
-                self._release(self._pause)
-                raise
+        pause = self._pause
+        if pause is not None:
+            with ending(lambda: self._release(pause)):
+                pass
             self._pause = None
 
     def is_suspended(self) -> bool:

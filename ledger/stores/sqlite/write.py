@@ -236,7 +236,7 @@ def _ingest_session(
         check_open(session_id, ARCHIVED_TEXT, None, now)
     for event in plan.events:
         write_recorded(connection, event)
-    note_foreign(connection, plan.events)
+    note_foreign(connection, plan.events, own)
     last, updated_at = plan.events[-1], to_micros(plan.updated_at)
     if head is None:
         fixed = (session_id, last.user_id, to_micros(last.created_at))
@@ -249,13 +249,12 @@ def _ingest_session(
     return len(plan.events)
 
 
-def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent]) -> None:
+def note_foreign(connection: sqlite3.Connection, events: Iterable[RecordedEvent], own_store_id: str) -> None:
     """Record in ``foreign_events`` which of these events another store recorded. The events must be in order."""
-    own = read.meta(connection, "store_id")
     runs = groupby(events, key=lambda event: (event.session_id, event.store_id, event.event_hash is not None))
     for (session_id, store_id, chained), run in runs:
         versions = [event.version for event in run]
-        if store_id != own:
+        if store_id != own_store_id:
             connection.execute(_NOTE_FOREIGN, (session_id, versions[0], versions[-1], store_id, chained))
 
 
