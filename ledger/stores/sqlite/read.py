@@ -58,12 +58,8 @@ _EVENTS_PAGE = (
     f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
     "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, seq"
 )
-
-
 #: Maximum number of criteria of a list, and of their values. SQLite nests each criterion, to a depth of 1,000.
 MAX_CRITERIA, MAX_VALUES = 500, 10_000
-
-
 #: The largest number that a store would write as a position: SQLite can count on from there for long.
 LARGEST = 2**62
 
@@ -203,8 +199,8 @@ def state_at(
     if last is None:
         return None
     head_then = head._replace(**dict(zip(("version", "event_hash", "updated_at"), last, strict=True)))
-    kept = "" if with_messages else "AND field <> 'message' "
-    rows = connection.execute(f"{_EVENTS}{then}{kept}ORDER BY version, event_id, seq", (session_id, bound)).fetchall()
+    fields = "" if with_messages else "AND field <> 'message' "
+    rows = connection.execute(f"{_EVENTS}{then}{fields}ORDER BY version, seq", (session_id, bound)).fetchall()
     return head_of(session_id, head_then), fold(events_from_rows(rows, upcast))
 
 
