@@ -14,7 +14,7 @@ class Finding:
     Attributes:
         session_id: The session; empty if the finding concerns the whole store.
         version: The version of the event; None if the finding does not concern one event.
-        code: The kind of finding, a short word that never changes; docs/verification.md lists them.
+        code: The kind of finding, a short word that never changes; docs/verification.md and docs/seals.md list them.
         message: What is wrong.
         mendable: True if the wrong data are derived from the events, so that ``rebuild`` can compute them again.
     """

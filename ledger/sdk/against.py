@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -59,14 +59,16 @@ class Comparison(NamedTuple):
     """The result of ``compare``.
 
     Attributes:
-        findings: The findings, at most ``limit``.
-        omitted: The number of findings beyond ``limit``.
+        findings: The findings, at most ``MAX_FINDINGS``.
+        omitted: The number of findings beyond these.
         against: The seal, and the number of its sessions that were compared.
+        gone: Of the sessions in ``only``, those that the seal has and the ledger lacks: purged or missing.
     """
 
     findings: tuple[Finding, ...]
     omitted: int
     against: SealComparison
+    gone: frozenset[str] = frozenset()
 
 
 def compare(
@@ -75,8 +77,6 @@ def compare(
     against: Seal | str | os.PathLike[str],
     *,
     only: Collection[str] | None = None,
-    limit: int = MAX_FINDINGS,
-    progress: Callable[[int], object] | None = None,
 ) -> Comparison:
     """Compare the sessions of a seal with what the ledger holds now.
 
@@ -85,8 +85,6 @@ def compare(
         warehouse: The attached warehouse; None if none is attached.
         against: The seal, as for ``SessionLedger.verify``.
         only: Ids of the sessions to compare; None for all sessions of the seal.
-        limit: Maximum number of findings in the result.
-        progress: Called with the number of sessions compared since the last call.
 
     Raises:
         InvalidInput: There is no such seal, the seal's file is damaged, or the seal belongs to another ledger.
@@ -102,7 +100,7 @@ def compare(
     kept = next(
         (each for each in seals if (named.seal or each).seal_id == each.seal_id and each.root == named.root), None
     )
-    findings = _Findings(limit)
+    findings = _Findings()
     findings.extend(_gaps(seals))
     if named.path is None and kept is None:
         findings.add(
@@ -118,10 +116,13 @@ def compare(
             findings.add("seal_missing", f"the ledger does not have the seal {seal.seal_id} of {named.path}")
         leaves = _leaves_in(named.path, seal)
     sessions, purged, purged_count, elsewhere = 0, list[str](), 0, 0
+    gone: set[str] = set()
     if only is not None:
         leaves = (leaf for leaf in leaves if leaf.session_id in only)
     while page := list(islice(leaves, _PAGE)):
         for check in store.compare_sealed(page):
+            if only is not None and check.found in ("purged", "missing"):
+                gone.add(check.leaf.session_id)
             if check.found == "purged":
                 purged_count += 1
                 purged += [check.leaf.session_id] if len(purged) < MAX_FINDINGS else []
@@ -130,22 +131,20 @@ def compare(
             elif check.found != "same":
                 findings.add_check(check)
         sessions += len(page)
-        if progress is not None:
-            progress(len(page))
-    return findings.result(SealComparison(named.source, seal, sessions, tuple(purged), purged_count, elsewhere))
+    against_it = SealComparison(named.source, seal, sessions, tuple(purged), purged_count, elsewhere)
+    return findings.result(against_it)._replace(gone=frozenset(gone))
 
 
 class _Findings:
     """A list of findings with a maximum length. Findings beyond the maximum are only counted."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._found: list[Finding] = []
         self._omitted = 0
 
     def extend(self, findings: Iterator[Finding]) -> None:
         for finding in findings:
-            if len(self._found) < self._limit:
+            if len(self._found) < MAX_FINDINGS:
                 self._found.append(finding)
             else:
                 self._omitted += 1

@@ -66,8 +66,7 @@ class Verifying(Seals):
         from ledger.sdk.against import compare
 
         compared = compare(self._sealing("verify"), self._warehouse, against, only=set(session_ids) or None)
-        gone = {finding.session_id for finding in compared.findings if finding.code == "sealed_missing"}
-        there = [each for each in session_ids if each not in gone.union(compared.against.purged)]
+        there = [each for each in session_ids if each not in compared.gone]
         result = Verification(0, 0, 0, 0)
         if there or not session_ids:
             result = store.verify(there or None, rebuild=rebuild, progress=progress)

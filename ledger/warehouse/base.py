@@ -30,7 +30,8 @@ class Warehouse(Protocol):
             sql: One statement. It names an object of the ledger without qualifiers, or in backticks as
                 `${project}.${dataset}.name`.
             parameters: Values of the statement's ``@name`` parameters.
-            operation: Label of the job that runs the statement; a warehouse without job labels ignores it.
+            operation: ``query`` for a statement that a user wrote, whose names and parameters are then checked.
+                Otherwise the name of one of the ledger's own statements, which labels its job where jobs have labels.
 
         Raises:
             InvalidInput: The statement is not a single SELECT, or does not fit the tables: for example, it names an

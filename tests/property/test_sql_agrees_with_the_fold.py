@@ -40,6 +40,7 @@ STATE_AT = (
     "SELECT session_id, field, key, value, version, event_id "
     "FROM `${project}.${dataset}.session_state_at`(@id, @first, @next, @at)"
 )
+VERSION_AT = "SELECT version FROM `${project}.${dataset}.session_version_at`(@id, @first, @next, @at)"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,8 @@ def check_functions(target: Target, items: list[h.History]) -> None:
         first_day, next_day = creation_day(item.events[0].created_at)
         rows = target.query(STATE_AT, {"id": item.session_id, "first": first_day, "next": next_day, "at": at}).rows
         assert comparable(rows) == comparable(h.expected_fields(replace(item, events=tuple(by_then))))
+        scope = {"id": item.session_id, "first": first_day, "next": next_day, "at": at}
+        assert target.query(VERSION_AT, scope).rows == [(max(event.version for event in by_then),)]
         assert history_in(target, item.session_id) == history(item.events)
         assert projection.events(item.session_id) == h.expected_events(item)
 

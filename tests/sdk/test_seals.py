@@ -300,6 +300,23 @@ def test_a_file_has_the_seal_and_never_replaces_an_earlier_one(
     assert ledger.seals() == [seal, raised.value.seal]
 
 
+def test_named_sessions_that_were_purged_are_no_error_however_many_there_are(
+    tiered: SessionLedger, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.sdk.against.MAX_FINDINGS", 1)
+    ids = sessions(tiered)
+    tiered.seal()
+    for session_id in ids[:2]:
+        tiered.delete_session(session_id)
+    tiered.warehouse.sync()
+    clock.move(3600)
+    assert tiered.delete_old_sessions(timedelta(0)) == 2
+    result = tiered.verify(*ids, against="latest")
+    assert result.clean
+    assert result.against is not None
+    assert (result.sessions, result.against.purged_count) == (1, 2)
+
+
 def test_a_command_gets_the_seal(ledger: SessionLedger, tmp_path: Path) -> None:
     sessions(ledger)
     program = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"

@@ -229,6 +229,8 @@ NUMBERS: list[tuple[str, Any]] = [
     ("SAFE.ASIN(-2)", None),
     ("SAFE.ACOSH(0)", None),
     ("SQRT(NULL)", None),
+    ("LOG10()", "REFUSED"),
+    ("TO_JSON(1, stringify_wide_numbers => TRUE)", "REFUSED"),
     ("LENGTH(GENERATE_UUID())", 36),
     ("ERROR('no') IS NULL", "REFUSED"),
 ]

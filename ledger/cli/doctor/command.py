@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -28,9 +27,6 @@ from ledger.settings import (
     SETTINGS,
     process_environment,
 )
-
-if TYPE_CHECKING:
-    pass
 
 COMMANDS: dict[str, click.Command] = {}
 #: Packages whose versions are reported.

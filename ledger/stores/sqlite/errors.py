@@ -81,7 +81,8 @@ def damaged(table: str, session_id: str, what: str, *, version: int = 0) -> Corr
         version: The version of the event.
     """
     where = f"Session {session_id}" + (f", version {version}" if version else "") if session_id else "The ledger"
-    derived = table in ("session_heads", "session_state", "search_slots", "meta")
+    # Of ``meta``, the position of the search index is derived.
+    derived = table in ("session_heads", "session_state", "search_slots") or what.startswith("search_")
     advice = "`ledger verify --rebuild` computes it again" if derived else "restore it from a backup or the warehouse"
     return CorruptEvent(
         f"{where}: a row of the table {table} is not what was recorded ({what}). `ledger verify` says what else is "

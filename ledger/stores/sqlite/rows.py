@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ledger.errors import CorruptEvent
 from ledger.model.events import ROW_BYTES, RecordedChange, RecordedEvent
-from ledger.model.instants import EPOCH, from_micros, to_micros
+from ledger.model.instants import EPOCH, FIRST, LAST, from_micros
 from ledger.model.session import Head
 from ledger.model.upcast import Upcaster
 from ledger.outbox import columns
@@ -20,8 +20,6 @@ from ledger.stores.sqlite.errors import damaged
 #: Positions in a row without ``seq``.
 _SESSION, _VERSION, _EVENT_ID, _CREATED = map(columns.position, ("session_id", "version", "event_id", "created_at"))
 _FIELD, _KEY, _TEXT, _REMOVED, _HASH, _SALT = map(columns.position, columns.CHANGE)
-#: The first and the last time that a store writes.
-_FIRST, _LAST = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
 _EVENT_VALUES = itemgetter(*map(columns.position, columns.EVENT))
 #: Positions in a ``Row``, which begins with ``seq``.
 _OF_SESSION, _OF_VERSION, _OF_EVENT, _VALUE = map(index_of, ("session_id", "version", "event_id", "value"))
@@ -48,7 +46,7 @@ def checked_head(session_id: str, row: Sequence[Any]) -> HeadRow:
     numbers = type(version) is type(created_at) is type(updated_at) is int and version > 0
     if not (numbers and type(user_id) is str and (event_hash is None or type(event_hash) is str)):
         raise damaged("session_heads", session_id, "the head is missing, or a column of it has another type")
-    if not (_FIRST <= created_at <= _LAST and _FIRST <= updated_at <= _LAST):
+    if not (FIRST <= created_at <= LAST and FIRST <= updated_at <= LAST):
         raise damaged("session_heads", session_id, "a time is outside the years 1 to 9999")
     return HeadRow._make(row)
 

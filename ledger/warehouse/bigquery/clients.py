@@ -24,7 +24,7 @@ ANSWER_SECONDS = 60.0
 T = TypeVar("T")
 #: Names of the attributes of ``Clients`` that the first use creates.
 _CREATED = ("_credentials_and_project", "_rest", "_write", "_read")
-#: The ``retry`` argument of every call to Google's clients. None disables their own retries; ``retries`` does that.
+#: The ``retry`` argument of every call to Google's clients. None disables their own retries; ``Jobs`` does that.
 ONCE: Any = None
 
 

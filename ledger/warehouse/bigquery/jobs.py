@@ -108,6 +108,8 @@ class Jobs:
                 self._location = rest.get_dataset(name, retry=ONCE).location
             except Exception as error:
                 translated = translate(error, "Looking up the dataset")
+                if isinstance(translated, OutcomeLost):  # no statement was sent, so no outcome can be lost
+                    raise StoreUnavailable(str(translated)) from error
                 if translated.retryable:
                     raise translated from error
                 return None  # the statement fails too, with a message about itself

@@ -1,7 +1,7 @@
 """Sets of BigQuery's errors: transient errors, permanent errors, and errors which prove that nothing was executed.
 
 To handle a further error, add a line to a set. ``errors`` uses the sets for all calls; ``appends`` and ``streams`` use
-them for the responses to appended rows. ``retries`` repeats calls whose error is retryable. A code is a gRPC status
+them for the responses to appended rows. ``jobs`` repeats calls whose error is retryable. A code is a gRPC status
 code, and a reason is the ``reason`` of a REST error. Patterns are searched for in the error's message.
 """
 

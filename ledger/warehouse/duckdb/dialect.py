@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -27,6 +28,7 @@ _FUNCTION = re.compile(
 )
 
 
+@lru_cache(maxsize=256)  # the ledger's own statements are few, and translating one takes milliseconds
 def query_to_duckdb(sql: str, *, user: bool = True) -> str:
     """Translate one GoogleSQL SELECT to DuckDB's SQL, with ``@name`` parameters as ``$name``.
 

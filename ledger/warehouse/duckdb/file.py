@@ -342,7 +342,8 @@ class DuckDBFile:
 
 def file_at(path: Path) -> DuckDBFile:
     """Return the one DuckDBFile that this process has for a path."""
-    return _FILES.setdefault(os.path.realpath(path), DuckDBFile(path))
+    key = os.path.realpath(path)
+    return _FILES.get(key) or _FILES.setdefault(key, DuckDBFile(path))
 
 
 def _cannot_open(error: Exception, path: Path) -> ConfigurationError:

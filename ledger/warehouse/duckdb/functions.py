@@ -62,14 +62,14 @@ def json_functions(tree: exp.Expr) -> None:
 
     SQLGlot's translation of STRING keeps the quotes of the JSON text, and SQLGlot does not translate LAX_ functions.
     """
-    for call in _innermost_first(tree, *_FUNCTIONS):
+    for call in innermost_first(tree, *_FUNCTIONS):
         if call.args.get("zone") is None:
             call.replace(_fill_template(_FUNCTIONS[type(call)], call.this))
 
 
 def json_arrays(tree: exp.Expr) -> None:
     """Make ``JSON_QUERY_ARRAY`` return NULL for a value that is not an array. SQLGlot's cast would fail."""
-    for call in _innermost_first(tree, exp.JSONExtractArray):
+    for call in innermost_first(tree, exp.JSONExtractArray):
         value = exp.JSONExtract(this=call.this, expression=call.expression) if call.expression else call.this
         call.replace(_fill_template("TRY_CAST(v AS JSON[])", value))
 
@@ -81,7 +81,7 @@ def text_search(tree: exp.Expr) -> None:
     and query are split into words as BigQuery's LOG_ANALYZER does. Only a STRING can be searched, and SEARCH's optional
     arguments are not supported.
     """
-    for call in _innermost_first(tree, exp.Anonymous):
+    for call in innermost_first(tree, exp.Anonymous):
         if call.name.upper() == "SEARCH" and len(call.expressions) == 2:
             text, terms = call.expressions
             condition = _fill_template(_SEARCH, text)
@@ -92,7 +92,7 @@ def text_search(tree: exp.Expr) -> None:
 
 def list_offsets(tree: exp.Expr) -> None:
     """Add 1 to n in ``list[OFFSET(n)]``: DuckDB counts from 1, and SQLGlot adjusts only a literal n."""
-    for bracket in _innermost_first(tree, exp.Bracket):
+    for bracket in innermost_first(tree, exp.Bracket):
         offset = bracket.expressions[0]
         if bracket.args.get("offset") == 0 and not isinstance(offset, exp.Literal):
             bracket.set("expressions", [exp.Add(this=exp.paren(offset.copy()), expression=exp.Literal.number(1))])
@@ -101,7 +101,7 @@ def list_offsets(tree: exp.Expr) -> None:
 
 def time_zones(tree: exp.Expr) -> None:
     """Mark times as UTC before a time zone is applied to them, because DuckDB stores them without a time zone."""
-    for call in _innermost_first(tree, exp.Extract, exp.TimestampTrunc, exp.TimeToStr):
+    for call in innermost_first(tree, exp.Extract, exp.TimestampTrunc, exp.TimeToStr):
         zone = call.args.get("zone")
         if isinstance(call, exp.Extract) and isinstance(call.expression, exp.AtTimeZone):
             call.expression.set("this", _utc(call.expression.this))
@@ -118,13 +118,13 @@ def time_parts(tree: exp.Expr) -> None:
 
     In GoogleSQL, Sunday is DAYOFWEEK 1 and the first day of a WEEK. MILLISECOND and MICROSECOND omit whole seconds.
     """
-    for call in _innermost_first(tree, exp.Extract):
+    for call in innermost_first(tree, exp.Extract):
         template = _DATE_PARTS.get(call.name.upper())
         if template is not None:
             call.replace(_fill_template(template, call.expression))
 
 
-def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
+def innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
     """Return a tree's nodes of the given kinds, each after the nodes inside it.
 
     Nodes must be replaced in this order, because replacing a node copies the nodes inside it.

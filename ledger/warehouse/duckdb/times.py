@@ -11,6 +11,7 @@ import re
 from sqlglot import exp
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.translations import fill
 
 _ELEMENT = re.compile(r"%(E\d?\*?[SYz]|-?[a-zA-Z%]|[a-zA-Z%]|.)", re.DOTALL)
@@ -41,7 +42,7 @@ _DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SU
 
 def formatted_times(tree: exp.Expr) -> None:
     """Translate ``FORMAT_DATE``, ``FORMAT_DATETIME``, ``FORMAT_TIME`` and ``FORMAT_TIMESTAMP`` with literal formats."""
-    for call in _innermost_first(tree, exp.TimeToStr):
+    for call in innermost_first(tree, exp.TimeToStr):
         pattern, zone, value = call.args["format"], call.args.get("zone"), call.this
         if not isinstance(value, _KINDS) or not isinstance(pattern, exp.Literal):
             continue
@@ -97,7 +98,7 @@ def parsed_times(tree: exp.Expr) -> None:
         exp.ParseDatetime: "TIMESTAMP",
         exp.StrToTime: "TIMESTAMP",
     }
-    for call in _innermost_first(tree, *targets):
+    for call in innermost_first(tree, *targets):
         pattern, zone = call.args.get("format"), call.args.get("zone")
         if not isinstance(pattern, exp.Literal):
             raise InvalidInput("Over DuckDB, a PARSE_ function needs a literal format.")
@@ -123,7 +124,7 @@ def _parsed_element(match: re.Match[str]) -> str:
 
 def date_results(tree: exp.Expr) -> None:
     """Cast the results of DATE_ADD, DATE_SUB and DATE_TRUNC to DATE, because DuckDB returns timestamps."""
-    for call in _innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
+    for call in innermost_first(tree, exp.DateAdd, exp.DateSub, exp.DateTrunc):
         unit = call.args.get("unit")
         if isinstance(call, exp.DateTrunc) and _is_instant(call.this):
             continue
@@ -144,11 +145,11 @@ def _is_instant(value: exp.Expr) -> bool:
 
 
 def differences(tree: exp.Expr) -> None:
-    """Make TIMESTAMP_DIFF and TIME_DIFF count whole units. Untranslated, DuckDB would count the boundaries crossed.
+    """Make TIMESTAMP_DIFF count whole units. Untranslated, DuckDB would count the boundaries crossed.
 
     For example, from 10:59 to 11:01 is 0 hours in GoogleSQL, and 1 hour in DuckDB.
     """
-    for call in _innermost_first(tree, exp.TimestampDiff):
+    for call in innermost_first(tree, exp.TimestampDiff):
         unit = call.args.get("unit")
         if isinstance(unit, exp.Var):
             template = f"DATE_SUB('{unit.name.lower()}', CAST(_2 AS TIMESTAMP), CAST(_1 AS TIMESTAMP))"
@@ -157,7 +158,7 @@ def differences(tree: exp.Expr) -> None:
 
 def time_truncs(tree: exp.Expr) -> None:
     """Translate TIME_TRUNC, which DuckDB lacks."""
-    for call in _innermost_first(tree, exp.TimeTrunc):
+    for call in innermost_first(tree, exp.TimeTrunc):
         template = f"CAST(DATE_TRUNC('{call.args['unit'].name.lower()}', CAST('1970-01-01' AS DATE) + _1) AS TIME)"
         call.replace(fill(template, call.this))
 
@@ -167,7 +168,7 @@ def week_parts(tree: exp.Expr) -> None:
 
     A week begins on the given day. Days before the year's first such day are in week 0.
     """
-    for call in _innermost_first(tree, exp.Extract):
+    for call in innermost_first(tree, exp.Extract):
         part = call.this
         if isinstance(part, exp.WeekStart):
             first = _DAYS.index(part.name.upper()) + 1
@@ -179,7 +180,3 @@ def week_parts(tree: exp.Expr) -> None:
                 call.replace(fill("TIMEZONE(_2, TIMEZONE('UTC', _1))", zone.this, zone.args["zone"]))
             else:
                 call.replace(fill("CAST(_1 AS TIMESTAMP)", zone))
-
-
-def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
-    return list(tree.find_all(*kinds))[::-1]

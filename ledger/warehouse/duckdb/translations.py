@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
+from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.templates import NAMES, TEMPLATES
 
 
@@ -36,19 +37,19 @@ _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?([diouxXeEfFgGs]))|%")
 
 def templates(tree: exp.Expr) -> None:
     """Replace each call of a function in ``TEMPLATES`` by its template, filled with the arguments of the call."""
-    for call in _innermost_first(tree, exp.Anonymous):
-        name = call.name.upper()
-        template = TEMPLATES.get(f"{name}/{len(call.expressions)}") or TEMPLATES.get(name)
-        if template:
+    for call in innermost_first(tree, exp.Anonymous):
+        name, count = call.name.upper(), len(call.expressions)
+        template = TEMPLATES.get(f"{name}/{count}") or TEMPLATES.get(name)
+        if template and max(map(int, re.findall(r"\b_(\d)\b", template)), default=0) == count:
             call.replace(fill(template, *call.expressions))
         elif name in ("GREATEST", "LEAST"):
             call.replace(_extreme(call))
         elif name == "ARRAY_CONCAT":
             call.replace(_concatenated(call))
-        elif name == "NORMALIZE" and call.expressions[1].name.upper() == "NFC":
+        elif name == "NORMALIZE" and count == 2 and call.expressions[1].name.upper() == "NFC":
             call.replace(fill(TEMPLATES["NORMALIZE/1"], call.expressions[0]))
         elif name in NAMES:
-            raise InvalidInput(f"{name} with {len(call.expressions)} argument(s) is not answered over DuckDB.")
+            raise InvalidInput(f"{name} with {count} argument(s) is not answered over DuckDB.")
 
 
 def safe_calls(tree: exp.Expr) -> None:
@@ -56,9 +57,9 @@ def safe_calls(tree: exp.Expr) -> None:
 
     Calls of ERROR inside become NULL, because TRY does not allow them.
     """
-    for call in _innermost_first(tree, exp.SafeFunc):
+    for call in innermost_first(tree, exp.SafeFunc):
         call.replace(exp.Anonymous(this="TRY", expressions=[call.this]))
-    for call in _innermost_first(tree, exp.Anonymous):
+    for call in innermost_first(tree, exp.Anonymous):
         if call.name.upper() == "TRY":
             for error in [it for it in call.find_all(exp.Anonymous) if it.name.upper() == "ERROR"]:
                 error.replace(exp.null())
@@ -83,7 +84,7 @@ def numeric_types(tree: exp.Expr) -> None:
 
 def formatted(tree: exp.Expr) -> None:
     """Translate FORMAT with a literal format to DuckDB's PRINTF, which has the same format letters."""
-    for call in _innermost_first(tree, exp.Format):
+    for call in innermost_first(tree, exp.Format):
         pattern = call.this
         if not isinstance(pattern, exp.Literal) or any(match[0] == "%" for match in _FORMAT.finditer(pattern.this)):
             raise InvalidInput(
@@ -95,7 +96,7 @@ def formatted(tree: exp.Expr) -> None:
 
 def like_escapes(tree: exp.Expr) -> None:
     r"""Add ESCAPE ``\`` to LIKE with a literal pattern. In GoogleSQL ``\`` is always the escape character of LIKE."""
-    for like in _innermost_first(tree, exp.Like):
+    for like in innermost_first(tree, exp.Like):
         pattern = like.expression
         if isinstance(pattern, exp.Literal | exp.RawString) and "\\" in pattern.this:
             like.replace(exp.Escape(this=like.copy(), expression=exp.Literal.string("\\")))
@@ -103,7 +104,7 @@ def like_escapes(tree: exp.Expr) -> None:
 
 def list_offsets_exist(tree: exp.Expr) -> None:
     """Make ``list[OFFSET(n)]`` and ``list[ORDINAL(n)]`` fail beyond the end, as in GoogleSQL; DuckDB returns NULL."""
-    for bracket in _innermost_first(tree, exp.Bracket):
+    for bracket in innermost_first(tree, exp.Bracket):
         if bracket.args.get("safe") is not False or len(bracket.expressions) != 1:
             continue
         (position,) = bracket.expressions
@@ -121,7 +122,7 @@ def list_offsets_exist(tree: exp.Expr) -> None:
 
 def casts(tree: exp.Expr) -> None:
     """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
-    for cast in _innermost_first(tree, exp.Cast):
+    for cast in innermost_first(tree, exp.Cast):
         kind, value = cast.args["to"].this, cast.this
         if isinstance(value, exp.Null):
             continue
@@ -147,7 +148,7 @@ def aggregate_limits(tree: exp.Expr) -> None:
 
     DuckDB's aggregates have no LIMIT.
     """
-    for limit in _innermost_first(tree, exp.Limit):
+    for limit in innermost_first(tree, exp.Limit):
         aggregate = limit.parent
         if not isinstance(aggregate, exp.ArrayAgg | exp.GroupConcat):
             continue
@@ -166,7 +167,7 @@ def aggregate_limits(tree: exp.Expr) -> None:
 
 def zoned_text(tree: exp.Expr) -> None:
     """Translate ``STRING(timestamp, zone)``, whose result ends with the zone's UTC offset."""
-    for call in _innermost_first(tree, exp.String):
+    for call in innermost_first(tree, exp.String):
         if (zone := call.args.get("zone")) is not None:
             call.replace(fill(_ZONED, call.this, zone))
 
@@ -231,7 +232,3 @@ def _concatenated(call: exp.Expr) -> exp.Expr:
     isnull = exp.or_(*(exp.Is(this=exp.paren(each.copy()), expression=exp.null()) for each in call.expressions))
     whole = exp.Anonymous(this="LIST_CONCAT", expressions=[each.copy() for each in call.expressions])
     return exp.paren(exp.case().when(isnull, exp.null()).else_(whole))
-
-
-def _innermost_first(tree: exp.Expr, *kinds: type[exp.Expr]) -> list[exp.Expr]:
-    return list(tree.find_all(*kinds))[::-1]

@@ -9,9 +9,8 @@ from ledger.cli.doctor.deep.scratch import Scratch
 from ledger.errors import LedgerError, StoreError
 from ledger.model.values import canonical
 from ledger.warehouse.bigquery import streams
+from ledger.warehouse.bigquery.jobs import NEW_OBJECT_SECONDS
 
-#: Seconds for which a new table or column may be unknown to streams.
-WAIT_SECONDS = 300.0
 #: Seconds after which an append of a new column is tried over a new connection.
 SAME_CONNECTION_SECONDS = 30.0
 _CREATE = "CREATE TABLE `${{project}}.${{dataset}}.{table}` LIKE `${{project}}.${{dataset}}.session_events`"
@@ -32,19 +31,19 @@ def new_table(scratch: Scratch) -> Observed:
     rows = scratch.rows(*scratch.new_session(), [canonical(1)])
     transport = warehouse.make_transport()
     try:
-        default = scratch.until_accepted(lambda: transport.send(table, rows), WAIT_SECONDS)
+        default = scratch.until_accepted(lambda: transport.send(table, rows), NEW_OBJECT_SECONDS)
     finally:
         transport.close()
     if warehouse.dataset.transport == "insertall":
         return compared(default.accepted, f"insertAll: {default}")
     made: list[str] = []
-    creation = scratch.until_accepted(lambda: made.append(streams.create(warehouse, table)), WAIT_SECONDS)
+    creation = scratch.until_accepted(lambda: made.append(streams.create(warehouse, table)), NEW_OBJECT_SECONDS)
     detail = f"default stream: {default}; creating a stream: {creation}"
     if not made:
         return compared(False, detail)
     stream = streams.WriteStream(warehouse, made[0])
     try:
-        own = scratch.until_accepted(lambda: stream.append(rows, 0), WAIT_SECONDS)
+        own = scratch.until_accepted(lambda: stream.append(rows, 0), NEW_OBJECT_SECONDS)
     finally:
         stream.close()
     return compared(default.accepted and own.accepted, f"{detail}; appending to it: {own}")
@@ -59,7 +58,7 @@ def new_column(scratch: Scratch) -> Observed:
     new = pa.RecordBatch.from_arrays([*old.columns, pa.array(["x"])], names=[*old.schema.names, "doctor_added"])
     transport = warehouse.make_transport()
     try:
-        ready = scratch.until_accepted(lambda: transport.send(table, old), WAIT_SECONDS)
+        ready = scratch.until_accepted(lambda: transport.send(table, old), NEW_OBJECT_SECONDS)
         if not ready.accepted:
             raise StoreError(f"The new table takes no rows: {ready}")
         alter = f"ALTER TABLE `${{project}}.${{dataset}}.{table}` ADD COLUMN doctor_added STRING"
@@ -70,7 +69,7 @@ def new_column(scratch: Scratch) -> Observed:
         accepted = same.accepted
         if not accepted:
             transport.disconnect(table)
-            other = scratch.until_accepted(lambda: transport.send(table, new), WAIT_SECONDS)
+            other = scratch.until_accepted(lambda: transport.send(table, new), NEW_OBJECT_SECONDS)
             detail, accepted = f"{detail}; on a new connection: {other}", other.accepted
     finally:
         transport.close()
@@ -83,7 +82,6 @@ def changes_to_fresh_rows(scratch: Scratch) -> Observed:
     scratch.append(scratch.rows(session_id, created_at, [canonical(1)]))
     parameters = {"session_id": session_id, "created_at": created_at}
     inside = _refusal(scratch, _DELETE, parameters)
-    outside = None
     if inside is None:
         session_id, created_at = scratch.new_session()
         scratch.append(scratch.rows(session_id, created_at, [canonical(1)]))
@@ -113,7 +111,7 @@ def _told(refusal: str | None) -> str:
 CHECKS = (
     Check(
         "a new table",
-        f"streams may answer NOT_FOUND at first; appends are accepted within {WAIT_SECONDS:.0f} s",
+        f"streams may answer NOT_FOUND at first; appends are accepted within {NEW_OBJECT_SECONDS:.0f} s",
         "ledger/warehouse/bigquery/streams.py",
         "apache/beam PR 38132; google-cloud-go issue 12449; supabase/etl PR 862",
         0,
@@ -121,7 +119,7 @@ CHECKS = (
     ),
     Check(
         "a new column and an open stream",
-        f"rows without the column go on; rows with it are accepted within {WAIT_SECONDS:.0f} s",
+        f"rows without the column go on; rows with it are accepted within {NEW_OBJECT_SECONDS:.0f} s",
         "ledger/warehouse/bigquery/warehouse.py",
         "snowplow-bigquery-loader issues 366 and 367",
         0,
