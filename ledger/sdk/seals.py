@@ -32,7 +32,8 @@ class Seals(CommandBase):
         Raises:
             WitnessFailed: The seal is recorded in the ledger, but the file or the warehouse could not be written, or
                 the command failed. The error's ``seal`` is the seal.
-            InvalidInput: The command is empty, or ``output`` is the ledger's own file; no seal was made.
+            InvalidInput: The command is empty, or ``output`` exists already or is a file of the ledger or of its
+                warehouse; no seal was made.
             StoreUnavailable, StoreRejected: No seal was made.
             CapabilityMissing: The ledger is in BigQuery.
             PermissionDenied: The ledger was returned by ``for_user``.

@@ -44,7 +44,7 @@ class Verifying(Seals):
             progress: Called with the number of rows read since the last call.
 
         Returns:
-            The findings, and what was verified. ``clean`` is true if there are no findings.
+            The findings, and what was verified. ``clean`` is true if every finding was mended, or there are none.
 
         Raises:
             SessionNotFound: A named session is neither in the ledger nor in the seal.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from ledger import SessionLedger
 from ledger.cli.exits import FINDINGS
 from support.shell import Shell
+from support.tampering import tamper
 
 
 @pytest.fixture
@@ -21,11 +20,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ledger.create_session("ada", "q", session_id=session_id)
             ledger.update_summary(session_id, "ten")
     return tmp_path / "ledger.db"
-
-
-def tamper(file: Path, sql: str) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(sql)
 
 
 def test_a_clean_ledger_is_said_to_be_clean(file: Path, shell: Shell) -> None:

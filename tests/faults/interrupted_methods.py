@@ -224,9 +224,6 @@ METHODS: dict[str, Method] = {
     "close with a relay": _reads(lambda c: _closes(c, lambda ledger: ledger.close(), relay="background")),
 }
 #: Methods whose calls need a warehouse that has answered before.
-IN_WAREHOUSE = {
-    name for name in METHODS if " " in name or name in ("warehouse.sync", "warehouse.query", "drop_archived")
-}
 NOT_METHODS = {"user_id", "warehouse", "store", "url"}
 
 

@@ -75,21 +75,23 @@ def _work(asked: argparse.Namespace) -> None:
         with warm_up(stage, method) as interrupter:
             points = points_of(stage.places_of(method, interrupter), asked.share, chance)
             trials = [(point, error) for point in points for error in ERRORS.items()]
+            struck = 0
             for number, (point, (name, error)) in enumerate(trials):
                 if number < asked.skip:
                     continue
                 _say(begun=number)
                 interrupter.point, interrupter.error = point, error
                 try:
-                    stage.trial(method, interrupter, lambda place: _say(place=place))
+                    struck += stage.trial(method, interrupter, lambda place: _say(place=place))
                 except Wrong as wrong:
+                    struck += 1
                     _say(error=name, place=interrupter.place, wrong=str(wrong))
                     stage.restart()
             try:
                 stage.finish()
             except Wrong as wrong:
                 _say(error="-", place="at the end", wrong=str(wrong))
-            _say(ended=len(trials))
+            _say(ended=asked.skip + struck)
         stage.close()
 
 

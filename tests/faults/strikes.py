@@ -10,16 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from faults.interruption import Interruption, TimeLimit
+
 T = TypeVar("T")
 _set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc  # holds the GIL
-
-
-class TimeLimit(Exception):
-    """Like a soft time limit: code that catches Exception sees it."""
-
-
-class Interruption(BaseException):
-    """Like KeyboardInterrupt: only code that catches everything sees it."""
 
 
 STRUCK = (TimeLimit, Interruption)

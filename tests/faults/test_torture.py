@@ -249,7 +249,10 @@ def test_a_message_that_is_there_twice_is_found(checks: Checks) -> None:
     assert kinds(checks) == {"doubled"}
 
 
-def test_backups_and_exports_that_lack_what_was_acknowledged_before_are_found(checks: Checks) -> None:
+@pytest.mark.parametrize("lacking", [{"s": 99}, {"nowhere": 1}])
+def test_backups_and_exports_that_lack_what_was_acknowledged_before_are_found(
+    checks: Checks, lacking: dict[str, int]
+) -> None:
     with SessionLedger.open(checks.url, create=False, warehouse=checks.warehouse) as ledger:
         ledger.hydrate_session("s")
         ledger.store.backup(checks.folder / "a.backup")
@@ -260,6 +263,6 @@ def test_backups_and_exports_that_lack_what_was_acknowledged_before_are_found(ch
     assert kinds(checks) == {"export lacks events"}
     with SessionLedger.open(checks.url, create=False) as ledger:
         ledger.store.backup(checks.folder / "a.backup")
-    told(checks, "backups", "a.backup", {"s": 99})
+    told(checks, "backups", "a.backup", lacking)
     checks.at_rest()
     assert "backup lacks events" in kinds(checks)

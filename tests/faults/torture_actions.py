@@ -181,7 +181,7 @@ class Actions:
         self.board.count(self.row, "reads checked")
 
     def list(self) -> None:
-        """List sessions: the one of this thread is among its newest or further down, never missing."""
+        """List the newest sessions; only errors and waits are checked."""
         self._ask(lambda: self.ledger.list_sessions(USER, limit=20))
 
     def search(self) -> None:

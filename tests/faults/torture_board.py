@@ -59,7 +59,6 @@ FAULTS = (
 )
 NAMES = (*FAULTS, *(f"{action} {outcome}" for action in ACTIONS for outcome in OUTCOMES))
 _INDEX = {name: index for index, name in enumerate(NAMES)}
-_CALL = ("since", "action")
 _GENERATION = 1 << 32  # an acknowledged version is kept as generation * this + version
 
 

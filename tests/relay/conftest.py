@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import CountedIds, SetClock
+from support.stores import clock, store
 from support.warehouse_fixtures import ask, direct, place, sink, sinks, warehouse
 
-__all__ = ["ask", "direct", "place", "sink", "sinks", "warehouse"]
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: SetClock) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
-    yield opened
-    opened.close()
+__all__ = ["ask", "clock", "direct", "place", "sink", "sinks", "store", "warehouse"]

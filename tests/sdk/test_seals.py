@@ -33,7 +33,6 @@ from ledger.model.seals import Seal, leaves_of, seal_of
 from ledger.outbox import columns
 from ledger.testing import CountedIds, SetClock
 
-Tamper = Callable[[sqlite3.Connection], None]
 TABLES = ("session_events", "session_heads", "session_state", "search_slots")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -25,22 +24,10 @@ from ledger.model.integrity import verify
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import search_index
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import START, CountedIds, SetClock, chained, event, recorded
+from ledger.testing import START, SetClock, chained, event, recorded
 
 URL, OTHER = "memory://warehouse", "memory://other"
 ARCHIVED = Change("status", value="archived")
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: SetClock) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "ledger.db", clock=clock, ids=CountedIds(1))
-    yield opened
-    opened.close()
 
 
 def archive(store: SqliteStore, first: int = 1, session_id: str = "s") -> None:

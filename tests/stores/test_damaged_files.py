@@ -9,14 +9,17 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger import CorruptEvent, LedgerError, SessionLedger
+from ledger.formats.events import export_lines, import_lines
 from ledger.testing import START
 from stores.test_verify import record
+from support.tampering import tamper
 
 #: Reads of a ledger, by name; each returns all that it read.
 READS: dict[str, Callable[[SessionLedger], object]] = {
@@ -53,8 +56,29 @@ def whole(session: Any) -> object:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("damaged") / "recorded.db"
+    """A ledger that has a row in every table, also in those of archived, purged and foreign sessions."""
+    folder = tmp_path_factory.mktemp("damaged")
+    path = folder / "recorded.db"
     record(path)
+    with SessionLedger.open(f"sqlite:///{folder}/abroad.db") as abroad:
+        abroad.create_session("bob", "How many there?", session_id="f")
+        lines = [*export_lines(abroad.store, ["f"])]
+    with SessionLedger.open(f"sqlite:///{path}", warehouse=f"duckdb:///{folder}/w.duckdb") as ledger:
+        import_lines(ledger.store, lines)
+        for session_id in ("archived", "purged"):
+            ledger.create_session("ada", "What else?", session_id=session_id)
+        ledger.seal()
+        ledger.archive_session("archived")
+        ledger.delete_session("purged")
+        ledger.warehouse.sync()
+        assert ledger.drop_archived() == 1
+        assert ledger.delete_old_sessions(timedelta(0), ["deleted"]) == 1
+    tamper(
+        path,
+        "INSERT INTO relay_aside SELECT warehouse, 1, 'refused', 0, 'refused' FROM relays;"
+        "INSERT INTO search_again VALUES ('s1');"
+        "INSERT INTO deleted_sessions SELECT 'gone', 0, warehouse, 1 FROM relays",
+    )
     return path
 
 
@@ -63,6 +87,7 @@ def right(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """What each read answers if nothing is damaged."""
     file = shutil.copy(recorded, tmp_path_factory.mktemp("right") / "l.db")
     with SessionLedger.open(f"sqlite:///{file}") as ledger:
+        assert ledger.verify().findings == ()
         return {name: read(ledger) for name, read in READS.items()}
 
 
@@ -110,21 +135,25 @@ BAD = ("x", "{", "[1]", '"1"', "", -1, 2**63 - 1, 1.5, b"\xff\x00", None, "99999
 
 
 def test_a_damaged_value_in_any_column_is_an_error_of_the_tree_or_found(recorded, right, tmp_path):
-    random_ = random.Random(12)
+    random_, changed = random.Random(12), set[str]()
     for table, column in columns(recorded):
         for value in random_.sample(BAD, 1):
             file = Path(shutil.copy(recorded, tmp_path / "l.db"))
             with closing(sqlite3.connect(file)) as connection:
                 try:
-                    row = f"(SELECT rowid FROM {table} LIMIT 1 OFFSET abs(random()) % 5)"
-                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = {row}", (value,))
+                    rows = [row for (row,) in connection.execute(f"SELECT rowid FROM {table}")]
+                    chosen = (value, random_.choice(rows or [0]))
+                    done = connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = ?", chosen)
                 except sqlite3.OperationalError:  # WITHOUT ROWID
-                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
+                    done = connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
                 except sqlite3.IntegrityError:
                     continue
+                if done.rowcount > 0:
+                    changed.add(table)
                 connection.commit()
             wrong = silently_wrong(file, right)
             assert not wrong, f"{table}.{column} = {value!r}: {wrong}"
+    assert changed == {table for table, _ in columns(recorded)}
 
 
 def test_flipped_bytes_are_errors_of_the_tree_or_found(recorded, right, tmp_path):

@@ -19,11 +19,6 @@ Opens = Callable[..., SqliteStore]
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
 def opens(tmp_path: Path, clock: SetClock) -> Iterator[Opens]:
     """Opens one and the same file."""
     with ExitStack() as stack:

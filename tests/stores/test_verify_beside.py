@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +15,7 @@ from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import SetClock, event, recorded
 from ledger.testing.exchange import abroad
 from ledger.testing.harness import begin
-
-
-def tamper(file: Path, sql: str) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(sql)
+from support.tampering import tamper
 
 
 def test_sessions_that_are_appended_to_meanwhile_give_no_findings(tmp_path):

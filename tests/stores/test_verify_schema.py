@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ledger import LedgerError, SessionLedger, StoreRejected
+from support.tampering import tamper
 
 SESSIONS = 20
 
@@ -28,11 +28,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def file(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(recorded, tmp_path / "l.db"))
-
-
-def tamper(file: Path, sql: str) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(sql)
 
 
 def opened(file: Path) -> SessionLedger:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
+
+
+def tamper(file: Path, sql: str) -> None:
+    """Run a script over a file by hand."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(sql)
 
 
 class Tampering(NamedTuple):
