@@ -6,7 +6,7 @@ doubles with Grisu2, which for about one double in a thousand does not find the 
 
 Source: ``CheckNumberRoundtrip`` of github.com/google/zetasql (public/json_value.cc), and "Printing Floating-Point
 Numbers Quickly and Accurately with Integers" (Loitsch 2010), figure 6, with the constants of nlohmann's JSON library,
-which zetasql writes doubles with. ``benchmarks/json_doubles.py`` compares this module with Google's analyzer.
+which zetasql writes doubles with. ``tools/json_doubles.py`` compares this module with Google's analyzer.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ledger.model.values import canonical
 from ledger.warehouse.json_numbers import bigquery_spelling, exactly_parsable
 from service.numbers import refused_numbers
 
-#: Doubles with the fewest digits, and what Google's analyzer says of each (``benchmarks/json_doubles.py --record``).
+#: Doubles with the fewest digits, and what Google's analyzer says of each (``tools/json_doubles.py --record``).
 VERDICTS = [line.split("\t") for line in (Path(__file__).parent / "verdicts.tsv").read_text().splitlines()]
 
 

@@ -1,8 +1,8 @@
 """Compare the spelling of doubles in JSON for BigQuery with what Google's own analyzer accepts.
 
-The analyzer is zetasql, which runs as WebAssembly: ``pip install zetasql`` into an environment with this package, then
-``python benchmarks/json_doubles.py --doubles 100000``. It prints how many doubles exact parsing refuses as they are
-written with the fewest digits, and fails if it refuses one as the ledger spells it, if a double is not the same after
+The analyzer is zetasql, which runs as WebAssembly and is in the development environment:
+``.venv/bin/python tools/json_doubles.py --doubles 100000``. It prints how many doubles exact parsing refuses as they
+are written with the fewest digits, and fails if it refuses one as the ledger spells it, if a double is not the same after
 parsing (exactly, or with 'round'), or if the ledger is wrong about which are refused. ``--record FILE`` writes the
 verdicts that `tests/service/test_numbers.py` reads.
 """
@@ -57,7 +57,7 @@ def _double(text: str) -> float | None:
 
 def doubles(seed: int) -> Iterator[float]:
     """Doubles as programs have them, and any: amounts, times, shares, and random bits."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - a sample of doubles
     while True:
         yield chance.uniform(-1e6, 1e6)
         yield round(chance.uniform(0, 2e9), 6)
