@@ -2,9 +2,9 @@
 
 The analyzer is zetasql, which runs as WebAssembly and is in the development environment:
 ``.venv/bin/python tools/json_doubles.py --doubles 100000``. It prints how many doubles exact parsing refuses as they
-are written with the fewest digits, and fails if it refuses one as the ledger spells it, if a double is not the same after
-parsing (exactly, or with 'round'), or if the ledger is wrong about which are refused. ``--record FILE`` writes the
-verdicts that `tests/service/test_numbers.py` reads.
+are written with the fewest digits, and fails if it refuses one as the ledger spells it, if a double is not the same
+after parsing (exactly, or with 'round'), or if the ledger is wrong about which are refused. ``--record FILE`` writes
+the verdicts that `tests/service/test_numbers.py` reads.
 """
 
 from __future__ import annotations
