@@ -87,15 +87,15 @@ LEDGER_RELAY = Setting(
 LEDGER_SESSION_DEFAULT_TTL_HOURS = Setting(
     "LEDGER_SESSION_DEFAULT_TTL_HOURS",
     LEDGER,
-    "Default TTL of a session, in hours, or `none`.",
-    default="24",
+    "Default TTL of a session, in hours, or `none`: it never expires.",
+    default="none; 24 for analysis sessions",
     seed_name="SESSION_DEFAULT_TTL_HOURS",
 )
 LEDGER_SESSION_MAX_TTL_HOURS = Setting(
     "LEDGER_SESSION_MAX_TTL_HOURS",
     LEDGER,
-    "Maximum TTL of a session, in hours, or `none`.",
-    default="168",
+    "Maximum TTL of a session, in hours, or `none`. With a maximum every session expires.",
+    default="none; 168 for analysis sessions",
     seed_name="SESSION_MAX_TTL_HOURS",
 )
 

@@ -178,7 +178,7 @@ class SessionStore:
     def create_session(self, user_id: str | None = None) -> ChatSession:
         """Create a chat. The default owner is the ledger's user if it is limited to one, or else the anonymous user."""
         owner = user_id if user_id is not None or self.ledger.user_id is not None else ANONYMOUS
-        session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE}, ttl=None)
+        session_id = self.ledger.create_session(owner, fields={"session_type": SESSION_TYPE})
         return ChatSession(self, self._require(session_id))
 
     def get_session(self, session_id: str) -> ChatSession | None:

@@ -21,6 +21,7 @@ from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
+from ledger.sdk.opening import UNSET
 
 #: Session type of chats.
 CONVERSATION = "conversation"
@@ -118,7 +119,7 @@ class ConversationService:
     Args:
         db: A ``SessionLedger``, an ``AsyncSessionLedger``, or a ledger URL. The ledger at a URL is opened at first use
             and closed with the service.
-        ttl: Lifetime of a chat; None for no expiry.
+        ttl: Lifetime of a chat; None for no expiry. If not given, the ledger's ``default_ttl_hours``.
         clock: Source of the current time for ``cleanup_old_sessions``.
     """
 
@@ -126,7 +127,7 @@ class ConversationService:
         self,
         db: SessionLedger | AsyncSessionLedger | str,
         *,
-        ttl: timedelta | None = None,
+        ttl: timedelta | None = UNSET,
         clock: Clock = utc_now,
     ) -> None:
         self.ledger, self._owned = ledger_of(db)

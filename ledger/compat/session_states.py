@@ -315,7 +315,7 @@ def _create(target: SessionLedger, thread_id: str, wanted: Mapping[tuple[str, st
         else:
             fields[name] = value
     owner = (user_id or OWNER) if target.user_id is None else user_id
-    target.create_session(owner, fields=fields, session_id=thread_id, ttl=None)
+    target.create_session(owner, fields=fields, session_id=thread_id)
     _debug("saved session state of thread %s: %s", thread_id, _names(wanted))
     return record_id
 

@@ -75,42 +75,43 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None = Non
         longest: The maximum TTL; None for no limit.
 
     Raises:
-        InvalidInput: The TTL is not positive, exceeds ``longest``, or ends after the year 9999.
+        InvalidInput: The TTL is not positive, exceeds ``longest``, ends after the year 9999, or is None although there
+            is a maximum.
     """
     if ttl is None:
+        if longest is not None:
+            raise InvalidInput(f"ttl is None, but {_bound(longest)}; give a ttl.")
         return None
     if not isinstance(ttl, timedelta):
         raise InvalidInput(f"ttl must be a timedelta, or None for no expiry, not {type(ttl).__name__}.")
     if ttl <= timedelta(0):
         raise InvalidInput(f"ttl must be positive, not {ttl}.")
     if longest is not None and ttl > longest:
-        raise InvalidInput(
-            f"ttl is {_hours(ttl)}, more than this ledger's maximum of {_hours(longest)} (max_ttl_hours, or "
-            "LEDGER_SESSION_MAX_TTL_HOURS)."
-        )
+        raise InvalidInput(f"ttl is {_hours(ttl)}, but {_bound(longest)}.")
     try:
         return to_text(now + ttl)
     except OverflowError:
         raise InvalidInput(f"ttl is {_hours(ttl)}, which ends after the year 9999; None means no expiry.") from None
 
 
-def latest_end(changes: Iterable[Change]) -> datetime | None:
-    """Return the latest ``expires_at`` that changes set, or None if they set none."""
-    ends = [
-        check_change("expires_at", "", change.value, removed=False)
-        for change in changes
-        if isinstance(change, Change) and change.field == "expires_at" and change.value is not None
-    ]
-    return max(map(from_text, ends), default=None)
+def check_ends(changes: Iterable[Change], now: datetime, longest: timedelta) -> None:
+    """Check each ``expires_at`` that changes set.
+
+    Raises:
+        InvalidInput: One is later than ``now`` plus the maximum TTL, or removes the end of the session.
+    """
+    for change in changes:
+        if isinstance(change, Change) and change.field == "expires_at":
+            end = None if change.value is None else check_change("expires_at", "", change.value, removed=False)
+            if end is None or from_text(end) - now > longest:
+                raise InvalidInput(f"expires_at is {end}, but {_bound(longest)}; nothing was written.")
 
 
-def check_end(end: datetime, now: datetime, longest: timedelta) -> None:
-    """Raise InvalidInput if ``end``, an ``expires_at``, is later than ``now`` plus the maximum TTL."""
-    if end - now > longest:
-        raise InvalidInput(
-            f"expires_at is {to_text(end)}, more than this ledger's maximum of {_hours(longest)} from now "
-            "(max_ttl_hours, or LEDGER_SESSION_MAX_TTL_HOURS); nothing was written."
-        )
+def _bound(longest: timedelta) -> str:
+    return (
+        f"every session of this ledger expires within {_hours(longest)} (max_ttl_hours, or "
+        "LEDGER_SESSION_MAX_TTL_HOURS)"
+    )
 
 
 def _hours(span: timedelta) -> str:

@@ -11,7 +11,7 @@ from ledger.errors import CapabilityMissing, IdempotencyConflict, InvalidInput, 
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
-from ledger.model.lifetime import check_end, expiry, latest_end
+from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, planned_calls
 from ledger.model.values import check_text
@@ -99,6 +99,8 @@ class CommandBase(LedgerConnection):
                 session_id, "session.created", changes, envelope, user_id=user_id, creates_stream=creates_stream
             )
 
+        if ttl is UNSET and "expires_at" in updates and updates["expires_at"] is None:
+            ttl = None  # as in update_session, None means that the session never expires
         expiry_from_clock = ttl is not UNSET or "expires_at" not in updates
         if expiry_from_clock:
             updates["expires_at"] = self._expiry(ttl)
@@ -122,15 +124,15 @@ class CommandBase(LedgerConnection):
         return expiry(self._clock(), self._default_ttl) if ttl is UNSET else expiry(self._clock(), ttl, self._max_ttl)
 
     def _check_expiry(self, session_id: str, changes: Sequence[Change], envelope: Envelope) -> None:
-        """Raise InvalidInput if changes set an ``expires_at`` beyond the maximum TTL.
+        """Raise InvalidInput if changes set an ``expires_at`` beyond the maximum TTL, or remove it despite a maximum.
 
         An event that is already recorded is not checked again, because the clock of this host may be behind the clock
         of the host that recorded it.
         """
-        if self._max_ttl is None or (end := latest_end(changes)) is None:
+        if self._max_ttl is None:
             return
         try:
-            check_end(end, self._clock(), self._max_ttl)
+            check_ends(changes, self._clock(), self._max_ttl)
         except InvalidInput:
             exists = "event_id" in envelope and self._get(session_id) is not None
             if not exists or self.store.version_of(session_id, self._event_id(session_id, envelope)) is None:

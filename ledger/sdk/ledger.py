@@ -55,9 +55,9 @@ class SessionLedger(
         relay: ``background`` ships rows from a thread of this process; ``off`` leaves the shipping to another process
             (``ledger relay``) or to calls of ``warehouse.sync()``. If None, ``LEDGER_RELAY``, else ``off``.
         default_ttl_hours: Default TTL in hours; None for no expiry. If not given,
-            ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else 24.
-        max_ttl_hours: Maximum TTL in hours; None for no limit. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else
-            168.
+            ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else the maximum TTL, else no expiry.
+        max_ttl_hours: Maximum TTL in hours, within which every session expires; None for no limit. If not given,
+            ``LEDGER_SESSION_MAX_TTL_HOURS`` (hours, or ``none``), else no limit.
         clock: Function that returns the current time, a timezone-aware datetime in UTC.
         ids: Function that returns a new UUIDv7 for a given time.
 
@@ -310,15 +310,7 @@ class SessionLedger(
 
 
 class SessionManagerV2(SessionLedger):
-    """``SessionLedger`` under the name of the BigQuery session manager that it can replace.
-
-    As with that manager, sessions do not expire by default: the default TTL is None.
-    """
-
-    def __init__(self, url: str | None = None, **settings: Any) -> None:
-        if settings.get("default_ttl_hours", UNSET) is UNSET:
-            settings["default_ttl_hours"] = None
-        super().__init__(url, **settings)
+    """``SessionLedger`` under the name of the BigQuery session manager that it can replace."""
 
 
 def _set(field: str, value: Any) -> Change:

@@ -35,8 +35,6 @@ DRAIN_SECONDS = 10.0
 
 #: Default of an argument for which None has a meaning of its own.
 UNSET: Any = object()
-#: Default and maximum TTL, in hours.
-DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
 #: Exclusive upper bound of the default and the maximum TTL, in hours: a hundred years.
 LONGEST_HOURS = 876_600
 
@@ -190,28 +188,26 @@ def check_drain(drain: object) -> None:
 def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
     """Return the default TTL (None for no expiry) and the maximum TTL (None for no limit).
 
-    An argument takes precedence over the environment. If neither sets the default TTL, it is the lesser of
-    ``DEFAULT_TTL_HOURS`` and the maximum TTL.
+    An argument takes precedence over the environment. If neither sets the default TTL, it is the maximum TTL.
 
     Raises:
         ConfigurationError: A TTL is invalid, or the default TTL that was set exceeds the maximum.
     """
-    longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
-    is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
-    default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)
-    if default is not None and longest is not None and default > longest:
-        if is_configured:
-            raise ConfigurationError(
-                "default_ttl_hours is more than max_ttl_hours; check LEDGER_SESSION_DEFAULT_TTL_HOURS and "
-                "LEDGER_SESSION_MAX_TTL_HOURS."
-            )
-        default = longest
+    longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS)
+    default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS)
+    if longest is None or (default_hours is UNSET and LEDGER_SESSION_DEFAULT_TTL_HOURS.text() is None):
+        return default or longest, longest
+    if default is None or default > longest:
+        raise ConfigurationError(
+            f"default_ttl_hours is {'none' if default is None else 'more'}, but max_ttl_hours limits every session; "
+            "check LEDGER_SESSION_DEFAULT_TTL_HOURS and LEDGER_SESSION_MAX_TTL_HOURS."
+        )
     return default, longest
 
 
-def _ttl(hours: Any, name: str, setting: Setting, default: float) -> timedelta | None:
+def _ttl(hours: Any, name: str, setting: Setting) -> timedelta | None:
     if hours is UNSET:
-        text = setting.text() or str(default)
+        text = setting.text() or "none"
         try:
             hours = None if text.lower() == "none" else float(text)
         except ValueError:

@@ -24,7 +24,15 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture
 def ledger(tmp_path, clock):
-    with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock, ids=CountedIds(1)) as opened:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with SessionLedger(url, clock=clock, ids=CountedIds(1), default_ttl_hours=24) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bounded(tmp_path, clock):
+    url = f"sqlite:///{tmp_path / 'bounded.db'}"
+    with SessionLedger(url, clock=clock, default_ttl_hours=24, max_ttl_hours=168) as opened:
         yield opened
 
 
@@ -32,7 +40,7 @@ def types(ledger, session_id):
     return [event.event_type for event in ledger.history(session_id)]
 
 
-def test_a_session_lives_for_a_day_unless_somebody_says_otherwise(ledger):
+def test_a_session_lives_for_the_default_ttl_unless_somebody_says_otherwise(ledger):
     assert ledger.get_session(ledger.create_session("ada")).expires_at == START + DAY
     assert ledger.get_session(ledger.create_session("ada", ttl=HOUR)).expires_at == START + HOUR
     assert ledger.get_session(ledger.create_session("ada", ttl=None)).expires_at is None
@@ -40,23 +48,24 @@ def test_a_session_lives_for_a_day_unless_somebody_says_otherwise(ledger):
     assert ledger.get_session(given).expires_at == START + 2 * HOUR
 
 
-def test_sessions_of_the_session_manager_have_no_end_unless_somebody_says_so(tmp_path, clock):
+@pytest.mark.parametrize("kind", [SessionLedger, SessionManagerV2])
+def test_sessions_have_no_end_unless_somebody_says_so(tmp_path, clock, kind):
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    with SessionManagerV2(url, clock=clock) as manager:
-        assert manager.get_session(manager.create_session("ada", "q")).expires_at is None
-        assert manager.get_session(manager.create_session("ada", "q", ttl=HOUR)).expires_at == START + HOUR
-    with SessionManagerV2.open(url, clock=clock, default_ttl_hours=2) as manager:
-        assert manager.get_session(manager.create_session("ada", "q")).expires_at == START + 2 * HOUR
+    with kind(url, clock=clock) as opened:
+        assert opened.get_session(opened.create_session("ada", "q")).expires_at is None
+        assert opened.get_session(opened.create_session("ada", "q", ttl=1000 * DAY)).expires_at == START + 1000 * DAY
+    with kind.open(url, clock=clock, default_ttl_hours=2) as opened:
+        assert opened.get_session(opened.create_session("ada", "q")).expires_at == START + 2 * HOUR
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, (DAY, 7 * DAY)),
-        ({"LEDGER_SESSION_DEFAULT_TTL_HOURS": "none"}, (None, 7 * DAY)),
-        ({"LEDGER_SESSION_DEFAULT_TTL_HOURS": "0.5"}, (HOUR / 2, 7 * DAY)),
+        ({}, (None, None)),
+        ({"LEDGER_SESSION_DEFAULT_TTL_HOURS": "none", "LEDGER_SESSION_MAX_TTL_HOURS": "None"}, (None, None)),
+        ({"LEDGER_SESSION_DEFAULT_TTL_HOURS": "0.5"}, (HOUR / 2, None)),
         ({"LEDGER_SESSION_MAX_TTL_HOURS": "12"}, (12 * HOUR, 12 * HOUR)),
-        ({"LEDGER_SESSION_MAX_TTL_HOURS": "None"}, (DAY, None)),
+        ({"LEDGER_SESSION_DEFAULT_TTL_HOURS": "1", "LEDGER_SESSION_MAX_TTL_HOURS": "12"}, (HOUR, 12 * HOUR)),
     ],
 )
 def test_both_lifetimes_are_settings(tmp_path, monkeypatch, clock, settings, expected):
@@ -66,10 +75,10 @@ def test_both_lifetimes_are_settings(tmp_path, monkeypatch, clock, settings, exp
     with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock) as ledger:
         ends = ledger.get_session(ledger.create_session("ada")).expires_at
         assert ends == (None if default is None else START + default)
-        if longest is not None:
-            ledger.create_session("ada", ttl=longest)
-        with pytest.raises(InvalidInput) if longest is not None else pytest.MonkeyPatch.context():
-            ledger.create_session("ada", ttl=(longest or DAY) + HOUR)
+        ledger.create_session("ada", ttl=longest)
+        for beyond in () if longest is None else (longest + HOUR, None):
+            with pytest.raises(InvalidInput, match="max_ttl_hours"):
+                ledger.create_session("ada", ttl=beyond)
 
 
 @pytest.mark.parametrize(
@@ -78,19 +87,22 @@ def test_both_lifetimes_are_settings(tmp_path, monkeypatch, clock, settings, exp
         ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "soon"),
         ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "-1"),
         ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "169"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "none"),
         ("LEDGER_SESSION_MAX_TTL_HOURS", "nan"),
         ("LEDGER_SESSION_MAX_TTL_HOURS", "0"),
     ],
 )
 def test_a_setting_that_is_no_lifetime_is_named(tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv("LEDGER_SESSION_MAX_TTL_HOURS", "168")
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert not (tmp_path / "ledger.db").exists()
 
 
-@pytest.mark.parametrize("ttl", [timedelta(0), -HOUR, timedelta(hours=169), 24, "24"])
-def test_a_lifetime_that_cannot_be_is_refused_and_nothing_is_written(ledger, ttl):
+@pytest.mark.parametrize("ttl", [timedelta(0), -HOUR, timedelta(hours=169), None, 24, "24"])
+def test_a_lifetime_that_cannot_be_is_refused_and_nothing_is_written(bounded, ttl):
+    ledger = bounded
     with pytest.raises(InvalidInput, match="ttl"):
         ledger.create_session("ada", session_id="mine", ttl=ttl)
     assert ledger.get_session("mine") is None
@@ -100,8 +112,9 @@ def test_a_lifetime_that_cannot_be_is_refused_and_nothing_is_written(ledger, ttl
     assert ledger.get_session(kept).version == 1
 
 
-@pytest.mark.parametrize("late", [START + timedelta(hours=169), "2999-01-01T00:00:00Z"])
-def test_no_way_of_setting_the_end_passes_the_bound(ledger, late):
+@pytest.mark.parametrize("late", [START + timedelta(hours=169), "2999-01-01T00:00:00Z", None])
+def test_no_way_of_setting_the_end_passes_the_bound(bounded, late):
+    ledger = bounded
     session_id = ledger.create_session("ada")
     for attempt in (
         lambda: ledger.update_session(session_id, {"expires_at": late}),
@@ -115,8 +128,7 @@ def test_no_way_of_setting_the_end_passes_the_bound(ledger, late):
     assert ledger.get_session("mine") is None
     assert (ledger.get_session(session_id).version, len(ledger.list_sessions())) == (1, 1)
     ledger.update_session(session_id, {"expires_at": START + timedelta(hours=168)})
-    ledger.update_session(session_id, {"expires_at": None})
-    assert ledger.get_session(session_id).expires_at is None
+    assert ledger.get_session(session_id).expires_at == START + timedelta(hours=168)
 
 
 def test_whoever_looks_after_the_end_sees_it_before_the_sweep_has_recorded_it(ledger, clock):

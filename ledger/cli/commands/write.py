@@ -53,7 +53,7 @@ with_ttl = click.option(
     "--ttl-hours",
     metavar="HOURS|none",
     callback=_ttl_of,
-    help="TTL in hours, counted from now; none to never expire.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else 24]",
+    help="TTL in hours from now; none to never expire.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else none]",
 )
 
 
