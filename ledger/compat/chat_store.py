@@ -24,7 +24,7 @@ from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE
-from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
+from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
@@ -239,15 +239,9 @@ class SessionStore:
 
     def list_user_sessions(self, user_id: str | None, *, include_expired: bool = False) -> list[ChatSession]:
         """Return all chats of a user (None: the anonymous user), newest first, without reading their messages."""
-        found: list[ChatSession] = []
-        after: str | None = None
         owner = ANONYMOUS if user_id is None else user_id
-        while True:
-            page = self.ledger.list_sessions(owner, session_type=SESSION_TYPE, after=after, limit=SESSIONS_PAGE)
-            found += [ChatSession(self, each) for each in page if include_expired or each.status not in CLOSED]
-            after = page.next
-            if after is None:
-                return found
+        listed = self.ledger.iter_sessions(owner, session_type=SESSION_TYPE)
+        return [ChatSession(self, each) for each in listed if include_expired or each.status not in CLOSED]
 
     def expire_session(self, session_id: str) -> bool:
         """Expire a chat now; its messages are kept. Return False if the chat is recorded as expired already.
@@ -278,17 +272,13 @@ class SessionStore:
             session_type=SESSION_TYPE, updated_before=before, without=(*CLOSED, *DONE), at=self._clock()
         )
         expired = 0
-        after: str | None = None
-        while True:
-            page = self.ledger.store.sessions(query, after=after, limit=SESSIONS_PAGE)
-            for head, _ in page:
-                try:
-                    expired += self.ledger.expire_session(head.session_id, expected_version=head.version) is not None
-                except (WrongExpectedVersion, SessionNotFound, SessionEnded):
-                    continue  # another writer appended to it, or expired it first
-            after = page.next
-            if after is None:
-                return expired
+        store = self.ledger.store
+        for head, _ in every_item(lambda after: store.sessions(query, after=after, limit=SESSIONS_PAGE)):
+            try:
+                expired += self.ledger.expire_session(head.session_id, expected_version=head.version) is not None
+            except (WrongExpectedVersion, SessionNotFound, SessionEnded):
+                continue  # another writer appended to it, or expired it first
+        return expired
 
     def get_db_connection(self) -> sqlite3.Connection:
         """Return a read-only DB-API connection to the ledger's file; the caller closes it.
@@ -328,14 +318,7 @@ class SessionStore:
         return session
 
     def _all_messages(self, session_id: str) -> list[Message]:
-        found: list[Message] = []
-        after: str | None = None
-        while True:
-            page = self.ledger.get_messages(session_id, after=after, limit=EVENTS_PAGE)
-            found += [self._message(each) for each in page]
-            after = page.next
-            if after is None:
-                return found
+        return [self._message(each) for each in self.ledger.get_messages(session_id)]
 
     def _newest_messages(self, session_id: str, n: int) -> list[Message]:
         return [self._message(each) for each in self.ledger.get_messages(session_id, last=n)]

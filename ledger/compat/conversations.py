@@ -17,7 +17,7 @@ from ledger.clock import Clock, utc_now
 from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
-from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page
+from ledger.model.page import Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
@@ -291,19 +291,13 @@ class ConversationService:
         """
         before = days_before(self._clock(), days)
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
-        removed, after = 0, None
-        while True:
-            page = await ledger.list_sessions(
-                session_type=CONVERSATION, created_until=before, after=after, limit=SESSIONS_PAGE
-            )
-            for session in page:
-                if session.updated_at < before:
-                    with suppress(WrongExpectedVersion, SessionNotFound):
-                        await ledger.delete_session(session.session_id, expected_version=session.version)
-                        removed += 1
-            after = page.next
-            if after is None:
-                return removed
+        removed = 0
+        async for session in ledger.iter_sessions(session_type=CONVERSATION, created_until=before):
+            if session.updated_at < before:
+                with suppress(WrongExpectedVersion, SessionNotFound):
+                    await ledger.delete_session(session.session_id, expected_version=session.version)
+                    removed += 1
+        return removed
 
     async def close(self) -> None:
         """Close the ledger if this service opened it."""
@@ -319,10 +313,4 @@ class ConversationService:
     @staticmethod
     async def _times(ledger: AsyncSessionLedger, session_id: str) -> dict[int, datetime]:
         """Return the time of each event of a session, by version."""
-        times: dict[int, datetime] = {}
-        after: str | None = "0"
-        while after is not None:
-            page = await ledger.history(session_id, after=int(after), limit=EVENTS_PAGE)
-            times |= {event.version: event.occurred_at for event in page}
-            after = page.next
-        return times
+        return {event.version: event.occurred_at for event in await ledger.history(session_id)}

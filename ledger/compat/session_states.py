@@ -39,7 +39,7 @@ from ledger.compat.session_records import (
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
 from ledger.model.events import Change, Envelope
-from ledger.model.page import SESSIONS_PAGE, Page
+from ledger.model.page import Page
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.sdk.ledger import SessionLedger
@@ -165,22 +165,16 @@ def get_session_analytics(*, ledger: SessionLedger | None = None) -> dict[str, A
     total = passed = 0
     attempts: dict[str, list[int]] = {name: [] for name in ATTEMPT_COUNTERS}
     counted: dict[str, Counter[str]] = {name: Counter() for name in ("topic", "difficulty", "workflow_status")}
-    after: str | None = None
-    while True:
-        page = target.list_sessions(tag=TAG, after=after, limit=SESSIONS_PAGE)
-        for session in page:
-            record = record_of(session)
-            total += 1
-            passed += record["tests_passed"] is True
-            for name in ATTEMPT_COUNTERS:
-                if record[name] is not None:
-                    attempts[name].append(record[name])
-            for name, counts in counted.items():
-                if record[name] is not None:
-                    counts[record[name]] += 1
-        after = page.next
-        if after is None:
-            break
+    for session in target.iter_sessions(tag=TAG):
+        record = record_of(session)
+        total += 1
+        passed += record["tests_passed"] is True
+        for name in ATTEMPT_COUNTERS:
+            if record[name] is not None:
+                attempts[name].append(record[name])
+        for name, counts in counted.items():
+            if record[name] is not None:
+                counts[record[name]] += 1
     _debug("counted %d session states", total)
     return {
         "total_sessions": total,

@@ -25,7 +25,7 @@ from ledger.model.events import (
 )
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_text
-from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
@@ -216,13 +216,8 @@ class _Batch:
 
 
 def _all_ids(store: EventStore) -> Iterator[str]:
-    after: str | None = None
-    while True:
-        page = store.sessions(SessionQuery(), after=after, limit=SESSIONS_PAGE)
-        yield from (head.session_id for head, _ in page)
-        after = page.next
-        if after is None:
-            return
+    listed = every_item(lambda after: store.sessions(SessionQuery(), after=after, limit=SESSIONS_PAGE))
+    return (head.session_id for head, _ in listed)
 
 
 def _change_object(change: RecordedChange) -> dict[str, Any]:

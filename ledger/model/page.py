@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from ledger.errors import InvalidInput
 from ledger.model.values import check_text, check_whole
@@ -14,6 +14,8 @@ T = TypeVar("T")
 MAX_LIMIT = 10_000
 #: Number of sessions, and of events or messages, per page in code that reads a whole list page by page.
 SESSIONS_PAGE, EVENTS_PAGE = 1000, 500
+#: Number of items that the repr of a page shows.
+_SHOWN = 3
 _CURSOR = re.compile(r"([0-9]{1,18}):(.+)")
 
 
@@ -34,31 +36,33 @@ def position_of(after: str) -> tuple[int, str]:
     return int(match[1]), check_text(match[2], "after")
 
 
-class Page(Sequence[T], Generic[T]):
-    """One page of a list: a sequence of consecutive items.
+class Page(list[T]):
+    """One page of a list: a list of consecutive items.
 
     Attributes:
         next: Pass it as ``after`` to get the next page; None at the end of the list.
     """
 
-    __slots__ = ("_items", "next")
+    __slots__ = ("next",)
 
-    def __init__(self, items: Sequence[T], next: str | None = None) -> None:
-        self._items = items
+    def __init__(self, items: Iterable[T] = (), next: str | None = None) -> None:
+        super().__init__(items)
         self.next = next
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        return self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._items)
-
     def __repr__(self) -> str:
-        return f"Page({list(self._items)!r}, next={self.next!r})"
+        shown = ", ".join([*map(repr, self[:_SHOWN]), *(["..."] if len(self) > _SHOWN else [])])
+        count = f"{len(self)} item{'' if len(self) == 1 else 's'}"
+        return f"<Page [{shown}], {count}, {'the last' if self.next is None else f'more after={self.next!r}'}>"
+
+
+def every_item(page_after: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """Yield every item of a list, which is read page by page.
+
+    Args:
+        page_after: Function that returns the page after the ``next`` of the page before; it gets None for the first.
+    """
+    page = page_after(None)
+    yield from page
+    while page.next is not None:
+        page = page_after(page.next)
+        yield from page

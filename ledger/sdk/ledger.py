@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, diff
-from ledger.model.page import Page
+from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_plan
@@ -220,13 +220,13 @@ class SessionLedger(
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
 
-    def history(self, session_id: str, *, after: int = 0, limit: int = 1000) -> Page[RecordedEvent]:
-        """Return a page of a session's events, oldest first.
+    def history(self, session_id: str, *, after: int = 0, limit: int | None = None) -> Page[RecordedEvent]:
+        """Return a session's events, oldest first: all of them, or a part.
 
         Args:
             session_id: The session.
             after: Return only events after this version; for the next page, ``int(page.next)``.
-            limit: Maximum number of versions, 1 to 10,000.
+            limit: Maximum number of versions, 1 to 10,000; all if None.
 
         Returns:
             The events; ``next`` is None if there are no more.
@@ -235,7 +235,12 @@ class SessionLedger(
             SessionNotFound: The session does not exist.
             CorruptEvent, UpcastMissing: A row cannot be read.
         """
-        page = self.store.events(session_id, after=after, limit=limit)
+
+        def page_after(version: str | None) -> Page[RecordedEvent]:
+            place = after if version is None else int(version)
+            return self.store.events(session_id, after=place, limit=EVENTS_PAGE if limit is None else limit)
+
+        page = Page(every_item(page_after)) if limit is None else page_after(None)
         if not page:
             self._require(session_id)
         return page
@@ -293,8 +298,48 @@ class SessionLedger(
         Raises:
             InvalidInput: A criterion is invalid, or ``shared`` is set without a user.
         """
-        now = self._clock()
-        query = SessionQuery(
+        query = self._query(user_id, status, session_type, tag, attributes, created_from, created_until, shared)
+        return self._sessions(query, after, limit)
+
+    def iter_sessions(
+        self,
+        user_id: str | None = None,
+        *,
+        status: str | None = None,
+        session_type: str | None = None,
+        tag: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        shared: bool = False,
+    ) -> Iterator[Session]:
+        """Yield all sessions that meet all given criteria, newest first, without their messages.
+
+        The sessions are read page by page. A status is that at the time of this call.
+
+        Args:
+            user_id, status, session_type, tag, attributes, created_from, created_until, shared: As for
+                ``list_sessions``.
+
+        Raises:
+            InvalidInput: A criterion is invalid, or ``shared`` is set without a user.
+        """
+        query = self._query(user_id, status, session_type, tag, attributes, created_from, created_until, shared)
+        return every_item(lambda after: self._sessions(query, after, SESSIONS_PAGE))
+
+    def _query(
+        self,
+        user_id: str | None,
+        status: str | None,
+        session_type: str | None,
+        tag: str | None,
+        attributes: Mapping[str, Any] | None,
+        created_from: datetime | None,
+        created_until: datetime | None,
+        shared: bool,
+    ) -> SessionQuery:
+        """Return the criteria of a list of sessions; the parameters are those of ``list_sessions``."""
+        return SessionQuery(
             **self._owner_criteria(user_id, shared),
             status=status,
             session_type=session_type,
@@ -303,10 +348,12 @@ class SessionLedger(
             created_from=created_from,
             created_until=created_until,
             without=() if status == "deleted" else ("deleted",),
-            at=now,
+            at=self._clock(),
         )
+
+    def _sessions(self, query: SessionQuery, after: str | None, limit: int) -> Page[Session]:
         page = self.store.sessions(query, after=after, limit=limit)
-        return Page([Session(head, state, now=now) for head, state in page], page.next)
+        return Page([Session(head, state, now=query.at) for head, state in page], page.next)
 
 
 class SessionManagerV2(SessionLedger):

@@ -15,6 +15,7 @@ from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import CLOSED, DONE, status_at
+from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
 from ledger.model.values import check_text
@@ -294,13 +295,7 @@ class Lifecycle(CommandBase):
 
     def _all(self, query: SessionQuery) -> Iterator[tuple[Head, State]]:
         """Yield all sessions that match a query. They are read page by page."""
-        after: str | None = None
-        while True:
-            page = self.store.sessions(query, after=after, limit=_PAGE)
-            yield from page
-            after = page.next
-            if after is None:
-                return
+        return every_item(lambda after: self.store.sessions(query, after=after, limit=_PAGE))
 
 
 def _status(state: State) -> str | None:

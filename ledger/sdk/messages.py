@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
-from ledger.model.page import Page
+from ledger.model.page import EVENTS_PAGE, Page, every_item
 from ledger.model.session import Message
 from ledger.model.values import check_session_id, check_text
 from ledger.sdk.command_base import CommandBase, make_room
@@ -120,28 +120,33 @@ class Messages(CommandBase):
         return self._append(session_id, "message.removed", [change], envelope, event_id=event_id)
 
     def get_messages(
-        self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int = 100
+        self, session_id: str, *, last: int | None = None, after: str | None = None, limit: int | None = None
     ) -> Page[Message]:
-        """Return a page of a session's messages, in order.
+        """Return a session's messages, in order: all of them, or a part.
 
         Args:
             session_id: The session.
-            last: Return only this many messages, the newest, and ignore ``limit``. Cannot be combined with ``after``.
-            after: The ``next`` of an earlier page.
-            limit: Maximum number of messages, 1 to 10,000.
+            last: Return only this many messages, the newest. Cannot be combined with ``after`` or ``limit``.
+            after: Return only the messages after this place: the ``next`` of an earlier page.
+            limit: Maximum number of messages, 1 to 10,000; all if None.
 
         Returns:
             The messages, oldest first; ``next`` is None if there are no more.
 
         Raises:
             SessionNotFound: The session does not exist.
-            InvalidInput: Both ``last`` and ``after`` are given.
+            InvalidInput: ``last`` is given together with ``after`` or ``limit``.
         """
-        if last is not None and after is not None:
-            raise InvalidInput("Give last or after, not both: last always returns the newest messages.")
-        page = self.store.messages(
-            session_id, after=after, limit=limit if last is None else last, newest=last is not None
-        )
+        if last is not None and (after is not None or limit is not None):
+            raise InvalidInput("Give last, or after and limit: last always returns the newest messages.")
+
+        def page_after(place: str | None) -> Page[Message]:
+            return self.store.messages(session_id, after=place or after, limit=EVENTS_PAGE if limit is None else limit)
+
+        if last is not None:
+            page = self.store.messages(session_id, after=None, limit=last, newest=True)
+        else:
+            page = Page(every_item(page_after)) if limit is None else page_after(None)
         if not page:
             self._require(session_id)
         return page

@@ -9,7 +9,7 @@ from typing import Any
 
 from ledger.errors import CorruptEvent
 from ledger.model.fields import check_change
-from ledger.model.page import SESSIONS_PAGE
+from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text
@@ -61,21 +61,16 @@ class SessionCounts(CommandBase):
             at=now,
         )
         counts: Counter[Any] = Counter()
-        after: str | None = None
-        while True:
-            page = self.store.sessions(query, after=after, limit=SESSIONS_PAGE)
-            for head, state in page:
-                try:
-                    counts[_group(Session(head, state, now=now), by)] += 1
-                except TypeError as error:  # a list or an object
-                    raise CorruptEvent(
-                        f"Session {head.session_id}: its {by} is not what was recorded ({error}). `ledger verify` says "
-                        "what is damaged.",
-                        session_id=head.session_id,
-                    ) from error
-            after = page.next
-            if after is None:
-                return dict(sorted(counts.items(), key=lambda group: (-group[1], group[0] is None, str(group[0]))))
+        for head, state in every_item(lambda after: self.store.sessions(query, after=after, limit=SESSIONS_PAGE)):
+            try:
+                counts[_group(Session(head, state, now=now), by)] += 1
+            except TypeError as error:  # a list or an object
+                raise CorruptEvent(
+                    f"Session {head.session_id}: its {by} is not what was recorded ({error}). `ledger verify` says "
+                    "what is damaged.",
+                    session_id=head.session_id,
+                ) from error
+        return dict(sorted(counts.items(), key=lambda group: (-group[1], group[0] is None, str(group[0]))))
 
 
 def _group(session: Session, by: str) -> Any:

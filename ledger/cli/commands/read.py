@@ -156,10 +156,8 @@ def list_(
 )
 @click.argument("session_id")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Show only events after this version.")
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of events."
-)
-def history(as_json: bool, url: str | None, session_id: str, after: int, limit: int) -> None:
+@click.option("--limit", type=click.IntRange(1, 10_000), help="Maximum number of events.  [default: all]")
+def history(as_json: bool, url: str | None, session_id: str, after: int, limit: int | None) -> None:
     """Show the events of a session in order, with their changes."""
     with opened(url) as ledger:
         page = ledger.history(session_id, after=after, limit=limit)

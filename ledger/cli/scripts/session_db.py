@@ -14,7 +14,6 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
-from ledger.model.page import SESSIONS_PAGE
 from ledger.stores.base import outbox_store
 from ledger.stores.sqlite.database_file import own_files
 
@@ -102,15 +101,10 @@ def _verify(ledger: SessionLedger) -> dict[str, Any]:
 
     sessions = queries = 0
     unreadable: dict[str, str] = {}
-    after: str | None = None
-    while True:
-        page = ledger.list_sessions(attributes={MARK: True}, after=after, limit=SESSIONS_PAGE)
-        for session in page:
-            sessions += 1
-            try:
-                queries += session_of(session).state.history.total_queries
-            except (LedgerError, ValueError) as error:  # another program wrote values that are not an analysis session
-                unreadable[session.session_id] = str(error).splitlines()[0]
-        after = page.next
-        if after is None:
-            return {"url": ledger.url, "sessions": sessions, "queries": queries, "unreadable": unreadable}
+    for session in ledger.iter_sessions(attributes={MARK: True}):
+        sessions += 1
+        try:
+            queries += session_of(session).state.history.total_queries
+        except (LedgerError, ValueError) as error:  # another program wrote values that are not an analysis session
+            unreadable[session.session_id] = str(error).splitlines()[0]
+    return {"url": ledger.url, "sessions": sessions, "queries": queries, "unreadable": unreadable}

@@ -326,16 +326,8 @@ class SessionStore:
 
     async def all_sessions(self, **criteria: Any) -> AsyncIterator[Recorded]:
         """Yield every analysis session that meets the criteria of ``list_sessions``, newest first."""
-        after: str | None = None
-        while True:
-            page = await self.ledger.list_sessions(
-                **criteria, attributes={MARK: True}, after=after, limit=SESSIONS_PAGE
-            )
-            for found in page:
-                yield found
-            after = page.next
-            if after is None:
-                return
+        async for found in self.ledger.iter_sessions(**criteria, attributes={MARK: True}):
+            yield found
 
     def now(self) -> datetime:
         """Return the current time of the store's clock."""
