@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from ledger import CapabilityMissing, InvalidInput, PermissionDenied, SessionLedger
-from ledger.compat import session_states
 from ledger.compat.session_states import (
     VerifiedWorkflow,
     configure,
@@ -172,7 +171,7 @@ def test_the_view_session_states_summary_has_a_row_a_session_without_its_texts()
 
 
 def test_analytics_success_rate_attempts_topics_difficulties_and_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_states, "SESSIONS_PAGE", 2)  # every page counts
+    monkeypatch.setattr("ledger.sdk.ledger.SESSIONS_PAGE", 2)  # every page counts
     rows = [
         ("arrays", "easy", True, 1, 1, "completed"),
         ("arrays", "hard", False, 4, 2, "failed"),

@@ -289,8 +289,9 @@ def test_session_lifecycle_list_user_sessions_shows_those_of_one_user_newest_fir
 
 
 def test_session_lifecycle_a_list_is_never_cut(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for page in ("SESSIONS_PAGE", "EVENTS_PAGE"):
-        monkeypatch.setattr(f"ledger.compat.chat_store.{page}", 2)
+    for page in ("ledger.compat.chat_store.SESSIONS_PAGE", "ledger.sdk.ledger.SESSIONS_PAGE"):
+        monkeypatch.setattr(page, 2)
+    monkeypatch.setattr("ledger.sdk.messages.EVENTS_PAGE", 2)
     chats = [store.create_session("user123") for _ in range(5)]
     said(store, chats[0].session_id, 5)
     assert len(store.list_user_sessions("user123")) == 5

@@ -56,7 +56,7 @@ def test_the_class_takes_what_the_session_ledger_takes() -> None:
 def test_all_is_awaited_but_views_and_iterations() -> None:
     methods = {name for name in public(SessionLedger) if callable(getattr(SessionLedger, name))}
     at_once = {name for name in methods if not inspect.iscoroutinefunction(getattr(AsyncSessionLedger, name))}
-    assert at_once == {"open", "for_user", "replay", "subscribe"}
+    assert at_once == {"open", "for_user", "iter_sessions", "replay", "subscribe"}
 
 
 def test_a_method_that_is_added_to_the_session_ledger_is_here_by_itself() -> None:

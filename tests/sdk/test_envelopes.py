@@ -230,7 +230,7 @@ def test_a_session_begun_twice_with_one_event_id_is_one_session(ledger):
 
 def test_the_newest_messages_have_no_page_to_follow(ledger):
     session_id = ledger.create_session("ada", "q")
-    with pytest.raises(InvalidInput, match="last or after"):
+    with pytest.raises(InvalidInput, match="Give last, or"):
         ledger.get_messages(session_id, last=1, after="1:m")
 
 

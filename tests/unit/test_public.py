@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import ledger
-from ledger import Page
 
 NAMES = """
 ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
@@ -71,12 +70,3 @@ def test_using_the_embedded_store_loads_nothing_heavy(tmp_path):
 
 def test_the_bigquery_session_managers_name_is_the_same_class():
     assert issubclass(ledger.SessionManagerV2, ledger.SessionLedger)
-
-
-def test_a_page_is_a_sequence_that_says_whether_more_follows():
-    page = Page(["a", "b"], next="2")
-    assert (list(page), len(page), page[0], page[-1], page[:1], page.next) == (["a", "b"], 2, "a", "b", ["a"], "2")
-    assert "b" in page
-    assert not Page([])
-    assert Page([]).next is None
-    assert repr(page) == "Page(['a', 'b'], next='2')"
