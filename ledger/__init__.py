@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LeaseHeld,
         LeaseLost,
         LedgerError,
+        MessagesNotRead,
         MissingExtra,
         OutcomeUnknown,
         PermissionDenied,
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
     from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
+    from ledger.model.query_statistics import QueryStatistics
     from ledger.model.seals import Seal, SealComparison
     from ledger.model.search import Match
-    from ledger.model.session import Message, QueryStatistics, Session, ToolCall
+    from ledger.model.session import Message, Session, ToolCall
     from ledger.sdk.aio import AsyncSessionLedger
     from ledger.sdk.ledger import SessionLedger, SessionManagerV2
 
@@ -51,7 +53,7 @@ _MODULES = {
     "ledger.sdk.aio": ("AsyncSessionLedger",),
     "ledger.errors": (
         *("ArchiveLost", "CapabilityMissing", "ConfigurationError", "CorruptEvent", "IdempotencyConflict"),
-        *("InvalidInput", "LeaseHeld", "LeaseLost", "LedgerError", "MissingExtra", "OutcomeUnknown"),
+        *("InvalidInput", "LeaseHeld", "LeaseLost", "LedgerError", "MessagesNotRead", "MissingExtra", "OutcomeUnknown"),
         *("PermissionDenied", "RowsRefused", "SessionArchived", "SessionEnded", "SessionNotFound", "StoreError"),
         *("StoreRejected", "StoreUnavailable", "StreamEnded", "UpcastMissing", "ValueTooLarge"),
         "WitnessFailed",
@@ -65,7 +67,8 @@ _MODULES = {
     "ledger.model.page": ("Page",),
     "ledger.model.seals": ("Seal", "SealComparison"),
     "ledger.model.search": ("Match",),
-    "ledger.model.session": ("Message", "QueryStatistics", "Session", "ToolCall"),
+    "ledger.model.query_statistics": ("QueryStatistics",),
+    "ledger.model.session": ("Message", "Session", "ToolCall"),
     "ledger.sdk.ledger": ("SessionLedger", "SessionManagerV2"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -90,6 +93,7 @@ __all__ = [
     "LedgerError",
     "Match",
     "Message",
+    "MessagesNotRead",
     "MissingExtra",
     "NewEvent",
     "OutcomeUnknown",

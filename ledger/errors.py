@@ -3,8 +3,9 @@
 ::
 
     LedgerError
-    ├── InvalidInput           the arguments cannot be recorded; nothing was written
-    ├── SessionNotFound        no session has this id, or the caller may not see it
+    ├── InvalidInput           the arguments cannot be recorded; nothing was written (also a ValueError)
+    ├── SessionNotFound        no session has this id, or the caller may not see it (also a LookupError)
+    ├── MessagesNotRead        a session was read without the messages that are asked for (also an AttributeError)
     ├── SessionEnded           the session is expired, archived or deleted; nothing was written
     ├── PermissionDenied       the caller may not make this change, or a user's view does not offer this call
     ├── WrongExpectedVersion   another caller appended first; nothing was written
@@ -46,6 +47,7 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "LedgerError",
+    "MessagesNotRead",
     "MissingExtra",
     "OutcomeUnknown",
     "PermissionDenied",
@@ -71,13 +73,13 @@ class LedgerError(Exception):
     retryable: ClassVar[bool] = False
 
 
-class InvalidInput(LedgerError):
+class InvalidInput(LedgerError, ValueError):
     """The arguments cannot be recorded; nothing was written."""
 
     code = "invalid_input"
 
 
-class SessionNotFound(LedgerError):
+class SessionNotFound(LedgerError, LookupError):
     """No session has this id, or the caller may not see it."""
 
     code = "session_not_found"
@@ -85,6 +87,12 @@ class SessionNotFound(LedgerError):
     def __init__(self, message: str, *, session_id: str = "") -> None:
         super().__init__(message)
         self.session_id = session_id
+
+
+class MessagesNotRead(LedgerError, AttributeError):
+    """The session was read without its messages; the message says how to read them."""
+
+    code = "messages_not_read"
 
 
 class SessionEnded(LedgerError):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
-from ledger.model.instants import to_micros
+from ledger.model.instants import to_micros, to_text
 from ledger.model.values import canonical, check_text, decode
 
 #: Schema version of the rows that this code writes. Events of older versions are upcast when they are read.
@@ -24,6 +24,8 @@ ROW_BYTES = 1000
 #: Maximum size of an event (values, keys and rows), in bytes. A request to BigQuery's Storage Write API takes 10 MB,
 #: and an event is never split between two requests.
 MAX_EVENT_BYTES = 8_000_000
+#: Maximum number of characters of a value in the repr of a change.
+_SHOWN = 70
 _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -109,7 +111,7 @@ class AppendResult:
 Appended = AppendResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordedChange:
     """One change as recorded.
 
@@ -138,8 +140,18 @@ class RecordedChange:
         """True if the value has been erased."""
         return self.value_hash is not None and self.value_salt is None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the change as a JSON object, without ``value`` if the field was removed or the value erased later."""
+        parts = {"field": self.field, "key": self.key, "removed": self.removed}
+        return parts if self.text is None else {**parts, "value": self.value}
 
-@dataclass(frozen=True, slots=True)
+    def __repr__(self) -> str:
+        name = f"{self.field}[{self.key}]" if self.key else self.field
+        text = "erased" if self.text is None else self.text if len(self.text) <= _SHOWN else f"{self.text[:_SHOWN]}…"
+        return f"<{name} removed>" if self.removed else f"<{name} = {text}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordedEvent:
     """An immutable event as a store recorded it. Times are timezone-aware and in UTC."""
 
@@ -162,6 +174,22 @@ class RecordedEvent:
     def position(self) -> tuple[int, str]:
         """The event's sort key within its session: version, then event_id."""
         return self.version, self.event_id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a JSON object with its changes, as ``ledger history --json`` prints it."""
+        return {
+            "version": self.version,
+            "event_id": self.event_id,
+            "event_type": self.event_type,
+            "actor": self.actor,
+            "occurred_at": to_text(self.occurred_at),
+            "recorded_at": to_text(self.recorded_at),
+            "changes": [change.to_dict() for change in self.changes],
+        }
+
+    def __repr__(self) -> str:
+        changes = ", ".join(map(repr, self.changes))
+        return f"<RecordedEvent {self.version} {self.event_type}, {to_text(self.recorded_at)}: {changes}>"
 
 
 class PreparedChange(NamedTuple):

@@ -75,6 +75,11 @@ class Difference:
     before: RegisterValue | None
     after: RegisterValue | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the difference as a JSON object, without ``before`` or ``after`` if there was no value then."""
+        sides = {name: held.value for name in ("before", "after") if (held := getattr(self, name)) is not None}
+        return {"field": self.field, "key": self.key, **sides}
+
 
 def fold(events: Iterable[RecordedEvent], *, at_version: int | None = None) -> dict[Register, RegisterValue]:
     """Return the state that results from events.

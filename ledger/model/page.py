@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from ledger.errors import InvalidInput
+from ledger.model.display import html_of_table
 from ledger.model.values import check_text, check_whole
 
 T = TypeVar("T")
@@ -53,6 +54,12 @@ class Page(list[T]):
         shown = ", ".join([*map(repr, self[:_SHOWN]), *(["..."] if len(self) > _SHOWN else [])])
         count = f"{len(self)} item{'' if len(self) == 1 else 's'}"
         return f"<Page [{shown}], {count}, {'the last' if self.next is None else f'more after={self.next!r}'}>"
+
+    def _repr_html_(self) -> str:
+        follow = "" if self.next is None else f", more after={self.next!r}"
+        title = f"{len(self)} item{'' if len(self) == 1 else 's'}{follow}"
+        rows = [item.to_dict() if hasattr(item, "to_dict") else {"item": repr(item)} for item in self]
+        return html_of_table(title, rows)
 
 
 def every_item(page_after: Callable[[str | None], Page[T]]) -> Iterator[T]:

@@ -7,17 +7,21 @@ fields are defined in ``ledger.model.fields``, and a test compares the two.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
-from ledger.errors import CorruptEvent
+import orjson
+
+from ledger.errors import CorruptEvent, MessagesNotRead
+from ledger.model.display import html_of_object
 from ledger.model.fields import FIELDS
 from ledger.model.fold import Register, RegisterValue, State
-from ledger.model.instants import from_text
+from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import status_at
+from ledger.model.query_statistics import QueryStatistics
+from ledger.model.values import decode
 
 T = TypeVar("T")
 
@@ -27,6 +31,15 @@ COLUMNS = (
     *("tool_calls", "tool_call_status", "tool_call_results", "created_at", "updated_at"),
     *("version", "title", "session_type", "expires_at"),
 )
+
+
+#: Attributes of ``Session`` that are fields, not columns, and have no form of their own: single values, and mappings.
+VALUES = tuple(
+    it.attribute for it in FIELDS.values() if not it.keyed and not it.own_form and it.attribute not in COLUMNS
+)
+MAPS = tuple(it.attribute for it in FIELDS.values() if it.keyed and not it.own_form)
+K = TypeVar("K", str, tuple[str, str])
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,11 @@ class Message:
             get("payload"),
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as a JSON object with a key for each part, as ``ledger show --json`` prints it."""
+        parts = {part: getattr(self, part) for part in MESSAGE_PARTS}
+        return {"message_id": self.message_id, "version": self.version, **parts}
+
 
 #: The parts of a recorded message, in the order of ``Message``.
 MESSAGE_PARTS = (
@@ -119,42 +137,10 @@ class ToolCall:
     has_result: bool
     definition: dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class QueryStatistics:
-    """Statistics of a session's queries.
-
-    Attributes:
-        total_queries, cache_hits: The number of queries, and how many of them were answered from a cache.
-        cache_hit_rate: Cache hits per query, 0 to 1; 0 without queries.
-        by_type: The number of queries of each type, most frequent first.
-        total_execution_time_ms, average_execution_time_ms: Total and average over the queries that have an execution
-            time, in milliseconds; None if no query has one.
-    """
-
-    total_queries: int
-    cache_hits: int
-    cache_hit_rate: float
-    by_type: dict[str, int]
-    total_execution_time_ms: float | None
-    average_execution_time_ms: float | None
-
-    @classmethod
-    def of(cls, queries: Iterable[Mapping[str, Any] | None]) -> QueryStatistics:
-        """Return the statistics of recorded ``query`` values; an erased value counts as a query."""
-        values = [query or {} for query in queries]
-        hits = sum(bool(query.get("cache_hit")) for query in values)
-        types = Counter(str(query.get("query_type", "erased")) for query in values)
-        times = [query.get("execution_time_ms") for query in values]
-        taken = [time for time in times if isinstance(time, int | float) and not isinstance(time, bool)]
-        return cls(
-            len(values),
-            hits,
-            hits / len(values) if values else 0.0,
-            dict(types.most_common()),
-            sum(taken) if taken else None,
-            sum(taken) / len(taken) if taken else None,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """Return the call as a JSON object. It has the key ``result`` only if a result was recorded."""
+        parts = {name: getattr(self, name) for name in ("call_id", "name", "status", "definition")}
+        return parts | ({"result": self.result} if self.has_result else {})
 
 
 class _Part(Generic[T]):
@@ -306,11 +292,23 @@ class Session(Mapping[str, Any]):
         """Values of ``x_`` fields by (field, key)."""
         return {register: self._decoded(held) for register, held in self._state.items() if register[0].startswith("x_")}
 
+    @property
+    def has_messages(self) -> bool:
+        """True if the session was read with its messages."""
+        return self._with_messages
+
     @_Part
-    def messages(self) -> tuple[Message, ...] | None:
-        """Messages in order; None if the session was read without its messages."""
+    def messages(self) -> tuple[Message, ...]:
+        """Messages in order.
+
+        Raises:
+            MessagesNotRead: The session was read without its messages.
+        """
         if not self._with_messages:
-            return None
+            raise MessagesNotRead(
+                f"Session {self.session_id} was read without its messages. Read them with "
+                f"get_messages({self.session_id!r}), or with get_session({self.session_id!r}, messages=True)."
+            )
         registers = [(register[1], self._state[register]) for register in self._registers("message")]
         messages = [Message.from_value(key, held.version, self._decoded(held)) for key, held in registers]
         return tuple(sorted(messages, key=lambda message: (message.version, message.message_id)))
@@ -345,9 +343,34 @@ class Session(Mapping[str, Any]):
         """True if there is at least one tool call and all of them are completed."""
         return bool(self.calls) and all(call.status == "completed" for call in self.calls)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the session as a new JSON object, as ``ledger show --json`` prints it.
+
+        The object has the columns of the view ``sessions``; ``tool_calls`` is a list of objects, in place of
+        ``tool_call_status`` and ``tool_call_results``. It also has the fields that the view lacks, each named like its
+        attribute, and ``messages`` if they were read. Times are RFC 3339 text.
+        """
+        return decode(self.to_json())  # type: ignore[no-any-return]
+
+    def to_json(self) -> str:
+        """Return ``to_dict`` as JSON text."""
+        document = {column: self[column] for column in self}
+        document["tool_calls"] = [call.to_dict() for call in self.calls]
+        del document["tool_call_status"], document["tool_call_results"]
+        document |= {name: getattr(self, name) for name in VALUES}
+        document |= {name: in_order(getattr(self, name)) for name in MAPS}
+        document["tags"] = list(self.tags)
+        free = in_order(self.free).items()
+        document["free"] = [{"field": field, "key": key, "value": value} for (field, key), value in free]
+        if self._with_messages:
+            document["messages"] = [message.to_dict() for message in self.messages]
+        return orjson.dumps(document, default=to_text, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
     def __getitem__(self, column: str) -> Any:
         if column in COLUMNS:
             return getattr(self, column)
+        if isinstance(getattr(type(self), str(column), None), _Part | property):
+            raise KeyError(f"{column} is an attribute, not a column: session.{column}")
         raise KeyError(column)
 
     def __iter__(self) -> Iterator[str]:
@@ -358,6 +381,13 @@ class Session(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, version={self.version}, status={self.status!r})"
+
+    def _repr_html_(self) -> str:
+        return html_of_object(f"Session {self.session_id}", self.to_dict())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The state may be a view of one that a store keeps, which cannot be copied.
+        return _restored, (self.head, dict(self._state), self._with_messages, self._now)
 
     def _value(self, field: str) -> Any:
         held = self._state.get((field, ""))
@@ -398,3 +428,13 @@ class Session(Mapping[str, Any]):
             result is not None,
             definition,
         )
+
+
+def in_order(values: Mapping[K, V]) -> dict[K, V]:
+    """Return a mapping as a dictionary sorted by key, because stores return the keys of a state in different orders."""
+    return dict(sorted(values.items(), key=lambda item: item[0]))
+
+
+def _restored(head: Head, state: State, with_messages: bool, now: datetime | None) -> Session:
+    """Return a copied or unpickled session."""
+    return Session(head, state, with_messages=with_messages, now=now)

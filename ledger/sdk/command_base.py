@@ -37,6 +37,9 @@ class CommandBase(LedgerConnection):
 
     user_id: str | None = None
 
+    def __repr__(self) -> str:
+        return super().__repr__() if self.user_id is None else f"<view of {self.user_id!r} of {super().__repr__()}>"
+
     def _for_all_users(self, call: str, find: Callable[[EventStore], T | None], missing: str) -> T:
         """Return the store as one with a capability that concerns the sessions of all users.
 

@@ -6,6 +6,7 @@ import math
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,8 +34,15 @@ RELAYS = ("off", "background")
 DRAIN_SECONDS = 10.0
 
 
+class _Unset(Enum):
+    UNSET = "not given"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
 #: Default of an argument for which None has a meaning of its own.
-UNSET: Any = object()
+UNSET: Any = _Unset.UNSET
 #: Exclusive upper bound of the default and the maximum TTL, in hours: a hundred years.
 LONGEST_HOURS = 876_600
 
@@ -134,6 +142,9 @@ class LedgerConnection:
             waiting = 0 if self._warehouse is None else self._warehouse.close(drain)
             self._warehouse = None
             return waiting
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url!r}>"
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ledger import Change, Session
+from ledger import Change, MessagesNotRead, Session
 from ledger.model.fold import Written, fold
 from ledger.model.session import COLUMNS, Head
 from ledger.testing import START, recorded
@@ -135,7 +135,11 @@ def test_a_session_is_complete_when_there_are_calls_and_all_are_completed(status
 def test_messages_stand_in_the_order_of_their_versions():
     said = [Change("message", key, {"role": "user", "content": key}) for key in ("z", "a", "m")]
     assert [m.message_id for m in session(*said).messages] == ["z", "a", "m"]
-    assert session(with_messages=False).messages is None
+    unread = session(with_messages=False)
+    assert not unread.has_messages
+    with pytest.raises(MessagesNotRead, match="get_messages"):
+        _ = unread.messages
+    assert getattr(unread, "messages", None) is None
     assert session().messages == ()
 
 
@@ -178,7 +182,7 @@ def test_a_session_cannot_be_set(name):
 
 def test_a_session_can_be_copied_and_pickled():
     full = session(*FULL)
-    for again in (copy.deepcopy(full), pickle.loads(pickle.dumps(full))):  # noqa: S301
+    for again in (copy.deepcopy(full), pickle.loads(pickle.dumps(full))):
         assert again == full
         assert again.calls == full.calls
 

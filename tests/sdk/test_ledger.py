@@ -247,7 +247,7 @@ def test_messages_come_back_whole_and_in_order(ledger, sid):
         {"a": 1},
         {"rows": []},
     )
-    assert ledger.get_session(sid).messages is None
+    assert not ledger.get_session(sid).has_messages
     assert ledger.get_session(sid, messages=True).messages == (first, second)
 
 

@@ -91,6 +91,6 @@ def test_a_missing_extra_is_an_import_error_too():
     ids=repr,
 )
 def test_an_error_survives_pickling_and_copying(error):
-    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is type(error)
         assert (str(again), vars(again)) == (str(error), vars(error))

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.output.shapes import difference_object, event_object, message_object, print_json, session_object
+from ledger.cli.output.shapes import print_json
 from ledger.cli.values import parse_pairs
 from ledger.errors import InvalidInput, SessionNotFound
 from ledger.model.instants import from_text
@@ -62,11 +62,12 @@ def show(
         raise SessionNotFound(
             f"There is no session {session_id}{when}. List the sessions with: ledger list", session_id=session_id
         )
-    shown = session.messages if newest is None else tuple(newest)
+    read = session.messages if session.has_messages else None
+    shown = read if newest is None else tuple(newest)
     if as_json:
-        document = session_object(session)
+        document = session.to_dict()
         if newest is not None:
-            document["messages"] = [message_object(message) for message in newest]
+            document["messages"] = [message.to_dict() for message in newest]
         print_json(document)
     else:
         from ledger.cli.output.render import show_session
@@ -141,7 +142,7 @@ def list_(
             limit=limit,
         )
     if as_json:
-        print_json({"sessions": [session_object(session) for session in page], "next": page.next})
+        print_json({"sessions": [session.to_dict() for session in page], "next": page.next})
     else:
         from ledger.cli.output.render import list_sessions
 
@@ -162,7 +163,7 @@ def history(as_json: bool, url: str | None, session_id: str, after: int, limit: 
     with opened(url) as ledger:
         page = ledger.history(session_id, after=after, limit=limit)
     if as_json:
-        print_json({"session_id": session_id, "events": [event_object(event) for event in page], "next": page.next})
+        print_json({"session_id": session_id, "events": [event.to_dict() for event in page], "next": page.next})
     else:
         from ledger.cli.output.render import show_history
 
@@ -191,7 +192,7 @@ def diff(as_json: bool, url: str | None, session_id: str, before: int, after: in
                 "session_id": session_id,
                 "before": before,
                 "after": after,
-                "differences": [difference_object(difference) for difference in differences],
+                "differences": [difference.to_dict() for difference in differences],
             }
         )
     else:

@@ -11,12 +11,9 @@ from ledger.cli.app import command, opened
 from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import (
-    difference_object,
-    event_object,
     json_text,
     print_appended,
     print_json,
-    session_object,
 )
 from ledger.cli.output.text import one_line, plain, safe
 from ledger.model.events import RecordedEvent
@@ -149,7 +146,7 @@ def replay(
         )
         for event, session in states:
             if as_json:
-                step = {"event": event_object(event), "session": session_object(session)}
+                step = {"event": event.to_dict(), "session": session.to_dict()}
                 click.echo(json_text(step, indent=False))
             else:
                 _show_step(event, before, session)
@@ -200,7 +197,7 @@ def compare(
                 "other_session_id": other_session_id,
                 "version": version,
                 "other_version": other_version,
-                "differences": [difference_object(difference) for difference in differences],
+                "differences": [difference.to_dict() for difference in differences],
             }
         )
     else:
@@ -263,7 +260,7 @@ def tail(
         for seq, event in subscription:
             if as_json:
                 envelope = {"seq": seq, "session_id": event.session_id, "user_id": event.user_id}
-                click.echo(json_text({**envelope, **event_object(event)}, indent=False))
+                click.echo(json_text({**envelope, **event.to_dict()}, indent=False))
             else:
                 click.echo(_line(seq, event))
 

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from ledger.cli.app import command, opened
 from ledger.cli.demo.queries import AT_VERSION, CALLS, LATEST, Check
 from ledger.cli.output.progress import progress
-from ledger.cli.output.shapes import difference_object, event_object, print_json, session_object
+from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError, MissingExtra
 from ledger.extras import require_extra
 
@@ -73,9 +73,9 @@ def demo(as_json: bool, url: str | None, emulator: bool) -> None:
         if as_json:
             print_json(
                 {
-                    "session": session_object(latest),
-                    "events": [event_object(event) for event in events],
-                    "differences": [difference_object(difference) for difference in differences],
+                    "session": latest.to_dict(),
+                    "events": [event.to_dict() for event in events],
+                    "differences": [difference.to_dict() for difference in differences],
                     "checks": [{"what": check.what, "same": check.same} for check in checks],
                     "not_checked": answers if isinstance(answers, str) else None,
                 }

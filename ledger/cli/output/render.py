@@ -13,13 +13,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ledger.cli.output.shapes import MAPS, VALUES, in_order, json_text
+from ledger.cli.output.shapes import json_text
 from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
 from ledger.model.search import Match
-from ledger.model.session import Message, Session, ToolCall
+from ledger.model.session import MAPS, VALUES, Message, Session, ToolCall, in_order
 from ledger.settings import TERMINAL_COLUMNS
 
 STYLES = {

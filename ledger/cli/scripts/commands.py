@@ -13,7 +13,7 @@ from ledger.cli.app import default_user, opened
 from ledger.cli.commands.dataset import create, report
 from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
-from ledger.cli.output.shapes import in_order, print_json, session_object
+from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
@@ -187,7 +187,7 @@ def query_sessions(
                 )
             sessions = [session]
     if as_json or form == "json":
-        print_json([session_object(session) for session in sessions])
+        print_json([session.to_dict() for session in sessions])
     elif form == "csv":
         _print_csv(sessions, csv_safe=csv_safe)
     else:
@@ -195,14 +195,14 @@ def query_sessions(
 
         if details or session_id is not None:
             for session in sessions:
-                emit(session_page(session, session.messages), "")
+                emit(session_page(session, session.messages if session.has_messages else None), "")
         else:
             emit(sessions_table(sessions))
 
 
 def _print_csv(sessions: Sequence[Session], *, csv_safe: bool) -> None:
     """Print sessions as CSV with the columns of the view ``sessions``. Arrays and objects are JSON."""
-    from ledger.model.session import COLUMNS
+    from ledger.model.session import COLUMNS, in_order
 
     rows = []
     for session in sessions:

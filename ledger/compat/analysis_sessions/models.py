@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, V
 
 from ledger.clock import new_id, utc_now
 from ledger.errors import InvalidInput
-from ledger.model.session import QueryStatistics
+from ledger.model.query_statistics import QueryStatistics
 
 M = TypeVar("M", bound=BaseModel)
 #: Owner of a session created without a user.
