@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ledger.model.events import ROW_BYTES, Change
-from ledger.model.fields import FIELDS, SESSION_KEY, check_change
+from ledger.model.events import ROW_BYTES, Change, text_of
+from ledger.model.fields import FIELDS, SESSION_KEY
 from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.lifetime import CLOSED
-from ledger.model.values import canonical
 
 #: The status of an incomplete copy.
 COPYING = "copying"
@@ -51,8 +50,7 @@ def sized(change: Change) -> Sized:
     Raises:
         InvalidInput: The change cannot be recorded.
     """
-    value = check_change(change.field, change.key, change.value, change.removed)
-    return _sized(change, None if change.removed else canonical(value, change.field))
+    return _sized(change, text_of(change))
 
 
 def to_copy(source: State) -> Plan:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
 from ledger.model.instants import to_micros, to_text
-from ledger.model.values import canonical, check_text, decode
+from ledger.model.values import canonical, check_text, decode, named
 
 #: Schema version of the rows that this code writes. Events of older versions are upcast when they are read.
 SCHEMA_VERSION = 1
@@ -78,6 +78,7 @@ class NewEvent:
         check_duplicate: False if the event_id is new, so that the store need not look for it.
         creates_stream: True if the session's id is new, so that the store need not look for the session.
         require_open: True to refuse the event if the session is expired, archived or deleted; see ``check_open``.
+        strict_values: True to refuse values that are no JSON values. Otherwise their usual JSON form is recorded.
     """
 
     event_type: str
@@ -89,6 +90,7 @@ class NewEvent:
     check_duplicate: bool = True
     creates_stream: bool = False
     require_open: bool = False
+    strict_values: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
     if event.user_id is not None:
         check_text(event.user_id, "user_id")
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
-    changes = _prepare_changes(event.changes)
+    changes = _prepare_changes(event.changes, event.strict_values)
     # Cheap upper bound, because a character takes at most four bytes; only large events are measured exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
@@ -259,7 +261,27 @@ def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = 
         )
 
 
-def _prepare_changes(changes: Iterable[Change]) -> tuple[PreparedChange, ...]:
+def text_of(change: Change, *, strict: bool = False) -> str | None:
+    """Check a change, and return the canonical JSON text of its value; None for a removal.
+
+    Args:
+        strict: True to refuse a value that is no JSON value. Otherwise its usual JSON form is recorded.
+
+    Raises:
+        InvalidInput: The change cannot be recorded.
+    """
+    return _prepare_changes([change], strict)[0].text
+
+
+def _text_of_form(change: Change) -> str:
+    """Return the canonical text of the usual JSON form of a value that cannot be recorded as it is."""
+    from ledger.model.json_form import json_form
+
+    form = json_form(change.value, named(change.field, change.key))
+    return canonical(check_change(change.field, change.key, form, False), change.field, change.key)
+
+
+def _prepare_changes(changes: Iterable[Change], strict: bool) -> tuple[PreparedChange, ...]:
     if not isinstance(changes, Iterable):
         raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
     prepared: dict[tuple[str, str], PreparedChange] = {}
@@ -269,11 +291,18 @@ def _prepare_changes(changes: Iterable[Change]) -> tuple[PreparedChange, ...]:
                 f"Each change must be a Change whose removed is true or false, not {type(change).__name__}."
             )
         field, key, removed = change.field, change.key, change.removed
-        value = check_change(field, key, change.value, removed)
+        try:
+            value = check_change(field, key, change.value, removed)
+            text = None if removed else canonical(value, field, key)
+        except InvalidInput:
+            if strict or removed:
+                raise
+            text = _text_of_form(change)
         if (field, key) in prepared:
             raise InvalidInput(f"The event sets {field} {key!r} twice; one change per field and key.")
-        text = None if removed else canonical(value, field)
         prepared[field, key] = PreparedChange(field, key, text, removed)
-    if not 1 <= len(prepared) <= MAX_CHANGES:
+    if not prepared:
+        raise InvalidInput("The event changes nothing, so nothing was written: give at least one field, key or value.")
+    if len(prepared) > MAX_CHANGES:
         raise InvalidInput(f"An event holds 1 to {MAX_CHANGES:,} changes, not {len(prepared):,}.")
     return tuple(prepared.values())

@@ -20,7 +20,7 @@ from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.instants import from_text, to_text
-from ledger.model.values import check_text
+from ledger.model.values import check_text, named
 
 TOOL_STATUSES = ("pending", "running", "completed", "failed")
 ACCESS = ("read", "write")
@@ -333,4 +333,4 @@ def check_change(name: Any, key: Any, value: Any, removed: bool) -> Any:
         raise InvalidInput(f"{name} takes no key, but {str(key)[:70]!r} was given.")
     if removed:
         return None
-    return field.check(value, f"{name}[{key!r}]" if key else name)
+    return field.check(value, named(name, key))

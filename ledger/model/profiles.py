@@ -21,7 +21,8 @@ from pydantic import (
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.model.events import Change
-from ledger.model.values import canonical, check_text
+from ledger.model.json_form import rank
+from ledger.model.values import check_text
 
 
 class Profile:
@@ -187,15 +188,9 @@ def _ordered(value: Any, dumped: Any) -> Any:
     """
     if isinstance(dumped, list) and isinstance(value, Collection) and len(value) == len(dumped):
         items = [_ordered(*pair) for pair in zip(value, dumped, strict=True)]
-        return sorted(items, key=_rank) if isinstance(value, set | frozenset) else items
+        return sorted(items, key=rank) if isinstance(value, set | frozenset) else items
     if isinstance(dumped, dict):
         same = isinstance(value, Mapping) and len(value) == len(dumped)
         parts = value.values() if same else [getattr(value, key, None) for key in dumped]
         return {key: _ordered(part, dumped[key]) for key, part in zip(dumped, parts, strict=True)}
     return dumped
-
-
-def _rank(item: Any) -> tuple[bool, float, str]:
-    """Return a sort key: numbers first, by size, then other items by their canonical text."""
-    number = isinstance(item, int | float)
-    return not number, item if number else 0, canonical(item)

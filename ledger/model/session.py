@@ -21,6 +21,7 @@ from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import status_at
 from ledger.model.query_statistics import QueryStatistics
+from ledger.model.tool_calls import ids_in_order
 from ledger.model.values import decode
 
 T = TypeVar("T")
@@ -319,9 +320,7 @@ class Session(Mapping[str, Any]):
 
         An id that has only a result, and neither a planned call nor a status, is not a tool call.
         """
-        first = {key: self._state["tool_call_status", key].version for _, key in self._registers("tool_call_status")}
-        first |= {key: self._state["tool_call", key].version for _, key in self._registers("tool_call")}
-        return tuple(self._call(key) for key in sorted(first, key=lambda key: (first[key], key)))
+        return tuple(self._call(call_id) for call_id in ids_in_order(self._state))
 
     @_Part
     def tool_calls(self) -> list[str]:

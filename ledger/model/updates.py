@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
 from ledger.model.fields import field_named
 from ledger.model.fold import State
-from ledger.model.values import check_text
+from ledger.model.tool_calls import call_id_of, ids_in_order, listed_calls, listed_in, planned_calls
+
+#: Columns of the view ``sessions`` that hold tool calls. Updates take them as they are read.
+_CALL_COLUMNS = ("tool_calls", "tool_call_status", "tool_call_results")
 
 
 def changes_of(updates: Mapping[str, Any]) -> list[Change]:
     """Return one change per field, or per key of a keyed field.
 
     Args:
-        updates: Mapping of field to value. For a keyed field the value is a mapping of key to value. For any other
-            field None removes the field, or sets it to None if the field keeps null (``expires_at``).
+        updates: Mapping of field to value. None removes the field, or sets it to None if the field keeps null
+            (``expires_at``). For a keyed field the value is a mapping of key to value, in which None removes the key.
 
     Raises:
         InvalidInput: A field does not exist, or ``updates`` or the value of a keyed field is not a mapping.
@@ -32,59 +35,53 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
             value = dict(value) if isinstance(value, Mapping) else value
             changes.append(Change(name, "", value, removed))
         elif isinstance(value, Mapping):
-            changes.extend(Change(name, key, item) for key, item in value.items())
+            changes.extend(Change(name, key, item, item is None) for key, item in value.items())
         else:
             raise InvalidInput(f"{name} is keyed: give an object of key to value, not {type(value).__name__}.")
     return changes
 
 
-def changes_with_plan(updates: Mapping[str, Any], state: State) -> list[Change]:
-    """Return the changes of ``updates``, and the changes that create new tool calls listed in its ``constraints``."""
-    changes = changes_of(updates)
-    return changes + planned_calls(updates.get("constraints"), state, changes)
-
-
-def planned_calls(constraints: Any, state: State, changes: Sequence[Change]) -> list[Change]:
-    """Return the changes that create the tool calls listed in constraints, with the status ``pending``.
+def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]:
+    """Return the changes of updates, with those of tool calls in their three columns, and in their constraints.
 
     Args:
-        constraints: A value of the field ``constraints``. Each item of its list ``tool_calls`` is an object with a
-            name, or a name.
-        state: The session's state; tool calls that it has already are skipped.
-        changes: Other changes of the event; tool calls that they create are skipped too.
+        updates: As for ``changes_of``. It may also have ``tool_calls``, a list of calls, of which those that are new
+            become pending; ``tool_call_status``, an object of call to status, or a list parallel to ``tool_calls`` (of
+            the session if the updates have none); and ``tool_call_results``, an object of call to result. A call is
+            named by its id or name.
+        state: The session's state.
 
     Raises:
-        InvalidInput: A tool call has no name, or its id is invalid.
+        InvalidInput: As for ``changes_of``; or a call has no name or an invalid id, or the two lists differ in length.
     """
-    calls = constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
-    existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
-    existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
-    planned: list[Change] = []
-    for call in calls if isinstance(calls, list | tuple) else ():
-        definition = {"name": call} if isinstance(call, str) else call
-        if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
-            raise InvalidInput("A tool call in constraints must be an object with a name, or a name.")
-        call_id = definition.get("id") or definition.get("call_id") or definition["name"]
-        if check_text(call_id, "The id of a tool call in constraints") not in existing:
-            existing.add(call_id)
-            planned.append(Change("tool_call", call_id, dict(definition)))
-            planned.append(Change("tool_call_status", call_id, "pending"))
-    return planned
+    columns = {name: updates[name] for name in _CALL_COLUMNS if isinstance(updates, Mapping) and name in updates}
+    rest = {name: value for name, value in updates.items() if name not in columns} if columns else updates
+    changes = changes_of(rest)
+    calls = columns.get("tool_calls")
+    if "tool_calls" in columns and not isinstance(calls, list | tuple):
+        raise InvalidInput(f"tool_calls must be a list of calls or names, not {type(calls).__name__}.")
+    changes += planned_calls(calls, state, changes)
+    changes += planned_calls(listed_in(updates.get("constraints")), state, changes)
+    statuses = columns.get("tool_call_status")
+    if isinstance(statuses, list | tuple):
+        ids = ids_in_order(state) if calls is None else [call_id for call_id, _ in listed_calls(calls)]
+        if len(statuses) != len(ids):
+            raise InvalidInput(f"tool_call_status has {len(statuses)} items for {len(ids)} tool calls.")
+        statuses = dict(zip(ids, statuses, strict=True))
+    return _merged(changes, _by_call("tool_call_status", statuses, state), columns, state)
 
 
-def call_id_of(tool_name: str, state: State) -> str:
-    """Return the id of the tool call that has this id or name. If there is no such call, return ``tool_name``.
+def _merged(changes: list[Change], statuses: list[Change], columns: Mapping[str, Any], state: State) -> list[Change]:
+    """Return changes with statuses in place of those that planning has set, and with the results."""
+    given = {change.key for change in statuses}
+    kept = [it for it in changes if it.field != "tool_call_status" or it.key not in given]
+    return [*kept, *statuses, *_by_call("tool_call_result", columns.get("tool_call_results"), state)]
 
-    Raises:
-        InvalidInput: Several calls have this name.
-    """
-    if ("tool_call", tool_name) in state or ("tool_call_status", tool_name) in state:
-        return tool_name
-    call_ids = [
-        key
-        for (field, key), held in state.items()
-        if field == "tool_call" and (held.value or {}).get("name") == tool_name
-    ]
-    if len(call_ids) > 1:
-        raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
-    return call_ids[0] if call_ids else tool_name
+
+def _by_call(field: str, values: Any, state: State) -> list[Change]:
+    if values is None:
+        return []
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"{field} must be an object of call to value, not {type(values).__name__}.")
+    by_id = {call_id_of(name, state) if isinstance(name, str) else name: value for name, value in values.items()}
+    return [Change(field, call_id, value, value is None) for call_id, value in by_id.items()]

@@ -26,7 +26,7 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def canonical(value: Any, where: str = "value") -> str:
+def canonical(value: Any, where: str = "value", key: str = "") -> str:
     """Return the canonical JSON text of a value: keys sorted, no white space, UTF-8.
 
     The text differs from that of RFC 8785 (JCS). A program that verifies a hash of the text must write numbers and
@@ -45,6 +45,7 @@ def canonical(value: Any, where: str = "value") -> str:
     Args:
         value: Any JSON value; tuples are written as arrays.
         where: The name of the value in messages, for example ``constraints``.
+        key: The key of the value in messages, for example that of a context value; empty for none.
 
     Returns:
         Text that ``decode`` converts to an equal value.
@@ -54,6 +55,7 @@ def canonical(value: Any, where: str = "value") -> str:
     """
     # orjson has no depth limit for tuples: some thousand nested ones overrun its buffer and crash the process.
     if isinstance(value, _CONTAINERS) and _too_deep(value, 1):
+        where = named(where, key)
         _refuse(value, where, 0)
         raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     try:
@@ -61,11 +63,25 @@ def canonical(value: Any, where: str = "value") -> str:
         # orjson writes NaN as null and dates as text, so the value is read back and compared. That runs in C; the slow
         # walk happens only for values that are refused or contain tuples.
         if not isinstance(value, _EXACT) and orjson.loads(text) != value:
-            _refuse(value, where, 0)
+            _refuse(value, named(where, key), 0)
+    except InvalidInput:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
+        where = named(where, key)
         _refuse(value, where, 0)
         raise InvalidInput(f"{where} is no JSON value: {error}.") from error
     return text.decode()
+
+
+def named(field: str, key: str) -> str:
+    """Return the name of a register in messages, such as ``context['region']``."""
+    return f"{field}[{key!r}]" if key else field
+
+
+def full_name(value: Any) -> str:
+    """Return the name of a value's type with its module, such as ``numpy.float64``, or ``set`` for a builtin type."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def decode(text: str | bytes) -> Any:
@@ -161,10 +177,10 @@ def _refuse(value: Any, where: str, depth: int) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInput(f"{where} has a key that is a {type(key).__name__}; JSON keys are text.")
+                raise InvalidInput(f"{where} has a key that is a {full_name(key)}; JSON keys are text.")
             _refuse(key, f"{where} key", depth + 1)
             _refuse(item, f"{where}.{key}", depth + 1)
     else:
         raise InvalidInput(
-            f"{where} is a {type(value).__name__}, which is no JSON value; convert it first, for example to text."
+            f"{where} is of type {full_name(value)}, which is no JSON value; convert it first, for example to text."
         )

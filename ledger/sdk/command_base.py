@@ -13,7 +13,7 @@ from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
-from ledger.model.updates import changes_of, planned_calls
+from ledger.model.updates import changes_with_calls
 from ledger.model.values import check_text
 from ledger.sdk.opening import UNSET, LedgerConnection
 from ledger.stores.base import EventStore
@@ -94,8 +94,7 @@ class CommandBase(LedgerConnection):
 
         def append() -> None:
             values = {field: value for field, value in updates.items() if (field, value) != ("expires_at", None)}
-            changes = changes_of(values)
-            changes += planned_calls(values.get("constraints"), {}, changes)
+            changes = changes_with_calls(values, {})
             if not expiry_from_clock:
                 self._check_expiry(session_id, changes, envelope)
             self._append(
@@ -259,6 +258,7 @@ class CommandBase(LedgerConnection):
             "event_id" in envelope,
             creates_stream,
             require_open,
+            self._strict_values,
         )
         appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
         if session_id in self._titled and any(change.removed and change.field in _TITLES for change in event.changes):

@@ -211,6 +211,6 @@ def _named(field: str, values: Mapping[str, Any], remove: Iterable[str]) -> list
     if not isinstance(remove, Iterable):
         raise InvalidInput(f"remove must be a list of names, not {type(remove).__name__}; nothing was written.")
     return [
-        *(Change(field, name, value) for name, value in values.items()),
+        *(Change(field, name, value, value is None) for name, value in values.items()),
         *(Change(field, name, removed=True) for name in remove),
     ]

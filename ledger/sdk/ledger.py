@@ -11,7 +11,7 @@ from ledger.model.fold import Difference, diff
 from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
-from ledger.model.updates import changes_of, changes_with_plan
+from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
 from ledger.sdk.keyed_fields import KeyedFields
@@ -58,6 +58,8 @@ class SessionLedger(
             ``LEDGER_SESSION_DEFAULT_TTL_HOURS`` (hours, or ``none``), else the maximum TTL, else no expiry.
         max_ttl_hours: Maximum TTL in hours, within which every session expires; None for no limit. If not given,
             ``LEDGER_SESSION_MAX_TTL_HOURS`` (hours, or ``none``), else no limit.
+        strict_values: True to refuse values that are no JSON values, such as a datetime. Otherwise their usual JSON
+            form is recorded, as far as there is one.
         clock: Function that returns the current time, a timezone-aware datetime in UTC.
         ids: Function that returns a new UUIDv7 for a given time.
 
@@ -131,9 +133,11 @@ class SessionLedger(
         Args:
             session_id: The session.
             updates: Mapping of field to value. None removes the field; for ``expires_at`` it means that the session
-                never expires. The value of a keyed field is a mapping of key to value:
+                never expires. The value of a keyed field is a mapping of key to value, in which None removes the key:
                 ``{"status": "completed", "attribute": {"topic": "orders"}}``. A tool call listed in ``constraints``
-                becomes pending if its id is new.
+                becomes pending if its id is new. The columns of tool calls are taken as ``get_session`` gives them:
+                ``tool_calls``, a list of calls, ids or names; ``tool_call_status``, the status of each in the same
+                order, or an object of call to status; ``tool_call_results``, an object of call to result.
             envelope: See ``Envelope``.
 
         Returns:
@@ -147,7 +151,7 @@ class SessionLedger(
         """
         if isinstance(updates, Mapping) and "expires_at" in updates:
             self._check_expiry(session_id, changes_of({"expires_at": updates["expires_at"]}), envelope)
-        return self._derive(session_id, "session.updated", lambda state: changes_with_plan(updates, state), envelope)
+        return self._derive(session_id, "session.updated", lambda state: changes_with_calls(updates, state), envelope)
 
     def update_constraints(
         self, session_id: str, constraints: Mapping[str, Any] | None, **envelope: Unpack[Envelope]
@@ -166,7 +170,7 @@ class SessionLedger(
         """
         updates = {"constraints": constraints}
         return self._derive(
-            session_id, "constraints.updated", lambda state: changes_with_plan(updates, state), envelope
+            session_id, "constraints.updated", lambda state: changes_with_calls(updates, state), envelope
         )
 
     def update_strategy(self, session_id: str, strategy: Any, **envelope: Unpack[Envelope]) -> AppendResult:

@@ -14,6 +14,7 @@ from ledger.model.fields import SESSION_KEY
 from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
+from ledger.model.json_form import form_of_error
 from ledger.model.lifetime import CLOSED, DONE, status_at
 from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
@@ -312,11 +313,7 @@ def _expires_at(state: State) -> datetime | None:
 def _error_value(error: BaseException | Mapping[str, Any] | str) -> dict[str, Any]:
     """Return the value of the field ``error``."""
     if isinstance(error, BaseException):
-        try:
-            message = str(error)
-        except Exception as failure:  # noqa: BLE001 - the session's failure must be recorded nevertheless
-            message = f"The message cannot be rendered: {type(failure).__name__}."
-        return {"type": type(error).__name__, "message": message}
+        return form_of_error(error)
     if isinstance(error, str):
         return {"type": "error", "message": error}
     if isinstance(error, Mapping):

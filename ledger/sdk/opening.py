@@ -59,6 +59,7 @@ class LedgerConnection:
         relay: str | None = None,
         default_ttl_hours: float | None = UNSET,
         max_ttl_hours: float | None = UNSET,
+        strict_values: bool = False,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
@@ -66,6 +67,7 @@ class LedgerConnection:
         self.url = url or LEDGER_URL.text() or DEFAULT_URL
         self._clock = clock
         self._ids = ids
+        self._strict_values = strict_values
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # cache: sessions known to have a title or question
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
@@ -95,6 +97,7 @@ class LedgerConnection:
         relay: str | None = None,
         default_ttl_hours: float | None = UNSET,
         max_ttl_hours: float | None = UNSET,
+        strict_values: bool = False,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> Self:
@@ -106,6 +109,7 @@ class LedgerConnection:
             relay=relay,
             default_ttl_hours=default_ttl_hours,
             max_ttl_hours=max_ttl_hours,
+            strict_values=strict_values,
             clock=clock,
             ids=ids,
         )

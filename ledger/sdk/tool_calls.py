@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope
 from ledger.model.fold import State
-from ledger.model.updates import call_id_of
+from ledger.model.tool_calls import call_id_of
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
@@ -22,8 +22,9 @@ class ToolCalls(CommandBase):
 
         Args:
             session_id: The session.
-            tool_name: The call's id, or its name if only one call has that name. If no call has this id or name, a
-                call is created with it as both id and name.
+            tool_name: The call's id, or its name if only one call has that name. Of calls that were planned by one name
+                without ids (``search``, ``search#2``), the name means the first that is neither completed nor failed,
+                or else the last. If no call has this id or name, a call is created with it as both id and name.
             status: ``pending``, ``running``, ``completed`` or ``failed``.
             result: Any JSON value. If not given, an earlier result stays.
             envelope: See ``Envelope``.

@@ -1,0 +1,248 @@
+"""The usual JSON form of Python values that are no JSON values: dates, decimals, dataclasses, arrays, data frames.
+
+Only values that ``canonical`` refuses come here, so plain JSON values cost nothing. docs/python.md has a table of the
+forms; a test compares it with this module. numpy, pandas and pyarrow are not imported: a value of theirs can only
+exist if the program has imported them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Set
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from ledger.errors import InvalidInput
+from ledger.model.values import MAX_DEPTH, canonical, full_name
+
+#: Types of which pydantic's JSON form is text. A datetime is a date.
+_TEXT = (date, time, timedelta, Decimal, UUID, PurePath, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+_BYTES = (bytes, bytearray, memoryview)
+
+
+def json_form(value: Any, where: str = "value") -> Any:
+    """Return the usual JSON form of a value: new lists and dicts, in which every part has its JSON form.
+
+    Dates, times, durations, decimals, UUIDs, paths and bytes become what pydantic's JSON mode makes of them.
+
+    Args:
+        value: Any object.
+        where: The name of the value in messages, for example ``constraints``.
+
+    Raises:
+        InvalidInput: The value, or a part of it, has no usual JSON form; the message names its path and full type.
+    """
+    return _Form(nulls=False).of(value, where, 0)
+
+
+class _Form:
+    """Conversion of one value.
+
+    Args:
+        nulls: True within arrays and frames, where NaN and infinity stand for a missing value.
+    """
+
+    def __init__(self, *, nulls: bool) -> None:
+        self._nulls = nulls
+
+    def of(self, value: Any, path: str, depth: int) -> Any:
+        """Return the JSON form of a part of the value."""
+        if depth > MAX_DEPTH:
+            raise InvalidInput(f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+        kind = type(value)
+        if value is None or kind in (str, int, bool):
+            return value
+        if kind is float:
+            return None if self._nulls and not math.isfinite(value) else value
+        for convert in (_of_numpy, _of_pandas, _of_arrow):
+            found = convert(value, path)
+            if found is not None:
+                return _Form(nulls=True).of(found[0], path, depth + 1)
+        if isinstance(value, Enum):
+            return self.of(value.value, path, depth + 1)
+        for plain in (str, int, float):  # a subclass, as of numpy or of a library of quantities
+            if isinstance(value, plain):
+                return self.of(plain(value), path, depth + 1)
+        if isinstance(value, Mapping):
+            return self._object(value.items(), path, depth)
+        if isinstance(value, list | tuple | deque):
+            return [self.of(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+        if isinstance(value, Set):
+            return sorted((self.of(item, f"{path} item", depth + 1) for item in value), key=rank)
+        if isinstance(value, type):
+            raise _refusal(path, value)
+        return self._of_object(value, path, depth)
+
+    def _of_object(self, value: Any, path: str, depth: int) -> Any:
+        """Return the JSON form of a value that is neither a number, text nor a container."""
+        if isinstance(value, _TEXT):
+            return _by_pydantic(value, path)
+        if isinstance(value, _BYTES):
+            return _of_bytes(bytes(value))
+        if isinstance(value, BaseException):
+            return form_of_error(value)
+        dump = getattr(value, "model_dump", None)
+        if callable(dump) and hasattr(type(value), "model_fields"):
+            return self.of(_dumped(dump, path), path, depth + 1)
+        if dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+        elif hasattr(type(value), "__attrs_attrs__"):
+            names = [attribute.name for attribute in type(value).__attrs_attrs__]
+        else:
+            raise _refusal(path, value)
+        return self._object([(name, getattr(value, name, None)) for name in names], path, depth)
+
+    def _object(self, items: Iterable[tuple[Any, Any]], path: str, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, item in items:
+            name = self._key(key, path)
+            if name in found:
+                raise InvalidInput(f"{path} has two keys that are {name!r} as JSON text; rename one.")
+            found[name] = self.of(item, f"{path}.{name}", depth + 1)
+        return found
+
+    def _key(self, key: Any, path: str) -> str:
+        """Return an object's key as text, as JSON has it."""
+        if type(key) is str:
+            return key
+        form = None if isinstance(key, tuple | Set) else self.of(key, f"{path} key", 0)
+        if isinstance(form, bool) or not isinstance(form, str | int):
+            raise InvalidInput(f"{path} has a key that is a {full_name(key)}; JSON keys are text.")
+        return str(form)
+
+
+def _imported(library: str) -> Any:
+    """Return a library if the program has imported it whole, else None."""
+    module = sys.modules.get(library)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
+def _of_numpy(value: Any, path: str) -> tuple[Any] | None:
+    """Return, in a tuple, a numpy value as Python's values; None if it is none of numpy's."""
+    numpy = _imported("numpy")
+    if numpy is None or not isinstance(value, numpy.generic | numpy.ndarray):
+        return None
+    kind = value.dtype.kind
+    if kind == "c":
+        raise _refusal(path, value)
+    if kind in "Mm" and isinstance(value, numpy.generic):
+        if numpy.isnat(value):
+            return (None,)
+        return (str(value) if kind == "M" else value.astype("timedelta64[us]").item(),)
+    if value.dtype.names is not None:  # records
+        rows = [dict(zip(value.dtype.names, row, strict=True)) for row in numpy.atleast_1d(value).tolist()]
+        return (rows if value.ndim else rows[0],)
+    if kind in "Mmg":  # times; a long double stays one in a list
+        return (list(value) if value.ndim else value[()],)
+    plain = value.tolist()
+    return (float(plain) if isinstance(plain, numpy.generic) else plain,)
+
+
+def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
+    """Return, in a tuple, a value of pandas as Python's values; None if it is none of pandas'."""
+    pandas = _imported("pandas")
+    if pandas is None:
+        return None
+    if value is pandas.NaT or value is pandas.NA:
+        return (None,)
+    if isinstance(value, pandas.Timestamp | pandas.Timedelta):
+        if value.nanosecond if isinstance(value, pandas.Timestamp) else value.nanoseconds:
+            return (value.isoformat().replace("+00:00", "Z"),)
+        return (value.to_pydatetime() if isinstance(value, pandas.Timestamp) else value.to_pytimedelta(),)
+    if isinstance(value, pandas.DataFrame):
+        return (_records(value, path),)
+    if isinstance(value, pandas.Series):
+        return (list(value) if _has_default_index(value) else _records(value.to_frame(value.name or "value"), path),)
+    if isinstance(value, pandas.Index | pandas.api.extensions.ExtensionArray):
+        return (list(value),)
+    if isinstance(value, pandas.Period | pandas.Interval):
+        return (str(value),)
+    return None
+
+
+def _records(frame: Any, path: str) -> list[dict[str, Any]]:
+    """Return the rows of a data frame as objects. An index that is more than the numbers of the rows is a column."""
+    if not _has_default_index(frame):
+        try:
+            frame = frame.reset_index()
+        except ValueError as error:
+            raise InvalidInput(f"{path} is a data frame whose index cannot be a column: {error}.") from error
+    names = [".".join(map(str, it)) if isinstance(it, tuple) else str(it) for it in frame.columns]
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"{path} is a data frame with two columns of one name; rename one.")
+    columns = [frame.iloc[:, number] for number in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _has_default_index(frame: Any) -> bool:
+    index = frame.index
+    return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1 and index.name is None
+
+
+def _of_arrow(value: Any, path: str) -> tuple[Any] | None:
+    """Return, in a tuple, a value of Arrow as Python's values; None if it is none of Arrow's."""
+    arrow = _imported("pyarrow")
+    if arrow is None:
+        return None
+    if isinstance(value, arrow.Table | arrow.RecordBatch):
+        if len(set(value.schema.names)) < len(value.schema.names):
+            raise InvalidInput(f"{path} is a table with two columns of one name; rename one.")
+        return (value.to_pylist(),)
+    if isinstance(value, arrow.Array | arrow.ChunkedArray):
+        return (value.to_pylist(),)
+    return (value.as_py(),) if isinstance(value, arrow.Scalar) else None
+
+
+def _by_pydantic(value: Any, path: str) -> str:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return str(to_jsonable_python(value))
+    except (PydanticSerializationError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{path} is a {full_name(value)} without JSON form: {error}.") from error
+
+
+def _of_bytes(value: bytes) -> str:
+    """Return bytes as UTF-8, or in URL-safe base64 if they are no UTF-8."""
+    import base64
+
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.urlsafe_b64encode(value).decode()
+
+
+def _dumped(dump: Callable[..., Any], path: str) -> Any:
+    try:
+        return dump(mode="json")
+    except Exception as error:  # a model's serializers may raise anything
+        raise InvalidInput(f"{path} is a model that cannot be dumped: {error}") from error
+
+
+def form_of_error(error: BaseException) -> dict[str, Any]:
+    """Return the name of an exception's class and its message."""
+    try:
+        message = str(error)
+    except Exception as failure:  # noqa: BLE001 - what failed must be recorded nevertheless
+        message = f"The message cannot be rendered: {type(failure).__name__}."
+    return {"type": type(error).__name__, "message": message}
+
+
+def rank(item: Any) -> tuple[bool, float, str]:
+    """Return a sort key: numbers first, by size, then other items by their canonical text."""
+    number = isinstance(item, int | float)
+    return not number, item if number else 0, canonical(item)
+
+
+def _refusal(path: str, value: Any) -> InvalidInput:
+    return InvalidInput(
+        f"{path} is of type {full_name(value)}, which has no usual JSON form; convert it first, for example to text."
+    )

@@ -1,0 +1,118 @@
+"""Tool calls in updates: the calls that a plan creates, and which call a name means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, takewhile
+from typing import Any
+
+from ledger.errors import InvalidInput
+from ledger.model.events import Change
+from ledger.model.fold import State
+from ledger.model.json_form import json_form
+from ledger.model.values import check_text
+
+#: Statuses of a call that has been answered.
+ANSWERED = ("completed", "failed")
+
+
+def ids_in_order(state: State) -> list[str]:
+    """Return the ids of a session's tool calls, in the order of the versions that planned them, then by id.
+
+    An id that has only a result, and neither a planned call nor a status, is not a tool call.
+    """
+    first = {key: held.version for (field, key), held in state.items() if field == "tool_call_status"}
+    first |= {key: held.version for (field, key), held in state.items() if field == "tool_call"}
+    return sorted(first, key=lambda key: (first[key], key))
+
+
+def planned_calls(calls: Any, state: State, changes: Sequence[Change]) -> list[Change]:
+    """Return the changes that create the listed tool calls, with the status ``pending``.
+
+    Args:
+        calls: A list of calls; see ``listed_calls``. Any other value lists none.
+        state: The session's state; tool calls that it has already are skipped.
+        changes: Other changes of the event; tool calls that they create are skipped too.
+
+    Raises:
+        InvalidInput: A tool call has no name, or its id is invalid.
+    """
+    existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
+    existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
+    planned: list[Change] = []
+    for call_id, definition in listed_calls(calls):
+        if call_id not in existing:
+            existing.add(call_id)
+            planned.append(Change("tool_call", call_id, definition))
+            planned.append(Change("tool_call_status", call_id, "pending"))
+    return planned
+
+
+def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the id and the definition of each call of a list.
+
+    Args:
+        calls: A list. Each item is an object with a name, or a name. The id is ``id`` or ``call_id``, or else the name;
+            of several calls with the same name and no id, the second has the id ``name#2``.
+
+    Raises:
+        InvalidInput: A tool call has no name, or its id is invalid.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    names: Counter[str] = Counter()
+    for call in calls if isinstance(calls, list | tuple) else ():
+        plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
+        definition = {"name": plain} if isinstance(plain, str) else plain
+        if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
+            raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
+        call_id = definition.get("id") or definition.get("call_id")
+        if not call_id:
+            name = definition["name"]
+            names[name] += 1
+            call_id = name if names[name] == 1 else f"{name}#{names[name]}"
+        found.append((check_text(call_id, "The id of a listed tool call"), dict(definition)))
+    return found
+
+
+def listed_in(constraints: Any) -> Any:
+    """Return the list ``tool_calls`` of constraints, which may be an object of any form; None if there is none."""
+    if constraints is not None and not isinstance(constraints, Mapping):
+        constraints = json_form(constraints, "constraints")
+    return constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
+
+
+def call_id_of(tool_name: str, state: State) -> str:
+    """Return the id of the tool call that has this id or name. If there is no such call, return ``tool_name``.
+
+    Of calls that one name planned without ids (``search``, ``search#2``), it is the first that is not answered yet, or
+    else the last.
+
+    Raises:
+        InvalidInput: Several calls with other ids have this name.
+    """
+    numbered = list(takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name)))
+    if numbered:
+        return next((call_id for call_id in numbered if _status(state, call_id) not in ANSWERED), numbered[-1])
+    call_ids = [
+        key
+        for (field, key), held in state.items()
+        if field == "tool_call" and (held.value or {}).get("name") == tool_name
+    ]
+    if len(call_ids) > 1:
+        raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
+    return call_ids[0] if call_ids else tool_name
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}#{number}" for number in count(2))
+
+
+def _has_call(state: State, call_id: str) -> bool:
+    return ("tool_call", call_id) in state or ("tool_call_status", call_id) in state
+
+
+def _status(state: State, call_id: str) -> Any:
+    held = state.get(("tool_call_status", call_id))
+    return None if held is None else held.value
