@@ -71,7 +71,7 @@ def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
             name = definition["name"]
             names[name] += 1
             call_id = name if names[name] == 1 else f"{name}#{names[name]}"
-        found.append((check_text(call_id, "The id of a listed tool call"), dict(definition)))
+        found.append((check_text(call_id, "The id of a tool call"), dict(definition)))
     return found
 
 

@@ -61,7 +61,7 @@ def test_data_storage_the_sessions_are_in_the_file_named(path: Path, store: Sess
 def test_table_chat_sessions_has_id_user_timestamps_and_context(store: SessionStore, clock: SetClock) -> None:
     chat, nobodys = store.create_session("user123"), store.create_session()
     clock.move(1.5)
-    store.update_context(chat.session_id, {"last_publisher": "Oxford", "none": None})
+    store.update_context(chat.session_id, {"last_publisher": "Oxford", "none": ""})
     clock.move(1)
     store.expire_session(nobodys.session_id)
     assert selected(
@@ -71,7 +71,7 @@ def test_table_chat_sessions_has_id_user_timestamps_and_context(store: SessionSt
     ) == [
         (
             *(chat.session_id, "user123", "2026-03-05 09:30:00.000000", "2026-03-05 09:30:01.500000", None),
-            '{"last_publisher":"Oxford","none":null}',
+            '{"last_publisher":"Oxford","none":""}',
         ),
         (
             *(nobodys.session_id, None, "2026-03-05 09:30:00.000000", "2026-03-05 09:30:02.500000"),

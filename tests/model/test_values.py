@@ -111,7 +111,7 @@ def test_what_json_cannot_carry_is_refused_and_named(value, says, wrap):
 
 
 def test_the_path_to_the_culprit_is_named():
-    with pytest.raises(InvalidInput, match=r"constraints\.filters\[1\]\.since is a date"):
+    with pytest.raises(InvalidInput, match=r"constraints\.filters\[1\]\.since is of type datetime.date"):
         canonical({"filters": [{}, {"since": datetime.date(2026, 1, 1)}]}, "constraints")
 
 

@@ -156,10 +156,10 @@ def test_none_takes_a_field_away(ledger, sid):
     assert [it.removed for it in ledger.history(sid, after=2)[0].changes] == [True, False]
 
 
-def test_a_context_update_merges_by_name(ledger, sid):
-    ledger.update_session(sid, {"context": {"a": {"x": 1}, "b": 2}})
-    ledger.update_session(sid, {"context": {"a": {"y": 1}, "c": None}})
-    assert ledger.get_session(sid).context == {"a": {"y": 1}, "b": 2, "c": None}
+def test_a_context_update_merges_by_name_and_none_takes_a_name_away(ledger, sid):
+    ledger.update_session(sid, {"context": {"a": {"x": 1}, "b": 2, "c": 3}})
+    ledger.update_session(sid, {"context": {"a": {"y": 1}, "c": None, "never": None}})
+    assert ledger.get_session(sid).context == {"a": {"y": 1}, "b": 2}
 
 
 def test_an_unknown_field_is_refused_and_those_there_are_named(ledger, sid):
@@ -171,7 +171,7 @@ def test_an_unknown_field_is_refused_and_those_there_are_named(ledger, sid):
 def test_tool_calls_become_pending_only_where_they_are_new(ledger, sid):
     ledger.update_constraints(sid, {"tool_calls": ["a", {"name": "b", "id": "call-b"}]})
     ledger.update_tool_call_status(sid, "a", "completed", 1)
-    ledger.update_constraints(sid, {"tool_calls": ["a", "c", "c", {"name": "b", "id": "call-b"}]})
+    ledger.update_constraints(sid, {"tool_calls": ["a", "c", {"name": "b", "id": "call-b"}]})
     session = ledger.get_session(sid)
     assert dict(zip(session.tool_calls, session.tool_call_status, strict=True)) == {
         "a": "completed",

@@ -352,9 +352,9 @@ def test_context_results_and_attributes_merge_by_name(ledger):
         (ledger.set_results, "results"),
         (ledger.set_attributes, "attributes"),
     ):
-        write(session_id, {"a": {"x": 1}, "b": 2})
+        write(session_id, {"a": {"x": 1}, "b": 2, "c": 3})
         write(session_id, {"a": {"y": 1}, "c": None}, remove=["b"])
-        assert getattr(ledger.get_session(session_id), name) == {"a": {"y": 1}, "c": None}
+        assert getattr(ledger.get_session(session_id), name) == {"a": {"y": 1}}
         for unfit in ([1], "text", None):
             with pytest.raises(InvalidInput, match="object"):
                 write(session_id, unfit)

@@ -25,6 +25,7 @@ CODES = {
     "UpcastMissing": "upcast_missing",
     "CapabilityMissing": "capability_missing",
     "ConfigurationError": "configuration_error",
+    "MessagesNotRead": "messages_not_read",
     "MissingExtra": "missing_extra",
     "StoreError": "store_error",
     "StoreUnavailable": "store_unavailable",

@@ -61,7 +61,6 @@ def room_of(module: str) -> str:
 
 # What the model may take from the standard library: nothing that reads a file, a socket, a clock or chance.
 PURE = {
-    "html",
     "__future__",
     "abc",
     "base64",
@@ -76,13 +75,18 @@ PURE = {
     "hashlib",
     "hmac",
     "heapq",
+    "html",
+    "ipaddress",
     "itertools",
     "json",
     "math",
     "operator",
+    "pathlib",
+    "pydantic_core",
     "re",
     "string",
     "struct",
+    "sys",
     "types",
     "typing",
     "unicodedata",
@@ -95,6 +99,8 @@ PURE = {
 }
 # Pure modules have impure corners.
 IMPURE_NAMES = {
+    "pathlib": {"Path", "PosixPath", "WindowsPath"},
+    "sys": {"argv", "exit", "path", "stderr", "stdin", "stdout"},
     "datetime": {"now", "utcnow", "today"},
     "uuid": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},
     "uuid_utils": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},

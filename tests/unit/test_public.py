@@ -12,7 +12,7 @@ import ledger
 NAMES = """
 ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
 CorruptEvent Difference Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
-MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
+MessagesNotRead MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
 RegisterValue RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
 SessionNotFound
 StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Verification
