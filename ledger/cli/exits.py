@@ -36,6 +36,8 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.OutcomeUnknown: 22,
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
+#: The command for each method that the message of a ``SessionEnded`` names.
+_REOPENING = {"restore_session()": "ledger restore", "hydrate_session()": "ledger hydrate"}
 USAGE, FINDINGS, FILES = 2, 15, 30
 
 
@@ -93,6 +95,15 @@ def exit_code_of(error: errors.LedgerError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
+def _message_of(error: errors.LedgerError) -> str:
+    """Return the message of an error. That of an ended session names the command that reopens it."""
+    message = str(error)
+    if isinstance(error, errors.SessionEnded):
+        for method, command in _REOPENING.items():
+            message = message.replace(method, f"`{command} {error.session_id}`")
+    return message
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Context manager that turns an expected error in its block into a ``Failure``.
@@ -103,7 +114,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except errors.LedgerError as error:
-        raise Failure(str(error), error.code, exit_code_of(error)) from error
+        raise Failure(_message_of(error), error.code, exit_code_of(error)) from error
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise

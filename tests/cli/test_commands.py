@@ -45,7 +45,6 @@ user      user123
 status    completed
 version   6, 2026-03-05 09:30:05 UTC
 created   2026-03-05 09:30:00 UTC
-expires   2026-03-06 09:30:00 UTC
 tags      weekly
 question  What were the total orders for CFC1 in the last week?
 constraints ────────────────────────────────────────────────────────────────────
@@ -95,7 +94,6 @@ v  recorded      event              change
                                     status = active
                                     tag[weekly] = true
                                     attribute[n] = 2
-                                    expires_at = 2026-03-06T09:30:00.000000Z
 2  09:30:01.000  session.updated    constraints = {"kpi":["orders"],"tool_calls…
                                     tool_call[Orders Tr…] = {"name":"Orders Tre…
                                     tool_call_status[Orders Tr…] = pending
