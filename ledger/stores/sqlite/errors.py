@@ -68,6 +68,8 @@ def cannot(what: str, error: OSError) -> LedgerError:
     """
     if error.errno in _PASSING:
         return StoreUnavailable(f"Cannot {what}: {error.strerror}. {_PASSING[error.errno]}; nothing was written.")
+    if error.errno == errno.ENOENT and error.filename is not None:
+        return StoreRejected(f"Cannot {what}: there is no directory {error.filename}; check the path, or create it.")
     return StoreRejected(f"Cannot {what}: {error.strerror or error}.")
 
 
