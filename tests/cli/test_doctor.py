@@ -54,6 +54,25 @@ def test_a_ledger_without_its_id_is_a_problem_that_no_other_command_mends(shell:
         assert says in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LEDGER_RELAY", "backgruond", "'backgruond'; it must be off or background"),
+        ("LEDGER_SESSION_MAX_TTL_HOURS", "a week", "'a week'; it must be hours above 0"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "-1", "-1.0; it must be hours above 0"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "200", "is more than max_ttl_hours"),
+        ("LEDGER_WAREHOUSE", "postgres://ada:secret@host/db", "'postgres://***@host/db'; it must look like"),
+    ],
+)
+def test_a_setting_that_no_program_could_use_is_a_problem(shell: Shell, name: str, value: str, says: str) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, **{name: value})
+    assert (code, findings[name]["status"]) == (1, "problem")
+    assert says in findings[name]["detail"]
+    assert "secret" not in str(findings)
+    assert findings[name]["remedy"] == f"correct or unset {name}"
+
+
 def test_a_missing_ledger_is_a_problem_with_a_remedy_and_none_is_made(shell: Shell) -> None:
     code, findings = examined(shell)
     assert (code, findings["file"]["status"]) == (1, "problem")

@@ -81,8 +81,8 @@ def write_events(
         position = positions.get(event.event_id)
         if position is not None and position.rows != len(event.changes):
             raise CorruptEvent(
-                f"Session {event.session_id}, version {event.version}: the warehouse has {len(event.changes)} changes "
-                f"of its event, and {position.rows} were archived here; nothing was written. Restore the warehouse.",
+                f"Session {event.session_id}, version {event.version}: of the event's changes, {position.rows} were "
+                f"archived here, and the warehouse has {len(event.changes)}; nothing was written. Restore it.",
                 session_id=event.session_id,
                 version=event.version,
             )
