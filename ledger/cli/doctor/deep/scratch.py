@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ledger.cli.commands.dataset import drop, once
+from ledger.cli.commands.dataset import drop
 from ledger.clock import Clock, new_id, utc_now
 from ledger.errors import LedgerError
 from ledger.model.events import SCHEMA_VERSION
@@ -26,7 +26,6 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
-T = TypeVar("T")
 #: Time after which BigQuery removes the tables of a scratch dataset that could not be removed, in milliseconds.
 EXPIRATION_MS = 3_600_000
 #: Maximum bytes billed of one statement in a scratch dataset.
@@ -83,13 +82,12 @@ class MeasuredWarehouse(BigQueryWarehouse):
         if name is None:
             return None
 
-        def get() -> Any:
-            return self.clients.rest.get_job(name, location=job.location, retry=ONCE)
-
+        rest = self.clients.rest
         try:
-            billed: int | None = retried(self, "Looking up a job", get).total_bytes_billed
+            found: Any = self.request("Looking up a job", lambda: rest.get_job(name, location=job.location, retry=ONCE))
         except LedgerError:
             return None
+        billed: int | None = found.total_bytes_billed
         return billed
 
 
@@ -283,18 +281,9 @@ def scratch(
 
 def _location_of(dataset: Dataset, environment: Mapping[str, str]) -> str | None:
     """Return the location of a dataset that exists, and otherwise the location of its URL."""
-    from google.api_core.exceptions import NotFound
-
     with closing(BigQueryWarehouse(dataset, environment=environment)) as warehouse:
-
-        def get() -> str | None:
-            try:
-                found: str | None = warehouse.clients.rest.get_dataset(dataset.name, retry=ONCE).location
-            except NotFound:
-                return dataset.location
-            return found or dataset.location
-
-        return retried(warehouse, "Looking up the dataset", get)
+        found = warehouse.describe()
+    return (found and found.location) or dataset.location
 
 
 def _create(warehouse: BigQueryWarehouse) -> str | None:
@@ -307,13 +296,8 @@ def _create(warehouse: BigQueryWarehouse) -> str | None:
     wanted.default_table_expiration_ms = EXPIRATION_MS
     wanted.description = "Scratch dataset of `ledger doctor --deep`; may be removed."
 
-    def create() -> str | None:
-        location: str | None = clients.rest.create_dataset(wanted, exists_ok=True, retry=ONCE).location
-        return location
-
-    return retried(warehouse, "Creating the scratch dataset", create)
-
-
-def retried(warehouse: BigQueryWarehouse, doing: str, call: Callable[[], T]) -> T:
-    """Return the result of an idempotent call of Google's client, which is repeated while it fails for a moment."""
-    return warehouse.retry_idempotent(doing, lambda: once(doing, call))
+    made = warehouse.request(
+        "Creating the scratch dataset", lambda: clients.rest.create_dataset(wanted, exists_ok=True, retry=ONCE)
+    )
+    location: str | None = made.location
+    return location
