@@ -6,11 +6,11 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ledger.cli.commands.dataset import drop
 from ledger.clock import Clock, new_id, utc_now
@@ -26,6 +26,7 @@ from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 #: Time after which BigQuery removes the tables of a scratch dataset that could not be removed, in milliseconds.
 EXPIRATION_MS = 3_600_000
 #: Maximum bytes billed of one statement in a scratch dataset.
@@ -91,6 +92,13 @@ class MeasuredWarehouse(BigQueryWarehouse):
         return billed
 
 
+class SingleAttempts(BigQueryWarehouse):
+    """A warehouse that makes each call once, so that a check sees each refusal and measures its own waits."""
+
+    def _retry(self, doing: str, call: Callable[[], T]) -> T:
+        return call()
+
+
 class Attempts(NamedTuple):
     """How long something took to be allowed.
 
@@ -108,7 +116,7 @@ class Attempts(NamedTuple):
 
     def __str__(self) -> str:
         if not self.refusals:
-            return "accepted at once"
+            return f"accepted at the first attempt, after {self.seconds:.1f} s"
         times = "once" if self.refusals == 1 else f"{self.refusals} times"
         ended = "then accepted" if self.accepted else "not accepted"
         return f"refused {times}, {ended} after {self.seconds:.0f} s; first: {self.message}"
@@ -204,6 +212,10 @@ class Scratch:
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
         return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+    def single_attempts(self) -> AbstractContextManager[SingleAttempts]:
+        """Return a context manager that opens the dataset as a warehouse that repeats no call."""
+        return closing(SingleAttempts(self.warehouse.dataset, environment=self.environment))
 
     def append(self, rows: pa.RecordBatch) -> None:
         """Append rows to ``session_events`` as a lenient append does."""
