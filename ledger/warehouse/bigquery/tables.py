@@ -14,7 +14,6 @@ from sqlglot import exp
 from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import translate
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
@@ -152,7 +151,7 @@ class _Creation:
         self._dataset = warehouse.dataset.name
 
     def run(self) -> list[ObjectChange]:
-        dataset = self._get(self._rest.get_dataset, self._dataset)
+        dataset = self._warehouse.describe()
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
@@ -169,7 +168,7 @@ class _Creation:
                 if item.kind == "table":
                     self._check_table(item, table)
         changes = [self._make_dataset(dataset)]
-        dataset = self._get(self._rest.get_dataset, self._dataset)
+        dataset = self._warehouse.describe()
         current = dataset is not None and dataset.labels.get(CATALOG_LABEL) == digest()
         routines = set() if dataset is None else self._routines()
         exists = {item.name for item, table in plans if table is not None or item.name in routines}
@@ -209,7 +208,9 @@ class _Creation:
         made.location = self._options.location or self._warehouse.dataset.location
         if self._options.kms_key_name is not None:
             made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
-        self._retry("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
+        self._warehouse.request(
+            "Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE)
+        )
         return ObjectChange("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
 
     def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
@@ -304,7 +305,9 @@ class _Creation:
         labelled = bigquery.Dataset(dataset.reference)
         labelled.labels = labels
         try:
-            self._retry("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+            self._warehouse.request(
+                "Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE)
+            )
         except ConfigurationError:  # labelling requires the owner role on the dataset
             if self._options.labels:
                 raise
@@ -312,41 +315,18 @@ class _Creation:
         return any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
 
     def _tables(self) -> dict[str, Any]:
-        names = {item.name for item in catalog.objects() if item.kind != "function"}
-        tables = {
-            name: self._get(self._rest.get_table, f"{self._project}.{self._dataset}.{name}") for name in sorted(names)
-        }
+        names = sorted(item.name for item in catalog.objects() if item.kind != "function")
+        tables = {name: self._warehouse.table(name) for name in names}
         return {name: table for name, table in tables.items() if table is not None}
 
     def _routines(self) -> set[str]:
-        listed = self._retry("Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE)))
+        listed = self._warehouse.request(
+            "Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE))
+        )
         return {routine.reference.routine_id for routine in listed}
-
-    def _get(self, get: Any, name: str) -> Any:
-        """Return the client's description of a dataset or table; None if it does not exist."""
-        from google.api_core.exceptions import NotFound
-
-        def call() -> Any:
-            try:
-                return get(name, retry=ONCE)
-            except NotFound:
-                return None
-
-        return self._retry(f"Looking up {name}", call)
 
     def _execute(self, sql: str) -> None:
         self._warehouse.ask("create", sql)
-
-    def _retry(self, doing: str, call: Any) -> Any:
-        """Call Google's client with retries and return the result. Errors are translated to the ledger's."""
-
-        def translated() -> Any:
-            try:
-                return call()
-            except Exception as error:
-                raise translate(error, doing) from error
-
-        return self._warehouse.retry_idempotent(doing, translated)
 
 
 @dataclass(frozen=True, slots=True)

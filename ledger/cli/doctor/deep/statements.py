@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from ledger.cli.doctor.deep.check import UNKNOWN, Check, Observed, compared
-from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch, retried
+from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch
 from ledger.clock import new_id
 from ledger.errors import LedgerError
 from ledger.model.events import LAST_VERSION
@@ -86,7 +86,7 @@ def location(scratch: Scratch) -> Observed:
             other.query(sql, operation="doctor")
             return other.jobs[-1].location
 
-        plain = _place(scratch, lambda: retried(other, "A job", by_client))
+        plain = _place(scratch, lambda: other.request("A job", by_client))
         ran = _place(scratch, by_ledger)
     detail = f"the dataset is in {scratch.location}; a job without a location ran in {plain}, the ledger's in {ran}"
     if scratch.location is None or ran is None:
