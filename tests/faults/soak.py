@@ -212,6 +212,7 @@ class Soak(Stage):
         """Have somebody delete rows in the warehouse, which are sent again while all goes on, and kills go on too."""
         self.append()
         relay = self.ship()
+        until(lambda: self.sides.checkpoint()[0].seq or self.failed(), "rows in the warehouse")
         self.kill_at("relay", relay)
         lost = self.sides.delete_there(self.chance)
         self.note(f"deleted {lost} rows in the warehouse")
