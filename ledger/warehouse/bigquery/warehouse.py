@@ -14,7 +14,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery import reasons
-from ledger.warehouse.bigquery.errors import NotYetVisible, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, message_of, translate
 from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
 from ledger.warehouse.bigquery.settings import Dataset
 
@@ -157,7 +157,9 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
                 raise
             if is_column:  # a connection keeps the columns with which it was opened
                 self._row_transport().disconnect(table)
-            raise NotYetVisible(f"{error} The table {table} exists and has all columns.") from error
+            what = f"New columns of the table {table}" if is_column else f"The table {table}"
+            reason = message_of(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+            raise NotYetVisible(f"{what} cannot be written to yet: {reason}") from error
 
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:
