@@ -117,14 +117,14 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
 
 def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
     options = ("--label", "team=a", "--json")
-    days = ("--partition-expiration-days", "30")
+    days = ("--partition-expiration-days", "3000")  # above the age of what other tests record
     found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
     assert list(found) == ["url", "store_id", "changes", "created", "updated"]
     assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
     updated = {change["name"]: change["detail"] for change in found["changes"] if change["done"] == "updated"}
     assert len({change["name"] for change in found["changes"]}) == len(found["changes"]), "one line for each object"
     assert (found["created"], found["updated"]) == (0, len(updated))
-    assert "partition_expiration_days = 30" in updated["session_events"]
+    assert "partition_expiration_days = 3000" in updated["session_events"]
     assert emulator.client.get_table(f"{place.project}.{place.name}.session_events").labels["team"] == "a"
     assert json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))["updated"] == 0
 
