@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.holding import ending
+from ledger.model.lifetime import DEFAULT_TTL_HOURS, MAX_TTL_HOURS
 from ledger.settings import (
     LEDGER_RELAY,
     LEDGER_SESSION_DEFAULT_TTL_HOURS,
@@ -37,8 +38,6 @@ DRAIN_SECONDS = 10.0
 
 #: Default of an argument for which None has a meaning of its own.
 UNSET: Any = object()
-#: Default and maximum TTL, in hours.
-DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
 #: Exclusive upper bound of the default and the maximum TTL, in hours: a hundred years.
 LONGEST_HOURS = 876_600
 
@@ -153,7 +152,7 @@ class LedgerConnection:
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
-        attached = AttachedWarehouse(local, warehouse_url, background=background)
+        attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)
         self.store = TwoTierStore(
@@ -187,6 +186,20 @@ def check_drain(drain: object) -> None:
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 
+def longest_ttl(hours: float | None = UNSET, environment: Mapping[str, str] | None = None) -> timedelta | None:
+    """Return the maximum TTL; None for no limit.
+
+    Args:
+        hours: The maximum TTL in hours, or None. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else
+            ``MAX_TTL_HOURS``.
+        environment: Environment variables; None for those of this process.
+
+    Raises:
+        ConfigurationError: The TTL is invalid.
+    """
+    return _ttl(hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS, environment)
+
+
 def _lifetimes(
     default_hours: float | None, max_hours: float | None, environment: Mapping[str, str] | None = None
 ) -> tuple[timedelta | None, timedelta | None]:
@@ -198,7 +211,7 @@ def _lifetimes(
     Raises:
         ConfigurationError: A TTL is invalid, or the default TTL that was set exceeds the maximum.
     """
-    longest = _longest_ttl(max_hours, environment)
+    longest = longest_ttl(max_hours, environment)
     is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set(environment)
     default = _default_ttl(default_hours, environment)
     if default is not None and longest is not None and default > longest:
@@ -218,7 +231,7 @@ def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, Co
     """
     checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
         (LEDGER_RELAY, lambda: _relay(None, environment)),
-        (LEDGER_SESSION_MAX_TTL_HOURS, lambda: _longest_ttl(UNSET, environment)),
+        (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
         (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
         (
             LEDGER_WAREHOUSE,
@@ -246,16 +259,12 @@ def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> s
     return relay
 
 
-def _longest_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:
-    return _ttl(hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS, environment)
-
-
 def _default_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:
     return _ttl(hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS, environment)
 
 
 def _ttl(
-    hours: Any, name: str, setting: Setting, default: float, environment: Mapping[str, str] | None
+    hours: Any, name: str, setting: Setting, default: float | None, environment: Mapping[str, str] | None
 ) -> timedelta | None:
     if hours is UNSET:
         text = setting.text(environment) or str(default)
