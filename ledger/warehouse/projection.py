@@ -25,6 +25,7 @@ from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
+from ledger.warehouse.criteria import Wanted, wanted_texts
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
 INSTANT = timedelta(microseconds=1)
@@ -213,7 +214,7 @@ class Projection:
         *,
         before: tuple[datetime, str],
         query: SessionQuery,
-        wanted: Sequence[tuple[str, str, str]],
+        wanted: Sequence[Wanted],
         at_most: int,
     ) -> list[tuple[str, datetime]]:
         """Return ids and creation times of sessions that match every criterion, newest first.
@@ -223,24 +224,34 @@ class Projection:
                 cost depends on the length of the range.
             before: A position in the list, as (created_at, id). Only sessions later in the list are returned.
             query: Criteria for the owner, the status and the time of the last event.
-            wanted: (field, key, canonical JSON) of each value that the state must contain.
+            wanted: Each value that the state must contain, equal as ``ledger.model.equality`` defines it. A grant may
+                have any value.
             at_most: Maximum number of sessions.
 
-        Source: sql/statements/list_sessions.sql
+        Source: sql/statements/list_sessions.sql, sql/statements/attribute_texts.sql for arrays and objects
         """
+        span = {"created_from": created_from, "created_until": created_until, "user_id": query.user_id or ""}
+
+        def stored(names: Sequence[str]) -> dict[str, list[str]]:
+            texts: dict[str, list[str]] = {}
+            for name, text in self._ask("attribute_texts", {**span, "names": names}):
+                texts.setdefault(name, []).append(text)
+            return texts
+
+        texts = wanted_texts(wanted, stored)
+        if texts is None:
+            return []
         parameters = {
-            "created_from": created_from,
-            "created_until": created_until,
+            **span,
             "before": before[0],
             "before_id": before[1],
-            "user_id": query.user_id or "",
             "updated_before": query.updated_before or FAR_FUTURE,
             "status": query.status or "",
             "unwanted": list(query.without),
             "unwanted_count": len(query.without),
             "at_time": "" if query.at is None else to_text(query.at, "at"),
             "unswept": query.unswept,
-            "wanted": ["/".join(slot) for slot in wanted],
+            "wanted": texts,
             "wanted_count": len(wanted),
             "at_most": at_most,
         }

@@ -149,6 +149,7 @@ session                               user     status     v  question
         (["--status", "active"], 1),
         (["--tag", "weekly"], 1),
         (["--attribute", "n:=2"], 1),
+        (["--attribute", "n:=2.0"], 1),
         (["--attribute", "n=2"], 0),
         (["--since", "2026-03-06"], 0),
         (["--until", "2026-03-06"], 2),

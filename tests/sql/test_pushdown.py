@@ -63,9 +63,10 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("list_sessions", {**LISTED, "wanted": [], "wanted_count": 0}, ("created_at",)),
     (
         "list_sessions",
-        {**LISTED, "wanted": ['session_type//"x"', "tag/x/true"], "wanted_count": 2},
+        {**LISTED, "wanted": ['session_type\n\n"x', "tag\nx\ntrue"], "wanted_count": 2},
         ("created_at",),
     ),
+    ("attribute_texts", {**SPAN, "user_id": "ann", "names": ["n"]}, ("created_at",)),
     ("read_heads", {**SPAN, "session_ids": ["s1", "s4"], "event_id": "e1a"}, BOTH),
     ("existing_rows", {**SPAN, "session_ids": ["s1", "s4"], "event_ids": ["e1a", "e2b"]}, BOTH),
     ("reconcile_sessions", {**SPAN, "store_id": "store"}, ("created_at",)),
@@ -81,7 +82,12 @@ STATEMENTS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A warehouse with a few sessions over a few days, opened as it is."""
     target = OnDuckDB(tmp_path_factory.mktemp("pushdown"))
-    changes = ("title", "", "t"), ("message", "m", {"role": "user", "content": "c"}), ("tool_call", "a", {"name": "n"})
+    changes = (
+        ("title", "", "t"),
+        ("attribute", "n", [1]),
+        ("message", "m", {"role": "user", "content": "c"}),
+        ("tool_call", "a", {"name": "n"}),
+    )
     events = [
         event(version, *changes, session=f"s{number}", event_id=f"e{version}{twin}", day=number % 3)
         for number in range(30)

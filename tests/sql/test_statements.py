@@ -46,6 +46,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
             "ARRAY<STRUCT<field STRING, key STRING, value STRING, removed BOOL, value_hash STRING, value_salt STRING>>"
         ),
     },
+    "attribute_texts": {**SPAN, "user_id": "STRING", "names": "ARRAY<STRING>"},
     "claim_creation": {**dict.fromkeys(("session_id", "user_id"), "STRING"), "created_at": "TIMESTAMP"},
     "create_lock": {},
     "delete_claims": {**SPAN, "session_ids": "ARRAY<STRING>"},
@@ -262,7 +263,6 @@ def test_a_grant_that_was_erased_or_removed_or_is_of_another_kind_shows_a_sessio
     events = [*granted("removed", "write", REMOVED), *granted("other", "admin"), *granted("read", "read"), erased]
     warehouse.load(shuffled(rows_of([*events, *granted("write", "read", "write")]), 7))
     until = DAY + timedelta(days=1)
-    found = Projection(warehouse).sessions(
-        DAY, until, before=(until, ""), query=SessionQuery(granted_to="bob"), wanted=[("grant", "bob", "")], at_most=10
-    )
+    query, wanted = SessionQuery(granted_to="bob"), [("grant", "bob", None)]
+    found = Projection(warehouse).sessions(DAY, until, before=(until, ""), query=query, wanted=wanted, at_most=10)
     assert sorted(session_id for session_id, _ in found) == ["read", "write"]

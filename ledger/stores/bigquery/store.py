@@ -41,6 +41,7 @@ from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.criteria import Wanted
 from ledger.warehouse.projection import INSTANT, Projection
 from ledger.warehouse.reads import WarehouseReads
 
@@ -332,25 +333,23 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
     )
 
 
-def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """Return the registers that a query requires, as (field, key, canonical JSON).
-
-    A grant may have any value, so its JSON is given as an empty string.
-    """
-    required = []
+def _required_values(query: SessionQuery) -> list[Wanted]:
+    """Return the values that a query requires; for a grant, which may have any value, None."""
+    required: list[Wanted] = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):
         if text is not None:
             check_text(text, name)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
-        required.append(("session_type", "", canonical(query.session_type, "session_type")))
+        required.append(("session_type", "", query.session_type))
     if query.tag is not None:
-        required.append(("tag", check_text(query.tag, "tag"), "true"))
+        required.append(("tag", check_text(query.tag, "tag"), True))
     if query.granted_to is not None:
-        required.append(("grant", check_text(query.granted_to, "granted_to"), ""))
+        required.append(("grant", check_text(query.granted_to, "granted_to"), None))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
-        required.append(("attribute", name, canonical(value, f"attribute {name}")))
+        canonical(value, f"attribute {name}")  # refuse a value that is not JSON
+        required.append(("attribute", name, value))
     return required
