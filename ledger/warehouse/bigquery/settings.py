@@ -77,15 +77,12 @@ def parse(rest: str) -> Dataset:
         raise ConfigurationError(
             f"The ledger's URL is bigquery://{rest}; it must look like bigquery://PROJECT/DATASET."
         )
-    if project:
-        catalog.check_names(project, dataset)
-    else:
-        catalog.check_names("default-project", dataset)
+    catalog.check_names(project or "default-project", dataset)
     pairs = [(_RENAMED.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
     options = dict(pairs)
     if repeated := sorted({name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1}):
         raise ConfigurationError(f"The ledger's URL has {', '.join(repeated)} more than once; remove one.")
-    appends = _choice(options, "appends", "lenient", "lenient", "strict")
+    appends = _choice(options, "appends", "lenient", "strict")
     insert_all = _choice(options, "transport", "storage", "insertall") == "insertall"
     location = options.pop("location", None)
     check_location(location)
@@ -156,7 +153,7 @@ def _address(setting: Setting, value: str) -> tuple[str, int]:
 def _choice(options: dict[str, str], name: str, default: str, *others: str) -> str:
     value = options.pop(name, default).lower()
     if value not in (default, *others):
-        choices = " or ".join(dict.fromkeys((default, *others)))
+        choices = " or ".join((default, *others))
         raise ConfigurationError(f"The ledger's URL says {name}={value}; it must be {choices}.")
     return value
 
