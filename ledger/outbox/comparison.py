@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from ledger.model.events import RecordedEvent
@@ -41,6 +42,27 @@ def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
         rows += size
     if part:
         yield part
+
+
+def by_day(sessions: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
+    """Yield the sessions of each day of creation, which is one partition. ``sessions`` are in order of creation."""
+    for _, of_day in groupby(sessions, key=lambda session: session.created_at.date()):
+        yield list(of_day)
+
+
+def batches(sessions: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
+    """Split sessions, which are in order of creation, into batches for one query each, and yield each batch.
+
+    A batch has sessions of one day, at most ``SESSIONS_AT_ONCE``, and no session id twice.
+    """
+    for of_day in by_day(sessions):
+        part: dict[str, SessionKey] = {}
+        for session in of_day:
+            if len(part) == SESSIONS_AT_ONCE or session.session_id in part:
+                yield list(part.values())
+                part = {}
+            part[session.session_id] = session
+        yield list(part.values())
 
 
 class ComparableOutbox(Outbox, Protocol):

@@ -300,7 +300,7 @@ class Relay:
     def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
         # Not logged: the reasons may quote values.
         log.error(
-            "%s refused %d event(s), which are dead-lettered; see `ledger relay refused`.", self._sink.url, events
+            "%s refused %d event(s), which are dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events
         )
         self._save(self._held, dead_letters=reasons)
 

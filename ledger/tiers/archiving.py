@@ -7,10 +7,9 @@ rows were sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import date, datetime
-from itertools import groupby
+from datetime import datetime
 
 from ledger.errors import ArchiveLost, SessionArchived, SessionEnded, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, Change, NewEvent
@@ -18,7 +17,7 @@ from ledger.model.fold import State
 from ledger.model.instants import to_micros
 from ledger.model.lifetime import check_open
 from ledger.model.values import canonical
-from ledger.outbox.comparison import SESSIONS_AT_ONCE, parts
+from ledger.outbox.comparison import batches, by_day, parts
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.archived import Droppable, status_change
 from ledger.stores.base import EventStore, PendingDeletion
@@ -59,7 +58,7 @@ def drop_archived(
     """
     droppable = {each.key: each for each in store.droppable(name, session_ids)}
     dropped = 0
-    for _, of_day in _by_day(droppable):
+    for of_day in by_day(droppable):
         for part in parts({key: droppable[key].rows for key in of_day}):
             arrived = _arrived(store, warehouse(), name, [droppable[key] for key in part])
             dropped += store.drop(arrived, name)
@@ -127,16 +126,15 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     """
     pending = {each.key: each for each in store.pending_deletions(name)}
     deleted = 0
-    for _, of_day in _by_day(pending):
-        for keys in _batches(of_day):
-            part = [pending[key] for key in keys]
-            unchanged = _unchanged(warehouse, part)
-            if unchanged:
-                identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in unchanged]
-                span = span_of({each.key.session_id: each.key.created_at for each in unchanged})
-                warehouse.change("delete_sessions", {**span, "sessions": identities})
-            store.deleted(part, name)
-            deleted += len(unchanged)
+    for keys in batches(pending):
+        part = [pending[key] for key in keys]
+        unchanged = _unchanged(warehouse, part)
+        if unchanged:
+            identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in unchanged]
+            span = span_of({each.key.session_id: each.key.created_at for each in unchanged})
+            warehouse.change("delete_sessions", {**span, "sessions": identities})
+        store.deleted(part, name)
+        deleted += len(unchanged)
     return deleted
 
 
@@ -200,21 +198,3 @@ def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> lis
     heads = [HeadRow(*row) for row in rows]
     versions = {SessionKey(head.session_id, head.created_at): head.version for head in heads}
     return [each for each in sessions if versions.get(each.key, 0) <= each.version]
-
-
-def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Yield each day of creation, which is one partition, with its sessions. ``keys`` must be in order of creation."""
-    for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
-        yield day, list(of_day)
-
-
-def _batches(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
-    """Split sessions into batches of at most ``SESSIONS_AT_ONCE``, in which no session id occurs twice."""
-    part: dict[str, SessionKey] = {}
-    for key in keys:
-        if len(part) == SESSIONS_AT_ONCE or key.session_id in part:
-            yield list(part.values())
-            part = {}
-        part[key.session_id] = key
-    if part:
-        yield list(part.values())

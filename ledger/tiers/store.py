@@ -352,6 +352,6 @@ class TwoTierStore:
 def _not_here(session_id: str) -> SessionNotFound:
     return SessionNotFound(
         f"There is no session {session_id} in this store; nothing was written. Create it with create_session(), or, "
-        "if the warehouse has it, call hydrate_session() before you change it.",
+        "if the warehouse has it, hydrate it with hydrate_session() before you change it.",
         session_id=session_id,
     )

@@ -49,16 +49,16 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
 
 def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
     options = ("--label", "team=a", "--json")
-    days = ("--partition-expiration-days", "30")  # which the emulator passes over
+    days = ("--partition-expiration-days", "3000")  # above the age of what other tests record
     found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
     assert list(found) == ["url", "store_id", "changes", "created", "updated"]
     assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
     updated = {change["name"]: change["detail"] for change in found["changes"] if change["done"] == "updated"}
     assert len({change["name"] for change in found["changes"]}) == len(found["changes"]), "one line for each object"
     assert (found["created"], found["updated"]) == (0, len(updated))
-    assert "partition_expiration_days = 30" in updated["session_events"]
+    assert "partition_expiration_days = 3000" in updated["session_events"]
     assert emulator.client.get_table(f"{place.project}.{place.name}.session_events").labels["team"] == "a"
-    assert json.loads(printed(create_sessions_table, "--url", place.url, *options))["updated"] == 0
+    assert json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))["updated"] == 0
 
 
 def test_what_something_else_drops_at_once_is_noticed(
@@ -285,6 +285,19 @@ def test_partitions_that_would_go_before_their_sessions_are_refused(place: Place
     result = script(create_sessions_table, *place.options, "--partition-expiration-days", "7")
     assert (result.exit_code, result.stderr.count("\n")) == (12, 1)
     assert "8 or more" in result.stderr
+
+
+@pytest.mark.parametrize(("hours", "expected"), [("none", "sessions may have no end"), ("720", "set 31 or more")])
+def test_partitions_expire_only_after_the_longest_time_that_a_session_lives(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hours: str, expected: str
+) -> None:
+    monkeypatch.setenv("LEDGER_SESSION_MAX_TTL_HOURS", hours)
+    options = (*place.options, "--dry-run", "--partition-expiration-days", "30")
+    result = script(create_sessions_table, *options)
+    assert (result.exit_code, result.stdout) == (12, "")
+    assert expected in result.stderr
+    assert "partition_expiration_days = 30" in printed(create_sessions_table, *options, "--max-ttl-hours", "719")
+    assert script(create_sessions_table, *options, "--max-ttl-hours", "720").exit_code == 12
 
 
 @pytest.mark.parametrize("args", [["list"], ["init"], ["show", "x"], ["sql", "SELECT * FROM sessions"]], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.layer import Behaviour
+from service.rows import ExpiredPartitions, RowLimit
 from service.statements import (
     ContendingTransactions,
     EmptyArraysAreNull,
@@ -28,4 +29,6 @@ def behaviours() -> list[Behaviour]:
         TransactionsOverStreamedRows(),
         OutstandingStatements(),
         ContendingTransactions(),
+        RowLimit(),
+        ExpiredPartitions(),
     ]

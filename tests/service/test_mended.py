@@ -297,6 +297,19 @@ def test_a_statement_that_must_wait_for_others_is_repeated(stage, store):
     assert len(refused) == 1
 
 
+def test_the_log_of_the_first_append_to_a_new_table_recommends_no_repair(emulator, bigquery_dataset, caplog):
+    place = Dataset(emulator.project, bigquery_dataset, retry_timeout=60)
+    with contextlib.closing(BigQueryStore(place, environment=environment(emulator))) as new:
+        new.warehouse.create()
+        begin(new)
+    (waited,) = [record.getMessage() for record in caplog.records if "session_events" in record.getMessage()]
+    assert waited.startswith(
+        "The append to session_events is retried for up to 300 s: The table session_events cannot be written to yet: "
+        "Requested entity was not found."
+    )
+    assert "ledger init" not in waited
+
+
 def test_a_table_that_is_not_there_is_not_waited_for(emulator, bigquery_dataset):
     place = Dataset(emulator.project, bigquery_dataset, retry_timeout=60)
     with (

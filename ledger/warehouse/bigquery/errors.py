@@ -157,6 +157,8 @@ def message_of(error: Exception) -> str:
     A message may contain secrets for two reasons. Google's clients quote headers that they could not send, and they
     quote whole responses of token servers.
     """
+    if isinstance(error, grpc.Call):  # whose text lists all its attributes
+        error = api.from_grpc_error(error)
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
     first = next(iter(str(text or error).strip().splitlines()), "") or type(error).__name__

@@ -342,14 +342,18 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
         sleep: Called with the seconds to wait before the next attempt.
     """
 
+    def limits(state: tenacity.RetryCallState) -> tuple[float, int]:
+        """Return the seconds and the attempts that are allowed after the latest failure."""
+        if state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible):
+            return max(retry_timeout, NEW_OBJECT_SECONDS), NEW_OBJECT_ATTEMPTS
+        return retry_timeout, MAX_ATTEMPTS
+
     def log_first_failure(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("%s is retried for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
+            log.warning("%s is retried for up to %g s: %s", doing, limits(state)[0], state.outcome.exception())
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        is_new = state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible)
-        seconds = max(retry_timeout, NEW_OBJECT_SECONDS) if is_new else retry_timeout
-        attempts = NEW_OBJECT_ATTEMPTS if is_new else MAX_ATTEMPTS
+        seconds, attempts = limits(state)
         return bool(tenacity.stop_before_delay(seconds)(state)) or state.attempt_number >= attempts
 
     return tenacity.Retrying(

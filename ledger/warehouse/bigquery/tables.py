@@ -12,13 +12,13 @@ import sqlglot
 from sqlglot import exp
 
 from ledger.errors import ConfigurationError
+from ledger.model.lifetime import MAX_TTL_HOURS
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
+from ledger.warehouse.bigquery.expiration import check_outlives
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
-#: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
-LONGEST_LIFETIME_DAYS = 7
 #: Name of a label of the dataset. Its value is the ``digest`` of the release that created the views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
 _TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
@@ -31,7 +31,9 @@ class TableOptions:
     Attributes:
         location: Location of a new dataset, such as EU or europe-west3. None means the location in the dataset's URL,
             or US if the URL has none.
-        partition_expiration_days: Days after which BigQuery drops a partition; None for never.
+        partition_expiration_days: Days after which BigQuery drops a partition; None for never. It must be longer than
+            ``max_ttl_hours``.
+        max_ttl_hours: The longest time that a session lives, in hours; None if sessions may have no end.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
         require_partition_filter: True if statements over the tables must filter by created_at.
         labels: Labels of dataset and tables.
@@ -39,17 +41,14 @@ class TableOptions:
 
     location: str | None = None
     partition_expiration_days: int | None = None
+    max_ttl_hours: float | None = field(default=MAX_TTL_HOURS, kw_only=True)
     kms_key_name: str | None = None
     require_partition_filter: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        days = self.partition_expiration_days
-        if days is not None and days <= LONGEST_LIFETIME_DAYS:
-            raise ConfigurationError(
-                f"partition_expiration_days is {days}; sessions live up to {LONGEST_LIFETIME_DAYS} days, "
-                f"and their rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
-            )
+        if self.partition_expiration_days is not None:
+            check_outlives(self.partition_expiration_days, self.max_ttl_hours)
         check_location(self.location)
         labels_of(f"{name}={value}" for name, value in self.labels.items())
         key = self.kms_key_name

@@ -14,11 +14,12 @@ from ledger.cli.doctor.deep.check import UNKNOWN, Check, Observed, compared
 from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch
 from ledger.clock import new_id
 from ledger.errors import LedgerError
+from ledger.model.events import LAST_VERSION
 from ledger.model.ids import creation_day
 from ledger.model.values import canonical
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.projection import FAR_FUTURE, LAST_VERSION
+from ledger.warehouse.projection import FAR_FUTURE
 
 #: Transactions that start together.
 WRITERS = 4
