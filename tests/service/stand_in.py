@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.billing import BytesBilled
 from service.layer import Behaviour
 from service.statements import (
     ContendingTransactions,
@@ -19,6 +20,7 @@ def behaviours() -> list[Behaviour]:
     """New ones, each of which remembers only what goes through it."""
     return [
         Locations(),
+        BytesBilled(),
         EmptyArraysAreNull(),
         ExactNumbers(),
         SearchTerms(),
