@@ -70,7 +70,11 @@ class Costs:
 
     def session(self, store: BigQueryStore, created_at: datetime, session_id: str = "", messages: int = 0) -> str:
         session_id = session_id or new_id(created_at)
-        changes = [Change("question", value="How many orders last week?"), Change("status", value="active")]
+        changes = [
+            Change("question", value="How many orders last week?"),
+            Change("status", value="active"),
+            Change("strategy", value="A step. " * 500),
+        ]
         event = NewEvent("session.created", changes, new_id(self._now), user_id="ada", creates_stream=True)
         store.append(session_id, event)
         for number in range(messages):
