@@ -17,6 +17,9 @@ CLOSED = ("expired", "archived", "deleted")
 DONE = ("completed", "failed")
 #: The fields that decide whether a session is open.
 LIFETIME_FIELDS = ("status", "expires_at")
+#: Default and maximum TTL, in hours; None for none.
+DEFAULT_TTL_HOURS: float | None = 24.0
+MAX_TTL_HOURS: float | None = 168.0
 #: A time after every datetime, in microseconds since 1970.
 FOREVER = 2**62
 #: The method that reopens a closed session, for each status in ``CLOSED``.

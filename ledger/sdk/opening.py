@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.holding import ending
+from ledger.model.lifetime import DEFAULT_TTL_HOURS, MAX_TTL_HOURS
 from ledger.settings import (
     LEDGER_RELAY,
     LEDGER_SESSION_DEFAULT_TTL_HOURS,
@@ -22,6 +24,7 @@ from ledger.settings import (
 )
 from ledger.stores.base import EventStore
 from ledger.stores.urls import open_store
+from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.model.profiles import Profile
@@ -35,8 +38,6 @@ DRAIN_SECONDS = 10.0
 
 #: Default of an argument for which None has a meaning of its own.
 UNSET: Any = object()
-#: Default and maximum TTL, in hours.
-DEFAULT_TTL_HOURS, MAX_TTL_HOURS = 24.0, 168.0
 #: Exclusive upper bound of the default and the maximum TTL, in hours: a hundred years.
 LONGEST_HOURS = 876_600
 
@@ -63,9 +64,7 @@ class LedgerConnection:
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # cache: sessions known to have a title or question
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
-        relay = relay or LEDGER_RELAY.text() or LEDGER_RELAY.default
-        if relay not in RELAYS:
-            raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
+        relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
         if warehouse_url is None and relay != "off":
             raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
@@ -153,7 +152,7 @@ class LedgerConnection:
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
-        attached = AttachedWarehouse(local, warehouse_url, background=background)
+        attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)
         self.store = TwoTierStore(
@@ -187,7 +186,23 @@ def check_drain(drain: object) -> None:
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 
-def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
+def longest_ttl(hours: float | None = UNSET, environment: Mapping[str, str] | None = None) -> timedelta | None:
+    """Return the maximum TTL; None for no limit.
+
+    Args:
+        hours: The maximum TTL in hours, or None. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else
+            ``MAX_TTL_HOURS``.
+        environment: Environment variables; None for those of this process.
+
+    Raises:
+        ConfigurationError: The TTL is invalid.
+    """
+    return _ttl(hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS, environment)
+
+
+def _lifetimes(
+    default_hours: float | None, max_hours: float | None, environment: Mapping[str, str] | None = None
+) -> tuple[timedelta | None, timedelta | None]:
     """Return the default TTL (None for no expiry) and the maximum TTL (None for no limit).
 
     An argument takes precedence over the environment. If neither sets the default TTL, it is the lesser of
@@ -196,9 +211,9 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     Raises:
         ConfigurationError: A TTL is invalid, or the default TTL that was set exceeds the maximum.
     """
-    longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, MAX_TTL_HOURS)
-    is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set()
-    default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS)
+    longest = longest_ttl(max_hours, environment)
+    is_configured = default_hours is not UNSET or LEDGER_SESSION_DEFAULT_TTL_HOURS.is_set(environment)
+    default = _default_ttl(default_hours, environment)
     if default is not None and longest is not None and default > longest:
         if is_configured:
             raise ConfigurationError(
@@ -209,9 +224,50 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     return default, longest
 
 
-def _ttl(hours: Any, name: str, setting: Setting, default: float) -> timedelta | None:
+def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, ConfigurationError]]:
+    """Yield each setting whose value would make opening a ledger fail, with the error. Nothing is opened.
+
+    The URL of the ledger is not among these settings.
+    """
+    checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
+        (LEDGER_RELAY, lambda: _relay(None, environment)),
+        (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
+        (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
+        (
+            LEDGER_WAREHOUSE,
+            lambda: parse_warehouse_url(LEDGER_WAREHOUSE.text(environment) or "duckdb:///ledger.duckdb"),
+        ),
+    )
+    wrong = False
+    for setting, check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            wrong = True
+            yield setting, error
+    if not wrong:
+        try:
+            _lifetimes(UNSET, UNSET, environment)
+        except ConfigurationError as error:
+            yield LEDGER_SESSION_DEFAULT_TTL_HOURS, error
+
+
+def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> str:
+    relay = relay or LEDGER_RELAY.text(environment) or LEDGER_RELAY.default
+    if relay not in RELAYS:
+        raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
+    return relay
+
+
+def _default_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:
+    return _ttl(hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, DEFAULT_TTL_HOURS, environment)
+
+
+def _ttl(
+    hours: Any, name: str, setting: Setting, default: float | None, environment: Mapping[str, str] | None
+) -> timedelta | None:
     if hours is UNSET:
-        text = setting.text() or str(default)
+        text = setting.text(environment) or str(default)
         try:
             hours = None if text.lower() == "none" else float(text)
         except ValueError:

@@ -7,10 +7,9 @@ rows were sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
-from itertools import groupby
+from datetime import datetime
 from typing import Any
 
 from ledger.errors import ArchiveLost, SessionArchived, SessionEnded, WrongExpectedVersion
@@ -20,7 +19,7 @@ from ledger.model.ids import created_at_of
 from ledger.model.instants import to_micros
 from ledger.model.lifetime import check_open
 from ledger.model.values import canonical
-from ledger.outbox.comparison import SESSIONS_AT_ONCE, parts
+from ledger.outbox.comparison import batches, by_day, parts
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.archived import Droppable, status_change
 from ledger.stores.base import EventStore, PendingDeletion
@@ -65,7 +64,7 @@ def drop_archived(
     """
     droppable = {each.key: each for each in store.droppable(name, session_ids)}
     dropped = 0
-    for _, of_day in _by_day(droppable):
+    for of_day in by_day(droppable):
         for part in parts({key: droppable[key].rows for key in of_day}):
             arrived = _arrived(store, warehouse(), name, [droppable[key] for key in part])
             dropped += store.drop(arrived, name)
@@ -133,14 +132,13 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     """
     pending = {each.key: each for each in store.pending_deletions(name)}
     deleted = 0
-    for of_days in _by_consecutive_days(pending):
-        for keys in _batches(of_days):
-            part = [pending[key] for key in keys]
-            unchanged, strict = _unchanged(warehouse, part)
-            if unchanged:
-                _delete(warehouse, unchanged, strict)
-            store.deleted(part, name)
-            deleted += len(unchanged)
+    for keys in batches(pending, days=DAYS_AT_ONCE):
+        part = [pending[key] for key in keys]
+        unchanged, strict = _unchanged(warehouse, part)
+        if unchanged:
+            _delete(warehouse, unchanged, strict)
+        store.deleted(part, name)
+        deleted += len(unchanged)
     return deleted
 
 
@@ -226,37 +224,3 @@ def _unchanged(
     versions = {SessionKey(head.session_id, head.created_at): head.version for head in heads}
     strict = frozenset(SessionKey(head.session_id, head.created_at) for head in heads if head.strict)
     return [each.key for each in sessions if versions.get(each.key, 0) <= each.version], strict
-
-
-def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Yield each day of creation, which is one partition, with its sessions. ``keys`` must be in order of creation."""
-    for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
-        yield day, list(of_day)
-
-
-def _by_consecutive_days(keys: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
-    """Yield the sessions of at most ``DAYS_AT_ONCE`` consecutive days of creation; ``keys`` must be in that order."""
-    part: list[SessionKey] = []
-    first = last = date.min
-    for day, of_day in _by_day(keys):
-        if part and (day - last > timedelta(days=1) or day - first >= timedelta(days=DAYS_AT_ONCE)):
-            yield part
-            part = []
-        if not part:
-            first = day
-        part += of_day
-        last = day
-    if part:
-        yield part
-
-
-def _batches(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
-    """Split sessions into batches of at most ``SESSIONS_AT_ONCE``, in which no session id occurs twice."""
-    part: dict[str, SessionKey] = {}
-    for key in keys:
-        if len(part) == SESSIONS_AT_ONCE or key.session_id in part:
-            yield list(part.values())
-            part = {}
-        part[key.session_id] = key
-    if part:
-        yield list(part.values())

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ledger.errors import InvalidInput
-from ledger.model.events import RecordedEvent
+from ledger.model.events import LAST_VERSION, RecordedEvent
 from ledger.model.fold import RegisterValue, State, fold
 from ledger.model.ids import created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
@@ -27,10 +27,9 @@ from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
-#: A version above every real one. As a query parameter it means "the latest version" or "no upper limit". NULL is
-#: not used for this, because a NULL parameter has no type.
-LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
+#: As a query parameter, a time after all others, as ``LAST_VERSION`` is a version. NULL is not used for "no upper
+#: limit", because a NULL parameter has no type.
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 
 

@@ -237,7 +237,7 @@ def test_a_session_with_refused_events_is_not_archived(ledger):
     outbox.save(checkpoint, dead_letters={1: "too red"})
     outbox.release(checkpoint)
     for of in (ledger, ledger.for_user("ada")):
-        with pytest.raises(StoreRejected, match="relay refused"):
+        with pytest.raises(StoreRejected, match="relay dead-letters"):
             of.archive_session("s")
     assert ledger.get_session("s").status == "active"
     ledger.warehouse.retry()

@@ -239,7 +239,6 @@ class Service:
 
     rest: str  # http://host:port
     grpc: str  # host:port
-    behaviours: Sequence[Behaviour]
 
 
 @contextlib.contextmanager
@@ -254,4 +253,4 @@ def service(rest_url: str, grpc_address: str, behaviours: Sequence[Behaviour]) -
         proxy_rest.serve(rest_url, admit, between=layer.rest) as rest,
         proxy_grpc.serve(grpc_address, admit, admit, between=layer) as address,
     ):
-        yield Service(rest, address, behaviours)
+        yield Service(rest, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.billing import BytesBilled
 from service.layer import Behaviour
+from service.rows import ExpiredPartitions, RowLimit
 from service.statements import (
     ContendingTransactions,
     EmptyArraysAreNull,
@@ -30,4 +31,6 @@ def behaviours() -> list[Behaviour]:
         TransactionsOverStreamedRows(),
         OutstandingStatements(),
         ContendingTransactions(),
+        RowLimit(),
+        ExpiredPartitions(),
     ]

@@ -10,9 +10,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from ledger.model.events import LAST_VERSION
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb.dialect import query_to_duckdb
-from ledger.warehouse.projection import LAST_VERSION
 from support.histories import DAY, event, rows_of
 from support.sql_targets import OnDuckDB
 

@@ -90,6 +90,7 @@ class Ingestion:
                 raise
             if not plans:
                 return written
+            self._check_expiration(plans, stored, now())
             delete_claims(self._warehouse, {name: at for name, at in stored.expired.items() if name in plans})
             count = sum(len(plan.events) for plan in plans.values())
             outcome, answer_lost = self._write(plans, stored, claims_since)
@@ -147,6 +148,15 @@ class Ingestion:
 
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
         return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
+
+    def _check_expiration(self, plans: Mapping[str, IngestPlan], stored: _Stored, now: datetime) -> None:
+        """Raise InvalidInput if the day of a session has expired, or the session would outlive it."""
+        expiration = self._warehouse.expiration()
+        for session_id, plan in plans.items():
+            created_at = plan.events[0].created_at
+            expiration.check_day(session_id, created_at, now)
+            changes = (change for event in plan.events for change in event.changes)
+            expiration.check_end(session_id, created_at, changes, is_new=session_id not in stored.heads)
 
     def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
         """Write events in one transaction; return its outcome and whether an answer was lost."""

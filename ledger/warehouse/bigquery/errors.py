@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 import requests
@@ -22,6 +24,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.schema import unknown
 
+T = TypeVar("T")
 #: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
 #: enough for the ledger.
 _ROLES = {
@@ -102,6 +105,36 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
     return StoreError(f"{doing} failed: {type(error).__name__}: {message}")
 
 
+def once(doing: str, call: Callable[[], T]) -> T:
+    """Return the result of a function that calls Google's client. Errors of the client become errors of the ledger.
+
+    Args:
+        doing: Name of the call, for messages, such as ``Listing tables``.
+        call: The function. It is called once, and tells the client not to retry. Repeating the call must be safe: if
+            the answer is lost, StoreUnavailable is raised, although the call may have succeeded.
+
+    Raises:
+        LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.
+    """
+    try:
+        return call()
+    except LedgerError:
+        raise
+    except Exception as error:
+        translated = translate(error, doing)
+        if isinstance(translated, OutcomeLost):
+            translated = StoreUnavailable(str(translated))
+        raise translated from error
+
+
+def none_if_absent(get: Callable[[], T]) -> T | None:
+    """Return the result of a function that asks Google's client for an object; None if the object does not exist."""
+    try:
+        return get()
+    except api.NotFound:
+        return None
+
+
 def is_uncertain(error: Exception) -> bool:
     """Return True if the request may have been executed although it failed."""
     if never_sent(error) or isinstance(error, reasons.NOTHING_DONE) or reasons.TRANSIENT_WORDS.search(str(error)):
@@ -127,6 +160,8 @@ def message_of(error: Exception) -> str:
     A message may contain secrets for two reasons. Google's clients quote headers that they could not send, and they
     quote whole responses of token servers.
     """
+    if isinstance(error, grpc.Call):  # whose text lists all its attributes
+        error = api.from_grpc_error(error)
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
     first = next(iter(str(text or error).strip().splitlines()), "") or type(error).__name__

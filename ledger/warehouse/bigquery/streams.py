@@ -120,7 +120,10 @@ class WriteStream:
             response = self._connection.send(rows, offset)
         except LedgerError as error:
             self.close()
-            self._check_visible(rows, reasons.code_of(error.__cause__), str(error))
+            cause = error.__cause__  # whose message recommends no repair
+            self._check_visible(
+                rows, reasons.code_of(cause), message_of(cause if isinstance(cause, Exception) else error)
+            )
             return _end_of_stream(error, reasons.code_of(error.__cause__), str(error))
         if not response.error.code:
             return None

@@ -11,14 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 from ledger.cli.doctor.deep.check import UNKNOWN, Check, Observed, compared
-from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch, retried
+from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch
 from ledger.clock import new_id
 from ledger.errors import LedgerError
+from ledger.model.events import LAST_VERSION
 from ledger.model.ids import creation_day
 from ledger.model.values import canonical
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.projection import FAR_FUTURE, LAST_VERSION
+from ledger.warehouse.projection import FAR_FUTURE
 
 #: Transactions that start together.
 WRITERS = 4
@@ -88,7 +89,7 @@ def location(scratch: Scratch) -> Observed:
             other.query(sql, operation="doctor")
             return other.jobs[-1].location
 
-        plain = _place(scratch, lambda: retried(other, "A job", by_client))
+        plain = _place(scratch, lambda: other.request("A job", by_client))
         ran = _place(scratch, by_ledger)
     detail = f"the dataset is in {scratch.location}; a job without a location ran in {plain}, the ledger's in {ran}"
     if scratch.location is None or ran is None:
