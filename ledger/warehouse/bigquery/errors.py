@@ -232,7 +232,7 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
     if _reason(error) == reasons.OVER_BUDGET or "bytes billed" in message:
         return StoreRejected(
             f"{doing} would read more bytes than allowed: {message} Narrow it to a range of created_at, or raise "
-            "maximum_bytes_billed in the ledger's URL."
+            "maximum_bytes_billed in the ledger's URL (for a look-up by id, lookup_maximum_bytes_billed)."
         )
     if not own and isinstance(error, api.BadRequest):
         return InvalidInput(f"The statement cannot be answered: {message}")

@@ -40,6 +40,8 @@ class Dataset:
         maximum_bytes_billed: Maximum number of bytes that one statement may read.
         retry_timeout: Time for which a call with transient errors is retried, in seconds.
         labels: Labels of every job, in addition to the ledger's own.
+        lookup_maximum_bytes_billed: ``maximum_bytes_billed`` of look-ups by session id and of strict appends. BigQuery
+            compares it with all blocks of the sessions' days, although it reads only those of the sessions.
     """
 
     project: str
@@ -50,6 +52,7 @@ class Dataset:
     maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
     retry_timeout: float = RETRY_TIMEOUT
     labels: Mapping[str, str] = field(default_factory=dict)
+    lookup_maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
 
     @property
     def url(self) -> str:
@@ -86,20 +89,23 @@ def parse(rest: str) -> Dataset:
     insert_all = _choice(options, "transport", "storage", "insertall") == "insertall"
     location = options.pop("location", None)
     check_location(location)
+    budget = int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True))
+    of_lookups = max(budget, MAXIMUM_BYTES_BILLED)
     parsed = Dataset(
         project,
         dataset,
         strict=appends == "strict",
         transport="insertall" if insert_all else "storage",
         location=location,
-        maximum_bytes_billed=int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True)),
+        maximum_bytes_billed=budget,
+        lookup_maximum_bytes_billed=int(_number(options, "lookup_maximum_bytes_billed", of_lookups, whole=True)),
         retry_timeout=_number(options, "retry_timeout", RETRY_TIMEOUT),
         labels=labels_of(pair for pair in options.pop("labels", "").split(",") if pair),
     )
     if options:
         raise ConfigurationError(
             f"The ledger's URL has an unknown option {', '.join(sorted(options))}; the options are appends, transport, "
-            "location, maximum_bytes_billed, retry_timeout and labels."
+            "location, maximum_bytes_billed, lookup_maximum_bytes_billed, retry_timeout and labels."
         )
     return parsed
 
