@@ -67,6 +67,10 @@ test-slow: setup ## Run the store contract over BigQuery and the concurrency tes
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
 
+.PHONY: billed
+billed: setup ## Print what BigQuery would bill for some operations, by a model (BILLED_ARGS="--day-mb 500 --buffer-mb 100")
+	cd tests && ../$(BIN)/python -m service.bytes_billed $(BILLED_ARGS)
+
 .PHONY: bigquery-faults
 bigquery-faults: setup ## Append to BigQuery amid 300 faults for each seed (FAULTS_ARGS="--faults 300 --seed 1 2 3")
 	cd tests && ../$(BIN)/python -m faults.bigquery_faults $(FAULTS_ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -50,18 +50,32 @@ def by_day(sessions: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
         yield list(of_day)
 
 
-def batches(sessions: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
+def batches(sessions: Iterable[SessionKey], *, days: int = 1) -> Iterator[list[SessionKey]]:
     """Split sessions, which are in order of creation, into batches for one query each, and yield each batch.
 
-    A batch has sessions of one day, at most ``SESSIONS_AT_ONCE``, and no session id twice.
+    A batch has at most ``SESSIONS_AT_ONCE`` sessions, and no session id twice.
+
+    Args:
+        sessions: The sessions.
+        days: Maximum number of consecutive days on which the sessions of a batch were created.
     """
+    part: dict[str, SessionKey] = {}
+    first = last = date.min
     for of_day in by_day(sessions):
-        part: dict[str, SessionKey] = {}
+        day = of_day[0].created_at.date()
+        is_near = day - last <= timedelta(days=1) and day - first < timedelta(days=days)
+        if part and not (is_near and len(part) + len(of_day) <= SESSIONS_AT_ONCE):
+            yield list(part.values())
+            part = {}
         for session in of_day:
             if len(part) == SESSIONS_AT_ONCE or session.session_id in part:
                 yield list(part.values())
                 part = {}
+            if not part:
+                first = day
             part[session.session_id] = session
+        last = day
+    if part:
         yield list(part.values())
 
 

@@ -88,7 +88,7 @@ class Projection:
 
         Source: sql/statements/read_heads.sql
         """
-        for values in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
+        for values in self._ask("read_heads", {**span_of([(session_id, created_at)]), "event_id": event_id}):
             row = HeadRow(*values)
             head = Head(
                 session_id, row.user_id, row.created_at, row.version, row.updated_at, row.event_hash, row.store_id
@@ -145,7 +145,7 @@ class Projection:
         """
         if not created:
             return {}
-        parameters = {**span_of(created), "at_version": until, "at_time": at, "with_messages": with_messages}
+        parameters = {**span_of(created.items()), "at_version": until, "at_time": at, "with_messages": with_messages}
         rows: dict[str, list[StateRow]] = {}
         for values in self._ask("read_states", parameters):
             row = StateRow(*values)
@@ -205,7 +205,10 @@ class Projection:
             return []
         page = {"after_version": after[0], "after_key": after[1], "at_most": at_most, "newest": newest}
         rows = self._ask("read_messages", {**_day_of(session_id, created_at), **page})
-        return [Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows]
+        messages = [
+            Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows
+        ]
+        return messages[::-1] if newest else messages
 
     def sessions(
         self,
@@ -322,18 +325,23 @@ class Projection:
             yield self._upcast(event) if upcast else event
 
 
-def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """Return the query parameters ``session_ids``, ``created_from`` and ``created_until`` for some sessions.
+def span_of(sessions: Iterable[tuple[str, datetime]]) -> dict[str, Any]:
+    """Return the parameters ``session_ids``, ``created``, ``created_from`` and ``created_until`` for some sessions.
 
-    The two times are the shortest range (from inclusive, until exclusive) that contains all creation times.
+    ``created`` has all creation times, so that days without any of the sessions need not be read. The last two are the
+    shortest range (from inclusive, until exclusive) that contains all of these times: BigQuery's manuals promise that
+    days outside a range are not read, and do not say so of days that are not in a list.
 
     Args:
-        created: Creation time of each session, by id; at least one.
+        sessions: Id and creation time of each session; at least one.
     """
+    pairs = list(sessions)
+    created = sorted({created_at.astimezone(UTC) for _, created_at in pairs})
     return {
-        "session_ids": list(created),
-        "created_from": min(created.values()).astimezone(UTC),
-        "created_until": max(created.values()).astimezone(UTC) + INSTANT,
+        "session_ids": list(dict.fromkeys(session_id for session_id, _ in pairs)),
+        "created": created,
+        "created_from": created[0],
+        "created_until": created[-1] + INSTANT,
     }
 
 

@@ -10,7 +10,7 @@
 --         is not yet 'expired'. The numbers are parameters because an empty list may arrive as NULL.
 -- Cost:   the days between, which are constants.
 -- Twin:   ledger/stores/sqlite/read.py (sessions).
--- Test:   tests/contract/test_bigquery.py
+-- Test:   tests/contract/test_bigquery.py, tests/sql/test_criteria.py
 WITH
   heads AS (
     SELECT created_at, session_id

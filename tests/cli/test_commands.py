@@ -334,7 +334,7 @@ def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
 def test_wide_rows_are_shown_one_value_a_line(shell: Shell, still: SetClock) -> None:
     recorded(shell, still)
     lines = shell.ok("sql", "SELECT * FROM sessions").splitlines()
-    assert "user_id            user123" in lines
+    assert "user_id                    user123" in lines
 
 
 def test_init_makes_a_ledger_and_leaves_one_alone(shell: Shell) -> None:

@@ -138,7 +138,7 @@ def test_lists_show_an_archived_session_by_what_stays_of_it(ledger):
 
 def test_an_event_of_an_archived_session_is_replayed_and_a_changed_one_refused_without_asking(ledger, monkeypatch):
     archived(ledger)
-    monkeypatch.setattr(ledger.store, "_opened", lambda: pytest.fail("the warehouse was asked"))
+    monkeypatch.setattr(ledger.store._warehouse, "opened", lambda: pytest.fail("the warehouse was asked"))
     store = ledger.store._local
     events = {row[0]: row[1] for row in _kept(ledger)}
     again = ledger.store.append("mine", _said(ledger, "hello"))
@@ -199,7 +199,7 @@ def test_with_the_warehouse_away_nothing_is_written(ledger, monkeypatch):
     def away():
         raise StoreUnavailable("The warehouse is away.")
 
-    monkeypatch.setattr(ledger.store, "_opened", away)
+    monkeypatch.setattr(ledger.store._warehouse, "opened", away)
     for call in (
         lambda: ledger.get_session("mine"),
         lambda: ledger.store.append("mine", event(9, Change("title", value="x"), require_open=True)),

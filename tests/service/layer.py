@@ -89,13 +89,14 @@ class Statement:
     @property
     def mutated(self) -> set[str]:
         """Tables of which rows are updated or deleted."""
-        return {self._full(found) for found in _MUTATED.findall(self.sql)}
+        return {self.full(found) for found in _MUTATED.findall(self.sql)}
 
     @property
     def inserted(self) -> set[str]:
-        return {self._full(found) for found in _INSERTED.findall(self.sql)}
+        return {self.full(found) for found in _INSERTED.findall(self.sql)}
 
-    def _full(self, table: str) -> str:
+    def full(self, table: str) -> str:
+        """``project.dataset.table`` of a name in the statement."""
         default = self.config.get("defaultDataset") or {}
         return table if table.count(".") == 2 else f"{default.get('projectId')}.{default.get('datasetId')}.{table}"
 

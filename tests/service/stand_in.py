@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.billing import BytesBilled
 from service.layer import Behaviour
 from service.rows import ExpiredPartitions, RowLimit
 from service.statements import (
@@ -20,6 +21,7 @@ def behaviours() -> list[Behaviour]:
     """New ones, each of which remembers only what goes through it."""
     return [
         Locations(),
+        BytesBilled(),
         EmptyArraysAreNull(),
         ExactNumbers(),
         SearchTerms(),

@@ -141,9 +141,10 @@ def test_every_double_is_recorded_and_read_back_as_it_was(stage, settings):
 def test_a_session_whose_rows_were_streamed_a_moment_ago_is_deleted(stage, store):
     gone, kept = begin(store, f"own-{uuid.uuid4().hex}"), begin(store)
     created_at = store.state(gone)[0].created_at
-    parameters = {**span_of({gone: created_at}), "sessions": [f"{to_micros(created_at)}/{gone}"]}
+    parameters = {**span_of([(gone, created_at)]), "sessions": [f"{to_micros(created_at)}/{gone}"]}
     for _ in range(2):  # it can be repeated
         store.warehouse.change("delete_sessions", parameters)
+        store.warehouse.change("delete_creations", {name: parameters[name] for name in ("session_ids", "sessions")})
         assert list(store.events(gone)) == []
         assert store._projection.creation_of(gone) is None
     assert len(list(store.events(kept))) == 1

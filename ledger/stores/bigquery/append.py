@@ -99,7 +99,7 @@ class CachedHeads:
 def delete_claims(warehouse: BigQueryWarehouse, claims: Mapping[str, datetime]) -> None:
     """Delete creation times that were claimed for sessions, by id, unless the session has events."""
     if claims:
-        warehouse.ask("delete_claims", catalog.query("delete_claims"), span_of(claims))
+        warehouse.ask("delete_claims", catalog.query("delete_claims"), span_of(claims.items()))
 
 
 class Appender:
@@ -255,10 +255,10 @@ class Appender:
             pending = earlier
         unsealed = [(*change, None, None) for change in pending.event.changes]
         rows = pending.rows(unsealed, self._schema_version, self._store_id())
-        created = {cached.session_id: pending.head.created_at}
+        session = (cached.session_id, pending.head.created_at)
 
         def is_committed() -> bool:
-            parameters = {**span_of(created), "event_id": event_id}
+            parameters = {**span_of([session]), "event_id": event_id}
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
             return any(HeadRow(*row).event_version is not None for row in answer.rows)
 

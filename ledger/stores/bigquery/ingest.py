@@ -24,10 +24,11 @@ from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
 #: Statement that creates an empty table. The table expires after a day, in case its process does not drop it.
+#: LIKE reads nothing; AS SELECT would read the streaming buffer.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
+LIKE `${project}.${dataset}.session_events`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
-AS SELECT * FROM `${project}.${dataset}.session_events` WHERE created_at < TIMESTAMP '1970-01-02 00:00:00+00'
 """
 _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
@@ -111,7 +112,7 @@ class Ingestion:
         creations = self._projection.creations_of(sessions)
         if not creations:
             return _Stored({}, creations, {})
-        parameters = {**span_of(creations), "event_id": ""}
+        parameters = {**span_of(creations.items()), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
         heads = {
             head.session_id: StreamHead(head.user_id, head.created_at, head.version, head.event_hash)
@@ -160,7 +161,7 @@ class Ingestion:
     def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
         """Write events in one transaction; return its outcome and whether an answer was lost."""
         name = f"session_staging_{uuid.uuid4().hex}"
-        span = span_of({session_id: plan.events[0].created_at for session_id, plan in plans.items()})
+        span = span_of((session_id, plan.events[0].created_at) for session_id, plan in plans.items())
         parameters = {
             "heads": [
                 _head_after(session_id, plan, stored.heads.get(session_id)) for session_id, plan in plans.items()

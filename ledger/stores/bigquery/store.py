@@ -27,6 +27,7 @@ from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeU
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
+from ledger.model.ids import creation_day
 from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SearchQuery, SessionQuery
@@ -49,8 +50,9 @@ from ledger.warehouse.reads import WarehouseReads
 #: request, which may have at most 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
 #: Lists and searches read spans of creation time, newest first. These are the lengths of the newest spans; one more
-#: span covers all older times. An older span is read only if the page is not full yet.
-SPANS = (timedelta(days=7), timedelta(days=100))
+#: span covers all older times. An older span is read only if the page is not full yet. A span begins at midnight (UTC),
+#: so that no day is read for two spans.
+SPANS = (timedelta(days=1), timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 
@@ -309,11 +311,14 @@ class BigQueryStore(forking.Renewed):
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Split the time from ``lower`` (inclusive) to ``upper`` (exclusive) and yield its parts, newest first.
 
-    There is one part for each length in ``SPANS``, and one for the remaining time. Empty parts are left out.
+    There is one part for each length in ``SPANS``, and one for the remaining time. Each begins at midnight (UTC), or at
+    ``lower``. Empty parts are left out.
     """
     end = max(upper, lower)
     for length in SPANS:
-        start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
+        start = lower
+        if lower + length < min(end, now):
+            start = max(lower, creation_day(min(end, now) - length)[0])
         if start < end:
             yield start, end
             end = start

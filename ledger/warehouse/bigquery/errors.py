@@ -82,10 +82,7 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
         error = api.from_grpc_error(error)
     message = message_of(error)
     if _is_credentials_error(error, message):
-        return ConfigurationError(
-            f"{doing} failed: Google refuses the credentials ({message}). Run `gcloud auth application-default login`, "
-            "or check GOOGLE_APPLICATION_CREDENTIALS."
-        )
+        return _credentials_refused(doing, message)
     if _is_transient(error, message):
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed; a retry may succeed: {message}")
@@ -214,10 +211,7 @@ def _reason(error: Exception) -> str:
 def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool) -> LedgerError:
     """Return the ledger's error for a permanent refusal; its message names the remedy, if one is known."""
     if isinstance(error, (api.Unauthorized, api.Unauthenticated)):
-        return ConfigurationError(
-            f"{doing} failed: Google does not accept the credentials ({message}). Run "
-            "`gcloud auth application-default login`, or check GOOGLE_APPLICATION_CREDENTIALS."
-        )
+        return _credentials_refused(doing, message)
     if _reason(error) == "responseTooLarge":  # BigQuery reports it as 403, like a missing permission
         kind = StoreRejected if own else InvalidInput
         return kind(f"{doing} has a result larger than BigQuery returns: {message} Select fewer rows or columns.")
@@ -238,7 +232,7 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
     if _reason(error) == reasons.OVER_BUDGET or "bytes billed" in message:
         return StoreRejected(
             f"{doing} would read more bytes than allowed: {message} Narrow it to a range of created_at, or raise "
-            "maximum_bytes_billed in the ledger's URL."
+            "maximum_bytes_billed in the ledger's URL (for a look-up by id, lookup_maximum_bytes_billed)."
         )
     if not own and isinstance(error, api.BadRequest):
         return InvalidInput(f"The statement cannot be answered: {message}")
@@ -251,6 +245,13 @@ def _names_foreign_table(message: str) -> bool:
     """Return True if a "not found" message names a table that is not one of the ledger's."""
     table = _TABLE_NOT_FOUND.search(message)
     return table is not None and table[1] not in {item.name for item in catalog.objects()}
+
+
+def _credentials_refused(doing: str, message: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{doing} failed: Google refuses the credentials ({message}). Run `gcloud auth application-default login`, or "
+        "check GOOGLE_APPLICATION_CREDENTIALS."
+    )
 
 
 def _too_large(doing: str, message: str) -> ValueTooLarge:

@@ -29,6 +29,21 @@ MAX_ATTEMPTS = 30
 #: is shorter, and the maximum attempts.
 NEW_OBJECT_SECONDS = 300.0
 NEW_OBJECT_ATTEMPTS = 150
+#: Operations that look up sessions by id, and those of a strict append. BigQuery reads only the blocks of these
+#: sessions, and compares the budget with all blocks of their days; see ``Dataset.lookup_maximum_bytes_billed``.
+LOOKUPS = frozenset(
+    {
+        "append_checked",
+        "existing_rows",
+        "find_creation",
+        "find_lost_event",
+        "read_events",
+        "read_heads",
+        "read_messages",
+        "read_states",
+        "reconcile_rows",
+    }
+)
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {
@@ -243,9 +258,12 @@ class Jobs:
         """Return the configuration of a query job."""
         from google.cloud import bigquery
 
+        is_lookup = operation in LOOKUPS
         return bigquery.QueryJobConfig(
             query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
+            maximum_bytes_billed=(
+                self.dataset.lookup_maximum_bytes_billed if is_lookup else self.dataset.maximum_bytes_billed
+            ),
             default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
             labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
             **options,

@@ -44,6 +44,8 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         ConfigurationError: An emulator's address is malformed.
     """
 
+    indexes_every_session = False
+
     def __init__(
         self,
         dataset: Dataset,

@@ -274,7 +274,8 @@ def scratch(
     name = f"{beside.name}_doctor_{secrets.token_hex(4)}"
     budget = min(BUDGET_BYTES, beside.maximum_bytes_billed)
     location = _location_of(beside, environment)
-    place = replace(beside, name=name, location=location, strict=False, maximum_bytes_billed=budget)
+    place = replace(beside, name=name, location=location, strict=False)
+    place = replace(place, maximum_bytes_billed=budget, lookup_maximum_bytes_billed=budget)
     with closing(BigQueryWarehouse(place, environment=environment)) as maker:
         try:
             place = replace(place, location=_create(maker))

@@ -33,9 +33,12 @@ VALUES (@session_id, CURRENT_TIMESTAMP(), @user_id);
 COMMIT TRANSACTION;
 """
 _COMMITTED = "SELECT COUNT(*) AS committed FROM session_index WHERE user_id = @user_id"
-#: Statements that should read one day of three. Each has the parameters ``first`` and ``next``, midnights.
+#: Statements that should read one day of three. Each has the parameters ``first`` and ``next``, midnights, or
+#: ``created``, times of these days.
 _PRUNED = {
     "below QUALIFY": catalog.query("read_states"),
+    "by a list of times": "SELECT value FROM `${project}.${dataset}.session_events` "
+    "WHERE created_at IN UNNEST(@created)",
     "by arguments of a table function": "SELECT value "
     "FROM `${project}.${dataset}.session_state`(@id, @first, @next, NULL)",
     "below UNION ALL, in a table function": "SELECT * FROM `${project}.${dataset}.sessions_between`(@first, @next)",
@@ -144,6 +147,7 @@ def _span(scratch: Scratch, sql: str, days: int) -> dict[str, Any]:
         "session_ids": [session_id],
         "first": first,
         "next": following,
+        "created": [created_at - timedelta(days=back) for back in range(days)],
         "created_from": first,
         "created_until": following,
         "at_version": LAST_VERSION,
