@@ -13,6 +13,7 @@ import click
 from ledger import errors
 from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line
+from ledger.cli.wording import in_commands
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
 #: if the warehouse refused an event, and `ledger verify` with FINDINGS.
@@ -36,8 +37,6 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.OutcomeUnknown: 22,
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
-#: The command for each method that the message of a ``SessionEnded`` names.
-_REOPENING = {"restore_session()": "ledger restore", "hydrate_session()": "ledger hydrate"}
 USAGE, FINDINGS, FILES = 2, 15, 30
 
 
@@ -95,15 +94,6 @@ def exit_code_of(error: errors.LedgerError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
-def _message_of(error: errors.LedgerError) -> str:
-    """Return the message of an error. That of an ended session names the command that reopens it."""
-    message = str(error)
-    if isinstance(error, errors.SessionEnded):
-        for method, command in _REOPENING.items():
-            message = message.replace(method, f"`{command} {error.session_id}`")
-    return message
-
-
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Context manager that turns an expected error in its block into a ``Failure``.
@@ -114,7 +104,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except errors.LedgerError as error:
-        raise Failure(_message_of(error), error.code, exit_code_of(error)) from error
+        message = in_commands(str(error), getattr(error, "session_id", ""))
+        raise Failure(message, error.code, exit_code_of(error)) from error
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise

@@ -147,6 +147,7 @@ session                               user     status     v  question
         (["--status", "active"], 1),
         (["--tag", "weekly"], 1),
         (["--attribute", "n:=2"], 1),
+        (["--attribute", "n:=2.0"], 1),
         (["--attribute", "n=2"], 0),
         (["--since", "2026-03-06"], 0),
         (["--until", "2026-03-06"], 2),
@@ -331,7 +332,7 @@ def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
 def test_wide_rows_are_shown_one_value_a_line(shell: Shell, still: SetClock) -> None:
     recorded(shell, still)
     lines = shell.ok("sql", "SELECT * FROM sessions").splitlines()
-    assert "user_id            user123" in lines
+    assert "user_id                    user123" in lines
 
 
 def test_init_makes_a_ledger_and_leaves_one_alone(shell: Shell) -> None:

@@ -99,6 +99,7 @@ def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) 
         (("relay", "--age", "nan"), 2, "'nan'"),
         (("relay", "--drain", "inf"), 2, "3600"),
         (("relay", "redrive", "\udcff"), 3, "event_id"),
+        (("relay", "redrive", "nowhere"), 3, "has refused no event 'nowhere'; list those that it has"),
         (("status", "--warehouse", "duckdb:///\udcff"), 12, "UTF-8"),
     ],
 )
