@@ -15,6 +15,8 @@ SOAK_ARGS ?=
 MUTANTS_ARGS ?=
 TORTURE_ARGS ?=
 INTERRUPTS_ARGS ?=
+FAULTS_ARGS ?= --faults 300 --seed 1 2 3
+DOUBLES_ARGS ?= --doubles 100000
 # Tests that also run under the next DuckDB: those of the SQL and of code that uses a DuckDB file.
 OVER_DUCKDB = tests/sql tests/warehouse tests/relay tests/tiers
 # An exported PYTHONPATH could replace installed packages.
@@ -64,6 +66,18 @@ test-slow: setup ## Run the store contract over BigQuery and the concurrency tes
 .PHONY: soak
 soak: setup ## Kill a relay 200 times among 500 faults, then compare store and warehouse (SOAK_ARGS="--seed 7")
 	cd tests && ../$(BIN)/python -m faults.soak $(SOAK_ARGS)
+
+.PHONY: billed
+billed: setup ## Print what BigQuery would bill for some operations, by a model (BILLED_ARGS="--day-mb 500 --buffer-mb 100")
+	cd tests && ../$(BIN)/python -m service.bytes_billed $(BILLED_ARGS)
+
+.PHONY: bigquery-faults
+bigquery-faults: setup ## Append to BigQuery amid 300 faults for each seed (FAULTS_ARGS="--faults 300 --seed 1 2 3")
+	cd tests && ../$(BIN)/python -m faults.bigquery_faults $(FAULTS_ARGS)
+
+.PHONY: doubles
+doubles: setup ## Send doubles and recorded runs to BigQuery and back (DOUBLES_ARGS="--doubles 100000 --seed 1 --runs FILE")
+	cd tests && ../$(BIN)/python -m service.roads $(DOUBLES_ARGS)
 
 .PHONY: torture
 torture: setup ## Kill, fork, interrupt and fail disks for an hour, then check everything (TORTURE_ARGS="--seed 7 --minutes 60")

@@ -156,14 +156,17 @@ def by_hand() -> dict[str, dict[str, str]]:
                 calls AS (
                   SELECT created_at, session_id,
                     list_sort(list({{p: planned, i: id, s: status}}) FILTER (planned IS NOT NULL)) AS calls,
-                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results
+                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results,
+                    sum(length(result::VARCHAR)) > 5000000 AS omitted
                   FROM parts GROUP BY ALL)
                 SELECT session_id, user_id, question, "constraints", response_plan, strategy, summary, status,
                   coalesce(list_transform(calls, lambda c: c.i), []) AS tool_calls,
                   coalesce(list_transform(calls, lambda c: c.s), []) AS tool_call_status,
-                  ('{{' || array_to_string(list_transform(results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',')
-                    || '}}')::JSON AS tool_call_results, created_at, updated_at, version, title, session_type,
-                  try_cast(expires_at AS TIMESTAMP) AS expires_at
+                  CASE WHEN NOT omitted THEN ('{{' || array_to_string(list_transform(
+                    results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',') || '}}')::JSON END
+                    AS tool_call_results, created_at, updated_at, version, title, session_type,
+                  try_cast(expires_at AS TIMESTAMP) AS expires_at,
+                  coalesce(omitted, false) AS tool_call_results_omitted
                 FROM heads LEFT JOIN wide USING (created_at, session_id) LEFT JOIN calls USING (created_at, session_id)
             """,
             "arg_max per column": f"""
@@ -186,15 +189,18 @@ def by_hand() -> dict[str, dict[str, str]]:
                 calls AS (
                   SELECT created_at, session_id,
                     list_sort(list({{p: planned, i: id, s: status}}) FILTER (planned IS NOT NULL)) AS calls,
-                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results
+                    list_sort(list({{i: id, r: result}}) FILTER (result IS NOT NULL)) AS results,
+                    sum(length(result::VARCHAR)) > 5000000 AS omitted
                   FROM parts GROUP BY ALL),
                 wide AS (SELECT created_at, session_id, {", ".join(texts + objects)} FROM singles)
                 SELECT session_id, user_id, question, "constraints", response_plan, strategy, summary, status,
                   coalesce(list_transform(calls, lambda c: c.i), []) AS tool_calls,
                   coalesce(list_transform(calls, lambda c: c.s), []) AS tool_call_status,
-                  ('{{' || array_to_string(list_transform(results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',')
-                    || '}}')::JSON AS tool_call_results, created_at, updated_at, version, title, session_type,
-                  try_cast(expires_at AS TIMESTAMP) AS expires_at
+                  CASE WHEN NOT omitted THEN ('{{' || array_to_string(list_transform(
+                    results, lambda r: to_json(r.i)::VARCHAR || ':' || r.r), ',') || '}}')::JSON END
+                    AS tool_call_results, created_at, updated_at, version, title, session_type,
+                  try_cast(expires_at AS TIMESTAMP) AS expires_at,
+                  coalesce(omitted, false) AS tool_call_results_omitted
                 FROM heads LEFT JOIN wide USING (created_at, session_id) LEFT JOIN calls USING (created_at, session_id)
             """,
         },

@@ -65,15 +65,18 @@ def whole_path(path: Path, *, private: bool = False, replace: bool = True) -> It
 
     Args:
         path: The file.
-        private: True for a file that only its owner may read and write, whatever the umask says.
+        private: True to let only the owner read and write a new file, whatever the umask says.
         replace: True to replace an existing file, False to raise FileExistsError instead. With False, a file that
             another process creates during the block is not overwritten either.
 
     Raises:
         FileExistsError: The file exists, and ``replace`` is False.
+        FileNotFoundError: The directory of the file is missing; ``filename`` names the directory.
         OSError: The file cannot be written.
     """
     path = Path(os.path.realpath(path))
+    if not path.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     if not replace and os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     if path.is_dir():
@@ -167,13 +170,11 @@ def _is_part(name: str, prefix: str) -> bool:
 
 
 def _mode(path: Path, private: bool) -> int | None:
-    """Return the mode of a new file; None if the umask decides it."""
-    if private:
-        return 0o600
+    """Return the mode of the file that is to stand at ``path``; None if the umask decides it."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
-        return None
+        return 0o600 if private else None
 
 
 def _open_locked(part: Path, mode: int | None) -> int:

@@ -85,6 +85,18 @@ class Commands(OneLineErrors, click.Group):
         loaded: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
         return loaded
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name. If there is none, the error suggests similar names."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2, cutoff=0.7)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 class Command(click.Command):
     """A command whose help ends with examples."""

@@ -13,6 +13,7 @@ import click
 from ledger import errors
 from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line
+from ledger.cli.wording import in_commands
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
 #: if the warehouse refused an event, and `ledger verify` with FINDINGS.
@@ -103,7 +104,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except errors.LedgerError as error:
-        raise Failure(str(error), error.code, exit_code_of(error)) from error
+        message = in_commands(str(error), getattr(error, "session_id", ""))
+        raise Failure(message, error.code, exit_code_of(error)) from error
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise

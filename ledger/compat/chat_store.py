@@ -377,4 +377,5 @@ def _url(path: str | Path | None) -> str:
         raise ConfigurationError(
             f"The path {text!r} contains a question mark, which a ledger URL cannot express; rename the file."
         )
+    Path(path or "").parent.mkdir(parents=True, exist_ok=True)  # as the earlier store did
     return f"sqlite:///{text}"

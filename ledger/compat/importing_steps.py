@@ -182,8 +182,9 @@ class BadRows:
     def check(self, what: str) -> None:
         if self._count:
             more = f"; and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
+            rows = f"{self._count} row{'' if self._count == 1 else 's'}"
             raise InvalidInput(
-                f"{self._count} rows of {what} cannot be recorded; nothing was written. {'; '.join(self._rows)}{more}."
+                f"{rows} of {what} cannot be recorded; nothing was written. {'; '.join(self._rows)}{more}."
             )
 
 

@@ -17,6 +17,8 @@ from ledger.model.values import canonical, check_text, decode, named
 SCHEMA_VERSION = 1
 #: The ``expected_version`` of an append that is accepted at any version of the session.
 ANY_VERSION = -1
+#: The greatest version that a store can hold. As a bound it means "up to the latest version".
+LAST_VERSION = 2**63 - 1
 #: Maximum number of changes in one event.
 MAX_CHANGES = 1000
 #: Maximum size of a row's columns other than key and value, in bytes.

@@ -18,7 +18,8 @@ class SessionQuery:
         user_id: The owner.
         status, session_type: The values of these fields.
         tag: A tag that the session has.
-        attributes: Mapping of attribute name to the value that the session must have.
+        attributes: Mapping of attribute name to the value that the session must have. ``ledger.model.equality`` defines
+            which values are equal.
         created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
             timezone-aware.
         updated_before: The last event was recorded before this time, which is timezone-aware.

@@ -47,6 +47,11 @@ class Leaf(NamedTuple):
     version: int
     event_hash: str | None
 
+    def is_sound(self) -> bool:
+        """Return True if each value has the type of its attribute, which a damaged file or row may not have."""
+        hashed = self.event_hash is None or type(self.event_hash) is str
+        return hashed and (type(self.session_id), type(self.created_at), type(self.version)) == (str, int, int)
+
     def entry(self) -> bytes:
         """Return the leaf as the bytes that the Merkle tree hashes."""
         return orjson.dumps((_DOMAIN, *self))
@@ -202,7 +207,7 @@ def leaves_of(rest: Iterable[bytes], where: str) -> Iterator[Leaf]:
             leaf = Leaf(*orjson.loads(line))
         except (ValueError, TypeError):
             leaf = None
-        if leaf is None or not _is_sound(leaf):
+        if leaf is None or not leaf.is_sound():
             raise InvalidInput(f"{where} is a damaged seal; use another copy of it.")
         yield leaf
 
@@ -225,12 +230,3 @@ def checked(seal: Seal, leaves: Iterable[Leaf], where: str) -> Iterator[Leaf]:
         raise InvalidInput(
             f"{where} does not have the root that it names: the file was changed or cut off. Use another copy."
         )
-
-
-def _is_sound(leaf: Leaf) -> bool:
-    return (
-        isinstance(leaf.session_id, str)
-        and type(leaf.created_at) is int
-        and type(leaf.version) is int
-        and (leaf.event_hash is None or isinstance(leaf.event_hash, str))
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from ledger.model.events import RecordedEvent
@@ -41,6 +42,41 @@ def parts(sizes: Mapping[SessionKey, int]) -> Iterator[list[SessionKey]]:
         rows += size
     if part:
         yield part
+
+
+def by_day(sessions: Iterable[SessionKey]) -> Iterator[list[SessionKey]]:
+    """Yield the sessions of each day of creation, which is one partition. ``sessions`` are in order of creation."""
+    for _, of_day in groupby(sessions, key=lambda session: session.created_at.date()):
+        yield list(of_day)
+
+
+def batches(sessions: Iterable[SessionKey], *, days: int = 1) -> Iterator[list[SessionKey]]:
+    """Split sessions, which are in order of creation, into batches for one query each, and yield each batch.
+
+    A batch has at most ``SESSIONS_AT_ONCE`` sessions, and no session id twice.
+
+    Args:
+        sessions: The sessions.
+        days: Maximum number of consecutive days on which the sessions of a batch were created.
+    """
+    part: dict[str, SessionKey] = {}
+    first = last = date.min
+    for of_day in by_day(sessions):
+        day = of_day[0].created_at.date()
+        is_near = day - last <= timedelta(days=1) and day - first < timedelta(days=days)
+        if part and not (is_near and len(part) + len(of_day) <= SESSIONS_AT_ONCE):
+            yield list(part.values())
+            part = {}
+        for session in of_day:
+            if len(part) == SESSIONS_AT_ONCE or session.session_id in part:
+                yield list(part.values())
+                part = {}
+            if not part:
+                first = day
+            part[session.session_id] = session
+        last = day
+    if part:
+        yield list(part.values())
 
 
 class ComparableOutbox(Outbox, Protocol):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+
+# Warehouses import it too, and it cannot be imported any more once the interpreter has begun to end.
+import concurrent.futures.thread  # noqa: F401
 import logging
 import threading
 import time

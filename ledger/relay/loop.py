@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 from ledger.errors import CorruptEvent, LeaseHeld, LeaseLost, LedgerError, RowsRefused, StreamEnded
 from ledger.holding import TimedLock
 from ledger.outbox.contract import LEASE_SECONDS, Batch, Outbox, RelayCheckpoint, Sink
 from ledger.outbox.rows import SEQ, Row, event_key, row_key
+from ledger.relay.ahead import Ahead
 from ledger.relay.telemetry import Instruments, Telemetry
 
 log = logging.getLogger("ledger.relay")
-T = TypeVar("T")
 #: Maximum number of consecutive recoveries without a batch arriving in between.
 RESTARTS = 5
 #: Seconds that a call waits while another thread uses the relay.
@@ -184,24 +183,21 @@ class Relay:
 
     def _send_waiting(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Send the rows above the checkpoint. While the warehouse takes one batch, the next one is read."""
-        start, in_doubt_upto = self._held.seq, self._held.in_doubt_upto
         # Rows appended from now on wait for the next call: a batch for every few rows would slow appends down, and a
         # writer that never pauses would keep this call from ending.
-        until = self._outbox.last_seq()
-        with ThreadPoolExecutor(1, thread_name_prefix="ledger-relay") as reader:
-            next_batch = partial(_ahead, reader, self._next_batch, until=until, in_doubt_upto=in_doubt_upto)
-            self._send_each(next_batch, start, progress, stop)
+        next_batch = partial(self._next_batch, until=self._outbox.last_seq(), in_doubt_upto=self._held.in_doubt_upto)
+        with Ahead() as ahead:
+            self._send_each(lambda after: ahead.start(partial(next_batch, after)), progress, stop)
 
     def _send_each(
         self,
-        next_batch: Callable[[int], Callable[[], _Packed | None]],
-        start: int,
+        read_after: Callable[[int], Callable[[], _Packed | None]],
         progress: Callable[[int], None],
         stop: Callable[[], bool],
     ) -> None:
-        ahead = next_batch(start)
-        while not stop() and (packed := ahead()) is not None:
-            ahead = next_batch(packed.upto)
+        read = read_after(self._held.seq)
+        while not stop() and (packed := read()) is not None:
+            read = read_after(packed.upto)
             acknowledged = self._held.seq
             if packed.rows:
                 self._deliver(packed)
@@ -304,7 +300,7 @@ class Relay:
     def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
         # Not logged: the reasons may quote values.
         log.error(
-            "%s refused %d event(s), which are dead-lettered; see `ledger relay refused`.", self._sink.url, events
+            "%s refused %d event(s), which are dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events
         )
         self._save(self._held, dead_letters=reasons)
 
@@ -366,11 +362,3 @@ class Relay:
             except LeaseHeld:
                 log.debug("Another relay to %s holds the lease.", self._sink.url)
         self._may_hold, self._taken, self._checkpoint = False, None, None
-
-
-def _ahead(reader: ThreadPoolExecutor, work: Callable[..., T], *args: Any, **named: Any) -> Callable[[], T]:
-    """Start work in the reader thread and return a function that waits for its result."""
-    try:
-        return reader.submit(work, *args, **named).result
-    except RuntimeError:  # the interpreter is shutting down and starts no threads: work runs when the result is needed
-        return partial(work, *args, **named)

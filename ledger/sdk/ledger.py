@@ -288,7 +288,8 @@ class SessionLedger(
                 recorded that yet. Deleted sessions are listed only with ``status="deleted"``.
             session_type: The session's type.
             tag: A tag that the session has.
-            attributes: Mapping of attribute name to the value that the session must have.
+            attributes: Mapping of attribute name to the value that the session must have. JSON values are compared: 1
+                equals 1.0, True does not equal 1, and objects are equal whatever the order of their keys.
             created_from, created_until: Range of the creation time, from inclusive, until exclusive. Both are
                 timezone-aware.
             shared: If true, list the sessions that other users share with ``user_id``, not those that ``user_id``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from enum import Enum
@@ -23,6 +24,7 @@ from ledger.settings import (
 )
 from ledger.stores.base import EventStore
 from ledger.stores.urls import open_store
+from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.model.profiles import Profile
@@ -71,9 +73,7 @@ class LedgerConnection:
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # cache: sessions known to have a title or question
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
-        relay = relay or LEDGER_RELAY.text() or LEDGER_RELAY.default
-        if relay not in RELAYS:
-            raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
+        relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
         if warehouse_url is None and relay != "off":
             raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
@@ -166,7 +166,7 @@ class LedgerConnection:
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
-        attached = AttachedWarehouse(local, warehouse_url, background=background)
+        attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)
         self.store = TwoTierStore(
@@ -200,7 +200,22 @@ def check_drain(drain: object) -> None:
     check_seconds(drain, "drain", at_most=threading.TIMEOUT_MAX)
 
 
-def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[timedelta | None, timedelta | None]:
+def longest_ttl(hours: float | None = UNSET, environment: Mapping[str, str] | None = None) -> timedelta | None:
+    """Return the maximum TTL; None for no limit.
+
+    Args:
+        hours: The maximum TTL in hours, or None. If not given, ``LEDGER_SESSION_MAX_TTL_HOURS``, else None.
+        environment: Environment variables; None for those of this process.
+
+    Raises:
+        ConfigurationError: The TTL is invalid.
+    """
+    return _ttl(hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS, environment)
+
+
+def _lifetimes(
+    default_hours: float | None, max_hours: float | None, environment: Mapping[str, str] | None = None
+) -> tuple[timedelta | None, timedelta | None]:
     """Return the default TTL (None for no expiry) and the maximum TTL (None for no limit).
 
     An argument takes precedence over the environment. If neither sets the default TTL, it is the maximum TTL.
@@ -208,9 +223,9 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     Raises:
         ConfigurationError: A TTL is invalid, or the default TTL that was set exceeds the maximum.
     """
-    longest = _ttl(max_hours, "max_ttl_hours", LEDGER_SESSION_MAX_TTL_HOURS)
-    default = _ttl(default_hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS)
-    if longest is None or (default_hours is UNSET and LEDGER_SESSION_DEFAULT_TTL_HOURS.text() is None):
+    longest = longest_ttl(max_hours, environment)
+    default = _default_ttl(default_hours, environment)
+    if longest is None or (default_hours is UNSET and LEDGER_SESSION_DEFAULT_TTL_HOURS.text(environment) is None):
         return default or longest, longest
     if default is None or default > longest:
         raise ConfigurationError(
@@ -220,9 +235,48 @@ def _lifetimes(default_hours: float | None, max_hours: float | None) -> tuple[ti
     return default, longest
 
 
-def _ttl(hours: Any, name: str, setting: Setting) -> timedelta | None:
+def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, ConfigurationError]]:
+    """Yield each setting whose value would make opening a ledger fail, with the error. Nothing is opened.
+
+    The URL of the ledger is not among these settings.
+    """
+    checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
+        (LEDGER_RELAY, lambda: _relay(None, environment)),
+        (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
+        (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
+        (
+            LEDGER_WAREHOUSE,
+            lambda: parse_warehouse_url(LEDGER_WAREHOUSE.text(environment) or "duckdb:///ledger.duckdb"),
+        ),
+    )
+    wrong = False
+    for setting, check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            wrong = True
+            yield setting, error
+    if not wrong:
+        try:
+            _lifetimes(UNSET, UNSET, environment)
+        except ConfigurationError as error:
+            yield LEDGER_SESSION_DEFAULT_TTL_HOURS, error
+
+
+def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> str:
+    relay = relay or LEDGER_RELAY.text(environment) or LEDGER_RELAY.default
+    if relay not in RELAYS:
+        raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
+    return relay
+
+
+def _default_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:
+    return _ttl(hours, "default_ttl_hours", LEDGER_SESSION_DEFAULT_TTL_HOURS, environment)
+
+
+def _ttl(hours: Any, name: str, setting: Setting, environment: Mapping[str, str] | None) -> timedelta | None:
     if hours is UNSET:
-        text = setting.text() or "none"
+        text = setting.text(environment) or "none"
         try:
             hours = None if text.lower() == "none" else float(text)
         except ValueError:

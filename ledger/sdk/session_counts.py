@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from ledger.errors import CorruptEvent
+from ledger.model.equality import comparison_text
 from ledger.model.fields import check_change
 from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Session
-from ledger.model.values import canonical, check_text
+from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase
 
 #: Columns that sessions can be counted by, besides attributes.
@@ -43,7 +44,8 @@ class SessionCounts(CommandBase):
             A dict of value to number of sessions, most frequent first. Sessions without a value count under None. Text
             and numbers become keys unchanged; 1 and 1.0 are one key. Booleans, objects and lists are converted to JSON
             text, such as ``"true"`` or ``'["a"]'``, because in a dict the keys ``True`` and 1 are the same, and
-            objects and lists cannot be keys. So the text ``"true"`` and the boolean true are counted together.
+            objects and lists cannot be keys. So the text ``"true"`` and the boolean true are counted together. Equal
+            objects or lists, such as ``[1]`` and ``[1.0]``, have one text.
 
         Raises:
             InvalidInput: A criterion is invalid, or a profile has no such attribute.
@@ -81,4 +83,4 @@ def _group(session: Session, by: str) -> Any:
         return getattr(session, by)
     value = session.attributes.get(by)
     is_key = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
-    return value if is_key else canonical(value)
+    return value if is_key else comparison_text(value)

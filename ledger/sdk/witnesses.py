@@ -105,7 +105,7 @@ def _arguments(command: str | Sequence[str]) -> list[str]:
 
 def _write(path: Path, store: SealingStore, seal: Seal) -> None:
     """Write a seal and its leaves to a file."""
-    with whole_file(path, replace=False) as file:
+    with whole_file(path, private=True, replace=False) as file:
         file.writelines(lines(seal, store.sealed(seal.seal_id)))
 
 
@@ -126,4 +126,6 @@ def _reason(error: Exception) -> str:
         return f"exit code {error.returncode}{f': {said[-1][:300]}' if said else ''}"
     if isinstance(error, subprocess.TimeoutExpired):
         return f"it did not end within {error.timeout:g} seconds"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"there is no {error.filename}"
     return str((error.strerror if isinstance(error, OSError) else None) or error)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, LAST_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import respelled, verify
 from ledger.model.values import check_text, check_whole
@@ -73,10 +73,6 @@ class EventInRows(NamedTuple):
     def says(self, event_type: str, content: Content, hashes: ValueHashes | None) -> bool:
         """Return True if the event has this type and content, and also these hashes if they are not None."""
         return (self.event_type, self.content) == (event_type, content) and hashes in (None, self.hashes)
-
-
-#: The greatest version that a store can hold.
-LAST_VERSION = 2**63 - 1
 
 
 def content_of(event: PreparedEvent | RecordedEvent) -> Content:

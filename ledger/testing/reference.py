@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from ledger.model.events import RecordedChange, RecordedEvent
+from ledger.model.events import LAST_VERSION, RecordedChange, RecordedEvent
 from ledger.model.fold import Interval
 from ledger.model.ids import creation_day
 from ledger.model.session import Head
 from ledger.model.values import canonical, decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import LAST_VERSION, Projection
+from ledger.warehouse.projection import Projection
 
 
 def recorded_by(events: Iterable[RecordedEvent], at: datetime) -> list[RecordedEvent]:

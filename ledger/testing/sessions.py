@@ -23,7 +23,7 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({"session_type": "chat"}, [0, 5, 10], (2,)),
     ({"tag": "hot"}, [0, 4, 8], (50, 1)),
     ({"attributes": {"n": 1}}, [1, 4, 7, 10], (2,)),
-    ({"attributes": {"n": 1.0}}, [], (50,)),
+    ({"attributes": {"n": 1.0}}, [1, 4, 7, 10], (50,)),
     ({"attributes": {"n": True}}, [], (50,)),
     ({"attributes": {"n": "1"}}, [], (50,)),
     ({"attributes": {"null": None, "n": 0}}, [0, 3, 6, 9], (50,)),
@@ -37,6 +37,33 @@ CRITERIA: list[tuple[dict[str, Any], Iterable[int], tuple[int, ...]]] = [
     ({"user_id": "ada", "tag": "hot", "status": "completed"}, [0, 4], (1,)),
     ({"user_id": "bob:é", "attributes": {"n": 1}, "status": "active"}, [7], (50,)),
     ({"tag": "hot", "session_type": "chat", "attributes": {"n": 0}}, [0], (50,)),
+]
+
+#: Attribute values to ask for, each with an equal value and one that is not equal, as ``ledger.model.equality`` defines
+#: it.
+COMPARED: list[tuple[Any, Any, Any]] = [
+    (1, 1.0, True),
+    (1.0, 1, "1"),
+    (0, -0.0, False),
+    (2**53, float(2**53), 2**53 + 1),
+    (2**53 + 1, 2**53 + 1, float(2**53)),
+    (float(2**63), 2**63, 2**63 - 1),
+    (10**16, 1e16, "1e16"),
+    (1e300, 1e300, 1.0000000000000002e300),
+    (0.1, 0.1, 0.10000000000000002),
+    (True, True, 1),
+    (False, False, None),
+    (None, None, "null"),
+    ("é", "é", "e\u0301"),
+    ('/"\u2028\n', '/"\u2028\n', '/"\u2028'),
+    ([], [], {}),
+    ([1, 2.0], [1.0, 2], [2, 1]),
+    ({"b": ["x", None], "a": True}, {"a": True, "b": ["x", None]}, {"a": True, "b": [None, "x"]}),
+    (
+        {"a": 1, "b": [True, {"c": 0, "d": 1e16}]},
+        {"b": [True, {"d": 10**16, "c": -0.0}], "a": 1.0},
+        {"a": 1, "b": [1, {"c": 0, "d": 1e16}]},
+    ),
 ]
 
 
@@ -69,6 +96,14 @@ class SessionsContract(Harness):
             expected = [ids[number] for number in reversed(list(numbers))]
             for limit in limits:
                 assert listed(store, SessionQuery(**criteria), limit) == expected, f"{criteria} at limit {limit}"
+
+    def test_attributes_are_compared_as_values(self, store: EventStore) -> None:
+        asked, equal, others = ({f"v{n}": it for n, it in enumerate(each)} for each in zip(*COMPARED, strict=True))
+        sessions = {"asked": asked, "equal": equal}
+        sessions.update({f"{name} is {other!a}": {**asked, name: other} for name, other in others.items()})
+        for number, (session_id, values) in enumerate(sessions.items()):
+            begin(store, session_id, *(Change("attribute", *item) for item in values.items()), number=number)
+        assert sorted(listed(store, SessionQuery(attributes=asked))) == ["asked", "equal"]
 
     def test_a_list_holds_heads_and_states_without_messages(self, store: EventStore, clock: SetClock) -> None:
         fill(store, clock, 3)

@@ -7,18 +7,19 @@ rows were sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import date, datetime
-from itertools import groupby
+from datetime import datetime
+from typing import Any
 
 from ledger.errors import ArchiveLost, SessionArchived, SessionEnded, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, AppendResult, Change, NewEvent
 from ledger.model.fold import State
+from ledger.model.ids import created_at_of
 from ledger.model.instants import to_micros
 from ledger.model.lifetime import check_open
 from ledger.model.values import canonical
-from ledger.outbox.comparison import SESSIONS_AT_ONCE, parts
+from ledger.outbox.comparison import batches, by_day, parts
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.archived import Droppable, status_change
 from ledger.stores.base import EventStore, PendingDeletion
@@ -28,6 +29,10 @@ from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
 from ledger.warehouse.rows import HeadRow
+
+#: Maximum number of consecutive days whose sessions one statement deletes. BigQuery bills all columns of these days,
+#: and refuses a statement above ``maximum_bytes_billed``, but reads the streaming buffer only once for all of them.
+DAYS_AT_ONCE = 7
 
 
 def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
@@ -59,7 +64,7 @@ def drop_archived(
     """
     droppable = {each.key: each for each in store.droppable(name, session_ids)}
     dropped = 0
-    for _, of_day in _by_day(droppable):
+    for of_day in by_day(droppable):
         for part in parts({key: droppable[key].rows for key in of_day}):
             arrived = _arrived(store, warehouse(), name, [droppable[key] for key in part])
             dropped += store.drop(arrived, name)
@@ -127,16 +132,13 @@ def purge_warehouse(store: LocalTier, warehouse: Warehouse, name: str) -> int:
     """
     pending = {each.key: each for each in store.pending_deletions(name)}
     deleted = 0
-    for _, of_day in _by_day(pending):
-        for keys in _batches(of_day):
-            part = [pending[key] for key in keys]
-            unchanged = _unchanged(warehouse, part)
-            if unchanged:
-                identities = [f"{to_micros(each.key.created_at)}/{each.key.session_id}" for each in unchanged]
-                span = span_of({each.key.session_id: each.key.created_at for each in unchanged})
-                warehouse.change("delete_sessions", {**span, "sessions": identities})
-            store.deleted(part, name)
-            deleted += len(unchanged)
+    for keys in batches(pending, days=DAYS_AT_ONCE):
+        part = [pending[key] for key in keys]
+        unchanged, strict = _unchanged(warehouse, part)
+        if unchanged:
+            _delete(warehouse, unchanged, strict)
+        store.deleted(part, name)
+        deleted += len(unchanged)
     return deleted
 
 
@@ -147,7 +149,7 @@ def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
     under the same id.
     """
     created_at = Projection(warehouse).creation_of(session.key.session_id)
-    return created_at == session.key.created_at and bool(_unchanged(warehouse, [session]))
+    return created_at == session.key.created_at and bool(_unchanged(warehouse, [session])[0])
 
 
 def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: datetime) -> None:
@@ -189,32 +191,36 @@ def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequen
     ]
 
 
-def _unchanged(warehouse: Warehouse, sessions: Sequence[PendingDeletion]) -> list[PendingDeletion]:
+def _delete(warehouse: Warehouse, sessions: Sequence[SessionKey], strict: Collection[SessionKey]) -> None:
+    """Delete sessions in a warehouse, from the tables that may have rows of them.
+
+    Args:
+        strict: Those of the sessions that have a row in ``session_heads``.
+    """
+    warehouse.change("delete_sessions", _parameters(sessions))
+    if strict:
+        warehouse.change("delete_heads", _parameters([key for key in sessions if key in strict]))
+    indexed = [key for key in sessions if warehouse.indexes_every_session or created_at_of(key.session_id) is None]
+    if indexed:
+        parameters = _parameters(indexed)
+        warehouse.change("delete_creations", {name: parameters[name] for name in ("session_ids", "sessions")})
+
+
+def _parameters(sessions: Sequence[SessionKey]) -> dict[str, Any]:
+    identities = [f"{to_micros(key.created_at)}/{key.session_id}" for key in sessions]
+    return {**span_of(sessions), "sessions": identities}
+
+
+def _unchanged(
+    warehouse: Warehouse, sessions: Sequence[PendingDeletion]
+) -> tuple[list[SessionKey], frozenset[SessionKey]]:
     """Return the sessions whose version in the warehouse is at most the version at which they were purged.
 
-    Sessions that the warehouse does not have are returned too.
+    Sessions that the warehouse does not have are returned too. The second value has those that are strict.
     """
-    span = span_of({each.key.session_id: each.key.created_at for each in sessions})
-    parameters = {**span, "event_id": ""}
+    parameters = {**span_of(each.key for each in sessions), "event_id": ""}
     rows = warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
     heads = [HeadRow(*row) for row in rows]
     versions = {SessionKey(head.session_id, head.created_at): head.version for head in heads}
-    return [each for each in sessions if versions.get(each.key, 0) <= each.version]
-
-
-def _by_day(keys: Iterable[SessionKey]) -> Iterator[tuple[date, list[SessionKey]]]:
-    """Yield each day of creation, which is one partition, with its sessions. ``keys`` must be in order of creation."""
-    for day, of_day in groupby(keys, key=lambda key: key.created_at.date()):
-        yield day, list(of_day)
-
-
-def _batches(keys: Sequence[SessionKey]) -> Iterator[Sequence[SessionKey]]:
-    """Split sessions into batches of at most ``SESSIONS_AT_ONCE``, in which no session id occurs twice."""
-    part: dict[str, SessionKey] = {}
-    for key in keys:
-        if len(part) == SESSIONS_AT_ONCE or key.session_id in part:
-            yield list(part.values())
-            part = {}
-        part[key.session_id] = key
-    if part:
-        yield list(part.values())
+    strict = frozenset(SessionKey(head.session_id, head.created_at) for head in heads if head.strict)
+    return [each.key for each in sessions if versions.get(each.key, 0) <= each.version], strict

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import cached_property
 
+from ledger.clock import Clock, utc_now
 from ledger.holding import ending
 from ledger.outbox.comparison import StoreOutbox
 from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
@@ -30,6 +31,7 @@ class AttachedWarehouse:
         url: The warehouse's URL.
         background: True to ship appended rows continuously, in a thread of this process, which ``start`` starts.
         lease_seconds: Duration of the lease of this ledger's relays.
+        clock: Source of the time at which days expire in the warehouse.
 
     Raises:
         ConfigurationError: The URL names no warehouse, or it names the ledger's own file.
@@ -38,12 +40,19 @@ class AttachedWarehouse:
     """
 
     def __init__(
-        self, store: EventStore, url: str, *, background: bool = False, lease_seconds: float = LEASE_SECONDS
+        self,
+        store: EventStore,
+        url: str,
+        *,
+        background: bool = False,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = require_outbox(store)
         check_apart(self._store, url)
         self.url = url
         self._lease_seconds = lease_seconds
+        self._clock = clock
         self._background = BackgroundRelay(self.relay) if background else None
 
     def start(self) -> None:
@@ -73,7 +82,9 @@ class AttachedWarehouse:
 
     def relay(self) -> Relay:
         """Return a new relay to the warehouse; the caller must close it."""
-        return relay_between(self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds)
+        return relay_between(
+            self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds, clock=self._clock
+        )
 
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship all rows recorded before the call; see ``sync_now``."""

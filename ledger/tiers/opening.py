@@ -6,6 +6,7 @@ import os
 import uuid
 from pathlib import Path
 
+from ledger.clock import Clock, utc_now
 from ledger.errors import CapabilityMissing, ConfigurationError
 from ledger.extras import require_extra
 from ledger.files import check_apart as check_apart_from
@@ -19,13 +20,16 @@ from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.urls import duckdb_file, duckdb_files, duckdb_url, parse_warehouse_url
 
 
-def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS) -> Relay:
+def relay_between(
+    store: EventStore, warehouse: Warehouse, *, lease_seconds: float = LEASE_SECONDS, clock: Clock = utc_now
+) -> Relay:
     """Return a relay from a store to an open warehouse, which the relay closes.
 
     Args:
         store: A store that is an outbox.
         warehouse: The warehouse. No request is sent to it before the relay ships.
         lease_seconds: Duration of the relay's lease.
+        clock: Source of the time at which days expire in the warehouse.
 
     Raises:
         CapabilityMissing: The store is not an outbox.
@@ -37,7 +41,7 @@ def relay_between(store: EventStore, warehouse: Warehouse, *, lease_seconds: flo
 
     if isinstance(warehouse, DuckDBWarehouse):
         require_extra("analytics", "duckdb", "sqlglot", "pyarrow")
-    sink = sink_of(warehouse)
+    sink = sink_of(warehouse, clock=clock)
     return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
 
 
@@ -93,8 +97,12 @@ def check_output(store: EventStore, path: Path, warehouse: str | None) -> None:
     check_apart_from(path, [*outbox.own_files(), *([] if attached is None else duckdb_files(attached))])
 
 
-def sink_of(warehouse: Warehouse) -> Sink:
+def sink_of(warehouse: Warehouse, *, clock: Clock = utc_now) -> Sink:
     """Return the sink for a warehouse.
+
+    Args:
+        warehouse: The warehouse.
+        clock: Source of the time at which days expire in the warehouse.
 
     Raises:
         ConfigurationError: A relay cannot ship to this kind of warehouse.
@@ -107,5 +115,5 @@ def sink_of(warehouse: Warehouse) -> Sink:
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     if isinstance(warehouse, BigQueryWarehouse):
-        return BigQuerySink(warehouse, owns=True)
+        return BigQuerySink(warehouse, owns=True, clock=clock)
     raise ConfigurationError(f"A relay cannot ship to a {type(warehouse).__name__}; use a DuckDB file or BigQuery.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby, islice
 
 from ledger.model.instants import from_micros
 from ledger.model.seals import LeafCheck
-from ledger.outbox.comparison import SESSIONS_AT_ONCE, WarehouseRow
+from ledger.outbox.comparison import WarehouseRow, batches
 from ledger.outbox.row_digests import SessionKey
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.row_comparison import ComparedRows
@@ -22,14 +21,11 @@ def compare_with_warehouse(warehouse: Warehouse, checks: Sequence[LeafCheck]) ->
         StoreUnavailable: The warehouse cannot be reached.
     """
     compared = ComparedRows(warehouse)
-    elsewhere = sorted(
-        (check for check in checks if check.found == "elsewhere"), key=lambda check: check.leaf.created_at
-    )
+    elsewhere = {_key(check): check for check in checks if check.found == "elsewhere"}
     answers: dict[str, LeafCheck] = {}
-    for _, of_day in groupby(elsewhere, key=lambda check: _key(check).created_at.date()):
-        while part := list(islice(of_day, SESSIONS_AT_ONCE)):
-            rows = compared.rows_of([_key(check) for check in part])
-            answers.update({check.leaf.session_id: _answer(check, rows.get(_key(check), [])) for check in part})
+    for part in batches(sorted(elsewhere, key=lambda key: key.created_at)):
+        rows = compared.rows_of(part)
+        answers.update({key.session_id: _answer(elsewhere[key], rows.get(key, [])) for key in part})
     return [answers.get(check.leaf.session_id, check) for check in checks]
 
 

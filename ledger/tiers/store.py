@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger import forking
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import (
-    LedgerError,
     SessionArchived,
     SessionEnded,
     SessionNotFound,
-    StoreRejected,
     WrongExpectedVersion,
 )
 from ledger.files import check_apart
-from ledger.holding import TimedLock, ending
+from ledger.holding import ending
 from ledger.model.events import ANY_VERSION, AppendResult, NewEvent, RecordedEvent
 from ledger.model.findings import Verification
 from ledger.model.fold import State
@@ -32,15 +27,13 @@ from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
 from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, PendingDeletion
+from ledger.tiers.late_warehouse import LateWarehouse
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.projection import Projection
 from ledger.warehouse.reads import WarehouseReads
 
 T = TypeVar("T")
-#: Seconds that a call waits while another thread opens or closes the warehouse.
-OPENING_TIMEOUT = 60.0
-_WAREHOUSE = "the warehouse of this ledger"
 
 
 class TwoTierStore:
@@ -55,9 +48,8 @@ class TwoTierStore:
 
     Args:
         local: The embedded store; closed with this one.
-        open_warehouse: Function that opens the warehouse. The first operation that needs the warehouse calls it; if it
-            fails, the next such operation calls it again. Only one thread calls it at a time. The warehouse is closed
-            with this store.
+        open_warehouse: Function that opens the warehouse, when an operation first needs it; see ``LateWarehouse``. The
+            warehouse is closed with this store.
         name: Function that returns the URL under which ``local`` knows the warehouse; None for the sink's URL.
         files: The paths of the warehouse, if it is a file. A backup is never written to one of them.
         clock, ids: Sources of the time and the id of ``session.hydrated``.
@@ -74,16 +66,11 @@ class TwoTierStore:
         ids: NewId = new_id,
     ) -> None:
         self._local = local
-        self._open_warehouse = open_warehouse
+        self._warehouse = LateWarehouse(open_warehouse)
         self._name = name
         self._files = files
         self._clock = clock
         self._ids = ids
-        self._opening = TimedLock(_WAREHOUSE)  # guards the two attributes below
-        self._warehouse: Warehouse | None = None
-        self._closed = False
-        self._fork: AbstractContextManager[None] | None = None  # holds the lock during a fork
-        forking.register(self, forking.Stage.USERS)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -143,52 +130,31 @@ class TwoTierStore:
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, with_messages: bool = False
     ) -> tuple[Head, State] | None:
         """Return the head and state of a session; see ``EventStore.state``."""
-        try:
-            session = self._local.state(session_id, version=version, at=at, with_messages=with_messages)
-        except SessionArchived:
-            session = None
-        if session is not None or self._holds(session_id):
-            return session
-        return self._read_warehouse(
+        return self._read(
             session_id,
-            lambda reads: reads.state(session_id, version=version, at=at, with_messages=with_messages),
+            lambda tier: tier.state(session_id, version=version, at=at, with_messages=with_messages),
             missing=None,
         )
 
     def messages(self, session_id: str, *, after: str | None, limit: int, newest: bool = False) -> Page[Message]:
         """Return a page of messages; see ``EventStore.messages``."""
-        try:
-            page = self._local.messages(session_id, after=after, limit=limit, newest=newest)
-        except SessionArchived:
-            page = Page([])
-        if page or self._holds(session_id):
-            return page
-        return self._read_warehouse(
+        return self._read(
             session_id,
-            lambda reads: reads.messages(session_id, after=after, limit=limit, newest=newest),
-            missing=page,
+            lambda tier: tier.messages(session_id, after=after, limit=limit, newest=newest),
+            missing=Page([]),
         )
 
     def events(self, session_id: str, *, after: int = 0, limit: int = 1000, upcast: bool = True) -> Page[RecordedEvent]:
         """Return a page of events; see ``EventStore.events``."""
-        try:
-            page = self._local.events(session_id, after=after, limit=limit, upcast=upcast)
-        except SessionArchived:
-            page = Page([])
-        if page or self._holds(session_id):
-            return page
-        return self._read_warehouse(
+        return self._read(
             session_id,
-            lambda reads: reads.events(session_id, after=after, limit=limit, upcast=upcast),
-            missing=page,
+            lambda tier: tier.events(session_id, after=after, limit=limit, upcast=upcast),
+            missing=Page([]),
         )
 
     def version_of(self, session_id: str, event_id: str) -> int | None:
         """Return the version of a recorded event; see ``EventStore.version_of``."""
-        version = self._local.version_of(session_id, event_id)
-        if version is not None or self._holds(session_id):
-            return version
-        return self._read_warehouse(session_id, lambda reads: reads.version_of(session_id, event_id), missing=None)
+        return self._read(session_id, lambda tier: tier.version_of(session_id, event_id), missing=None)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Return a page of the embedded store's sessions, newest first; see ``EventStore.sessions``."""
@@ -238,7 +204,7 @@ class TwoTierStore:
         """Drop archived sessions' rows if the warehouse has them; see ``TieredStore.drop_archived``."""
         from ledger.tiers.archiving import drop_archived
 
-        return drop_archived(self._local, self._opened, self._warehouse_url(), session_ids)
+        return drop_archived(self._local, self._warehouse.opened, self._warehouse_url(), session_ids)
 
     def rehydrate(self, session_id: str) -> int:
         """Restore a session's rows from the warehouse; see ``TieredStore.rehydrate``."""
@@ -246,7 +212,7 @@ class TwoTierStore:
 
         if self._holds(session_id):
             return 0
-        restored = rehydrate(self._local, self._opened(), self._warehouse_url(), session_id)
+        restored = rehydrate(self._local, self._warehouse.opened(), self._warehouse_url(), session_id)
         if not restored:
             self._check_not_lost(session_id)
         return restored
@@ -288,7 +254,7 @@ class TwoTierStore:
         checks = self._local.compare_sealed(leaves)
         if all(check.found != "elsewhere" for check in checks):
             return checks
-        return compare_with_warehouse(self._opened(), checks)
+        return compare_with_warehouse(self._warehouse.opened(), checks)
 
     def purge_warehouse(self) -> int:
         """Delete purged sessions in the warehouse; see ``TieredStore.purge_warehouse``."""
@@ -296,42 +262,28 @@ class TwoTierStore:
 
         if not self._local.pending_deletions():
             return 0
-        return purge_warehouse(self._local, self._opened(), self._warehouse_url())
+        return purge_warehouse(self._local, self._warehouse.opened(), self._warehouse_url())
 
     def close(self) -> None:
         """Close the embedded store, and the warehouse if it is open; a second call does nothing."""
-        with ending(self._close_warehouse):
+        with ending(self._warehouse.close):
             self._local.close()
-        forking.unregister(self)
 
-    def _close_warehouse(self) -> None:
-        with self._opening.held(OPENING_TIMEOUT):
-            self._closed = True
-            if self._warehouse is not None:
-                self._warehouse.close()
-            self._warehouse = None
+    def _read(self, session_id: str, read: Callable[[LocalTier | WarehouseReads], T], *, missing: T) -> T:
+        """Return what ``read`` returns of the embedded store, or else of the warehouse.
 
-    def before_fork(self, deadline: float) -> bool:
-        """Wait until no thread is opening the warehouse; see ``ledger.forking``."""
-        self._fork = self._opening.held(max(0.0, deadline - time.monotonic()))
+        Args:
+            session_id: The session.
+            read: Function that reads the session from a tier.
+            missing: What ``read`` returns if a tier lacks the session; false, unlike everything else it returns.
+        """
         try:
-            self._fork.__enter__()
-        except LedgerError:
-            return False
-        return True
-
-    def after_fork_in_parent(self) -> None:
-        """Allow threads to open the warehouse again."""
-        if self._fork is not None:
-            self._fork.__exit__(None, None, None)  # a second call does nothing
-            self._fork = None
-
-    def after_fork_in_child(self, clean: bool) -> None:
-        """Leave the parent's warehouse open and unused. The child's first read that needs a warehouse opens its own."""
-        if self._warehouse is not None:
-            forking.keep(self._warehouse)
-            self._warehouse = None
-        self._opening, self._fork = TimedLock(_WAREHOUSE), None
+            answer = read(self._local)
+        except SessionArchived:
+            answer = missing
+        if answer or self._holds(session_id):
+            return answer
+        return self._read_warehouse(session_id, read, missing=missing)
 
     def _holds(self, session_id: str) -> bool:
         """Return True if the embedded store holds a session's rows. If it does, the warehouse need not be read."""
@@ -367,7 +319,7 @@ class TwoTierStore:
             return self._name()
         from ledger.tiers.opening import sink_of
 
-        return sink_of(self._opened()).url
+        return sink_of(self._warehouse.opened()).url
 
     def _read_warehouse(self, session_id: str, read: Callable[[WarehouseReads], T], *, missing: T) -> T:
         """Call ``read`` on the warehouse and return its result.
@@ -380,9 +332,9 @@ class TwoTierStore:
         from ledger.tiers.archiving import is_to_be_deleted
 
         pending = self._local.pending_deletion(session_id)
-        if pending is not None and is_to_be_deleted(self._opened(), pending):
+        if pending is not None and is_to_be_deleted(self._warehouse.opened(), pending):
             return missing
-        reads = WarehouseReads(Projection(self._opened()))
+        reads = WarehouseReads(Projection(self._warehouse.opened()))
         answer = read(reads)
         if not answer and self._archived(session_id) is not None and reads.state(session_id) is None:
             self._check_not_lost(session_id)
@@ -396,19 +348,10 @@ class TwoTierStore:
         if archived is not None:
             raise archive_lost(archived, self._warehouse_url())
 
-    def _opened(self) -> Warehouse:
-        """Return the warehouse; the first call opens it."""
-        with self._opening.held(OPENING_TIMEOUT):
-            if self._closed:  # after the embedded store has answered
-                raise StoreRejected("The ledger is closed; open it again with SessionLedger.open().")
-            if self._warehouse is None:
-                self._warehouse = self._open_warehouse()
-            return self._warehouse
-
 
 def _not_here(session_id: str) -> SessionNotFound:
     return SessionNotFound(
         f"There is no session {session_id} in this store; nothing was written. Create it with create_session(), or, "
-        "if the warehouse has it, call hydrate_session() before you change it.",
+        "if the warehouse has it, hydrate it with hydrate_session() before you change it.",
         session_id=session_id,
     )

@@ -13,7 +13,14 @@ Parameters = Mapping[str, Any]
 
 
 class Warehouse(Protocol):
-    """A database that holds the ledger's tables and answers GoogleSQL."""
+    """A database that holds the ledger's tables and answers GoogleSQL.
+
+    Attributes:
+        indexes_every_session: True if ``session_index`` has a row for every session, False if it has rows only for
+            sessions whose ids do not contain their creation times.
+    """
+
+    indexes_every_session: bool
 
     def create(self) -> None:
         """Create missing tables, views and functions of ``sql/``, and update outdated ones. No row is lost.

@@ -27,8 +27,8 @@ def existing_rows(warehouse: Warehouse, rows: Sequence[Row]) -> set[RowKey]:
     """
     keys: set[RowKey] = set()
     for part in _parts(rows):
-        created = {row_key(row).session_id: from_micros(row[_CREATED_AT]) for row in part}
-        parameters = {**span_of(created), "event_ids": sorted({row_key(row).event_id for row in part})}
+        sessions = {(row_key(row).session_id, from_micros(row[_CREATED_AT])) for row in part}
+        parameters = {**span_of(sorted(sessions)), "event_ids": sorted({row_key(row).event_id for row in part})}
         answer = warehouse.query(catalog.query("existing_rows"), parameters, operation="existing_rows")
         keys.update(RowKey(*row) for row in answer.rows)
     return keys.intersection(map(row_key, rows))

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ledger.errors import InvalidInput
-from ledger.model.events import RecordedEvent
+from ledger.model.events import LAST_VERSION, RecordedEvent
 from ledger.model.fold import RegisterValue, State, fold
 from ledger.model.ids import created_at_of, creation_day
 from ledger.model.instants import from_micros, to_micros, to_text
@@ -25,12 +25,12 @@ from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, decode
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters, Warehouse
+from ledger.warehouse.criteria import Wanted, wanted_texts
 from ledger.warehouse.rows import EVENT_KEY, HeadRow, StateRow, canonical_text, event_of, head_of
 
-#: A version above every real one. As a query parameter it means "the latest version" or "no upper limit". NULL is
-#: not used for this, because a NULL parameter has no type.
-LAST_VERSION = 2**63 - 1
 INSTANT = timedelta(microseconds=1)
+#: As a query parameter, a time after all others, as ``LAST_VERSION`` is a version. NULL is not used for "no upper
+#: limit", because a NULL parameter has no type.
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -88,7 +88,7 @@ class Projection:
 
         Source: sql/statements/read_heads.sql
         """
-        for values in self._ask("read_heads", {**span_of({session_id: created_at}), "event_id": event_id}):
+        for values in self._ask("read_heads", {**span_of([(session_id, created_at)]), "event_id": event_id}):
             row = HeadRow(*values)
             head = Head(
                 session_id, row.user_id, row.created_at, row.version, row.updated_at, row.event_hash, row.store_id
@@ -145,7 +145,7 @@ class Projection:
         """
         if not created:
             return {}
-        parameters = {**span_of(created), "at_version": until, "at_time": at, "with_messages": with_messages}
+        parameters = {**span_of(created.items()), "at_version": until, "at_time": at, "with_messages": with_messages}
         rows: dict[str, list[StateRow]] = {}
         for values in self._ask("read_states", parameters):
             row = StateRow(*values)
@@ -205,7 +205,10 @@ class Projection:
             return []
         page = {"after_version": after[0], "after_key": after[1], "at_most": at_most, "newest": newest}
         rows = self._ask("read_messages", {**_day_of(session_id, created_at), **page})
-        return [Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows]
+        messages = [
+            Message.from_value(key, version, None if text is None else decode(text)) for key, version, text in rows
+        ]
+        return messages[::-1] if newest else messages
 
     def sessions(
         self,
@@ -214,7 +217,7 @@ class Projection:
         *,
         before: tuple[datetime, str],
         query: SessionQuery,
-        wanted: Sequence[tuple[str, str, str]],
+        wanted: Sequence[Wanted],
         at_most: int,
     ) -> list[tuple[str, datetime]]:
         """Return ids and creation times of sessions that match every criterion, newest first.
@@ -224,24 +227,34 @@ class Projection:
                 cost depends on the length of the range.
             before: A position in the list, as (created_at, id). Only sessions later in the list are returned.
             query: Criteria for the owner, the status and the time of the last event.
-            wanted: (field, key, canonical JSON) of each value that the state must contain.
+            wanted: Each value that the state must contain, equal as ``ledger.model.equality`` defines it. A grant may
+                have any value.
             at_most: Maximum number of sessions.
 
-        Source: sql/statements/list_sessions.sql
+        Source: sql/statements/list_sessions.sql, sql/statements/attribute_texts.sql for arrays and objects
         """
+        span = {"created_from": created_from, "created_until": created_until, "user_id": query.user_id or ""}
+
+        def stored(names: Sequence[str]) -> dict[str, list[str]]:
+            texts: dict[str, list[str]] = {}
+            for name, text in self._ask("attribute_texts", {**span, "names": names}):
+                texts.setdefault(name, []).append(text)
+            return texts
+
+        texts = wanted_texts(wanted, stored)
+        if texts is None:
+            return []
         parameters = {
-            "created_from": created_from,
-            "created_until": created_until,
+            **span,
             "before": before[0],
             "before_id": before[1],
-            "user_id": query.user_id or "",
             "updated_before": query.updated_before or FAR_FUTURE,
             "status": query.status or "",
             "unwanted": list(query.without),
             "unwanted_count": len(query.without),
             "at_time": "" if query.at is None else to_text(query.at, "at"),
             "unswept": query.unswept,
-            "wanted": ["/".join(slot) for slot in wanted],
+            "wanted": texts,
             "wanted_count": len(wanted),
             "at_most": at_most,
         }
@@ -312,18 +325,23 @@ class Projection:
             yield self._upcast(event) if upcast else event
 
 
-def span_of(created: Mapping[str, datetime]) -> dict[str, Any]:
-    """Return the query parameters ``session_ids``, ``created_from`` and ``created_until`` for some sessions.
+def span_of(sessions: Iterable[tuple[str, datetime]]) -> dict[str, Any]:
+    """Return the parameters ``session_ids``, ``created``, ``created_from`` and ``created_until`` for some sessions.
 
-    The two times are the shortest range (from inclusive, until exclusive) that contains all creation times.
+    ``created`` has all creation times, so that days without any of the sessions need not be read. The last two are the
+    shortest range (from inclusive, until exclusive) that contains all of these times: BigQuery's manuals promise that
+    days outside a range are not read, and do not say so of days that are not in a list.
 
     Args:
-        created: Creation time of each session, by id; at least one.
+        sessions: Id and creation time of each session; at least one.
     """
+    pairs = list(sessions)
+    created = sorted({created_at.astimezone(UTC) for _, created_at in pairs})
     return {
-        "session_ids": list(created),
-        "created_from": min(created.values()).astimezone(UTC),
-        "created_until": max(created.values()).astimezone(UTC) + INSTANT,
+        "session_ids": list(dict.fromkeys(session_id for session_id, _ in pairs)),
+        "created": created,
+        "created_from": created[0],
+        "created_until": created[-1] + INSTANT,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ledger.errors import InvalidInput
 from ledger.model.events import RecordedEvent
@@ -11,7 +11,7 @@ from ledger.outbox.comparison import WarehouseRow
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import Projection
+from ledger.warehouse.projection import Projection, span_of
 
 
 class ComparedRows:
@@ -46,13 +46,8 @@ class ComparedRows:
 
         Source: sql/statements/reconcile_rows.sql
         """
-        parameters = {
-            "session_ids": sorted({session.session_id for session in sessions}),
-            "created_from": sessions[0].created_at,
-            "created_until": sessions[-1].created_at + timedelta(microseconds=1),
-        }
         rows: dict[SessionKey, list[WarehouseRow]] = {}
-        answer = self._warehouse.query(catalog.query("reconcile_rows"), parameters, operation="reconcile_rows")
+        answer = self._warehouse.query(catalog.query("reconcile_rows"), span_of(sessions), operation="reconcile_rows")
         for session_id, created_at, *digest, store_id, copies in answer.rows:
             rows.setdefault(SessionKey(session_id, created_at), []).append(
                 WarehouseRow(RowDigest(*digest), store_id, copies)

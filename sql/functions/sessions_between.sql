@@ -18,13 +18,14 @@
 --   status STRING: active, completed, failed, expired, archived, deleted or copying
 --   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
 --   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
---   tool_call_results JSON: Results by call id, an object; NULL if there are none
+--   tool_call_results JSON: Results by call id, an object; NULL if there are none or they are omitted
 --   created_at TIMESTAMP
 --   updated_at TIMESTAMP: Time at which the last event was recorded
 --   version INT64: The version of the last event
 --   title STRING: The title
 --   session_type STRING: The type of the session
 --   expires_at TIMESTAMP: Time at which the session expires; NULL if it does not
+--   tool_call_results_omitted BOOL: True if the results exceed 5 million characters; the view tool_calls has each
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.sessions_between`(
   first_day TIMESTAMP, next_day TIMESTAMP
 ) AS
@@ -45,7 +46,8 @@ SELECT
   version,
   title,
   session_type,
-  expires_at
+  expires_at,
+  tool_call_results_omitted
 FROM `${project}.${dataset}.sessions`
 WHERE created_at >= first_day
   AND created_at < next_day;

@@ -63,7 +63,8 @@ IF outcome != 'unlocked' AND moved = 0 THEN
     session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, recorded_at,
     created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash
   FROM `${project}.${dataset}.session_staging`
-  WHERE TRUE
+  -- The table may require the filter, as session_events may.
+  WHERE created_at >= @created_from AND created_at < @created_until
   -- A retried request may have staged its rows twice.
   QUALIFY ROW_NUMBER() OVER (PARTITION BY session_id, event_id, field, key ORDER BY version) = 1;
 END IF;

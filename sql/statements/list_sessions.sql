@@ -3,14 +3,14 @@
 -- Grain:  (session_id, created_at).
 -- Inputs: session_events, session_fields. Returns at most @at_most sessions created at @created_from or later and
 --         before @created_until, after (@before, @before_id) in the order of the list. @user_id is the owner, empty for
---         any; @updated_before is later than the last event of each. @wanted are current values of the session, as
---         field/key/value in JSON, or for a grant field/key/; @status is the status at @at_time, empty for
---         any, which is 'expired' once expires_at has passed; @unwanted are statuses to leave out; @unswept selects
---         only expired sessions whose recorded status is not yet 'expired'. @wanted_count and @unwanted_count are the
---         lengths of the lists, because an empty list may arrive as NULL.
+--         any; @updated_before is later than the last event of each. @wanted are current values of the session, with
+--         all texts that the CTE matches may make of each, and @wanted_count is the number of values; @status is the
+--         status at @at_time, empty for any, which is 'expired' once expires_at has passed; @unwanted are statuses to
+--         leave out, and @unwanted_count is their number; @unswept selects only expired sessions whose recorded status
+--         is not yet 'expired'. The numbers are parameters because an empty list may arrive as NULL.
 -- Cost:   the days between, which are constants.
 -- Twin:   ledger/stores/sqlite/read.py (sessions).
--- Test:   tests/contract/test_bigquery.py
+-- Test:   tests/contract/test_bigquery.py, tests/sql/test_criteria.py
 WITH
   heads AS (
     SELECT created_at, session_id
@@ -51,7 +51,26 @@ WITH
       AND field IN ('attribute', 'grant', 'session_type', 'tag')
       AND @wanted_count > 0
       AND (field != 'grant' OR JSON_VALUE(value) IN ('read', 'write'))
-      AND CONCAT(field, '/', key, '/', IF(field = 'grant', '', TO_JSON_STRING(value))) IN UNNEST(@wanted)
+      -- A number has a text of its own, since JSON text may spell it in several ways.
+      AND CONCAT(
+        field,
+        '\n',
+        key,
+        '\n',
+        CASE IF(field = 'grant', 'grant', JSON_TYPE(value))
+          WHEN 'grant' THEN ''
+          WHEN 'string' THEN CONCAT('"', JSON_VALUE(value))
+          WHEN 'number' THEN IF(
+            REGEXP_CONTAINS(JSON_VALUE(value), '[.eE]'),
+            FORMAT('%.16e', SAFE_CAST(JSON_VALUE(value) AS FLOAT64)),
+            JSON_VALUE(value)
+          )
+          WHEN 'boolean' THEN JSON_VALUE(value)
+          WHEN 'null' THEN 'null'
+          WHEN 'array' THEN TO_JSON_STRING(value)
+          WHEN 'object' THEN TO_JSON_STRING(value)
+        END
+      ) IN UNNEST(@wanted)
     GROUP BY created_at, session_id
   )
 SELECT heads.session_id, heads.created_at

@@ -29,5 +29,5 @@ SELECT
   superseded_by
 FROM `${project}.${dataset}.session_changes`(@session_id, @first_day, @next_day, @after_version, @until_version)
 WHERE TRUE
-QUALIFY DENSE_RANK() OVER (ORDER BY version) <= @versions
+QUALIFY DENSE_RANK() OVER (PARTITION BY session_id ORDER BY version) <= @versions
 ORDER BY version, event_id, field, key

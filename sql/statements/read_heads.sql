@@ -1,9 +1,9 @@
 -- read_heads: the heads of sessions, whether appends to them are checked, and the version of one event.
 --
 -- Grain:  (session_id); sessions that do not exist have no row.
--- Inputs: session_events, session_heads. @session_ids are the ids, created at @created_from or later and before
---         @created_until; @event_id is the event to find.
--- Cost:   the blocks of these ids in the days between, which are constants; no values.
+-- Inputs: session_events, session_heads. @session_ids are the ids, @created their creation times, which are
+--         @created_from or later and before @created_until; @event_id is the event to find.
+-- Cost:   the blocks of these ids in the days of @created, which are constants; no values.
 -- Twin:   ledger/stores/sqlite/read.py (HEAD).
 -- Test:   tests/contract/test_bigquery.py
 WITH
@@ -20,6 +20,7 @@ WITH
     WHERE session_id IN UNNEST(@session_ids)
       AND created_at >= @created_from
       AND created_at < @created_until
+      AND created_at IN UNNEST(@created)
     GROUP BY session_id, created_at
   ),
   checked AS (
@@ -28,6 +29,7 @@ WITH
     WHERE session_id IN UNNEST(@session_ids)
       AND created_at >= @created_from
       AND created_at < @created_until
+      AND created_at IN UNNEST(@created)
   )
 SELECT
   IFNULL(recorded.session_id, checked.session_id) AS session_id,

@@ -1,10 +1,10 @@
 -- read_states: the last write to each field and key of some sessions, including removals, with the sessions' heads.
 --
 -- Grain:  (session_id, field, key).
--- Inputs: session_events. @session_ids are the ids, created at @created_from or later and before @created_until;
---         @at_version is the last version to read, @at_time the last time of recording. Without @with_messages, messages are left out, except the very last
+-- Inputs: session_events. @session_ids are the ids, @created their creation times, which are @created_from or later
+--         and before @created_until; @at_version is the last version to read, @at_time the last time of recording. Without @with_messages, messages are left out, except the very last
 --         write of a session, which carries its head; its value is then NULL.
--- Cost:   the blocks of these ids in the days between, which are constants.
+-- Cost:   the blocks of these ids in the days of @created, which are constants.
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/contract/test_bigquery.py
 WITH
@@ -27,6 +27,7 @@ WITH
     WHERE session_id IN UNNEST(@session_ids)
       AND created_at >= @created_from
       AND created_at < @created_until
+      AND created_at IN UNNEST(@created)
       AND version <= @at_version
       AND recorded_at <= @at_time
     QUALIFY ROW_NUMBER() OVER (

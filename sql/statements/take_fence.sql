@@ -9,32 +9,33 @@
 --
 -- The update of session_locks is the lock, as in append_checked.sql: two relays that both found no row would both
 -- insert one. If the store's row names this holder, the request was executed before and its answer was lost.
-DECLARE outcome STRING;
-DECLARE held INT64;
-DECLARE found STRING;
+DECLARE lease STRUCT<outcome STRING, fence INT64, stream STRING>;
 BEGIN TRANSACTION;
 UPDATE `${project}.${dataset}.session_locks` SET moved_at = CURRENT_TIMESTAMP() WHERE TRUE;
-SET outcome = (
-  SELECT
+SET lease = (
+  SELECT AS STRUCT
     CASE
       WHEN (SELECT COUNT(*) FROM `${project}.${dataset}.session_locks`) = 0 THEN 'unlocked'
       WHEN COUNT(*) = 0 THEN 'first'
       WHEN MAX(holder) = @holder THEN 'taken'
       ELSE 'next'
-    END
+    END AS outcome,
+    IFNULL(MAX(fence), 0) AS fence,
+    IFNULL(MAX(stream), '') AS stream
   FROM `${project}.${dataset}.relay_leases`
   WHERE store_id = @store_id
 );
-IF outcome = 'first' THEN
+IF lease.outcome = 'first' THEN
   INSERT INTO `${project}.${dataset}.relay_leases` (store_id, fence, stream, holder, moved_at)
   VALUES (@store_id, 1, '', @holder, CURRENT_TIMESTAMP());
 END IF;
-IF outcome = 'next' THEN
+IF lease.outcome = 'next' THEN
   UPDATE `${project}.${dataset}.relay_leases`
   SET fence = fence + 1, holder = @holder, moved_at = CURRENT_TIMESTAMP()
   WHERE store_id = @store_id;
 END IF;
-SET held = (SELECT MAX(fence) FROM `${project}.${dataset}.relay_leases` WHERE store_id = @store_id);
-SET found = (SELECT MAX(stream) FROM `${project}.${dataset}.relay_leases` WHERE store_id = @store_id);
 COMMIT TRANSACTION;
-SELECT IF(outcome = 'unlocked', outcome, 'taken') AS outcome, held AS fence, found AS stream;
+SELECT
+  IF(lease.outcome = 'unlocked', lease.outcome, 'taken') AS outcome,
+  lease.fence + IF(lease.outcome IN ('first', 'next'), 1, 0) AS fence,
+  lease.stream;

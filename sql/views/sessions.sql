@@ -11,6 +11,9 @@
 -- status was recorded; tool_call_results is an object by call id, NULL if there are no results. A session without any
 -- current value still has a row.
 --
+-- BigQuery fails a statement with a row of more than 100 MB. So results of more than 5 million characters are omitted:
+-- each is a row of the views session_fields and tool_calls. The other fields are at most 8 MB each.
+--
 -- Columns:
 --   session_id STRING
 --   user_id STRING
@@ -22,13 +25,14 @@
 --   status STRING: active, completed, failed, expired, archived, deleted or copying
 --   tool_calls ARRAY<STRING>: Ids of the tool calls, in the order of planning
 --   tool_call_status ARRAY<STRING>: Status of each call in tool_calls
---   tool_call_results JSON: Results by call id, an object; NULL if there are none
+--   tool_call_results JSON: Results by call id, an object; NULL if there are none or they are omitted
 --   created_at TIMESTAMP
 --   updated_at TIMESTAMP: Time at which the last event was recorded
 --   version INT64: The version of the last event
 --   title STRING: The title
 --   session_type STRING: The type of the session
 --   expires_at TIMESTAMP: Time at which the session expires; NULL if it does not
+--   tool_call_results_omitted BOOL: True if the results exceed 5 million characters; the view tool_calls has each
 CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS
 WITH
   -- A session's head is an additional row, not joined, since a join might keep a filter from one side.
@@ -85,7 +89,11 @@ WITH
         ANY_VALUE(IF(field = 'tool_call_status', version, NULL))
       ) AS planned_version,
       COALESCE(ANY_VALUE(IF(field = 'tool_call_status', JSON_VALUE(value), NULL)), 'pending') AS call_status,
-      ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)) AS call_result
+      ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)) AS call_result,
+      -- The length of all results of the session, in characters.
+      SUM(CHAR_LENGTH(ANY_VALUE(IF(field = 'tool_call_result', IFNULL(TO_JSON_STRING(value), 'null'), NULL)))) OVER (
+        PARTITION BY created_at, session_id
+      ) AS results_length
     FROM field_and_head_rows
     GROUP BY created_at, session_id, key
   ),
@@ -111,7 +119,10 @@ WITH
       ARRAY_AGG(
         IF(planned_version IS NULL, NULL, call_status) IGNORE NULLS ORDER BY planned_version, call_id
       ) AS tool_call_status,
-      STRING_AGG(CONCAT(TO_JSON_STRING(call_id), ':', call_result), ',' ORDER BY call_id) AS call_results
+      STRING_AGG(
+        IF(results_length > 5000000, NULL, CONCAT(TO_JSON_STRING(call_id), ':', call_result)), ',' ORDER BY call_id
+      ) AS call_results,
+      IFNULL(ANY_VALUE(results_length) > 5000000, FALSE) AS tool_call_results_omitted
     FROM parts
     GROUP BY created_at, session_id
   )
@@ -132,5 +143,6 @@ SELECT
   version,
   title,
   session_type,
-  SAFE_CAST(expires_at AS TIMESTAMP) AS expires_at
+  SAFE_CAST(expires_at AS TIMESTAMP) AS expires_at,
+  tool_call_results_omitted
 FROM wide_rows;

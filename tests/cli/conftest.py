@@ -9,6 +9,9 @@ import pytest
 
 from ledger.sdk.ledger import SessionLedger
 from ledger.testing import CountedIds, SetClock
+from support.bigquery_commands import closed_port, created, emulator_settings, nobody, place, there
+
+__all__ = ["closed_port", "created", "emulator_settings", "nobody", "place", "there"]
 
 
 @pytest.fixture

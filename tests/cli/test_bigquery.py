@@ -7,96 +7,28 @@ import io
 import json
 import os
 import re
-import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 import pytest
 import requests
-from click.testing import CliRunner, Result
 
 from ledger.cli.demo import emulator as own_emulator
 from ledger.cli.demo import scenario
 from ledger.cli.scripts.commands import create_sessions_table, create_test_session, query_sessions
 from ledger.errors import MissingExtra
 from ledger.sdk.ledger import SessionLedger
-from support.bigquery_stores import environment
+from support.bigquery_commands import EMULATOR, Place, printed, script
 from support.shell import Shell
 
 if TYPE_CHECKING:
     from support.emulator import Emulator
 
-pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+pytestmark = [pytest.mark.emulator, pytest.mark.slow, pytest.mark.usefixtures("emulator_settings")]
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-EMULATOR = ("BIGQUERY_EMULATOR_HOST", "BIGQUERY_EMULATOR_GRPC_HOST")
-
-
-class Place:
-    """A dataset with the ledger's tables, made by the script, and what the script said."""
-
-    def __init__(self, project: str, dataset: str) -> None:
-        self.project = project
-        self.name = dataset
-        self.url = f"bigquery://{project}/{dataset}"
-        self.options = ("--project", project, "--dataset", dataset)
-
-
-def script(command: click.Command, *args: str, **settings: str) -> Result:
-    result = CliRunner().invoke(command, list(args), env={"COLUMNS": "80", "LEDGER_USER": "ada", **settings})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def printed(command: click.Command, *args: str, **settings: str) -> str:
-    result = script(command, *args, **settings)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def settings(emulator: Emulator) -> Iterator[None]:
-    """The environment names the emulator."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(emulator).items():
-            patch.setenv(name, value)
-        for name in ("LEDGER_URL", "GOOGLE_CLOUD_PROJECT"):
-            patch.delenv(name, raising=False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def created(emulator: Emulator, settings: None) -> Iterator[tuple[Place, str]]:
-    """A dataset made by the script, and what the script said."""
-    place = Place(emulator.project, f"cli_{uuid.uuid4().hex[:8]}")
-    yield place, printed(create_sessions_table, *place.options)
-    emulator.client.delete_dataset(place.name, delete_contents=True, not_found_ok=True)
-
-
-@pytest.fixture
-def place(created: tuple[Place, str]) -> Place:
-    return created[0]
-
-
-@pytest.fixture
-def there(shell: Shell, place: Place) -> Shell:
-    """A command line whose ledger is the dataset."""
-    shell.url = place.url
-    return shell
-
-
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No emulator, no credentials, no machine of Google's; returns an empty home."""
-    for name in (*EMULATOR, "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
 
 
 def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_be_done(
@@ -117,16 +49,16 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
 
 def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
     options = ("--label", "team=a", "--json")
-    days = ("--partition-expiration-days", "30")  # which the emulator passes over
+    days = ("--partition-expiration-days", "3000")  # above the age of what other tests record
     found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
     assert list(found) == ["url", "store_id", "changes", "created", "updated"]
     assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
     updated = {change["name"]: change["detail"] for change in found["changes"] if change["done"] == "updated"}
     assert len({change["name"] for change in found["changes"]}) == len(found["changes"]), "one line for each object"
     assert (found["created"], found["updated"]) == (0, len(updated))
-    assert "partition_expiration_days = 30" in updated["session_events"]
+    assert "partition_expiration_days = 3000" in updated["session_events"]
     assert emulator.client.get_table(f"{place.project}.{place.name}.session_events").labels["team"] == "a"
-    assert json.loads(printed(create_sessions_table, "--url", place.url, *options))["updated"] == 0
+    assert json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))["updated"] == 0
 
 
 def test_what_something_else_drops_at_once_is_noticed(
@@ -218,7 +150,7 @@ def test_sql_asks_bigquery_itself_as_table_json_and_csv(there: Shell, tmp_path: 
     answer = {"columns": ["question", "version"], "rows": [{"question": "Asked by SQL?", "version": 1}]}
     assert there.json(*args) == answer
     assert list(csv.reader(io.StringIO(there.ok(*args, "--format", "csv"))))[1] == ["Asked by SQL?", "1"]
-    assert there.ok(*args).splitlines()[-1] == "1 row"
+    assert re.fullmatch(r"1 row; [1-9][\d,]* bytes read", there.ok(*args).splitlines()[-1])
     assert not list(tmp_path.glob("*.duckdb"))
 
 
@@ -285,15 +217,6 @@ def test_extensions_of_another_duckdb_are_a_missing_extra(monkeypatch: pytest.Mo
 
 
 # What stands in the way of a command.
-
-
-@pytest.fixture(scope="module")
-def closed_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-    return port
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "x"], ["new", "q"], ["sql", "SELECT * FROM sessions"]], ids=str)
@@ -364,6 +287,19 @@ def test_partitions_that_would_go_before_their_sessions_are_refused(place: Place
     assert "8 or more" in result.stderr
 
 
+@pytest.mark.parametrize(("hours", "expected"), [("none", "sessions may have no end"), ("720", "set 31 or more")])
+def test_partitions_expire_only_after_the_longest_time_that_a_session_lives(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hours: str, expected: str
+) -> None:
+    monkeypatch.setenv("LEDGER_SESSION_MAX_TTL_HOURS", hours)
+    options = (*place.options, "--dry-run", "--partition-expiration-days", "30")
+    result = script(create_sessions_table, *options)
+    assert (result.exit_code, result.stdout) == (12, "")
+    assert expected in result.stderr
+    assert "partition_expiration_days = 30" in printed(create_sessions_table, *options, "--max-ttl-hours", "719")
+    assert script(create_sessions_table, *options, "--max-ttl-hours", "720").exit_code == 12
+
+
 @pytest.mark.parametrize("args", [["list"], ["init"], ["show", "x"], ["sql", "SELECT * FROM sessions"]], ids=str)
 def test_an_emulator_that_does_not_run_is_unavailable(
     there: Shell, closed_port: int, monkeypatch: pytest.MonkeyPatch, args: list[str]
@@ -381,158 +317,3 @@ def test_an_append_whose_answer_does_not_come_is_unknown_and_says_how_to_repeat_
     code, message = there.fails("new", "q", "--url", f"{there.url}?patience=0.1")
     assert code in (21, 22)
     assert "append" in message
-
-
-# The doctor.
-
-
-def examined(shell: Shell, *args: str, **settings: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Exit code, and findings by name."""
-    result = shell("doctor", "--json", *args, **settings)
-    found = json.loads(result.stdout)
-    return result.exit_code, {finding["what"]: finding for finding in found["findings"]}
-
-
-def problems(findings: Mapping[str, dict[str, Any]]) -> list[str]:
-    return [name for name, finding in findings.items() if finding["status"] == "problem"]
-
-
-def test_a_healthy_dataset_is_healthy_and_left_as_it_is(there: Shell, emulator: Emulator, place: Place) -> None:
-    printed(create_sessions_table, *place.options)
-    before = emulator.client.get_dataset(place.name).to_api_repr()
-    code, findings = examined(there)
-    assert (code, problems(findings)) == (0, [])
-    looked = ("url", "emulator", "credentials", "project", "api", "dataset", "tables", "views", "functions", "release")
-    assert [name for name in findings if name in looked] == list(looked)
-    assert {name: findings[name]["status"] for name in (*looked, "read", "write", "storage write")} == dict.fromkeys(
-        (*looked, "read", "write", "storage write"), "ok"
-    )
-    assert emulator.client.get_dataset(place.name).to_api_repr() == before
-
-
-def test_a_missing_dataset_is_a_problem_with_the_command_that_makes_it(shell: Shell, emulator: Emulator) -> None:
-    shell.url = f"bigquery://{emulator.project}/nowhere"
-    code, findings = examined(shell)
-    assert (code, problems(findings)) == (1, ["dataset"])
-    assert f"ledger --url bigquery://{emulator.project}/nowhere init" in findings["dataset"]["remedy"]
-    assert "nowhere" not in {item.dataset_id for item in emulator.client.list_datasets()}
-
-
-def test_missing_objects_are_problems_by_kind(shell: Shell, bigquery_dataset: str) -> None:
-    shell.url = f"bigquery://ledger/{bigquery_dataset}"
-    code, findings = examined(shell)
-    assert (code, problems(findings)) == (1, ["tables", "views", "functions"])
-    assert "session_events" in findings["tables"]["detail"]
-    assert findings["tables"]["remedy"] == f"ledger --url {shell.url} init"
-    assert findings["read"]["status"] == "note"
-
-
-def test_views_of_another_release_are_a_note(there: Shell, emulator: Emulator, place: Place) -> None:
-    def label(value: str) -> str:
-        dataset = emulator.client.get_dataset(place.name)
-        before: str = dataset.labels["session_ledger_catalog"]
-        dataset.labels = {**dataset.labels, "session_ledger_catalog": value}
-        emulator.client.update_dataset(dataset, ["labels"])
-        return before
-
-    present = label("older")
-    try:
-        code, findings = examined(there)
-        assert (code, findings["release"]["status"]) == (0, "note")
-        assert "init" in findings["release"]["remedy"]
-    finally:
-        label(present)
-
-
-def test_a_location_that_is_not_the_datasets_is_a_problem(
-    there: Shell, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from google.cloud import bigquery
-
-    monkeypatch.setattr(bigquery.Dataset, "location", property(lambda self: "EU"))
-    _, findings = examined(there, "--url", f"{place.url}?location=US")
-    assert findings["dataset"]["remedy"] == "use location=EU, or omit it"
-
-
-def test_emulators_that_are_malformed_silent_or_half_named_are_found(there: Shell, closed_port: int) -> None:
-    silent = f"127.0.0.1:{closed_port}"
-    code, findings = examined(there, BIGQUERY_EMULATOR_HOST="nonsense")
-    assert (code, problems(findings)) == (1, ["emulator"])
-    code, findings = examined(there, BIGQUERY_EMULATOR_HOST=silent)
-    assert (code, problems(findings)) == (1, ["emulator"])
-    assert "BIGQUERY_EMULATOR_HOST" in findings["emulator"]["detail"]
-    code, findings = examined(there, BIGQUERY_EMULATOR_GRPC_HOST=silent)
-    assert (code, problems(findings)) == (1, ["emulator", "storage write"])
-    assert findings["storage write"]["remedy"] == "check BIGQUERY_EMULATOR_GRPC_HOST"
-
-
-def test_the_streams_are_not_looked_at_where_they_are_not_used(there: Shell, place: Place, closed_port: int) -> None:
-    settings = {"BIGQUERY_EMULATOR_GRPC_HOST": f"127.0.0.1:{closed_port}"}
-    _, findings = examined(there, "--url", f"{place.url}?transport=insertall", **settings)
-    assert findings["storage write"]["status"] == "ok"
-
-
-def test_credentials_are_named_and_never_shown(there: Shell, nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from google.api_core.exceptions import Forbidden
-    from google.cloud import bigquery
-
-    def forbidden(*args: Any, **options: Any) -> None:
-        raise Forbidden("Access Denied: Dataset my-project:d: Permission bigquery.datasets.get denied on dataset")
-
-    monkeypatch.setattr(bigquery.Client, "get_dataset", forbidden)
-    key = nobody / "key.json"
-    secret = {"type": "authorized_user", "client_id": "i", "client_secret": "s3cret", "refresh_token": "s3cret"}
-    key.write_text(json.dumps(secret))
-    code, findings = examined(
-        there, "--url", "bigquery://my-project/d", GOOGLE_APPLICATION_CREDENTIALS=str(key), LEDGER_TOKEN="s3cret"
-    )
-    assert (code, problems(findings)) == (1, ["api"])
-    assert findings["credentials"]["detail"] == f"of a user, from {key}"
-    assert "roles/bigquery" in findings["api"]["detail"]
-    assert "s3cret" not in json.dumps(findings)
-    key.write_text('{"type": "service_account", "private_key": "s3cret"}')
-    _, findings = examined(there, GOOGLE_APPLICATION_CREDENTIALS=str(key))
-    assert problems(findings) == ["credentials"]
-    assert "s3cret" not in json.dumps(findings)
-
-
-def test_missing_credentials_are_a_problem_and_nothing_further_is_asked(there: Shell, nobody: Path) -> None:
-    code, findings = examined(there)
-    assert (code, problems(findings)) == (1, ["credentials"])
-    assert "gcloud auth application-default login" in findings["credentials"]["remedy"]
-    _, findings = examined(there, GOOGLE_APPLICATION_CREDENTIALS="/nowhere/key.json")
-    assert "/nowhere/key.json" in findings["credentials"]["detail"]
-    assert "api" not in findings
-
-
-def test_a_project_that_is_named_nowhere_is_a_problem(shell: Shell, place: Place) -> None:
-    shell.url = f"bigquery:///{place.name}"
-    code, findings = examined(shell)
-    assert (code, problems(findings)) == (1, ["project"])
-    assert "GOOGLE_CLOUD_PROJECT" in findings["project"]["remedy"]
-
-
-def test_permissions_that_are_missing_come_with_the_role_to_grant(
-    there: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from google.api_core.exceptions import Forbidden, NotFound
-    from google.cloud import bigquery
-
-    def denied(*args: Any, **options: Any) -> None:
-        raise Forbidden("Access Denied: User does not have bigquery.jobs.create permission in project ledger.")
-
-    def unknown(*args: Any, **options: Any) -> None:
-        raise NotFound("no such method")
-
-    monkeypatch.setattr(bigquery.Client, "query", denied)
-    monkeypatch.setattr(bigquery.Client, "test_iam_permissions", lambda *args, **options: {"permissions": []})
-    code, findings = examined(there)
-    assert (code, problems(findings)) == (1, ["read", "write"])
-    assert "roles/bigquery.jobUser" in findings["read"]["detail"]
-    assert "roles/bigquery.dataEditor" in findings["write"]["remedy"]
-    monkeypatch.setattr(bigquery.Client, "test_iam_permissions", unknown)
-    assert examined(there)[1]["write"]["status"] == "note"
-
-
-def test_people_see_the_doctors_findings_within_eighty_columns(there: Shell) -> None:
-    assert max(map(len, there.ok("doctor").splitlines())) <= 80

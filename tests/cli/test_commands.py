@@ -45,7 +45,6 @@ user      user123
 status    completed
 version   6, 2026-03-05 09:30:05 UTC
 created   2026-03-05 09:30:00 UTC
-expires   2026-03-06 09:30:00 UTC
 tags      weekly
 question  What were the total orders for CFC1 in the last week?
 constraints ────────────────────────────────────────────────────────────────────
@@ -95,7 +94,6 @@ v  recorded      event              change
                                     status = active
                                     tag[weekly] = true
                                     attribute[n] = 2
-                                    expires_at = 2026-03-06T09:30:00.000000Z
 2  09:30:01.000  session.updated    constraints = {"kpi":["orders"],"tool_calls…
                                     tool_call[Orders Tr…] = {"name":"Orders Tre…
                                     tool_call_status[Orders Tr…] = pending
@@ -149,6 +147,7 @@ session                               user     status     v  question
         (["--status", "active"], 1),
         (["--tag", "weekly"], 1),
         (["--attribute", "n:=2"], 1),
+        (["--attribute", "n:=2.0"], 1),
         (["--attribute", "n=2"], 0),
         (["--since", "2026-03-06"], 0),
         (["--until", "2026-03-06"], 2),
@@ -333,7 +332,7 @@ def test_dates_and_numbers_in_a_table_carry_no_quotes(shell: Shell) -> None:
 def test_wide_rows_are_shown_one_value_a_line(shell: Shell, still: SetClock) -> None:
     recorded(shell, still)
     lines = shell.ok("sql", "SELECT * FROM sessions").splitlines()
-    assert "user_id            user123" in lines
+    assert "user_id                    user123" in lines
 
 
 def test_init_makes_a_ledger_and_leaves_one_alone(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,45 @@ def test_a_healthy_ledger_is_healthy_and_left_as_it_is(shell: Shell) -> None:
     code, findings = examined(shell)
     assert code == 0
     assert findings["file"]["status"] == "ok"
-    assert "1 sessions" in findings["file"]["detail"]
+    assert findings["file"]["detail"].endswith(", 1 session")
     assert findings["writable"]["status"] == findings["schema"]["status"] == "ok"
     assert findings["synchronous"]["detail"].startswith("FULL")
     assert findings["google"]["status"] == "note"
     assert state_of(shell.path.parent) == before
+
+
+def test_a_ledger_without_its_id_is_a_problem_that_no_other_command_mends(shell: Shell) -> None:
+    """Every command reads the id first, so neither the doctor nor an error advises to run another one."""
+    shell.ok("new", "q")
+    with closing(sqlite3.connect(shell.path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE name = 'store_id'")
+    says = "(store_id is missing). No command can open the file without it; restore a backup."
+    code, findings = examined(shell)
+    assert (code, findings["file"]["status"]) == (1, "problem")
+    assert says in findings["file"]["detail"]
+    for command in ("verify", "list"):
+        failed = shell(command)
+        assert failed.exit_code == 9
+        assert says in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LEDGER_RELAY", "backgruond", "'backgruond'; it must be off or background"),
+        ("LEDGER_SESSION_MAX_TTL_HOURS", "a week", "'a week'; it must be hours above 0"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "-1", "-1.0; it must be hours above 0"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "200", "is more than max_ttl_hours"),
+        ("LEDGER_WAREHOUSE", "postgres://ada:secret@host/db", "'postgres://***@host/db'; it must look like"),
+    ],
+)
+def test_a_setting_that_no_program_could_use_is_a_problem(shell: Shell, name: str, value: str, says: str) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, **{name: value})
+    assert (code, findings[name]["status"]) == (1, "problem")
+    assert says in findings[name]["detail"]
+    assert "secret" not in str(findings)
+    assert findings[name]["remedy"] == f"correct or unset {name}"
 
 
 def test_a_missing_ledger_is_a_problem_with_a_remedy_and_none_is_made(shell: Shell) -> None:

@@ -7,20 +7,24 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
+from faults.proxy_grpc import Refused
 from ledger.cli.doctor.deep import examination
 from ledger.cli.doctor.deep.check import Check, Observed, Result
 from ledger.cli.doctor.deep.examination import CHECKS, Examination, examine, price, report
 from ledger.cli.doctor.deep.scratch import MeasuredWarehouse, Scratch
 from ledger.errors import StoreError, StoreRejected
+from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
+from service.layer import Behaviour, service
 from support.bigquery_stores import environment
 from support.shell import Shell
 
@@ -115,6 +119,38 @@ def test_an_interrupt_leaves_no_dataset_and_its_tables_would_have_expired(
     assert scratches(emulator) == []
 
 
+class StreamsRefusedTwice(Behaviour):
+    """The first two streams are refused, as if the table were not found."""
+
+    def __init__(self) -> None:
+        self.left = 2
+
+    def call(self, method: str, request: bytes, forward: Callable[[], bytes]) -> bytes:
+        if method == "CreateWriteStream" and self.left:
+            self.left -= 1
+            raise Refused(grpc.StatusCode.NOT_FOUND, "Requested entity was not found.")
+        return forward()
+
+
+@through_the_emulator
+def test_each_refusal_of_a_new_table_is_counted_and_none_is_repeated_beneath(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (events,) = [item for item in catalog.objects() if item.name == "session_events"]
+    monkeypatch.setattr(MeasuredWarehouse, "create", lambda self: self.run("create", catalog.statement(events)))
+    with service(emulator.rest, emulator.grpc, [StreamsRefusedTwice()]) as stricter:
+        found = examine(
+            Dataset("ledger", "agents"),
+            environment(replace(emulator, rest=stricter.rest, grpc=stricter.grpc)),
+            checks=[CHECKS[0]],
+            kept=pytest.fail,
+            sleep=lambda _: None,
+        )
+    outcome, detail = found.results[0].observed
+    assert outcome == "as assumed"
+    assert "creating a stream: refused 2 times, then accepted after" in detail
+
+
 def test_a_check_that_fails_could_not_be_told_and_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(scratch: Scratch) -> Observed:
         raise StoreRejected("Not found: my-project:agents_doctor_1.x beside my-project.agents, by a.b@c.example")
@@ -151,7 +187,7 @@ def test_something_refused_at_first_is_tried_until_it_is_accepted_or_the_time_is
     assert str(scratch.until_accepted(attempt, 60)) == (
         "refused 3 times, then accepted after 3 s; first: Not found: PROJECT.DATASET.x"
     )
-    assert str(scratch.until_accepted(attempt, 60)) == "accepted at once"
+    assert str(scratch.until_accepted(attempt, 60)) == "accepted at the first attempt, after 0.0 s"
     left[0] = 1000
     never = scratch.until_accepted(attempt, 5)
     assert (never.accepted, never.refusals) == (False, 6)

@@ -36,6 +36,25 @@ def test_a_session_is_ended_and_opened_again(shell: Shell, sid: str, still: SetC
     assert sid in shell.ok("list")
 
 
+@pytest.mark.parametrize(
+    "args", [("set", "summary", "s"), ("message", "user", "hello"), ("tool", "plot", "completed")], ids=lambda it: it[0]
+)
+@pytest.mark.parametrize("ending", ["expire", "delete", None])
+def test_a_session_that_has_ended_says_with_which_command_it_is_reopened(
+    shell: Shell, sid: str, still: SetClock, ending: str | None, args: tuple[str, ...]
+) -> None:
+    shell.ok("set", sid, "constraints", '{"tool_calls": ["plot"]}')
+    if ending is None:
+        still.move(2 * 3600)
+    else:
+        shell.ok(ending, sid)
+    name, *rest = args
+    code, message = shell.fails(name, sid, *rest)
+    assert (code, f"Reopen it with `ledger restore {sid}`. (session_ended)" in message) == (14, True), message
+    shell.ok("restore", sid)
+    shell.ok(name, sid, *rest)
+
+
 def test_a_session_is_completed_or_fails_with_its_error(shell: Shell, sid: str) -> None:
     shell.ok("complete", sid)
     assert shown(shell, sid)["status"] == "completed"
@@ -72,14 +91,16 @@ def test_sessions_are_counted(shell: Shell, sid: str) -> None:
     ("args", "code", "said"),
     [
         (("extend", "--ttl-hours", "soon"), 2, "neither a number of hours nor none"),
-        (("extend", "--ttl-hours", "900"), 3, "maximum of 168 h"),
+        (("extend", "--ttl-hours", "900"), 3, "expires within 168 h"),
+        (("extend", "--ttl-hours", "none"), 3, "expires within 168 h"),
         (("restore",), 3, "neither expired nor deleted"),
         (("tag",), 2, "TAG"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_an_exit_code(
-    shell: Shell, sid: str, args: tuple[str, ...], code: int, said: str
+    shell: Shell, sid: str, args: tuple[str, ...], code: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LEDGER_SESSION_MAX_TTL_HOURS", "168")
     name, *options = args
     refused = shell(name, sid, *options)
     assert (refused.exit_code, said in refused.stderr, refused.stderr.count("\n")) == (code, True, 1)

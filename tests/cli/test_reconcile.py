@@ -19,7 +19,7 @@ DAY = "2026-03-05"  # of the clock that stands still
 
 @pytest.fixture
 def here(shell: Shell, still: SetClock) -> tuple[Shell, str]:
-    """A ledger with a session of two events and four rows, which have arrived; and the session's id."""
+    """A ledger with a session of two events and three rows, which have arrived; and the session's id."""
     session_id = shell.ok("new", "What?").strip()
     shell.ok("set", session_id, "summary", "That.")
     shell.ok("sync")
@@ -43,11 +43,11 @@ def warehouse(shell: Shell) -> str:
 
 def test_where_nothing_differs_one_line_says_what_was_compared(here: tuple[Shell, str]) -> None:
     shell, _ = here
-    compared = f"1 session and 4 rows compared with {warehouse(shell)}, 2026-02-27 to {DAY}: nothing differs."
+    compared = f"1 session and 3 rows compared with {warehouse(shell)}, 2026-02-27 to {DAY}: nothing differs."
     assert ends_with(shell, 0) == f"{compared}\n"
     assert ends_with(shell, 0, "--repair") == f"{compared}\n"
     shell.ok("new", "And this?")
-    assert ends_with(shell, 0) == f"{compared.replace('1 session', '2 sessions')} 3 rows waiting.\n"
+    assert ends_with(shell, 0) == f"{compared.replace('1 session', '2 sessions')} 2 rows waiting.\n"
 
 
 def test_a_session_that_differs_has_a_line_and_the_exit_code_is_1(here: tuple[Shell, str]) -> None:
@@ -71,7 +71,7 @@ def test_repair_ships_again_what_the_warehouse_lacks(here: tuple[Shell, str]) ->
     assert repaired == "Repaired: 1 row shipped, 0 events restored from the warehouse."
     assert last.endswith(": nothing differs.")
     assert shell.json("show", session_id)["version"] == 2
-    assert shell.json("sql", "SELECT COUNT(*) AS n FROM session_events")["rows"] == [{"n": 4}]
+    assert shell.json("sql", "SELECT COUNT(*) AS n FROM session_events")["rows"] == [{"n": 3}]
 
 
 def test_repair_brings_back_what_a_restored_ledger_lost(here: tuple[Shell, str], tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_answer_for_programs_keeps_its_keys(here: tuple[Shell, str]) -> None
         "created_from": "2026-02-27T00:00:00.000000Z",
         "created_until": "2026-03-06T00:00:00.000000Z",
         "sessions": 1,
-        "rows": 4,
+        "rows": 3,
         "waiting_rows": 0,
         "refused_events": 0,
         "elsewhere": [],

@@ -157,6 +157,7 @@ def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
         (["--project", "x`; DROP", "--dataset", "d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d d", "--dry-run"], 12),
         (["--project", "my-project", "--dataset", "d", "--location", "E'U", "--dry-run"], 12),
+        (["--project", "my-project", "--dataset", "d", "--max-ttl-hours", "720"], 2),
         (["--partition-expiration-days", "0"], 2),
         (["--partition-expiration-days", "30"], 2),
         (["--label", "team=a"], 2),

@@ -135,7 +135,7 @@ def test_what_sqlite_lets_through_is_a_bad_row(
 ) -> None:
     make(sqlite, SESSION_STATES)
     put_state(sqlite, **{column: value})
-    with pytest.raises(InvalidInput, match=f"1 rows of session_states .* row {ROW_ID}: .*{words}"):
+    with pytest.raises(InvalidInput, match=f"1 row of session_states .* row {ROW_ID}: .*{words}"):
         import_session_states(sqlite, ledger)
 
 

@@ -109,6 +109,7 @@ def test_cli_chat_init_begins_a_user_associated_session_and_prints_the_three_lin
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shell = Shell(tmp_path / "unused.db")
+    (tmp_path / "data" / "chat").mkdir(parents=True)  # a typo in a URL must not make directories
     shell.url = "sqlite:///data/chat/sessions.db"
     first, *rest = shell.ok("chat-init", "--user-id", "user123").splitlines()
     with SessionStore(Path("data/chat/sessions.db")) as store:

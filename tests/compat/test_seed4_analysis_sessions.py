@@ -238,7 +238,7 @@ def test_a_session_that_another_program_made_odd_breaks_no_list_and_no_statistic
         odd_attributes = {"assets": [{"symbol": "X"}], "metrics": "m", "older_metrics": 1}
         ledger.set_attributes(odd.id, odd_attributes)
         strange = {"session_type": "no such type", "attribute": {"analysis_session": True, "assets": 5}}
-        ledger.create_session("ada", fields=strange, session_id="strange")
+        ledger.create_session("ada", fields=strange, session_id="strange", ttl=timedelta(seconds=DAY))
         found = await session_store.get_session(odd.id)
         assert found.assets == ['{"symbol":"X"}']
         assert [(it.query_id, it.parameters, it.execution_time_ms) for it in found.state.history.queries] == [

@@ -187,7 +187,7 @@ def test_the_set_up_script_creates_and_verifies_what_sessions_are_kept_in(tmp_pa
     run(fill)
     found = json.loads(setup_db("verify", "--json", folder=tmp_path).stdout)
     assert (found["sessions"], found["queries"], found["unreadable"]) == (1, 1, {})
-    assert "1 analysis sessions, 1 queries" in setup_db("verify", folder=tmp_path).stdout
+    assert "1 analysis session, 1 query." in setup_db("verify", folder=tmp_path).stdout
 
 
 def test_verify_names_a_session_that_cannot_be_read(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ledger.model.fold import State
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.seals import Leaf, LeafCheck
 from ledger.model.session import Head
+from ledger.model.values import canonical
 from ledger.stores.base import Capabilities, EventStore
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import OpenStore, SetClock, StoreContract, StoreMachine
@@ -169,6 +170,16 @@ class Overlooking(SqliteStore):
         return super().sessions(replace(query, attributes={}), **where)
 
 
+class Literal(SqliteStore):
+    """Compares the texts of attributes instead of their values."""
+
+    def sessions(self, query: SessionQuery, **where: Any) -> Page[tuple[Head, State]]:
+        wanted = {("attribute", name): canonical(value) for name, value in query.attributes.items()}
+        page = super().sessions(query, **where)
+        same = [each for each in page if all(each[1][slot].text == text for slot, text in wanted.items())]
+        return Page(same, page.next)
+
+
 class Stale(SqliteStore):
     """Finds what it was given, whatever became of it."""
 
@@ -250,6 +261,7 @@ FOUND = [
     (Cutting, "test_pages_of_events_join_to_the_whole"),
     (Cutting, "test_sessions_are_listed_by_every_criterion_newest_first"),
     (Overlooking, "test_sessions_are_listed_by_every_criterion_newest_first"),
+    (Literal, "test_attributes_are_compared_as_values"),
     (Stale, "test_only_what_stands_now_is_found"),
     (Prying, "test_a_user_finds_their_own_and_what_is_shared_with_them"),
     (Piecemeal, "test_of_several_sessions_all_are_taken_or_none"),

@@ -1,8 +1,9 @@
 """A relay that is killed, stopped, cut off and given an older store, over and over; and then both sides compared.
 
-Processes append to a SQLite ledger, others ship it to BigQuery's emulator through a proxy that injects faults. When so
-many were killed and so many faults injected, what waits is shipped, and the raw table must have every row of the store
-once, and the store every event that was acknowledged. By hand, in an emulator of its own, from the folder ``tests``:
+Processes append to a SQLite ledger, others ship it to BigQuery's emulator through a proxy that injects faults, and
+behind it the layer that is as strict as the service (`service.layer`). When so many were killed and so many faults
+injected, what waits is shipped, and the raw table must have every row of the store once, and the store every event that
+was acknowledged. By hand, in an emulator of its own, from the folder ``tests``:
 ``python -m faults.soak --kills 200 --faults 500 --seed 1``; ``make soak`` does that. What is done when follows from the
 seed, what it hits does not.
 """
@@ -26,7 +27,7 @@ from faults.trouble import Trap
 from ledger import SessionLedger
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
-from support.emulator import Emulator, connect
+from support.emulator import Emulator
 
 #: What is done and how often, in an order that the seed makes; then again.
 DECK: Mapping[str, int] = {
@@ -211,6 +212,7 @@ class Soak(Stage):
         """Have somebody delete rows in the warehouse, which are sent again while all goes on, and kills go on too."""
         self.append()
         relay = self.ship()
+        until(lambda: self.sides.checkpoint()[0].seq or self.failed(), "rows in the warehouse")
         self.kill_at("relay", relay)
         lost = self.sides.delete_there(self.chance)
         self.note(f"deleted {lost} rows in the warehouse")
@@ -350,13 +352,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=0.18, help="share of requests that a fault strikes")
     parser.add_argument("--quiet", action="store_true", help="say only the figures")
     wanted = parser.parse_args(arguments)
-    from ledger.cli.demo import emulator
+    from support.emulator import emulator
 
     folder = Path(tempfile.mkdtemp(prefix="ledger-soak-"))
-    with emulator.running() as found, connect(found.rest, found.grpc) as direct:
-        prepare(direct, "soak")
+    with tempfile.TemporaryDirectory() as beside, emulator(Path(beside)) as stricter:
+        prepare(stricter, "soak")
         say = (lambda line: None) if wanted.quiet else (lambda line: print(line, flush=True))
-        soak = Soak(direct, "soak", folder, seed=wanted.seed, rate=wanted.rate, say=say)
+        soak = Soak(stricter, "soak", folder, seed=wanted.seed, rate=wanted.rate, say=say)
         figures = soak.run(kills=wanted.kills, faults=wanted.faults)
     shutil.rmtree(folder)
     print(f"seed {wanted.seed}: both sides are the same, row by row\n{figures}")

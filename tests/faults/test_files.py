@@ -29,6 +29,7 @@ from ledger.testing.streams import START
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
+    folder.mkdir()
     with SessionLedger.open(f"sqlite:///{folder}/l.db") as ledger:
         ledger.create_session("ada", "q", session_id="s")
     return folder / "l.db"
@@ -268,6 +269,7 @@ def anybodys() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
         path = Path(folder) / "data" / "l.db"
+        path.parent.mkdir()
         with SessionLedger.open(f"sqlite:///{path}") as ledger:
             ledger.create_session("ada", "q", session_id="s")
         yield path

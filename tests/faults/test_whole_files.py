@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
     with SessionLedger.open(f"sqlite:///{tmp_path}/data/l.db") as ledger:
         ledger.create_session("ada", "q", session_id="s")
     return tmp_path / "data" / "l.db"
@@ -260,15 +261,34 @@ def test_an_export_onto_a_warehouse_of_the_ledger_is_refused(path, tmp_path, mon
 
 
 @POSIX
-def test_an_export_has_the_mode_of_the_file_it_replaces_or_that_of_the_umask(path, tmp_path):
-    before = os.umask(0o027)
+def test_what_holds_sessions_is_its_owners_alone_and_an_export_keeps_the_mode_of_the_file_it_replaces(path, tmp_path):
+    before = os.umask(0)
     try:
         cli(path, "export", "-o", str(tmp_path / "new.jsonl"))
-        (tmp_path / "old.jsonl").touch(0o600)
+        cli(path, "seal", "--output", str(tmp_path / "new.seal"))
+        cli(path, "backup", str(tmp_path / "new.db"))
+        (tmp_path / "old.jsonl").touch(0o640)
         cli(path, "export", "-o", str(tmp_path / "old.jsonl"))
     finally:
         os.umask(before)
-    assert (mode(tmp_path / "new.jsonl"), mode(tmp_path / "old.jsonl")) == (0o640, 0o600)
+    assert {mode(tmp_path / name) for name in ("new.jsonl", "new.seal", "new.db")} == {0o600}
+    assert mode(tmp_path / "old.jsonl") == 0o640
+
+
+def test_a_missing_directory_is_named_and_not_made(path, tmp_path):
+    missing = tmp_path / "typo"
+    seal = cli(path, "seal", "--output", str(missing / "in" / "l.seal"))
+    for result, code in (
+        (cli(path, "backup", str(missing / "in" / "l.db")), 23),
+        (cli(path, "export", "--output", str(missing / "in" / "l.jsonl")), 30),
+        (seal, 16),
+        (cli(missing / "in" / "l.db", "new", "q"), 12),
+        (cli(missing / "in" / "l.db", "init"), 12),
+    ):
+        assert result.exit_code == code, result.stderr
+        assert str(missing / "in") in result.stderr
+    assert "there is no" in seal.stderr
+    assert not missing.exists()
 
 
 @POSIX

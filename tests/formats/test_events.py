@@ -216,7 +216,7 @@ def test_the_command_line_carries_a_ledger_over(shell: Shell, tmp_path: Path) ->
     assert shell.ok("export", "--url", other).encode() == file.read_bytes()
     assert shell.ok("export", session_id).encode() == file.read_bytes()
     assert shell.ok("import", "-", "--url", other, stdin=file.read_bytes()) == (
-        "1 sessions, 2 events: 0 new, 2 already recorded.\n"
+        "1 session, 2 events: 0 new, 2 already recorded.\n"
     )
 
 

@@ -248,7 +248,7 @@ def test_the_command_line_imports_a_table(shell: Shell, tmp_path: Path) -> None:
     assert shell.json(*args) == {"sessions": 1, "events": 5, "new_events": 5}
     file.write_bytes(b"".join(exported(wide) for wide in manager.rows))
     assert shell.json(*args) == {"sessions": 1, "events": 8, "new_events": 3}
-    assert shell.ok(*args) == "1 sessions, 8 events: 0 new, 8 already recorded.\n"
+    assert shell.ok(*args) == "1 session, 8 events: 0 new, 8 already recorded.\n"
 
     wide = manager.get_session(session_id)
     names = ("question", "constraints", "response_plan", "strategy", "summary", "status", "tool_calls")

@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ledger import StoreUnavailable
 from ledger.errors import RowsRefused
+from ledger.outbox.rows import SEQ
+from ledger.relay import ahead
 from ledger.relay.background import BackgroundRelay, drain
 from support.relays import Streams, StreamsSink
 from support.shipping import URL, Killed, append, relay, rows_of
@@ -155,10 +156,44 @@ def test_the_rate_after_a_batch_that_had_arrived_is_of_the_time_that_it_took(sto
 
 def test_where_no_thread_can_be_had_any_more_rows_are_read_one_batch_after_the_other(store, monkeypatch):
     def none_left(*_, **__):
-        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", none_left)
+    monkeypatch.setattr(threading.Thread, "start", none_left)
     append(store, *range(1, 10))
+    sink = StreamsSink(Streams())
+    assert relay(store, sink).sync() == 9
+    assert sink.streams.rows == rows_of(store)
+
+
+def test_a_relay_that_fails_does_not_wait_for_ever_for_a_batch_that_is_being_read(store, monkeypatch):
+    monkeypatch.setattr(ahead, "WORK_TIMEOUT", 0.05)
+    reading, released, read = threading.Event(), threading.Event(), threading.Event()
+
+    class StuckSink(StreamsSink):
+        def pack(self, rows):
+            if rows[0][SEQ] > self.batch_rows:
+                reading.set()
+                released.wait(20)
+                read.set()
+            return super().pack(rows)
+
+    def fail(name):
+        if name == "send":
+            assert reading.wait(20)
+            raise StoreUnavailable("away")
+
+    append(store, *range(1, 10))
+    failed = relay(store, StuckSink(Streams(), fail))
+    try:
+        with pytest.raises(StoreUnavailable):
+            failed.sync()
+        failed.close()
+        assert not read.is_set()
+        (reader,) = [thread for thread in threading.enumerate() if thread.name == "ledger-relay-ahead"]
+        assert reader.daemon  # the interpreter does not wait for it either
+    finally:
+        released.set()
+    reader.join()
     sink = StreamsSink(Streams())
     assert relay(store, sink).sync() == 9
     assert sink.streams.rows == rows_of(store)

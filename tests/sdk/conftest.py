@@ -19,10 +19,16 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, clock: SetClock) -> Iterator[SessionLedger]:
+def lifetimes() -> dict[str, float]:
+    """Default and maximum TTL of ``ledger``; tests about expiry override it by ``parametrize``."""
+    return {}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: SetClock, lifetimes: dict[str, float]) -> Iterator[SessionLedger]:
     """What is recorded need not outlive a power cut: the file is written to without waiting for the disk."""
     url = f"sqlite:///{tmp_path}/l.db?synchronous=NORMAL"
-    with SessionLedger.open(url, clock=clock, ids=CountedIds()) as opened:
+    with SessionLedger.open(url, clock=clock, ids=CountedIds(), **lifetimes) as opened:
         yield opened
 
 

@@ -138,7 +138,7 @@ def test_lists_show_an_archived_session_by_what_stays_of_it(ledger):
 
 def test_an_event_of_an_archived_session_is_replayed_and_a_changed_one_refused_without_asking(ledger, monkeypatch):
     archived(ledger)
-    monkeypatch.setattr(ledger.store, "_opened", lambda: pytest.fail("the warehouse was asked"))
+    monkeypatch.setattr(ledger.store._warehouse, "opened", lambda: pytest.fail("the warehouse was asked"))
     store = ledger.store._local
     events = {row[0]: row[1] for row in _kept(ledger)}
     again = ledger.store.append("mine", _said(ledger, "hello"))
@@ -199,7 +199,7 @@ def test_with_the_warehouse_away_nothing_is_written(ledger, monkeypatch):
     def away():
         raise StoreUnavailable("The warehouse is away.")
 
-    monkeypatch.setattr(ledger.store, "_opened", away)
+    monkeypatch.setattr(ledger.store._warehouse, "opened", away)
     for call in (
         lambda: ledger.get_session("mine"),
         lambda: ledger.store.append("mine", event(9, Change("title", value="x"), require_open=True)),
@@ -237,7 +237,7 @@ def test_a_session_with_refused_events_is_not_archived(ledger):
     outbox.save(checkpoint, dead_letters={1: "too red"})
     outbox.release(checkpoint)
     for of in (ledger, ledger.for_user("ada")):
-        with pytest.raises(StoreRejected, match="relay refused"):
+        with pytest.raises(StoreRejected, match="relay dead-letters"):
             of.archive_session("s")
     assert ledger.get_session("s").status == "active"
     ledger.warehouse.retry()

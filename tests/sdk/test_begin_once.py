@@ -33,6 +33,7 @@ def test_get_or_create_session_gives_fifty_threads_one_session(ledger):
     assert len(ledger.list_sessions()) == 1
 
 
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24}])
 def test_get_or_create_session_a_key_is_its_users_own_and_stands_for_a_new_session_after_the_end(ledger, clock):
     first = ledger.get_or_create_session("ada", "chat")
     assert ledger.get_or_create_session("ada", "chat").session_id == first.session_id

@@ -200,10 +200,11 @@ def test_without_a_url_the_environments_is_used_else_a_file_here(tmp_path, monke
     with SessionLedger.open() as ledger:
         ledger.create_session("ada", "q")
     assert (tmp_path / "ledger.db").exists()
-    monkeypatch.setenv("LEDGER_URL", "sqlite:///deep/er/own.db?synchronous=normal")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.setenv("LEDGER_URL", "sqlite:///deep/own.db?synchronous=normal")
     with SessionManagerV2() as ledger:
         assert list(ledger.list_sessions()) == []
-    assert (tmp_path / "deep" / "er" / "own.db").exists()
+    assert (tmp_path / "deep" / "own.db").exists()
 
 
 @pytest.mark.parametrize("drain", [float("nan"), float("inf"), -1])

@@ -22,6 +22,7 @@ from support.branches import everything, many, read
 # Forks
 
 
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24}])
 def test_a_fork_has_an_owner_an_id_and_a_life_of_its_own(ledger, sid, clock):
     clock.move(3600)
     fork = ledger.fork_session(sid, user_id="bob", new_session_id="mine", ttl=timedelta(hours=2), actor="agent:7")
@@ -37,6 +38,7 @@ def test_a_fork_has_an_owner_an_id_and_a_life_of_its_own(ledger, sid, clock):
     assert ledger.history(sid, after=9)[0].event_type == "session.forked"
 
 
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24}])
 def test_a_session_that_has_expired_goes_on_as_a_fork(ledger, clock):
     sid = ledger.create_session("ada", "q")
     clock.move(25 * 3600)
@@ -116,6 +118,7 @@ def erase(ledger: SessionLedger, which: str) -> None:
         (lambda ledger, sid: ledger.fork_session(sid, at_version=8, expected_version=8), WrongExpectedVersion),
         (lambda ledger, sid: ledger.fork_session(sid, ttl=timedelta(0)), InvalidInput),
         (lambda ledger, sid: ledger.fork_session(sid, ttl=timedelta(days=400)), InvalidInput),
+        (lambda ledger, sid: ledger.fork_session(sid, ttl=None), InvalidInput),
         (lambda ledger, sid: ledger.fork_session(sid, actor=""), InvalidInput),
         (lambda ledger, sid: ledger.fork_session(sid, expected_verion=9), TypeError),
         (lambda ledger, sid: ledger.create_from_template("nope", "ada"), SessionNotFound),
@@ -147,6 +150,7 @@ def erase(ledger: SessionLedger, which: str) -> None:
         (lambda ledger, sid: ledger.compare(sid, sid, other_version=-1), InvalidInput),
     ],
 )
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24, "max_ttl_hours": 168}])
 def test_bad_input_is_refused_and_nothing_is_written(ledger, sid, call, kind):
     rows = everything(ledger)
     with pytest.raises(kind):

@@ -279,7 +279,7 @@ def test_a_difference_names_what_changed(ledger, sid):
     ledger.add_message(sid, "user", "hi", message_id="m")
     found = {it.field: (it.before and it.before.value, it.after and it.after.value) for it in ledger.diff(sid, 2)}
     assert found == {"title": ("a", "b"), "summary": ("s", None), "message": (None, {"content": "hi", "role": "user"})}
-    assert [it.field for it in ledger.diff(sid, 0, 1)] == ["expires_at", "question", "status"]
+    assert [it.field for it in ledger.diff(sid, 0, 1)] == ["question", "status"]
     assert ledger.diff(sid, 4) == []
     assert [it.before.value for it in ledger.diff(sid, 3, 2) if it.before] == ["b"]
 

@@ -106,7 +106,10 @@ def test_sessions_are_found_and_counted_by_attributes(ledger):
     assert list(ledger.count_sessions("tests_passed").items()) == [("true", 2), ("false", 1), (None, 1)]
     assert ledger.count_sessions("tags", session_type="problem") == {'["a"]': 3}
     assert ledger.count_sessions("status") == {"active": 4}
-    assert sum(ledger.count_sessions("day").values()) == 4
+    for value in ({"a": 1, "b": 2.0}, {"b": 2, "a": 1.0}):
+        begun(ledger, "open", pair=value)
+    assert ledger.count_sessions("pair", session_type="open") == {'{"a":1,"b":2}': 2}
+    assert sum(ledger.count_sessions("day").values()) == 6
     with pytest.raises(InvalidInput, match="no attribute 'color'"):
         ledger.count_sessions("color", session_type="problem")
 

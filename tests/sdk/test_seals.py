@@ -329,7 +329,7 @@ def test_a_command_gets_the_seal(ledger: SessionLedger, tmp_path: Path) -> None:
     ("command", "says"),
     [
         ([sys.executable, "-c", "raise SystemExit('no paper')"], "failed: exit code 1: no paper"),
-        (["/nowhere/witness"], "No such file or directory"),
+        (["/nowhere/witness"], "there is no /nowhere/witness"),
         ([sys.executable, "-c", "import time; time.sleep(60)"], r"did not end within 0\.5 seconds"),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_newest_of_an_empty_ledger_are_none(ledger):
 @pytest.mark.parametrize(
     "given",
     [
-        *({"after": it} for it in (-1, 1, 4, 99, "7", True, 1.5, 2**63)),
+        *({"after": it} for it in (-1, 1, 3, 99, "7", True, 1.5, 2**63)),
         *({"last": it} for it in (0, -1, 10_001, "3", True)),
         {"after": 0, "last": 1},
         *({"timeout": it} for it in (-1, "1", True, float("nan"), 10**400, 10**5000)),

@@ -194,6 +194,7 @@ def test_states_of_a_replay_are_read_by_other_threads_while_it_goes_on(ledger):
 # Rewinding
 
 
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24}])
 def test_a_rewind_leaves_alone_what_is_of_the_session(ledger, clock):
     sid = ledger.create_session("ada", "q")
     fork = ledger.fork_session(sid)
@@ -241,6 +242,7 @@ def test_a_rewind_to_what_is_there_writes_nothing_and_says_so(ledger, sid):
 # Templates
 
 
+@pytest.mark.parametrize("lifetimes", [{"default_ttl_hours": 24}])
 def test_a_session_begins_from_a_template(ledger, clock):
     template = ledger.create_session("ada", "q", fields={"title": "T", "tag": {"t": True}, "response_plan": {"i": 1}})
     ledger.update_constraints(template, {"kpi": ["orders"], "tool_calls": ["sum", "plot"]})

@@ -89,13 +89,14 @@ class Statement:
     @property
     def mutated(self) -> set[str]:
         """Tables of which rows are updated or deleted."""
-        return {self._full(found) for found in _MUTATED.findall(self.sql)}
+        return {self.full(found) for found in _MUTATED.findall(self.sql)}
 
     @property
     def inserted(self) -> set[str]:
-        return {self._full(found) for found in _INSERTED.findall(self.sql)}
+        return {self.full(found) for found in _INSERTED.findall(self.sql)}
 
-    def _full(self, table: str) -> str:
+    def full(self, table: str) -> str:
+        """``project.dataset.table`` of a name in the statement."""
         default = self.config.get("defaultDataset") or {}
         return table if table.count(".") == 2 else f"{default.get('projectId')}.{default.get('datasetId')}.{table}"
 
@@ -238,7 +239,6 @@ class Service:
 
     rest: str  # http://host:port
     grpc: str  # host:port
-    behaviours: Sequence[Behaviour]
 
 
 @contextlib.contextmanager
@@ -253,4 +253,4 @@ def service(rest_url: str, grpc_address: str, behaviours: Sequence[Behaviour]) -
         proxy_rest.serve(rest_url, admit, between=layer.rest) as rest,
         proxy_grpc.serve(grpc_address, admit, admit, between=layer) as address,
     ):
-        yield Service(rest, address, behaviours)
+        yield Service(rest, address)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from service.billing import BytesBilled
 from service.layer import Behaviour
+from service.rows import ExpiredPartitions, RowLimit
 from service.statements import (
     ContendingTransactions,
     EmptyArraysAreNull,
@@ -19,6 +21,7 @@ def behaviours() -> list[Behaviour]:
     """New ones, each of which remembers only what goes through it."""
     return [
         Locations(),
+        BytesBilled(),
         EmptyArraysAreNull(),
         ExactNumbers(),
         SearchTerms(),
@@ -28,4 +31,6 @@ def behaviours() -> list[Behaviour]:
         TransactionsOverStreamedRows(),
         OutstandingStatements(),
         ContendingTransactions(),
+        RowLimit(),
+        ExpiredPartitions(),
     ]

@@ -141,12 +141,10 @@ class ContendingTransactions(Behaviour):
 
     def __init__(self) -> None:
         self._running = _Running()
-        self.cancelled = 0
 
     def run(self, statement: Statement, forward: Callable[[], Answer]) -> Answer:
         with self._running.enter(statement.mutated if statement.in_transaction else set(), 1) as other:
             if other:
-                self.cancelled += 1
                 return refusal(
                     400,
                     "invalidQuery",

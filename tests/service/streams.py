@@ -149,13 +149,11 @@ class OneConnection(Behaviour):
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self.most = 0
 
     def connected(self, stream: str) -> None:
         if not stream.endswith("/_default"):
             with self._lock:
                 self._open[stream] += 1
-                self.most = max(self.most, self._open[stream])
 
     def append(self, append: Append, forward: Callable[[], bytes]) -> bytes:
         if self._open[append.stream] > 1:

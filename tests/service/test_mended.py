@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from faults.proxy_rest import Answer
-from ledger import Change, ConfigurationError, NewEvent
+from ledger import Change, ConfigurationError, NewEvent, StoreUnavailable
 from ledger.clock import new_id, utc_now
 from ledger.model.ids import created_at_of
 from ledger.model.instants import to_micros
@@ -25,7 +25,7 @@ from ledger.stores.bigquery.store import BigQueryStore
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.projection import span_of
-from service.layer import Behaviour, Request, Statement, service
+from service.layer import Behaviour, Request, Statement, refusal, service
 from service.stand_in import behaviours
 from support.bigquery_stores import environment
 from support.emulator import Emulator
@@ -102,6 +102,16 @@ def ids(found: Any) -> set[str]:
     return {head.session_id for head, _ in found}
 
 
+@contextlib.contextmanager
+def answering(stage: Stage, name: str, answer: Callable[[], Answer]) -> Iterator[None]:
+    """Context manager in whose block this answers the requests of a name."""
+    stage.seen.instead_of_request = lambda request, forward: answer() if request.name == name else forward()
+    try:
+        yield
+    finally:
+        stage.seen.instead_of_request = lambda _, forward: forward()
+
+
 def test_the_first_append_to_new_tables_and_a_plain_list_of_sessions_succeed(store, begun):
     assert begun in ids(store.sessions(SessionQuery()))
     assert begun not in ids(store.sessions(SessionQuery(), after=f"{to_micros(created_at_of(begun))}:{begun}"))
@@ -131,9 +141,10 @@ def test_every_double_is_recorded_and_read_back_as_it_was(stage, settings):
 def test_a_session_whose_rows_were_streamed_a_moment_ago_is_deleted(stage, store):
     gone, kept = begin(store, f"own-{uuid.uuid4().hex}"), begin(store)
     created_at = store.state(gone)[0].created_at
-    parameters = {**span_of({gone: created_at}), "sessions": [f"{to_micros(created_at)}/{gone}"]}
+    parameters = {**span_of([(gone, created_at)]), "sessions": [f"{to_micros(created_at)}/{gone}"]}
     for _ in range(2):  # it can be repeated
         store.warehouse.change("delete_sessions", parameters)
+        store.warehouse.change("delete_creations", {name: parameters[name] for name in ("session_ids", "sessions")})
         assert list(store.events(gone)) == []
         assert store._projection.creation_of(gone) is None
     assert len(list(store.events(kept))) == 1
@@ -163,6 +174,10 @@ def test_of_two_writers_that_claim_a_session_both_get_the_earlier_claim(stage):
     for thread in threads:
         thread.join()
     assert len(list(stores[0].events(name))) == 2
+    (seen,) = {each.state(name)[0].created_at for each in stores}
+    sql = "SELECT DISTINCT created_at FROM session_events WHERE session_id = @id AND created_at >= @day"
+    day = {"id": name, "day": utc_now() - timedelta(days=1)}
+    assert stores[0].warehouse.query(sql, day).rows == [(seen,)]
 
 
 def test_events_are_ingested_into_a_table_that_was_made_a_moment_ago(stage, store, begun):
@@ -183,6 +198,51 @@ def test_the_location_of_a_dataset_is_looked_up_once(stage):
         assert warehouse.query("SELECT 1 AS n").rows == [(1,)]
     assert stage.seen.requests.count("GET dataset") == 1
     assert {statement.location for statement in stage.seen.statements[-3:]} == {"EU"}
+
+
+def test_a_location_that_may_not_be_read_is_asked_for_once(stage):
+    def place(statement: Statement, forward: Callable[[], Answer]) -> Answer:
+        assert statement.location == ""
+        statement.request.body["location"] = "EU"  # as the service does, which finds it by the tables
+        return forward()
+
+    warehouse = stage.store().warehouse
+    stage.seen.requests.clear()
+    stage.seen.instead = place
+    try:
+        with answering(stage, "GET dataset", lambda: refusal(403, "accessDenied", "bigquery.datasets.get")):
+            for _ in range(3):
+                assert warehouse.query("SELECT 1 AS n").rows == [(1,)]
+    finally:
+        stage.seen.instead = lambda _, forward: forward()
+    assert stage.seen.requests.count("GET dataset") == 1
+
+
+def test_the_location_of_a_dataset_that_does_not_exist_is_asked_for_until_it_does(stage):
+    with contextlib.closing(stage.store(name=f"later_{uuid.uuid4().hex}").warehouse) as warehouse:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError):
+                warehouse.query("SELECT 1 AS n")
+        assert warehouse.location() is None
+        stage.emulator.client.create_dataset(warehouse.dataset.name)
+        try:
+            assert warehouse.location() == "EU"
+            assert warehouse.query("SELECT 1 AS n").rows == [(1,)]
+        finally:
+            stage.emulator.client.delete_dataset(warehouse.dataset.name)
+
+
+def test_a_lost_answer_about_the_location_is_no_lost_outcome_of_an_append(stage):
+    def lose() -> Answer:
+        raise ConnectionResetError
+
+    store = stage.store(strict=True, retry_timeout=0)
+    stage.seen.statements.clear()
+    with answering(stage, "GET dataset", lose), pytest.raises(StoreUnavailable) as raised:
+        begin(store)
+    assert type(raised.value) is StoreUnavailable
+    assert stage.seen.statements == []
+    assert list(store.events(begin(store)))
 
 
 def test_a_column_just_added_that_streams_refuse_is_waited_for(stage, store, begun):
@@ -236,6 +296,19 @@ def test_a_statement_that_must_wait_for_others_is_repeated(stage, store):
     finally:
         stage.seen.instead = lambda _, forward: forward()
     assert len(refused) == 1
+
+
+def test_the_log_of_the_first_append_to_a_new_table_recommends_no_repair(emulator, bigquery_dataset, caplog):
+    place = Dataset(emulator.project, bigquery_dataset, retry_timeout=60)
+    with contextlib.closing(BigQueryStore(place, environment=environment(emulator))) as new:
+        new.warehouse.create()
+        begin(new)
+    (waited,) = [record.getMessage() for record in caplog.records if "session_events" in record.getMessage()]
+    assert waited.startswith(
+        "The append to session_events is retried for up to 300 s: The table session_events cannot be written to yet: "
+        "Requested entity was not found."
+    )
+    assert "ledger init" not in waited
 
 
 def test_a_table_that_is_not_there_is_not_waited_for(emulator, bigquery_dataset):

@@ -66,14 +66,29 @@ def test_sessions_is_one_wide_row_with_calls_in_the_order_they_were_planned(ware
         (
             *("s1", "ann", "How many orders?", {"kpi": ["orders"]}, None, None, None, "completed"),
             *(["b", "a"], ["completed", "running"], {"b": {"rows": [1, None]}}),
-            *(DAY, DAY + timedelta(seconds=6), 6, None, None, datetime(2026, 4, 1, tzinfo=UTC)),
+            *(DAY, DAY + timedelta(seconds=6), 6, None, None, datetime(2026, 4, 1, tzinfo=UTC), False),
         )
     ]
     assert warehouse.query("SELECT * FROM sessions").columns == (
         *("session_id", "user_id", "question", "constraints", "response_plan", "strategy", "summary", "status"),
         *("tool_calls", "tool_call_status", "tool_call_results", "created_at", "updated_at"),
-        *("version", "title", "session_type", "expires_at"),
+        *("version", "title", "session_type", "expires_at", "tool_call_results_omitted"),
     )
+
+
+def test_results_that_would_make_a_row_too_large_are_omitted_and_each_of_them_is_a_row_elsewhere(ask):
+    half = "x" * (2_500_000 - 2)  # and its quotes
+    events = [
+        event(1, ("tool_call", "a", {"name": "A"}), ("tool_call_result", "a", half)),
+        event(2, ("tool_call", "b", {"name": "B"}), ("tool_call_result", "b", half)),
+        event(3, ("tool_call", "c", {"name": "C"}), ("tool_call_result", "c", 1)),
+    ]
+    columns = "version, tool_calls, tool_call_results IS NULL AS no_results, tool_call_results_omitted"
+    rows = ask(events, f"SELECT {columns} FROM session_versions ORDER BY version")
+    assert rows == [(1, ["a"], False, False), (2, ["a", "b"], False, False), (3, ["a", "b", "c"], True, True)]
+    assert ask(events, f"SELECT {columns} FROM sessions") == rows[-1:]
+    calls = ask(events, "SELECT call_id, LENGTH(JSON_VALUE(result)) AS length FROM tool_calls ORDER BY call_id")
+    assert calls == [("a", len(half)), ("b", len(half)), ("c", 1)]
 
 
 def test_a_session_whose_values_are_all_removed_is_still_a_row(ask):

@@ -119,6 +119,21 @@ def test_events_are_never_changed_and_their_witnesses_stay(name, file, opened):
         assert rows(file) == before
 
 
+def test_a_session_that_cannot_be_mended_is_left_as_it_was(file, opened):
+    """The table of states turns versions into text, so the state is never what was recorded."""
+    tamper(
+        file,
+        "ALTER TABLE session_state RENAME TO before; CREATE TABLE session_state (session_id, field, key, "
+        "version TEXT, event_id, event_seq, value, PRIMARY KEY (session_id, field, key));"
+        "INSERT INTO session_state SELECT session_id, field, key, version, event_id, event_seq, value FROM before;"
+        "DROP TABLE before; UPDATE session_heads SET user_id = 'eve' WHERE session_id = 's1'",
+    )
+    before = rows(file)
+    result = opened().verify("s1", rebuild=True)
+    assert {(each.code, each.mendable) for each in result.left} == {("head", True), ("search", True), ("state", True)}
+    assert rows(file) == before
+
+
 def rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
     """What the sessions are made of."""
     with closing(sqlite3.connect(file)) as connection:

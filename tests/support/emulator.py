@@ -81,13 +81,14 @@ def emulator(folder: Path) -> Iterator[Emulator]:
             yield replace(running, rest=stricter.rest, grpc=stricter.grpc, bare=(running.rest, running.grpc))
         return
     from ledger.cli.demo.emulator import serve
-    from support.emulator_catalog import keep_in_memory
+    from support.emulator_catalog import keep_in_memory, like_needs_no_filter
 
     with (
         serve(folder) as (rest, address),
         connect(rest, address) as running,
         service(rest, address, behaviours()) as stricter,
     ):
+        like_needs_no_filter()
         _FORGET.append(keep_in_memory())
         _OURS.append(running)
         yield replace(running, rest=stricter.rest, grpc=stricter.grpc, bare=(running.rest, running.grpc))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
-from zetasql.api import Analyzer, CatalogBuilder, ConstantBuilder, Parser, TableBuilder, TVFBuilder
+from zetasql.api import Analyzer, CatalogBuilder, ConstantBuilder, Parser, PreparedQuery, TableBuilder, TVFBuilder
 from zetasql.core import wasm_client
 from zetasql.types import AnalyzerOptions, LanguageOptions, ZetaSQLBuiltinFunctionOptions
 
@@ -76,6 +76,14 @@ class GoogleSql:
         ]
         options = AnalyzerOptions(language_options=self._language, query_parameters=declared)
         return Analyzer(options, builder.build()).analyze_statement(sql)
+
+    def texts(self, sql: str) -> list[str]:
+        """What a query without tables answers, one column of text, by Google's reference implementation."""
+        functions = ZetaSQLBuiltinFunctionOptions(language_options=self._language)
+        builder: Any = PreparedQuery.builder().set_sql(sql)
+        builder.set_analyzer_options(AnalyzerOptions(language_options=self._language))
+        builder.set_catalog(CatalogBuilder("answers").with_builtin_functions(functions).build())
+        return [row.cell[0].string_value for row in builder.prepare().execute().content.table_data.row]
 
     def analyze_script(self, sql: str, parameters: Mapping[str, str]) -> list[Any]:
         """What the queries and changes of a script resolve to; the analyzer takes no script as a whole."""

@@ -299,7 +299,7 @@ def test_an_append_to_a_session_only_in_the_warehouse_is_refused_and_nothing_is_
 ) -> None:
     rows = list(ours.rows_after(0, 100))
     for expected in (-1, 7, 3, 0):
-        with pytest.raises(SessionNotFound, match="if the warehouse has it, call hydrate_session") as refused:
+        with pytest.raises(SessionNotFound, match="hydrate it with hydrate_session") as refused:
             ours.append(OWN_ID, event(20), expected_version=expected)
         assert refused.value.session_id == OWN_ID
     assert list(ours.rows_after(0, 100)) == rows

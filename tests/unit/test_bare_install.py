@@ -394,4 +394,4 @@ with SessionLedger.open("sqlite:///a.db", warehouse="bigquery://{emulator.projec
 """
     settings = environment(emulator)
     said = bigquery.run(program, tmp_path, **settings).splitlines()
-    assert said == ["How many?", "[('How many?',)]", "3"]
+    assert said == ["How many?", "[('How many?',)]", "2"]

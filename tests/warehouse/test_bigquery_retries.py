@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
+from ledger.warehouse.bigquery.errors import NotYetVisible
 from ledger.warehouse.bigquery.jobs import MAX_ATTEMPTS, retrying
 
 # Trying again
@@ -35,6 +36,12 @@ def test_a_call_is_made_again_until_it_succeeds_and_that_is_logged_once(caplog):
     assert len(slept) == 4
     assert [record.getMessage() for record in caplog.records] == ["The append is retried for up to 60 s: later 0"]
     assert {record.name for record in caplog.records} == {"ledger.bigquery"}
+
+
+def test_what_is_only_new_is_waited_for_longer_and_the_log_says_for_how_long(caplog):
+    new = [NotYetVisible(f"later {number}") for number in range(MAX_ATTEMPTS)]
+    assert retrying("The append", 1, lambda _: None)(Failing(*new)) == 7
+    assert [record.getMessage() for record in caplog.records] == ["The append is retried for up to 300 s: later 0"]
 
 
 def test_a_call_that_succeeds_is_not_logged(caplog):

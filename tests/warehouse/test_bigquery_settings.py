@@ -47,6 +47,7 @@ def test_the_forms_that_google_gives_to_names_are_taken(rest, project, dataset):
         ("location=europe-west3", "location", "europe-west3"),
         ("maximum_bytes_billed=1", "maximum_bytes_billed", 1),
         ("maximum_bytes_billed=10485760", "maximum_bytes_billed", 10485760),
+        ("lookup_maximum_bytes_billed=10485760", "lookup_maximum_bytes_billed", 10485760),
         ("retry_timeout=0.5", "retry_timeout", 0.5),
         ("patience=600", "retry_timeout", 600.0),
         ("labels=team=analytics", "labels", {"team": "analytics"}),
@@ -59,6 +60,11 @@ def test_the_forms_that_google_gives_to_names_are_taken(rest, project, dataset):
 def test_an_option_is_taken(option, attribute, value):
     found = getattr(parse(f"{PLACE}?{option}"), attribute)
     assert (found, type(found)) == (value, type(value))
+
+
+def test_look_ups_have_at_least_the_budget_of_other_statements():
+    assert parse(f"{PLACE}?maximum_bytes_billed={2**40}").lookup_maximum_bytes_billed == 2**40
+    assert parse(f"{PLACE}?maximum_bytes_billed=7").lookup_maximum_bytes_billed == MAXIMUM_BYTES_BILLED
 
 
 def test_options_stand_together_in_any_order():
@@ -123,7 +129,8 @@ def test_what_is_wrong_in_a_url_is_named(rest, named):
 def test_an_unknown_option_is_answered_with_those_that_there_are():
     with pytest.raises(ConfigurationError) as refused:
         parse(f"{PLACE}?strict=true")
-    for option in ("appends", "transport", "location", "maximum_bytes_billed", "retry_timeout", "labels"):
+    options = ("appends", "transport", "location", "maximum_bytes_billed", "lookup_maximum_bytes_billed")
+    for option in (*options, "retry_timeout", "labels"):
         assert option in str(refused.value)
 
 

@@ -17,7 +17,6 @@ from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.tables import (
     CATALOG_LABEL,
-    LONGEST_LIFETIME_DAYS,
     TableOptions,
     create,
     digest,
@@ -38,7 +37,11 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"partition_expiration_days": LONGEST_LIFETIME_DAYS}, "partition_expiration_days"),
+        ({"partition_expiration_days": 7}, "sessions live up to 168 hours .* set 8 or more"),
+        ({"partition_expiration_days": 30, "max_ttl_hours": 720}, "set 31 or more"),
+        ({"partition_expiration_days": 30, "max_ttl_hours": None}, "sessions may have no end"),
+        ({"partition_expiration_days": 30, "max_ttl_hours": 0}, "max_ttl_hours"),
+        ({"partition_expiration_days": 30, "max_ttl_hours": float("nan")}, "max_ttl_hours"),
         ({"partition_expiration_days": 0}, "partition_expiration_days"),
         ({"partition_expiration_days": -30}, "partition_expiration_days"),
         ({"location": "the moon"}, "location"),
@@ -57,7 +60,9 @@ def test_an_option_that_cannot_be_is_refused_and_named(options, named):
 
 
 def test_partitions_may_go_as_soon_as_their_sessions_have():
-    assert TableOptions(partition_expiration_days=LONGEST_LIFETIME_DAYS + 1).partition_expiration_days == 8
+    assert TableOptions(partition_expiration_days=8, max_ttl_hours=168).partition_expiration_days == 8
+    assert TableOptions(partition_expiration_days=31, max_ttl_hours=720).partition_expiration_days == 31
+    assert TableOptions(max_ttl_hours=None).partition_expiration_days is None
 
 
 def test_labels_are_put_on_dataset_and_tables_and_others_stay(datasets, kept):

@@ -283,8 +283,20 @@ def test_two_columns_of_one_name_are_refused_as_bigquery_refuses_them(warehouse)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 def test_a_new_file_is_its_owners_alone_and_the_mode_of_an_old_one_is_kept(tmp_path):
-    path = tmp_path / "new.duckdb"
-    DuckDBWarehouse(path).create()
+    """Its log, which DuckDB creates again after each checkpoint, has the mode of the file."""
+    path, log = tmp_path / "new.duckdb", tmp_path / "new.duckdb.wal"
+    warehouse, before = DuckDBWarehouse(path), os.umask(0)
+    try:
+        with warehouse.kept_open():
+            warehouse.create()
+            for event in EVENTS:
+                fill(warehouse, numbered([event]))
+                assert log.stat().st_mode & 0o777 == 0o600
+                with warehouse.writing() as connection:
+                    connection.execute("CHECKPOINT")
+                assert not log.exists()
+    finally:
+        os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
     fill(DuckDBWarehouse(path), numbered(EVENTS))

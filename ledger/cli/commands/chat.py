@@ -9,7 +9,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import one_line, safe, shown
+from ledger.cli.output.text import counted, one_line, safe, shown
 from ledger.errors import SessionNotFound
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def chat_cleanup(as_json: bool, url: str | None, max_age_hours: float) -> None:
     if as_json:
         print_json({"expired": expired})
     else:
-        click.echo(f"Expired {expired:,} sessions.")
+        click.echo(f"Expired {counted(expired, 'session')}.")
 
 
 def _chat(store: SessionStore, session_id: str) -> ChatSession:

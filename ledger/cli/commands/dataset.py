@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.output.shapes import print_json
-from ledger.errors import StoreRejected, StoreUnavailable
+from ledger.errors import StoreRejected
 from ledger.warehouse import catalog
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ledger.warehouse.bigquery.tables import ObjectChange, TableOptions
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-T = TypeVar("T")
 #: Timeout, in seconds, of a call to Google's client that is not retried.
 SECONDS = 10.0
 
@@ -39,28 +38,6 @@ class DatasetState:
     label: str | None
 
 
-def once(doing: str, call: Callable[[], T]) -> T:
-    """Return the result of a function that calls Google's client. Errors of the client become errors of the ledger.
-
-    Args:
-        doing: Subject of the error message, such as "Listing tables".
-        call: The function. It is called once, and should tell the client not to retry. Repeating the call must be safe:
-            if the answer is lost, a retryable error is raised, although the call may have succeeded.
-
-    Raises:
-        LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.
-    """
-    from ledger.warehouse.bigquery.errors import OutcomeLost, translate
-
-    try:
-        return call()
-    except Exception as error:
-        translated = translate(error, doing)
-        if isinstance(translated, OutcomeLost):  # the call is idempotent, so a lost answer is no more than a failure
-            translated = StoreUnavailable(str(translated))
-        raise translated from error
-
-
 def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
     """Return the state of a dataset. This reads metadata and no rows.
 
@@ -72,6 +49,7 @@ def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
         LedgerError: The dataset cannot be read.
     """
     from ledger.warehouse.bigquery.clients import ONCE
+    from ledger.warehouse.bigquery.errors import once
     from ledger.warehouse.bigquery.tables import CATALOG_LABEL
 
     rest, name = warehouse.clients.rest, warehouse.dataset.name
@@ -89,22 +67,10 @@ def try_views(warehouse: BigQueryWarehouse) -> None:
     Raises:
         LedgerError: An object or a permission is missing.
     """
-    from google.cloud import bigquery
-
-    from ledger.warehouse.bigquery.clients import ONCE
-
     views = [item.name for item in catalog.objects() if item.kind == "view"]
     day = "created_at >= TIMESTAMP '2026-01-01' AND created_at < TIMESTAMP '2026-01-02'"
     sql = " UNION ALL ".join(f"SELECT created_at FROM `${{project}}.${{dataset}}.{view}` WHERE {day}" for view in views)  # noqa: S608 - names of SQL files
-    clients, dataset = warehouse.clients, warehouse.dataset
-    bound = catalog.bind(sql, clients.project, dataset.name)
-    config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
-    once(
-        "A query over the views",
-        lambda: clients.rest.query(
-            bound, job_config=config, location=warehouse.location(), retry=ONCE, job_retry=ONCE, timeout=SECONDS
-        ),
-    )
+    warehouse.dry_run("check_of_views", sql, timeout=SECONDS)
 
 
 def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) -> list[ObjectChange]:
@@ -121,6 +87,7 @@ def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) ->
         LedgerError: BigQuery cannot be reached, or denies permission.
     """
     from ledger.warehouse.bigquery.clients import ONCE
+    from ledger.warehouse.bigquery.errors import once
     from ledger.warehouse.bigquery.tables import create
 
     changes = create(warehouse, options)
@@ -142,6 +109,7 @@ def drop(warehouse: BigQueryWarehouse) -> None:
         LedgerError: The call failed. The dataset may still exist.
     """
     from ledger.warehouse.bigquery.clients import ONCE
+    from ledger.warehouse.bigquery.errors import once
 
     rest, name = warehouse.clients.rest, warehouse.dataset.name
     once(

@@ -93,7 +93,7 @@ def show(
     "attributes",
     multiple=True,
     metavar="NAME=TEXT|NAME:=JSON",
-    help="List only sessions with exactly this attribute: 1 and 1.0 differ. May be repeated.",
+    help="List only sessions with this attribute value; 1 and 1.0 are equal. May be repeated.",
 )
 @click.option(
     "--since",

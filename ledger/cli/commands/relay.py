@@ -20,6 +20,7 @@ from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
+from ledger.errors import InvalidInput
 from ledger.holding import ending
 from ledger.settings import LEDGER_WAREHOUSE
 
@@ -149,6 +150,10 @@ def relay(
             _print_dead_letters(target, as_json=as_json)
         elif action == "redrive":
             rows = target.retry(event_id)
+            if not rows and event_id is not None and all(event_id != letter.event_id for letter in target.refused()):
+                raise InvalidInput(
+                    f"{target.url} has refused no event {event_id!r}; list those that it has: ledger relay dead-letters"
+                )
             if as_json:
                 print_json({"asked_rows": rows})
             else:

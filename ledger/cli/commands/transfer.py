@@ -13,7 +13,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_imported, print_json, to_terminal
-from ledger.cli.output.text import safe
+from ledger.cli.output.text import counted, safe
 from ledger.files import whole_file
 from ledger.settings import LEDGER_WAREHOUSE
 
@@ -35,7 +35,8 @@ COMMANDS: dict[str, click.Command] = {}
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="File to write, or - for stdout. It appears or is replaced once it is complete.  [default: stdout]",
+    help="File to write, or - for stdout. It appears or is replaced once it is complete. Only its owner may read a new "
+    "file.  [default: stdout]",
 )
 def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output: Path | None) -> None:
     """Export the events of the given sessions, or of all sessions, as JSON Lines.
@@ -63,12 +64,12 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
     if as_json:
         print_json({"events": count})
     else:
-        click.echo(f"{count:,} event{'' if count == 1 else 's'} exported.", err=True)
+        click.echo(f"{counted(count, 'event')} exported.", err=True)
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open."""
-    return nullcontext(sys.stdout.buffer) if output is None else whole_file(output)
+    return nullcontext(sys.stdout.buffer) if output is None else whole_file(output, private=True)
 
 
 @command(

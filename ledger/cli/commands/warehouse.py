@@ -14,7 +14,7 @@ from ledger.cli.app import command, opened
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import plain
+from ledger.cli.output.text import counted, plain
 from ledger.cli.values import decode_text, parse_pairs
 from ledger.sdk.queries import warehouse_of
 
@@ -98,9 +98,9 @@ def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
         print_csv(answer.columns, answer.rows, csv_safe=csv_safe)
     else:
         count = len(answer.rows)
-        footer = f"{count:,} {'row' if count == 1 else 'rows'}"
+        footer = counted(count, "row")
         if count > TABLE_ROWS:
             footer += f", the first {TABLE_ROWS:,} shown; --format csv or json prints all"
         if answer.bytes_processed:
-            footer += f"; {answer.bytes_processed:,} bytes read"
+            footer += f"; {counted(answer.bytes_processed, 'byte')} read"
         emit(rows_table(answer.columns, answer.rows[:TABLE_ROWS]), plain(footer, "dim"))

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 #: The parameters of each query are @id, the id of the session, and @created_at, the session's creation time. The
 #: condition on created_at lets BigQuery read only one partition.
-LATEST = "SELECT * FROM sessions WHERE session_id = @id AND created_at = @created_at"
+LATEST = """
+SELECT * EXCEPT (tool_call_results_omitted)
+FROM sessions
+WHERE session_id = @id AND created_at = @created_at
+"""
 AT_VERSION = """
 SELECT version, status, summary IS NOT NULL AS has_summary, tool_call_status
 FROM session_versions

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.cli.commands.dataset import SECONDS, DatasetState, look, once, try_views
+from ledger.cli.commands.dataset import SECONDS, DatasetState, look, try_views
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.settings import BIGQUERY_EMULATOR_GRPC_HOST, BIGQUERY_EMULATOR_HOST, GOOGLE_APPLICATION_CREDENTIALS
@@ -152,17 +152,14 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
 
 def _dataset(warehouse: BigQueryWarehouse) -> Any:
     """Look up the dataset in BigQuery, and return it, or None if it does not exist."""
-    from google.api_core.exceptions import NotFound
-
     from ledger.warehouse.bigquery.clients import ONCE
+    from ledger.warehouse.bigquery.errors import none_if_absent, once
 
-    def get() -> Any:
-        try:
-            return warehouse.clients.rest.get_dataset(warehouse.dataset.name, retry=ONCE, timeout=SECONDS)
-        except NotFound:
-            return None
-
-    return once("Looking up the dataset", get)
+    rest, name = warehouse.clients.rest, warehouse.dataset.name
+    return once(
+        "Looking up the dataset",
+        lambda: none_if_absent(lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS)),
+    )
 
 
 def _location(dataset: Dataset, project: str, location: str | None) -> Finding:
@@ -229,6 +226,7 @@ def _writing(warehouse: BigQueryWarehouse) -> Finding:
 def _streaming(warehouse: BigQueryWarehouse) -> Finding:
     """Check that the write stream of session_events, to which appends are sent, can be reached over gRPC."""
     from ledger.warehouse.bigquery.clients import ONCE
+    from ledger.warehouse.bigquery.errors import once
 
     name = "storage write"
     clients, dataset = warehouse.clients, warehouse.dataset

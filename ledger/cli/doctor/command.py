@@ -156,8 +156,13 @@ def _version(package: str) -> str | None:
 
 
 def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
+    from ledger.sdk.opening import wrong_settings
+
+    wrong = {setting.name: error for setting, error in wrong_settings(environment)}
     for name in sorted(environment):
-        if name in PUBLIC_SETTINGS:
+        if name in wrong:
+            yield Finding(name, PROBLEM, str(wrong[name]), f"correct or unset {name}")
+        elif name in PUBLIC_SETTINGS:
             yield Finding(name, OK, environment[name])
         elif name.startswith("LEDGER_"):
             yield Finding(name, OK, "set")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
+from ledger.cli.output.text import counted
+from ledger.errors import CorruptEvent
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
@@ -47,6 +49,7 @@ def _nearest(folder: Path) -> Path:
 def _file(path: Path) -> Iterator[Finding]:
     """Check a SQLite file without changing it."""
     from ledger.stores.sqlite.migrations import MIGRATIONS
+    from ledger.stores.sqlite.read import meta
     from ledger.stores.sqlite.schema import APPLICATION_ID
 
     size = f"{path.stat().st_size:,} bytes"
@@ -61,12 +64,15 @@ def _file(path: Path) -> Iterator[Finding]:
             tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
             ours = application == APPLICATION_ID
             sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0] if ours else 0
+            if ours:
+                meta(connection, "store_id")
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, CorruptEvent) as error:
         from ledger.stores.sqlite.errors import translate
 
-        yield Finding("file", PROBLEM, str(translate(error, path)), "set LEDGER_URL to a ledger, or restore a backup")
+        message = str(error if isinstance(error, CorruptEvent) else translate(error, path))
+        yield Finding("file", PROBLEM, message, "set LEDGER_URL to a ledger, or restore a backup")
         return
     if application == 0 and not tables:
         detail = f"{path} holds nothing: the program that created or copied it did not finish"
@@ -76,7 +82,7 @@ def _file(path: Path) -> Iterator[Finding]:
         detail = f"{path} is a SQLite database of another program"
         yield Finding("file", PROBLEM, detail, "set LEDGER_URL to another file")
         return
-    yield Finding("file", OK, f"{path}, {size}, {sessions:,} sessions")
+    yield Finding("file", OK, f"{path}, {size}, {counted(sessions, 'session')}")
     if schema > len(MIGRATIONS):
         detail = f"{schema}, newer than {len(MIGRATIONS)} of this release"
         yield Finding("schema", PROBLEM, detail, "pip install --upgrade session-ledger")

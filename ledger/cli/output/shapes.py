@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from ledger.cli.output.text import safe
+from ledger.cli.output.text import counted, safe
 from ledger.model.events import AppendResult
 from ledger.model.instants import to_text
 
@@ -57,7 +57,7 @@ def print_imported(done: Imported, as_json: bool) -> None:
     else:
         known = done.events - done.new
         click.echo(
-            f"{done.sessions:,} sessions, {done.events:,} events: {done.new:,} new"
+            f"{counted(done.sessions, 'session')}, {counted(done.events, 'event')}: {done.new:,} new"
             + (f", {known:,} already recorded." if known else ".")
         )
 

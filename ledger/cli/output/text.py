@@ -34,9 +34,9 @@ def one_line(text: str, width: int | None = None) -> str:
     return line if width is None or len(line) <= width else line[: max(width - 1, 0)] + "…"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and a noun, with an ``s`` unless the number is 1: ``1,217 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number and a noun: ``1 row``, ``1,217 rows``. ``plural`` is needed unless it is the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ledger.cli.exits import OneLineErrors
-from ledger.cli.output.text import one_line
+from ledger.cli.output.text import counted, one_line
 from ledger.sdk.ledger import SessionManagerV2
 
 
@@ -45,7 +45,7 @@ def script(check: Callable[[SessionManagerV2, Checks], None]) -> click.Command:
             SessionManagerV2(url or f"sqlite:///{Path(folder) / 'check.db'}") as manager,
         ):
             check(manager, checks)
-        click.echo(f"{checks.count - checks.failed} of {checks.count} checks passed.")
+        click.echo(f"{checks.count - checks.failed} of {counted(checks.count, 'check')} passed.")
         if checks.failed or not checks.count:
             raise click.exceptions.Exit(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
-from ledger.settings import LEDGER_URL
+from ledger.settings import LEDGER_SESSION_MAX_TTL_HOURS, LEDGER_URL
 from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     "--partition-expiration-days",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Drop sessions N days after their creation; 8 or more.  [default: never]",
+    help="Drop sessions N days after the day of their creation; must exceed --max-ttl-hours.  [default: never]",
+)
+@click.option(
+    "--max-ttl-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HOURS",
+    help="Longest time that a session lives; only with --partition-expiration-days.  "
+    f"[default: {LEDGER_SESSION_MAX_TTL_HOURS.name}, else {LEDGER_SESSION_MAX_TTL_HOURS.default}]",
 )
 @click.option("--kms-key", metavar="KEY", help="Encryption key: projects/P/locations/L/keyRings/R/cryptoKeys/K.")
 @click.option("--require-partition-filter", is_flag=True, help="Refuse queries without a filter on created_at.")
@@ -104,16 +112,22 @@ def _ledger_url(project: str | None, dataset: str | None, url: str | None) -> st
 def _options(
     location: str | None,
     partition_expiration_days: int | None,
+    max_ttl_hours: float | None,
     kms_key: str | None,
     require_partition_filter: bool,
     labels: Sequence[str],
 ) -> TableOptions:
     require_extra("bigquery")
+    from ledger.sdk.opening import longest_ttl
     from ledger.warehouse.bigquery.tables import TableOptions
 
+    if max_ttl_hours is not None and partition_expiration_days is None:
+        raise click.UsageError("--max-ttl-hours requires --partition-expiration-days.")
+    longest = longest_ttl() if max_ttl_hours is None else timedelta(hours=max_ttl_hours)
     return TableOptions(
         location=location,
         partition_expiration_days=partition_expiration_days,
+        max_ttl_hours=None if longest is None else longest / timedelta(hours=1),
         kms_key_name=kms_key,
         require_partition_filter=require_partition_filter,
         labels=labels_of(labels),

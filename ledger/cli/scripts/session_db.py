@@ -11,7 +11,7 @@ from ledger.cli.app import opened
 from ledger.cli.commands.write import create_ledger
 from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import safe
+from ledger.cli.output.text import counted, safe
 from ledger.cli.scripts.commands import with_json, with_url
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.stores.base import outbox_store
@@ -60,7 +60,11 @@ def verify(as_json: bool, url: str | None) -> None:
     if as_json:
         print_json(result)
     else:
-        click.echo(f"{safe(result['url'])}: {result['sessions']:,} analysis sessions, {result['queries']:,} queries.")
+        sessions, queries = (
+            counted(result["sessions"], "analysis session"),
+            counted(result["queries"], "query", "queries"),
+        )
+        click.echo(f"{safe(result['url'])}: {sessions}, {queries}.")
         for session_id, reason in result["unreadable"].items():
             click.echo(f"{safe(session_id)} cannot be read: {safe(reason)}")
     if result["unreadable"]:

@@ -12,7 +12,7 @@ import click
 from ledger.cli.app import opened
 from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.shapes import print_json
-from ledger.cli.output.text import safe, shown
+from ledger.cli.output.text import counted, safe, shown
 from ledger.cli.scripts.commands import with_json, with_url
 
 
@@ -38,7 +38,7 @@ def init_session_states(as_json: bool, url: str | None) -> None:
         return
     click.echo(f"The ledger {safe(result['url'])} is ready.")
     for name, count in counts.items():
-        click.echo(f"{name}: {count:,} rows")
+        click.echo(f"{name}: {counted(count, 'row')}")
 
 
 def _count(connection: Any, view: str) -> int:

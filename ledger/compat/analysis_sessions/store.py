@@ -139,12 +139,12 @@ class SessionStore:
             ttl=self._ttl(hours),
             **envelope,
         )
-        return session_of(await self.ledger.get_session(created_id), self.settings.session_max_queries_per_session)
+        return self._session_of(await self.ledger.get_session(created_id))
 
     async def get_session(self, session_id: str) -> Session | None:
         """Return a session, even if it has ended. Return None if it does not exist or was deleted."""
         found = await self.ledger.get_session(session_id)
-        return session_of(found, self.settings.session_max_queries_per_session) if is_analysis(found) else None
+        return self._session_of(found) if is_analysis(found) else None
 
     async def update_session(self, session_id: str, session: Session) -> Session:
         """Record the changes made to a session since it was loaded.
@@ -185,7 +185,7 @@ class SessionStore:
         Raises:
             SessionNotFound, SessionEnded, TooManyQueries: The query cannot be recorded; nothing was written.
         """
-        session = session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
+        session = self._session_of(await self._required(session_id))
         session.add_query(query)
         await self.update_session(session_id, session)
 
@@ -262,7 +262,7 @@ class SessionStore:
         if ends is not None:
             left = max(timedelta(0), ends - self._clock()) / timedelta(hours=1)
             await self.ledger.extend_session(session_id, self._ttl(left + hours))
-        return session_of(await self._required(session_id), self.settings.session_max_queries_per_session)
+        return self._session_of(await self._required(session_id))
 
     async def complete_session(self, session_id: str) -> None:
         """Record that an analysis is completed. A session that expires before that counts as abandoned."""
@@ -304,8 +304,7 @@ class SessionStore:
         if self.ledger.user_id is not None:
             raise PermissionDenied(
                 "Retention applies to the sessions of all users, and this store is limited to user "
-                f"{self.ledger.user_id}; nothing was deleted. Call it on the store that for_user() was called "
-                "on."
+                f"{self.ledger.user_id}; nothing was deleted. Call it on the store that for_user() was called on."
             )
         store = self.ledger.store
         deleted = 0
@@ -337,21 +336,20 @@ class SessionStore:
         """Record a session's metrics; see ``SessionAnalytics.record_session_metrics``."""
         if not self.settings.session_enable_analytics:
             return None
-        found = await self.ledger.get_session(session_id)
-        if not is_analysis(found):
-            raise SessionNotFound(f"There is no analysis session {session_id}.", session_id=session_id)
+        found = await self._required(session_id)
         metrics = SessionMetrics.of(found)
         value = metrics.model_dump(mode="json")
         kept = found.attributes.get(METRICS)
         # An append to an archived session would reopen it.
         if found.status != "archived" and (kept is None or canonical(kept) != canonical(value)):
-            await self._record(session_id, "metrics.recorded", [Change("attribute", METRICS, value)])
+            changes = [Change("attribute", METRICS, value)]
+            # By the store, which takes the event even if the session has ended.
+            await self.ledger.store.append(session_id, NewEvent("metrics.recorded", changes, self._ids(self._clock())))
         return metrics
 
-    async def _record(self, session_id: str, event_type: str, changes: list[Change]) -> None:
-        """Record an event in a session, even if the session has ended."""
-        await self.ledger
-        await self.ledger.store.append(session_id, NewEvent(event_type, changes, self._ids(self._clock())))
+    def _session_of(self, found: Recorded) -> Session:
+        """Convert a ledger session to an analysis session that takes no more queries than the settings allow."""
+        return session_of(found, self.settings.session_max_queries_per_session)
 
     async def _required(self, session_id: str) -> Recorded:
         found = await self.ledger.get_session(session_id)

@@ -99,7 +99,7 @@ class CachedHeads:
 def delete_claims(warehouse: BigQueryWarehouse, claims: Mapping[str, datetime]) -> None:
     """Delete creation times that were claimed for sessions, by id, unless the session has events."""
     if claims:
-        warehouse.ask("delete_claims", catalog.query("delete_claims"), span_of(claims))
+        warehouse.ask("delete_claims", catalog.query("delete_claims"), span_of(claims.items()))
 
 
 class Appender:
@@ -138,8 +138,10 @@ class Appender:
 
         Raises:
             OutcomeLost: The event may be recorded; the caller must evict the cached head.
+            InvalidInput: The session's day has expired, or the session would outlive it.
         """
         session_id = cached.session_id
+        expiration = self._warehouse.expiration()
         for _ in range(MAX_ATTEMPTS):
             recorded_version = self._recorded_version(cached, event, expected)
             if recorded_version is not None:
@@ -148,6 +150,9 @@ class Appender:
                     check_owner(session_id, cached.head.user_id, event)
                 return AppendResult(session_id, recorded_version, event.event_id, replayed=True)
             head = cached.head
+            claimed = created_at_of(session_id) or cached.created_at
+            if head is None and event.user_id is None and claimed is not None:  # else only "no session" would be said
+                expiration.check_day(session_id, claimed, now)
             version, owner = (0, None) if head is None else (head.version, head.user_id)
             user_id = check_expected(session_id, version, owner, event, expected)
             if event.require_open and head is not None:
@@ -155,6 +160,8 @@ class Appender:
             strict = self._strict if head is None else cached.strict
             if head is None:
                 head = self._new_head(cached, user_id, strict, now)
+            expiration.check_day(session_id, head.created_at, now)
+            expiration.check_end(session_id, head.created_at, event.changes, is_new=head.version == 0)
             pending = _PendingEvent(event, head, max(to_micros(now), to_micros(head.updated_at)))
             if strict:
                 outcome, answer_lost = self._append_checked(pending)
@@ -211,8 +218,13 @@ class Appender:
         created_at = created_at_for(session_id, now)
         if created_at_of(session_id) is None:
             if strict:
-                # An earlier attempt may have written the index entry: its creation time counts.
-                created_at = cached.created_at or created_at
+                # An earlier attempt may have written the index entry: its creation time counts, unless its day has
+                # expired, with the events of the session that had this id.
+                claimed = cached.created_at
+                if claimed is not None and self._warehouse.expiration().has_dropped(claimed, now):
+                    delete_claims(self._warehouse, {session_id: claimed})
+                    claimed = None
+                created_at = claimed or created_at
             else:
                 created_at = self._claim_creation(session_id, user_id, created_at, now)
         return Head(session_id, user_id, created_at, 0, from_micros(0), None, self._store_id())
@@ -243,10 +255,10 @@ class Appender:
             pending = earlier
         unsealed = [(*change, None, None) for change in pending.event.changes]
         rows = pending.rows(unsealed, self._schema_version, self._store_id())
-        created = {cached.session_id: pending.head.created_at}
+        session = (cached.session_id, pending.head.created_at)
 
         def is_committed() -> bool:
-            parameters = {**span_of(created), "event_id": event_id}
+            parameters = {**span_of([session]), "event_id": event_id}
             answer = self._warehouse.run("find_lost_event", catalog.query("read_heads"), parameters)
             return any(HeadRow(*row).event_version is not None for row in answer.rows)
 

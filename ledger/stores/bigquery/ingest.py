@@ -24,10 +24,11 @@ from ledger.warehouse.rows import HeadRow
 
 _STAGING = "`${project}.${dataset}.session_staging`"
 #: Statement that creates an empty table. The table expires after a day, in case its process does not drop it.
+#: LIKE reads nothing; AS SELECT would read the streaming buffer.
 _CREATE_STAGING = """
 CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_staging`
+LIKE `${project}.${dataset}.session_events`
 OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 DAY))
-AS SELECT * FROM `${project}.${dataset}.session_events` WHERE created_at < TIMESTAMP '1970-01-02 00:00:00+00'
 """
 _DROP_STAGING = "DROP TABLE IF EXISTS `${project}.${dataset}.session_staging`"
 
@@ -89,6 +90,7 @@ class Ingestion:
                 raise
             if not plans:
                 return written
+            self._check_expiration(plans, stored, now())
             delete_claims(self._warehouse, {name: at for name, at in stored.expired.items() if name in plans})
             count = sum(len(plan.events) for plan in plans.values())
             outcome, answer_lost = self._write(plans, stored, claims_since)
@@ -110,7 +112,7 @@ class Ingestion:
         creations = self._projection.creations_of(sessions)
         if not creations:
             return _Stored({}, creations, {})
-        parameters = {**span_of(creations), "event_id": ""}
+        parameters = {**span_of(creations.items()), "event_id": ""}
         rows = self._warehouse.query(catalog.query("read_heads"), parameters, operation="read_heads").rows
         heads = {
             head.session_id: StreamHead(head.user_id, head.created_at, head.version, head.event_hash)
@@ -147,10 +149,19 @@ class Ingestion:
         hashes = [event.event_hash for event in recorded.values() if event.event_hash is not None]
         return plan_ingest(events, head._replace(event_hash=hashes[-1] if hashes else None), is_recorded, now)
 
+    def _check_expiration(self, plans: Mapping[str, IngestPlan], stored: _Stored, now: datetime) -> None:
+        """Raise InvalidInput if the day of a session has expired, or the session would outlive it."""
+        expiration = self._warehouse.expiration()
+        for session_id, plan in plans.items():
+            created_at = plan.events[0].created_at
+            expiration.check_day(session_id, created_at, now)
+            changes = (change for event in plan.events for change in event.changes)
+            expiration.check_end(session_id, created_at, changes, is_new=session_id not in stored.heads)
+
     def _write(self, plans: Mapping[str, IngestPlan], stored: _Stored, claims_since: datetime) -> tuple[str, bool]:
         """Write events in one transaction; return its outcome and whether an answer was lost."""
         name = f"session_staging_{uuid.uuid4().hex}"
-        span = span_of({session_id: plan.events[0].created_at for session_id, plan in plans.items()})
+        span = span_of((session_id, plan.events[0].created_at) for session_id, plan in plans.items())
         parameters = {
             "heads": [
                 _head_after(session_id, plan, stored.heads.get(session_id)) for session_id, plan in plans.items()

@@ -27,6 +27,7 @@ from ledger.errors import CapabilityMissing, InvalidInput, LedgerError, OutcomeU
 from ledger.model.events import ANY_VERSION, MAX_EVENT_BYTES, AppendResult, NewEvent, RecordedEvent, prepare
 from ledger.model.fields import check_change
 from ledger.model.fold import State
+from ledger.model.ids import creation_day
 from ledger.model.instants import EPOCH, from_micros, to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SearchQuery, SessionQuery
@@ -41,6 +42,7 @@ from ledger.stores.checks import by_session
 from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.criteria import Wanted
 from ledger.warehouse.projection import INSTANT, Projection
 from ledger.warehouse.reads import WarehouseReads
 
@@ -48,8 +50,9 @@ from ledger.warehouse.reads import WarehouseReads
 #: request, which may have at most 10 MB.
 MAX_JSON_EVENT_BYTES = 2_000_000
 #: Lists and searches read spans of creation time, newest first. These are the lengths of the newest spans; one more
-#: span covers all older times. An older span is read only if the page is not full yet.
-SPANS = (timedelta(days=7), timedelta(days=100))
+#: span covers all older times. An older span is read only if the page is not full yet. A span begins at midnight (UTC),
+#: so that no day is read for two spans.
+SPANS = (timedelta(days=1), timedelta(days=7), timedelta(days=100))
 _STORE_NAMESPACE = uuid.UUID("0190163d-8694-7b2e-9c1f-4f6d3a5e7b90")
 _LATEST = datetime.max.replace(tzinfo=EPOCH.tzinfo) - timedelta(days=1)
 
@@ -308,11 +311,14 @@ class BigQueryStore(forking.Renewed):
 def spans(lower: datetime, upper: datetime, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Split the time from ``lower`` (inclusive) to ``upper`` (exclusive) and yield its parts, newest first.
 
-    There is one part for each length in ``SPANS``, and one for the remaining time. Empty parts are left out.
+    There is one part for each length in ``SPANS``, and one for the remaining time. Each begins at midnight (UTC), or at
+    ``lower``. Empty parts are left out.
     """
     end = max(upper, lower)
     for length in SPANS:
-        start = max(lower, min(end, now) - length) if lower + length < min(end, now) else lower
+        start = lower
+        if lower + length < min(end, now):
+            start = max(lower, creation_day(min(end, now) - length)[0])
         if start < end:
             yield start, end
             end = start
@@ -332,25 +338,23 @@ def _creation_span(query: SessionQuery | SearchQuery) -> tuple[datetime, datetim
     )
 
 
-def _required_values(query: SessionQuery) -> list[tuple[str, str, str]]:
-    """Return the registers that a query requires, as (field, key, canonical JSON).
-
-    A grant may have any value, so its JSON is given as an empty string.
-    """
-    required = []
+def _required_values(query: SessionQuery) -> list[Wanted]:
+    """Return the values that a query requires; for a grant, which may have any value, None."""
+    required: list[Wanted] = []
     for name, text in (("user_id", query.user_id), ("status", query.status)):
         if text is not None:
             check_text(text, name)
     if query.session_type is not None:
         check_change("session_type", "", query.session_type, removed=False)
-        required.append(("session_type", "", canonical(query.session_type, "session_type")))
+        required.append(("session_type", "", query.session_type))
     if query.tag is not None:
-        required.append(("tag", check_text(query.tag, "tag"), "true"))
+        required.append(("tag", check_text(query.tag, "tag"), True))
     if query.granted_to is not None:
-        required.append(("grant", check_text(query.granted_to, "granted_to"), ""))
+        required.append(("grant", check_text(query.granted_to, "granted_to"), None))
     if not isinstance(query.attributes, Mapping):
         raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
     for name, value in query.attributes.items():
         check_text(name, "The name of an attribute")
-        required.append(("attribute", name, canonical(value, f"attribute {name}")))
+        canonical(value, f"attribute {name}")  # refuse a value that is not JSON
+        required.append(("attribute", name, value))
     return required

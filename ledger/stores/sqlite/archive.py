@@ -7,14 +7,14 @@ Sessions are purged here too. Each session is dropped, restored or purged in one
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ledger.clock import Clock, new_salt
-from ledger.errors import CorruptEvent, InvalidInput, StoreRejected
+from ledger.errors import InvalidInput, StoreRejected
 from ledger.model.events import RecordedEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.upcast import Upcaster
@@ -23,15 +23,11 @@ from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
 from ledger.stores.base import PendingDeletion
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import read, write
+from ledger.stores.sqlite import read, restoring, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.errors import damaged
-from ledger.stores.sqlite.rows import HeadRow
-
-#: The reason recorded with restored rows that a relay must look up in its warehouse before it sends them.
-REASON = "hydrated: it may be there"
 
 
 class _Row(NamedTuple):
@@ -49,20 +45,6 @@ class _Row(NamedTuple):
     value_hash: str | None
 
 
-class _Position(NamedTuple):
-    """The position that an event had before the rows of its session were dropped.
-
-    Attributes:
-        version: The event's version.
-        seq: The ``seq`` of its first row.
-        rows: The number of its rows.
-    """
-
-    version: int
-    seq: int
-    rows: int
-
-
 _ROWS = f"SELECT {', '.join(_Row._fields)} FROM session_events WHERE session_id = ? ORDER BY version, seq"  # noqa: S608
 #: Query for the archived sessions whose rows the store holds; SQLite finds them by the index on the status.
 _ARCHIVED = (
@@ -74,10 +56,6 @@ _LAST_SEQ = "SELECT MAX(seq), COUNT(*) FROM session_events WHERE session_id = ?"
 _DEAD_LETTER = (
     "SELECT a.warehouse FROM session_events AS e INDEXED BY session_events_by_version "
     "JOIN relay_aside AS a ON a.seq = e.seq WHERE e.session_id = ?{} LIMIT 1"
-)
-_REQUEUE = (
-    "INSERT INTO relay_aside (warehouse, seq, reason, put_at, state) VALUES (?, ?, ?, ?, 'asked') "
-    "ON CONFLICT DO UPDATE SET state = 'asked'"
 )
 
 
@@ -100,8 +78,8 @@ class SqliteArchive:
         if refusal is not None:
             raise StoreRejected(
                 f"Session {session_id} has events that {refusal[0]} refused, so it cannot be archived; nothing was "
-                "written. See the reasons with `ledger relay refused`, repair the cause, and send the events again "
-                "with `ledger relay retry`."
+                "written. See the reasons with `ledger relay dead-letters`, repair the cause, and send the events "
+                "again with `ledger relay redrive`."
             )
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
@@ -225,7 +203,7 @@ class SqliteArchive:
             salt, first = new_salt(), of_event[0]
             content = {(row.field, row.key, row.value, bool(row.removed)) for row in of_event}
             digest = kept.content_digest(salt, first.event_type, content)
-            position = _Position(first.version, first.seq, len(of_event))
+            position = restoring.Position(first.version, first.seq, len(of_event))
             connection.execute(
                 "INSERT INTO archived_events VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (session_id, event_id, *position, salt, digest),
@@ -257,9 +235,9 @@ class SqliteArchive:
         if head is None:
             kept.check_not_deleted(connection, session_id)
         now = self._clock()
-        positions = _positions(connection, session_id)
+        positions = restoring.positions_of(connection, session_id)
         if head is not None:
-            _check_same(session_id, head, in_order, positions, warehouse)
+            restoring.check_same(session_id, head, in_order, positions, warehouse)
         plan = plan_ingest(in_order, None, lambda event: False, now, own_store_id=self.store_id)
         assert plan is not None  # noqa: S101 - there is at least one event
         with write.all_or_none(connection):
@@ -272,12 +250,12 @@ class SqliteArchive:
                     *(to_micros(plan.updated_at), plan.event_hash, self.store_id),
                 ),
             )
-            before, new = _write(connection, plan.events, positions)
+            before, new = restoring.write_events(connection, plan.events, positions)
             write.note_foreign(connection, plan.events, self.store_id)
             index.reindex(connection, session_id)  # the index does not see rows with an old seq
             if any(event.schema_version != self._upcast.current for event in plan.events):
                 write.refold_session(connection, session_id, self._upcast)
-            _mark_in_doubt(connection, before, new, warehouse, now)
+            restoring.mark_in_doubt(connection, before, new, warehouse, now)
         return len(plan.events)
 
 
@@ -307,79 +285,8 @@ def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehous
     return connection.execute(_DEAD_LETTER.format(""), (session_id,)).fetchone() is None
 
 
-def _positions(connection: sqlite3.Connection, session_id: str) -> dict[str, _Position]:
-    """Return the positions that a session's events had before its rows were dropped, by event_id."""
-    sql = f"SELECT event_id, {', '.join(_Position._fields)} FROM archived_events WHERE session_id = ?"  # noqa: S608
-    return {event_id: _Position(*position) for event_id, *position in connection.execute(sql, (session_id,)).fetchall()}
-
-
 def _pending_deletion(session_id: str, created_at: int, version: int) -> PendingDeletion:
     return PendingDeletion(SessionKey(session_id, from_micros(created_at)), version)
-
-
-def _check_same(
-    session_id: str,
-    head: HeadRow,
-    events: Sequence[RecordedEvent],
-    positions: Mapping[str, _Position],
-    warehouse: str,
-) -> None:
-    """Raise StoreRejected if archived events are missing, or CorruptEvent if the history differs in another way."""
-    version = head.version
-    by_id = {event.event_id: event for event in events}
-    if missing := sorted(positions.keys() - by_id.keys()):
-        raise StoreRejected(
-            f"{warehouse} lacks {len(missing)} of the {len(positions)} events of session {session_id} that were "
-            f"archived here, the first of them {missing[0]}; nothing was written. Open the ledger with the warehouse "
-            "that it was shipped to, or restore that warehouse."
-        )
-    last = [event for event in events if event.version <= version]
-    same = all(by_id[event_id].version == position.version for event_id, position in positions.items())
-    hashed = next((event.event_hash for event in reversed(last) if event.event_hash is not None), None)
-    fixed = {(event.user_id, to_micros(event.created_at)) for event in events} == {(head.user_id, head.created_at)}
-    if not (same and fixed and len(last) == len(positions) and hashed == head.event_hash):
-        raise CorruptEvent(
-            f"Session {session_id}, version {version}: {warehouse} has another history than was archived here; nothing "
-            "was written. See the differences with `ledger reconcile`, and restore the warehouse.",
-            session_id=session_id,
-            version=version,
-        )
-
-
-def _write(
-    connection: sqlite3.Connection, events: Sequence[RecordedEvent], positions: Mapping[str, _Position]
-) -> tuple[list[int], list[int]]:
-    """Write events in order. Return the ``seq`` of the rows that the store had before, and those of the new rows."""
-    before: list[int] = []
-    new: list[int] = []
-    for event in events:
-        position = positions.get(event.event_id)
-        if position is not None and position.rows != len(event.changes):
-            raise CorruptEvent(
-                f"Session {event.session_id}, version {event.version}: the warehouse has {len(event.changes)} changes "
-                f"of its event, and {position.rows} were archived here; nothing was written. Restore the warehouse.",
-                session_id=event.session_id,
-                version=event.version,
-            )
-        written = write.write_recorded(connection, event, None if position is None else position.seq)
-        (new if position is None else before).extend(written)
-    return before, new
-
-
-def _mark_in_doubt(
-    connection: sqlite3.Connection, before: Sequence[int], new: Sequence[int], warehouse: str, now: datetime
-) -> None:
-    """Mark restored rows in doubt, so that each relay looks them up in its warehouse before it sends them.
-
-    For the relay to ``warehouse``, only the rows above that relay's checkpoint are marked. The warehouse has all of the
-    rows, but without the mark the relay would ship the rows above its checkpoint as new ones. For all other relays,
-    every row is marked.
-    """
-    for name in {*kept.warehouses(connection), warehouse}:
-        connection.execute("INSERT INTO relays (warehouse) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-        (checkpoint,) = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
-        rows = [seq for seq in (*before, *new) if name != warehouse or seq > checkpoint]
-        connection.executemany(_REQUEUE, [(name, seq, REASON, to_micros(now)) for seq in rows])
 
 
 def _droppable(connection: sqlite3.Connection, warehouse: str, session_ids: Collection[str] | None) -> list[Droppable]:

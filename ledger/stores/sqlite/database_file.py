@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ledger.errors import StoreRejected
+from ledger.errors import ConfigurationError, StoreRejected
 from ledger.files import is_from_system, remove_leftovers, whole_path
 from ledger.stores.sqlite.errors import cannot
 
@@ -39,11 +39,15 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         fill: Function that writes the content of a new database over a connection in autocommit mode.
 
     Raises:
+        ConfigurationError: The directory is missing.
         StoreRejected, StoreUnavailable: The file cannot be created.
         sqlite3.Error: ``fill`` failed.
     """
+    if not path.parent.exists():
+        raise ConfigurationError(
+            f"There is no directory {path.parent} for the ledger {path.name}; check the path, or create the directory."
+        )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_path(path, private=True, replace=False) as part, closing(connect(part)) as connection:
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")  # it is synced before it is put in its place

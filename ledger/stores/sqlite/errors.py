@@ -68,6 +68,8 @@ def cannot(what: str, error: OSError) -> LedgerError:
     """
     if error.errno in _PASSING:
         return StoreUnavailable(f"Cannot {what}: {error.strerror}. {_PASSING[error.errno]}; nothing was written.")
+    if error.errno == errno.ENOENT and error.filename is not None:
+        return StoreRejected(f"Cannot {what}: there is no directory {error.filename}; check the path, or create it.")
     return StoreRejected(f"Cannot {what}: {error.strerror or error}.")
 
 
@@ -84,9 +86,12 @@ def damaged(table: str, session_id: str, what: str, *, version: int = 0) -> Corr
     # Of ``meta``, the position of the search index is derived.
     derived = table in ("session_heads", "session_state", "search_slots") or what.startswith("search_")
     advice = "`ledger verify --rebuild` computes it again" if derived else "restore it from a backup or the warehouse"
+    if table == "meta" and what.startswith("store_id"):  # every command reads it first
+        advice = "No command can open the file without it; restore a backup"
+    else:
+        advice = f"`ledger verify` says what else is damaged; {advice}"
     return CorruptEvent(
-        f"{where}: a row of the table {table} is not what was recorded ({what}). `ledger verify` says what else is "
-        f"damaged; {advice}.",
+        f"{where}: a row of the table {table} is not what was recorded ({what}). {advice}.",
         session_id=session_id,
         version=version,
     )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.events import RecordedEvent
-from ledger.model.fields import check_change
 from ledger.model.fold import RegisterValue, State, fold
-from ledger.model.instants import to_micros, to_text
-from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.instants import to_micros
 from ledger.model.page import Page, check_limit, position_of
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Message
@@ -24,6 +21,7 @@ from ledger.outbox import columns
 from ledger.outbox.rows import Row
 from ledger.stores.archived import UNOWNED, session_archived
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite.criteria import conditions_of
 from ledger.stores.sqlite.errors import damaged
 from ledger.stores.sqlite.rows import HeadRow, checked_head, events_from_rows, head_of, whole_events
 
@@ -43,13 +41,6 @@ _MESSAGES = (
     "FROM session_state AS s JOIN session_events AS e ON e.seq = s.event_seq "
     "WHERE s.session_id = ? AND s.field = 'message' "
 )
-_REGISTER = (
-    "(SELECT value FROM session_state WHERE session_id = session_heads.session_id AND field = '{}' AND key = '')"
-)
-_SHARED = (
-    "session_id IN (SELECT session_id FROM session_state WHERE field = 'grant' AND key = ? "
-    "AND value IN ('\"read\"', '\"write\"'))"
-)
 _EVENTS = f"SELECT {_COLUMNS} FROM session_events WHERE session_id = ? "  # noqa: S608
 _LAST_EVENT = "SELECT version, event_hash, MAX(recorded_at) OVER () FROM session_events WHERE session_id = ? "
 _LAST_FIRST = "ORDER BY version DESC, event_id DESC LIMIT 1"
@@ -58,8 +49,6 @@ _EVENTS_PAGE = (
     f"{_EVENTS}AND version > ?2 AND version <= (SELECT MAX(version) FROM (SELECT DISTINCT version FROM session_events "  # noqa: S608
     "WHERE session_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3)) ORDER BY version, seq"
 )
-#: Maximum number of criteria of a list, and of their values. SQLite nests each criterion, to a depth of 1,000.
-MAX_CRITERIA, MAX_VALUES = 500, 10_000
 #: The largest number that a store would write as a position: SQLite can count on from there for long.
 LARGEST = 2**62
 
@@ -278,7 +267,7 @@ def sessions(
     If a session's rows are only in a warehouse, its state has the fields of ``ledger.stores.archived.LISTED``.
     """
     check_limit(limit)
-    conditions, parameters = _conditions(query)
+    conditions, parameters = conditions_of(connection, query)
     if after is not None:
         conditions.append("(created_at, session_id) < (?, ?)")
         parameters.extend(position_of(after))
@@ -315,67 +304,6 @@ def last_seq(connection: sqlite3.Connection) -> int:
     if row is not None and type(row[0]) is not int:
         raise damaged("sqlite_sequence", "", f"the last seq is {row[0]!r:.50}")
     return row[0] if row else 0
-
-
-def _conditions(query: SessionQuery) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    parameters: list[Any] = []
-
-    def require(condition: str, *values: Any) -> None:
-        conditions.append(condition)
-        parameters.extend(values)
-
-    register = "SELECT {} FROM session_state WHERE {}field = ? AND key = ?"
-    has_register = "EXISTS (" + register.format("1", "session_id = session_heads.session_id AND ") + " AND value = ?)"
-    # SQLite uses the partial index only if a query repeats its condition: field IN ('attribute', 'tag').
-    indexed = "session_id IN (" + register.format("session_id", "") + " AND field IN ('attribute', 'tag'){})"
-    if query.user_id is not None:
-        require("user_id = ?", check_text(query.user_id, "user_id"))
-    if query.created_from is not None:
-        require("created_at >= ?", to_micros(query.created_from, "created_from"))
-    if query.created_until is not None:
-        require("created_at < ?", to_micros(query.created_until, "created_until"))
-    _require_status(query, require)
-    if query.session_type is not None:
-        check_change("session_type", "", query.session_type, removed=False)
-        require(has_register, "session_type", "", canonical(query.session_type, "session_type"))
-    if query.tag is not None:
-        require(indexed.format(""), "tag", check_text(query.tag, "tag"))
-    if query.granted_to is not None:
-        require(_SHARED, check_text(query.granted_to, "granted_to"))
-    if not isinstance(query.attributes, Mapping):
-        raise InvalidInput(f"attributes must be an object of name to value, not {type(query.attributes).__name__}.")
-    for name, value in query.attributes.items():
-        check_text(name, "The name of an attribute")
-        require(indexed.format(" AND value = ?"), "attribute", name, canonical(value, f"attribute {name}"))
-    if len(conditions) > MAX_CRITERIA or len(parameters) > MAX_VALUES:
-        raise InvalidInput(
-            f"A list takes at most {MAX_CRITERIA} criteria, and this one has {len(conditions):,} with "
-            f"{len(parameters):,} values; narrow it down, and compare the rest in your program."
-        )
-    return conditions, parameters
-
-
-def _require_status(query: SessionQuery, require: Callable[..., None]) -> None:
-    """Call ``require`` with each of the query's conditions on the status and on ``updated_at``.
-
-    ``lifetime.status_at`` defines the status at a time.
-    """
-    if query.updated_before is not None:
-        require("updated_at < ?", to_micros(query.updated_before, "updated_before"))
-    status, values = _REGISTER.format("status"), []
-    if query.at is not None:  # as JSON text: null, which means never, sorts after every time
-        values = [canonical(to_text(query.at, "at")), *(canonical(word) for word in (*DONE, *CLOSED))]
-        words = ", ".join("?" * (len(values) - 1))
-        is_over = f"{_REGISTER.format('expires_at')} <= ? AND IFNULL({status}, '') NOT IN ({words})"
-        if query.unswept:
-            require(is_over, *values)
-        status = f"CASE WHEN {is_over} THEN '\"expired\"' ELSE {status} END"
-    if query.status is not None:
-        require(f"{status} = ?", *values, canonical(check_text(query.status, "status")))
-    if query.without:
-        unwanted = [canonical(check_text(word, "status")) for word in query.without]
-        require(f"IFNULL({status}, '') NOT IN ({', '.join('?' * len(unwanted))})", *values, *unwanted)
 
 
 def _message(key: str, version: int, text: str | None) -> Message:

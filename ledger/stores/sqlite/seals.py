@@ -71,8 +71,6 @@ _WRONG = (
 )
 _PURGED = "SELECT version FROM purged_sessions WHERE session_id = ? AND created_at = ?"
 
-_LEAF_TYPES = ((str, int, int, str), (str, int, int, type(None)))
-
 
 class SqliteSeals:
     """The part of ``SqliteStore`` that makes and checks seals; see ``SealingStore``."""
@@ -139,7 +137,7 @@ class SqliteSeals:
             rows = self._read(partial(_leaf_rows, page=page))
             for session_id, created_at, version, event_hash, _ in rows:
                 leaf = Leaf(session_id, created_at, version, event_hash)
-                if tuple(map(type, leaf)) not in _LEAF_TYPES:
+                if not leaf.is_sound():
                     raise damaged("sealed_heads", "", f"a leaf of the seal {number} is {tuple(leaf)!r:.100}")
                 yield leaf
             if len(rows) < PAGE:

@@ -119,6 +119,11 @@ def exists(connection: sqlite3.Connection) -> bool:
     return connection.execute(_EXISTS).fetchone() is not None
 
 
+def is_readable(connection: sqlite3.Connection) -> bool:
+    """Return True if the file has the table of words, and this Python's SQLite can read it."""
+    return has_fts5() and exists(connection)
+
+
 def create(connection: sqlite3.Connection) -> None:
     """Create the table of words if it is missing."""
     connection.execute(_CREATE)
@@ -217,7 +222,7 @@ def forget(connection: sqlite3.Connection, *, first: bool) -> bool:
         connection: The writing connection.
         first: True for the first step, which lets FTS5 merge all segments into one.
     """
-    if not exists(connection) or not has_fts5():
+    if not is_readable(connection):
         return False
     before = connection.total_changes
     connection.execute(_MERGE, (-MERGED_PAGES if first else MERGED_PAGES,))

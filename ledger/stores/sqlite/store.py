@@ -64,7 +64,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:
-        path: The file; created with its directory if it is missing and ``create`` is True.
+        path: The file; created if it is missing and ``create`` is True. Its directory must exist.
         create: True to create a missing file, False to raise ConfigurationError.
         synchronous: ``FULL`` (an append survives a power cut) or ``NORMAL`` (it survives a crash of the process; a
             power cut may lose the last appends, never part of one).
@@ -74,7 +74,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         upcaster: Brings events of older schema versions to the present one.
 
     Raises:
-        ConfigurationError: The file is missing, is not a ledger, or was written by a newer release.
+        ConfigurationError: The file or its directory is missing, is not a ledger, or was written by a newer release.
         StoreRejected, StoreUnavailable: The file cannot be opened or read.
     """
 
@@ -278,7 +278,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         The copy appears at ``path`` only when it is complete and synced. Only its owner may read it.
 
         Raises:
-            StoreRejected: ``path`` exists already, or it cannot be written.
+            StoreRejected: ``path`` exists already, its directory is missing, or it cannot be written.
             InvalidInput: ``path`` is a file of this ledger or of its warehouse.
         """
         path = Path(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -172,9 +172,10 @@ class SqliteVerification:
         return True
 
     def _mend_session(self, connection: sqlite3.Connection, session_id: str) -> bool:
-        """Compute a session's state, head and search index again. Return False if its events are damaged.
+        """Compute a session's state, head and search index again. Return False if that does not mend it.
 
         The session is verified again in the transaction that mends it, because it may have been appended to since.
+        Something is left to find if its events are damaged, or if the tables do not keep what is written into them.
         """
         between = session_id, session_id
         checked = self._check(connection, lambda rows: None, between)
@@ -182,16 +183,15 @@ class SqliteVerification:
             return False
         codes = {finding.code for finding in checked.findings}
         head = checked.heads.get(session_id)
-        with write.all_or_none(connection):
-            if head is None and "state" in codes:  # nothing else is left of the session
-                connection.execute("DELETE FROM session_state WHERE session_id = ?", between[:1])
-            elif "state" in codes:
-                write.refold_session(connection, session_id, self._upcast)
-            if head is not None and "head" in codes:
-                connection.execute("DELETE FROM session_heads WHERE session_id = ?", between[:1])
-                connection.execute(write.PUT_HEAD, (session_id, *head))
-            if "search" in codes:
-                index.reindex(connection, session_id)
+        if head is None and "state" in codes:  # nothing else is left of the session
+            connection.execute("DELETE FROM session_state WHERE session_id = ?", between[:1])
+        elif "state" in codes:
+            write.refold_session(connection, session_id, self._upcast)
+        if head is not None and "head" in codes:
+            connection.execute("DELETE FROM session_heads WHERE session_id = ?", between[:1])
+            connection.execute(write.PUT_HEAD, (session_id, *head))
+        if "search" in codes:
+            index.reindex(connection, session_id)
         return not self._check(connection, lambda rows: None, between).findings
 
     def _mend(self, work: Callable[[sqlite3.Connection], bool]) -> bool:
@@ -202,8 +202,11 @@ class SqliteVerification:
 
         def mending(connection: sqlite3.Connection) -> bool:
             self._heads.clear()
-            with write.all_or_none(connection):
-                return work(connection)
+            with suppress(_NotMended), write.all_or_none(connection):
+                if work(connection):
+                    return True
+                raise _NotMended
+            return False
 
         try:
             return bool(self._run(mending))
@@ -213,6 +216,10 @@ class SqliteVerification:
             return False
         finally:
             self._cache.clear()
+
+
+class _NotMended(Exception):
+    """Rolls back what was written to mend a finding."""
 
 
 class _Report:

@@ -189,7 +189,7 @@ def check_words(connection: sqlite3.Connection) -> Finding | None:
 
 def words_pages(connection: sqlite3.Connection) -> int:
     """Return the number of pages of the search index; 0 if the file has no index."""
-    if not index.has_fts5() or not index.exists(connection):
+    if not index.is_readable(connection):
         return 0
     try:
         with closing(connection.execute("SELECT COUNT(*) FROM search_words_data")) as count:

@@ -297,14 +297,14 @@ class SessionCheck:
 
     def _search_upto(self) -> int:
         """Return the last indexed ``seq``; 0 if nothing is indexed, or the position is damaged."""
-        if self._index_problem is not None or not index.has_fts5() or not index.exists(self._connection):
+        if self._index_problem is not None or not index.is_readable(self._connection):
             return 0
         found = self._connection.execute("SELECT value FROM meta WHERE name = 'search_upto'").fetchone()
         return 0 if found is None else read.whole(found[0]) or 0
 
     def _slots(self) -> None:
         """Compare the search index with the current texts."""
-        if not index.has_fts5() or not index.exists(self._connection):
+        if not index.is_readable(self._connection):
             return
         found: dict[str, int] = {}
         wrong: set[str] = set()

@@ -25,6 +25,7 @@ from ledger.warehouse.bigquery.errors import OutcomeLost, never_sent, translate
 REQUEST_BYTES = 9_000_000
 #: Timeout of one acknowledgement, in seconds.
 ACK_SECONDS = 60.0
+_UPDATE = "If the table's columns differ from this release's, run create_sessions_table.py (or `ledger init`)."
 
 
 class RowTransport(Protocol):
@@ -105,12 +106,11 @@ class StorageWrites:
 
     def _translated(self, table: str, code: grpc.StatusCode | None, message: str) -> LedgerError:
         if code in reasons.PERMANENT_CODES:
-            return StoreRejected(
-                f"BigQuery refused rows for {table} ({code.name}): {message} If the table's columns differ from this "
-                "release's, run create_sessions_table.py."
-            )
+            return StoreRejected(f"BigQuery refused rows for {table} ({code.name}): {message} {_UPDATE}")
         if code in reasons.MISSING:
-            return ConfigurationError(f"BigQuery has no table for the rows: {message} Run create_sessions_table.py.")
+            return ConfigurationError(
+                f"BigQuery has no table for the rows: {message} Run create_sessions_table.py (or `ledger init`)."
+            )
         return OutcomeLost(f"BigQuery failed to append rows to {table}; a retry may succeed: {message}")
 
 
@@ -269,10 +269,10 @@ class InsertAll:
 
         If the same rows are sent twice within a minute, BigQuery drops most of the duplicates.
         """
-        name = f"{self._clients.project}.{self._clients.dataset.name}.{table}"
+        rest, name = self._clients.rest, f"{self._clients.project}.{self._clients.dataset.name}.{table}"
         content = [_as_json(row) for row in rows.to_pylist()]
         try:
-            errors = self._clients.rest.insert_rows_json(
+            errors = rest.insert_rows_json(
                 name, content, row_ids=[_insert_id(row) for row in content], retry=ONCE, timeout=ACK_SECONDS
             )
         except Exception as error:
@@ -280,10 +280,7 @@ class InsertAll:
         if errors:
             causes = [cause for row in errors for cause in row.get("errors", ()) if cause.get("reason") != "stopped"]
             message = causes[0].get("message", "") if causes else str(errors[0])
-            raise StoreRejected(
-                f"BigQuery refused rows for {table}: {message} If the table's columns differ from this release's, run "
-                "create_sessions_table.py."
-            )
+            raise StoreRejected(f"BigQuery refused rows for {table}: {message} {_UPDATE}")
 
     def disconnect(self, table: str) -> None:
         """Do nothing: there is no connection per table."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 import requests
@@ -22,6 +24,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.schema import unknown
 
+T = TypeVar("T")
 #: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
 #: enough for the ledger.
 _ROLES = {
@@ -79,10 +82,7 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
         error = api.from_grpc_error(error)
     message = message_of(error)
     if _is_credentials_error(error, message):
-        return ConfigurationError(
-            f"{doing} failed: Google refuses the credentials ({message}). Run `gcloud auth application-default login`, "
-            "or check GOOGLE_APPLICATION_CREDENTIALS."
-        )
+        return _credentials_refused(doing, message)
     if _is_transient(error, message):
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed; a retry may succeed: {message}")
@@ -100,6 +100,36 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
         return _refusal(error, doing, message, own)
     # The rest does not come from BigQuery: a response that Google's client cannot parse, or a bug.
     return StoreError(f"{doing} failed: {type(error).__name__}: {message}")
+
+
+def once(doing: str, call: Callable[[], T]) -> T:
+    """Return the result of a function that calls Google's client. Errors of the client become errors of the ledger.
+
+    Args:
+        doing: Name of the call, for messages, such as ``Listing tables``.
+        call: The function. It is called once, and tells the client not to retry. Repeating the call must be safe: if
+            the answer is lost, StoreUnavailable is raised, although the call may have succeeded.
+
+    Raises:
+        LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.
+    """
+    try:
+        return call()
+    except LedgerError:
+        raise
+    except Exception as error:
+        translated = translate(error, doing)
+        if isinstance(translated, OutcomeLost):
+            translated = StoreUnavailable(str(translated))
+        raise translated from error
+
+
+def none_if_absent(get: Callable[[], T]) -> T | None:
+    """Return the result of a function that asks Google's client for an object; None if the object does not exist."""
+    try:
+        return get()
+    except api.NotFound:
+        return None
 
 
 def is_uncertain(error: Exception) -> bool:
@@ -127,6 +157,8 @@ def message_of(error: Exception) -> str:
     A message may contain secrets for two reasons. Google's clients quote headers that they could not send, and they
     quote whole responses of token servers.
     """
+    if isinstance(error, grpc.Call):  # whose text lists all its attributes
+        error = api.from_grpc_error(error)
     # Errors about credentials have further arguments, which are no text for readers.
     text = error.args[0] if isinstance(error, auth.GoogleAuthError) and error.args else getattr(error, "message", None)
     first = next(iter(str(text or error).strip().splitlines()), "") or type(error).__name__
@@ -179,10 +211,7 @@ def _reason(error: Exception) -> str:
 def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool) -> LedgerError:
     """Return the ledger's error for a permanent refusal; its message names the remedy, if one is known."""
     if isinstance(error, (api.Unauthorized, api.Unauthenticated)):
-        return ConfigurationError(
-            f"{doing} failed: Google does not accept the credentials ({message}). Run "
-            "`gcloud auth application-default login`, or check GOOGLE_APPLICATION_CREDENTIALS."
-        )
+        return _credentials_refused(doing, message)
     if _reason(error) == "responseTooLarge":  # BigQuery reports it as 403, like a missing permission
         kind = StoreRejected if own else InvalidInput
         return kind(f"{doing} has a result larger than BigQuery returns: {message} Select fewer rows or columns.")
@@ -203,7 +232,7 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
     if _reason(error) == reasons.OVER_BUDGET or "bytes billed" in message:
         return StoreRejected(
             f"{doing} would read more bytes than allowed: {message} Narrow it to a range of created_at, or raise "
-            "maximum_bytes_billed in the ledger's URL."
+            "maximum_bytes_billed in the ledger's URL (for a look-up by id, lookup_maximum_bytes_billed)."
         )
     if not own and isinstance(error, api.BadRequest):
         return InvalidInput(f"The statement cannot be answered: {message}")
@@ -216,6 +245,13 @@ def _names_foreign_table(message: str) -> bool:
     """Return True if a "not found" message names a table that is not one of the ledger's."""
     table = _TABLE_NOT_FOUND.search(message)
     return table is not None and table[1] not in {item.name for item in catalog.objects()}
+
+
+def _credentials_refused(doing: str, message: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{doing} failed: Google refuses the credentials ({message}). Run `gcloud auth application-default login`, or "
+        "check GOOGLE_APPLICATION_CREDENTIALS."
+    )
 
 
 def _too_large(doing: str, message: str) -> ValueTooLarge:

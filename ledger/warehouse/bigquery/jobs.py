@@ -16,8 +16,8 @@ from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
-from ledger.warehouse.bigquery.clients import ONCE, Clients
-from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, translate
+from ledger.warehouse.bigquery.clients import ANSWER_SECONDS, ONCE, Clients
+from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, none_if_absent, once, translate
 from ledger.warehouse.bigquery.polling import POLLING
 from ledger.warehouse.bigquery.settings import Dataset
 
@@ -29,6 +29,21 @@ MAX_ATTEMPTS = 30
 #: is shorter, and the maximum attempts.
 NEW_OBJECT_SECONDS = 300.0
 NEW_OBJECT_ATTEMPTS = 150
+#: Operations that look up sessions by id, and those of a strict append. BigQuery reads only the blocks of these
+#: sessions, and compares the budget with all blocks of their days; see ``Dataset.lookup_maximum_bytes_billed``.
+LOOKUPS = frozenset(
+    {
+        "append_checked",
+        "existing_rows",
+        "find_creation",
+        "find_lost_event",
+        "read_events",
+        "read_heads",
+        "read_messages",
+        "read_states",
+        "reconcile_rows",
+    }
+)
 #: Labels of every job, which attribute its cost to the ledger.
 JOB_LABELS = {"app": "session-ledger"}
 _TYPES = {
@@ -68,23 +83,16 @@ class Jobs:
         self.dataset = dataset
         self.clients = Clients(dataset, environment)
         self._sleep = sleep
-        self._location: str | None = None
+        self._location: str | None = None  # of the dataset, as BigQuery tells it
+        self._knows_location = False  # True if BigQuery has told it, or that it may not be read
+
+    def describe(self) -> Any:
+        """Return BigQuery's description of the dataset; None if it does not exist."""
+        return self._find("the dataset", lambda rest: rest.get_dataset(self._path(), retry=ONCE))
 
     def table(self, name: str) -> Any:
         """Return BigQuery's description of one of the dataset's tables; None if it or its dataset does not exist."""
-        from google.api_core.exceptions import NotFound
-
-        path = f"{self.clients.project}.{self.dataset.name}.{name}"
-
-        def call() -> Any:
-            try:
-                return self.clients.rest.get_table(path, retry=ONCE)
-            except NotFound:
-                return None
-            except Exception as error:
-                raise translate(error, f"Looking up {name}") from error
-
-        return self.retry_idempotent(f"Looking up {name}", call)
+        return self._find(name, lambda rest: rest.get_table(self._path(name), retry=ONCE))
 
     def has_columns(self, table: str, names: Sequence[str]) -> bool:
         """Return True if a table exists and has all of these columns."""
@@ -94,7 +102,8 @@ class Jobs:
     def location(self) -> str | None:
         """Return the location of jobs: that of the URL, or else of the dataset, which is looked up once.
 
-        Without a location BigQuery finds it by the tables of a statement, but sometimes falls back to US.
+        Without a location BigQuery finds it by the tables of a statement, but sometimes falls back to US. A dataset
+        that does not exist is looked up again by the next call, since it may be created.
 
         Returns:
             The location; None if the dataset does not exist, or its description may not be read.
@@ -102,17 +111,21 @@ class Jobs:
         Raises:
             StoreUnavailable: The dataset cannot be looked up now.
         """
-        if self.dataset.location is None and self._location is None:
-            rest, name = self.clients.rest, f"{self.clients.project}.{self.dataset.name}"
+        from google.api_core.exceptions import Forbidden
+
+        if self.dataset.location is None and not self._knows_location:
+            rest = self.clients.rest
             try:
-                self._location = rest.get_dataset(name, retry=ONCE).location
-            except Exception as error:
-                translated = translate(error, "Looking up the dataset")
-                if isinstance(translated, OutcomeLost):  # no statement was sent, so no outcome can be lost
-                    raise StoreUnavailable(str(translated)) from error
-                if translated.retryable:
-                    raise translated from error
-                return None  # the statement fails too, with a message about itself
+                # Once, because the caller repeats it with its statement.
+                found = once("Looking up the dataset", lambda: rest.get_dataset(self._path(), retry=ONCE))
+            except LedgerError as error:
+                if error.retryable:
+                    raise
+                if not isinstance(error.__cause__, Forbidden):
+                    return None  # the statement fails too, with a message about itself
+            else:
+                self._location = found.location
+            self._knows_location = True
         return self.dataset.location or self._location
 
     def ask(self, operation: str, sql: str, parameters: Parameters | None = None, *, own: bool = True) -> Answer:
@@ -127,6 +140,19 @@ class Jobs:
             LedgerError: The statement failed permanently.
         """
         return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
+
+    def request(self, doing: str, call: Callable[[], T]) -> T:
+        """Call Google's client, repeat the call while it fails transiently, and return its result.
+
+        Args:
+            doing: Name of the call, for messages, such as ``Listing functions``.
+            call: The function. It is idempotent, and tells the client not to retry.
+
+        Raises:
+            StoreUnavailable: No attempt succeeded within ``retry_timeout``. A request may have been executed even so.
+            LedgerError: The call failed permanently.
+        """
+        return self.retry_idempotent(doing, lambda: once(doing, call))
 
     def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
         """Call an idempotent function, repeat it while it raises ``retryable`` errors, and return its result.
@@ -192,38 +218,52 @@ class Jobs:
             raise translate(error, f"The {operation}", own=own) from error
 
     def estimate(self, operation: str, sql: str, parameters: Parameters | None = None) -> int:
-        """Return the number of bytes that one of the ledger's own statements would read, by a dry run.
+        """Return the number of bytes that a statement would read, by dry runs with retries; see ``dry_run``."""
+        return self.retry_idempotent(f"The {operation}", lambda: self.dry_run(operation, sql, parameters))
+
+    def dry_run(
+        self, operation: str, sql: str, parameters: Parameters | None = None, *, timeout: float = ANSWER_SECONDS
+    ) -> int:
+        """Check one of the ledger's own statements, once, and return the number of bytes that it would read.
 
         A dry run costs nothing. It leaves out rows in the streaming buffer, and counts all blocks of the days that it
         cannot exclude.
+
+        Args:
+            operation: Label of the job, such as ``state``.
+            timeout: Seconds to wait for the answer.
 
         Returns:
             The bytes; 0 if there are none, or from an emulator that does not estimate.
 
         Raises:
-            LedgerError: As for ``ask``.
+            StoreUnavailable: BigQuery did not answer; a retry may succeed.
+            LedgerError: An object or a permission is missing, or the statement is not valid.
         """
         config = self._config(operation, parameters, use_query_cache=False, dry_run=True)
-        bound = catalog.bind(sql, self.clients.project, self.dataset.name)
+        bound, place = catalog.bind(sql, self.clients.project, self.dataset.name), self.location()
+        options = {"location": place, "retry": ONCE, "job_retry": ONCE, "timeout": timeout}
+        job = once(f"The {operation}", lambda: self.clients.rest.query(bound, job_config=config, **options))
+        return int(job.total_bytes_processed or 0)
 
-        def call() -> int:
-            try:
-                job = self.clients.rest.query(
-                    bound, job_config=config, location=self.location(), retry=ONCE, job_retry=ONCE
-                )
-            except Exception as error:
-                raise translate(error, f"The {operation}") from error
-            return int(job.total_bytes_processed or 0)
+    def _path(self, *names: str) -> str:
+        """Return the full name of the dataset, or of something in it."""
+        return ".".join((self.clients.project, self.dataset.name, *names))
 
-        return self.retry_idempotent(f"The {operation}", call)
+    def _find(self, name: str, get: Callable[[Any], T]) -> T | None:
+        """Look something up with retries, and return what ``get`` returns; None if it does not exist."""
+        return self.request(f"Looking up {name}", lambda: none_if_absent(lambda: get(self.clients.rest)))
 
     def _config(self, operation: str, parameters: Parameters | None, **options: Any) -> Any:
         """Return the configuration of a query job."""
         from google.cloud import bigquery
 
+        is_lookup = operation in LOOKUPS
         return bigquery.QueryJobConfig(
             query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self.dataset.maximum_bytes_billed,
+            maximum_bytes_billed=(
+                self.dataset.lookup_maximum_bytes_billed if is_lookup else self.dataset.maximum_bytes_billed
+            ),
             default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
             labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
             **options,
@@ -240,18 +280,12 @@ class Jobs:
         Args:
             first_page: Number of rows in a page; None for BigQuery's default.
         """
-        rest = self.clients.rest
-        project, dataset = self.clients.project, self.dataset.name
+        rest, place = self.clients.rest, self.location()
         config = self._config(operation, parameters, use_query_cache=True)
+        bound = catalog.bind(sql, self.clients.project, self.dataset.name)
         try:
-            bound = catalog.bind(sql, project, dataset)
             return rest.query_and_wait(
-                bound,
-                job_config=config,
-                location=self.location(),
-                retry=POLLING,
-                job_retry=ONCE,
-                page_size=first_page,
+                bound, job_config=config, location=place, retry=POLLING, job_retry=ONCE, page_size=first_page
             )
         except Exception as error:
             raise translate(error, f"The {operation}", own=own) from error
@@ -326,14 +360,18 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
         sleep: Called with the seconds to wait before the next attempt.
     """
 
+    def limits(state: tenacity.RetryCallState) -> tuple[float, int]:
+        """Return the seconds and the attempts that are allowed after the latest failure."""
+        if state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible):
+            return max(retry_timeout, NEW_OBJECT_SECONDS), NEW_OBJECT_ATTEMPTS
+        return retry_timeout, MAX_ATTEMPTS
+
     def log_first_failure(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("%s is retried for up to %g s: %s", doing, retry_timeout, state.outcome.exception())
+            log.warning("%s is retried for up to %g s: %s", doing, limits(state)[0], state.outcome.exception())
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        is_new = state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible)
-        seconds = max(retry_timeout, NEW_OBJECT_SECONDS) if is_new else retry_timeout
-        attempts = NEW_OBJECT_ATTEMPTS if is_new else MAX_ATTEMPTS
+        seconds, attempts = limits(state)
         return bool(tenacity.stop_before_delay(seconds)(state)) or state.attempt_number >= attempts
 
     return tenacity.Retrying(

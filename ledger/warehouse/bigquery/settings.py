@@ -40,6 +40,8 @@ class Dataset:
         maximum_bytes_billed: Maximum number of bytes that one statement may read.
         retry_timeout: Time for which a call with transient errors is retried, in seconds.
         labels: Labels of every job, in addition to the ledger's own.
+        lookup_maximum_bytes_billed: ``maximum_bytes_billed`` of look-ups by session id and of strict appends. BigQuery
+            compares it with all blocks of the sessions' days, although it reads only those of the sessions.
     """
 
     project: str
@@ -50,6 +52,7 @@ class Dataset:
     maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
     retry_timeout: float = RETRY_TIMEOUT
     labels: Mapping[str, str] = field(default_factory=dict)
+    lookup_maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED
 
     @property
     def url(self) -> str:
@@ -77,32 +80,32 @@ def parse(rest: str) -> Dataset:
         raise ConfigurationError(
             f"The ledger's URL is bigquery://{rest}; it must look like bigquery://PROJECT/DATASET."
         )
-    if project:
-        catalog.check_names(project, dataset)
-    else:
-        catalog.check_names("default-project", dataset)
+    catalog.check_names(project or "default-project", dataset)
     pairs = [(_RENAMED.get(name, name), value) for name, value in parse_qsl(query, keep_blank_values=True)]
     options = dict(pairs)
     if repeated := sorted({name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1}):
         raise ConfigurationError(f"The ledger's URL has {', '.join(repeated)} more than once; remove one.")
-    appends = _choice(options, "appends", "lenient", "lenient", "strict")
+    appends = _choice(options, "appends", "lenient", "strict")
     insert_all = _choice(options, "transport", "storage", "insertall") == "insertall"
     location = options.pop("location", None)
     check_location(location)
+    budget = int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True))
+    of_lookups = max(budget, MAXIMUM_BYTES_BILLED)
     parsed = Dataset(
         project,
         dataset,
         strict=appends == "strict",
         transport="insertall" if insert_all else "storage",
         location=location,
-        maximum_bytes_billed=int(_number(options, "maximum_bytes_billed", MAXIMUM_BYTES_BILLED, whole=True)),
+        maximum_bytes_billed=budget,
+        lookup_maximum_bytes_billed=int(_number(options, "lookup_maximum_bytes_billed", of_lookups, whole=True)),
         retry_timeout=_number(options, "retry_timeout", RETRY_TIMEOUT),
         labels=labels_of(pair for pair in options.pop("labels", "").split(",") if pair),
     )
     if options:
         raise ConfigurationError(
             f"The ledger's URL has an unknown option {', '.join(sorted(options))}; the options are appends, transport, "
-            "location, maximum_bytes_billed, retry_timeout and labels."
+            "location, maximum_bytes_billed, lookup_maximum_bytes_billed, retry_timeout and labels."
         )
     return parsed
 
@@ -156,7 +159,7 @@ def _address(setting: Setting, value: str) -> tuple[str, int]:
 def _choice(options: dict[str, str], name: str, default: str, *others: str) -> str:
     value = options.pop(name, default).lower()
     if value not in (default, *others):
-        choices = " or ".join(dict.fromkeys((default, *others)))
+        choices = " or ".join((default, *others))
         raise ConfigurationError(f"The ledger's URL says {name}={value}; it must be {choices}.")
     return value
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from ledger.clock import Clock, utc_now
 from ledger.errors import ConfigurationError, CorruptEvent, RowsRefused, StoreUnavailable, StreamEnded, ValueTooLarge
 from ledger.model.ids import created_at_of
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
@@ -21,6 +22,7 @@ from ledger.warehouse.arrow_rows import record_batch
 from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.appends import REQUEST_BYTES, requests_of
 from ledger.warehouse.bigquery.errors import OutcomeLost
+from ledger.warehouse.bigquery.expiration import PartitionExpiration
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.existing_rows import existing_rows
@@ -105,6 +107,7 @@ class BigQuerySink:
     Args:
         warehouse: The dataset to fill; ``recover`` creates it if it does not exist.
         owns: True if ``close`` also closes the warehouse.
+        clock: Source of the time at which days expire.
 
     Raises:
         ConfigurationError: The dataset's transport is not the Storage Write API.
@@ -113,7 +116,7 @@ class BigQuerySink:
     batch_rows = 10_000
     batch_bytes = 8_500_000
 
-    def __init__(self, warehouse: BigQueryWarehouse, *, owns: bool = False) -> None:
+    def __init__(self, warehouse: BigQueryWarehouse, *, owns: bool = False, clock: Clock = utc_now) -> None:
         if warehouse.dataset.transport == "insertall":
             raise ConfigurationError(
                 f"{warehouse.dataset.url} uses insertAll, which cannot confirm whether rows have arrived; a relay "
@@ -121,6 +124,8 @@ class BigQuerySink:
             )
         self._warehouse = warehouse
         self._owns = owns
+        self._clock = clock
+        self._expiration = PartitionExpiration()  # as found by the latest ``recover``
         self._stream: streams.WriteStream | None = None
         self._stream_lock = threading.RLock()
         self._store_id = ""
@@ -173,6 +178,7 @@ class BigQuerySink:
     def send(self, sink_state: str, batch: Batch, content: PackedBatch) -> str:
         """Add a batch and return the new sink state. Transient errors are retried; see ``Sink.send``."""
         state = _SinkState.of_text(sink_state)
+        self._check_days(content.events)
         if content.new_sessions is not None:
             self._index_sessions(content.new_sessions)
         try:
@@ -201,9 +207,25 @@ class BigQuerySink:
             self._warehouse.create()
             tables["session_events"] = self._warehouse.table("session_events")
         events = tables["session_events"]
+        self._expiration = PartitionExpiration.of_table(events)
         if events is None:
             raise StoreUnavailable(f"The table session_events of {self.url} was dropped concurrently; retry.")
         return 0 if events.created is None else round(events.created.timestamp() * 1000)
+
+    def _check_days(self, events: pa.RecordBatch) -> None:
+        """Raise RowsRefused if a batch has rows of days that have expired: BigQuery would drop them at once."""
+        if self._expiration.kept is None:
+            return
+        now, created = self._clock(), events.column("created_at").to_pylist()
+        expired = {created_at for created_at in set(created) if self._expiration.has_dropped(created_at, now)}
+        if expired:
+            session_ids = events.column("session_id").to_pylist()
+            reasons = {
+                index: self._expiration.reason(session_ids[index], created_at)
+                for index, created_at in enumerate(created)
+                if created_at in expired
+            }
+            raise RowsRefused(next(iter(reasons.values())), reasons)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
         """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""

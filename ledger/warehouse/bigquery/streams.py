@@ -32,10 +32,9 @@ def create(warehouse: Jobs, table: str) -> str:
 
     def call() -> str:
         committed = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
+        write = clients.write
         try:
-            stream = clients.write.create_write_stream(
-                parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS
-            )
+            stream = write.create_write_stream(parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS)
         except Exception as error:
             if reasons.code_of(error) in reasons.MISSING and warehouse.table(table) is not None:
                 raise NotYetVisible(f"The table {table} cannot be written to yet: {message_of(error)}") from error
@@ -57,8 +56,9 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
     """
 
     def call() -> int | None:
+        write = warehouse.clients.write
         try:
-            finalized = warehouse.clients.write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
+            finalized = write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
         except Exception as error:
             if reasons.code_of(error) in reasons.STREAM_GONE:
                 return None
@@ -120,7 +120,10 @@ class WriteStream:
             response = self._connection.send(rows, offset)
         except LedgerError as error:
             self.close()
-            self._check_visible(rows, reasons.code_of(error.__cause__), str(error))
+            cause = error.__cause__  # whose message recommends no repair
+            self._check_visible(
+                rows, reasons.code_of(cause), message_of(cause if isinstance(cause, Exception) else error)
+            )
             return _end_of_stream(error, reasons.code_of(error.__cause__), str(error))
         if not response.error.code:
             return None

@@ -14,12 +14,10 @@ from sqlglot import exp
 from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.bigquery.errors import translate
+from ledger.warehouse.bigquery.expiration import check_outlives
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
 
-#: Default maximum TTL of a session, in days; a partition must not expire before its sessions do.
-LONGEST_LIFETIME_DAYS = 7
 #: Name of a label of the dataset. Its value is the ``digest`` of the release that created the views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
 _TYPES = {"INT64": "INTEGER", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
@@ -32,7 +30,9 @@ class TableOptions:
     Attributes:
         location: Location of a new dataset, such as EU or europe-west3. None means the location in the dataset's URL,
             or US if the URL has none.
-        partition_expiration_days: Days after which BigQuery drops a partition; None for never.
+        partition_expiration_days: Days after which BigQuery drops a partition; None for never. It must be longer than
+            ``max_ttl_hours``.
+        max_ttl_hours: The longest time that a session lives, in hours; None if sessions may have no end.
         kms_key_name: A Cloud KMS key that encrypts dataset and tables: ``projects/.../cryptoKeys/...``.
         require_partition_filter: True if statements over the tables must filter by created_at.
         labels: Labels of dataset and tables.
@@ -40,17 +40,14 @@ class TableOptions:
 
     location: str | None = None
     partition_expiration_days: int | None = None
+    max_ttl_hours: float | None = field(default=None, kw_only=True)
     kms_key_name: str | None = None
     require_partition_filter: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        days = self.partition_expiration_days
-        if days is not None and days <= LONGEST_LIFETIME_DAYS:
-            raise ConfigurationError(
-                f"partition_expiration_days is {days}; sessions live up to {LONGEST_LIFETIME_DAYS} days, "
-                f"and their rows must be kept longer: set {LONGEST_LIFETIME_DAYS + 1} or more."
-            )
+        if self.partition_expiration_days is not None:
+            check_outlives(self.partition_expiration_days, self.max_ttl_hours)
         check_location(self.location)
         labels_of(f"{name}={value}" for name, value in self.labels.items())
         key = self.kms_key_name
@@ -152,7 +149,7 @@ class _Creation:
         self._dataset = warehouse.dataset.name
 
     def run(self) -> list[ObjectChange]:
-        dataset = self._get(self._rest.get_dataset, self._dataset)
+        dataset = self._warehouse.describe()
         self._check_location(dataset)
         tables = {} if dataset is None else self._tables()
         plans = [(item, tables.get(item.name)) for item in catalog.objects()]
@@ -169,7 +166,7 @@ class _Creation:
                 if item.kind == "table":
                     self._check_table(item, table)
         changes = [self._make_dataset(dataset)]
-        dataset = self._get(self._rest.get_dataset, self._dataset)
+        dataset = self._warehouse.describe()
         current = dataset is not None and dataset.labels.get(CATALOG_LABEL) == digest()
         routines = set() if dataset is None else self._routines()
         exists = {item.name for item, table in plans if table is not None or item.name in routines}
@@ -209,7 +206,9 @@ class _Creation:
         made.location = self._options.location or self._warehouse.dataset.location
         if self._options.kms_key_name is not None:
             made.default_encryption_configuration = bigquery.EncryptionConfiguration(self._options.kms_key_name)
-        self._retry("Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE))
+        self._warehouse.request(
+            "Creating the dataset", lambda: self._rest.create_dataset(made, exists_ok=True, retry=ONCE)
+        )
         return ObjectChange("dataset", f"{self._project}.{self._dataset}", "created", made.location or "")
 
     def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
@@ -304,7 +303,9 @@ class _Creation:
         labelled = bigquery.Dataset(dataset.reference)
         labelled.labels = labels
         try:
-            self._retry("Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE))
+            self._warehouse.request(
+                "Labelling the dataset", lambda: self._rest.update_dataset(labelled, ["labels"], retry=ONCE)
+            )
         except ConfigurationError:  # labelling requires the owner role on the dataset
             if self._options.labels:
                 raise
@@ -312,41 +313,18 @@ class _Creation:
         return any(dataset.labels.get(name) != value for name, value in self._options.labels.items())
 
     def _tables(self) -> dict[str, Any]:
-        names = {item.name for item in catalog.objects() if item.kind != "function"}
-        tables = {
-            name: self._get(self._rest.get_table, f"{self._project}.{self._dataset}.{name}") for name in sorted(names)
-        }
+        names = sorted(item.name for item in catalog.objects() if item.kind != "function")
+        tables = {name: self._warehouse.table(name) for name in names}
         return {name: table for name, table in tables.items() if table is not None}
 
     def _routines(self) -> set[str]:
-        listed = self._retry("Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE)))
+        listed = self._warehouse.request(
+            "Listing functions", lambda: list(self._rest.list_routines(self._dataset, retry=ONCE))
+        )
         return {routine.reference.routine_id for routine in listed}
-
-    def _get(self, get: Any, name: str) -> Any:
-        """Return the client's description of a dataset or table; None if it does not exist."""
-        from google.api_core.exceptions import NotFound
-
-        def call() -> Any:
-            try:
-                return get(name, retry=ONCE)
-            except NotFound:
-                return None
-
-        return self._retry(f"Looking up {name}", call)
 
     def _execute(self, sql: str) -> None:
         self._warehouse.ask("create", sql)
-
-    def _retry(self, doing: str, call: Any) -> Any:
-        """Call Google's client with retries and return the result. Errors are translated to the ledger's."""
-
-        def translated() -> Any:
-            try:
-                return call()
-            except Exception as error:
-                raise translate(error, doing) from error
-
-        return self._warehouse.retry_idempotent(doing, translated)
 
 
 @dataclass(frozen=True, slots=True)

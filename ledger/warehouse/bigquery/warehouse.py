@@ -14,7 +14,8 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery import reasons
-from ledger.warehouse.bigquery.errors import NotYetVisible, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, message_of, translate
+from ledger.warehouse.bigquery.expiration import PartitionExpiration
 from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
 from ledger.warehouse.bigquery.settings import Dataset
 
@@ -43,6 +44,8 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         ConfigurationError: An emulator's address is malformed.
     """
 
+    indexes_every_session = False
+
     def __init__(
         self,
         dataset: Dataset,
@@ -53,6 +56,7 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         super().__init__(dataset, environment=environment, sleep=sleep)
         self._transport: RowTransport | None = None
         self._transport_lock = threading.RLock()
+        self._expiration: PartitionExpiration | None = None
         forking.register(self, forking.Stage.WAREHOUSES)
 
     def renew(self) -> None:
@@ -67,6 +71,26 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         from ledger.warehouse.bigquery.tables import create
 
         create(self)
+
+    def expiration(self) -> PartitionExpiration:
+        """Return how long ``session_events`` keeps the rows of a day, which is looked up once, at no cost.
+
+        If the table does not exist, or its description may not be read, there is no expiration.
+
+        Raises:
+            StoreUnavailable: The table cannot be looked up now.
+        """
+        if self._expiration is None:
+            try:
+                table = self.table("session_events")
+            except ConfigurationError as error:  # an append fails too if the credentials are at fault
+                log.info("The expiration of session_events is unknown: %s", error)
+                self._expiration = PartitionExpiration()
+            else:
+                if table is None:
+                    return PartitionExpiration()
+                self._expiration = PartitionExpiration.of_table(table)
+        return self._expiration
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
@@ -157,7 +181,9 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
                 raise
             if is_column:  # a connection keeps the columns with which it was opened
                 self._row_transport().disconnect(table)
-            raise NotYetVisible(f"{error} The table {table} exists and has all columns.") from error
+            what = f"New columns of the table {table}" if is_column else f"The table {table}"
+            reason = message_of(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+            raise NotYetVisible(f"{what} cannot be written to yet: {reason}") from error
 
     def _row_transport(self) -> RowTransport:
         with self._transport_lock:

@@ -244,6 +244,7 @@ def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
 
 
 _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    translations.formatted,
     _drop_storage_options,
     _strip_qualifiers,
     _timestamps_without_zone,
@@ -262,7 +263,6 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.numeric_types,
     translations.casts,
     translations.like_escapes,
-    translations.formatted,
     translations.list_offsets_exist,
     times.date_results,
     times.differences,

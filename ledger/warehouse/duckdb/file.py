@@ -12,10 +12,11 @@ element from a set twice does no harm.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -266,9 +267,19 @@ class DuckDBFile:
             return
         if use.connection is not None:
             use.connection.close()
+        if use in self._cursors:
+            self._restrict_log()
         for uses in (self._waiting, self._readers, self._cursors, self._writing):
             uses.discard(use)
         self._close_unused()
+
+    def _restrict_log(self) -> None:
+        """Give the log the mode of the file. DuckDB creates a log after each checkpoint, with the mode of the umask."""
+        log = self._path.with_name(f"{self._path.name}.wal")
+        with suppress(FileNotFoundError, PermissionError):  # there is none, or another user made it
+            mode = stat.S_IMODE(self._path.stat().st_mode)
+            if stat.S_IMODE(log.stat().st_mode) != mode:
+                log.chmod(mode)
 
     def _close_unused(self) -> None:
         if self._writer is not None and not self._writing and not self._cursors:

@@ -45,6 +45,8 @@ class DuckDBWarehouse:
         pause: Called between two attempts, with the seconds to sleep; tests replace it.
     """
 
+    indexes_every_session = True
+
     def __init__(
         self, path: str | Path, *, retry_timeout: float = 5.0, pause: Callable[[float], None] = time.sleep
     ) -> None:

@@ -6,13 +6,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ledger.cli.commands.dataset import drop, once
+from ledger.cli.commands.dataset import drop
 from ledger.clock import Clock, new_id, utc_now
 from ledger.errors import LedgerError
 from ledger.model.events import SCHEMA_VERSION
@@ -83,14 +83,20 @@ class MeasuredWarehouse(BigQueryWarehouse):
         if name is None:
             return None
 
-        def get() -> Any:
-            return self.clients.rest.get_job(name, location=job.location, retry=ONCE)
-
+        rest = self.clients.rest
         try:
-            billed: int | None = retried(self, "Looking up a job", get).total_bytes_billed
+            found: Any = self.request("Looking up a job", lambda: rest.get_job(name, location=job.location, retry=ONCE))
         except LedgerError:
             return None
+        billed: int | None = found.total_bytes_billed
         return billed
+
+
+class SingleAttempts(BigQueryWarehouse):
+    """A warehouse that makes each call once, so that a check sees each refusal and measures its own waits."""
+
+    def _retry(self, doing: str, call: Callable[[], T]) -> T:
+        return call()
 
 
 class Attempts(NamedTuple):
@@ -110,7 +116,7 @@ class Attempts(NamedTuple):
 
     def __str__(self) -> str:
         if not self.refusals:
-            return "accepted at once"
+            return f"accepted at the first attempt, after {self.seconds:.1f} s"
         times = "once" if self.refusals == 1 else f"{self.refusals} times"
         ended = "then accepted" if self.accepted else "not accepted"
         return f"refused {times}, {ended} after {self.seconds:.0f} s; first: {self.message}"
@@ -207,6 +213,10 @@ class Scratch:
         ]
         return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
+    def single_attempts(self) -> AbstractContextManager[SingleAttempts]:
+        """Return a context manager that opens the dataset as a warehouse that repeats no call."""
+        return closing(SingleAttempts(self.warehouse.dataset, environment=self.environment))
+
     def append(self, rows: pa.RecordBatch) -> None:
         """Append rows to ``session_events`` as a lenient append does."""
         self.warehouse.append("session_events", rows)
@@ -264,7 +274,8 @@ def scratch(
     name = f"{beside.name}_doctor_{secrets.token_hex(4)}"
     budget = min(BUDGET_BYTES, beside.maximum_bytes_billed)
     location = _location_of(beside, environment)
-    place = replace(beside, name=name, location=location, strict=False, maximum_bytes_billed=budget)
+    place = replace(beside, name=name, location=location, strict=False)
+    place = replace(place, maximum_bytes_billed=budget, lookup_maximum_bytes_billed=budget)
     with closing(BigQueryWarehouse(place, environment=environment)) as maker:
         try:
             place = replace(place, location=_create(maker))
@@ -283,18 +294,9 @@ def scratch(
 
 def _location_of(dataset: Dataset, environment: Mapping[str, str]) -> str | None:
     """Return the location of a dataset that exists, and otherwise the location of its URL."""
-    from google.api_core.exceptions import NotFound
-
     with closing(BigQueryWarehouse(dataset, environment=environment)) as warehouse:
-
-        def get() -> str | None:
-            try:
-                found: str | None = warehouse.clients.rest.get_dataset(dataset.name, retry=ONCE).location
-            except NotFound:
-                return dataset.location
-            return found or dataset.location
-
-        return retried(warehouse, "Looking up the dataset", get)
+        found = warehouse.describe()
+    return (found and found.location) or dataset.location
 
 
 def _create(warehouse: BigQueryWarehouse) -> str | None:
@@ -307,13 +309,8 @@ def _create(warehouse: BigQueryWarehouse) -> str | None:
     wanted.default_table_expiration_ms = EXPIRATION_MS
     wanted.description = "Scratch dataset of `ledger doctor --deep`; may be removed."
 
-    def create() -> str | None:
-        location: str | None = clients.rest.create_dataset(wanted, exists_ok=True, retry=ONCE).location
-        return location
-
-    return retried(warehouse, "Creating the scratch dataset", create)
-
-
-def retried(warehouse: BigQueryWarehouse, doing: str, call: Callable[[], T]) -> T:
-    """Return the result of an idempotent call of Google's client, which is repeated while it fails for a moment."""
-    return warehouse.retry_idempotent(doing, lambda: once(doing, call))
+    made = warehouse.request(
+        "Creating the scratch dataset", lambda: clients.rest.create_dataset(wanted, exists_ok=True, retry=ONCE)
+    )
+    location: str | None = made.location
+    return location

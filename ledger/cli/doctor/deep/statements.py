@@ -11,14 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 from ledger.cli.doctor.deep.check import UNKNOWN, Check, Observed, compared
-from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch, retried
+from ledger.cli.doctor.deep.scratch import VALUE_CHARACTERS, MeasuredWarehouse, Scratch
 from ledger.clock import new_id
 from ledger.errors import LedgerError
+from ledger.model.events import LAST_VERSION
 from ledger.model.ids import creation_day
 from ledger.model.values import canonical
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
-from ledger.warehouse.projection import FAR_FUTURE, LAST_VERSION
+from ledger.warehouse.projection import FAR_FUTURE
 
 #: Transactions that start together.
 WRITERS = 4
@@ -32,9 +33,12 @@ VALUES (@session_id, CURRENT_TIMESTAMP(), @user_id);
 COMMIT TRANSACTION;
 """
 _COMMITTED = "SELECT COUNT(*) AS committed FROM session_index WHERE user_id = @user_id"
-#: Statements that should read one day of three. Each has the parameters ``first`` and ``next``, midnights.
+#: Statements that should read one day of three. Each has the parameters ``first`` and ``next``, midnights, or
+#: ``created``, times of these days.
 _PRUNED = {
     "below QUALIFY": catalog.query("read_states"),
+    "by a list of times": "SELECT value FROM `${project}.${dataset}.session_events` "
+    "WHERE created_at IN UNNEST(@created)",
     "by arguments of a table function": "SELECT value "
     "FROM `${project}.${dataset}.session_state`(@id, @first, @next, NULL)",
     "below UNION ALL, in a table function": "SELECT * FROM `${project}.${dataset}.sessions_between`(@first, @next)",
@@ -85,7 +89,7 @@ def location(scratch: Scratch) -> Observed:
             other.query(sql, operation="doctor")
             return other.jobs[-1].location
 
-        plain = _place(scratch, lambda: retried(other, "A job", by_client))
+        plain = _place(scratch, lambda: other.request("A job", by_client))
         ran = _place(scratch, by_ledger)
     detail = f"the dataset is in {scratch.location}; a job without a location ran in {plain}, the ledger's in {ran}"
     if scratch.location is None or ran is None:
@@ -143,6 +147,7 @@ def _span(scratch: Scratch, sql: str, days: int) -> dict[str, Any]:
         "session_ids": [session_id],
         "first": first,
         "next": following,
+        "created": [created_at - timedelta(days=back) for back in range(days)],
         "created_from": first,
         "created_until": following,
         "at_version": LAST_VERSION,

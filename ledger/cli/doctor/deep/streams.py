@@ -37,15 +37,16 @@ def new_table(scratch: Scratch) -> Observed:
     if warehouse.dataset.transport == "insertall":
         return compared(default.accepted, f"insertAll: {default}")
     made: list[str] = []
-    creation = scratch.until_accepted(lambda: made.append(streams.create(warehouse, table)), NEW_OBJECT_SECONDS)
-    detail = f"default stream: {default}; creating a stream: {creation}"
-    if not made:
-        return compared(False, detail)
-    stream = streams.WriteStream(warehouse, made[0])
-    try:
-        own = scratch.until_accepted(lambda: stream.append(rows, 0), NEW_OBJECT_SECONDS)
-    finally:
-        stream.close()
+    with scratch.single_attempts() as single:
+        creation = scratch.until_accepted(lambda: made.append(streams.create(single, table)), NEW_OBJECT_SECONDS)
+        detail = f"default stream: {default}; creating a stream: {creation}"
+        if not made:
+            return compared(False, detail)
+        stream = streams.WriteStream(single, made[0])
+        try:
+            own = scratch.until_accepted(lambda: stream.append(rows, 0), NEW_OBJECT_SECONDS)
+        finally:
+            stream.close()
     return compared(default.accepted and own.accepted, f"{detail}; appending to it: {own}")
 
 
