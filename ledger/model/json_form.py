@@ -24,7 +24,7 @@ from ledger.errors import InvalidInput
 from ledger.model.values import MAX_DEPTH, canonical, full_name
 
 #: Types of which pydantic's JSON form is text. A datetime is a date.
-_TEXT = (date, time, timedelta, Decimal, UUID, PurePath, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+_TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _BYTES = (bytes, bytearray, memoryview)
 
 
@@ -83,6 +83,8 @@ class _Form:
 
     def _of_object(self, value: Any, path: str, depth: int) -> Any:
         """Return the JSON form of a value that is neither a number, text nor a container."""
+        if isinstance(value, PurePath):
+            return str(value)
         if isinstance(value, _TEXT):
             return _by_pydantic(value, path)
         if isinstance(value, _BYTES):

@@ -53,7 +53,8 @@ NAMES: dict[str, Any] = {
     **{
         it.__name__: it for it in (datetime, date, time, timedelta, timezone, Decimal, UUID, PurePosixPath, IPv4Address)
     },
-    **{it.__name__: it for it in (Colour, Level, Point, Order, Filter, deque, Counter, MappingProxyType)},
+    **{it.__name__: it for it in (Colour, Level, Point, Order, Filter, deque, Counter)},
+    "MappingProxyType": MappingProxyType,
     "UTC": UTC,
     "np": np,
     "pd": pd,
