@@ -240,14 +240,12 @@ def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, Co
 
     The URL of the ledger is not among these settings.
     """
+    warehouse = LEDGER_WAREHOUSE.text(environment)
     checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
         (LEDGER_RELAY, lambda: _relay(None, environment)),
         (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
         (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
-        (
-            LEDGER_WAREHOUSE,
-            lambda: parse_warehouse_url(LEDGER_WAREHOUSE.text(environment) or "duckdb:///ledger.duckdb"),
-        ),
+        (LEDGER_WAREHOUSE, lambda: None if warehouse is None else parse_warehouse_url(warehouse)),
     )
     wrong = False
     for setting, check in checks:

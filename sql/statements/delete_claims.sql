@@ -3,7 +3,8 @@
 -- Grain:  (session_id, created_at) of session_index.
 -- Inputs: @session_ids are the ids; @created their creation times, which are @created_from or later and before
 --         @created_until. They are remainders of retention or of a crash. Those of sessions that have events stay.
--- Cost:   session_index, all columns of it, and the sessions' blocks in the days of @created, which are constants; no values.
+-- Cost:   session_index, all columns of it, and the sessions' blocks in the days of @created, which are constants; no
+--         values.
 -- Twin:   ledger/stores/sqlite/write.py (append).
 -- Test:   tests/contract/test_bigquery.py
 DELETE FROM `${project}.${dataset}.session_index`

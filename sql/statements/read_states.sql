@@ -2,8 +2,9 @@
 --
 -- Grain:  (session_id, field, key).
 -- Inputs: session_events. @session_ids are the ids, @created their creation times, which are @created_from or later
---         and before @created_until; @at_version is the last version to read, @at_time the last time of recording. Without @with_messages, messages are left out, except the very last
---         write of a session, which carries its head; its value is then NULL.
+--         and before @created_until; @at_version is the last version to read, @at_time the last time of recording.
+--         Without @with_messages, messages are left out, except the very last write of a session, which carries its
+--         head; its value is then NULL.
 -- Cost:   the blocks of these ids in the days of @created, which are constants.
 -- Twin:   ledger/model/fold.py (fold).
 -- Test:   tests/property/test_sql_agrees_with_the_fold.py, tests/contract/test_bigquery.py

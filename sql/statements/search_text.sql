@@ -3,9 +3,9 @@
 -- Grain:  (session_id, created_at, field, key).
 -- Inputs: session_fields. Searches sessions created at @created_from or later and before @created_until; with @user_id
 --         only those of this owner, with @session_id only this one, with @visible_to only those of this user and those
---         shared with them; each is empty for any. @terms are the terms of SEARCH: words in lower case, and phrases, each
---         in backticks, as BigQuery takes some words for operators. Returns at most @at_most matches after (@before, @before_id, @after_version, @after_field,
---         @after_key) in the order of the result.
+--         shared with them; each is empty for any. @terms are the terms of SEARCH: words in lower case, and phrases,
+--         each in backticks, as BigQuery takes some words for operators. Returns at most @at_most matches after
+--         (@before, @before_id, @after_version, @after_field, @after_key) in the order of the result.
 -- Cost:   the days between, which are constants, whole except for columns that are not read.
 -- Twin:   ledger/model/search.py (words, text_of), ledger/stores/sqlite/search.py (search).
 -- Test:   tests/property/test_search.py, tests/contract/test_bigquery.py

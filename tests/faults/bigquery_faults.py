@@ -16,7 +16,6 @@ import logging
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +80,16 @@ def run(emulator: Emulator, dataset: Dataset, folder: Path, *, faults: int, seed
         opened.callback(plan.off)
         through = {"BIGQUERY_EMULATOR_HOST": between.rest, "BIGQUERY_EMULATOR_GRPC_HOST": between.grpc}
         roads = {
-            name: [_store(opened, dataset, f"{options}&retry_timeout={seconds}", through) for seconds in seconds_of]
+            name: [
+                _store(opened, dataset, f"{options}&retry_timeout={seconds}", through)
+                for seconds in (PATIENT, IMPATIENT)
+            ]
             for name, options in OPTIONS.items()
-            for seconds_of in [(PATIENT, IMPATIENT)]
         }
         ledger = opened.enter_context(SessionLedger.open(sides.url))
-        is_over = lambda: len(plan.log) >= faults  # noqa: E731 - passed on as a function
+
+        def is_over() -> bool:
+            return len(plan.log) >= faults
 
         def work(name: str, stores: Sequence[EventStore]) -> None:
             chance, turn = random.Random(f"{seed} {name}"), 0
@@ -94,7 +97,7 @@ def run(emulator: Emulator, dataset: Dataset, folder: Path, *, faults: int, seed
                 turn += 1
                 _one_session(stores, chance, told, f"{name} {turn}", name)
                 if name == FILE:  # whose appends wait for no request
-                    threading.Event().wait(PAUSE)
+                    time.sleep(PAUSE)
 
         def ship() -> None:
             chance = random.Random(f"{seed} relay")
@@ -102,7 +105,7 @@ def run(emulator: Emulator, dataset: Dataset, folder: Path, *, faults: int, seed
                 relay = _relay(ledger, dataset, through)
                 with contextlib.closing(relay):
                     while not is_over() and _sync(relay, told) and chance.random() < 0.8:
-                        threading.Event().wait(SHORT)
+                        time.sleep(SHORT)
 
         with ThreadPoolExecutor(len(roads) + 2) as pool:
             tasks = [pool.submit(work, name, [stores[0], *stores]) for name, stores in roads.items()]

@@ -19,6 +19,8 @@ from ledger.outbox.contract import RelayCheckpoint
 from ledger.outbox.row_digests import SessionKey
 from ledger.stores.bigquery.store import BigQueryStore
 from ledger.tiers.archiving import purge_warehouse
+from ledger.warehouse import catalog
+from ledger.warehouse.bigquery.jobs import LOOKUPS
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
 from service.billing import MB, Bill, BytesBilled
@@ -30,6 +32,7 @@ from support.emulator import Emulator
 
 #: MB of events of a day.
 A_DAY = 200
+EVERYTHING = "SELECT value FROM `${project}.${dataset}.session_events`"
 
 
 class Stage:
@@ -103,6 +106,20 @@ def test_a_page_that_the_last_days_fill_reads_these_alone(stage, bills):
         store.sessions(SessionQuery(user_id="ada"), limit=2)
     listed = [bill for bill in stage.billing.bills if bill.operation == "list_sessions"]
     assert [bill.processed <= 2 * A_DAY * MB for bill in listed] == [True]
+
+
+def test_an_estimate_is_refused_by_no_budget(stage: Stage) -> None:
+    with stage.store(maximum_bytes_billed=1, lookup_maximum_bytes_billed=1) as store:
+        with pytest.raises(StoreRejected, match="more bytes than allowed"):
+            store.warehouse.ask("doctor", EVERYTHING)
+        assert store.warehouse.estimate("doctor", EVERYTHING) > MB
+
+
+def test_each_operation_with_the_budget_of_look_ups_is_a_statement_of_the_ledger() -> None:
+    # find_lost_event runs read_heads.
+    assert {name for name in LOOKUPS if not (catalog.sql_folder() / "statements" / f"{name}.sql").is_file()} == {
+        "find_lost_event"
+    }
 
 
 def test_a_look_up_by_id_has_a_budget_of_its_own(stage, bills):

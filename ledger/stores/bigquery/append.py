@@ -150,9 +150,10 @@ class Appender:
                     check_owner(session_id, cached.head.user_id, event)
                 return AppendResult(session_id, recorded_version, event.event_id, replayed=True)
             head = cached.head
-            claimed = created_at_of(session_id) or cached.created_at
-            if head is None and event.user_id is None and claimed is not None:  # else only "no session" would be said
-                expiration.check_day(session_id, claimed, now)
+            if head is None and event.user_id is None:  # else only "no session" would be said
+                claimed = created_at_of(session_id) or cached.created_at
+                if claimed is not None:
+                    expiration.check_day(session_id, claimed, now)
             version, owner = (0, None) if head is None else (head.version, head.user_id)
             user_id = check_expected(session_id, version, owner, event, expected)
             if event.require_open and head is not None:

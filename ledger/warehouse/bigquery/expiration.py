@@ -61,19 +61,23 @@ class PartitionExpiration:
         dropped_at = self.dropped_at(created_at)
         return dropped_at is not None and dropped_at <= now
 
-    def reason(self, session_id: str, created_at: datetime) -> str:
-        """Return the message about a session whose day has expired."""
+    def refusal(self, session_id: str, created_at: datetime, now: datetime) -> str | None:
+        """Return the message about a session whose day has expired at the time ``now``; None if it has not."""
+        dropped_at = self.dropped_at(created_at)
+        if dropped_at is None or dropped_at > now:
+            return None
         day = creation_day(created_at)[0].date()
         return (
             f"Session {session_id} was created on {day}. BigQuery dropped the rows of that day at "
-            f"{self._when(created_at)}, because the table session_events keeps a day for {self._kept()}. It would drop "
+            f"{to_text(dropped_at)}, because the table session_events keeps a day for {self._kept()}. It would drop "
             f"new rows too, so nothing was written. Create a new session; {_ADVICE} for days that have not expired."
         )
 
     def check_day(self, session_id: str, created_at: datetime, now: datetime) -> None:
         """Raise InvalidInput if the day of a session's creation has expired."""
-        if self.has_dropped(created_at, now):
-            raise InvalidInput(self.reason(session_id, created_at))
+        refusal = self.refusal(session_id, created_at, now)
+        if refusal is not None:
+            raise InvalidInput(refusal)
 
     def check_end(self, session_id: str, created_at: datetime, changes: Iterable[_Change], *, is_new: bool) -> None:
         """Raise InvalidInput if a session would outlive its rows.
@@ -96,14 +100,10 @@ class PartitionExpiration:
             return
         ends = "have no end" if end is None else f"end at {end}"
         raise InvalidInput(
-            f"Session {session_id} would {ends}, but BigQuery drops its rows at {self._when(created_at)}: the table "
+            f"Session {session_id} would {ends}, but BigQuery drops its rows at {to_text(dropped_at)}: the table "
             f"session_events keeps a day for {self._kept()}. Nothing was written. Let it end by then (ttl, expires_at "
             f"or default_ttl_hours); {_ADVICE}."
         )
-
-    def _when(self, created_at: datetime) -> str:
-        dropped_at = self.dropped_at(created_at)
-        return "no time" if dropped_at is None else to_text(dropped_at)
 
     def _kept(self) -> str:
         days = (self.kept or timedelta(0)) / _DAY

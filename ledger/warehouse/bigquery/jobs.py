@@ -226,8 +226,8 @@ class Jobs:
     ) -> int:
         """Check one of the ledger's own statements, once, and return the number of bytes that it would read.
 
-        A dry run costs nothing. It leaves out rows in the streaming buffer, and counts all blocks of the days that it
-        cannot exclude.
+        A dry run costs nothing, so no budget limits it. It leaves out rows in the streaming buffer, and counts all
+        blocks of the days that it cannot exclude.
 
         Args:
             operation: Label of the job, such as ``state``.
@@ -254,16 +254,17 @@ class Jobs:
         """Look something up with retries, and return what ``get`` returns; None if it does not exist."""
         return self.request(f"Looking up {name}", lambda: none_if_absent(lambda: get(self.clients.rest)))
 
+    def _budget(self, operation: str) -> int:
+        """Return the maximum number of bytes that a statement may be billed for."""
+        place = self.dataset
+        return place.lookup_maximum_bytes_billed if operation in LOOKUPS else place.maximum_bytes_billed
+
     def _config(self, operation: str, parameters: Parameters | None, **options: Any) -> Any:
         """Return the configuration of a query job."""
         from google.cloud import bigquery
 
-        is_lookup = operation in LOOKUPS
         return bigquery.QueryJobConfig(
             query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=(
-                self.dataset.lookup_maximum_bytes_billed if is_lookup else self.dataset.maximum_bytes_billed
-            ),
             default_dataset=bigquery.DatasetReference(self.clients.project, self.dataset.name),
             labels={**self.dataset.labels, **JOB_LABELS, "operation": operation},
             **options,
@@ -281,7 +282,7 @@ class Jobs:
             first_page: Number of rows in a page; None for BigQuery's default.
         """
         rest, place = self.clients.rest, self.location()
-        config = self._config(operation, parameters, use_query_cache=True)
+        config = self._config(operation, parameters, use_query_cache=True, maximum_bytes_billed=self._budget(operation))
         bound = catalog.bind(sql, self.clients.project, self.dataset.name)
         try:
             return rest.query_and_wait(

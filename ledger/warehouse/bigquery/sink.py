@@ -216,15 +216,11 @@ class BigQuerySink:
         """Raise RowsRefused if a batch has rows of days that have expired: BigQuery would drop them at once."""
         if self._expiration.kept is None:
             return
-        now, created = self._clock(), events.column("created_at").to_pylist()
-        expired = {created_at for created_at in set(created) if self._expiration.has_dropped(created_at, now)}
-        if expired:
-            session_ids = events.column("session_id").to_pylist()
-            reasons = {
-                index: self._expiration.reason(session_ids[index], created_at)
-                for index, created_at in enumerate(created)
-                if created_at in expired
-            }
+        now = self._clock()
+        sessions = zip(events.column("session_id").to_pylist(), events.column("created_at").to_pylist(), strict=True)
+        refusals = (self._expiration.refusal(*session, now) for session in sessions)
+        reasons = {index: reason for index, reason in enumerate(refusals) if reason is not None}
+        if reasons:
             raise RowsRefused(next(iter(reasons.values())), reasons)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
