@@ -1,4 +1,4 @@
-"""What a relay tells OpenTelemetry: metrics and spans as the README lists them, and nothing private.
+"""What a relay tells OpenTelemetry: metrics and spans as docs/operations.md lists them, and nothing private.
 
 Each test hands in providers of its own; what uses those of the program runs in a process of its own.
 """
@@ -29,7 +29,7 @@ from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 from support.relays import Streams, StreamsSink
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 URL = StreamsSink.url
 SECRET = "walnut-4711"
 
@@ -171,7 +171,7 @@ def test_the_readme_lists_every_metric_with_its_unit_and_meaning(store, collecte
     append(store, 3)
     with pytest.raises(StoreUnavailable):
         relay(store, StreamsSink(sink.streams, away), collected).sync()
-    listed = re.findall(r"^\| `ledger\.relay\.(\S+)` \| `(\S+)` \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(r"^\| `ledger\.relay\.(\S+)` \| `(\S+)` \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     found = collected.metrics()
     assert sorted((name, unit, text.replace("`", "")) for name, unit, text in listed) == sorted(
         (name, metric.unit, metric.description) for name, metric in found.items()
@@ -193,7 +193,7 @@ def test_the_readme_names_the_spans_and_the_attributes(store, collected):
         relay(store, StreamsSink(Streams(), away), collected).sync()
     spans = collected.exporter.get_finished_spans()
     told = {span.name for span in spans} | {name for span in spans for name in span.attributes}
-    assert told <= set(re.findall(r"`([\w.]+)`", README.read_text("utf-8")))
+    assert told <= set(re.findall(r"`([\w.]+)`", PAGE.read_text("utf-8")))
 
 
 def test_each_batch_is_a_span_with_how_many_rows_it_has(store, collected):

@@ -1,0 +1,79 @@
+"""A plain agent that records what it does, and goes on where it stopped if its process dies.
+
+The model is replaced by fixed texts, so that the program runs without a key; the calls of the ledger are those of a
+real agent. Each step has an ``event_id`` of its own: a step that is repeated after a crash is recorded once.
+
+Run it twice: ``python examples/agent.py report-7 "How many orders last week?"``. The second run finds the answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ledger import Session, SessionLedger
+
+ORDERS = [{"day": "2026-11-16", "orders": 640}, {"day": "2026-11-17", "orders": 577}]
+
+
+def count_orders() -> dict[str, Any]:
+    """Return the number of orders; a real tool would query a table."""
+    return {"orders": sum(row["orders"] for row in ORDERS)}
+
+
+def best_day() -> dict[str, Any]:
+    """Return the day with the most orders."""
+    return max(ORDERS, key=lambda row: row["orders"])
+
+
+TOOLS: dict[str, Callable[[], dict[str, Any]]] = {"count_orders": count_orders, "best_day": best_day}
+
+
+def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "ada") -> Session:
+    """Answer a question in a session, and return the session.
+
+    Args:
+        ledger: The ledger.
+        session_id: Id of the session, chosen by the caller. If the session is there, the agent goes on with it.
+        question: The question.
+        user: Who asks.
+    """
+    ledger.create_session(user, question, session_id=session_id, event_id=f"{session_id}/created")
+    ledger.add_message(session_id, "user", question, event_id=f"{session_id}/question")
+    ledger.update_constraints(session_id, {"time_aggregation": "Weekly"}, event_id=f"{session_id}/constraints")
+    ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{session_id}/strategy")
+    ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{session_id}/calls")
+    for name in _open_calls(ledger, session_id):
+        try:
+            status, result = "completed", TOOLS[name]()
+        except Exception as error:  # noqa: BLE001 - a tool may fail in any way, and the ledger records how
+            status, result = "failed", {"error": error}
+        ledger.update_tool_call_status(session_id, name, status, result)
+    results = ledger.get_session(session_id).tool_call_results
+    text = f"{results['count_orders']['orders']:,} orders, most on {results['best_day']['day']}."
+    ledger.add_message(session_id, "assistant", text, event_id=f"{session_id}/answer")
+    ledger.update_session(session_id, {"summary": text, "status": "completed"}, event_id=f"{session_id}/completed")
+    return ledger.get_session(session_id)
+
+
+def _open_calls(ledger: SessionLedger, session_id: str) -> list[str]:
+    session = ledger.get_session(session_id)
+    return [
+        name
+        for name, status in zip(session.tool_calls, session.tool_call_status, strict=True)
+        if status not in ("completed", "failed")
+    ]
+
+
+def main() -> None:
+    """Answer the question of the command line in the ledger at LEDGER_URL, else in ./ledger.db."""
+    session_id, question = sys.argv[1:3]
+    with SessionLedger.open() as ledger:
+        done = ledger.get_session(session_id)
+        session = done if done is not None and done.status == "completed" else answer(ledger, session_id, question)
+        print(f"{session.session_id} is {session.status} at version {session.version}: {session.summary}")
+
+
+if __name__ == "__main__":
+    main()

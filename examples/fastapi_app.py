@@ -1,0 +1,92 @@
+"""A chat service: each user has sessions of their own, kept in the ledger at LEDGER_URL.
+
+Run it with ``uvicorn fastapi_app:app --app-dir examples``. With LEDGER_WAREHOUSE and LEDGER_RELAY=background it also
+ships to BigQuery. Who calls is read from a header here; put your own authentication in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from ledger import AsyncSessionLedger, InvalidInput, LedgerError, SessionNotFound, WrongExpectedVersion
+
+#: The status code of an error; of any other, 503 if it can be retried.
+STATUS: dict[type[LedgerError], int] = {SessionNotFound: 404, WrongExpectedVersion: 409, InvalidInput: 422}
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the ledger for as long as the service runs; at its end, waiting rows are shipped."""
+    async with AsyncSessionLedger.open() as ledger:
+        app.state.ledger = ledger
+        yield
+
+
+app = FastAPI(title="Chat over a session ledger", lifespan=lifespan)
+
+
+class Question(BaseModel):
+    """What a new session asks."""
+
+    question: str
+
+
+class Message(BaseModel):
+    """What a user says in a session."""
+
+    content: str
+
+
+async def sessions_of(request: Request, x_user: Annotated[str, Header()]) -> Any:
+    """Return the ledger as this user sees it: for every call, the sessions of others do not exist."""
+    return request.app.state.ledger.for_user(x_user)
+
+
+Sessions = Annotated[Any, Depends(sessions_of)]
+
+
+@app.exception_handler(LedgerError)
+async def refuse(_: Request, error: LedgerError) -> JSONResponse:
+    """Answer with an error's code and message, which never contain values of a session."""
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 503 if error.retryable else 500)
+    return JSONResponse({"code": error.code, "message": str(error)}, status)
+
+
+@app.post("/sessions", status_code=201)
+async def create(question: Question, sessions: Sessions) -> dict[str, str]:
+    """Create a session."""
+    return {"session_id": await sessions.create_session(question=question.question)}
+
+
+@app.get("/sessions")
+async def newest(sessions: Sessions, after: str | None = None) -> dict[str, Any]:
+    """Return a page of sessions, newest first, and the cursor of the next one."""
+    page = await sessions.list_sessions(limit=20, after=after)
+    return {"sessions": [session.to_dict() for session in page], "next": page.next}
+
+
+@app.get("/sessions/{session_id}")
+async def read(session_id: str, sessions: Sessions, version: int | None = None) -> dict[str, Any]:
+    """Return a session and its messages, also as it was at a version."""
+    session = await sessions.get_session(session_id, version=version, messages=True)
+    if session is None:
+        raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
+    return dict(session.to_dict())
+
+
+@app.post("/sessions/{session_id}/messages", status_code=201)
+async def say(
+    session_id: str, message: Message, sessions: Sessions, idempotency_key: Annotated[str | None, Header()] = None
+) -> dict[str, Any]:
+    """Record a message and its answer; a request that is sent again with its key is recorded once."""
+    said = await sessions.add_message(session_id, "user", message.content, event_id=idempotency_key)
+    answer = f"You said: {message.content}"  # your model
+    key = None if idempotency_key is None else f"{idempotency_key}/answer"
+    answered = await sessions.add_message(session_id, "assistant", answer, event_id=key)
+    return {"answer": answer, "version": answered.version, "replayed": said.replayed}

@@ -1,0 +1,143 @@
+"""The programs in examples/ that stand for no earlier session store do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger import SessionLedger
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUESTION = "How many orders last week?"
+
+
+def module(name: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile((EXAMPLES / f"{name}.py").read_text("utf-8"), name, "exec"), names)  # noqa: S102 - our own example
+    return names
+
+
+def test_the_agent_answers_once_and_finds_its_answer_the_second_time(tmp_path: Path) -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, str(EXAMPLES / "agent.py"), "report-7", QUESTION],
+            env={**os.environ, "LEDGER_URL": f"sqlite:///{tmp_path / 'l.db'}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert told == ["report-7 is completed at version 9: 1,217 orders, most on 2026-11-16.\n"] * 2
+
+
+@pytest.mark.parametrize("method", ["add_message", "update_strategy", "update_session", "update_tool_call_status"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_agent_that_dies_between_any_two_steps_goes_on_and_records_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, call: int
+) -> None:
+    answer = module("agent")["answer"]
+    real, calls = getattr(SessionLedger, method), []
+
+    def dying(*args: Any, **more: Any) -> Any:
+        calls.append(1)
+        done = real(*args, **more)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return done
+
+    with closing(SessionLedger(f"sqlite:///{tmp_path / 'l.db'}")) as ledger:
+        monkeypatch.setattr(SessionLedger, method, dying)
+        if method != "update_strategy" or call == 1:
+            with pytest.raises(KeyboardInterrupt):
+                answer(ledger, "s", QUESTION)
+        monkeypatch.undo()
+        assert answer(ledger, "s", QUESTION).summary == "1,217 orders, most on 2026-11-16."
+        assert ledger.get_session("s").version == 9
+        assert [message.role for message in ledger.get_messages("s")] == ["user", "assistant"]
+
+
+def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
+    names = module("agent")
+
+    def broken() -> dict[str, Any]:
+        raise TimeoutError("no answer in 30 s")
+
+    names["TOOLS"]["best_day"] = broken
+    with closing(SessionLedger(f"sqlite:///{tmp_path / 'l.db'}")) as ledger:
+        with pytest.raises(KeyError):  # of which the agent knows nothing to say
+            names["answer"](ledger, "s", QUESTION)
+        session = ledger.get_session("s")
+        assert dict(zip(session.tool_calls, session.tool_call_status, strict=True))["best_day"] == "failed"
+        error = session.tool_call_results["best_day"]["error"]
+        assert error == {"type": "TimeoutError", "message": "no answer in 30 s"}
+
+
+def test_the_cells_of_the_notebook_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    notebook = json.loads((EXAMPLES / "analysis.ipynb").read_text("utf-8"))
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+            exec("".join(cell["source"]), names)  # noqa: S102 - our own notebook
+    assert names["success"]["mean"].to_dict() == {"user0": 1.0, "user1": 1 / 3}
+    assert names["calls"].set_index("name")["failed"].to_dict() == {"search#1": 0, "search#2": 0, "search#3": 1}
+    assert names["turns"]["turns"].tolist() == [1] * 5
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[str]:
+    """The address of the FastAPI example, which runs in a process of its own."""
+    pytest.importorskip("fastapi", reason="installed with Python 3.13 alone")
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # connections wait in it until the service has started
+        number = listening.fileno()
+        command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--app-dir", str(EXAMPLES), "--fd", str(number)]
+        settings = {**os.environ, "LEDGER_URL": f"sqlite:///{tmp_path / 'l.db'}"}
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(command, env=settings, pass_fds=[number], stdout=quiet, stderr=quiet) as process:
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                process.terminate()
+                assert process.wait(30) in (0, -15)
+
+
+def call(place: str, path: str, user: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        place + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"X-User": user, "Content-Type": "application/json", **headers},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own server
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_service_keeps_a_session_for_its_user_alone(service: str) -> None:
+    status, made = call(service, "/sessions", "ada", {"question": QUESTION})
+    assert status == 201
+    path = f"/sessions/{made['session_id']}"
+    told = [call(service, f"{path}/messages", "ada", {"content": "hello"}, **{"Idempotency-Key": "k1"}) for _ in "ab"]
+    assert [(status, body["version"], body["replayed"]) for status, body in told] == [(201, 3, False), (201, 3, True)]
+    status, session = call(service, path, "ada")
+    assert (status, [it["content"] for it in session["messages"]]) == (200, ["hello", "You said: hello"])
+    assert call(service, f"{path}?version=1", "ada")[1]["version"] == 1
+    assert call(service, path, "ben")[0] == 404
+    assert call(service, f"{path}/messages", "ben", {"content": "x"})[1]["code"] == "session_not_found"
+    assert call(service, f"{path}?version=9", "ada")[0] == 422
+    assert [len(call(service, "/sessions", user)[1]["sessions"]) for user in ("ada", "ben")] == [1, 0]
