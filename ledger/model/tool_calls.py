@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
-from ledger.model.fold import State
+from ledger.model.fold import RegisterValue, State
 from ledger.model.json_form import json_form
-from ledger.model.values import check_text
+from ledger.model.values import canonical, check_text
 
 #: Statuses of a call that has been answered.
 ANSWERED = ("completed", "failed")
@@ -27,21 +27,18 @@ def ids_in_order(state: State) -> list[str]:
     return sorted(first, key=lambda key: (first[key], key))
 
 
-def planned_calls(calls: Any, state: State, changes: Sequence[Change]) -> list[Change]:
+def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, changes: Sequence[Change]) -> list[Change]:
     """Return the changes that create the listed tool calls, with the status ``pending``.
 
     Args:
-        calls: A list of calls; see ``listed_calls``. Any other value lists none.
+        calls: The id and the definition of each call; see ``listed_calls``.
         state: The session's state; tool calls that it has already are skipped.
         changes: Other changes of the event; tool calls that they create are skipped too.
-
-    Raises:
-        InvalidInput: A tool call has no name, or its id is invalid.
     """
     existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
     existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
     planned: list[Change] = []
-    for call_id, definition in listed_calls(calls):
+    for call_id, definition in calls:
         if call_id not in existing:
             existing.add(call_id)
             planned.append(Change("tool_call", call_id, definition))
@@ -54,7 +51,7 @@ def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
 
     Args:
         calls: A list. Each item is an object with a name, or a name. The id is ``id`` or ``call_id``, or else the name;
-            of several calls with the same name and no id, the second has the id ``name#2``.
+            of several calls with the same name and no id, the second has the id ``name#2``. Any other value lists none.
 
     Raises:
         InvalidInput: A tool call has no name, or its id is invalid.
@@ -75,11 +72,43 @@ def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
+    """Return the id and the definition of each call of a list, as ``listed_calls``, in which text may name a call.
+
+    Args:
+        calls: A list; text in it that is the name, and not the id, of a call of the session means that call.
+        state: The session's state.
+
+    Raises:
+        InvalidInput: As for ``listed_calls``, or several calls have a name.
+    """
+    listed = listed_calls(calls)
+    return [
+        (id_in_object(call_id, state) if call == call_id else call_id, definition)
+        for call, (call_id, definition) in zip(calls, listed, strict=True)
+    ]
+
+
 def listed_in(constraints: Any) -> Any:
     """Return the list ``tool_calls`` of constraints, which may be an object of any form; None if there is none."""
     if constraints is not None and not isinstance(constraints, Mapping):
         constraints = json_form(constraints, "constraints")
     return constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
+
+
+def with_calls(state: State, changes: Iterable[Change]) -> State:
+    """Return a state in which the calls that changes plan have their names."""
+    names = {it.key: canonical({"name": it.value["name"]}) for it in changes if it.field == "tool_call"}
+    return {**state, **{("tool_call", call_id): RegisterValue(name, 0, "") for call_id, name in names.items()}}
+
+
+def id_in_object(call: str, state: State) -> str:
+    """Return the id of the call that a list, or a key of an object, means: the call of this id, else of this name.
+
+    Raises:
+        InvalidInput: Several calls with other ids have this name.
+    """
+    return call if _has_call(state, call) else call_id_of(call, state)
 
 
 def call_id_of(tool_name: str, state: State) -> str:
