@@ -49,7 +49,8 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
 
 def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
     options = ("--label", "team=a", "--json")
-    days = ("--partition-expiration-days", "3000")  # above the age of what other tests record
+    # Above the age of what other tests record.
+    days = ("--partition-expiration-days", "3000", "--max-ttl-hours", "168")
     found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
     assert list(found) == ["url", "store_id", "changes", "created", "updated"]
     assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
@@ -282,7 +283,8 @@ def test_a_dataset_in_another_location_is_refused_and_left_alone(emulator: Emula
 
 
 def test_partitions_that_would_go_before_their_sessions_are_refused(place: Place) -> None:
-    result = script(create_sessions_table, *place.options, "--partition-expiration-days", "7")
+    lifetimes = ("--partition-expiration-days", "7", "--max-ttl-hours", "168")
+    result = script(create_sessions_table, *place.options, *lifetimes)
     assert (result.exit_code, result.stderr.count("\n")) == (12, 1)
     assert "8 or more" in result.stderr
 
