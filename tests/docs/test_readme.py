@@ -1,4 +1,4 @@
-"""Every block of the README, of docs/bigquery.md and of docs/python.md runs, and prints what it says it prints."""
+"""Every block of the README, docs/bigquery.md and docs/python.md runs, and prints what it says it prints."""
 
 from __future__ import annotations
 
