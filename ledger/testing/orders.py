@@ -24,6 +24,16 @@ NEWEST: list[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
+def eight_sessions(store: EventStore, clock: SetClock) -> list[str]:
+    """Create eight sessions, each a second after the one before, and return their ids."""
+    ids = [f"s:{number}" for number in range(8)]
+    for number, session_id in enumerate(ids):
+        clock.move(1)
+        more = [Change("grant", "eve", "read")] if number % 2 else [Change("tag", "even", True)]
+        begin(store, session_id, Change("status", value="active" if number % 4 else "completed"), *more)
+    return ids
+
+
 def touch(store: EventStore, clock: SetClock, session_id: str, number: int) -> None:
     """Append event ``number`` to a session, a second after the event before."""
     clock.move(1)
@@ -38,20 +48,8 @@ def ids_of(page: Any) -> list[str]:
 class OrdersContract(Harness):
     """Tests that a list has the order that its query names, and that its pages join while sessions are updated."""
 
-    @pytest.fixture
-    def eight(self, store: EventStore, clock: SetClock) -> list[str]:
-        """Fixture: the ids of eight sessions in ``store``, each created a second after the one before."""
-        ids = [f"s:{number}" for number in range(8)]
-        for number, session_id in enumerate(ids):
-            clock.move(1)
-            more = [Change("grant", "eve", "read")] if number % 2 else [Change("tag", "even", True)]
-            status = "active" if number % 4 else "completed"
-            begin(store, session_id, Change("status", value=status), *more)
-        return ids
-
-    def test_sessions_are_listed_by_their_last_events(
-        self, store: EventStore, clock: SetClock, eight: list[str]
-    ) -> None:
+    def test_sessions_are_listed_by_their_last_events(self, store: EventStore, clock: SetClock) -> None:
+        eight = eight_sessions(store, clock)
         for number, touched in enumerate(TOUCHED, 1):
             touch(store, clock, eight[touched], number)
         for criteria, numbers in NEWEST:
@@ -70,8 +68,9 @@ class OrdersContract(Harness):
             assert listed(store, query, 2) == sorted(ids, reverse=True)
 
     def test_what_is_updated_between_pages_costs_no_other_session_its_place(
-        self, store: EventStore, clock: SetClock, eight: list[str]
+        self, store: EventStore, clock: SetClock
     ) -> None:
+        eight = eight_sessions(store, clock)
         first = store.sessions(UPDATED, limit=3)
         assert ids_of(first) == [eight[7], eight[6], eight[5]]
         touch(store, clock, eight[6], 1)  # listed already
@@ -87,7 +86,8 @@ class OrdersContract(Harness):
         moved = [eight[0], eight[3], "new", eight[2], eight[6]]
         assert listed(store, UPDATED, 4) == [*moved, eight[7], eight[5], eight[4], eight[1]]
 
-    def test_a_cursor_is_of_one_order(self, store: EventStore, eight: list[str]) -> None:
+    def test_a_cursor_is_of_one_order(self, store: EventStore, clock: SetClock) -> None:
+        eight_sessions(store, clock)
         cursors = {}
         for query in (ALL, UPDATED):
             page = store.sessions(query, limit=2)
