@@ -15,6 +15,8 @@ WORDS = {
     "SessionLedger.open(url, warehouse=...)": "--warehouse URL",
     "warehouse=, or": "--warehouse, or",
     "max_ttl_hours, or ": "",
+    "after is a cursor of": "--after is a cursor of",
+    "the same order_by": "the same --order-by",
     "(ttl, expires_at or default_ttl_hours)": "(--ttl-hours, or LEDGER_SESSION_DEFAULT_TTL_HOURS)",
 }
 _WORDS = re.compile("|".join(map(re.escape, WORDS)))

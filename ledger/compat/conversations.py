@@ -258,7 +258,7 @@ class ConversationService:
     async def get_user_sessions(
         self, user: Any, limit: int = LISTED, active_only: bool = True, *, after: str | None = None
     ) -> Page[ConversationSession]:
-        """Return a user's chats without their messages, newest first.
+        """Return a user's chats without their messages, the latest activity first.
 
         Args:
             limit: Maximum number of chats.
@@ -266,7 +266,11 @@ class ConversationService:
             after: The ``next`` of an earlier page.
         """
         page = await self.ledger.for_user(user_id_of(user)).list_sessions(
-            session_type=CONVERSATION, status="active" if active_only else None, after=after, limit=limit
+            session_type=CONVERSATION,
+            status="active" if active_only else None,
+            order_by="updated",
+            after=after,
+            limit=limit,
         )
         return Page([ConversationSession.of(session) for session in page], page.next)
 

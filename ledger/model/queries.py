@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
+from ledger.errors import InvalidInput
+from ledger.model.page import position_of
 from ledger.model.search import Terms
+
+#: The orders of a list of sessions: by creation time or by the time of the last event, newest first in both.
+OrderBy = Literal["created", "updated"]
+ORDERS: tuple[OrderBy, ...] = get_args(OrderBy)
+#: What the cursor of each order begins with. A position by creation has no word, as in earlier releases.
+_PREFIX: Mapping[str, str] = {"created": "", "updated": "updated:"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class SessionQuery:
             ``expired``. If None, the status is the recorded one.
         unswept: If true, the session must count as expired at ``at`` and must not be recorded as expired.
         granted_to: A user to whom the session grants access, ``read`` or ``write``.
+        order_by: The order of the list; see ``OrderBy``.
     """
 
     user_id: str | None = None
@@ -42,6 +51,33 @@ class SessionQuery:
     at: datetime | None = None
     unswept: bool = False
     granted_to: str | None = None
+    order_by: OrderBy = "created"
+
+    def position(self, after: str | None) -> tuple[int, str] | None:
+        """Return the time (in microseconds) and the id of the session after which a page begins; None if it is first.
+
+        Args:
+            after: The ``next`` of the page before; None for the first page.
+
+        Raises:
+            InvalidInput: The order does not exist, or ``after`` is not the ``next`` of a page in this order.
+        """
+        if not isinstance(self.order_by, str) or self.order_by not in ORDERS:
+            raise InvalidInput(f"order_by must be {' or '.join(map(repr, ORDERS))}, not {str(self.order_by)[:70]!r}.")
+        if after is None:
+            return None
+        found = "updated" if isinstance(after, str) and after.startswith(_PREFIX["updated"]) else "created"
+        micros, session_id = position_of(after.removeprefix(_PREFIX[found]) if isinstance(after, str) else after)
+        if found != self.order_by:
+            raise InvalidInput(
+                f"after is a cursor of the order {found!r}, and this list has the order {self.order_by!r}; "
+                "give all pages of a list the same order_by."
+            )
+        return micros, session_id
+
+    def cursor(self, micros: int, session_id: str) -> str:
+        """Return the ``next`` of a page whose last session has this time, in microseconds, and this id."""
+        return f"{_PREFIX[self.order_by]}{micros}:{session_id}"
 
 
 @dataclass(frozen=True, slots=True)

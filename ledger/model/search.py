@@ -3,6 +3,10 @@
 A word is a run of letters, marks and digits (Unicode's L, M and N) that does not start with a mark; all other
 characters separate words. Matching ignores case, but not accents. In scripts written without spaces, a whole
 run of characters is one word.
+
+Words are compared in Unicode's normal form NFC, so a word is found whether its accents are part of its letters or marks
+that follow them. Characters that only resemble each other (compatibility forms, such as full-width letters) differ:
+BigQuery could fold them, a DuckDB file cannot, and folding joins signs such as a trade mark to the word before.
 """
 
 from __future__ import annotations
@@ -162,7 +166,7 @@ class Terms:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in order, folded to lower case for comparison."""
+    """Return the words of a text in order, folded for comparison: in lower case, and in the form NFC."""
     folded = _folded(text)
     return _word(folded).findall(folded)
 
@@ -186,13 +190,15 @@ def text_of(field: str, value: Any) -> str:
 
 
 def _folded(text: str) -> str:
-    """Return a text in lower case, converted character by character as SQL does.
+    """Return a text in lower case, converted character by character as SQL does, and in the form NFC.
 
     Python's ``lower`` converts a sigma at the end of a word and a dotted capital I differently from SQL. Both are
     corrected.
     """
     lower = text.lower()
-    return lower if lower.isascii() else lower.replace("\u03c2", "\u03c3").replace("i\u0307", "i")
+    if lower.isascii():
+        return lower
+    return unicodedata.normalize("NFC", lower).replace("\u03c2", "\u03c3").replace("i\u0307", "i")
 
 
 def _word(text: str) -> re.Pattern[str]:

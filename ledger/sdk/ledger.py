@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, diff
 from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page, every_item
-from ledger.model.queries import SessionQuery
+from ledger.model.queries import OrderBy, SessionQuery
 from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
@@ -277,10 +277,14 @@ class SessionLedger(
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         shared: bool = False,
+        order_by: OrderBy = "created",
         after: str | None = None,
         limit: int = 50,
     ) -> Page[Session]:
         """Return a page of the sessions that meet all given criteria, newest first, without their messages.
+
+        In the order of the last events, an event that is appended between two pages moves its session to the front. The
+        later pages may then lack this session. Every other session is on one page, and on one only.
 
         Args:
             user_id: The owner.
@@ -294,16 +298,19 @@ class SessionLedger(
                 timezone-aware.
             shared: If true, list the sessions that other users share with ``user_id``, not those that ``user_id``
                 owns; see ``grant_access``.
-            after: The ``next`` of an earlier page.
+            order_by: ``created`` for the newest first; ``updated`` for the latest event (``updated_at``) first.
+            after: The ``next`` of an earlier page of a list in the same order.
             limit: Maximum number of sessions, 1 to 10,000.
 
         Returns:
             The sessions; ``next`` is None if there are no more.
 
         Raises:
-            InvalidInput: A criterion is invalid, or ``shared`` is set without a user.
+            InvalidInput: A criterion or the order is invalid, ``shared`` is set without a user, or ``after`` is of a
+                list in another order.
         """
-        query = self._query(user_id, status, session_type, tag, attributes, created_from, created_until, shared)
+        span = (created_from, created_until)
+        query = self._query(user_id, status, session_type, tag, attributes, *span, shared, order_by)
         return self._sessions(query, after, limit)
 
     def iter_sessions(
@@ -317,19 +324,22 @@ class SessionLedger(
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         shared: bool = False,
+        order_by: OrderBy = "created",
     ) -> Iterator[Session]:
         """Yield all sessions that meet all given criteria, newest first, without their messages.
 
-        The sessions are read page by page. A status is that at the time of this call.
+        The sessions are read page by page. A status is that at the time of this call. In the order of the last events,
+        a session may be left out if an event is appended to it during the iteration; see ``list_sessions``.
 
         Args:
-            user_id, status, session_type, tag, attributes, created_from, created_until, shared: As for
+            user_id, status, session_type, tag, attributes, created_from, created_until, shared, order_by: As for
                 ``list_sessions``.
 
         Raises:
-            InvalidInput: A criterion is invalid, or ``shared`` is set without a user.
+            InvalidInput: A criterion or the order is invalid, or ``shared`` is set without a user.
         """
-        query = self._query(user_id, status, session_type, tag, attributes, created_from, created_until, shared)
+        span = (created_from, created_until)
+        query = self._query(user_id, status, session_type, tag, attributes, *span, shared, order_by)
         return every_item(lambda after: self._sessions(query, after, SESSIONS_PAGE))
 
     def _query(
@@ -342,6 +352,7 @@ class SessionLedger(
         created_from: datetime | None,
         created_until: datetime | None,
         shared: bool,
+        order_by: OrderBy,
     ) -> SessionQuery:
         """Return the criteria of a list of sessions; the parameters are those of ``list_sessions``."""
         return SessionQuery(
@@ -354,6 +365,7 @@ class SessionLedger(
             created_until=created_until,
             without=() if status == "deleted" else ("deleted",),
             at=self._clock(),
+            order_by=order_by,
         )
 
     def _sessions(self, query: SessionQuery, after: str | None, limit: int) -> Page[Session]:

@@ -28,8 +28,9 @@ class Search(CommandBase):
 
         Only current values are searched, and only in sessions that are not deleted. In a message, the content is
         searched or, if the content is a list of parts, the text of each part. Only whole words match. Upper and lower
-        case are the same; accents matter. Words in double quotes must occur in that order, next to each other. Nothing
-        else in the text is syntax. The search sees every append that returned before it. Sessions that are only in the
+        case are the same; accents matter, but not whether they are part of their letters or separate characters
+        (Unicode's forms NFC and NFD). Words in double quotes must occur in that order, next to each other. Nothing else
+        in the text is syntax. The search sees every append that returned before it. Sessions that are only in the
         warehouse (see ``archive_session``) are not searched.
 
         Args:

@@ -168,11 +168,14 @@ class EventStore(Protocol):
         ...
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Return a page of heads and states (without messages), newest session first.
+        """Return a page of heads and states (without messages), in the order that the query names, newest first.
+
+        Pages join to a list that has every session once. In the order of the last events, an event that is appended
+        between two pages moves its session to the front: the later pages may lack the session, but no other one.
 
         Args:
-            query: Criteria that every returned session meets.
-            after: The ``next`` of the previous page; None for the first page.
+            query: Criteria that every returned session meets, and the order.
+            after: The ``next`` of the previous page of a list in the same order; None for the first page.
             limit: Maximum number of sessions, 1 to 10,000.
         """
         ...

@@ -12,6 +12,7 @@ from ledger.testing.idempotency import IdempotencyContract
 from ledger.testing.integrity import IntegrityContract
 from ledger.testing.lifetimes import LifetimesContract
 from ledger.testing.opening import OpeningContract
+from ledger.testing.orders import OrdersContract
 from ledger.testing.outbox import OutboxContract
 from ledger.testing.pages import PagesContract
 from ledger.testing.reading import ReadingContract
@@ -30,6 +31,7 @@ class StoreContract(
     ReadingContract,
     PagesContract,
     SessionsContract,
+    OrdersContract,
     SearchContract,
     LifetimesContract,
     ExchangeContract,

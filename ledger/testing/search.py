@@ -25,6 +25,9 @@ TEXTS = [
     "हिन्दी 東京 жизнь",
     "a `back` tick' OR x:y NEAR(z) * ^ -not \0 end",
     "❤️ 🙂",
+    "Cr\u00e8me br\u00fbl\u00e9e, \u1e96 \ud55c\uad6d\uc5b4",
+    "Cre\u0300me bru\u0302le\u0301e, H\u0331 \u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165",
+    "full\uff21\uff22 widths\u2122",
 ]
 #: Pairs of a search text and the numbers of the texts that it must find.
 FINDS: list[tuple[str, Iterable[int]]] = [
@@ -50,6 +53,14 @@ FINDS: list[tuple[str, Iterable[int]]] = [
     ("ba*", []),
     ("`back`", [7]),
     ("❤️ end", [7]),
+    ("cr\u00e8me", [9, 10]),
+    ("CRE\u0300ME", [9, 10]),
+    ('"Cre\u0300me br\u00fbl\u00e9e" \ud55c\uad6d\uc5b4', [9, 10]),
+    ("\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165 h\u0331", [9, 10]),
+    ("H\u0331 \u1e96", [9, 10]),
+    ("creme", []),
+    ("widths FULL\uff41\uff42", [11]),
+    ("fullab", []),
 ]
 
 
@@ -80,10 +91,10 @@ class SearchContract(Harness):
     def test_texts_are_found_by_their_words(self, store: EventStore) -> None:
         if self.lacks("search", lambda: found(store, "x")):
             return
-        messages = [Change("message", f"m{n}", {"role": "user", "content": text}) for n, text in enumerate(TEXTS)]
+        messages = [Change("message", f"m{n:02}", {"role": "user", "content": text}) for n, text in enumerate(TEXTS)]
         begin(store, "s", *messages)
         for text, numbers in FINDS:
-            assert [match.key for match in found(store, text)] == [f"m{number}" for number in numbers], text
+            assert [match.key for match in found(store, text)] == [f"m{number:02}" for number in numbers], text
 
     def test_matches_come_newest_session_first_in_pages_that_join(self, store: EventStore, clock: SetClock) -> None:
         if self.lacks("search", lambda: found(store, "x")):

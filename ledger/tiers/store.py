@@ -157,7 +157,7 @@ class TwoTierStore:
         return self._read(session_id, lambda tier: tier.version_of(session_id, event_id), missing=None)
 
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
-        """Return a page of the embedded store's sessions, newest first; see ``EventStore.sessions``."""
+        """Return a page of the embedded store's sessions; see ``EventStore.sessions``."""
         return self._local.sessions(query, after=after, limit=limit)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:

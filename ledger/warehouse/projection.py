@@ -48,6 +48,20 @@ class SessionHead(NamedTuple):
     event_version: int | None
 
 
+class ListedSession(NamedTuple):
+    """A session in a list.
+
+    Attributes:
+        session_id: The session.
+        created_at: Its creation time.
+        updated_at: The time at which its last event was recorded, as the list was ordered.
+    """
+
+    session_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
 class Projection:
     """A reader that returns a warehouse's sessions as objects of ``ledger.model``.
 
@@ -219,14 +233,15 @@ class Projection:
         query: SessionQuery,
         wanted: Sequence[Wanted],
         at_most: int,
-    ) -> list[tuple[str, datetime]]:
-        """Return ids and creation times of sessions that match every criterion, newest first.
+    ) -> list[ListedSession]:
+        """Return the sessions that match every criterion, in the order that the query names, newest first.
 
         Args:
             created_from, created_until: Range of creation times: from inclusive, until exclusive. The query's
                 cost depends on the length of the range.
-            before: A position in the list, as (created_at, id). Only sessions later in the list are returned.
-            query: Criteria for the owner, the status and the time of the last event.
+            before: A position in the list, as (time, id): the time of creation, or of the last event if the query names
+                that order. Only sessions later in the list are returned.
+            query: Criteria for the owner, the status and the time of the last event, and the order.
             wanted: Each value that the state must contain, equal as ``ledger.model.equality`` defines it. A grant may
                 have any value.
             at_most: Maximum number of sessions.
@@ -248,6 +263,7 @@ class Projection:
             **span,
             "before": before[0],
             "before_id": before[1],
+            "by_update": query.order_by == "updated",
             "updated_before": query.updated_before or FAR_FUTURE,
             "status": query.status or "",
             "unwanted": list(query.without),
@@ -258,7 +274,7 @@ class Projection:
             "wanted_count": len(wanted),
             "at_most": at_most,
         }
-        return [(session_id, created_at) for session_id, created_at in self._ask("list_sessions", parameters)]
+        return [ListedSession(*values) for values in self._ask("list_sessions", parameters)]
 
     def search(
         self,

@@ -39,8 +39,9 @@ WITH
       AND (@user_id = '' OR user_id = @user_id)
       AND (@session_id = '' OR session_id = @session_id)
   ),
-  -- The words alone, separated by spaces, so that SEARCH splits words as the ledger does. The last replacement is of an
-  -- i with a dot above, the lower case of the capital dotted I.
+  -- The words alone, separated by spaces, so that SEARCH splits words as the ledger does. A letter and its accent are
+  -- one character where there is one (NFC). The last replacement is of an i with a dot above, the lower case of the
+  -- capital dotted I.
   split_texts AS (
     SELECT
       created_at,
@@ -52,7 +53,7 @@ WITH
       text,
       ARRAY_TO_STRING(
         REGEXP_EXTRACT_ALL(
-          REPLACE(REPLACE(LOWER(text), 'ς', 'σ'), 'i̇', 'i'),
+          REPLACE(REPLACE(NORMALIZE(LOWER(text), NFC), 'ς', 'σ'), 'i̇', 'i'),
           r'[\p{L}\p{N}][\p{L}\p{M}\p{N}]*'
         ),
         ' '

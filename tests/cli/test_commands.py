@@ -140,6 +140,27 @@ session                               user     status     v  question
     assert rest["next"] is None
 
 
+def test_sessions_are_listed_by_their_last_events(shell: Shell, still: SetClock) -> None:
+    first, second, third = (shell.ok("new", f"Question {number}?").strip() for number in range(3))
+    still.move(60)
+    shell.ok("set", second, "summary", "Orders peaked.")
+    still.move(60)
+    shell.ok("message", first, "user", "And the week before?")
+    heading, *lines = shell("list", "--order-by", "updated", COLUMNS="120").stdout.splitlines()
+    assert heading.split() == ["session", "user", "status", "v", "updated", "question"]
+    assert [line.split()[0] for line in lines] == [first, second, third]
+    page = shell.json("list", "--order-by", "updated", "--limit", "2")
+    assert [session["session_id"] for session in page["sessions"]] == [first, second]
+    rest = shell.json("list", "--order-by", "updated", "--after", page["next"])
+    assert [session["session_id"] for session in rest["sessions"]] == [third]
+    code, error = shell.fails("list", "--after", page["next"])
+    assert code == 3
+    assert error.startswith(
+        "--after is a cursor of the order 'updated', and this list has the order 'created'; give all"
+    )
+    assert "pages of a list the same --order-by." in error
+
+
 @pytest.mark.parametrize(
     ("criteria", "count"),
     [

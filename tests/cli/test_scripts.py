@@ -97,6 +97,8 @@ def test_sessions_are_created_and_queried(run: Scripts) -> None:
     listed = run.ok("query_sessions.py").splitlines()
     assert [line.split()[0] for line in listed[1:]] == ids[:1:-1], "ten by default, the newest first"
     assert len(run.ok("query_sessions.py", "--limit", "5").splitlines()) == 6
+    by_update = run.ok("query_sessions.py", "--order-by", "updated", "--limit", "12").splitlines()
+    assert [line.split()[0] for line in by_update[1:]] == ids[::-1], "no session has a second event"
     assert "Question 3?" in run.ok("query_sessions.py", ids[3])
     details = run.ok("query_sessions.py", "--details", "--limit", "2")
     assert details.count("question  ") == 2

@@ -181,6 +181,23 @@ def test_get_user_sessions_lists_the_users_conversation_sessions(
     run(scenario)
 
 
+def test_the_chat_with_the_latest_activity_comes_first(service: ConversationService, ada: Any, clock: SetClock) -> None:
+    async def scenario() -> None:
+        made = []
+        for _ in range(4):
+            made.append((await service.create_session(user=ada)).session_id)
+            clock.move(1)
+        for number in (2, 0):
+            clock.move(1)
+            await service.add_message(made[number], "user", "One more question", user=ada)
+        page = await service.get_user_sessions(ada, limit=3)
+        assert [chat.session_id for chat in page] == [made[0], made[2], made[3]]
+        assert [chat.last_activity_at for chat in page] == sorted((it.last_activity_at for it in page), reverse=True)
+        assert [chat.session_id for chat in await service.get_user_sessions(ada, after=page.next)] == [made[1]]
+
+    run(scenario)
+
+
 def test_is_active_filters_the_list(service: ConversationService, ada: Any, ledger: SessionLedger) -> None:
     async def scenario() -> None:
         open_, over = [(await service.create_session(user=ada)).session_id for _ in range(2)]

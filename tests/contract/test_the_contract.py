@@ -170,6 +170,23 @@ class Overlooking(SqliteStore):
         return super().sessions(replace(query, attributes={}), **where)
 
 
+class Unmoved(SqliteStore):
+    """Lists by creation, whatever the order."""
+
+    def sessions(self, query: SessionQuery, **where: Any) -> Page[tuple[Head, State]]:
+        return super().sessions(replace(query, order_by="created"), **where)
+
+
+class Counting(SqliteStore):
+    """Counts the sessions of the pages before instead of remembering the last one."""
+
+    def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
+        begin = int(after or 0)
+        every = super().sessions(query, limit=10_000)
+        rest = every[begin + limit :]
+        return Page(every[begin : begin + limit], str(begin + limit) if rest else None)
+
+
 class Literal(SqliteStore):
     """Compares the texts of attributes instead of their values."""
 
@@ -262,6 +279,9 @@ FOUND = [
     (Cutting, "test_sessions_are_listed_by_every_criterion_newest_first"),
     (Overlooking, "test_sessions_are_listed_by_every_criterion_newest_first"),
     (Literal, "test_attributes_are_compared_as_values"),
+    (Unmoved, "test_sessions_are_listed_by_their_last_events"),
+    (Unmoved, "test_a_cursor_is_of_one_order"),
+    (Counting, "test_what_is_updated_between_pages_costs_no_other_session_its_place"),
     (Stale, "test_only_what_stands_now_is_found"),
     (Prying, "test_a_user_finds_their_own_and_what_is_shared_with_them"),
     (Piecemeal, "test_of_several_sessions_all_are_taken_or_none"),

@@ -158,7 +158,7 @@ def check(target: Target, stored: list[Any], texts: list[str], wanted: list[Any]
                 at_most=99,
             )
             meet = [f"s{n}" for n, it in enumerate(stored) if equal(value, it) and (not others or n % 2)]
-            assert sorted(session_id for session_id, _ in found) == sorted(meet), (value, texts)
+            assert sorted(each.session_id for each in found) == sorted(meet), (value, texts)
 
 
 @pytest.fixture(scope="module")

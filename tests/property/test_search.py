@@ -45,6 +45,12 @@ WORDS = [
     "ß",
     "SS",
     "²",
+    "caf\u00e9",
+    "CAFE\u0301",
+    "H\u0331",
+    "\u1e96",
+    "\u1100\u1161",
+    "\uac00",
 ]
 BETWEEN = [
     " ",
@@ -109,8 +115,12 @@ def asked_for(asked: list[tuple[list[str], bool]]) -> tuple[str, list[list[str]]
 
 
 def lower(word: str) -> str:
-    """A word in lower case, character by character; what Python makes of a dotted I loses its dot."""
-    return "".join({"İ": "i", "ς": "\u03c3"}.get(letter, letter.lower()) for letter in word)
+    """A word in lower case, character by character, with each accent part of its letter where there is such a letter.
+
+    What Python makes of a dotted I loses its dot.
+    """
+    letters = unicodedata.normalize("NFC", "".join(letter.lower() for letter in word))
+    return letters.replace("i\u0307", "i").replace("ς", "\u03c3")
 
 
 def words_of(text: str) -> list[str]:

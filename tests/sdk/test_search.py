@@ -15,6 +15,8 @@ from ledger.model.queries import SearchQuery
 from ledger.model.search import MAX_TEXT, SNIPPET, SearchCursor, Terms, text_of, words
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import search_index
+from ledger.stores.sqlite.migrations import MIGRATIONS
+from ledger.stores.sqlite.schema import migrate
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 from ledger.testing.search import found, hits
@@ -230,6 +232,86 @@ def test_large_texts_of_an_older_release_are_indexed_by_the_first_search(tmp_pat
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert [match.key for match in ledger.search("w17x")] == ["m0"]
         assert len(index(ledger)["messagem0"]) == 20_000
+
+
+#: One word in two forms: the accent is part of its letter, or a mark that follows it.
+COMPOSED, MARKED = "cr\u00e8me", "cre\u0300me"
+
+
+@pytest.mark.parametrize("recorded", [COMPOSED, MARKED])
+@pytest.mark.parametrize("asked", [COMPOSED, MARKED, "CRE\u0300ME"])
+def test_a_word_is_found_in_either_normal_form_and_shown_as_it_was_recorded(ledger, recorded, asked):
+    ledger.create_session("ada", f"{'so ' * 40}much {recorded} br\u00fbl\u00e9e", session_id="s")
+    (match,) = ledger.search(f'"{asked} bru\u0302le\u0301e"')
+    assert match.snippet.endswith(f"much {recorded} br\u00fbl\u00e9e")
+    assert index(ledger)["question"][-2:] == [COMPOSED, "br\u00fbl\u00e9e"]
+
+
+def as_before(text):
+    """Fold a text as releases did whose index has words in the form in which they were recorded."""
+    return text.lower().replace("\u03c2", "\u03c3").replace("i\u0307", "i")
+
+
+@pytest.fixture
+def indexed_before(tmp_path, clock, monkeypatch):
+    """A function that returns a ledger's path whose schema and search index are those of an earlier release.
+
+    It has one session in each form, one in ASCII letters, and one that was indexed before its title was replaced.
+    """
+
+    def make(schema):
+        with monkeypatch.context() as earlier:
+            earlier.setattr("ledger.model.search._folded", as_before)
+            with SessionLedger.open(f"sqlite:///{tmp_path}/made.db", clock=clock) as ledger:
+                for session_id, word in {"composed": COMPOSED, "marked": MARKED, "ascii": "cream"}.items():
+                    said(ledger, f"the {word}", f"{word} again", session_id=session_id)
+                ledger.create_session("ada", "q", session_id="retitled", fields={"title": MARKED})
+                assert hits(ledger.store, MARKED) == ["retitled", "marked", "marked"]
+                ledger.update_session("retitled", {"title": "custard"})
+        path = tmp_path / "l.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            migrate(connection, "l.db", new_store_id="store-1", now=clock(), upto=schema)
+            search_index.create(connection)
+            connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
+            for table in ("session_events", "session_heads", "session_state", "search_slots"):
+                names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
+                connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
+            connection.execute("INSERT INTO search_words (rowid, words) SELECT rowid, words FROM made.search_words")
+            connection.execute("INSERT OR REPLACE INTO main.meta SELECT * FROM made.meta WHERE name <> 'epoch'")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("schema", range(6, len(MIGRATIONS)))
+def test_a_word_that_an_older_release_indexed_in_another_form_is_found_after_the_upgrade(indexed_before, schema):
+    path = indexed_before(schema)
+    with SessionLedger.open(f"sqlite:///{path}") as ledger:
+        assert not ledger.verify().findings
+        with closing(sqlite3.connect(path)) as connection:
+            again = connection.execute("SELECT session_id FROM search_again ORDER BY session_id").fetchall()
+        assert again == [("marked",), ("retitled",)]  # the others have the right words
+        for asked in (COMPOSED, MARKED):
+            assert sorted(hits(ledger.store, asked)) == ["composed"] * 2 + ["marked"] * 2
+        assert (hits(ledger.store, "custard"), hits(ledger.store, "cream")) == (["retitled"], ["ascii"] * 2)
+        assert not ledger.verify().findings
+        with closing(sqlite3.connect(path)) as connection:
+            kept = " ".join(words for (words,) in connection.execute("SELECT words FROM search_words"))
+            assert "\u0300" not in kept
+            assert connection.execute("SELECT COUNT(*) FROM search_again").fetchone() == (0,)
+
+
+def test_a_ledger_whose_search_index_is_damaged_is_upgraded_and_the_index_built_again(indexed_before):
+    path = indexed_before(11)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (11,)
+        with connection:
+            connection.execute("UPDATE search_words_content SET c0 = CAST(x'ff41' AS TEXT) WHERE id = 2")
+    with SessionLedger.open(f"sqlite:///{path}") as ledger:
+        assert {finding.code for finding in ledger.verify().findings} == {"search"}
+        ledger.verify(rebuild=True)
+        assert sorted(hits(ledger.store, COMPOSED)) == ["composed"] * 2 + ["marked"] * 2
+        assert not ledger.verify().findings
 
 
 def test_a_session_that_is_forgotten_leaves_the_index(ledger):

@@ -69,6 +69,7 @@ PARAMETERS: dict[str, dict[str, str]] = {
         **SPAN,
         "before": "TIMESTAMP",
         "before_id": "STRING",
+        "by_update": "BOOL",
         "user_id": "STRING",
         **dict.fromkeys(("wanted", "unwanted"), "ARRAY<STRING>"),
         "updated_before": "TIMESTAMP",
@@ -262,4 +263,38 @@ def test_a_grant_that_was_erased_or_removed_or_is_of_another_kind_shows_a_sessio
     until = DAY + timedelta(days=1)
     query, wanted = SessionQuery(granted_to="bob"), [("grant", "bob", None)]
     found = Projection(warehouse).sessions(DAY, until, before=(until, ""), query=query, wanted=wanted, at_most=10)
-    assert sorted(session_id for session_id, _ in found) == ["read", "write"]
+    assert sorted(each.session_id for each in found) == ["read", "write"]
+
+
+def test_sessions_come_by_creation_or_by_their_last_events_in_pages(warehouse):
+    # Of four sessions, created an hour apart, each but the third has a last event later than the others' creation.
+    last = {"a": 9, "b": 5, "c": 1, "d": 9}
+    created = {session: DAY + timedelta(hours=number) for number, session in enumerate(last)}
+    events = [
+        replace(
+            event(version, ("title", "", str(version)), session=session),
+            created_at=at,
+            recorded_at=at if version == 1 else DAY + timedelta(hours=10 + last[session], seconds=version),
+        )
+        for session, at in created.items()
+        for version in range(1, 1 + (last[session] > 1) + 1)
+    ]
+    warehouse.load(shuffled(rows_of(events), 5))
+    until = DAY + timedelta(days=1)
+    expected = {"created": "dcba", "updated": "dabc"}
+    for order, ids in expected.items():
+        found, before = [], (until + timedelta(days=9), "")
+        while True:
+            page = Projection(warehouse).sessions(
+                *(DAY, until), before=before, query=SessionQuery(order_by=order), wanted=[], at_most=1
+            )
+            if not page:
+                break
+            found += page
+            before = (page[0].updated_at if order == "updated" else page[0].created_at), page[0].session_id
+        assert "".join(each.session_id for each in found) == ids
+        times = {each.session_id: (each.created_at, each.updated_at) for each in found}
+        assert times == {
+            session: (at, max(it.recorded_at for it in events if it.session_id == session))
+            for session, at in created.items()
+        }

@@ -11,6 +11,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.values import parse_pairs
 from ledger.errors import InvalidInput, SessionNotFound
 from ledger.model.instants import from_text
+from ledger.model.queries import ORDERS, OrderBy
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -81,6 +82,7 @@ def show(
     "ledger list --user user123 --status completed --limit 5",
     "ledger list --attribute reward:=1.0 --since 2026-11-01",
     "ledger list --user user456 --shared",
+    "ledger list --order-by updated",
     into=COMMANDS,
 )
 @click.option("--user", "user_id", help="List only sessions of this user.")
@@ -112,7 +114,18 @@ def show(
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of sessions."
 )
-@click.option("--after", metavar="CURSOR", help="Continue after the cursor printed with the previous page.")
+@click.option(
+    "--order-by",
+    type=click.Choice(ORDERS),
+    default="created",
+    show_default=True,
+    help="List the newest sessions first, or those with the latest event.",
+)
+@click.option(
+    "--after",
+    metavar="CURSOR",
+    help="Continue after the cursor printed with the previous page, in the same order.",
+)
 def list_(
     as_json: bool,
     url: str | None,
@@ -126,6 +139,7 @@ def list_(
     limit: int,
     after: str | None,
     shared: bool,
+    order_by: OrderBy,
 ) -> None:
     """List sessions that meet all criteria, newest first."""
     with opened(url) as ledger:
@@ -138,6 +152,7 @@ def list_(
             created_from=created_from,
             created_until=created_until,
             shared=shared,
+            order_by=order_by,
             after=after,
             limit=limit,
         )
@@ -146,7 +161,7 @@ def list_(
     else:
         from ledger.cli.output.render import list_sessions
 
-        list_sessions(page)
+        list_sessions(page, order_by)
 
 
 @command(

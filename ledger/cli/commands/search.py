@@ -54,8 +54,8 @@ def search(
 ) -> None:
     """Find current messages, questions, titles and summaries that contain every word of TEXT.
 
-    A word matches only the same whole word, in upper or lower case. Words in double quotes must be adjacent. The newest
-    sessions come first.
+    A word matches only the same whole word, in upper or lower case, whether its accents are part of its letters or
+    separate characters. Words in double quotes must be adjacent. The newest sessions come first.
     """
     with opened(url) as ledger:
         page = ledger.search(

@@ -18,6 +18,7 @@ from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
 from ledger.model.page import Page
+from ledger.model.queries import OrderBy
 from ledger.model.search import Match
 from ledger.model.session import MAPS, VALUES, Message, Session, ToolCall, in_order
 from ledger.settings import TERMINAL_COLUMNS
@@ -99,25 +100,25 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
     return Group(*parts)
 
 
-def list_sessions(page: Page[Session]) -> None:
+def list_sessions(page: Page[Session], order_by: OrderBy = "created") -> None:
     """Print a page of sessions as a table. If there is a next page, also print the option ``--after`` that shows it."""
     if not page:
         emit(plain("No sessions."))
         return
-    emit(sessions_table(page), *_more(page))
+    emit(sessions_table(page, order_by), *_more(page))
 
 
-def sessions_table(sessions: Iterable[Session]) -> Table:
-    """Return a table with one row per session."""
+def sessions_table(sessions: Iterable[Session], order_by: OrderBy = "created") -> Table:
+    """Return a table with one row per session. Of its times, it has the one that the sessions are ordered by."""
     wide = console().width >= _WIDE
-    table = table_of("session", "user", "status", ">v", *(["created"] if wide else []), "question")
+    table = table_of("session", "user", "status", ">v", *([order_by] if wide else []), "question")
     for session in sessions:
         table.add_row(
             plain(session.session_id, "bold"),
             plain(one_line(session.user_id, 20 if wide else 10)),
             plain(session.status or "-", STYLES.get(session.status or "", "")),
             str(session.version),
-            *([session.created_at.strftime("%Y-%m-%d %H:%M")] if wide else []),
+            *([getattr(session, f"{order_by}_at").strftime("%Y-%m-%d %H:%M")] if wide else []),
             cut(plain(one_line(session.title or session.question or "", 200))),
         )
     return table

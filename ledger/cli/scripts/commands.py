@@ -18,6 +18,7 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
+from ledger.model.queries import ORDERS, OrderBy
 from ledger.settings import LEDGER_SESSION_MAX_TTL_HOURS, LEDGER_URL
 from ledger.warehouse.bigquery.settings import Dataset, labels_of
 
@@ -173,6 +174,13 @@ def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Maximum number of sessions."
 )
+@click.option(
+    "--order-by",
+    type=click.Choice(ORDERS),
+    default="created",
+    show_default=True,
+    help="Show the newest sessions, or those with the latest event.",
+)
 @click.option("--details", is_flag=True, help="Print each session in full.")
 @click.option(
     "--format",
@@ -186,13 +194,20 @@ def _create(url: str, options: TableOptions | None, as_json: bool) -> None:
 @with_json
 @with_url
 def query_sessions(
-    session_id: str | None, limit: int, details: bool, form: str, csv_safe: bool, as_json: bool, url: str | None
+    session_id: str | None,
+    limit: int,
+    order_by: OrderBy,
+    details: bool,
+    form: str,
+    csv_safe: bool,
+    as_json: bool,
+    url: str | None,
 ) -> None:
     """Show the latest state of a session, or of the newest sessions."""
     check_csv_safe(csv_safe, "json" if as_json else form)
     with opened(url) as ledger:
         if session_id is None:
-            sessions: Sequence[Session] = ledger.list_sessions(limit=limit)
+            sessions: Sequence[Session] = ledger.list_sessions(order_by=order_by, limit=limit)
         else:
             session = ledger.get_session(session_id, messages=details)
             if session is None:
@@ -211,7 +226,7 @@ def query_sessions(
             for session in sessions:
                 emit(session_page(session, session.messages if session.has_messages else None), "")
         else:
-            emit(sessions_table(sessions))
+            emit(sessions_table(sessions, order_by))
 
 
 def _print_csv(sessions: Sequence[Session], *, csv_safe: bool) -> None:

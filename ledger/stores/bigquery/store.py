@@ -29,7 +29,7 @@ from ledger.model.fields import check_change
 from ledger.model.fold import State
 from ledger.model.ids import creation_day
 from ledger.model.instants import EPOCH, from_micros, to_micros
-from ledger.model.page import Page, check_limit, position_of
+from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery, SessionQuery
 from ledger.model.search import Match, SearchCursor
 from ledger.model.session import Head, Message
@@ -43,7 +43,7 @@ from ledger.warehouse.bigquery.errors import OutcomeLost
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.criteria import Wanted
-from ledger.warehouse.projection import INSTANT, Projection
+from ledger.warehouse.projection import INSTANT, ListedSession, Projection
 from ledger.warehouse.reads import WarehouseReads
 
 #: Maximum size of an event, in bytes, in a strict dataset or with insertAll. Both send JSON texts inside a JSON
@@ -197,18 +197,21 @@ class BigQueryStore(forking.Renewed):
     def sessions(self, query: SessionQuery, *, after: str | None = None, limit: int = 50) -> Page[tuple[Head, State]]:
         """Return a page of sessions, newest first; see ``EventStore.sessions``.
 
-        The newest days are read first. Once the page is full, no older days are read.
+        In the order of creation, the newest days are read first. Once the page is full, no older days are read. In the
+        order of the last events, all days that the query names are read: the oldest session may have the latest event.
         """
         self._check_open()
         check_limit(limit)
         required = _required_values(query)
         lower, upper = _creation_span(query)
+        position = query.position(after)
         before = (_LATEST, "")
-        if after is not None:
-            micros, session_id = position_of(after)
-            before = (from_micros(min(micros, to_micros(_LATEST))), session_id)
-        listed: list[tuple[str, datetime]] = []
-        for created_from, created_until in spans(lower, min(upper, before[0] + INSTANT), self._clock()):
+        if position is not None:
+            before = (from_micros(min(position[0], to_micros(_LATEST))), position[1])
+        by_update = query.order_by == "updated"
+        listed: list[ListedSession] = []
+        parts = [(lower, upper)] if by_update else spans(lower, min(upper, before[0] + INSTANT), self._clock())
+        for created_from, created_until in parts:
             listed += self._projection.sessions(
                 created_from,
                 created_until,
@@ -220,10 +223,13 @@ class BigQueryStore(forking.Renewed):
             if len(listed) > limit:
                 break
         page = listed[:limit]
-        states = self._projection.states(dict(page))
-        cursor = f"{to_micros(page[-1][1])}:{page[-1][0]}" if len(listed) > limit else None
+        states = self._projection.states({each.session_id: each.created_at for each in page})
+        cursor = None
+        if len(listed) > limit:
+            last = page[-1]
+            cursor = query.cursor(to_micros(last.updated_at if by_update else last.created_at), last.session_id)
         # A session that retention deleted meanwhile is left out.
-        return Page([states[session_id] for session_id, _ in page if session_id in states], cursor)
+        return Page([states[each.session_id] for each in page if each.session_id in states], cursor)
 
     def search(self, query: SearchQuery, *, after: str | None = None, limit: int = 50) -> Page[Match]:
         """Return current texts that contain every term; see ``EventStore.search``.

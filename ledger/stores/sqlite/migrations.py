@@ -8,10 +8,13 @@ when each was applied.
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ledger.model.values import canonical
 from ledger.stores.sqlite import tombstones
+from ledger.stores.sqlite.verify_errors import is_damage
 
 
 class Migration(NamedTuple):
@@ -289,7 +292,40 @@ KEPT_DIGEST = Migration(
     tombstones.bind_all,
 )
 
+
+def _reindex_other_forms(connection: sqlite3.Connection) -> None:
+    """Let the next search index each text again whose words the search index has in another form than NFC.
+
+    FTS5 may be missing, so no entry is deleted. With a version that no register has, an entry is passed over by
+    searches, and the next search replaces it.
+    """
+    # FTS5 keeps the words as they were given in this table of its own.
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'search_words_content'").fetchone() is None:
+        return
+    try:
+        found = [
+            number
+            for number, words in connection.execute("SELECT id, c0 FROM search_words_content")
+            if isinstance(words, str) and not unicodedata.is_normalized("NFC", words)
+        ]
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return  # `ledger verify` reports the damage, and --rebuild builds the whole index again
+    chosen = (canonical(found),)
+    entries = "id IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        f"INSERT OR IGNORE INTO search_again SELECT DISTINCT session_id FROM search_slots WHERE {entries}",  # noqa: S608
+        chosen,
+    )
+    connection.execute(f"UPDATE search_slots SET version = 0 WHERE {entries}", chosen)  # noqa: S608
+    connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'search_turn'")
+
+
+# Words in another normal form than NFC, which searches compare: the next search indexes their texts again.
+NORMAL_FORM = Migration("012_normal_form", (), _reindex_other_forms)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    KEPT_DIGEST,
+    *(KEPT_DIGEST, NORMAL_FORM),
 )

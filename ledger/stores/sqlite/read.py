@@ -265,16 +265,21 @@ def sessions(
     """Return a page of sessions that meet every criterion, newest first, with states but without messages.
 
     If a session's rows are only in a warehouse, its state has the fields of ``ledger.stores.archived.LISTED``.
+
+    No index has the order of the last events, because each append would have to update it. A list in this order reads
+    the heads of all sessions of the user, or of all users.
     """
     check_limit(limit)
+    position = query.position(after)
+    time = "updated_at" if query.order_by == "updated" else "created_at"
     conditions, parameters = conditions_of(connection, query)
-    if after is not None:
-        conditions.append("(created_at, session_id) < (?, ?)")
-        parameters.extend(position_of(after))
+    if position is not None:
+        conditions.append(f"({time}, session_id) < (?, ?)")
+        parameters.extend(position)
     heads = connection.execute(
         f"SELECT session_id, {_HEAD_COLUMNS} FROM session_heads "  # noqa: S608
         f"{'WHERE ' if conditions else ''}{' AND '.join(conditions)} "
-        "ORDER BY created_at DESC, session_id DESC LIMIT ?",
+        f"ORDER BY {time} DESC, session_id DESC LIMIT ?",
         (*parameters, limit + 1),
     ).fetchall()
     shown = {session_id: checked_head(session_id, head) for session_id, *head in heads[:limit]}
@@ -290,7 +295,7 @@ def sessions(
     if len(heads) <= limit:
         return Page(page)
     last, head = shown.popitem()
-    return Page(page, f"{head.created_at}:{last}")
+    return Page(page, query.cursor(getattr(head, time), last))
 
 
 def rows_after(connection: sqlite3.Connection, seq: int, limit: int, max_bytes: int) -> list[Row]:

@@ -308,13 +308,14 @@ class SessionCheck:
             return
         found: dict[str, int] = {}
         wrong: set[str] = set()
-        # Of a session that is to be indexed again, entries may be missing; those that are there must be right.
+        # Of a session that is to be indexed again, entries may be missing or be of an earlier text, which searches pass
+        # over; the entries of its current texts must be right.
         with closing(self._select(_SLOTS)) as slots:
             for slot in slots:
                 session_id, field, version, event_id, kept, words, now, now_id, seq, value = slot
                 if (version, event_id) != (now, now_id):
                     # The entry of an earlier text: searches pass it over until the next one replaces it.
-                    if isinstance(seq, int) and seq <= self._indexed_upto:
+                    if isinstance(seq, int) and seq <= self._indexed_upto and session_id not in self._again:
                         wrong.add(session_id)
                     continue
                 if isinstance(seq, int) and seq <= self._indexed_upto:

@@ -255,6 +255,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     functions.time_parts,
     functions.json_arrays,
     functions.json_functions,
+    functions.normal_forms,
     functions.text_search,
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.

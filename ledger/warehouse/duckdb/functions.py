@@ -74,6 +74,16 @@ def json_arrays(tree: exp.Expr) -> None:
         call.replace(_fill_template("TRY_CAST(v AS JSON[])", value))
 
 
+def normal_forms(tree: exp.Expr) -> None:
+    """Translate ``NORMALIZE`` to the form NFC, the only one that DuckDB has.
+
+    Only the ledger's own statements have it here: ``translations.templates`` translates the calls of users.
+    """
+    for call in innermost_first(tree, exp.Normalize):
+        if call.text("form").upper() == "NFC" and not call.args.get("is_casefold"):
+            call.replace(exp.Anonymous(this="NFC_NORMALIZE", expressions=[call.this]))
+
+
 def text_search(tree: exp.Expr) -> None:
     """Translate ``SEARCH(text, query)``, which SQLGlot does not know.
 

@@ -40,7 +40,7 @@ def empty_array(scratch: Scratch) -> Observed:
     listed = Projection(scratch.warehouse).sessions(
         created_at - timedelta(minutes=1), until, before=(until, ""), query=SessionQuery(), wanted=[], at_most=100
     )
-    found = session_id in [each for each, _ in listed]
+    found = session_id in [each.session_id for each in listed]
     arrives = "NULL" if length == -1 else f"an array of {length}"
     return compared(
         found, f"it arrives as {arrives}; a list without criteria {'has' if found else 'lacks'} the session"
