@@ -1,4 +1,4 @@
-"""What a relay tells OpenTelemetry: metrics and spans as docs/operations.md lists them, and nothing private.
+"""What a relay tells OpenTelemetry: metrics and spans as docs/shipping.md lists them, and nothing private.
 
 Each test hands in providers of its own; what uses those of the program runs in a process of its own.
 """
@@ -29,7 +29,7 @@ from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import event
 from support.relays import Streams, StreamsSink
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "shipping.md"
 URL = StreamsSink.url
 SECRET = "walnut-4711"
 
