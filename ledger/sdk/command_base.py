@@ -259,6 +259,7 @@ class CommandBase(LedgerConnection):
             creates_stream,
             require_open,
             self._strict_values,
+            key if (key := envelope.get("event_id")) != event_id else None,
         )
         appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
         if session_id in self._titled and any(change.removed and change.field in _TITLES for change in event.changes):
