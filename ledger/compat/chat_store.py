@@ -23,12 +23,13 @@ from ledger.compat import read_only
 from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.instants import from_text, to_text
+from ledger.model.json_form import json_form
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
-from ledger.model.values import check_session_id
+from ledger.model.values import check_session_id, full_name
 from ledger.sdk.ledger import SessionLedger
 
 #: Owner of sessions created without a user.
@@ -203,7 +204,7 @@ class SessionStore:
         """
         if not isinstance(message, Message):
             raise InvalidInput(
-                f"message must be a Message(role=..., content=...), not {type(message).__name__}; nothing was written."
+                f"message must be a Message(role=..., content=...), not {full_name(message)}; nothing was written."
             )
         self._require(session_id)
         parts = {name: getattr(message, name) for name in self._types}
@@ -363,10 +364,8 @@ def _object_in(value: Any, name: str) -> Mapping[str, Any]:
 def _jsonable(value: Any, name: str) -> Any:
     try:
         return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidInput(
-            f"{name} contains a value that cannot be represented in JSON ({type(value).__name__}); nothing was written."
-        ) from error
+    except (PydanticSerializationError, ValueError):
+        return json_form(value, name)  # or its error, which names the part
 
 
 def _url(path: str | Path | None) -> str:

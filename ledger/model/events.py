@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
 from ledger.model.instants import to_micros, to_text
-from ledger.model.values import canonical, check_text, decode, named
+from ledger.model.values import canonical, check_text, decode, full_name, named
 
 #: Schema version of the rows that this code writes. Events of older versions are upcast when they are read.
 SCHEMA_VERSION = 1
@@ -290,13 +290,11 @@ def _text_of_form(change: Change) -> str:
 
 def _prepare_changes(changes: Iterable[Change], strict: bool) -> tuple[PreparedChange, ...]:
     if not isinstance(changes, Iterable):
-        raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
+        raise InvalidInput(f"changes must be a sequence of Change, not {full_name(changes)}.")
     prepared: dict[tuple[str, str], PreparedChange] = {}
     for change in changes:
         if not isinstance(change, Change) or not isinstance(change.removed, bool):
-            raise InvalidInput(
-                f"Each change must be a Change whose removed is true or false, not {type(change).__name__}."
-            )
+            raise InvalidInput(f"Each change must be a Change whose removed is true or false, not {full_name(change)}.")
         field, key, removed = change.field, change.key, change.removed
         try:
             value = check_change(field, key, change.value, removed)

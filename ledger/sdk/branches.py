@@ -21,7 +21,7 @@ from ledger.model.fold import State
 from ledger.model.ids import session_id_for
 from ledger.model.tool_calls import listed_calls, listed_in, planned_calls
 from ledger.model.updates import changes_of
-from ledger.model.values import canonical, check_session_id, check_whole
+from ledger.model.values import canonical, check_session_id, check_whole, full_name
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
@@ -136,7 +136,7 @@ class Branches(CommandBase):
         """
         owner = self._owner(user_id)
         if fields is not None and not isinstance(fields, Mapping):
-            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
+            raise InvalidInput(f"fields must be an object of field to value, not {full_name(fields)}.")
         updates = {name: value for name, value in (fields or {}).items() if name not in ("lineage", "expires_at")}
         if question is not None:
             updates["question"] = question

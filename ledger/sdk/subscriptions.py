@@ -17,7 +17,7 @@ from ledger.errors import CapabilityMissing, InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_session_id, check_text, check_whole
+from ledger.model.values import check_session_id, check_text, check_whole, full_name
 from ledger.outbox.rows import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
@@ -197,7 +197,7 @@ class Subscriptions(CommandBase):
         if user_id is not None:
             check_text(user_id, "user_id")
         if not isinstance(event_types, Iterable):
-            raise InvalidInput(f"event_types must be a list of texts, () for all, not {type(event_types).__name__}.")
+            raise InvalidInput(f"event_types must be a list of texts, () for all, not {full_name(event_types)}.")
         types = (event_types,) if isinstance(event_types, str) else tuple(event_types)
         for event_type in types:
             check_text(event_type, "event_types")

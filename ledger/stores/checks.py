@@ -10,7 +10,7 @@ from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, Sessi
 from ledger.model.events import ANY_VERSION, LAST_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import respelled, verify
-from ledger.model.values import check_text, check_whole
+from ledger.model.values import check_text, check_whole, full_name
 
 #: An event's content: the field, key, text and ``removed`` of each change. The order of changes does not count.
 Content = set[tuple[str, str, str | None, bool]]
@@ -146,7 +146,7 @@ def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]
     sessions: dict[str, dict[str, RecordedEvent]] = {}
     for event in events:
         if not isinstance(event, RecordedEvent):
-            raise InvalidInput(f"Events to ingest must be RecordedEvent, not {type(event).__name__}.")
+            raise InvalidInput(f"Events to ingest must be RecordedEvent, not {full_name(event)}.")
         hashed = respelled(event)
         first = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, hashed)
         if first != hashed:

@@ -257,7 +257,7 @@ def test_session_not_found_is_none_also_for_what_is_no_id(store: SessionStore, s
 
 def test_python_api_what_json_cannot_hold_is_a_typed_error(store: SessionStore) -> None:
     session = store.create_session()
-    with pytest.raises(InvalidInput, match="candidate_set contains a value that cannot be represented in JSON"):
+    with pytest.raises(InvalidInput, match=r"candidate_set is of type _thread\.lock, which has no usual JSON form"):
         store.add_message(session.session_id, Message(role="user", content="c", candidate_set=threading.Lock()))
     naive = Message(role="user", content="c", timestamp=datetime(2026, 3, 5))  # noqa: DTZ001 - what is refused
     with pytest.raises(InvalidInput, match="timestamp"):
