@@ -8,7 +8,7 @@ requested: to return the newest ten of a long chat, the store reads ten.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -225,6 +225,28 @@ class SessionStore:
         )
         return message.message_id
 
+    def ask(self, session_id: str, question: str | Message, answer: Callable[[ChatSession], str | Message]) -> Message:
+        """Record a question of the user, call a function that answers it, and record what it returns.
+
+        Args:
+            session_id: The chat.
+            question: The user's message, or its content.
+            answer: Function that takes the chat, of which the question is the newest message, and returns the answer:
+                the content of the assistant's message, or a Message.
+
+        Returns:
+            The message with the answer, as recorded.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``add_message``. If ``answer`` returns anything else
+                than text or a Message, or raises an exception, the question is recorded and no answer.
+        """
+        self.add_message(session_id, Message(role="user", content=question) if isinstance(question, str) else question)
+        found = answer(ChatSession(self, self._require(session_id)))
+        message = Message(role="assistant", content=found) if isinstance(found, str) else found
+        self.add_message(session_id, message)
+        return message
+
     def update_context(self, session_id: str, context: Mapping[str, Any]) -> None:
         """Merge values into a chat's context; other keys are unchanged.
 
@@ -245,14 +267,19 @@ class SessionStore:
         return [ChatSession(self, each) for each in listed if include_expired or each.status not in CLOSED]
 
     def expire_session(self, session_id: str) -> bool:
-        """Expire a chat now; its messages are kept. Return False if the chat is recorded as expired already.
+        """Expire a chat now; its messages are kept.
+
+        Returns:
+            False if no chat has this id, or if the chat is recorded as expired already.
 
         Raises:
-            SessionNotFound: The chat does not exist.
             SessionEnded: The chat is archived or deleted.
         """
-        self._require(session_id)
-        return self.ledger.expire_session(session_id) is not None
+        try:
+            found = self._find(check_session_id(session_id))
+        except InvalidInput:
+            return False
+        return found is not None and self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
         """Expire every open chat that had no event for ``max_age_hours``, and gets none while this method runs.
