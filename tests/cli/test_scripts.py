@@ -152,6 +152,10 @@ def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
         (["--project", "my-project", "--dataset", "d"], 12),
         (["--project", "my-project", "--dataset", "d", "--url", "sqlite:///x.db"], 2),
         (["--project", "my-project", "--dataset", "d", "--partition-expiration-days", "7"], 12),
+        (
+            ["--project", "my-project", "--dataset", "d", "--partition-expiration-days", "7", "--max-ttl-hours", "168"],
+            12,
+        ),
         (["--project", "my-project", "--dataset", "d", "--kms-key", "key"], 12),
         (["--project", "my-project", "--dataset", "d", "--label", "Team=a"], 12),
         (["--project", "my-project"], 2),

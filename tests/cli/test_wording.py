@@ -56,6 +56,7 @@ def test_every_method_that_a_message_names_has_a_command() -> None:
     [
         ("set SESSION summary x", "Reopen it with `ledger restore SESSION`."),
         ("archive SESSION", "Reopen it with `ledger restore SESSION` first."),
+        ("expire SESSION", "Reopen it with `ledger restore SESSION` first."),
         ("fork SESSION", "Reopen it with `ledger restore SESSION` first."),
         ("set nowhere summary x", "There is no session nowhere; create it with `ledger new QUESTION`."),
         (
