@@ -117,8 +117,9 @@ bench: setup ## Run the benchmarks
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: docs
-docs: setup ## Generate the references of CLI, settings and fields, and run every example in README and docs
+docs: setup ## Generate references and AsyncSessionLedger's types, and run every example in README and docs
 	$(BIN)/python -m ledger.cli.reference docs
+	$(BIN)/python tools/aio_methods.py
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
 # No flag sets an index, so uv uses its default, the public one; the lock contains neither an index nor a path.

@@ -136,14 +136,23 @@ class WrongExpectedVersion(LedgerError):
 
 
 class IdempotencyConflict(LedgerError):
-    """An event with this event_id is already recorded with other content; nothing was written."""
+    """An event with this event_id is already recorded with other content; nothing was written.
+
+    Attributes:
+        session_id: The session.
+        event_id: The recorded event's id.
+        idempotency_key: The key that the caller gave as ``event_id``; equal to ``event_id`` if it was a UUID.
+    """
 
     code = "idempotency_conflict"
 
-    def __init__(self, message: str, *, session_id: str = "", event_id: str = "") -> None:
+    def __init__(
+        self, message: str, *, session_id: str = "", event_id: str = "", idempotency_key: str | None = None
+    ) -> None:
         super().__init__(message)
         self.session_id = session_id
         self.event_id = event_id
+        self.idempotency_key = idempotency_key or event_id
 
 
 class ValueTooLarge(LedgerError):

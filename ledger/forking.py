@@ -33,10 +33,11 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from enum import IntEnum
 from functools import partial
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Protocol
 
 #: Maximum seconds that all resources together may delay a fork.
@@ -83,6 +84,25 @@ class Renewed:
     def renew(self) -> None:
         """Start anew, without the parent's threads, connections and locks; allow a second call."""
         raise NotImplementedError
+
+
+class Guard(Renewed):
+    """Holds a lock that a forked child replaces, since a thread of the parent may have held it: ``with guard.lock:``.
+
+    The lock must guard what another thread can leave half done without harm, as it is left in the child.
+
+    Args:
+        make: Function that returns a new lock.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[bool]] = Lock) -> None:
+        self._make = make
+        self.renew()
+        register(self, Stage.USERS)
+
+    def renew(self) -> None:
+        """Replace the lock by a new one."""
+        self.lock = self._make()
 
 
 class _Fork:

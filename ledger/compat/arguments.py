@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger.errors import InvalidInput
+from ledger.model.values import full_name
 from ledger.sdk.aio import AsyncSessionLedger, asynchronous
 from ledger.sdk.ledger import SessionLedger
 
@@ -28,7 +29,7 @@ def ledger_of(db: SessionLedger | AsyncSessionLedger | str | None, **settings: A
     if db is None or isinstance(db, str):
         return AsyncSessionLedger(db, **settings), True
     raise InvalidInput(
-        f"Pass a SessionLedger, an AsyncSessionLedger or a ledger URL, not {type(db).__name__}. The importers "
+        f"Pass a SessionLedger, an AsyncSessionLedger or a ledger URL, not {full_name(db)}. The importers "
         "of ledger.compat import the data of an earlier database."
     )
 
@@ -58,9 +59,7 @@ def object_of(value: Any, name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InvalidInput(
-            f"{name} must be an object of name to value, not {type(value).__name__}; nothing was written."
-        )
+        raise InvalidInput(f"{name} must be an object of name to value, not {full_name(value)}; nothing was written.")
     return dict(value)
 
 

@@ -8,7 +8,7 @@ requested: to return the newest ten of a long chat, the store reads ten.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,13 @@ from ledger.compat import read_only
 from ledger.compat.arguments import object_of
 from ledger.errors import ConfigurationError, InvalidInput, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.instants import from_text, to_text
+from ledger.model.json_form import json_form
 from ledger.model.lifetime import CLOSED, DONE
 from ledger.model.page import SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
-from ledger.model.values import check_session_id
+from ledger.model.values import check_session_id, full_name
 from ledger.sdk.ledger import SessionLedger
 
 #: Owner of sessions created without a user.
@@ -203,7 +204,7 @@ class SessionStore:
         """
         if not isinstance(message, Message):
             raise InvalidInput(
-                f"message must be a Message(role=..., content=...), not {type(message).__name__}; nothing was written."
+                f"message must be a Message(role=..., content=...), not {full_name(message)}; nothing was written."
             )
         self._require(session_id)
         parts = {name: getattr(message, name) for name in self._types}
@@ -223,6 +224,28 @@ class SessionStore:
             occurred_at=message.timestamp,
         )
         return message.message_id
+
+    def ask(self, session_id: str, question: str | Message, answer: Callable[[ChatSession], str | Message]) -> Message:
+        """Record a question of the user, call a function that answers it, and record what it returns.
+
+        Args:
+            session_id: The chat.
+            question: The user's message, or its content.
+            answer: Function that takes the chat, of which the question is the newest message, and returns the answer:
+                the content of the assistant's message, or a Message.
+
+        Returns:
+            The message with the answer, as recorded.
+
+        Raises:
+            SessionNotFound, SessionEnded, InvalidInput: As for ``add_message``. If ``answer`` returns anything else
+                than text or a Message, or raises an exception, the question is recorded and no answer.
+        """
+        self.add_message(session_id, Message(role="user", content=question) if isinstance(question, str) else question)
+        found = answer(ChatSession(self, self._require(session_id)))
+        message = Message(role="assistant", content=found) if isinstance(found, str) else found
+        self.add_message(session_id, message)
+        return message
 
     def update_context(self, session_id: str, context: Mapping[str, Any]) -> None:
         """Merge values into a chat's context; other keys are unchanged.
@@ -244,14 +267,19 @@ class SessionStore:
         return [ChatSession(self, each) for each in listed if include_expired or each.status not in CLOSED]
 
     def expire_session(self, session_id: str) -> bool:
-        """Expire a chat now; its messages are kept. Return False if the chat is recorded as expired already.
+        """Expire a chat now; its messages are kept.
+
+        Returns:
+            False if no chat has this id, or if the chat is recorded as expired already.
 
         Raises:
-            SessionNotFound: The chat does not exist.
             SessionEnded: The chat is archived or deleted.
         """
-        self._require(session_id)
-        return self.ledger.expire_session(session_id) is not None
+        try:
+            found = self._find(check_session_id(session_id))
+        except InvalidInput:
+            return False
+        return found is not None and self.ledger.expire_session(session_id) is not None
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
         """Expire every open chat that had no event for ``max_age_hours``, and gets none while this method runs.
@@ -363,10 +391,8 @@ def _object_in(value: Any, name: str) -> Mapping[str, Any]:
 def _jsonable(value: Any, name: str) -> Any:
     try:
         return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidInput(
-            f"{name} contains a value that cannot be represented in JSON ({type(value).__name__}); nothing was written."
-        ) from error
+    except (PydanticSerializationError, ValueError):
+        return json_form(value, name)  # or its error, which names the part
 
 
 def _url(path: str | Path | None) -> str:

@@ -170,7 +170,10 @@ class ConversationService:
             fields["title"] = title
         view = self.ledger.for_user(user_id_of(user))
         made = await view.create_session(fields=fields, session_id=session_id, ttl=self._ttl, **envelope)
-        return ConversationSession.of(await view.get_session(made), [])
+        created = await view.get_session(made)
+        if created is None:
+            raise SessionNotFound(f"The chat {made} was deleted as soon as it was created.", session_id=made)
+        return ConversationSession.of(created, [])
 
     async def get_session(
         self, session_id: str, user: Any, include_messages: bool = False

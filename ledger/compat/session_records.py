@@ -10,8 +10,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ledger.compat import read_only
 from ledger.errors import InvalidInput
+from ledger.model.json_form import json_form
 from ledger.model.session import Session
-from ledger.model.values import canonical, check_text, check_whole
+from ledger.model.values import canonical, check_text, check_whole, full_name
 
 #: The columns of ``session_states``, in the documented order.
 COLUMNS = (
@@ -141,18 +142,15 @@ def as_object(state: Any) -> dict[str, Any]:
         return {name: _jsonable(value, str(name)[:70]) for name, value in state.items()}
     found = _jsonable(state, "The state")
     if not isinstance(found, dict):
-        raise InvalidInput(f"The state must be an object of name to value, not {type(state).__name__}.")
+        raise InvalidInput(f"The state must be an object of name to value, not {full_name(state)}.")
     return found
 
 
 def _jsonable(value: Any, where: str) -> Any:
     try:
         return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidInput(
-            f"{where} contains a value that cannot be represented in JSON ({type(value).__name__}); nothing was "
-            "written. Leave it out of the state, or convert it."
-        ) from error
+    except (PydanticSerializationError, ValueError):
+        return json_form(value, where)  # or its error, which names the part
 
 
 def checked(name: str, value: Any) -> Any:
@@ -166,7 +164,7 @@ def checked(name: str, value: Any) -> Any:
     expected: type = str if name in _TEXTS else bool if name == "tests_passed" else list
     if name in COLUMNS and not isinstance(value, expected):
         words = {str: "text", bool: "true or false", list: "an array"}
-        raise InvalidInput(f"{name} must be {words[expected]}, not {type(value).__name__}.")
+        raise InvalidInput(f"{name} must be {words[expected]}, not {full_name(value)}.")
     return value
 
 

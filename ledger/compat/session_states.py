@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import logging
 import sqlite3
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger import forking
 from ledger.compat import read_only
 from ledger.compat.session_records import (
     ATTEMPT_COUNTERS,
@@ -52,7 +52,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 _TRIES = 50
 
 _log = logging.getLogger(__name__)
-_guard = threading.Lock()
+_guard = forking.Guard()
 _configured: SessionLedger | None = None
 _opened: dict[str, SessionLedger] = {}
 
@@ -60,7 +60,7 @@ _opened: dict[str, SessionLedger] = {}
 def configure(ledger: SessionLedger | None) -> None:
     """Set the ledger that this module uses. The caller closes the ledger. None selects the one at ``LEDGER_URL``."""
     global _configured
-    with _guard:
+    with _guard.lock:
         _configured = ledger
         _close_opened()
 
@@ -364,7 +364,7 @@ def _record_failure(target: SessionLedger, workflow: VerifiedWorkflow, error: Ba
 def _ledger(given: SessionLedger | None) -> SessionLedger:
     if given is not None:
         return given
-    with _guard:
+    with _guard.lock:
         if _configured is not None:
             return _configured
         url = LEDGER_URL.text() or DEFAULT_URL

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
 from ledger.model.instants import to_micros, to_text
-from ledger.model.values import canonical, check_text, decode, named
+from ledger.model.values import canonical, check_text, decode, full_name, named
 
 #: Schema version of the rows that this code writes. Events of older versions are upcast when they are read.
 SCHEMA_VERSION = 1
@@ -81,6 +81,7 @@ class NewEvent:
         creates_stream: True if the session's id is new, so that the store need not look for the session.
         require_open: True to refuse the event if the session is expired, archived or deleted; see ``check_open``.
         strict_values: True to refuse values that are no JSON values. Otherwise their usual JSON form is recorded.
+        idempotency_key: The key that the caller gave, if ``event_id`` was made from it; None if it is the ``event_id``.
     """
 
     event_type: str
@@ -93,6 +94,7 @@ class NewEvent:
     creates_stream: bool = False
     require_open: bool = False
     strict_values: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ class PreparedEvent(NamedTuple):
     check_duplicate: bool
     creates_stream: bool
     require_open: bool
+    idempotency_key: str | None
 
 
 def check_event_type(event_type: object) -> None:
@@ -248,7 +251,9 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
         check_size(changes, max_bytes)
     envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
-    return PreparedEvent(*envelope, event.check_duplicate, event.creates_stream, event.require_open)
+    return PreparedEvent(
+        *envelope, event.check_duplicate, event.creates_stream, event.require_open, event.idempotency_key
+    )
 
 
 def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
@@ -285,13 +290,11 @@ def _text_of_form(change: Change) -> str:
 
 def _prepare_changes(changes: Iterable[Change], strict: bool) -> tuple[PreparedChange, ...]:
     if not isinstance(changes, Iterable):
-        raise InvalidInput(f"changes must be a sequence of Change, not {type(changes).__name__}.")
+        raise InvalidInput(f"changes must be a sequence of Change, not {full_name(changes)}.")
     prepared: dict[tuple[str, str], PreparedChange] = {}
     for change in changes:
         if not isinstance(change, Change) or not isinstance(change.removed, bool):
-            raise InvalidInput(
-                f"Each change must be a Change whose removed is true or false, not {type(change).__name__}."
-            )
+            raise InvalidInput(f"Each change must be a Change whose removed is true or false, not {full_name(change)}.")
         field, key, removed = change.field, change.key, change.removed
         try:
             value = check_change(field, key, change.value, removed)

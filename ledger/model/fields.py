@@ -20,7 +20,7 @@ from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.instants import from_text, to_text
-from ledger.model.values import check_text, named
+from ledger.model.values import check_text, full_name, named
 
 TOOL_STATUSES = ("pending", "running", "completed", "failed")
 ACCESS = ("read", "write")
@@ -86,13 +86,13 @@ class Field:
 
 def _text(value: Any, name: str) -> Any:
     if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be text, not {type(value).__name__}.")
+        raise InvalidInput(f"{name} must be text, not {full_name(value)}.")
     return value
 
 
 def _object(value: Any, name: str) -> Any:
     if not isinstance(value, dict):
-        raise InvalidInput(f"{name} must be an object (a dict), not {type(value).__name__}.")
+        raise InvalidInput(f"{name} must be an object (a dict), not {full_name(value)}.")
     return value
 
 

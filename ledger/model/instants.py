@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from ledger.errors import CorruptEvent, InvalidInput
+from ledger.model.values import full_name
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -23,7 +24,7 @@ def to_micros(instant: datetime, name: str = "time") -> int:
     if type(instant) is datetime and instant.tzinfo is UTC:  # the common case, which needs no further check
         return (instant - EPOCH) // _MICROSECOND
     if not isinstance(instant, datetime):
-        raise InvalidInput(f"{name} must be a datetime with a time zone, not {type(instant).__name__}.")
+        raise InvalidInput(f"{name} must be a datetime with a time zone, not {full_name(instant)}.")
     if instant.tzinfo is None or instant.utcoffset() is None:
         raise InvalidInput(
             f"{name} {instant.isoformat()} has no time zone; add one, for example .replace(tzinfo=timezone.utc)."

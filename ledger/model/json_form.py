@@ -21,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from ledger.errors import InvalidInput
-from ledger.model.values import MAX_DEPTH, canonical, full_name
+from ledger.model.values import MAX_DEPTH, canonical, full_name, wrong_key
 
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -117,7 +117,7 @@ class _Form:
             return key
         form = None if isinstance(key, tuple | Set) else self.of(key, f"{path} key", 0)
         if isinstance(form, bool) or not isinstance(form, str | int):
-            raise InvalidInput(f"{path} has a key that is a {full_name(key)}; JSON keys are text.")
+            raise wrong_key(path, key)
         return str(form)
 
 

@@ -9,7 +9,7 @@ from ledger.errors import CorruptEvent, InvalidInput, SessionEnded
 from ledger.model.events import Change
 from ledger.model.fields import check_change
 from ledger.model.instants import from_text, to_micros, to_text
-from ledger.model.values import decode
+from ledger.model.values import decode, full_name
 
 #: Statuses of a closed session, which accepts only events of its lifecycle, tags, scores, grants and children.
 CLOSED = ("expired", "archived", "deleted")
@@ -83,7 +83,7 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None = Non
             raise InvalidInput(f"ttl is None, but {_bound(longest)}; give a ttl.")
         return None
     if not isinstance(ttl, timedelta):
-        raise InvalidInput(f"ttl must be a timedelta, or None for no expiry, not {type(ttl).__name__}.")
+        raise InvalidInput(f"ttl must be a timedelta, or None for no expiry, not {full_name(ttl)}.")
     if ttl <= timedelta(0):
         raise InvalidInput(f"ttl must be positive, not {ttl}.")
     if longest is not None and ttl > longest:

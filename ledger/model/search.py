@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ledger.errors import CorruptEvent, InvalidInput
 from ledger.model.fields import FIELDS
 from ledger.model.instants import to_micros
-from ledger.model.values import canonical, decode
+from ledger.model.values import canonical, decode, full_name
 
 #: Names of the searched fields.
 SEARCHED_FIELDS = tuple(sorted(field.name for field in FIELDS.values() if field.searched))
@@ -116,7 +116,7 @@ class Terms:
             InvalidInput: The text has no word, or is longer than ``MAX_TEXT``.
         """
         if not isinstance(text, str):
-            raise InvalidInput(f"The search text must be text, not {type(text).__name__}.")
+            raise InvalidInput(f"The search text must be text, not {full_name(text)}.")
         if len(text) > MAX_TEXT:
             raise InvalidInput(f"The search text has {len(text):,} characters; at most {MAX_TEXT:,} are allowed.")
         parts = text.split('"')

@@ -18,6 +18,7 @@ from ledger.model.tool_calls import (
     planned_calls,
     with_calls,
 )
+from ledger.model.values import full_name
 
 #: Columns of the view ``sessions`` that hold tool calls. Updates take them as they are read.
 _CALL_COLUMNS = ("tool_calls", "tool_call_status", "tool_call_results")
@@ -34,7 +35,7 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
         InvalidInput: A field does not exist, or ``updates`` or the value of a keyed field is not a mapping.
     """
     if not isinstance(updates, Mapping):
-        raise InvalidInput(f"Updates must be an object of field to value, not {type(updates).__name__}.")
+        raise InvalidInput(f"Updates must be an object of field to value, not {full_name(updates)}.")
     changes = []
     for name, value in updates.items():
         field = field_named(name)
@@ -45,7 +46,7 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
         elif isinstance(value, Mapping):
             changes.extend(Change(name, key, item, item is None) for key, item in value.items())
         else:
-            raise InvalidInput(f"{name} is keyed: give an object of key to value, not {type(value).__name__}.")
+            raise InvalidInput(f"{name} is keyed: give an object of key to value, not {full_name(value)}.")
     return changes
 
 
@@ -98,7 +99,7 @@ def _by_call(field: str, shape: str, values: Any, state: State, column: str = ""
     if values is None:
         return []
     if not isinstance(values, Mapping):
-        raise InvalidInput(f"{column or field} must be {shape}, not {type(values).__name__}.")
+        raise InvalidInput(f"{column or field} must be {shape}, not {full_name(values)}.")
     found: dict[Any, Any] = {}
     for call, value in values.items():
         call_id = id_in_object(call, state) if isinstance(call, str) else call

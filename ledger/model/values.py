@@ -69,6 +69,7 @@ def canonical(value: Any, where: str = "value", key: str = "") -> str:
     except (TypeError, ValueError, RecursionError) as error:
         where = named(where, key)
         _refuse(value, where, 0)
+        _refuse_subclass(value, where)
         raise InvalidInput(f"{where} is no JSON value: {error}.") from error
     return text.decode()
 
@@ -82,6 +83,12 @@ def full_name(value: Any) -> str:
     """Return the name of a value's type with its module, such as ``numpy.float64``, or ``set`` for a builtin type."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def wrong_key(where: str, key: Any) -> InvalidInput:
+    """Return the error for an object's key that is no text."""
+    shown = f" {key!r:.70}" if not isinstance(key, int) or abs(key) < 10**40 else ""
+    return InvalidInput(f"{where} has the key{shown} of type {full_name(key)}; JSON keys are text.")
 
 
 def decode(text: str | bytes) -> Any:
@@ -110,7 +117,7 @@ def check_text(text: Any, name: str, *, at_most: int = 255) -> str:
     if type(text) is str and 0 < len(text) <= at_most and text.isprintable() and text[0] != " " != text[-1]:
         return text
     if not isinstance(text, str):
-        raise InvalidInput(f"{name} must be text, not {type(text).__name__}.")
+        raise InvalidInput(f"{name} must be text, not {full_name(text)}.")
     if not text:
         raise InvalidInput(f"{name} is empty; give 1 to {at_most} characters.")
     if len(text) > at_most:
@@ -177,10 +184,30 @@ def _refuse(value: Any, where: str, depth: int) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise InvalidInput(f"{where} has a key that is a {full_name(key)}; JSON keys are text.")
+                raise wrong_key(where, key)
             _refuse(key, f"{where} key", depth + 1)
             _refuse(item, f"{where}.{key}", depth + 1)
     else:
         raise InvalidInput(
             f"{where} is of type {full_name(value)}, which is no JSON value; convert it first, for example to text."
         )
+
+
+def _refuse_subclass(value: Any, where: str) -> None:
+    """Raise InvalidInput for the first float, tuple or key whose type is derived from float, tuple or str.
+
+    orjson writes instances of subclasses of the other types, but not of these.
+    """
+    if isinstance(value, float | tuple) and type(value) not in (float, tuple):
+        kind = "float" if isinstance(value, float) else "list"
+        raise InvalidInput(
+            f"{where} is of type {full_name(value)}, which is no JSON value; convert it first, for example by {kind}()."
+        )
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_subclass(item, f"{where}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise wrong_key(where, key)
+            _refuse_subclass(item, f"{where}.{key}")

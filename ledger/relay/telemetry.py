@@ -14,6 +14,7 @@ from datetime import datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from ledger import forking
 from ledger.clock import Clock, utc_now
 from ledger.errors import LedgerError, MissingExtra
 from ledger.extras import require_extra
@@ -82,7 +83,7 @@ class Instruments:
             "Errors that stopped this process from shipping; error.type has the code",
         )
         self._watched: weakref.WeakSet[Telemetry] = weakref.WeakSet()
-        self._lock = threading.RLock()
+        self._guard = forking.Guard(threading.RLock)
         for name, (unit, description, value) in _GAUGES.items():
             meter.create_observable_gauge(
                 f"ledger.relay.{name}", [self._observing(name, value)], unit=unit, description=description
@@ -90,19 +91,19 @@ class Instruments:
 
     def watch(self, telemetry: Telemetry) -> None:
         """Observe a relay until it is closed or garbage-collected."""
-        with self._lock:
+        with self._guard.lock:
             self._watched.add(telemetry)
 
     def leave(self, telemetry: Telemetry) -> None:
         """Stop observing a relay; a second call does nothing."""
-        with self._lock:
+        with self._guard.lock:
             self._watched.discard(telemetry)
 
     def _observing(self, name: str, value: _Value) -> Callable[[CallbackOptions], Iterable[Observation]]:
         from opentelemetry.metrics import Observation
 
         def observe(options: CallbackOptions) -> Iterator[Observation]:
-            with self._lock:
+            with self._guard.lock:
                 watched = list(self._watched)
             for each in watched:
                 try:
@@ -193,7 +194,7 @@ class Telemetry:
 
 
 _SHARED: list[Instruments] = []
-_SHARING = threading.RLock()
+_SHARING = forking.Guard(threading.RLock)
 
 
 def _program_instruments() -> Instruments | None:
@@ -201,7 +202,7 @@ def _program_instruments() -> Instruments | None:
 
     They are made once because an SDK keeps only the first callback of each instrument name.
     """
-    with _SHARING:
+    with _SHARING.lock:
         if not _SHARED:
             try:
                 _SHARED.append(Instruments())

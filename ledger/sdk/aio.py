@@ -1,7 +1,8 @@
 """AsyncSessionLedger: the SDK for programs with an event loop.
 
 Each method runs the ``SessionLedger`` method of the same name in a thread. The methods other than ``open`` and
-``close`` are generated from those of ``SessionLedger`` when this module is imported.
+``close`` are generated from those of ``SessionLedger`` when this module is imported. Type checkers read their
+signatures in ``aio_methods.pyi``, which ``tools/aio_methods.py`` generates.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import types
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, cached_property, wraps
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, get_origin, get_type_hints
 
 from ledger import forking
 from ledger.errors import StoreRejected
@@ -22,6 +23,12 @@ from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import DRAIN_SECONDS, check_drain
 
+if TYPE_CHECKING:
+    from ledger.sdk.aio_methods import AsyncEventStore, LedgerMethods
+else:
+    LedgerMethods = object
+
+P = ParamSpec("P")
 T = TypeVar("T")
 #: Maximum number of concurrent calls of one ledger; further calls wait. Concurrent appends share a commit.
 THREADS = 32
@@ -91,10 +98,6 @@ class _Delegate:
     def __init__(self, target: _Once[Any], threads: _Threads) -> None:
         self._target = target
         self._threads = threads
-
-    if TYPE_CHECKING:  # the methods are generated, see _delegating
-
-        def __getattr__(self, name: str) -> Any: ...
 
     def _submit(self, name: str, /, *args: Any, **named: Any) -> asyncio.Future[Any]:
         return self._threads.submit(lambda: getattr(self._target(), name)(*args, **named))
@@ -182,6 +185,11 @@ def _return_type(method: Callable[..., Any]) -> Any:
     return get_origin(hint) or hint
 
 
+def _is_iterator(result: Any) -> bool:
+    """Return True for the type of an iterator, which an ``AsyncIteration`` runs."""
+    return isinstance(result, type) and issubclass(result, Iterator)
+
+
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """Return a delegate's method that calls the target's method ``name``. ``original`` gives its signature."""
     result = _return_type(original)
@@ -191,12 +199,14 @@ def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
             return self._view(name, *args, **named)
 
         return wraps(original)(viewing)
-    if isinstance(result, type) and issubclass(result, Iterator):
+    if _is_iterator(result):
 
         def iterating(self: _Delegate, *args: Any, **named: Any) -> Any:
             return AsyncIteration(lambda: getattr(self._target(), name)(*args, **named))
 
-        return wraps(original)(iterating)
+        iterated = wraps(original)(iterating)
+        iterated.__signature__ = inspect.signature(original).replace(return_annotation=AsyncIteration)  # type: ignore[attr-defined]
+        return iterated
 
     async def awaited(self: _Delegate, *args: Any, **named: Any) -> Any:
         return await self._submit(name, *args, **named)
@@ -204,12 +214,13 @@ def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     return wraps(original)(awaited)
 
 
-def _signed_as(name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Return a decorator that gives a method the signature of the ``SessionLedger`` method of this name."""
-    original = inspect.getattr_static(SessionLedger, name)
+def _signed_as(
+    original: Callable[Concatenate[Any, P], Any],
+) -> Callable[[Callable[..., T]], Callable[Concatenate[Any, P], T]]:
+    """Return a decorator that gives a method the signature of another."""
 
-    def decorate(method: Callable[..., T]) -> Callable[..., T]:
-        method.__signature__ = inspect.signature(getattr(original, "__func__", original))  # type: ignore[attr-defined]
+    def decorate(method: Callable[..., T]) -> Callable[Concatenate[Any, P], T]:
+        method.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
         return method
 
     return decorate
@@ -250,7 +261,7 @@ def _class_over(kind: Any) -> type[_Delegate]:
 
 
 @_delegating(SessionLedger)
-class AsyncSessionLedger(_Delegate):
+class AsyncSessionLedger(_Delegate, LedgerMethods):
     """``SessionLedger`` for an event loop. It has the same methods with the same arguments. Calls are awaited.
 
     Each call runs in a thread, so that the loop is free while an append waits for the disk; concurrent appends share a
@@ -273,7 +284,7 @@ class AsyncSessionLedger(_Delegate):
     from several loops, one after the other or each in its own thread.
     """
 
-    @_signed_as("__init__")
+    @_signed_as(SessionLedger.__init__)
     def __init__(self, url: str | None = None, **settings: Any) -> None:
         self._owner = True
         super().__init__(_Once(lambda: SessionLedger.open(url, **settings)), _Threads())
@@ -285,15 +296,16 @@ class AsyncSessionLedger(_Delegate):
         return view
 
     @classmethod
-    @_signed_as("open")
+    @_signed_as(SessionLedger.__init__)
     def open(cls, url: str | None = None, **settings: Any) -> Self:
         """Return a ledger; the same as calling the class. ``await`` the ledger to open the store and see errors."""
         return cls(url, **settings)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> AsyncEventStore:
         """The store; its methods are awaited."""
-        return self._read("store")
+        store: AsyncEventStore = self._read("store")
+        return store
 
     @property
     def url(self) -> str:

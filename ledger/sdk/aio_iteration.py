@@ -11,15 +11,18 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 from ledger import forking
 from ledger.errors import StoreRejected
 
 T = TypeVar("T")
+R = TypeVar("R")
+#: A finished reading of an item: the item, or the mark of the end, with the position.
+_Outcome: TypeAlias = "Future[tuple[T | object, int | None]]"
 
 
-class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
+class AsyncIteration(forking.Renewed, AsyncIterator[T]):
     """Asynchronous iterator that runs an iterator of the ledger, such as a ``Subscription``, in a thread of its own.
 
     A method that returns an iteration does not wait until the thread has opened the iterator. ``await`` the iteration,
@@ -35,10 +38,10 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
         position: The ``position`` of a ``Subscription`` after the last item returned; None for other iterators.
     """
 
-    def __init__(self, opening: Callable[[], Iterator[Any]]) -> None:
+    def __init__(self, opening: Callable[[], Iterator[T]]) -> None:
         self.position: int | None = None
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._next: Future[Future[Any]] | None = None
+        self._next: Future[_Outcome[T]] | None = None
         self._end = object()
         self._closed = False
         self._lock = threading.Lock()  # guards the current step: tasks may run in several loops
@@ -47,7 +50,7 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
         thread = threading.Thread(target=_work, args=(self._work,), name="ledger-aio-iteration", daemon=True)
         weakref.finalize(self, self._work.put, None)  # first: nothing else would end the thread
         thread.start()
-        self._iterator: Future[Iterator[Any]] = self._submit(lambda: context.run(opening))
+        self._iterator: Future[Iterator[T]] = self._submit(lambda: context.run(opening))
         self._context = context
         forking.register(self, forking.Stage.USERS)
 
@@ -72,7 +75,7 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
     def __await__(self) -> Generator[Any, None, Self]:
         return self._opened().__await__()
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T:
         await self._opened()
         while True:
             step = self._step()
@@ -82,9 +85,9 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
                 item, self.position = outcome.result()
                 if item is self._end:
                     raise StopAsyncIteration
-                return item
+                return cast("T", item)
 
-    def _step(self) -> Future[Future[Any]]:
+    def _step(self) -> Future[_Outcome[T]]:
         """Return a future for the reading of the next item. If no reading is under way, start one.
 
         The result of the future is what ``_outcome`` returns: a second future, which holds the item or the exception.
@@ -95,13 +98,13 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
                     raise StopAsyncIteration
                 iterator, end, run = self._iterator.result(), self._end, self._context.run
 
-                def advance() -> tuple[Any, int | None]:
+                def advance() -> tuple[T | object, int | None]:
                     return run(next, iterator, end), getattr(iterator, "position", None)
 
                 self._next = self._submit(partial(_outcome, advance))
             return self._next
 
-    def _claim(self, step: Future[Future[Any]]) -> bool:
+    def _claim(self, step: Future[_Outcome[T]]) -> bool:
         """Return True if the caller is the first with this future of ``_step``. That caller gets the item."""
         with self._lock:
             if self._next is not step:
@@ -138,8 +141,8 @@ class AsyncIteration(forking.Renewed, AsyncIterator[Any]):
         if self._iterator.exception() is None:
             getattr(self._iterator.result(), "close", lambda: None)()
 
-    def _submit(self, call: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
+    def _submit(self, call: Callable[[], R]) -> Future[R]:
+        future: Future[R] = Future()
         future.set_running_or_notify_cancel()  # so that cancelling a waiting task cannot cancel the future
         self._work.put(partial(_fulfil, future, call))
         return future
@@ -155,7 +158,7 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         del job
 
 
-def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
+def _fulfil(future: Future[R], call: Callable[[], R]) -> None:
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 - raised to the task that awaits the future
@@ -164,11 +167,11 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
         future.set_result(result)
 
 
-def _outcome(call: Callable[[], T]) -> Future[T]:
+def _outcome(call: Callable[[], R]) -> Future[R]:
     """Run ``call`` and return a finished future that holds its result or exception.
 
     Several tasks may wait for this call. Only the one that gets the item reads the future, and so gets the exception.
     """
-    future: Future[T] = Future()
+    future: Future[R] = Future()
     _fulfil(future, call)
     return future

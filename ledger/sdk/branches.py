@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from ledger.errors import (
     IdempotencyConflict,
     InvalidInput,
+    PermissionDenied,
     SessionEnded,
     SessionNotFound,
     WrongExpectedVersion,
@@ -20,11 +21,12 @@ from ledger.model.fold import State
 from ledger.model.ids import session_id_for
 from ledger.model.tool_calls import listed_calls, listed_in, planned_calls
 from ledger.model.updates import changes_of
-from ledger.model.values import canonical, check_session_id, check_whole
+from ledger.model.values import canonical, check_session_id, check_whole, full_name
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import UNSET
 from ledger.stores.checks import wrong_version
+from ledger.stores.user_view import UserView
 
 #: Fields copied from a template.
 _TEMPLATE_FIELDS = frozenset(field.name for field in FIELDS.values() if field.in_template)
@@ -52,7 +54,8 @@ class Branches(CommandBase):
 
         Messages keep their order and ids. The source's grants, children, lineage, ``expires_at`` and ``x_session_key``
         are not copied, and neither are erased values. A fork of a closed session has the status ``active``. The source
-        gets an event ``session.forked``, which records the fork as its child.
+        gets an event ``session.forked``, which records the fork as its child. On a view whose user may only read the
+        source, nothing is written to the source: only the fork names the other session.
 
         A large state is copied in several events, and the fork has the status ``copying`` until the last event. If the
         copy is interrupted, repeat the call with the ``event_id`` of the event ``session.forked`` to complete it.
@@ -110,7 +113,8 @@ class Branches(CommandBase):
         """Create a session with the constraints, response plan, strategy and context of another session.
 
         Tool calls listed in the constraints become pending. Nothing else is copied: no messages, calls or results. The
-        template gets an event ``template.used``, which records the new session as its child.
+        template gets an event ``template.used``, which records the new session as its child, unless this is a view
+        whose user may only read the template.
 
         Args:
             template_session_id: The template, which may be any session.
@@ -132,7 +136,7 @@ class Branches(CommandBase):
         """
         owner = self._owner(user_id)
         if fields is not None and not isinstance(fields, Mapping):
-            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
+            raise InvalidInput(f"fields must be an object of field to value, not {full_name(fields)}.")
         updates = {name: value for name, value in (fields or {}).items() if name not in ("lineage", "expires_at")}
         if question is not None:
             updates["question"] = question
@@ -204,7 +208,18 @@ class Branches(CommandBase):
         if new_session_id is not None:
             check_session_id(new_session_id)
         event_id = self._event_id(source, envelope)
-        recorded = self._recorded_child(source, branching, event_id) if "event_id" in envelope else None
+        may_write = self._may_write(source)
+        call_key = f"{branching[0]}:{source}:{event_id}"
+        # Only its id leads a repeated call to a session that the source does not record: then it depends on event_id.
+        has_random_id = may_write and "event_id" not in envelope
+        new_id = self._ids(self._clock()) if has_random_id else session_id_for(call_key, owner)
+        recorded = None
+        if "event_id" in envelope:
+            recorded = (
+                self._recorded_child(source, branching, event_id)
+                if may_write
+                else self._copied(source, branching[0], new_session_id or new_id)
+            )
         if recorded is None and self._require(source).recorded_status == "deleted":
             raise SessionEnded(
                 f"Session {source} is deleted; nothing was written. Reopen it with restore_session() first.",
@@ -212,7 +227,7 @@ class Branches(CommandBase):
                 status="deleted",
             )
         if recorded is None and new_session_id is not None and (existing := self._get(new_session_id)) is not None:
-            raise _id_taken(new_session_id, existing.version)
+            raise wrong_version(new_session_id, 0, existing.version)
         source_version = at_version or (recorded and recorded[1])
         head_and_state = self.store.state(source, version=source_version, with_messages=branching[0] == "fork")
         if head_and_state is None:  # purged since the check above
@@ -220,14 +235,13 @@ class Branches(CommandBase):
         head, state = head_and_state
         if source_version is None and envelope.get("expected_version", ANY_VERSION) not in (ANY_VERSION, head.version):
             raise wrong_version(source, envelope["expected_version"], head.version)
-        call_key = f"{branching[0]}:{source}:{event_id}"
-        new_id = self._ids(self._clock()) if "event_id" not in envelope else session_id_for(call_key, owner)
         child = new_session_id or (recorded[0] if recorded is not None else new_id)
         branch = Branch(source, head.version, branching[0], child, owner, event_id)
         plan, status = content(state)
         try:
             with resumable(source, event_id, started=False):
-                self._append(source, branching[1], [branch.child], envelope, event_id=event_id, require_open=False)
+                if may_write:
+                    self._append(source, branching[1], [branch.child], envelope, event_id=event_id, require_open=False)
         except IdempotencyConflict:
             if recorded is not None or "event_id" not in envelope:
                 raise
@@ -246,11 +260,30 @@ class Branches(CommandBase):
             with resumable(source, event_id, started=True):
                 self._write(branch, plan, status, expiry_changes, envelope, is_new=recorded is None)
         except (SessionNotFound, WrongExpectedVersion):
-            if recorded is None:  # the id belongs to another session
+            if recorded is None and may_write:  # the id belongs to another session
                 withdrawn = Change("child", child, removed=True)
                 self._append(source, "child.withdrawn", [withdrawn], Envelope(), require_open=False)
             raise
         return child
+
+    def _may_write(self, session_id: str) -> bool:
+        """Return False if this is a view, and its user may only read the session or does not see it."""
+        if not isinstance(self.store, UserView):
+            return True
+        try:
+            return self.store.check_writable(session_id)
+        except PermissionDenied:
+            return False
+
+    def _copied(self, source: str, kind: str, session_id: str) -> tuple[str, int] | None:
+        """Return a session's id, and the version of the source that it copies; None if it is no copy of the source."""
+        copy = self._get(session_id)
+        lineage = (copy and copy.lineage) or {}
+        return (
+            (session_id, lineage["version"])
+            if (lineage.get("session_id"), lineage.get("kind")) == (source, kind)
+            else None
+        )
 
     def _recorded_child(self, source: str, branching: tuple[str, str], event_id: str) -> tuple[str, int] | None:
         """Return the child's id, and the version of the source that it copies, from the source's event ``event_id``.
@@ -297,7 +330,7 @@ class Branches(CommandBase):
                         self._check_same(branch, plan)
                     return
                 if self.store.version_of(session_id, branch.part(0)) is None:
-                    raise _id_taken(session_id, version)
+                    raise wrong_version(session_id, 0, version)
             try:
                 events = branch_events(
                     branch, lacking(plan, written), status, expiry_changes, version, self.store.capabilities
@@ -335,12 +368,3 @@ class Branches(CommandBase):
                     session_id=branch.session_id,
                     event_id=branch.event_id,
                 )
-
-
-def _id_taken(session_id: str, version: int) -> WrongExpectedVersion:
-    return WrongExpectedVersion(
-        f"Session {session_id} exists already, at version {version}; choose another id.",
-        session_id=session_id,
-        expected=0,
-        actual=version,
-    )

@@ -14,7 +14,7 @@ from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
 from ledger.model.updates import changes_with_calls
-from ledger.model.values import check_text, decode
+from ledger.model.values import check_text, decode, full_name
 from ledger.sdk.opening import UNSET, LedgerConnection
 from ledger.stores.base import EventStore
 from ledger.stores.user_view import UserView
@@ -80,7 +80,7 @@ class CommandBase(LedgerConnection):
     ) -> str:
         """Create a session; see ``SessionLedger.create_session``."""
         if fields is not None and not isinstance(fields, Mapping):
-            raise InvalidInput(f"fields must be an object of field to value, not {type(fields).__name__}.")
+            raise InvalidInput(f"fields must be an object of field to value, not {full_name(fields)}.")
         updates = {"question": question, "status": "active", **(fields or {})}
         if updates["question"] is None:
             del updates["question"]
@@ -259,6 +259,7 @@ class CommandBase(LedgerConnection):
             creates_stream,
             require_open,
             self._strict_values,
+            key if (key := envelope.get("event_id")) != event_id else None,
         )
         appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
         if session_id in self._titled and any(change.removed and change.field in _TITLES for change in event.changes):

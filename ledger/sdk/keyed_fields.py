@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.values import check_text
+from ledger.model.values import check_text, full_name
 from ledger.sdk.command_base import CommandBase
 
 if TYPE_CHECKING:
@@ -205,11 +205,11 @@ def _distinct(tags: Iterable[str]) -> Iterable[str]:
 
 def _named(field: str, values: Mapping[str, Any], remove: Iterable[str]) -> list[Change]:
     if not isinstance(values, Mapping):
-        raise InvalidInput(f"{field} must be an object of name to value, not {type(values).__name__}.")
+        raise InvalidInput(f"{field} must be an object of name to value, not {full_name(values)}.")
     if isinstance(remove, str):
         raise InvalidInput(f"remove must be a list of names, not the text {remove[:70]!r}.")
     if not isinstance(remove, Iterable):
-        raise InvalidInput(f"remove must be a list of names, not {type(remove).__name__}; nothing was written.")
+        raise InvalidInput(f"remove must be a list of names, not {full_name(remove)}; nothing was written.")
     return [
         *(Change(field, name, value, value is None) for name, value in values.items()),
         *(Change(field, name, removed=True) for name in remove),

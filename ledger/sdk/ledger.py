@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
-from ledger.model.fold import Difference, diff
+from ledger.model.fold import Difference, State, diff
 from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page, every_item
 from ledger.model.queries import OrderBy, SessionQuery
-from ledger.model.session import Session
+from ledger.model.session import Head, Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
@@ -110,8 +110,8 @@ class SessionLedger(
         Args:
             session_id: The session.
             version: Return the state at this version, from 1; the latest if None.
-            at: Return the state at this time by the store's clock. The time is timezone-aware. If the session did not
-                exist then, the result is None.
+            at: Return the state at this time by the store's clock. The time is timezone-aware. From ``created_at`` on
+                it is at least the first version; if the session did not exist yet, the result is None.
             messages: Read the messages as well.
 
         Returns:
@@ -122,10 +122,22 @@ class SessionLedger(
             CorruptEvent, UpcastMissing: A row cannot be read.
         """
         head_and_state = self.store.state(session_id, version=version, at=at, with_messages=messages)
+        if head_and_state is None and at is not None:
+            head_and_state = self._first_state(session_id, at, messages)
         if head_and_state is None:
             return None
         now = at or (self._clock() if version is None else None)
         return Session(*head_and_state, with_messages=messages, now=now)
+
+    def _first_state(self, session_id: str, at: datetime, messages: bool) -> tuple[Head, State] | None:
+        """Return the state of the first version of a session that was created by ``at``, although recorded later.
+
+        The time in a generated id, which is the creation time, is some moments before that of the first event.
+        """
+        first = self.store.events(session_id, limit=1)
+        if not first or first[0].created_at > at:
+            return None
+        return self.store.state(session_id, version=first[0].version, with_messages=messages)
 
     def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> AppendResult:
         """Set several fields in one event.

@@ -19,7 +19,7 @@ from ledger.model.lifetime import CLOSED, DONE, REOPENING, status_at
 from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
-from ledger.model.values import check_text
+from ledger.model.values import check_text, full_name
 from ledger.sdk.command_base import CommandBase, make_room
 from ledger.sdk.opening import UNSET
 
@@ -320,4 +320,4 @@ def _error_value(error: BaseException | Mapping[str, Any] | str) -> dict[str, An
         return {"type": "error", "message": error}
     if isinstance(error, Mapping):
         return dict(error)
-    raise InvalidInput(f"error must be an exception, an object or text, not {type(error).__name__}.")
+    raise InvalidInput(f"error must be an exception, an object or text, not {full_name(error)}.")

@@ -12,11 +12,12 @@ from itertools import groupby
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from ledger import forking
 from ledger.errors import CapabilityMissing, InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.model.page import check_limit
 from ledger.model.upcast import Upcaster
-from ledger.model.values import check_session_id, check_text, check_whole
+from ledger.model.values import check_session_id, check_text, check_whole, full_name
 from ledger.outbox.rows import SEQ, Row, event_key, index_of
 from ledger.sdk.command_base import CommandBase
 from ledger.sdk.opening import check_seconds
@@ -56,13 +57,15 @@ class _Filter:
         )
 
 
-class Subscription(Iterator[Delivery]):
+class Subscription(forking.Renewed, Iterator[Delivery]):
     """Iterator that delivers a store's events when they are committed, whichever process commits them.
 
     Only one thread may iterate; any thread may close the subscription.
 
     The iteration ends if no event comes within the timeout; another ``next`` continues it with a new timeout. While no
     event comes, the store is polled a few times a second.
+
+    After a fork, parent and child each go on by themselves, and each gets the events that follow.
 
     Attributes:
         position: The ``seq`` up to which all matching events have been delivered. Pass it as ``after`` to continue
@@ -78,6 +81,13 @@ class Subscription(Iterator[Delivery]):
         self._upcast = Upcaster()
         self._ready: deque[list[Row]] = deque()  # the rows of each event
         self._closed = threading.Event()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Replace the event, whose lock another thread may have held."""
+        closed, self._closed = self._closed.is_set(), threading.Event()
+        if closed:
+            self._closed.set()
 
     def __next__(self) -> Delivery:
         started, pause = time.monotonic(), _SOONEST
@@ -187,7 +197,7 @@ class Subscriptions(CommandBase):
         if user_id is not None:
             check_text(user_id, "user_id")
         if not isinstance(event_types, Iterable):
-            raise InvalidInput(f"event_types must be a list of texts, () for all, not {type(event_types).__name__}.")
+            raise InvalidInput(f"event_types must be a list of texts, () for all, not {full_name(event_types)}.")
         types = (event_types,) if isinstance(event_types, str) else tuple(event_types)
         for event_type in types:
             check_text(event_type, "event_types")

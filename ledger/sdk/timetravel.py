@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Unpack
 
-from ledger.errors import IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
+from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import Plan, portions, to_rewind
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent
 from ledger.model.fold import Difference, State, diff
@@ -17,7 +17,7 @@ from ledger.model.values import check_whole
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, resumable
 from ledger.sdk.branches import Branches
 from ledger.sdk.replaying import Replayed
-from ledger.stores.checks import wrong_version
+from ledger.stores.checks import conflicting, wrong_version
 
 #: Maximum number of versions that a replay reads at once.
 _REPLAY_PAGE = 200
@@ -63,7 +63,7 @@ class TimeTravel(Branches):
         event_id = self._event_id(session_id, envelope)
         then = self._state_at(session_id, to_version)
         if "event_id" in envelope and (recorded := self.store.version_of(session_id, event_id)) is not None:
-            return self._earlier_rewind(session_id, recorded, event_id, then)
+            return self._earlier_rewind(session_id, recorded, event_id, then, envelope["event_id"])
         expected = envelope.get("expected_version", ANY_VERSION)
         result: AppendResult | None = None
         for attempt in range(WRITE_ATTEMPTS):
@@ -159,7 +159,7 @@ class TimeTravel(Branches):
         capabilities = self.store.capabilities
         return list(portions(plan, capabilities.max_changes, capabilities.max_event_bytes // 2))
 
-    def _earlier_rewind(self, session_id: str, version: int, event_id: str, then: State) -> AppendResult:
+    def _earlier_rewind(self, session_id: str, version: int, event_id: str, then: State, key: str) -> AppendResult:
         """Return the result of an earlier delivery of this event_id, which is recorded at ``version``.
 
         Raises:
@@ -168,12 +168,7 @@ class TimeTravel(Branches):
         events = self.store.events(session_id, after=version - 1, limit=1)
         is_rewind = any((event.event_id, event.event_type) == (event_id, "session.rewound") for event in events)
         if not is_rewind or self._portions(to_rewind(self._state_at(session_id, version), then)):
-            raise IdempotencyConflict(
-                f"Session {session_id} has an event {event_id} already, with other content; nothing was written. Use a "
-                "new event_id for a new event.",
-                session_id=session_id,
-                event_id=event_id,
-            )
+            raise conflicting(session_id, event_id, None if key == event_id else key)
         return AppendResult(session_id, version, event_id, replayed=True)
 
     def _replay(

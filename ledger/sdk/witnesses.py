@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,7 @@ import orjson
 from ledger.errors import InvalidInput, LedgerError, WitnessFailed
 from ledger.files import whole_file
 from ledger.model.seals import Seal, lines
+from ledger.sdk.programs import FAILURES, arguments_of, reason_of, run
 from ledger.stores.base import SealingStore
 from ledger.tiers.attached import AttachedWarehouse
 from ledger.tiers.opening import check_output
@@ -60,7 +59,9 @@ class Witnesses(NamedTuple):
                     f"The file {path} exists already and may hold an earlier seal, which proves what a later cannot; "
                     "no seal was made. Name each file otherwise, for example by its date."
                 )
-        return cls(store, path, warehouse, None if command is None else _arguments(command))
+        return cls(
+            store, path, warehouse, None if command is None else arguments_of(command, otherwise="no seal was made")
+        )
 
     def tell(self, seal: Seal) -> None:
         """Hand a seal to every witness. If one fails, the others still get the seal.
@@ -72,8 +73,8 @@ class Witnesses(NamedTuple):
         for what, tell in self._each():
             try:
                 tell(seal)
-            except (OSError, ValueError, LedgerError, subprocess.SubprocessError) as error:
-                failures.append((f"{what}: {_reason(error)}", error))
+            except (*FAILURES, ValueError, LedgerError) as error:
+                failures.append((f"{what}: {reason_of(error)}", error))
         if failures:
             raise WitnessFailed(
                 f"Seal {seal.seal_id} with root {seal.root} was made and is recorded in the ledger, but "
@@ -89,43 +90,15 @@ class Witnesses(NamedTuple):
             told = f"{warehouse.url} did not take it"
             yield told, lambda seal: send(warehouse.opened, store.seals(), store.store_id)
         if command is not None:
-            yield f"the command {command[0]} failed", lambda seal: _run(command, seal)
-
-
-def _arguments(command: str | Sequence[str]) -> list[str]:
-    """Return a command as a list of its program and arguments."""
-    try:
-        arguments = shlex.split(command) if isinstance(command, str) else [os.fspath(each) for each in command]
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"The command cannot be read: {error}; no seal was made.") from error
-    if not arguments or not all(isinstance(each, str) and "\0" not in each for each in arguments):
-        raise InvalidInput("The command must be a program and its arguments, as text; no seal was made.")
-    return arguments
+            yield (
+                f"the command {command[0]} failed",
+                lambda seal: run(
+                    command, orjson.dumps(seal.as_json(), option=orjson.OPT_APPEND_NEWLINE), seconds=COMMAND_SECONDS
+                ),
+            )
 
 
 def _write(path: Path, store: SealingStore, seal: Seal) -> None:
     """Write a seal and its leaves to a file."""
     with whole_file(path, private=True, replace=False) as file:
         file.writelines(lines(seal, store.sealed(seal.seal_id)))
-
-
-def _run(arguments: Sequence[str], seal: Seal) -> None:
-    """Run the command of a witness, with the seal on its standard input."""
-    subprocess.run(  # noqa: S603 - the user's own command, without a shell
-        arguments,
-        input=orjson.dumps(seal.as_json(), option=orjson.OPT_APPEND_NEWLINE),
-        capture_output=True,
-        check=True,
-        timeout=COMMAND_SECONDS,
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        said = error.stderr.decode(errors="replace").strip().splitlines()
-        return f"exit code {error.returncode}{f': {said[-1][:300]}' if said else ''}"
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"it did not end within {error.timeout:g} seconds"
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"there is no {error.filename}"
-    return str((error.strerror if isinstance(error, OSError) else None) or error)

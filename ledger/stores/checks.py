@@ -10,7 +10,7 @@ from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, Sessi
 from ledger.model.events import ANY_VERSION, LAST_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
 from ledger.model.ids import check_created_at, created_at_of
 from ledger.model.integrity import respelled, verify
-from ledger.model.values import check_text, check_whole
+from ledger.model.values import check_text, check_whole, full_name
 
 #: An event's content: the field, key, text and ``removed`` of each change. The order of changes does not count.
 Content = set[tuple[str, str, str | None, bool]]
@@ -96,7 +96,7 @@ def check_same(session_id: str, event: PreparedEvent | RecordedEvent, recorded: 
     hashes = _hashes_of(event) if isinstance(event, RecordedEvent) else None
     other_version = isinstance(event, RecordedEvent) and event.version != recorded.version
     if other_version or not recorded.says(event.event_type, content_of(event), hashes):
-        raise conflict(session_id, event.event_id)
+        raise conflict(session_id, event)
 
 
 def check_expected(session_id: str, version: int, owner: str | None, event: PreparedEvent, expected: int) -> str:
@@ -133,7 +133,7 @@ def check_expected(session_id: str, version: int, owner: str | None, event: Prep
 def check_owner(session_id: str, owner: str, event: PreparedEvent) -> None:
     """Raise IdempotencyConflict if a repeated append names an owner who is not the session's owner."""
     if event.user_id not in (None, owner):
-        raise conflict(session_id, event.event_id)
+        raise conflict(session_id, event)
 
 
 def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]]:
@@ -146,11 +146,11 @@ def by_session(events: Sequence[RecordedEvent]) -> dict[str, list[RecordedEvent]
     sessions: dict[str, dict[str, RecordedEvent]] = {}
     for event in events:
         if not isinstance(event, RecordedEvent):
-            raise InvalidInput(f"Events to ingest must be RecordedEvent, not {type(event).__name__}.")
+            raise InvalidInput(f"Events to ingest must be RecordedEvent, not {full_name(event)}.")
         hashed = respelled(event)
         first = sessions.setdefault(event.session_id, {}).setdefault(event.event_id, hashed)
         if first != hashed:
-            raise conflict(event.session_id, event.event_id)
+            raise conflict(event.session_id, event)
     return {
         session_id: sorted(events_by_id.values(), key=lambda event: event.position)
         for session_id, events_by_id in sessions.items()
@@ -223,23 +223,40 @@ def _check_chained(events: Sequence[RecordedEvent], version: int, own_store_id: 
 
 
 def wrong_version(session_id: str, expected: int, actual: int) -> WrongExpectedVersion:
-    """Return the error for an append that expected another version than the session has."""
+    """Return the error for an append that expected another version than the session has; 0 for no session."""
+    told = (
+        f"Session {session_id} exists already, at version {actual}; nothing was written. Choose another id, or append "
+        "to this session."
+        if expected == 0
+        else f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and "
+        "decide what to write."
+    )
     return WrongExpectedVersion(
-        f"Session {session_id} is at version {actual}, not {expected}; nothing was written. Read it again and decide "
-        "what to write.",
+        told,
         session_id=session_id,
         expected=expected,
         actual=actual,
     )
 
 
-def conflict(session_id: str, event_id: str) -> IdempotencyConflict:
-    """Return the error for an event_id that is recorded with other content."""
+def conflict(session_id: str, event: PreparedEvent | RecordedEvent) -> IdempotencyConflict:
+    """Return the error for an event whose event_id is recorded with other content."""
+    key = event.idempotency_key if isinstance(event, PreparedEvent) else None
+    return conflicting(session_id, event.event_id, key)
+
+
+def conflicting(session_id: str, event_id: str, key: str | None) -> IdempotencyConflict:
+    """Return the error for an event_id that is recorded with other content.
+
+    ``key`` is the idempotency key that the caller gave, if it differs from the event_id.
+    """
+    named = event_id if key is None else f"{key!r} (event {event_id})"
     return IdempotencyConflict(
-        f"Session {session_id} has an event {event_id} already, with other content; nothing was written. "
+        f"Session {session_id} has an event {named} already, with other content; nothing was written. "
         "Use a new event_id for a new event.",
         session_id=session_id,
         event_id=event_id,
+        idempotency_key=key or event_id,
     )
 
 

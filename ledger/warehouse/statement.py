@@ -20,6 +20,7 @@ from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
 from ledger.model.instants import to_micros
+from ledger.model.values import full_name
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
 
@@ -45,7 +46,7 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
         InvalidInput: The statement cannot be parsed, is not a single statement, or is not a SELECT.
     """
     if not isinstance(sql, str):
-        raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
+        raise InvalidInput(f"The statement is a {full_name(sql)}; pass one SELECT statement as text.")
     _check_unicode(sql, "The statement")
     try:
         parsed = sqlglot.parse(catalog.bind(sql), dialect=dialect)
@@ -101,7 +102,7 @@ def prepare(
     """
     used = check_columns(sql)
     if parameters is not None and not isinstance(parameters, Mapping):
-        raise InvalidInput(f"Parameters are a {type(parameters).__name__}; pass a mapping of name to value.")
+        raise InvalidInput(f"Parameters are a {full_name(parameters)}; pass a mapping of name to value.")
     values: dict[str, Any] = {}
     for name, value in (parameters or {}).items():
         if str(name).lower() in values:
@@ -156,7 +157,7 @@ def first_line(error: Exception) -> str:
 def _check_scalar(name: str, value: Any) -> Any:
     if type(value) not in _TYPES:
         raise InvalidInput(
-            f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a boolean, bytes, a date, a "
+            f"The parameter {name} is a {full_name(value)}; it must be text, a number, a boolean, bytes, a date, a "
             "time, a datetime, None, or a list of one of these. Pass JSON as text, and read it with PARSE_JSON(@name)."
         )
     if isinstance(value, datetime):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from ledger import IdempotencyConflict, InvalidInput, SessionEnded
-from ledger.compat.chat_store import Message, SessionStore
+from ledger.compat.chat_store import ChatSession, Message, SessionStore
 from ledger.testing import SetClock
 from support.chats import CANDIDATES, CandidateSet, said, selected
 from support.shell import Shell
@@ -128,6 +130,70 @@ def test_cli_query_records_the_question_and_shows_what_the_session_holds(shell: 
     assert [message["content"] for message in found["messages"]] == ["books by Oxford", "and by Cambridge"]
     assert found["messages"][-1]["message_id"] == found["message_id"]
     assert found["context"] == {"last_publisher": "Oxford"}
+
+
+ANSWER = """
+import json, sys
+chat = json.load(sys.stdin)
+print(f"{len(chat['messages'])} of {chat['user_id']}, {chat['context']}: {chat['messages'][-1]['content'].upper()}")
+"""
+
+
+def test_cli_query_records_what_a_program_answers(shell: Shell, tmp_path: Path) -> None:
+    session_id = shell.json("chat-init", "--user-id", "user123")["session_id"]
+    (tmp_path / "answer.py").write_text(ANSWER, "utf-8")
+    answering = ("--session-id", session_id, "--answer-command", f"{sys.executable} {tmp_path}/answer.py")
+    shown = shell.ok("query", "books by Oxford", *answering)
+    assert shown == "[user] books by Oxford\n[assistant] 1 of user123, {}: BOOKS BY OXFORD\n"
+    found = shell.json("query", "and \x1b[2J?", *answering)
+    assert [message["role"] for message in found["messages"]] == ["user", "assistant"] * 2
+    assert found["messages"][-1]["content"] == "3 of user123, {}: AND \x1b[2J?"
+    assert [message["message_id"] for message in found["messages"][-2:]] == [found["message_id"], found["answer_id"]]
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import sys; sys.exit('no model')", "failed, exit code 1: no model."),
+        ("pass", "failed, it printed no answer."),
+        ("import sys; sys.stdout.buffer.write(bytes([255]))", "failed, 'utf-8' codec"),
+        (None, "failed, there is no /no/such/program."),
+    ],
+)
+def test_cli_query_keeps_the_question_where_the_program_fails(shell: Shell, program: str | None, says: str) -> None:
+    session_id = shell.json("chat-init")["session_id"]
+    command = "/no/such/program" if program is None else shlex.join([sys.executable, "-c", program])
+    done = shell("query", "books", "--session-id", session_id, "--answer-command", command)
+    assert done.exit_code == 12
+    assert f"The question is recorded, and no answer: the command {command.split()[0]} {says}" in done.stderr
+    assert shell.ok("chat-history", session_id) == "[user] books\n"
+    refused = shell("query", "more", "--session-id", session_id, "--answer-command", "'")
+    assert (refused.exit_code, "nothing was recorded" in refused.stderr) == (3, True)
+    assert shell.ok("chat-history", session_id) == "[user] books\n"
+
+
+def test_python_api_ask_records_the_question_and_what_a_function_answers(store: SessionStore) -> None:
+    chat = store.create_session("user123")
+    answers: list[Any] = []
+
+    def answer(asked: ChatSession) -> Any:
+        answers.append([message.content for message in asked.messages])
+        return "15 books" if len(answers) == 1 else Message(role="assistant", content="2", candidate_set=[1, 2])
+
+    assert store.ask(chat.session_id, "books by Oxford", answer).content == "15 books"
+    assert store.ask(chat.session_id, Message(role="user", content="by Cambridge"), answer).candidate_set == [1, 2]
+    assert answers == [["books by Oxford"], ["books by Oxford", "15 books", "by Cambridge"]]
+    messages = store.get_session(chat.session_id).messages  # type: ignore[union-attr]
+    assert [message.role for message in messages] == ["user", "assistant"] * 2
+
+    def fail(asked: ChatSession) -> str:
+        raise RuntimeError("no model")
+
+    with pytest.raises(RuntimeError):
+        store.ask(chat.session_id, "third", fail)
+    with pytest.raises(InvalidInput, match="message must be a Message"):
+        store.ask(chat.session_id, "fourth", lambda asked: None)  # type: ignore[arg-type,return-value]
+    assert [message.content for message in chat.messages][-2:] == ["third", "fourth"]
 
 
 def test_cli_chat_history_shows_the_messages_in_order(shell: Shell) -> None:
@@ -257,7 +323,7 @@ def test_session_not_found_is_none_also_for_what_is_no_id(store: SessionStore, s
 
 def test_python_api_what_json_cannot_hold_is_a_typed_error(store: SessionStore) -> None:
     session = store.create_session()
-    with pytest.raises(InvalidInput, match="candidate_set contains a value that cannot be represented in JSON"):
+    with pytest.raises(InvalidInput, match=r"candidate_set is of type _thread\.lock, which has no usual JSON form"):
         store.add_message(session.session_id, Message(role="user", content="c", candidate_set=threading.Lock()))
     naive = Message(role="user", content="c", timestamp=datetime(2026, 3, 5))  # noqa: DTZ001 - what is refused
     with pytest.raises(InvalidInput, match="timestamp"):
@@ -304,6 +370,9 @@ def test_session_lifecycle_an_expired_session_takes_no_more_messages(store: Sess
     session = store.create_session()
     assert store.expire_session(session.session_id) is True
     assert store.expire_session(session.session_id) is False
+    assert store.expire_session("unknown") is False
+    assert store.expire_session("") is False
+    assert store.expire_session(store.ledger.create_session("ada", "no chat")) is False
     assert store.get_session(session.session_id) is None
     with pytest.raises(SessionEnded):
         store.add_message(session.session_id, Message(role="user", content="late"))

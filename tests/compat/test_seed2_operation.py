@@ -37,7 +37,11 @@ def store(path: Path, clock: SetClock) -> Iterator[SessionStore]:
 # FastAPI Integration
 
 
-def test_fastapi_integration_the_body_of_the_endpoint_runs_as_written(store: SessionStore) -> None:
+def test_fastapi_integration_the_body_of_the_endpoint_runs_with_one_name_mended(store: SessionStore) -> None:
+    """As written, it adds the messages of a new chat to the id that was asked for, which is that of no chat."""
+    with pytest.raises(SessionNotFound, match="There is no chat not yet; create one"):
+        store.add_message("not yet", Message(role="user", content="Find books"))
+
     def chat(session_id: str, message: str) -> ChatResponse:
         session = store.get_session(session_id)
         if not session:
@@ -153,8 +157,7 @@ def test_security_over_the_view_of_a_user_the_sessions_of_others_are_not_there(l
     assert bens.list_user_sessions("ada") == []
     with pytest.raises(SessionNotFound):
         bens.add_message(adas.session_id, Message(role="user", content="c"))
-    with pytest.raises(SessionNotFound):
-        bens.expire_session(adas.session_id)
+    assert bens.expire_session(adas.session_id) is False
     with pytest.raises(PermissionDenied):
         bens.get_db_connection()
     bens.close()
@@ -183,8 +186,7 @@ def test_session_not_found_is_none_whether_expired_unknown_or_no_chat(store: Ses
     for session_id in ("nobody", other):
         with pytest.raises(SessionNotFound):
             store.add_message(session_id, Message(role="user", content="c"))
-        with pytest.raises(SessionNotFound):
-            store.expire_session(session_id)
+        assert store.expire_session(session_id) is False
     assert store.ledger.get_session(other).status == "active"
 
 

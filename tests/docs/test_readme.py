@@ -15,7 +15,10 @@ from support.consoles import blocks_of, check_commands
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 #: docs/restoring.md and docs/seals.md have tests of their own.
-PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("python", "shipping", "operations", "coming-from", "bigquery"))]
+PAGES = [
+    README,
+    *(ROOT / "docs" / f"{name}.md" for name in ("python", "shipping", "operations", "coming-from", "bigquery")),
+]
 #: A comment behind a print, or on a line of its own, is what is printed.
 SAYS = re.compile(r"(?:^|^ *print\(.*\)  | {4}) *# (.*)$")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

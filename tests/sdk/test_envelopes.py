@@ -40,6 +40,45 @@ def test_an_envelope_is_recorded(ledger, sid):
     assert (event.actor, event.occurred_at, event.user_id) == ("agent:7", happened, "user123")
 
 
+def test_creating_a_session_that_exists_says_so(ledger, sid):
+    bob = ledger.for_user("user123")
+    for create in (
+        lambda: ledger.create_session("user123", session_id=sid),
+        lambda: bob.create_session(session_id=sid),
+        lambda: ledger.update_summary(sid, "s", expected_version=0),
+        lambda: ledger.fork_session(sid, new_session_id=sid),
+    ):
+        with pytest.raises(
+            WrongExpectedVersion, match=f"Session {sid} exists already, at version 1; nothing"
+        ) as raised:
+            create()
+        assert (raised.value.expected, raised.value.actual) == (0, 1)
+    with pytest.raises(WrongExpectedVersion, match="is at version 1, not 7"):
+        ledger.update_summary(sid, "s", expected_version=7)
+
+
+@pytest.mark.parametrize("key", ["order-17", "it's \u00e9", uuid7(START, 99)])
+def test_a_conflict_names_the_key_that_the_caller_gave(ledger, sid, key):
+    ledger.update_summary(sid, "s", event_id=key)
+    ledger.create_session("ada", "q", event_id=key)
+    rewound = ledger.rewind(sid, 1, event_id=f"{key}-r").event_id
+    event = ledger.history(sid)[1].event_id
+    for call, given, about in (
+        (lambda: ledger.update_summary(sid, "other", event_id=key), key, event),
+        (lambda: ledger.update_constraints(sid, {"a": 1}, event_id=key), key, event),
+        (lambda: ledger.add_message(sid, "user", "hi", event_id=key), key, event),
+        (lambda: ledger.fork_session(sid, event_id=key), key, event),
+        (lambda: ledger.rewind(sid, 1, event_id=key), key, event),
+        (lambda: ledger.rewind(sid, 2, event_id=f"{key}-r"), f"{key}-r", rewound),
+        (lambda: ledger.create_session("ada", "other", event_id=key), key, None),
+    ):
+        with pytest.raises(IdempotencyConflict) as raised:
+            call()
+        assert given in str(raised.value) or repr(given) in str(raised.value)
+        assert raised.value.idempotency_key == given
+        assert about in (None, raised.value.event_id)
+
+
 CHANGES = {
     "session": lambda ledger, sid, **more: ledger.update_session(sid, {"constraints": {"tool_calls": ["t"]}}, **more),
     "constraints": lambda ledger, sid, **more: ledger.update_constraints(sid, {"tool_calls": ["t", "u"]}, **more),

@@ -11,6 +11,7 @@ from ledger import (
     Change,
     IdempotencyConflict,
     InvalidInput,
+    PermissionDenied,
     SessionEnded,
     SessionLedger,
     SessionNotFound,
@@ -223,17 +224,55 @@ def test_compare_names_what_two_sessions_differ_in(ledger, sid):
 
 def test_a_users_view_forks_what_is_shared_for_the_user(ledger, sid):
     bob = ledger.for_user("bob")
-    fork_id = event_id(77)
-    rows = everything(ledger)
-    with pytest.raises(Exception, match="bob"):
-        bob.fork_session(sid)  # shared to read
-    assert everything(ledger) == rows
     ledger.grant_access(sid, "bob", "write")
-    mine = bob.fork_session(sid, new_session_id=fork_id)
+    mine = bob.fork_session(sid, new_session_id=event_id(77))
     assert bob.get_session(mine).user_id == "bob"
     assert ledger.history(sid)[-1].actor == "bob"
     with pytest.raises(SessionNotFound):
         ledger.for_user("eve").fork_session(sid)
+
+
+@pytest.mark.parametrize("kind", ["fork", "template"])
+@pytest.mark.parametrize("session_id", [None, event_id(77)], ids=["new id", "own id"])
+def test_a_guest_who_may_read_forks_and_nothing_is_written_to_the_source(ledger, sid, kind, session_id):
+    bob, rows = ledger.for_user("bob"), everything(ledger)
+
+    def fork(**more: Any) -> str:
+        if kind == "template":
+            return bob.create_from_template(sid, question="And today?", new_session_id=session_id, **more)
+        return bob.fork_session(sid, new_session_id=session_id, **more)
+
+    mine = fork(event_id="k")
+    assert ledger.history(sid) == ledger.for_user("ada").history(sid)
+    assert [row for row in everything(ledger) if row[1] == sid] == rows
+    assert bob.get_session(mine).lineage == {"session_id": sid, "version": 9, "kind": kind}
+    assert (bob.get_session(mine).user_id, bob.get_session(mine).question is not None) == ("bob", True)
+    ledger.update_summary(sid, "later")
+    assert fork(event_id="k") == mine
+    assert len(bob.list_sessions("bob")) == 1
+    if session_id is not None:
+        with pytest.raises(WrongExpectedVersion, match=f"{session_id} exists already"):
+            fork(event_id="other")
+    else:
+        assert fork(event_id="other") != mine
+        assert fork() not in (mine, fork())
+    bob.add_message(mine, "user", "Mine.")
+    ledger.revoke_access(sid, "bob")
+    with pytest.raises(SessionNotFound):
+        bob.fork_session(sid)
+
+
+def test_a_guest_forks_an_earlier_version_for_themselves_alone(ledger, sid):
+    bob = ledger.for_user("bob")
+    mine = bob.fork_session(sid, at_version=4)
+    assert [it.content for it in bob.get_messages(mine)] == ["hi"]
+    with pytest.raises(PermissionDenied):
+        bob.fork_session(sid, user_id="carol")
+    with pytest.raises(WrongExpectedVersion):
+        bob.fork_session(sid, expected_version=3)
+    ledger.delete_session(sid)
+    with pytest.raises(SessionEnded, match="restore_session"):
+        bob.fork_session(sid)
 
 
 def test_a_fork_that_is_asked_for_again_is_there_also_when_its_source_is_deleted(ledger, sid):

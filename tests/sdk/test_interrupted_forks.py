@@ -87,6 +87,30 @@ def test_a_fork_broken_off_after_any_event_is_finished_by_the_same_call(ledger, 
 
 @pytest.mark.usefixtures("small_events")
 @pytest.mark.parametrize(("recorded", "kind"), FAILURES)
+@pytest.mark.parametrize("given_id", [True, False], ids=["own key", "no key"])
+def test_a_fork_of_a_guest_who_may_read_is_finished_by_the_same_call(ledger, sid, recorded, kind, given_id):
+    whole, events = read(ledger, sid), ledger.history(sid)
+    for appends in count():
+        about = {"event_id": f"fork {appends}"} if given_id else {}
+
+        def call(about: dict[str, str] = about) -> str:
+            return ledger.for_user("bob").fork_session(sid, at_version=9, **about)
+
+        error = cut_off(ledger, appends, recorded, kind, call)
+        if error is None:
+            break
+        if not given_id and isinstance(error, KeyboardInterrupt):
+            continue  # without a key, nothing says what to call again
+        about |= {"event_id": error.event_id} if isinstance(error, OutcomeUnknown) else {}
+        fork = call()
+        assert call() == ledger.for_user("bob").fork_session(sid, **about) == fork
+        assert read(ledger, fork) == whole
+    assert appends > 3
+    assert ledger.history(sid) == events
+
+
+@pytest.mark.usefixtures("small_events")
+@pytest.mark.parametrize(("recorded", "kind"), FAILURES)
 def test_a_rewind_broken_off_after_any_event_is_finished_by_the_same_call(ledger, recorded, kind):
     for appends in count():
         sid = ledger.create_session("ada", "q")

@@ -329,3 +329,19 @@ def test_sessions_of_one_millisecond_are_listed_newest_first_too(tmp_path):
     with SessionLedger.open(f"sqlite:///{tmp_path}/m.db", clock=lambda: clock.move(1e-6)) as ledger:
         made = [ledger.create_session("ada", str(number)) for number in range(20)]
         assert [s.session_id for s in ledger.list_sessions()] == made[::-1]
+
+
+@pytest.mark.parametrize("session_id", [None, "mine"])
+def test_a_session_at_its_creation_time_is_at_its_first_version(ledger, clock, session_id):
+    """The time in a generated id is cut to milliseconds, so it is before that of the first event."""
+    clock.move(0.000789)
+    sid = ledger.create_session("ada", "q", session_id=session_id)
+    clock.move(0.000001)
+    ledger.add_message(sid, "user", "hi")
+    created = ledger.get_session(sid).created_at
+    first = ledger.get_session(sid, at=created, messages=True)
+    assert (first.version, first.messages, first.question) == (1, (), "q")
+    assert ledger.for_user("ada").get_session(sid, at=created).version == 1
+    assert ledger.for_user("bob").get_session(sid, at=created) is None
+    assert ledger.get_session(sid, at=created - timedelta(microseconds=1)) is None
+    assert ledger.get_session("unknown", at=created) is None

@@ -78,7 +78,7 @@ def test_events_of_one_version_are_in_the_order_of_their_ids_whatever_that_of_th
 
 
 def test_only_recorded_events_are_taken_in(store):
-    with pytest.raises(InvalidInput, match="must be RecordedEvent, not NewEvent"):
+    with pytest.raises(InvalidInput, match=r"must be RecordedEvent, not ledger\.model\.events\.NewEvent"):
         store.ingest([event(1, Change("title", value="t"), user_id="ada")])
 
 

@@ -8,17 +8,21 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.number_range import NumberRange
-from ledger.cli.output.shapes import print_json
+from ledger.cli.output.shapes import json_text, print_json
 from ledger.cli.output.text import counted, one_line, safe, shown
-from ledger.errors import SessionNotFound
+from ledger.errors import ConfigurationError, SessionNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ledger.compat.chat_store import ChatSession, Message, SessionStore
     from ledger.sdk.ledger import SessionLedger
 
 COMMANDS: dict[str, click.Command] = {}
 #: Number of messages that ``ledger query`` prints.
 RECENT = 10
+#: Maximum number of seconds that the program of `ledger query --answer-command` may take.
+ANSWER_SECONDS = 600.0
 
 
 @command(
@@ -47,26 +51,40 @@ def chat_init(as_json: bool, url: str | None, user_id: str | None) -> None:
 @command(
     "query",
     'ledger query "books by Oxford" --session-id SESSION_ID',
+    "ledger query 'books by Oxford' --session-id SESSION_ID --answer-command 'python -m app.answer'",
     into=COMMANDS,
 )
 @click.argument("text")
 @click.option("--session-id", required=True, help="Id of the chat, as printed by `ledger chat-init`.")
-def query(as_json: bool, url: str | None, text: str, session_id: str) -> None:
+@click.option(
+    "--answer-command",
+    metavar="COMMAND",
+    help="Program that answers. It gets the chat as JSON on its standard input: session_id, user_id, context and "
+    "messages, of which the question is the last. Its output is recorded as the assistant's message.",
+)
+def query(as_json: bool, url: str | None, text: str, session_id: str, answer_command: str | None) -> None:
     """Record a question as a message of the user, and print the chat's context and newest messages.
 
-    The ledger does not answer the question. The program that answers it records the answer with `ledger message
-    SESSION_ID assistant TEXT` or SessionStore.add_message().
+    The ledger does not answer the question. The program that answers it is given as --answer-command, or records the
+    answer with `ledger message SESSION_ID assistant TEXT` or SessionStore.add_message(). If the command fails, the
+    question is recorded and no answer.
     """
     from ledger.compat.chat_store import Message, SessionStore
 
+    answering = None if answer_command is None else _answering(answer_command)
     with opened(url) as ledger:
         store = SessionStore(ledger=ledger)
         _chat(store, session_id)
-        message_id = store.add_message(session_id, Message(role="user", content=text))
+        question = Message(role="user", content=text)
+        recorded = {"message_id": question.message_id}
+        if answering is None:
+            store.add_message(session_id, question)
+        else:
+            recorded["answer_id"] = store.ask(session_id, question, answering).message_id
         chat = _chat(store, session_id)
         messages = chat.get_recent_messages(RECENT)
     if as_json:
-        print_json({"message_id": message_id, **_chat_object(chat, messages)})
+        print_json({**recorded, **_chat_object(chat, messages)})
         return
     if chat.context:
         click.echo(f"context: {_within(chat.context)}")
@@ -127,6 +145,33 @@ def _chat(store: SessionStore, session_id: str) -> ChatSession:
             session_id=session_id,
         )
     return chat
+
+
+def _answering(command: str) -> Callable[[ChatSession], str]:
+    """Return a function that runs a command, with the chat on its standard input, and returns its output.
+
+    Raises:
+        InvalidInput: The command cannot be read.
+    """
+    from ledger.sdk.programs import FAILURES, arguments_of, reason_of, run
+
+    arguments = arguments_of(command, otherwise="nothing was recorded")
+
+    def answer(chat: ChatSession) -> str:
+        given = json_text(_chat_object(chat, chat.messages), indent=False)
+        try:
+            text = run(arguments, given.encode(), seconds=ANSWER_SECONDS).decode().strip()
+            reason = None if text else "it printed no answer"
+        except (*FAILURES, UnicodeDecodeError) as error:
+            text, reason = "", reason_of(error)
+        if reason is not None:
+            raise ConfigurationError(
+                f"The question is recorded, and no answer: the command {arguments[0]} failed, {reason}. To record an "
+                f"answer: ledger message {chat.session_id} assistant TEXT"
+            )
+        return text
+
+    return answer
 
 
 def _database(ledger: SessionLedger) -> str:

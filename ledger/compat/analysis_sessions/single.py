@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
+from ledger import forking
 from ledger.compat.analysis_sessions.models import QueryRecord, validated
 from ledger.compat.analysis_sessions.store import SessionStore
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
 
-_lock = threading.Lock()
+_guard = forking.Guard()
 _only: SessionStore | None = None
 
 
@@ -22,7 +22,7 @@ def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None
         db: A ledger or its URL; defaults to the ledger that the environment names. Calls after the first ignore it.
     """
     global _only
-    with _lock:
+    with _guard.lock:
         if _only is None:
             _only = SessionStore(db)
         return _only
@@ -31,7 +31,7 @@ def get_session_store(db: SessionLedger | AsyncSessionLedger | str | None = None
 async def close_session_store() -> None:
     """Close the process-wide store. The next call of ``get_session_store`` creates another."""
     global _only
-    with _lock:
+    with _guard.lock:
         store, _only = _only, None
     if store is not None:
         await store.close()

@@ -7,7 +7,7 @@ Context, results, queries and tags are stored in the ledger's own fields for the
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from ledger.compat.analysis_sessions.models import (
     AnalysisHistory,
@@ -72,7 +72,7 @@ def changes_between(before: dict[Slot, str], after: dict[Slot, str], *, removing
     return changes
 
 
-def is_analysis(recorded: Recorded | None) -> bool:
+def is_analysis(recorded: Recorded | None) -> TypeGuard[Recorded]:
     """Return True if the session is an analysis session and is not deleted. Return False for None."""
     return recorded is not None and recorded.attributes.get(MARK) is True and recorded.status != "deleted"
 

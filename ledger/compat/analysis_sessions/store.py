@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.compat.analysis_sessions.metrics import SessionMetrics, summary_of
@@ -40,6 +40,9 @@ from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical, check_whole
 from ledger.sdk.aio import AsyncSessionLedger
 from ledger.sdk.ledger import SessionLedger
+
+if TYPE_CHECKING:
+    from ledger.sdk.aio_methods import AsyncPurgingStore, AsyncTieredStore
 
 #: Maximum number of attempts to add queries while other writers append to the same session.
 _QUERY_ATTEMPTS = 50
@@ -139,7 +142,7 @@ class SessionStore:
             ttl=self._ttl(hours),
             **envelope,
         )
-        return self._session_of(await self.ledger.get_session(created_id))
+        return self._session_of(await self._required(created_id))
 
     async def get_session(self, session_id: str) -> Session | None:
         """Return a session, even if it has ended. Return None if it does not exist or was deleted."""
@@ -313,14 +316,14 @@ class SessionStore:
                 if found.updated_at >= before or found.recorded_status != status:
                     continue
                 if store.capabilities.purge:
-                    deleted += await store.purge(found.session_id, found.version)
+                    deleted += await cast("AsyncPurgingStore", store).purge(found.session_id, found.version)
                 else:
                     deleted += await self.delete_session(found.session_id)
         # Even if nothing was deleted now: an earlier run may have been interrupted, or the warehouse was unreachable.
         if store.capabilities.purge:
-            await store.forget_purged()
+            await cast("AsyncPurgingStore", store).forget_purged()
         if store.capabilities.tiered:
-            await store.purge_warehouse()
+            await cast("AsyncTieredStore", store).purge_warehouse()
         return deleted
 
     async def all_sessions(self, **criteria: Any) -> AsyncIterator[Recorded]:
@@ -353,11 +356,11 @@ class SessionStore:
 
     async def _required(self, session_id: str) -> Recorded:
         found = await self.ledger.get_session(session_id)
-        if found is None or not is_analysis(found):
+        if not is_analysis(found):
             raise SessionNotFound(
                 f"There is no analysis session {session_id}; create it with create_session().", session_id=session_id
             )
-        return found  # type: ignore[no-any-return]
+        return found
 
     async def _append(self, session_id: str, changes: list[Change]) -> None:
         """Append changes to a session, unless they add queries and the session would then have too many of them."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.model.values import full_name
 from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
@@ -342,7 +343,7 @@ def _type_of(name: str, value: Any) -> str:
     name_of_type = _TYPES.get(type(value))
     if name_of_type is None:
         raise InvalidInput(
-            f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a boolean or a datetime."
+            f"The parameter {name} is a {full_name(value)}; it must be text, a number, a boolean or a datetime."
         )
     if isinstance(value, datetime) and value.tzinfo is None:
         raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")
