@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ledger.stores.sqlite import tombstones
+from ledger.stores.sqlite import tombstones, views
 
 
 class Migration(NamedTuple):
@@ -289,7 +289,10 @@ KEPT_DIGEST = Migration(
     tombstones.bind_all,
 )
 
+# Views for people's own tools. A change of a view is a new migration, which drops the view and creates it again.
+VIEWS = Migration("012_views", views.CREATE)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    KEPT_DIGEST,
+    *(KEPT_DIGEST, VIEWS),
 )
