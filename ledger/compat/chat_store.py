@@ -31,46 +31,12 @@ from ledger.model.session import Message as Recorded
 from ledger.model.session import Session
 from ledger.model.values import check_session_id, full_name
 from ledger.sdk.ledger import SessionLedger
+from ledger.stores.sqlite import views
 
 #: Owner of sessions created without a user.
-ANONYMOUS = "anonymous"
+ANONYMOUS = views.ANONYMOUS
 #: Session type of chats.
-SESSION_TYPE = "chat"
-
-_SESSIONS = f"""
-SELECT
-  heads.session_id,
-  NULLIF(heads.user_id, '{ANONYMOUS}') AS user_id,
-  {read_only.instant("heads.created_at")} AS created_at,
-  {read_only.instant("heads.updated_at")} AS updated_at,
-  CASE
-    WHEN {read_only.slot("status")} = 'expired' THEN {read_only.slot("expires_at")}
-    WHEN {read_only.slot("status")} IN ('completed', 'failed', 'archived') THEN NULL
-    WHEN {read_only.slot("expires_at")} <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN {read_only.slot("expires_at")}
-  END AS expired_at,
-  (
-    SELECT COALESCE(json_group_object(key, json(value)), '{{}}') FROM session_state
-    WHERE session_id = heads.session_id AND field = 'context'
-  ) AS context
-FROM session_heads AS heads
-WHERE {read_only.slot("session_type")} = '{SESSION_TYPE}' AND {read_only.slot("status")} IS NOT 'deleted'
-"""  # noqa: S608 - names of this module only
-_MESSAGES = """
-SELECT
-  slots.key AS message_id,
-  slots.session_id,
-  json_extract(COALESCE(slots.value, events.value), '$.role') AS role,
-  json_extract(COALESCE(slots.value, events.value), '$.content') AS content,
-  json_extract(COALESCE(slots.value, events.value), '$.payload.query_plan') AS query_plan,
-  json_extract(COALESCE(slots.value, events.value), '$.payload.candidate_set') AS candidate_set,
-  json_extract(COALESCE(slots.value, events.value), '$.metadata.timestamp') AS timestamp
-FROM chat_sessions AS chats
-JOIN session_state AS slots ON slots.session_id = chats.session_id AND slots.field = 'message'
-JOIN session_events AS events ON events.seq = slots.event_seq
-"""
-#: SELECT statements by view name. ``chat_sessions`` has one row per chat, and ``chat_messages`` one per message.
-#: The views replace the tables of these names.
-VIEWS: Mapping[str, str] = {"chat_sessions": _SESSIONS, "chat_messages": _MESSAGES}
+SESSION_TYPE = views.CHAT
 
 
 class Message(BaseModel):
@@ -311,14 +277,15 @@ class SessionStore:
     def get_db_connection(self) -> sqlite3.Connection:
         """Return a read-only DB-API connection to the ledger's file; the caller closes it.
 
-        The connection has the views ``chat_sessions`` and ``chat_messages``. Times are text in UTC; ``expired_at`` is
-        NULL for a chat that has not expired. ``context``, ``query_plan`` and ``candidate_set`` are JSON text.
+        The file has the views ``chat_sessions``, with one row per chat, and ``chat_messages``, with one per message.
+        Times are text in UTC; ``expired_at`` is NULL for a chat that has not expired. ``context``, ``query_plan`` and
+        ``candidate_set`` are JSON text.
 
         Raises:
             CapabilityMissing: The ledger is not a SQLite file.
             PermissionDenied: The ledger is limited to one user.
         """
-        return read_only.connect(self.ledger, VIEWS)
+        return read_only.connect(self.ledger)
 
     def close(self) -> None:
         """Close the file. A ledger that the caller passed stays open. Safe to call again."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from ledger.compat import read_only
 from ledger.errors import InvalidInput
 from ledger.model.json_form import json_form
 from ledger.model.session import Session
 from ledger.model.values import canonical, check_text, check_whole, full_name
+from ledger.stores.sqlite import views
 
 #: The columns of ``session_states``, in the documented order.
 COLUMNS = (
@@ -28,44 +28,12 @@ CONTEXT = ("problem_description", "problem_tests", "code")
 STATUSES = ("running", "completed", "failed")
 CRITERIA = ("topic", "difficulty", "workflow_status", "tests_passed")
 #: Tag that marks a session as a record.
-TAG = "session_state"
+TAG = views.RECORD
 #: Namespace of the UUIDv5 record ids.
 _RECORDS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d66")
 _TEXTS = ("run_id", "user_prompt", "topic", "difficulty", "problem_description", "code", "workflow_status")
 #: Columns that count attempts.
 ATTEMPT_COUNTERS = ("code_attempts", "problem_attempts")
-
-_SELECT = f"""
-SELECT
-  {read_only.slot("attribute", "record_id")} AS id,
-  {read_only.instant("heads.created_at")} AS created_at,
-  {read_only.instant("heads.updated_at")} AS updated_at,
-  heads.session_id AS thread_id,
-  {read_only.slot("attribute", "run_id")} AS run_id,
-  {read_only.slot("question")} AS user_prompt,
-  {read_only.slot("attribute", "topic")} AS topic,
-  {read_only.slot("attribute", "difficulty")} AS difficulty,
-  {read_only.slot("context", "problem_description")} AS problem_description,
-  {read_only.slot("context", "problem_tests")} AS problem_tests,
-  {read_only.slot("context", "code")} AS code,
-  {read_only.slot("attribute", "tests_passed")} AS tests_passed,
-  {read_only.slot("attribute", "code_attempts")} AS code_attempts,
-  {read_only.slot("attribute", "problem_attempts")} AS problem_attempts,
-  CASE {read_only.slot("status")} WHEN 'active' THEN 'running' ELSE {read_only.slot("status")} END AS workflow_status
-FROM session_heads AS heads
-WHERE EXISTS (
-  SELECT 1 FROM session_state WHERE session_id = heads.session_id AND field = 'tag' AND key = '{TAG}'
-) AND {read_only.slot("status")} IS NOT 'deleted'
-"""  # noqa: S608 - names of this module only
-_SUMMARY = """
-SELECT
-  id, thread_id, run_id, topic, difficulty, tests_passed, code_attempts, problem_attempts, workflow_status,
-  json_array_length(problem_tests) AS test_count, created_at, updated_at
-FROM session_states
-"""
-#: SELECT statements by view name. The view ``session_states`` replaces the table. The view ``session_states_summary``
-#: omits the long texts. Both views have one row per record.
-VIEWS: Mapping[str, str] = {"session_states": _SELECT, "session_states_summary": _SUMMARY}
 
 
 def registers_from_state(values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:

@@ -27,7 +27,6 @@ from ledger.compat.session_records import (
     ATTEMPT_COUNTERS,
     CRITERIA,
     TAG,
-    VIEWS,
     as_object,
     checked,
     is_state,
@@ -206,7 +205,7 @@ def get_db_connection(*, ledger: SessionLedger | None = None) -> sqlite3.Connect
         PermissionDenied: The ledger is limited to one user.
     """
     _debug("opened a connection")
-    return read_only.connect(_ledger(ledger), VIEWS)
+    return read_only.connect(_ledger(ledger))
 
 
 @dataclass

@@ -8,6 +8,7 @@ checks the hash chain.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import orjson
 
 from ledger.errors import CorruptEvent, InvalidInput, LedgerError, SessionNotFound
+from ledger.formats.lines import Record, items, records
+from ledger.formats.recognition import hint, text_hint
+from ledger.formats.refusals import REFUSALS, Refuse, end_import, locate
 from ledger.model.events import (
     MAX_CHANGES,
     SCHEMA_VERSION,
@@ -29,6 +33,7 @@ from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.values import canonical, check_text, check_whole
 from ledger.stores.base import EventStore
+from ledger.stores.checks import by_session
 
 #: Keys of a line, in order, without the last key, which is ``changes``.
 ENVELOPE = (
@@ -40,6 +45,7 @@ CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
+_SESSION_ID = re.compile(rb'"session_id": ?("(?:[^"\\\\]|\\\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,12 @@ def decode(line: bytes | str) -> RecordedEvent:
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"invalid JSON: {error}.") from error
-    _check_keys(found, _LINE_KEYS, _LINE_KEYS, "an event")
+        seems = text_hint(line if isinstance(line, bytes) else line.encode(errors="replace"), "events")
+        raise InvalidInput(f"invalid JSON: {error}.{seems}") from error
+    try:
+        _check_keys(found, _LINE_KEYS, _LINE_KEYS, "an event")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}{hint(found, 'events')}") from None
     for name in ("session_id", "event_id", "user_id", "store_id"):
         check_text(found[name], name)
     check_event_type(found["event_type"])
@@ -125,6 +135,7 @@ def import_lines(
     *,
     unchained: bool = False,
     seen: Callable[[bytes], object] = lambda line: None,
+    refuse: Refuse = end_import,
 ) -> Imported:
     """Import exported events. Events that are recorded already are skipped, so an import can be repeated.
 
@@ -132,26 +143,23 @@ def import_lines(
     imported; importing the corrected input again completes the import.
 
     Args:
-        lines: Lines that ``encode`` returned; blank lines are skipped.
+        lines: Lines that ``encode`` returned; blank lines are skipped. Indented JSON and arrays are accepted too.
         unchained: True to accept events without hashes, as a ledger in BigQuery exports them. If False, a store with
             hash chains refuses such events, because somebody may have removed the hashes to hide a change.
         seen: Called with each line as it is read, to display progress.
+        refuse: Called with the error of a line that cannot be imported. By default, it raises the error. If it returns,
+            the session of the line is left out, and the import goes on.
 
     Raises:
         InvalidInput, ValueTooLarge, CorruptEvent, UpcastMissing, IdempotencyConflict, WrongExpectedVersion: A line
             cannot be imported. The message begins with the line's number. The lines of the same session
             directly before and after the line are not imported either.
     """
-    batch = _Batch(store)
+    batch = _Batch(store, refuse)
     must_be_chained = store.capabilities.hash_chain and not unchained
-    sessions: set[str] = set()
-    count = 0
-    for number, line in enumerate(lines, 1):
-        seen(line)
-        if not line.strip():
-            continue
+    for record in _records(lines, seen, refuse):
         try:
-            event = decode(line)
+            event = decode(record.text)
             if event.event_hash is None and must_be_chained:
                 raise CorruptEvent(
                     f"Session {event.session_id}, version {event.version} has no hash, so nobody can tell if it was "
@@ -161,58 +169,104 @@ def import_lines(
                     version=event.version,
                 )
         except LedgerError as error:
-            batch.write(but_last_session=True)
-            _name_line(error, number)
-            raise
-        batch.add(event, number, len(line))
-        sessions.add(event.session_id)
-        count += 1
+            batch.leave_out(error, record)
+        else:
+            batch.add(event, record)
     batch.write()
-    return Imported(len(sessions), count, batch.new)
+    return Imported(len(batch.sessions), batch.events, batch.new)
+
+
+def _records(lines: Iterable[bytes], seen: Callable[[bytes], object], refuse: Refuse) -> Iterator[Record]:
+    for record in records(lines, seen=seen, refuse=refuse):
+        yield from items(record)
 
 
 class _Batch:
-    """Events to write in one call of the store, with their line numbers."""
+    """Events to write in one call of the store, with their positions.
 
-    def __init__(self, store: EventStore) -> None:
-        self.new = 0
+    Attributes:
+        sessions: Ids of the sessions of the written events.
+        events, new: How many events were written, and how many of them the store did not have.
+    """
+
+    def __init__(self, store: EventStore, refuse: Refuse) -> None:
+        self.sessions: set[str] = set()
+        self.events = self.new = 0
         self._store = store
+        self._refuse = refuse
+        #: The session of which a line was refused: its lines that follow directly are left out too.
+        self._left_out: str | None = None
         self._clear()
 
     def _clear(self) -> None:
         self._events: list[RecordedEvent] = []
-        self._numbers: dict[tuple[str, int], int] = {}
+        self._where: dict[tuple[str, int], Record] = {}
         self._bytes = 0
 
-    def add(self, event: RecordedEvent, number: int, size: int) -> None:
+    def add(self, event: RecordedEvent, record: Record) -> None:
+        if event.session_id == self._left_out:
+            return
+        self._left_out = None
         full = len(self._events) >= BATCH_EVENTS or self._bytes >= BATCH_BYTES
         if full and event.session_id != self._events[-1].session_id:
             self.write()
         self._events.append(event)
-        self._numbers.setdefault((event.session_id, event.version), number)
-        self._numbers.setdefault((event.session_id, 0), number)
-        self._bytes += size
+        place = Record(record.line, b"", record.item)
+        self._where.setdefault((event.session_id, event.version), place)
+        self._where.setdefault((event.session_id, 0), place)
+        self._bytes += len(record.text)
 
-    def write(self, *, but_last_session: bool = False) -> None:
-        """Write the batch. If ``but_last_session``, leave out the last session, which may be incomplete."""
-        events = self._events
-        if but_last_session and events:
-            cut = events[-1].session_id
-            events = [event for event in events if event.session_id != cut]
-        if not events:
-            return
+    def leave_out(self, error: LedgerError, record: Record) -> None:
+        """Refuse a line, with its session. If the line does not tell which, that is the session of the lines before."""
+        locate(error, record.where)
+        before = self._events[-1].session_id if self._events else self._left_out
+        whose = _session_named_in(record.text)
+        incomplete = {before} if whose is None or self._refuse is end_import else {whose}
+        self._events = [event for event in self._events if event.session_id not in incomplete]
+        self.write()
+        self._left_out = whose or before
+        self._refuse(error)
+
+    def write(self) -> None:
+        if self._events:
+            self._write(self._events)
+        self._clear()
+
+    def _write(self, events: list[RecordedEvent]) -> None:
         try:
             self.new += self._store.ingest(events)
-        except LedgerError as error:
-            session_id = getattr(error, "session_id", "")
-            number = self._numbers.get((session_id, getattr(error, "version", 0))) or self._numbers.get((session_id, 0))
-            if number is not None:
-                _name_line(error, number)
-            else:
-                first, last = min(self._numbers.values()), max(self._numbers.values())
-                error.args = (f"Lines {first} to {last}: {error}",)
-            raise
-        self._clear()
+        except REFUSALS as error:
+            of_session = by_session(events)
+            if self._refuse is end_import or len(of_session) == 1:
+                self._locate(error)
+                self._refuse(error)
+                return
+        else:
+            self.events += len(events)
+            self.sessions.update(event.session_id for event in events)
+            return
+        # One of the sessions was refused: write each alone.
+        for alone in of_session.values():
+            self._write(alone)
+
+    def _locate(self, error: LedgerError) -> None:
+        session_id = getattr(error, "session_id", "")
+        place = self._where.get((session_id, getattr(error, "version", 0))) or self._where.get((session_id, 0))
+        if place is not None:
+            locate(error, place.where)
+        else:
+            lines = [each.line for each in self._where.values()]
+            locate(error, f"Lines {min(lines)} to {max(lines)}")
+
+
+def _session_named_in(text: bytes) -> str | None:
+    """Return the session id in the text of a line, which may be damaged; None if there is none."""
+    found = _SESSION_ID.search(text)
+    try:
+        named = orjson.loads(found.group(1)) if found else None
+    except orjson.JSONDecodeError:
+        return None
+    return named if isinstance(named, str) else None
 
 
 def _all_ids(store: EventStore) -> Iterator[str]:
@@ -262,8 +316,3 @@ def _check_hashes(found: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if found[name] is not None:
             check_text(found[name], name)
-
-
-def _name_line(error: LedgerError, number: int) -> None:
-    """Add a line number to the start of an error's message."""
-    error.args = (f"Line {number}: {error}",)

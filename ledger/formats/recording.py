@@ -12,23 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ledger.clock import new_salt
-from ledger.errors import (
-    CorruptEvent,
-    IdempotencyConflict,
-    InvalidInput,
-    LedgerError,
-    UpcastMissing,
-    ValueTooLarge,
-    WrongExpectedVersion,
-)
+from ledger.errors import IdempotencyConflict, ValueTooLarge, WrongExpectedVersion
 from ledger.formats.events import BATCH_BYTES, BATCH_EVENTS, Imported
+from ledger.formats.refusals import REFUSALS, Refuse, end_import, locate
 from ledger.model.events import RecordedEvent
 from ledger.model.integrity import chained
 from ledger.model.page import EVENTS_PAGE
 from ledger.stores.base import EventStore
 
-#: Errors that concern a single session. Other errors concern the store.
-_REFUSALS = (CorruptEvent, IdempotencyConflict, InvalidInput, UpcastMissing, ValueTooLarge, WrongExpectedVersion)
 #: Number of sessions read concurrently. A warehouse is slow to answer, but serves many requests at once.
 _AT_ONCE = 8
 
@@ -40,11 +31,14 @@ class SessionEvents:
     Attributes:
         where: Position in the input, for error messages, for example ``Line 3``.
         events: Events in order, with versions from 1 and without hashes.
+        successor: Set if the id is the input's own, under which a longer export may come: the id of the event that such
+            an export has in the place of the last one here.
     """
 
     session_id: str
     where: str
     events: tuple[RecordedEvent, ...]
+    successor: str | None = None
 
 
 def record(
@@ -52,46 +46,51 @@ def record(
     sessions: Iterable[SessionEvents],
     *,
     differences: bool = False,
+    refuse: Refuse = end_import,
 ) -> Imported:
     """Record sessions in the given order. Events that the store already has are skipped.
 
     Sessions are written in batches, so that new sessions need few calls of the store.
 
     Args:
-        sessions: Sessions with distinct ids. If the iterable raises an error, the sessions that it yielded
-            before are recorded first.
+        sessions: Sessions. If the iterable raises an error, the sessions that it yielded before are recorded first.
         differences: True if each event holds only the differences from the event before it. Then the session is
             refused if the events to record do not directly follow the last event that it has in the store. If False,
             the session is refused if a recorded event has other content than the imported event with the same id.
+        refuse: Called with the error of a session that cannot be recorded. By default, it raises the error. If it
+            returns, the session is left out, and the import goes on.
 
     Raises:
         InvalidInput, ValueTooLarge, WrongExpectedVersion, IdempotencyConflict, CorruptEvent, UpcastMissing: A session
             cannot be recorded. The message begins with the session's position; nothing of the session was written. The
             sessions before it are recorded.
     """
-    recording = _Recording(store, differences)
+    recording = _Recording(store, differences, refuse)
     for batch in _batches(sessions):
         recording.write(batch)
-    return Imported(recording.sessions, recording.events, recording.new)
-
-
-def locate(error: LedgerError, where: str) -> None:
-    """Add a position in the input to the start of an error's message."""
-    error.args = (f"{where}: {error}",)
+    return Imported(len(recording.sessions), recording.events, recording.new)
 
 
 def _batches(sessions: Iterable[SessionEvents]) -> Iterator[list[SessionEvents]]:
-    """Yield sessions in batches. If the input raises an error, yield the sessions before it, then raise the error."""
+    """Yield sessions in batches, each with distinct ids.
+
+    If the input raises an error, yield the sessions before it, then raise the error.
+    """
     batch: list[SessionEvents] = []
     events = characters = 0
+    ids: set[str] = set()
     try:
         for session in sessions:
+            if session.session_id in ids:
+                yield batch
+                batch, events, characters, ids = [], 0, 0, set()
+            ids.add(session.session_id)
             batch.append(session)
             events += len(session.events)
             characters += sum(len(change.text or "") for event in session.events for change in event.changes)
             if events >= BATCH_EVENTS or characters >= BATCH_BYTES:
                 yield batch
-                batch, events, characters = [], 0, 0
+                batch, events, characters, ids = [], 0, 0, set()
     except Exception:
         yield batch
         raise
@@ -106,6 +105,7 @@ class _Recorded:
         versions: Versions of the imported events that are recorded, by event id.
         version, created_at: Version and creation time of the session.
         recorded_at: Latest time at which an event of the session was recorded.
+        superseded: True if a longer export of the session was recorded.
         event_hash: Last hash of the session's chain; None if the session has no hashes.
     """
 
@@ -114,6 +114,7 @@ class _Recorded:
     created_at: datetime
     recorded_at: datetime
     event_hash: str | None
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,14 @@ class _Missing:
 
 
 class _Recording:
-    """One import: where and how sessions are recorded, and how many were recorded so far."""
+    """One import: where and how sessions are recorded, and what was recorded so far."""
 
-    def __init__(self, store: EventStore, differences: bool) -> None:
-        self.sessions = self.events = self.new = 0
+    def __init__(self, store: EventStore, differences: bool, refuse: Refuse) -> None:
+        self.sessions: set[str] = set()
+        self.events = self.new = 0
         self._store = store
         self._differences = differences
+        self._refuse = refuse
 
     def write(self, batch: Sequence[SessionEvents]) -> None:
         """Record a batch of sessions. At first, all of them are assumed to be new.
@@ -146,7 +149,7 @@ class _Recording:
             if not self._store.events(batch[0].session_id, limit=1):
                 self._ingest(batch, [_Missing(session.events) for session in batch])
                 return
-        except _REFUSALS as error:
+        except REFUSALS as error:
             too_large = isinstance(error, ValueTooLarge) and len(batch) > 1
         if too_large:  # for one call; each session alone may fit
             for half in _halves(batch):
@@ -161,10 +164,11 @@ class _Recording:
                 missing = list(pool.map(self._missing, batch))
             self._ingest(batch, missing)
             return
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if len(batch) == 1:
                 locate(error, f"{batch[0].where}: session {batch[0].session_id}")
-                raise
+                self._refuse(error)
+                return
         # One session was refused, or another process appended meanwhile: retry with each half.
         for half in _halves(batch):
             self._write_missing(half)
@@ -172,7 +176,7 @@ class _Recording:
     def _ingest(self, sessions: Sequence[SessionEvents], missing: Iterable[_Missing]) -> None:
         events = [event for each in missing for event in self._chained(each)]
         self.new += self._store.ingest(events) if events else 0
-        self.sessions += len(sessions)
+        self.sessions.update(session.session_id for session in sessions)
         self.events += sum(len(session.events) for session in sessions)
 
     def _chained(self, missing: _Missing) -> Iterator[RecordedEvent]:
@@ -193,6 +197,15 @@ class _Recording:
         if recorded is None:
             return _Missing(session.events)
         events = [event for event in session.events if event.event_id not in recorded.versions]
+        if session.successor is not None:
+            if session.events[0].event_id not in recorded.versions:
+                raise IdempotencyConflict(
+                    "the ledger has a session with this id that was not imported from this format. Nothing of the run "
+                    "was written: give the run another id, or import into another ledger.",
+                    session_id=session.session_id,
+                )
+            if recorded.superseded:
+                events = [event for event in events if event is not session.events[-1]]
         if events and self._differences:
             _check_follows(session, events[0], recorded)
         follow = [
@@ -214,6 +227,7 @@ class _Recording:
         wanted = {event.event_id: event for event in session.events}
         versions: dict[str, int] = {}
         found: _Recorded | None = None
+        superseded = False
         after: str | None = "0"
         while after is not None and len(versions) < len(wanted):
             page = self._store.events(session.session_id, after=int(after), limit=EVENTS_PAGE)
@@ -222,10 +236,11 @@ class _Recording:
                     if not self._differences:
                         _check_same(wanted[event.event_id], event)
                     versions[event.event_id] = event.version
+                superseded = superseded or event.event_id == session.successor
                 recorded_at, event_hash = event.recorded_at, event.event_hash
                 if found is not None:
                     recorded_at, event_hash = max(recorded_at, found.recorded_at), event_hash or found.event_hash
-                found = _Recorded(versions, event.version, event.created_at, recorded_at, event_hash)
+                found = _Recorded(versions, event.version, event.created_at, recorded_at, event_hash, superseded)
             after = page.next
         return found
 
@@ -245,8 +260,8 @@ def _check_same(event: RecordedEvent, recorded: RecordedEvent) -> None:
     if not same:
         raise IdempotencyConflict(
             f"version {recorded.version}, event {event.event_id}, is recorded with other content; nothing of "
-            "the session was written. It was imported from another input or by another release: import into a "
-            "new ledger.",
+            "the session was written. It was imported from another input (a run with the same id, or an edited export) "
+            "or by another release: import into a new ledger.",
             session_id=event.session_id,
             event_id=event.event_id,
         )

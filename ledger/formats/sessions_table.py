@@ -17,20 +17,23 @@ held once, as JSON text.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, time
 from typing import Any
 
 from ledger.errors import InvalidInput, LedgerError
 from ledger.formats.events import Imported
-from ledger.formats.recording import SessionEvents, locate, record
+from ledger.formats.lines import items, records
+from ledger.formats.recognition import hint, text_hint
+from ledger.formats.recording import SessionEvents, record
+from ledger.formats.refusals import Refuse, end_import, locate
+from ledger.formats.table_values import array_of, call_status, micros, object_of, status_word, strategy_of
 from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, RecordedEvent, check_size
-from ledger.model.fields import TOOL_STATUSES, check_change
+from ledger.model.fields import check_change
 from ledger.model.ids import created_at_of
-from ledger.model.instants import from_micros, to_micros
+from ledger.model.instants import from_micros
 from ledger.model.tool_calls import distinct_ids
 from ledger.model.values import canonical, check_session_id, check_text, decode
 from ledger.stores.base import EventStore
@@ -41,13 +44,6 @@ COLUMNS = (
     *REQUIRED,
     *("constraints", "response_plan", "strategy", "summary", "tool_calls", "tool_call_status", "tool_call_results"),
 )
-#: The ledger's tool call status for each accepted word. Case is ignored; spaces and hyphens count as ``_``.
-TOOL_STATUS_WORDS: Mapping[str, str] = {
-    **dict.fromkeys(("pending", "planned", "queued", "scheduled", "waiting", "not_started", "todo"), "pending"),
-    **dict.fromkeys(("running", "in_progress", "started", "executing", "processing"), "running"),
-    **dict.fromkeys(("completed", "complete", "done", "success", "successful", "succeeded", "finished"), "completed"),
-    **dict.fromkeys(("failed", "failure", "error", "errored"), "failed"),
-}
 #: Namespace of the UUIDv5 event ids that this module generates.
 _ROWS = uuid.UUID("0193a5b1-7c55-7d0e-9f5e-3a1f0c2b7d65")
 _OF_CALLS = frozenset(("tool_call", "tool_call_status", "tool_call_result"))
@@ -59,16 +55,18 @@ Slot = tuple[str, str]
 
 
 class LineRow(dict[str, Any]):
-    """A row as a dict of column to value, with its line number."""
+    """A row as a dict of column to value, with its position, for example ``Line 3``."""
 
-    def __init__(self, columns: Mapping[str, Any], line: int) -> None:
+    def __init__(self, columns: Mapping[str, Any], where: str) -> None:
         super().__init__(columns)
-        self.line = line
+        self.where = where
 
 
 def import_rows(
     store: EventStore,
     rows: Iterable[Mapping[str, Any]],
+    *,
+    refuse: Refuse = end_import,
 ) -> Imported:
     """Record the sessions of a table with their whole history. Events that are recorded already are skipped.
 
@@ -78,40 +76,59 @@ def import_rows(
     Args:
         rows: All rows of the sessions, in any order, from ``rows_of_lines`` or from the result of a query. All rows are
             read before anything is written.
+        refuse: Called with the error of a row or session that cannot be recorded. By default, it raises the error. If
+            it returns, the row or session is left out, and the import goes on.
 
     Raises:
         InvalidInput: A row is invalid. The message begins with the row's line; nothing was written.
         InvalidInput, ValueTooLarge, WrongExpectedVersion: A session cannot be recorded. The message names the session,
             of which nothing was written. Sessions before it may be recorded; importing corrected rows adds the rest.
     """
-    return record(store, events_of_rows(rows, store_id=store.store_id), differences=True)
+    return record(store, events_of_rows(rows, store_id=store.store_id, refuse=refuse), differences=True, refuse=refuse)
 
 
-def rows_of_lines(lines: Iterable[bytes], *, seen: Callable[[bytes], object] = lambda line: None) -> Iterator[LineRow]:
-    """Yield the rows of a BigQuery export in JSON Lines; blank lines are skipped.
+def rows_of_lines(
+    lines: Iterable[bytes],
+    *,
+    seen: Callable[[bytes], object] = lambda line: None,
+    refuse: Refuse = end_import,
+) -> Iterator[LineRow]:
+    """Yield the rows of a BigQuery export in JSON Lines, or of an array as `bq query --format=json` prints.
 
     Args:
+        lines: Lines; blank ones are skipped.
         seen: Called with each line as it is read, to display progress.
+        refuse: Called with the error of a row that is not a JSON object. By default, it raises the error.
 
     Raises:
-        InvalidInput: A line is not a JSON object; the message begins with its number.
+        InvalidInput: A row is not a JSON object; the message begins with the number of its line.
     """
-    for number, line in enumerate(lines, 1):
-        seen(line)
-        if not line.strip():
-            continue
+    for each in (row for line in records(lines, seen=seen, refuse=refuse) for row in items(line)):
         try:
-            columns = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"Line {number}: invalid JSON: {error}.") from error
-        if not isinstance(columns, dict):
-            raise InvalidInput(
-                f"Line {number}: a row must be an object of column to value, not {type(columns).__name__}."
-            )
-        yield LineRow(columns, number)
+            columns = _columns(each.text)
+        except InvalidInput as error:
+            locate(error, each.where)
+            refuse(error)
+        else:
+            yield LineRow(columns, each.where)
 
 
-def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> Iterator[SessionEvents]:
+def _columns(text: bytes) -> dict[str, Any]:
+    try:
+        columns = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"invalid JSON: {error}.{text_hint(text, 'sessions-table')}") from error
+    if not isinstance(columns, dict):
+        raise InvalidInput(
+            f"a row must be an object of column to value, not {type(columns).__name__}."
+            f"{hint(columns, 'sessions-table')}"
+        )
+    return columns
+
+
+def events_of_rows(
+    rows: Iterable[Mapping[str, Any]], *, store_id: str = "", refuse: Refuse = end_import
+) -> Iterator[SessionEvents]:
     """Yield the events of each session of a table, oldest session first. Rows may be repeated, and in any order.
 
     Args:
@@ -119,6 +136,8 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
             value. Text in ``strategy`` is decoded if it is a JSON object, array, string or null. Other text, such as
             Markdown, is kept as it is. Times are timezone-aware datetimes, or text that ends with UTC or an offset.
         store_id: Id of the store that will record the events.
+        refuse: Called with the error of a row or session. By default, it raises the error. If it returns, the row or
+            session is left out.
 
     Raises:
         InvalidInput: A row is invalid, or a session has two owners; the message begins with the line.
@@ -126,15 +145,20 @@ def events_of_rows(rows: Iterable[Mapping[str, Any]], *, store_id: str = "") -> 
     """
     tables: dict[str, _Table] = {}
     for number, row in enumerate(rows, 1):
-        where = f"Line {row.line}" if isinstance(row, LineRow) else f"Row {number}"
+        where = row.where if isinstance(row, LineRow) else f"Row {number}"
         try:
             _add(tables, row, where)
         except LedgerError as error:
             locate(error, where)
-            raise
+            refuse(error)
     for session_id in sorted(tables, key=lambda each: (tables[each].created_at, each)):
         table = tables.pop(session_id)
-        yield SessionEvents(session_id, table.where, tuple(_events(session_id, table, store_id)))
+        try:
+            events = tuple(_events(session_id, table, store_id))
+        except LedgerError as error:
+            refuse(error)
+            continue
+        yield SessionEvents(session_id, table.where, events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +208,13 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
     if missing := [name for name in REQUIRED if columns.get(name) is None]:
         raise InvalidInput(
             f"the row has no {', '.join(missing)}. A table of sessions has the columns {', '.join(COLUMNS)}."
+            f"{hint(columns, 'sessions-table')}"
         )
     session_id = check_session_id(columns["session_id"])
     try:
         user_id = check_text(columns["user_id"], "user_id")
-        created_at = _micros(columns["created_at"], "created_at")
-        updated_at = _micros(columns["updated_at"], "updated_at")
+        created_at = micros(columns["created_at"], "created_at")
+        updated_at = micros(columns["updated_at"], "updated_at")
         slots = {
             (field, key): canonical(check_change(field, key, value, False), f"{field} {key}".rstrip())
             for field, key, value in _slots(columns)
@@ -213,18 +238,18 @@ def _add(tables: dict[str, _Table], row: Mapping[str, Any], where: str) -> None:
 def _slots(columns: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yield a field, a key and a value for each register that a row sets."""
     yield "question", "", columns["question"]
-    yield "status", "", _status_word(columns["status"])
+    yield "status", "", status_word(columns["status"])
     if columns.get("summary") is not None:
         yield "summary", "", columns["summary"]
     for name in ("constraints", "response_plan"):
-        found = _object(columns.get(name), name)
+        found = object_of(columns.get(name), name)
         if found is not None:
             yield name, "", found
-    strategy = _strategy(columns.get("strategy"))
+    strategy = strategy_of(columns.get("strategy"))
     if strategy is not None:
         yield "strategy", "", strategy
-    yield from _call_slots(_array(columns, "tool_calls"), _array(columns, "tool_call_status"))
-    for name, result in (_object(columns.get("tool_call_results"), "tool_call_results") or {}).items():
+    yield from _call_slots(array_of(columns, "tool_calls"), array_of(columns, "tool_call_status"))
+    for name, result in (object_of(columns.get("tool_call_results"), "tool_call_results") or {}).items():
         yield "tool_call_result", name, result
     for name in columns.keys() - set(COLUMNS):
         value = columns[name]
@@ -242,7 +267,7 @@ def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple
     for index, (key, name) in enumerate(zip(distinct_ids(checked), checked, strict=True)):
         yield "tool_call", key, {"name": name}
         if statuses:
-            yield "tool_call_status", key, _call_status(statuses[index], name)
+            yield "tool_call_status", key, call_status(statuses[index], name)
 
 
 def _events(session_id: str, table: _Table, store_id: str) -> Iterator[RecordedEvent]:
@@ -317,71 +342,3 @@ def _event_type(before: Mapping[Slot, str], changes: Sequence[RecordedChange]) -
         for change in calls
     )
     return f"{only}.updated" if plans or not calls else "session.updated"
-
-
-def _micros(value: Any, name: str) -> int:
-    """Return a time in microseconds from a datetime or from text: ``2025-03-11 10:00:00.123456 UTC``, or RFC 3339."""
-    instant = value
-    if isinstance(value, str):
-        try:
-            instant = datetime.fromisoformat(re.sub(r" UTC\Z", "+00:00", value))
-        except ValueError:
-            raise InvalidInput(f"{name} {value[:70]!r} is not a time such as 2025-03-11 10:00:00.123456 UTC.") from None
-    if not isinstance(instant, datetime):
-        raise InvalidInput(f"{name} must be a time, not {type(value).__name__}.")
-    if instant.tzinfo is None:
-        raise InvalidInput(
-            f"{name} {str(value)!r} has no time zone. Times in BigQuery are UTC, and its exports include that: add it."
-        )
-    return to_micros(instant, name)
-
-
-def _object(value: Any, name: str) -> Any:
-    """Return a JSON object; None for null. JSON text is decoded, even if it was encoded several times."""
-    while isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{name} is not valid JSON text: {error}.") from error
-    if value is not None and not isinstance(value, dict):
-        raise InvalidInput(f"{name} must be an object, or an object as JSON text, not {type(value).__name__}.")
-    return value
-
-
-def _strategy(value: Any) -> Any:
-    """Return a strategy. JSON text of an object, array, string or null is decoded; all else is returned unchanged."""
-    while isinstance(value, str):
-        try:
-            inner = json.loads(value)
-            canonical(inner)
-        except (ValueError, RecursionError, InvalidInput):
-            return value
-        if not isinstance(inner, dict | list | str | None):
-            return value
-        value = inner
-    return value
-
-
-def _array(columns: Mapping[str, Any], name: str) -> Sequence[Any]:
-    value = columns.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise InvalidInput(f"{name} must be an array, not {type(value).__name__}.")
-    return value
-
-
-def _call_status(word: Any, name: str) -> str:
-    status = TOOL_STATUS_WORDS.get(_status_word(word)) if isinstance(word, str) else None
-    if status is None:
-        raise InvalidInput(
-            f"the tool call {name!r} has the status {str(word)[:70]!r}, which is not one of "
-            f"{', '.join(TOOL_STATUSES)}, nor a synonym "
-            f"({', '.join(sorted(set(TOOL_STATUS_WORDS) - set(TOOL_STATUSES)))})."
-        )
-    return status
-
-
-def _status_word(status: Any) -> Any:
-    """Return a status in the ledger's spelling: ``In Progress`` becomes ``in_progress``."""
-    return "_".join(status.lower().replace("-", " ").split()) if isinstance(status, str) else status

@@ -29,7 +29,7 @@ PAGES: dict[str, tuple[list[str], list[str]]] = {
         ["tests/compat/test_seed2_*.py"],
         [
             *("tests/compat/test_importing.py", "tests/compat/test_importing_chats.py"),
-            "tests/compat/test_importing_cli.py",
+            *("tests/compat/test_importing_cli.py", "tests/stores/test_views.py"),
         ],
     ),
     "seed3.md": (

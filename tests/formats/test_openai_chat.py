@@ -275,7 +275,6 @@ def test_an_answer_to_no_call_is_a_message_and_nothing_more(ledger: SessionLedge
         b'{"messages": [{"content": "no role"}]}',
         b'{"messages": [{"role": "robot", "content": ""}]}',
         b'{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}]}',
-        b'[{"role": "assistant", "content": null, "tool_calls": [{"id": "", "function": {"name": "f"}}]}]',
         b'{"messages": [], "big": 123456789012345678901234567890}',
         b'{"messages": [], "user": " blank "}',
         b"[" * 100_000,

@@ -18,6 +18,7 @@ from ledger.files import whole_file
 from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
+    from ledger.errors import LedgerError
     from ledger.formats.events import Imported
     from ledger.stores.base import EventStore
 
@@ -76,6 +77,7 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     "import",
     "ledger import ledger.jsonl",
     "ledger import --format openai-chat runs.jsonl --user airline",
+    "ledger import --format openai-chat --skip-refused runs.jsonl",
     "cat sessions-*.json | ledger import --format sessions-table -",
     "ssh host ledger export | ledger import -",
     into=COMMANDS,
@@ -88,6 +90,7 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     default="events",
     show_default=True,
     help="events: output of `ledger export`. openai-chat: one recorded run per line; each becomes a session. "
+    "Its messages may be those of OpenAI's Chat Completions or Responses, of Ollama or of Anthropic. "
     "sessions-table: BigQuery's export of a table with one full row per update; all files at once, in any order.",
 )
 @click.option("--user", default=None, help="openai-chat: owner of runs without one.  [default: imported]")
@@ -96,11 +99,24 @@ def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
     is_flag=True,
     help="events: accept events without hashes, as a ledger in BigQuery exports them. Nobody can verify them later.",
 )
-def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: str | None, unchained: bool) -> None:
+@click.option(
+    "--skip-refused",
+    is_flag=True,
+    help="Go on if a line cannot be recorded, list on stderr what was left out, and exit with 1 if anything was.",
+)
+def import_(
+    as_json: bool,
+    url: str | None,
+    source: IO[bytes],
+    form: str,
+    user: str | None,
+    unchained: bool,
+    skip_refused: bool,
+) -> None:
     """Import events, recorded runs or a table of sessions from JSON Lines. FILE may be - for stdin.
 
-    Events recorded before are skipped, so an import can be repeated. If a line is invalid, the error has the line's
-    number, and no event of that line's session is recorded.
+    Indented JSON, arrays and UTF-16 are read too. Events recorded before are skipped, so an import can be repeated. If
+    a line is invalid, the error has the line's number, and no event of that line's session is recorded.
     """
     if user is not None and form != "openai-chat":
         raise click.UsageError(
@@ -110,9 +126,12 @@ def import_(as_json: bool, url: str | None, source: IO[bytes], form: str, user: 
         raise click.UsageError("--unchained requires --format events.", click.get_current_context())
     path = Path(str(getattr(source, "name", "-")))
     size = path.stat().st_size if path.is_file() else None
+    refused: list[LedgerError] | None = [] if skip_refused else None
     with opened(url, create=True) as ledger, progress("Importing", size, in_bytes=True) as advance:
-        imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)))
-    print_imported(imported, as_json)
+        imported = _import(ledger.store, source, form, user, unchained, lambda line: advance(len(line)), refused)
+    print_imported(imported, as_json, refused)
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
 def _import(
@@ -122,18 +141,22 @@ def _import(
     user: str | None,
     unchained: bool,
     seen: Callable[[bytes], object],
+    refused: list[LedgerError] | None,
 ) -> Imported:
+    from ledger.formats.refusals import end_import
+
+    refuse = end_import if refused is None else refused.append
     if form == "events":
         from ledger.formats.events import import_lines
 
-        return import_lines(store, source, unchained=unchained, seen=seen)
+        return import_lines(store, source, unchained=unchained, seen=seen, refuse=refuse)
     if form == "sessions-table":
         from ledger.formats.sessions_table import import_rows, rows_of_lines
 
-        return import_rows(store, rows_of_lines(source, seen=seen))
+        return import_rows(store, rows_of_lines(source, seen=seen, refuse=refuse), refuse=refuse)
     from ledger.formats.openai_chat import DEFAULT_USER, import_runs
 
-    return import_runs(store, source, user_id=user or DEFAULT_USER, seen=seen)
+    return import_runs(store, source, user_id=user or DEFAULT_USER, seen=seen, refuse=refuse)
 
 
 @command("backup", "ledger backup ledger-2026-11-21.db", into=COMMANDS)

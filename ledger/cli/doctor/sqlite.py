@@ -48,6 +48,7 @@ def _nearest(folder: Path) -> Path:
 
 def _file(path: Path) -> Iterator[Finding]:
     """Check a SQLite file without changing it."""
+    from ledger.stores.sqlite import first_rows
     from ledger.stores.sqlite.migrations import MIGRATIONS
     from ledger.stores.sqlite.read import meta
     from ledger.stores.sqlite.schema import APPLICATION_ID
@@ -64,6 +65,7 @@ def _file(path: Path) -> Iterator[Finding]:
             tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
             ours = application == APPLICATION_ID
             sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0] if ours else 0
+            lost = ours and first_rows.is_lost(connection, path)
             if ours:
                 meta(connection, "store_id")
         finally:
@@ -81,6 +83,9 @@ def _file(path: Path) -> Iterator[Finding]:
     if not ours:
         detail = f"{path} is a SQLite database of another program"
         yield Finding("file", PROBLEM, detail, "set LEDGER_URL to another file")
+        return
+    if lost:
+        yield Finding("file", PROBLEM, first_rows.lost(path), first_rows.REMEDY)
         return
     yield Finding("file", OK, f"{path}, {size}, {counted(sessions, 'session')}")
     if schema > len(MIGRATIONS):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
-from ledger.cli.output.text import counted, safe
+from ledger.cli.output.text import counted, one_line, safe
+from ledger.cli.wording import in_commands
 from ledger.model.events import AppendResult
 from ledger.model.instants import to_text
 
 if TYPE_CHECKING:
+    from ledger.errors import LedgerError
     from ledger.formats.events import Imported
 
 
@@ -50,15 +53,24 @@ def print_appended(appended: AppendResult, as_json: bool) -> None:
         click.echo(f"{safe(appended.session_id)} is at version {appended.version}{replayed}.")
 
 
-def print_imported(done: Imported, as_json: bool) -> None:
-    """Print the result of an import."""
+def print_imported(done: Imported, as_json: bool, refused: Sequence[LedgerError] | None = None) -> None:
+    """Print the result of an import.
+
+    Args:
+        refused: The errors of what was left out, which are listed; None if an error would have ended the import.
+    """
+    messages = None if refused is None else [in_commands(str(error)) for error in refused]
+    for message in messages or ():
+        click.echo(f"left out: {one_line(message)}", err=True)
     if as_json:
-        print_json({"sessions": done.sessions, "events": done.events, "new_events": done.new})
+        left_out = {} if messages is None else {"left_out": messages}
+        print_json({"sessions": done.sessions, "events": done.events, "new_events": done.new, **left_out})
     else:
         known = done.events - done.new
         click.echo(
             f"{counted(done.sessions, 'session')}, {counted(done.events, 'event')}: {done.new:,} new"
-            + (f", {known:,} already recorded." if known else ".")
+            + (f", {known:,} already recorded" if known else "")
+            + (f"; {len(messages):,} left out." if messages else ".")
         )
 
 

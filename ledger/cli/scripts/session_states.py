@@ -15,6 +15,8 @@ from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, safe, shown
 from ledger.cli.scripts.commands import with_json, with_url
 
+_VIEWS = ("session_states", "session_states_summary")
+
 
 @click.command("init_session_states", cls=OneLineErrors)
 @with_json
@@ -26,12 +28,11 @@ def init_session_states(as_json: bool, url: str | None) -> None:
     get_db_connection(). They need no indexes. They need no trigger either, because updated_at is the time of the last
     event. The command can be repeated; records are kept.
     """
-    from ledger.compat.session_records import VIEWS
     from ledger.compat.session_states import get_db_connection
 
     with opened(url, create=True) as ledger:
         with closing(get_db_connection(ledger=ledger)) as connection:
-            counts = {name: _count(connection, name) for name in VIEWS}
+            counts = {name: _count(connection, name) for name in _VIEWS}
         result: dict[str, Any] = {"url": ledger.url, "views": list(counts), "records": counts["session_states"]}
     if as_json:
         print_json(result)
@@ -42,7 +43,7 @@ def init_session_states(as_json: bool, url: str | None) -> None:
 
 
 def _count(connection: Any, view: str) -> int:
-    return int(connection.execute(f"SELECT COUNT(*) FROM {view}").fetchone()[0])  # noqa: S608 - names of VIEWS
+    return int(connection.execute(f"SELECT COUNT(*) FROM {view}").fetchone()[0])  # noqa: S608 - names of _VIEWS
 
 
 @click.command("example_session_states", cls=OneLineErrors)

@@ -61,6 +61,13 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         raise cannot(f"create the ledger {path}", error) from error
 
 
+def copy(source: sqlite3.Connection, path: Path) -> None:
+    """Copy a database into an existing, empty file, which has no WAL."""
+    with closing(connect(path)) as target:
+        source.backup(target, pages=-1)
+        target.execute("PRAGMA journal_mode = DELETE")
+
+
 def connect(
     path: Path,
     *,

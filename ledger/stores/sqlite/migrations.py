@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ledger.model.values import canonical
-from ledger.stores.sqlite import tombstones
+from ledger.stores.sqlite import tombstones, views
 from ledger.stores.sqlite.verify_errors import is_damage
 
 
@@ -325,7 +325,10 @@ def _reindex_other_forms(connection: sqlite3.Connection) -> None:
 # Words in another normal form than NFC, which searches compare: the next search indexes their texts again.
 NORMAL_FORM = Migration("012_normal_form", (), _reindex_other_forms)
 
+# Views for people's own tools. A change of a view is a new migration, which drops the view and creates it again.
+VIEWS = Migration("013_views", views.CREATE)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    *(KEPT_DIGEST, NORMAL_FORM),
+    *(KEPT_DIGEST, NORMAL_FORM, VIEWS),
 )

@@ -27,7 +27,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import database_file, read, search_index, tombstones, write
+from ledger.stores.sqlite import database_file, first_rows, read, search_index, tombstones, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
 from ledger.stores.sqlite.database_file import OpenFile
@@ -150,6 +150,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         while True:
             try:
                 is_ready = check_ledger(writer, str(self.path))  # before the first write
+                self._has_rows = first_rows.are_recorded(writer, self.path)
                 writer.execute("PRAGMA journal_mode = WAL")
                 self._set_up(writer)
                 if not is_ready:
@@ -193,7 +194,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             )
 
         try:
-            return self._run(work)
+            return self._record(work)
         except OutcomeUnknown as error:
             error.session_id, error.event_id = session_id, event.event_id
             raise
@@ -201,7 +202,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Record whole events of another store; see ``EventStore.ingest``."""
         batch = list(events)
-        return self._run(lambda connection: self._ingest(connection, batch))
+        return self._record(lambda connection: self._ingest(connection, batch))
 
     def _ingest(self, connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> int:
         write.check_room(connection, self._max_bytes, self.path)
@@ -285,7 +286,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
         check_apart(path, self.own_files())
         try:
             with whole_path(path, private=True, replace=False) as part:
-                self._read(lambda source: _copy(source, part))
+                self._read(lambda source: database_file.copy(source, part))
         except OSError as error:
             if not is_from_system(error):
                 raise
@@ -303,6 +304,13 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
     def _close_connections(self) -> None:
         self._connections.refuse(lambda: _closed(self.path))
         self._connections.close(self._writer)
+
+    def _record(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._has_rows:
+            return self._run(work)
+        result = first_rows.record(work, self._run, self._read)
+        self._has_rows = True
+        return result
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connections.refusal is not None:
@@ -380,15 +388,6 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
             self._ended = True
             self._connections.abandon(self._writer if leads else None)
         self._file_lock.close()
-
-
-def _copy(source: sqlite3.Connection, path: Path) -> None:
-    target = database_file.connect(path)
-    try:
-        source.backup(target, pages=-1)
-        target.execute("PRAGMA journal_mode = DELETE")  # a single file, without a WAL
-    finally:
-        target.close()
 
 
 def _closed(path: Path) -> StoreRejected:

@@ -1,0 +1,305 @@
+"""SQL views in the embedded store's file, for people's own tools: the sqlite3 shell, Datasette, any SQLite client.
+
+``sessions``, ``messages``, ``tool_calls`` and ``session_history`` have the columns and the rows of the views of these
+names in ``sql/views``. Times are text in UTC that SQLite's date functions read, JSON values and arrays are JSON text,
+and booleans are 1 and 0. Of an archived session whose rows are only in a warehouse, ``sessions`` has the head and the
+listed fields, and the other views have nothing. ``chat_sessions``, ``chat_messages``, ``session_states`` and
+``session_states_summary`` stand for the tables of older session stores: see ``ledger.compat``.
+
+The views use no syntax newer than SQLite 3.25: an older SQLite than that, and one that does not know the syntax of any
+view, could not open the file at all.
+
+Test: tests/stores/test_views.py compares them with the views of ``sql/views`` in DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Owner of chats without a user, session type of chats, and tag of the records of ``session_states``.
+ANONYMOUS, CHAT, RECORD = "anonymous", "chat", "session_state"
+#: Tool call results of more characters than this in sum are omitted, as in sql/views/sessions.sql.
+_RESULTS = 5_000_000
+
+
+def _instant(column: str) -> str:
+    """Return an expression that formats a column of microseconds as UTC text: ``2026-11-21 05:00:00.000000``."""
+    # The remainder and not the quotient decides before 1970, where SQLite's division rounds up.
+    micros = f"(({column}) % 1000000 + 1000000) % 1000000"
+    return f"strftime('%Y-%m-%d %H:%M:%S', (({column}) - {micros}) / 1000000, 'unixepoch') || printf('.%06d', {micros})"
+
+
+def _value(field: str, key: str = "") -> str:
+    """Return an expression for the JSON text of a register of the session of ``heads``; NULL if it has none."""
+    return (
+        "(SELECT value FROM session_state "  # noqa: S608 - names of this module only
+        f"WHERE session_id = heads.session_id AND field = '{field}' AND key = '{key}')"
+    )
+
+
+def _slot(field: str, key: str = "") -> str:
+    """Return an expression for the value of a register of the session of ``heads``; NULL if it has none.
+
+    Text and numbers are SQL values, booleans 1 and 0, objects and arrays JSON text.
+    """
+    return f"json_extract({_value(field, key)}, '$')"
+
+
+def _part(name: str) -> str:
+    """Return an expression for the JSON text of a key of the object ``value``; NULL if it has no such key."""
+    # With two paths, json_extract gives an array of JSON texts. The second path leads nowhere: [PART,null]
+    both = f"json_extract(value, '$.{name}', '$[0]')"
+    return f"CASE WHEN json_type(value, '$.{name}') IS NOT NULL THEN substr({both}, 2, length({both}) - 7) END"
+
+
+def _text(name: str) -> str:
+    """Return an expression for a scalar of the object ``value`` as text, like JSON_VALUE; NULL for anything else."""
+    kind = f"json_type(value, '$.{name}')"
+    return (
+        f"CASE WHEN {kind} = 'text' THEN json_extract(value, '$.{name}') "
+        f"WHEN {kind} NOT IN ('object', 'array', 'null') THEN {_part(name)} END"
+    )
+
+
+def _number(name: str, kind: str) -> str:
+    """Return an expression for a number of the object ``value``; NULL for anything else."""
+    is_number = f"json_type(value, '$.{name}') IN ('integer', 'real')"
+    return f"CASE WHEN {is_number} THEN CAST(json_extract(value, '$.{name}') AS {kind}) END"
+
+
+_OF_SESSION = "session_id = heads.session_id"
+#: The register that planned a call: its definition or, if it has none, its status. A result alone is not a call.
+_PLANNED = """planned.field IN ('tool_call', 'tool_call_status') AND NOT (
+      planned.field = 'tool_call_status' AND EXISTS (
+        SELECT 1 FROM session_state AS defined
+        WHERE defined.session_id = planned.session_id AND defined.field = 'tool_call' AND defined.key = planned.key
+      )
+    )"""
+_JOIN = "LEFT JOIN session_state AS {0} ON {0}.session_id = planned.session_id AND {0}.key = planned.key"
+_STATES = f"{_JOIN.format('states')} AND states.field = 'tool_call_status'"
+_RESULTS_OF = f"{_JOIN.format('results')} AND results.field = 'tool_call_result'"
+_STATUS = "COALESCE(json_extract(states.value, '$'), 'pending')"
+_RESULT_LENGTH = f"""COALESCE((
+    SELECT SUM(length(COALESCE(value, 'null'))) FROM session_state
+    WHERE {_OF_SESSION} AND field = 'tool_call_result'
+  ), 0)"""  # noqa: S608
+
+_SESSIONS = f"""
+SELECT
+  heads.session_id,
+  heads.user_id,
+  {_slot("question")} AS question,
+  {_value("constraints")} AS constraints,
+  {_value("response_plan")} AS response_plan,
+  {_value("strategy")} AS strategy,
+  {_slot("summary")} AS summary,
+  {_slot("status")} AS status,
+  (
+    SELECT json_group_array(key) FROM (
+      SELECT planned.key FROM session_state AS planned
+      WHERE planned.{_OF_SESSION} AND {_PLANNED}
+      ORDER BY planned.version, planned.key
+    )
+  ) AS tool_calls,
+  (
+    SELECT json_group_array(status) FROM (
+      SELECT {_STATUS} AS status FROM session_state AS planned
+      {_STATES}
+      WHERE planned.{_OF_SESSION} AND {_PLANNED}
+      ORDER BY planned.version, planned.key
+    )
+  ) AS tool_call_status,
+  (
+    SELECT CASE WHEN COUNT(*) > 0 THEN json_group_object(key, json(COALESCE(value, 'null'))) END FROM session_state
+    WHERE {_OF_SESSION} AND field = 'tool_call_result' AND {_RESULT_LENGTH} <= {_RESULTS}
+  ) AS tool_call_results,
+  {_instant("heads.created_at")} AS created_at,
+  {_instant("heads.updated_at")} AS updated_at,
+  heads.version,
+  {_slot("title")} AS title,
+  {_slot("session_type")} AS session_type,
+  replace(replace({_slot("expires_at")}, 'T', ' '), 'Z', '') AS expires_at,
+  {_RESULT_LENGTH} > {_RESULTS} AS tool_call_results_omitted
+FROM session_heads AS heads
+"""  # noqa: S608
+
+_MESSAGES = f"""
+SELECT
+  session_id,
+  message_id,
+  position,
+  CASE WHEN value IS NULL THEN 'erased' ELSE {_text("role")} END AS role,
+  {_text("content")} AS text,
+  {_part("content")} AS content,
+  {_part("tools_used")} AS tools_used,
+  {_number("processing_time_ms", "REAL")} AS processing_time_ms,
+  {_number("token_count", "INTEGER")} AS token_count,
+  {_part("error")} AS error,
+  {_part("metadata")} AS metadata,
+  {_part("payload")} AS payload,
+  version,
+  actor,
+  {_instant("occurred_at")} AS occurred_at,
+  {_instant("recorded_at")} AS recorded_at,
+  user_id,
+  {_instant("created_at")} AS created_at
+FROM (
+  SELECT
+    slots.session_id,
+    slots.key AS message_id,
+    ROW_NUMBER() OVER (PARTITION BY slots.session_id ORDER BY slots.version, slots.key) AS position,
+    COALESCE(slots.value, events.value) AS value,
+    slots.version,
+    events.actor,
+    events.occurred_at,
+    events.recorded_at,
+    events.user_id,
+    events.created_at
+  FROM session_state AS slots
+  JOIN session_events AS events ON events.seq = slots.event_seq
+  WHERE slots.field = 'message'
+)
+"""  # noqa: S608
+
+_TOOL_CALLS = f"""
+SELECT
+  calls.session_id,
+  calls.call_id,
+  calls.position,
+  COALESCE({_text("name")}, calls.call_id) AS name,
+  {_text("description")} AS description,
+  calls.status,
+  calls.has_result,
+  calls.result,
+  calls.value AS definition,
+  {_text("message_id")} AS message_id,
+  calls.planned_version,
+  {_instant("SELECT recorded_at FROM session_events WHERE seq = calls.planned_seq")} AS planned_at,
+  {_instant("SELECT recorded_at FROM session_events WHERE seq = calls.updated_seq")} AS updated_at,
+  heads.user_id,
+  {_instant("heads.created_at")} AS created_at
+FROM (
+  SELECT
+    planned.session_id,
+    planned.key AS call_id,
+    ROW_NUMBER() OVER (PARTITION BY planned.session_id ORDER BY planned.version, planned.key) AS position,
+    CASE WHEN planned.field = 'tool_call' THEN planned.value END AS value,
+    {_STATUS} AS status,
+    results.key IS NOT NULL AS has_result,
+    results.value AS result,
+    planned.version AS planned_version,
+    planned.event_seq AS planned_seq,
+    MAX(planned.event_seq, COALESCE(states.event_seq, 0), COALESCE(results.event_seq, 0)) AS updated_seq
+  FROM session_state AS planned
+  {_STATES}
+  {_RESULTS_OF}
+  WHERE {_PLANNED}
+) AS calls
+JOIN session_heads AS heads ON heads.session_id = calls.session_id
+"""  # noqa: S608
+
+_HISTORY = f"""
+SELECT
+  session_id,
+  version,
+  event_id,
+  event_type,
+  field,
+  key,
+  value,
+  removed,
+  user_id,
+  actor,
+  {_instant("occurred_at")} AS occurred_at,
+  {_instant("recorded_at")} AS recorded_at,
+  {_instant("created_at")} AS created_at,
+  schema_version,
+  store_id,
+  value_hash,
+  value_salt,
+  prev_hash,
+  event_hash,
+  LEAD(version) OVER (PARTITION BY session_id, field, key ORDER BY version, event_id) AS superseded_by
+FROM session_events
+"""  # noqa: S608
+
+_CHAT_SESSIONS = f"""
+SELECT
+  heads.session_id,
+  NULLIF(heads.user_id, '{ANONYMOUS}') AS user_id,
+  {_instant("heads.created_at")} AS created_at,
+  {_instant("heads.updated_at")} AS updated_at,
+  CASE
+    WHEN {_slot("status")} = 'expired' THEN {_slot("expires_at")}
+    WHEN {_slot("status")} IN ('completed', 'failed', 'archived') THEN NULL
+    WHEN {_slot("expires_at")} <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN {_slot("expires_at")}
+  END AS expired_at,
+  (
+    SELECT COALESCE(json_group_object(key, json(value)), '{{}}') FROM session_state
+    WHERE session_id = heads.session_id AND field = 'context'
+  ) AS context
+FROM session_heads AS heads
+WHERE {_slot("session_type")} = '{CHAT}' AND {_slot("status")} IS NOT 'deleted'
+"""  # noqa: S608
+
+_CHAT_MESSAGES = """
+SELECT
+  slots.key AS message_id,
+  slots.session_id,
+  json_extract(COALESCE(slots.value, events.value), '$.role') AS role,
+  json_extract(COALESCE(slots.value, events.value), '$.content') AS content,
+  json_extract(COALESCE(slots.value, events.value), '$.payload.query_plan') AS query_plan,
+  json_extract(COALESCE(slots.value, events.value), '$.payload.candidate_set') AS candidate_set,
+  json_extract(COALESCE(slots.value, events.value), '$.metadata.timestamp') AS timestamp
+FROM chat_sessions AS chats
+JOIN session_state AS slots ON slots.session_id = chats.session_id AND slots.field = 'message'
+JOIN session_events AS events ON events.seq = slots.event_seq
+"""
+
+_SESSION_STATES = f"""
+SELECT
+  {_slot("attribute", "record_id")} AS id,
+  {_instant("heads.created_at")} AS created_at,
+  {_instant("heads.updated_at")} AS updated_at,
+  heads.session_id AS thread_id,
+  {_slot("attribute", "run_id")} AS run_id,
+  {_slot("question")} AS user_prompt,
+  {_slot("attribute", "topic")} AS topic,
+  {_slot("attribute", "difficulty")} AS difficulty,
+  {_slot("context", "problem_description")} AS problem_description,
+  {_slot("context", "problem_tests")} AS problem_tests,
+  {_slot("context", "code")} AS code,
+  {_slot("attribute", "tests_passed")} AS tests_passed,
+  {_slot("attribute", "code_attempts")} AS code_attempts,
+  {_slot("attribute", "problem_attempts")} AS problem_attempts,
+  CASE {_slot("status")} WHEN 'active' THEN 'running' ELSE {_slot("status")} END AS workflow_status
+FROM session_heads AS heads
+WHERE EXISTS (
+  SELECT 1 FROM session_state WHERE session_id = heads.session_id AND field = 'tag' AND key = '{RECORD}'
+) AND {_slot("status")} IS NOT 'deleted'
+"""  # noqa: S608
+
+_SESSION_STATES_SUMMARY = """
+SELECT
+  id, thread_id, run_id, topic, difficulty, tests_passed, code_attempts, problem_attempts, workflow_status,
+  json_array_length(problem_tests) AS test_count, created_at, updated_at
+FROM session_states
+"""
+
+#: The SELECT statement of each view, by view name, in the order of creation.
+VIEWS: Mapping[str, str] = {
+    "tool_calls": _TOOL_CALLS,
+    "messages": _MESSAGES,
+    "sessions": _SESSIONS,
+    "session_history": _HISTORY,
+    "chat_sessions": _CHAT_SESSIONS,
+    "chat_messages": _CHAT_MESSAGES,
+    "session_states": _SESSION_STATES,
+    "session_states_summary": _SESSION_STATES_SUMMARY,
+}
+#: Statements that create the views. A view of a user's own with such a name gives way.
+CREATE = tuple(
+    statement
+    for name, select in VIEWS.items()
+    for statement in (f"DROP VIEW IF EXISTS {name}", f"CREATE VIEW {name} AS {select}")
+)
