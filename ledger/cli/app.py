@@ -112,7 +112,10 @@ class Command(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-_URL_HELP = "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET."
+_URL_HELP = (
+    "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET; or the path of "
+    "a SQLite file. sqlite:///file.db?mode=ro only reads."
+)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -23,7 +24,7 @@ from ledger.settings import (
     Setting,
 )
 from ledger.stores.base import EventStore
-from ledger.stores.urls import open_store
+from ledger.stores.urls import open_store, url_of
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LedgerConnection:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | os.PathLike[str] | None = None,
         *,
         create: bool = True,
         warehouse: str | None = None,
@@ -66,7 +67,7 @@ class LedgerConnection:
         ids: NewId = new_id,
     ) -> None:
         self._default_ttl, self._max_ttl = _lifetimes(default_ttl_hours, max_ttl_hours)
-        self.url = url or LEDGER_URL.text() or DEFAULT_URL
+        self.url = url_of(url or LEDGER_URL.text() or DEFAULT_URL)
         self._clock = clock
         self._ids = ids
         self._strict_values = strict_values
@@ -90,7 +91,7 @@ class LedgerConnection:
     @classmethod
     def open(
         cls,
-        url: str | None = None,
+        url: str | os.PathLike[str] | None = None,
         *,
         create: bool = True,
         warehouse: str | None = None,
@@ -160,12 +161,14 @@ class LedgerConnection:
 
     def _attach(self, warehouse_url: str, *, background: bool) -> None:
         """Attach a warehouse. Rows are shipped to it, and sessions that are not in the store are read from it."""
+        from ledger.stores.sqlite.read_only import ReadOnlyStore
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
+        background = background and not isinstance(self.store, ReadOnlyStore)  # a relay records what it has shipped
         attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)
