@@ -76,8 +76,7 @@ class LedgerConnection:
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
         relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
-        if warehouse_url is None and relay != "off":
-            raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
+        _check_relay(relay, warehouse_url)
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
         # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
@@ -245,7 +244,7 @@ def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, Co
     """
     warehouse = LEDGER_WAREHOUSE.text(environment)
     checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
-        (LEDGER_RELAY, lambda: _relay(None, environment)),
+        (LEDGER_RELAY, lambda: _check_relay(_relay(None, environment), warehouse)),
         (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
         (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
         (LEDGER_WAREHOUSE, lambda: None if warehouse is None else parse_warehouse_url(warehouse)),
@@ -269,6 +268,11 @@ def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> s
     if relay not in RELAYS:
         raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
     return relay
+
+
+def _check_relay(relay: str, warehouse: str | None) -> None:
+    if warehouse is None and relay != "off":
+        raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
 
 
 def _default_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: Path of a file, given in place of a URL: it begins as a path does, or ends as the name of a SQLite file.
-_PATH = re.compile(r"(/|~/|\.{1,2}/).*|[^:@=?]+\.(db|sqlite|sqlite3)", re.DOTALL)
+_PATH = re.compile(r"(/|~/|\.{1,2}/).*|[^:@=?]+\.(db|sqlite|sqlite3)(\?.*)?", re.DOTALL)
 
 
 class SqliteFile(NamedTuple):
@@ -36,13 +36,12 @@ def url_of(location: str | os.PathLike[str]) -> str:
     Raises:
         ConfigurationError: A URL cannot name the path.
     """
-    if isinstance(location, str):
-        is_path = _PATH.fullmatch(location) is not None
-    else:
-        location, is_path = os.fsdecode(location), True
-    if is_path and "?" in location:
-        raise ConfigurationError(f"The ledger's path is {location}: a ledger's name cannot have a question mark.")
-    return f"sqlite:///{location}" if is_path else location
+    if isinstance(location, str):  # options may follow a path, as in a URL
+        return f"sqlite:///{location}" if _PATH.fullmatch(location) else location
+    path = os.fsdecode(location)
+    if "?" in path:
+        raise ConfigurationError(f"The ledger's path is {path}: a ledger's name cannot have a question mark.")
+    return f"sqlite:///{path}"
 
 
 def parse_url(url: str | os.PathLike[str]) -> SqliteFile | Dataset:

@@ -74,6 +74,8 @@ def test_a_warehouse_may_be_a_dataset_or_a_file() -> None:
         ("data/ledger.sqlite3", "data/ledger.sqlite3", False),
         ("/srv/app@1/ledger", "/srv/app@1/ledger", False),
         ("~/ledger", "/home/ada/ledger", False),
+        ("./ledger.db?mode=ro", "./ledger.db", True),
+        ("ledger.db?mode=ro", "ledger.db", True),
         ("../ledger", "../ledger", False),
     ],
 )
