@@ -66,6 +66,7 @@ COMMANDS = {
     "chat-history": "ledger.cli.commands.chat",
     "chat-cleanup": "ledger.cli.commands.chat",
     "demo": "ledger.cli.demo.command",
+    "emulator": "ledger.cli.commands.emulator",
     "doctor": "ledger.cli.doctor.command",
 }
 F = TypeVar("F", bound=Callable[..., Any])
