@@ -19,7 +19,7 @@ from ledger.cli.wording import in_commands
 #: if the warehouse refused an event, and `ledger verify` with FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
-    errors.InvalidInput: 3,
+    **dict.fromkeys((errors.InvalidInput, errors.MessagesNotRead), 3),
     errors.SessionNotFound: 4,
     errors.PermissionDenied: 5,
     errors.WrongExpectedVersion: 6,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import Any
@@ -15,6 +14,7 @@ from ledger.model.values import canonical, check_text
 
 #: Statuses of a call that has been answered.
 ANSWERED = ("completed", "failed")
+_ID = "The id of a tool call"
 
 
 def ids_in_order(state: State) -> list[str]:
@@ -56,20 +56,39 @@ def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         InvalidInput: A tool call has no name, or its id is invalid.
     """
-    found: list[tuple[str, dict[str, Any]]] = []
-    names: Counter[str] = Counter()
-    for call in calls if isinstance(calls, list | tuple) else ():
-        plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
-        definition = {"name": plain} if isinstance(plain, str) else plain
-        if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
-            raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
-        call_id = definition.get("id") or definition.get("call_id")
-        if not call_id:
-            name = definition["name"]
-            names[name] += 1
-            call_id = name if names[name] == 1 else f"{name}#{names[name]}"
-        found.append((check_text(call_id, "The id of a tool call"), dict(definition)))
-    return found
+    if not isinstance(calls, list | tuple):
+        return []
+    definitions = [_definition(call) for call in calls]
+    given = [it.get("id") or it.get("call_id") for it in definitions]
+    ids = [check_text(call_id, _ID) for call_id in given if call_id]
+    names = iter(distinct_ids([it["name"] for it, call_id in zip(definitions, given, strict=True) if not call_id], ids))
+    return [
+        (call_id or check_text(next(names), _ID), definition)
+        for call_id, definition in zip(given, definitions, strict=True)
+    ]
+
+
+def distinct_ids(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return an id for each name: the name, or with a number (``search#2``) if it is taken or stands earlier.
+
+    Args:
+        names: Names of calls.
+        taken: Ids that other calls have.
+    """
+    used, own = set(taken), set(names)
+    ids: list[str] = []
+    for name in names:
+        ids.append(next(it for it in _numbered(name) if it not in used and (it == name or it not in own)))
+        used.add(ids[-1])
+    return ids
+
+
+def _definition(call: Any) -> dict[str, Any]:
+    plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
+    definition = {"name": plain} if isinstance(plain, str) else plain
+    if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
+        raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
+    return dict(definition)
 
 
 def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
@@ -120,14 +139,11 @@ def call_id_of(tool_name: str, state: State) -> str:
     Raises:
         InvalidInput: Several calls with other ids have this name.
     """
-    numbered = list(takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name)))
+    there = takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name))
+    numbered = [call_id for call_id in there if call_id == tool_name or _name(state, call_id) == tool_name]
     if numbered:
         return next((call_id for call_id in numbered if _status(state, call_id) not in ANSWERED), numbered[-1])
-    call_ids = [
-        key
-        for (field, key), held in state.items()
-        if field == "tool_call" and (held.value or {}).get("name") == tool_name
-    ]
+    call_ids = [key for field, key in state if field == "tool_call" and _name(state, key) == tool_name]
     if len(call_ids) > 1:
         raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
     return call_ids[0] if call_ids else tool_name
@@ -140,6 +156,11 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _has_call(state: State, call_id: str) -> bool:
     return ("tool_call", call_id) in state or ("tool_call_status", call_id) in state
+
+
+def _name(state: State, call_id: str) -> Any:
+    held = state.get(("tool_call", call_id))
+    return None if held is None else (held.value or {}).get("name")
 
 
 def _status(state: State, call_id: str) -> Any:

@@ -29,6 +29,7 @@ def test_exit_codes_are_stable() -> None:
     assert {kind.__name__: code for kind, code in EXIT_CODES.items()} == {
         "LedgerError": 1,
         "InvalidInput": 3,
+        "MessagesNotRead": 3,
         "SessionNotFound": 4,
         "PermissionDenied": 5,
         "WrongExpectedVersion": 6,

@@ -76,6 +76,20 @@ def test_a_call_of_one_tool_can_be_answered_before_the_others_by_its_id(ledger, 
     assert columns(ledger, sid)["tool_call_results"] == {"weather": 3, "weather#2": 20}
 
 
+def test_a_call_whose_id_only_looks_like_the_next_of_another_is_not_answered_for_it(ledger):
+    calls = [{"name": "book", "id": "c"}, {"name": "pay", "id": "c#2"}, "q", "q#2", "q"]
+    sid = ledger.create_session("ada", "q", fields={"constraints": {"tool_calls": calls}})
+    for name in ("c", "c", "q", "q"):
+        ledger.update_tool_call_status(sid, name, "completed")
+    assert statuses(ledger, sid) == {
+        "c": "completed",
+        "c#2": "pending",
+        "q": "completed",
+        "q#2": "pending",
+        "q#3": "completed",
+    }
+
+
 def test_an_answer_that_is_sent_again_answers_no_other_call(ledger, sid):
     first = ledger.update_tool_call_status(sid, "weather", "completed", 3, event_id="answer-1")
     again = ledger.update_tool_call_status(sid, "weather", "completed", 3, event_id="answer-1")
@@ -96,6 +110,22 @@ def test_planning_the_same_calls_again_plans_none_and_one_more_plans_one(ledger,
     assert [*statuses(ledger, sid)] == ["p1", "sum", "weather", "weather#2"]
     ledger.update_constraints(sid, {"tool_calls": ["weather", "weather", "weather"]})
     assert [*statuses(ledger, sid)] == ["p1", "sum", "weather", "weather#2", "weather#3"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "ids"),
+    [
+        (["q", "q", "q#2", "q"], ["q", "q#3", "q#2", "q#4"]),
+        ([{"name": "x", "id": "q"}, "q"], ["q", "q#2"]),
+        (["q", {"name": "x", "id": "q#2"}, "q"], ["q", "q#2", "q#3"]),
+        ([{"name": "q", "call_id": "c"}, {"name": "q", "id": ""}, {"name": "q", "id": None}], ["c", "q", "q#2"]),
+    ],
+    ids=str,
+)
+def test_no_planned_call_is_lost_to_another_that_has_its_id(ledger, calls, ids):
+    sid = ledger.create_session("ada", "q", fields={"constraints": {"tool_calls": calls}})
+    names = [call if isinstance(call, str) else call["name"] for call in calls]
+    assert {it.call_id: it.name for it in ledger.get_session(sid).calls} == dict(zip(ids, names, strict=True))
 
 
 # Updates take the columns of tool calls
