@@ -61,6 +61,7 @@ COMMANDS = {
     "import": "ledger.cli.commands.transfer",
     "import-store": "ledger.cli.commands.import_store",
     "backup": "ledger.cli.commands.transfer",
+    "restore-backup": "ledger.cli.commands.restore_backup",
     "chat-init": "ledger.cli.commands.chat",
     "query": "ledger.cli.commands.chat",
     "chat-history": "ledger.cli.commands.chat",
