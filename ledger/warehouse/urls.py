@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: secret. The second matches everything before the last @, because a password may contain @ and slashes.
 _SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
+_EXAMPLES = {"ledger": "sqlite:///ledger.db", "warehouse": "duckdb:///ledger.duckdb"}
 
 
 def parse_warehouse_url(url: str) -> Path | Dataset:
@@ -49,16 +50,15 @@ def file_path(text: str, what: str) -> Path:
 
     Args:
         text: The path: what follows ``scheme:///``.
-        what: What is to be in the file, for error messages.
+        what: ``ledger`` or ``warehouse``, for error messages.
 
     Raises:
         ConfigurationError: The path is SQLAlchemy's word for a database in memory, or the home folder is not known.
     """
     if text.startswith((":memory:", "file::memory:")):
         raise ConfigurationError(
-            f"The {what}'s URL names a database in memory, and a {what} is a file, which connections and processes "
-            "share. For a test use a file in a temporary folder, such as pytest's tmp_path, or "
-            "tempfile.TemporaryDirectory()."
+            f"The {what}'s URL names a database in memory, and a {what} is a file ({_EXAMPLES[what]}), which connections "
+            "and processes share. For a test use a file in a temporary folder, such as pytest's tmp_path."
         )
     if text != "~" and not text.startswith("~/"):
         return Path(text)

@@ -110,7 +110,9 @@ def test_a_database_in_memory_is_refused_with_what_to_use_in_a_test(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"a database in memory, and a ledger is a file.* pytest's tmp_path"):
+    with pytest.raises(
+        ConfigurationError, match=r"a database in memory, and a ledger is a file \(sqlite:///ledger.db\).* tmp_path"
+    ):
         SessionLedger(url)
     with pytest.raises(ConfigurationError, match=r"a database in memory, and a warehouse is a file"):
         SessionLedger("sqlite:///l.db", warehouse="duckdb:///:memory:")
