@@ -57,8 +57,8 @@ def file_path(text: str, what: str) -> Path:
     """
     if text.startswith((":memory:", "file::memory:")):
         raise ConfigurationError(
-            f"The {what}'s URL names a database in memory, and a {what} is a file ({_EXAMPLES[what]}), which connections "
-            "and processes share. For a test use a file in a temporary folder, such as pytest's tmp_path."
+            f"The {what}'s URL names a database in memory, and a {what} is a file ({_EXAMPLES[what]}), which "
+            "connections and processes share. For a test use a file in a temporary folder, such as pytest's tmp_path."
         )
     if text != "~" and not text.startswith("~/"):
         return Path(text)

@@ -90,6 +90,15 @@ def test_a_backup_takes_the_place_of_the_ledger_and_the_former_file_is_kept(shel
     assert (again["events"], again["reconciled"], len(former(shell))) == (2, [], 2)
 
 
+def test_a_command_that_was_killed_before_the_renaming_can_be_run_again(shell: Shell, backup: Path) -> None:
+    session_id = session_of(shell)
+    shell.path.with_name("ledger.db.replaced-20261130T081500Z").hardlink_to(shell.path)
+    assert "has 2 names (hard links)" in shell.fails("list")[1]
+    shell.ok("restore-backup", str(backup))
+    assert shell.json("show", session_id)["version"] == 2
+    assert shell.path.stat().st_nlink == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"text " * 1000, None])
 def test_a_ledger_that_is_damaged_empty_or_gone_is_replaced_with_its_log(
     shell: Shell, backup: Path, content: bytes | None

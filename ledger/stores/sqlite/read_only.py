@@ -131,9 +131,10 @@ class ReadOnlyStore(SqliteStore):
     def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Never:
         if self._connections.refusal is not None:
             raise self._connections.refusal()
+        way_out = "Open it without mode=ro" if self._why == ASKED else "Change its permissions"
         raise StoreRejected(
-            f"The ledger {self.path} is read-only: {self._why}; nothing was written. What writes, as SQL does, which "
-            "ships rows first, takes a copy: `ledger backup FILE` makes one."
+            f"The ledger {self.path} is read-only: {self._why}; nothing was written. {way_out} to write. SQL ships rows "
+            "first, so it takes a copy: `ledger backup FILE` makes one."
         )
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
