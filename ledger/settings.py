@@ -69,7 +69,7 @@ def _variables(environment: Mapping[str, str] | None) -> Mapping[str, str]:
 LEDGER_URL = Setting(
     "LEDGER_URL",
     LEDGER,
-    "URL of the ledger: `sqlite:///file.db`, `sqlite:////absolute/file.db` or `bigquery://PROJECT/DATASET`.",
+    "URL of the ledger: `sqlite:///file.db`, `sqlite:////absolute/file.db` or `bigquery://PROJECT/DATASET`; or a path.",
     default="sqlite:///ledger.db",
     shown=True,
 )

@@ -61,11 +61,13 @@ COMMANDS = {
     "import": "ledger.cli.commands.transfer",
     "import-store": "ledger.cli.commands.import_store",
     "backup": "ledger.cli.commands.transfer",
+    "restore-backup": "ledger.cli.commands.restore_backup",
     "chat-init": "ledger.cli.commands.chat",
     "query": "ledger.cli.commands.chat",
     "chat-history": "ledger.cli.commands.chat",
     "chat-cleanup": "ledger.cli.commands.chat",
     "demo": "ledger.cli.demo.command",
+    "emulator": "ledger.cli.commands.emulator",
     "doctor": "ledger.cli.doctor.command",
 }
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,7 +114,10 @@ class Command(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-_URL_HELP = "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET."
+_URL_HELP = (
+    "URL of the ledger: sqlite:///file.db, sqlite:////absolute/file.db, or bigquery://PROJECT/DATASET; or the path of "
+    "a SQLite file. sqlite:///file.db?mode=ro only reads."
+)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

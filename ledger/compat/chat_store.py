@@ -32,6 +32,7 @@ from ledger.model.session import Session
 from ledger.model.values import check_session_id, full_name
 from ledger.sdk.ledger import SessionLedger
 from ledger.stores.sqlite import views
+from ledger.warehouse.urls import file_path
 
 #: Owner of sessions created without a user.
 ANONYMOUS = views.ANONYMOUS
@@ -370,5 +371,5 @@ def _url(path: str | Path | None) -> str:
         raise ConfigurationError(
             f"The path {text!r} contains a question mark, which a ledger URL cannot express; rename the file."
         )
-    Path(path or "").parent.mkdir(parents=True, exist_ok=True)  # as the earlier store did
+    file_path(text, "ledger").parent.mkdir(parents=True, exist_ok=True)  # as the earlier store did
     return f"sqlite:///{text}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
 import threading
 import types
 from collections.abc import Callable, Generator, Iterator
@@ -285,7 +286,7 @@ class AsyncSessionLedger(_Delegate, LedgerMethods):
     """
 
     @_signed_as(SessionLedger.__init__)
-    def __init__(self, url: str | None = None, **settings: Any) -> None:
+    def __init__(self, url: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         self._owner = True
         super().__init__(_Once(lambda: SessionLedger.open(url, **settings)), _Threads())
 
@@ -297,7 +298,7 @@ class AsyncSessionLedger(_Delegate, LedgerMethods):
 
     @classmethod
     @_signed_as(SessionLedger.__init__)
-    def open(cls, url: str | None = None, **settings: Any) -> Self:
+    def open(cls, url: str | os.PathLike[str] | None = None, **settings: Any) -> Self:
         """Return a ledger; the same as calling the class. ``await`` the ledger to open the store and see errors."""
         return cls(url, **settings)
 

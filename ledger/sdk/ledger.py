@@ -45,7 +45,8 @@ class SessionLedger(
     ``close``.
 
     Args:
-        url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or ``bigquery://PROJECT/DATASET``. If None,
+        url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or ``bigquery://PROJECT/DATASET``, or the
+            path of a SQLite file. A file with ``?mode=ro``, or that cannot be written, is opened read-only. If None,
             ``LEDGER_URL`` from the environment, else ``sqlite:///ledger.db``. For a file, ``?synchronous=NORMAL`` makes
             appends faster, but a power failure may lose the latest ones; ``?max_bytes=N`` limits the file's size.
         create: If true, a missing file is created. If false, a missing file raises ``ConfigurationError``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -23,7 +24,7 @@ from ledger.settings import (
     Setting,
 )
 from ledger.stores.base import EventStore
-from ledger.stores.urls import open_store
+from ledger.stores.urls import open_store, url_of
 from ledger.warehouse.urls import parse_warehouse_url
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LedgerConnection:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | os.PathLike[str] | None = None,
         *,
         create: bool = True,
         warehouse: str | None = None,
@@ -66,7 +67,7 @@ class LedgerConnection:
         ids: NewId = new_id,
     ) -> None:
         self._default_ttl, self._max_ttl = _lifetimes(default_ttl_hours, max_ttl_hours)
-        self.url = url or LEDGER_URL.text() or DEFAULT_URL
+        self.url = url_of(url or LEDGER_URL.text() or DEFAULT_URL)
         self._clock = clock
         self._ids = ids
         self._strict_values = strict_values
@@ -75,8 +76,7 @@ class LedgerConnection:
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
         relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
-        if warehouse_url is None and relay != "off":
-            raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
+        _check_relay(relay, warehouse_url)
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
         # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
@@ -90,7 +90,7 @@ class LedgerConnection:
     @classmethod
     def open(
         cls,
-        url: str | None = None,
+        url: str | os.PathLike[str] | None = None,
         *,
         create: bool = True,
         warehouse: str | None = None,
@@ -160,12 +160,14 @@ class LedgerConnection:
 
     def _attach(self, warehouse_url: str, *, background: bool) -> None:
         """Attach a warehouse. Rows are shipped to it, and sessions that are not in the store are read from it."""
+        from ledger.stores.sqlite.read_only import ReadOnlyStore
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
+        background = background and not isinstance(self.store, ReadOnlyStore)  # a relay records what it has shipped
         attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)
@@ -242,7 +244,7 @@ def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, Co
     """
     warehouse = LEDGER_WAREHOUSE.text(environment)
     checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
-        (LEDGER_RELAY, lambda: _relay(None, environment)),
+        (LEDGER_RELAY, lambda: _check_relay(_relay(None, environment), warehouse)),
         (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
         (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
         (LEDGER_WAREHOUSE, lambda: None if warehouse is None else parse_warehouse_url(warehouse)),
@@ -266,6 +268,11 @@ def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> s
     if relay not in RELAYS:
         raise ConfigurationError(f"relay is {relay!r}; it must be {' or '.join(RELAYS)}. Check LEDGER_RELAY.")
     return relay
+
+
+def _check_relay(relay: str, warehouse: str | None) -> None:
+    if warehouse is None and relay != "off":
+        raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
 
 
 def _default_ttl(hours: Any, environment: Mapping[str, str] | None) -> timedelta | None:

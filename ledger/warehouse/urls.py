@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: secret. The second matches everything before the last @, because a password may contain @ and slashes.
 _SECRET_OPTION = re.compile(r"((?:pass|pwd|secret|token|key)[^=&;\s]*=)[^&;\s]+", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE | re.DOTALL)
+_EXAMPLES = {"ledger": "sqlite:///ledger.db", "warehouse": "duckdb:///ledger.duckdb"}
 
 
 def parse_warehouse_url(url: str) -> Path | Dataset:
@@ -41,7 +42,32 @@ def parse_warehouse_url(url: str) -> Path | Dataset:
             "duckdb:///ledger.duckdb (a path from here) or duckdb:////var/lib/ledger.duckdb (a path from the root)."
             + postgres_hint(url, "warehouse")
         )
-    return Path(rest[1:]).absolute()
+    return file_path(rest[1:], "warehouse").absolute()
+
+
+def file_path(text: str, what: str) -> Path:
+    """Return the file that a path in a URL names, in which ``~/`` is the home folder.
+
+    Args:
+        text: The path: what follows ``scheme:///``.
+        what: ``ledger`` or ``warehouse``, for error messages.
+
+    Raises:
+        ConfigurationError: The path is SQLAlchemy's word for a database in memory, or the home folder is not known.
+    """
+    if text.startswith((":memory:", "file::memory:")):
+        raise ConfigurationError(
+            f"The {what}'s URL names a database in memory, and a {what} is a file ({_EXAMPLES[what]}), which "
+            "connections and processes share. For a test use a file in a temporary folder, such as pytest's tmp_path."
+        )
+    if text != "~" and not text.startswith("~/"):
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"The {what}'s URL has the path {text}, and the home folder is not known; set HOME, or write the folder."
+        ) from error
 
 
 def without_secrets(url: str) -> str:
@@ -63,7 +89,8 @@ def duckdb_url(path: Path) -> str:
 
 def duckdb_file(url: str) -> Path | None:
     """Return the DuckDB file that a warehouse's URL names; None if the warehouse is no file."""
-    return Path(url.removeprefix("duckdb:///")).absolute() if url.startswith("duckdb:///") else None
+    location = parse_warehouse_url(url) if url.startswith("duckdb:///") else None
+    return location if isinstance(location, Path) else None
 
 
 def duckdb_files(path: Path) -> list[Path]:

@@ -215,14 +215,13 @@ def test_without_the_emulators_packages_the_demo_says_how_to_install_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, message = shell.fails("demo", "--emulator")
     assert code == 13
-    packages = "local-bigquery duckdb-extension-icu duckdb-extension-ducklake duckdb-extension-spatial"
-    assert f"pip install {packages}" in message
-    assert "Python 3.13" in message
+    assert "Python 3.13 or later and local-bigquery, duckdb-extension-icu, duckdb-extension-ducklake" in message
+    assert "give it an environment of its own: python3.13 -m venv emulator && " in message
 
 
 def test_extensions_of_another_duckdb_are_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda self: False)
-    with pytest.raises(MissingExtra, match=r"pip install 'duckdb==1\.5\.5' 'duckdb-extension-icu==1\.5\.5'"):
+    with pytest.raises(MissingExtra, match=r"for the installed DuckDB v1\.5\.5. It runs on DuckDB 1\.5\.5, so give it"):
         own_emulator.extension_files()
 
 

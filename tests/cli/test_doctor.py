@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ledger.cli.doctor import sqlite
 from support.shell import Shell
 
 
@@ -33,7 +34,7 @@ def test_a_healthy_ledger_is_healthy_and_left_as_it_is(shell: Shell) -> None:
     assert code == 0
     assert findings["file"]["status"] == "ok"
     assert findings["file"]["detail"].endswith(", 1 session")
-    assert findings["writable"]["status"] == findings["schema"]["status"] == "ok"
+    assert findings["append"]["status"] == findings["schema"]["status"] == "ok"
     assert findings["synchronous"]["detail"].startswith("FULL")
     assert findings["google"]["status"] == "note"
     assert state_of(shell.path.parent) == before
@@ -60,7 +61,19 @@ def test_a_ledger_without_its_id_is_a_problem_that_no_other_command_mends(shell:
         ("LEDGER_RELAY", "backgruond", "'backgruond'; it must be off or background"),
         ("LEDGER_SESSION_MAX_TTL_HOURS", "a week", "'a week'; it must be hours above 0"),
         ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "-1", "-1.0; it must be hours above 0"),
-        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "200", "is more than max_ttl_hours"),
+        ("LEDGER_SESSION_DEFAULT_TTL_HOURS", "soon", "'soon'; it must be hours above 0"),
+        ("LEDGER_RELAY", "background", "no warehouse is named"),
+        ("LEDGER_USER", " ada", "LEDGER_USER"),
+        ("LEDGER_SESSION_RETENTION_DAYS", "-1", "session_retention_days"),
+        ("SESSION_MAX_QUERIES_PER_SESSION", "many", "session_max_queries_per_session"),
+        ("LEDGER_SESSION_ENABLE_ANALYTICS", "perhaps", "session_enable_analytics"),
+        ("SESSION_MAX_TTL_HOURS", "12", "is more than session_max_ttl_hours"),
+        ("POSTGRES_PORT", "5432/tcp", "must be a whole number above 0"),
+        ("COLUMNS", "-80", "must be a whole number above 0"),
+        ("DEBUG_SESSION_STATES", "ja", "must be one of 0, 1, true"),
+        ("BIGQUERY_EMULATOR_HOST", "9050", "BIGQUERY_EMULATOR_HOST"),
+        ("BIGQUERY_EMULATOR_GRPC_HOST", "localhost", "BIGQUERY_EMULATOR_GRPC_HOST"),
+        ("GOOGLE_CLOUD_PROJECT", "My Project", "is not a project id"),
         ("LEDGER_WAREHOUSE", "postgres://ada:secret@host/db", "'postgres://***@host/db'; it must look like"),
     ],
 )
@@ -71,6 +84,78 @@ def test_a_setting_that_no_program_could_use_is_a_problem(shell: Shell, name: st
     assert says in findings[name]["detail"]
     assert "secret" not in str(findings)
     assert findings[name]["remedy"] == f"correct or unset {name}"
+
+
+def test_settings_that_contradict_each_other_are_a_problem_and_good_ones_are_none(shell: Shell) -> None:
+    shell.ok("new", "q")
+    hours = {"LEDGER_SESSION_DEFAULT_TTL_HOURS": "200", "LEDGER_SESSION_MAX_TTL_HOURS": "168"}
+    code, findings = examined(shell, **hours)
+    assert code == 1
+    assert "default_ttl_hours is more than max_ttl_hours" in findings["LEDGER_SESSION_DEFAULT_TTL_HOURS"]["detail"]
+    good = {
+        "LEDGER_SESSION_DEFAULT_TTL_HOURS": "none",
+        "SESSION_DEFAULT_TTL_HOURS": "200",
+        "SESSION_MAX_TTL_HOURS": "300",
+        "LEDGER_SESSION_ENABLE_ANALYTICS": "false",
+        "LEDGER_USER": "ada",
+        "COLUMNS": "100",
+        "DEBUG_SESSION_STATES": "1",
+        "GOOGLE_CLOUD_PROJECT": "my-project",
+        "BIGQUERY_EMULATOR_HOST": "localhost:9050",
+        "BIGQUERY_EMULATOR_GRPC_HOST": "[::1]:9060",
+    }
+    assert examined(shell, **good)[0] == 0
+
+
+def test_a_misspelt_setting_is_noted_with_the_right_name(shell: Shell) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, LEDGER_WAREHUSE="duckdb:///w.duckdb")
+    assert (code, findings["LEDGER_WAREHUSE"]["status"]) == (0, "note")
+    assert findings["LEDGER_WAREHUSE"]["remedy"] == "did you mean LEDGER_WAREHOUSE?"
+
+
+def test_appends_are_tried_and_nothing_of_the_trial_stays(shell: Shell) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell)
+    assert (code, findings["append"]["detail"]) == (0, "a trial append succeeded, and was rolled back")
+    assert len(shell.json("list")["sessions"]) == 1
+    assert not shell.json("verify")["findings"]
+    with closing(sqlite3.connect(shell.path)) as connection, connection:
+        connection.execute("CREATE TRIGGER theirs BEFORE INSERT ON session_events BEGIN SELECT RAISE(FAIL, 'no'); END")
+    code, findings = examined(shell)
+    assert (code, findings["append"]["status"]) == (1, "problem")
+    assert "no" in findings["append"]["detail"]
+
+
+def test_a_ledger_that_another_process_holds_is_found_to_take_no_appends(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.ok("new", "q")
+    monkeypatch.setattr(sqlite, "SECONDS", 0.05)
+    with closing(sqlite3.connect(shell.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, findings = examined(shell)
+    assert (code, findings["append"]["status"]) == (1, "problem")
+    assert "is locked by another process" in findings["append"]["detail"]
+
+
+def test_the_maximum_size_is_compared_with_the_size_of_the_file(shell: Shell) -> None:
+    shell.ok("new", "q")
+    size = shell.path.stat().st_size
+    assert examined(shell, "--url", f"{shell.url}?max_bytes={size * 10}")[1]["max_bytes"]["status"] == "ok"
+    code, findings = examined(shell, "--url", f"{shell.url}?max_bytes={size + 1}")
+    assert (code, findings["max_bytes"]["status"]) == (0, "note")
+    assert findings["max_bytes"]["detail"].endswith("of which 100% are used")
+    code, findings = examined(shell, "--url", f"{shell.url}?max_bytes=1000")
+    assert (code, findings["append"]["status"]) == (1, "problem")
+    assert "has reached its maximum of 1,000 bytes" in findings["append"]["detail"]
+
+
+def test_a_ledger_that_is_opened_to_be_read_needs_no_append(shell: Shell) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, "--url", f"{shell.url}?mode=ro")
+    assert (code, findings["append"]["status"]) == (0, "note")
+    assert findings["append"]["detail"] == "not tried: the ledger is read-only: its URL says mode=ro"
 
 
 def test_a_missing_ledger_is_a_problem_with_a_remedy_and_none_is_made(shell: Shell) -> None:
@@ -119,7 +204,7 @@ def test_secrets_are_never_shown_only_that_they_are_there(shell: Shell, tmp_path
     settings = {"LEDGER_TOKEN": "s3cret", "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
     code, findings = examined(shell, **settings)
     assert code == 0
-    assert findings["LEDGER_TOKEN"]["detail"] == "set"
+    assert findings["LEDGER_TOKEN"]["detail"] == "set, but the ledger reads no variable of this name"
     assert findings["google"]["detail"] == "credentials are configured"
     assert "s3cret" not in json.dumps(findings)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.cloud import bigquery
 
 from ledger.cli.scripts.commands import create_sessions_table
 from support.bigquery_commands import Place, printed
@@ -40,7 +41,29 @@ def test_a_healthy_dataset_is_healthy_and_left_as_it_is(there: Shell, emulator: 
     assert {name: findings[name]["status"] for name in (*looked, "read", "write", "storage write")} == dict.fromkeys(
         (*looked, "read", "write", "storage write"), "ok"
     )
+    assert findings["expiration"]["detail"] == "none: the table session_events keeps all rows"
     assert emulator.client.get_dataset(place.name).to_api_repr() == before
+
+
+def test_the_expiration_of_partitions_is_shown(
+    there: Shell, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bigquery.TimePartitioning, "expiration_ms", 60 * 86_400_000)
+    code, findings = examined(there)
+    assert (code, findings["expiration"]["status"]) == (0, "note")
+    assert "keeps the rows of a day for 60 days, then BigQuery drops them" in findings["expiration"]["detail"]
+
+
+def test_a_warehouse_is_examined_as_a_ledger_in_bigquery_is(shell: Shell, place: Place) -> None:
+    shell.ok("new", "q")
+    code, findings = examined(shell, LEDGER_WAREHOUSE=place.url)
+    assert (code, problems(findings)) == (0, [])
+    assert findings["warehouse storage write"]["status"] == findings["warehouse expiration"]["status"] == "ok"
+    shell.ok("sync", "--warehouse", place.url)
+    code, findings = examined(shell)
+    assert findings["also shipped to"]["detail"] == place.url
+    code, findings = examined(shell, LEDGER_WAREHOUSE=place.url.replace("cli_", "gone_"))
+    assert (code, problems(findings)) == (1, ["warehouse dataset"])
 
 
 def test_a_missing_dataset_is_a_problem_with_the_command_that_makes_it(shell: Shell, emulator: Emulator) -> None:
@@ -80,8 +103,6 @@ def test_views_of_another_release_are_a_note(there: Shell, emulator: Emulator, p
 def test_a_location_that_is_not_the_datasets_is_a_problem(
     there: Shell, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from google.cloud import bigquery
-
     monkeypatch.setattr(bigquery.Dataset, "location", property(lambda self: "EU"))
     _, findings = examined(there, "--url", f"{place.url}?location=US")
     assert findings["dataset"]["remedy"] == "use location=EU, or omit it"
@@ -107,7 +128,6 @@ def test_the_streams_are_not_looked_at_where_they_are_not_used(there: Shell, pla
 
 def test_credentials_are_named_and_never_shown(there: Shell, nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from google.api_core.exceptions import Forbidden
-    from google.cloud import bigquery
 
     def forbidden(*args: Any, **options: Any) -> None:
         raise Forbidden("Access Denied: Dataset my-project:d: Permission bigquery.datasets.get denied on dataset")
@@ -149,7 +169,6 @@ def test_permissions_that_are_missing_come_with_the_role_to_grant(
     there: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from google.api_core.exceptions import Forbidden, NotFound
-    from google.cloud import bigquery
 
     def denied(*args: Any, **options: Any) -> None:
         raise Forbidden("Access Denied: User does not have bigquery.jobs.create permission in project ledger.")

@@ -1,8 +1,10 @@
-"""The commands of docs/restoring.md and the cron lines of docs/seals.md run, in a home of their own."""
+"""The commands, the service and the cron lines of docs/operations.md and docs/seals.md run, in a home of their own."""
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,10 +16,58 @@ from support.consoles import blocks_of, check_commands
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+PAGE = DOCS / "operations.md"
+
+
 def test_a_lost_ledger_is_restored_as_the_page_says(tmp_path: Path) -> None:
-    blocks = blocks_of(DOCS / "restoring.md")
-    assert {kind for kind, _ in blocks} == {"console"}
-    check_commands([text for _, text in blocks], tmp_path, place="/srv/app")
+    blocks = blocks_of(PAGE)
+    assert [kind for kind, _ in blocks if kind != "console"] == ["ini", "text"]
+    check_commands([text for kind, text in blocks if kind == "console"], tmp_path, place="/srv/app")
+
+
+def test_the_service_ships_and_ends_in_order(tmp_path: Path) -> None:
+    (text,) = (text for kind, text in blocks_of(PAGE) if kind == "ini")
+    service: dict[str, list[str]] = {}
+    for line in _here(text, tmp_path).splitlines():
+        name, _, value = line.partition("=")
+        service.setdefault(name, []).append(value)
+    settings = dict(each.split("=", 1) for each in service["Environment"])
+    home = {"HOME": str(tmp_path), "LOGNAME": "ada", **settings}
+    subprocess.run([f"{_commands()}/ledger", "new", "q"], env=home, check=True, capture_output=True)
+    doctor = subprocess.run(service["ExecStartPre"][0].lstrip("-").split(), env=home, check=False, capture_output=True)
+    assert (doctor.returncode, doctor.stderr) == (0, b"")
+    with subprocess.Popen(service["ExecStart"][0].split(), env=home, stderr=subprocess.PIPE, text=True) as relay:
+        assert relay.stderr is not None
+        assert json.loads(relay.stderr.readline())["message"].startswith("Shipping sqlite:///")
+        relay.send_signal(signal.SIGTERM)
+        last = relay.stderr.read().splitlines()[-1]
+    assert (relay.returncode, json.loads(last)["message"]) == (0, "Stopped: 0 rows waiting.")
+
+
+def test_the_cron_lines_of_the_page_say_nothing_while_all_is_well(tmp_path: Path) -> None:
+    (text,) = (text for kind, text in blocks_of(PAGE) if kind == "text")
+    lines = _here(text, tmp_path).splitlines()
+    settings = dict(line.split("=", 1) for line in lines if re.match("[A-Z_]+=", line))
+    entries = [line.split(None, 5)[5].replace(r"\%", "%") for line in lines if re.match(r"[*\d]", line)]
+    assert len(entries) == 4
+    home = tmp_path / "home"
+    for folder in (home, tmp_path / "backups"):
+        folder.mkdir()
+    few = {"HOME": str(home), "LOGNAME": "ada", "SHELL": "/bin/sh", **settings}
+
+    def run(command: str) -> str:
+        ran = subprocess.run(["/bin/sh", "-c", command], cwd=home, env=few, capture_output=True, text=True, check=False)
+        return ran.stdout + ran.stderr
+
+    run('ledger new "q"')
+    assert [run(each) for each in entries] == [""] * 4
+    assert len(list((tmp_path / "backups").iterdir())) == 1
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("VACUUM")
+    assert run(entries[2]) == "", "a ledger that was shrunk is what was recorded"
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.execute("DELETE FROM session_heads")
+    assert "1 session" in run(entries[2])
 
 
 def test_the_cron_lines_verify_and_seal_and_mail_what_differs(tmp_path: Path) -> None:
@@ -54,6 +104,11 @@ def test_the_cron_lines_verify_and_seal_and_mail_what_differs(tmp_path: Path) ->
     assert mailed.returncode == 1
     assert "sealed_missing" in mailed.stdout
     assert len(list(witness.iterdir())) == 2
+
+
+def _here(text: str, folder: Path) -> str:
+    """Return a text of the page with the folder of this test in place of the page's."""
+    return text.replace("/srv/app/.venv/bin", _commands()).replace("/srv/app", str(folder))
 
 
 def _commands() -> str:

@@ -14,10 +14,10 @@ from support.consoles import blocks_of, check_commands
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-#: docs/restoring.md and docs/seals.md have tests of their own.
+#: The blocks of docs/operations.md and docs/seals.md have tests of their own.
 PAGES = [
     README,
-    *(ROOT / "docs" / f"{name}.md" for name in ("python", "shipping", "operations", "coming-from", "bigquery")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("python", "shipping", "coming-from", "bigquery")),
 ]
 #: A comment behind a print, or on a line of its own, is what is printed.
 SAYS = re.compile(r"(?:^|^ *print\(.*\)  | {4}) *# (.*)$")
@@ -43,7 +43,7 @@ def test_the_readme_is_read_in_minutes_and_has_a_result_within_its_first_fifteen
     assert any("# 1,217 orders a week on average" in line for line in lines[:15])
 
 
-@each_page
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target

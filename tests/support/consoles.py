@@ -10,8 +10,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: What differs from run to run: ids, sizes and days.
-CHANGING = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\d,]+(?= bytes)|\d{4}-\d\d-\d\d")
+#: What differs from run to run: ids, sizes, days and times.
+CHANGING = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[\d,]+(?= bytes)|\d{4}-\d\d-\d\d(?:T[\d:.]+Z)?|\d{8}T\d{6}Z"
+)
 
 
 def blocks_of(page: Path) -> list[tuple[str, str]]:

@@ -85,6 +85,7 @@ WORKING = [
     "chat-cleanup",
     "archive {chat}",
     "hydrate {chat}",
+    "restore-backup copy.db",
     "demo",
     "demo --json",
     "doctor",
@@ -106,6 +107,7 @@ FAILING = {
     "init --url bigquery://project/dataset": BIGQUERY,
     "sync --warehouse bigquery://project/dataset": BIGQUERY,
     "demo --emulator": BIGQUERY,
+    "emulator": BIGQUERY,
     "doctor --deep --yes --warehouse bigquery://project/dataset": BIGQUERY,
 }
 #: Modules that load an extra's package themselves. They are imported by what asked for the extra before.

@@ -179,7 +179,7 @@ def _database(ledger: SessionLedger) -> str:
     from ledger.stores.urls import SqliteFile, parse_url
 
     parsed = parse_url(ledger.url)
-    return parsed.path if isinstance(parsed, SqliteFile) else ledger.url
+    return str(parsed.path) if isinstance(parsed, SqliteFile) else ledger.url
 
 
 def _chat_object(chat: ChatSession, messages: list[Message]) -> dict[str, Any]:

@@ -47,6 +47,34 @@ class _Repair:
     after: Reconciliation
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a comparison, and of the repair after it.
+
+    Attributes:
+        warehouse: URL of the warehouse.
+        before: The result of the comparison.
+        repair: The result of the repair; None if nothing was repaired.
+    """
+
+    warehouse: str
+    before: Reconciliation
+    repair: _Repair | None
+
+    @property
+    def left(self) -> Sequence[SessionDifference]:
+        """The differences that are left."""
+        return (self.before if self.repair is None else self.repair.after).differences
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
+        return _document(self.warehouse, self.before, self.repair)
+
+    def print(self) -> None:
+        """Print a line per session that differs, the result of the repair, and a summary."""
+        _print(self.warehouse, self.before, self.repair)
+
+
 @command(
     "reconcile",
     "ledger reconcile",
@@ -86,18 +114,34 @@ def reconcile(
     --repair ships missing rows again, and restores events that the ledger lost, for example when its file was replaced
     by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported.
     """
-    created_from, created_until = _span(first, last)
+    span = _span(first, last)
+    with opened(url) as ledger:
+        outcome = compare(ledger, warehouse, *span, repair=repair)
+    if as_json:
+        print_json(outcome.document())
+    else:
+        outcome.print()
+    if outcome.left:
+        raise click.exceptions.Exit(DIFFERS)
+
+
+def compare(
+    ledger: SessionLedger, warehouse: str | None, created_from: datetime, created_until: datetime, *, repair: bool
+) -> Outcome:
+    """Compare a ledger with a warehouse, and repair what differs if ``repair`` is True.
+
+    Args:
+        ledger: The ledger.
+        warehouse: URL of the warehouse; None for the DuckDB file of the ledger.
+        created_from, created_until: Range of the sessions' creation times; ``created_until`` is exclusive.
+        repair: True to repair differences, and compare again.
+    """
     done = None
-    with opened(url) as ledger, _open_warehouse(ledger, warehouse) as (target, comparable):
+    with _open_warehouse(ledger, warehouse) as (target, comparable):
         before = _compare(target, comparable, created_from, created_until)
         if repair and any(each.missing or each.lost for each in before.differences):
             done = _repair(target, comparable, before)
-    if as_json:
-        print_json(_document(target.outbox.warehouse, before, done))
-    else:
-        _print(target.outbox.warehouse, before, done)
-    if (before if done is None else done.after).differences:
-        raise click.exceptions.Exit(DIFFERS)
+        return Outcome(target.outbox.warehouse, before, done)
 
 
 @contextmanager
@@ -196,7 +240,6 @@ def _difference_object(difference: SessionDifference) -> dict[str, Any]:
 
 
 def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> None:
-    """Print a line per session that differs, the result of the repair, and a summary."""
     for line in _lines(before.differences):
         click.echo(safe(line))
     if repair is not None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ from ledger.warehouse.bigquery.settings import Emulator
 PROJECT = "ledger"
 EXTENSIONS = ("icu", "ducklake", "spatial")
 _PACKAGES = ("local-bigquery", *(f"duckdb-extension-{name}" for name in EXTENSIONS))
+#: The versions that work together. PyPI has the extensions for a few versions of DuckDB only.
+LOCAL_BIGQUERY, DUCKDB = "0.3.2", "1.5.5"
+#: What to do where packages are missing or another DuckDB is installed.
+OWN_ENVIRONMENT = (
+    f"It runs on DuckDB {DUCKDB}, so give it an environment of its own: python3.13 -m venv emulator && "
+    f"emulator/bin/pip install 'session-ledger[bigquery]' local-bigquery=={LOCAL_BIGQUERY} duckdb=={DUCKDB} "
+    f"{' '.join(f'duckdb-extension-{name}=={DUCKDB}' for name in EXTENSIONS)}; then type: emulator/bin/ledger emulator."
+)
 #: Macro that replaces the emulator's PARSE_JSON. With the mode ``round``, the emulator makes each positive whole number
 #: a FLOAT64; BigQuery keeps those that a UINT64 holds.
 _PARSE_JSON = """
@@ -110,13 +119,13 @@ def extension_files() -> tuple[str, list[Path]]:
 
     Raises:
         MissingExtra: A package of the emulator is missing, or does not support the installed DuckDB. The message says
-            what to install.
+            what to install, and that an environment of its own spares the others the older DuckDB.
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name.replace("-", "_")) is None]
     if missing:
         raise MissingExtra(
-            f"BigQuery's emulator needs Python 3.13 or later and {', '.join(missing)}: pip install "
-            f"{' '.join(_PACKAGES)}. Or set BIGQUERY_EMULATOR_HOST to the host:port of a running emulator."
+            f"BigQuery's emulator needs Python 3.13 or later and {', '.join(missing)}. {OWN_ENVIRONMENT} Or set "
+            "BIGQUERY_EMULATOR_HOST to the host:port of a running emulator."
         )
     import duckdb
 
@@ -128,22 +137,9 @@ def extension_files() -> tuple[str, list[Path]]:
         package = importlib.import_module(f"duckdb_extension_{name}")
         file = Path(package.__path__[0]) / "extensions" / version / f"{name}.duckdb_extension"
         if not file.exists():
-            raise MissingExtra(
-                f"duckdb-extension-{name} does not support the installed DuckDB {version}: pip install {_pins()}."
-            )
+            raise MissingExtra(f"duckdb-extension-{name} is not for the installed DuckDB {version}. {OWN_ENVIRONMENT}")
         files.append(file.resolve())
     return f"{version}/{platform}", files
-
-
-def _pins() -> str:
-    """Return requirements for pip that pin DuckDB to the version that the installed extensions are for.
-
-    The requirements pin the extensions to that version too. PyPI has extensions for only a few versions of DuckDB.
-    """
-    from importlib import metadata
-
-    version = metadata.version(f"duckdb-extension-{EXTENSIONS[0]}")
-    return " ".join(f"'{name}=={version}'" for name in ("duckdb", *_PACKAGES[1:]))
 
 
 class _OfflineDuckDB:
@@ -210,20 +206,51 @@ def _lock_streams() -> None:
     )
 
 
+def _check_free(port: int) -> None:
+    """Raise StoreUnavailable if a port is in use. gRPC would share it with the program that uses it."""
+    with closing(socket.socket()) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"BigQuery's emulator cannot listen on port {port}: {error.strerror}. Choose other ports (--port, "
+                "--grpc-port), or 0 for any."
+            ) from error
+
+
+def _open(database: Any) -> None:
+    """Open the emulator's database, with the macro of this module.
+
+    Raises:
+        StoreUnavailable: Another emulator has it open, or the folder cannot be used.
+    """
+    import duckdb
+
+    try:
+        database.connection().execute(_PARSE_JSON)
+    except (duckdb.Error, OSError) as error:
+        raise StoreUnavailable(f"BigQuery's emulator did not start: {str(error).splitlines()[0]}") from error
+
+
 @contextmanager
-def serve(folder: Path) -> Iterator[tuple[str, str]]:
+def serve(folder: Path, *, data: Path | None = None, port: int = 0, grpc_port: int = 0) -> Iterator[tuple[str, str]]:
     """Run the emulator in this process for the block of a ``with`` statement. Yield its REST URL and gRPC address.
 
     A process can run the emulator only once.
 
     Args:
-        folder: An empty folder for the emulator's data.
+        folder: An empty folder for the emulator's files.
+        data: Folder of the emulator's data, which may have that of an earlier run; None for a part of ``folder``.
+        port, grpc_port: Ports to listen on, on this machine only; 0 for any.
 
     Raises:
         MissingExtra: The emulator is not installed.
-        StoreUnavailable: The emulator did not start.
+        StoreUnavailable: The emulator did not start. A port may be in use, or another emulator may use ``data``.
     """
     subfolder, files = extension_files()
+    for wanted in (port, grpc_port):
+        _check_free(wanted)
     extensions = folder / "extensions"
     (extensions / subfolder).mkdir(parents=True)
     for file in files:
@@ -232,7 +259,7 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     from local_bigquery.engine import database
     from local_bigquery.settings import settings
 
-    settings.data_dir = folder / "data"
+    settings.data_dir = folder / "data" if data is None else data.absolute()
     settings.default_project_id = PROJECT
     database.duckdb = _OfflineDuckDB(extensions)
 
@@ -241,11 +268,11 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
     from local_bigquery.grpc import server
 
     _lock_streams()
-    database.connection().execute(_PARSE_JSON)
+    _open(database)
     server.grpc = _LargeMessageGrpc()
-    storage, grpc_port = server.start("127.0.0.1", 0)
+    storage, grpc_port = server.start("127.0.0.1", grpc_port)
     # The emulator uses neither websockets nor lifespan, and uvicorn's websockets support emits warnings.
-    config = uvicorn.Config(local_bigquery.app, port=0, log_level="warning", ws="none", lifespan="off")
+    config = uvicorn.Config(local_bigquery.app, port=port, log_level="warning", ws="none", lifespan="off")
     rest = uvicorn.Server(config)
     thread = threading.Thread(target=rest.run, name="bigquery-emulator", daemon=True)
     thread.start()

@@ -148,6 +148,7 @@ def _service(warehouse: BigQueryWarehouse) -> Iterator[Finding]:
         return
     yield _writing(warehouse)
     yield _streaming(warehouse)
+    yield _expiration(warehouse)
 
 
 def _dataset(warehouse: BigQueryWarehouse) -> Any:
@@ -245,6 +246,18 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
         )
         return Finding(name, PROBLEM, str(error), remedy)
     return Finding(name, OK, "the stream of session_events answers over gRPC")
+
+
+def _expiration(warehouse: BigQueryWarehouse) -> Finding:
+    """Say how long BigQuery keeps the rows of a day."""
+    try:
+        expiration = warehouse.expiration()
+    except LedgerError as error:
+        return Finding("expiration", PROBLEM, str(error), _remedy(error, f"grant {EDITOR}"))
+    if expiration.kept is None:
+        return Finding("expiration", OK, "none: the table session_events keeps all rows")
+    detail = f"the table session_events keeps the rows of a day for {expiration.days()}, then BigQuery drops them"
+    return Finding("expiration", NOTE, detail, "sessions must end by then: see docs/bigquery.md")
 
 
 def _remedy(error: LedgerError, default: str) -> str:

@@ -13,7 +13,9 @@ import click
 
 from ledger.cli.app import command
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
+from ledger.cli.doctor.settings import examine_settings
 from ledger.cli.doctor.sqlite import examine_file
+from ledger.cli.doctor.warehouses import examine_warehouses
 from ledger.cli.output.shapes import print_json
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
@@ -24,7 +26,6 @@ from ledger.settings import (
     GOOGLE_APPLICATION_CREDENTIALS,
     HOME,
     LEDGER_WAREHOUSE,
-    SETTINGS,
     process_environment,
 )
 
@@ -32,9 +33,7 @@ COMMANDS: dict[str, click.Command] = {}
 #: Packages whose versions are reported.
 PACKAGES = ("session-ledger", "click", "rich", "orjson", "pydantic", "tenacity", "uuid-utils")
 #: Settings that hold addresses of an emulator. ``ledger.cli.doctor.bigquery`` checks them if the ledger is in BigQuery.
-EMULATOR_SETTINGS = {BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name}
-#: Settings whose values are shown. Other LEDGER_ settings may be secrets, so the doctor says only that they are set.
-PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
+EMULATOR_SETTINGS = frozenset({BIGQUERY_EMULATOR_HOST.name, BIGQUERY_EMULATOR_GRPC_HOST.name})
 
 
 @command(
@@ -51,7 +50,7 @@ PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
     envvar=LEDGER_WAREHOUSE.name,
     show_envvar=True,
     metavar="URL",
-    help="With --deep: the dataset beside which to experiment, if the ledger is a file.",
+    help="Warehouse to check. With --deep: the dataset beside which to experiment, if the ledger is a file.",
 )
 @click.option("--yes", is_flag=True, help="With --deep: do not ask before statements that cost money.")
 @click.option(
@@ -63,7 +62,8 @@ PUBLIC_SETTINGS = {setting.name for setting in SETTINGS if setting.shown}
 def doctor(as_json: bool, url: str | None, deep: bool, warehouse: str | None, yes: bool, report: Path | None) -> None:
     """Check the installation, settings, ledger and warehouse, and print a remedy for each problem.
 
-    The command changes nothing and never prints secrets. The exit code is 1 if there is a problem.
+    It tries an append, which is rolled back, and opens the warehouses that have rows of the ledger. The command changes
+    nothing and never prints secrets. The exit code is 1 if there is a problem.
 
     With --deep it runs ten experiments instead, in a new dataset beside the ledger's, which is removed at the end. They
     cost less than 1 US cent. The exit code is 1 if BigQuery does something else than the ledger assumes.
@@ -75,7 +75,10 @@ def doctor(as_json: bool, url: str | None, deep: bool, warehouse: str | None, ye
         return
     if yes or report is not None:
         raise click.UsageError("--yes and --report are options of --deep.")
-    findings = list(examine(url, process_environment()))
+    environment = dict(process_environment())
+    if warehouse is not None:
+        environment[LEDGER_WAREHOUSE.name] = warehouse
+    findings = list(examine(url, environment))
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:
@@ -109,10 +112,12 @@ def examine(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding
             from ledger.cli.doctor.bigquery import examine as examine_dataset
 
             yield from examine_dataset(parsed, environment)
-        yield from _settings({name: environment[name] for name in environment.keys() - EMULATOR_SETTINGS})
+        yield from examine_settings(environment, except_for=EMULATOR_SETTINGS)
     else:
-        yield from [] if parsed is None else examine_file(parsed)
-        yield from _settings(environment)
+        if parsed is not None:
+            yield from examine_file(parsed)
+            yield from examine_warehouses(parsed.path.absolute(), environment)
+        yield from examine_settings(environment)
         yield _credentials(environment)
 
 
@@ -153,19 +158,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    from ledger.sdk.opening import wrong_settings
-
-    wrong = {setting.name: error for setting, error in wrong_settings(environment)}
-    for name in sorted(environment):
-        if name in wrong:
-            yield Finding(name, PROBLEM, str(wrong[name]), f"correct or unset {name}")
-        elif name in PUBLIC_SETTINGS:
-            yield Finding(name, OK, environment[name])
-        elif name.startswith("LEDGER_"):
-            yield Finding(name, OK, "set")
 
 
 def _credentials(environment: Mapping[str, str]) -> Finding:

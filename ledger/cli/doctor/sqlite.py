@@ -1,4 +1,4 @@
-"""Checks of ``ledger doctor`` for a ledger in a SQLite file. They change nothing."""
+"""Checks of ``ledger doctor`` for a ledger in a SQLite file. They change nothing: a trial append is rolled back."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
-from ledger.errors import CorruptEvent
+from ledger.errors import CorruptEvent, LedgerError
+from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect
 
 if TYPE_CHECKING:
     from ledger.stores.urls import SqliteFile
 
 #: Free space below this number of bytes is a problem.
 LOW_DISK = 100_000_000
+#: Share of ``max_bytes`` from which the size of the file is noted.
+NEARLY_FULL = 0.9
+#: Seconds to wait while other processes write.
+SECONDS = 2.0
 
 
 def examine_file(file: SqliteFile) -> Iterator[Finding]:
@@ -27,10 +32,14 @@ def examine_file(file: SqliteFile) -> Iterator[Finding]:
         yield Finding("file", PROBLEM, f"{path} does not exist", "create it with `ledger init`, or check LEDGER_URL")
         yield from _folder(_nearest(path.parent))
         return
-    yield from _file(path)
+    found = list(_file(path))
+    yield from found
     yield from _folder(path.parent)
     yield _durability(file.synchronous)
-    yield from _warehouse(path.with_suffix(".duckdb"))
+    if file.max_bytes is not None:
+        yield _bound(path, file.max_bytes)
+    if all(each.status == OK for each in found):
+        yield _append(file._replace(path=path))
 
 
 def _durability(synchronous: str) -> Finding:
@@ -39,6 +48,46 @@ def _durability(synchronous: str) -> Finding:
     if synchronous == "NORMAL":
         return Finding("synchronous", NOTE, "NORMAL: a power failure may lose the last appends")
     return Finding("synchronous", PROBLEM, f"{synchronous} is unknown", "use ?synchronous=FULL or NORMAL in the URL")
+
+
+def _bound(path: Path, max_bytes: int) -> Finding:
+    size = path.stat().st_size
+    detail = f"{max_bytes:,} bytes, of which {size / max_bytes:.0%} are used"
+    if size < NEARLY_FULL * max_bytes:
+        return Finding("max_bytes", OK, detail)
+    return Finding("max_bytes", NOTE, detail, "raise it, or drop archived sessions with `ledger maintain`")
+
+
+def _append(file: SqliteFile) -> Finding:
+    """Try an append, which is rolled back."""
+    from ledger.stores.sqlite.read_only import ASKED, why_read_only
+    from ledger.stores.sqlite.store import SqliteStore
+
+    why = ASKED if file.read_only else why_read_only(file.path)
+    if why is not None:
+        remedy = "" if file.read_only else "change the permissions, or run as the owner"
+        return Finding(
+            "append", NOTE if file.read_only else PROBLEM, f"not tried: the ledger is read-only: {why}", remedy
+        )
+    try:
+        with closing(
+            SqliteStore(file.path, create=False, synchronous=file.synchronous, max_bytes=file.max_bytes, wait=SECONDS)
+        ) as store:
+            store.try_append()
+    except LedgerError as error:
+        return Finding("append", PROBLEM, str(error), "do what the message says: appends fail in the same way")
+    return Finding("append", OK, "a trial append succeeded, and was rolled back")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Context manager that opens a SQLite file and creates no file beside it.
+
+    It is opened as immutable, which is safe only without a WAL file. With one, the other files exist already.
+    """
+    mode = READ_ONLY if path.with_name(path.name + "-wal").exists() else IMMUTABLE
+    with closing(connect(path, wait=SECONDS, mode=mode)) as connection:
+        yield connection
 
 
 def _nearest(folder: Path) -> Path:
@@ -55,11 +104,7 @@ def _file(path: Path) -> Iterator[Finding]:
 
     size = f"{path.stat().st_size:,} bytes"
     try:
-        # Reading a WAL database creates files beside it, unless it is opened as immutable. That is safe only without a
-        # WAL file; with one, the other files exist already.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-        connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=2)
-        try:
+        with reading(path) as connection:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             schema = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
@@ -68,8 +113,6 @@ def _file(path: Path) -> Iterator[Finding]:
             lost = ours and first_rows.is_lost(connection, path)
             if ours:
                 meta(connection, "store_id")
-        finally:
-            connection.close()
     except (sqlite3.Error, CorruptEvent) as error:
         from ledger.stores.sqlite.errors import translate
 
@@ -98,10 +141,6 @@ def _file(path: Path) -> Iterator[Finding]:
     if (links := path.stat().st_nlink) > 1:
         remedy = f"remove the other names: find DIRECTORY -samefile '{path}'"
         yield Finding("names", PROBLEM, f"{links} hard links; commits under one overwrite those under another", remedy)
-    if os.access(path, os.W_OK):
-        yield Finding("writable", OK, "yes")
-    else:
-        yield Finding("writable", PROBLEM, f"{path} is not writable", f"chmod u+w '{path}', or run as its owner")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -115,13 +154,3 @@ def _folder(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     low = free < LOW_DISK
     yield Finding("disk", PROBLEM if low else OK, f"{free / 1e9:,.1f} GB free", "free some space" if low else "")
-
-
-def _warehouse(path: Path) -> Iterator[Finding]:
-    if not path.exists():
-        yield Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
-    elif os.access(path, os.R_OK | os.W_OK):
-        yield Finding("duckdb", OK, f"{path.name}, {path.stat().st_size:,} bytes")
-    else:
-        remedy = f"change its permissions, or delete it: `ledger sql` creates '{path}' again from the ledger"
-        yield Finding("duckdb", PROBLEM, f"{path.name} is not readable and writable", remedy)

@@ -32,7 +32,7 @@ from typing import Protocol, TypeVar, cast
 from ledger import forking
 from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
 from ledger.files import is_from_system
-from ledger.stores.sqlite.database_file import connect
+from ledger.stores.sqlite.database_file import READ_WRITE, connect
 
 T = TypeVar("T")
 #: How often a read runs if forks of the process interrupt it.
@@ -93,6 +93,7 @@ class Connections:
         self._blocked = 0  # the thread that forks, or -1 if this object is closed; readers look at it first
         self.refusal: Callable[[], LedgerError] | None = None  # why every call is refused from now on
         self.check_file: Callable[[], None] = _unchecked  # called before each read; raises a LedgerError
+        self._mode: Callable[[], str] | None = None  # how each read opens the file, if it does not reuse a connection
 
     def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
         """Run ``work`` with a connection that nobody else uses at the same time, and return its result.
@@ -146,7 +147,7 @@ class Connections:
             # Up to here no call is left that an exception could strike before the connection has its place.
             try:
                 connection.thread = 0
-                if connection.in_transaction or connection.is_interrupted:
+                if connection.in_transaction or connection.is_interrupted or self._mode is not None:
                     self.close(connection)
                 else:
                     self._idle.append(connection)
@@ -158,6 +159,10 @@ class Connections:
         raise StoreUnavailable(
             f"Forks of this process interrupted a read of the ledger {self._path} {ATTEMPTS} times; try again."
         )
+
+    def read_anew(self, mode: Callable[[], str]) -> None:
+        """Open a connection for each read from now on, in the mode that ``mode`` returns, and close it afterwards."""
+        self._mode = mode
 
     def while_opening(self, act: Callable[[], T]) -> T:
         """Call ``act``, which opens connections, while no fork is in progress. Forks wait until ``act`` returns."""
@@ -200,7 +205,8 @@ class Connections:
             raise inherited(self._path)
         connection = None
         try:
-            connection = cast(Connection, connect(self._path, wait=self._wait, factory=Connection))
+            mode = READ_WRITE if self._mode is None else self._mode()
+            connection = cast(Connection, connect(self._path, wait=self._wait, mode=mode, factory=Connection))
             self._register(connection)
             connection.create_function(_FUNCTION, 0, len)
             connection.execute("PRAGMA foreign_keys = OFF").close()

@@ -24,6 +24,8 @@ from ledger.stores.sqlite.errors import cannot
 _COMPARE_WAL = 0.1
 #: Suffixes of the names of the files that make up a ledger.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-turn", "-turn-queue")
+#: Options of SQLite's URI of a file: how a connection is opened. An immutable file is read without locks.
+READ_WRITE, READ_ONLY, IMMUTABLE = "mode=rw", "mode=ro", "mode=ro&immutable=1"
 
 
 def own_files(path: Path) -> list[Path]:
@@ -72,13 +74,14 @@ def connect(
     path: Path,
     *,
     wait: float = 5.0,
+    mode: str = READ_WRITE,
     cached_statements: int = 64,
     factory: type[sqlite3.Connection] = sqlite3.Connection,
 ) -> sqlite3.Connection:
     """Open an existing database. A missing file is not created; SQLite raises an error."""
     name = path.as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(
-        os.fsencode(f"file://{'' if name.startswith('/') else '/'}{name}?mode=rw"),
+        os.fsencode(f"file://{'' if name.startswith('/') else '/'}{name}?{mode}"),
         uri=True,
         isolation_level=None,
         timeout=wait,
@@ -110,16 +113,17 @@ class OpenFile:
 
     Args:
         path: The file, which the caller has opened.
+        read_only: True to change nothing in its folder.
 
     Raises:
         StoreRejected: The file has a second name, or it is gone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         self._name, self._wal_name = str(path), f"{path}-wal"
         status = self._status()
-        if status.st_nlink > 1:
+        if status.st_nlink > 1 and not read_only:
             remove_leftovers(path, status)
             status = self._status()
         self._device, self._inode = status.st_dev, status.st_ino

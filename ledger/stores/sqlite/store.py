@@ -39,6 +39,7 @@ from ledger.stores.sqlite.schema import check_ledger, migrate
 from ledger.stores.sqlite.seals import SqliteSeals
 from ledger.stores.sqlite.search import SqliteSearch
 from ledger.stores.sqlite.state_cache import StateCache
+from ledger.stores.sqlite.trial import SqliteTrial
 from ledger.stores.sqlite.verify import SqliteVerification
 from ledger.stores.sqlite.writer_lock import FairFileLock
 from ledger.warehouse.urls import duckdb_file, duckdb_files
@@ -60,7 +61,7 @@ _CAPABILITIES = Capabilities(
 CHECKPOINT_PAGES = 4000
 
 
-class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals):
+class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, SqliteTrial):
     """An event store in one SQLite file, for any number of threads and processes.
 
     Args:

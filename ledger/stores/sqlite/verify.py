@@ -61,7 +61,8 @@ class SqliteVerification:
         """Verify sessions; see ``VerifyingStore.verify``.
 
         The words in the search index are always compared with the texts. FTS5's own data structures, with which it
-        finds the words, are checked too, except for an index of more than some 20 MB on SQLite before 3.44.
+        finds the words, are checked too, except on SQLite before 3.44 for an index of more than some
+        20 MB, and for a ledger that is read-only.
         """
         check_whole(limit, "limit", at_least=0)
         mend = self._mend_findings if rebuild and not self._read(has_triggers) else None
@@ -149,9 +150,14 @@ class SqliteVerification:
 
         found, pages = self._read(work)
         if sqlite3.sqlite_version_info < CHECKS_WORDS and 0 < pages <= WORDS_PAGES:
-            words = self._run(check_words)
+            words = self._check_words()
             found += [] if words is None else [words]
         return found
+
+    def _check_words(self) -> Finding | None:
+        """Check FTS5's own data structures, with SQLite before 3.44."""
+        words: Finding | None = self._run(check_words)
+        return words
 
     def _mend_findings(self, findings: list[Finding]) -> bool:
         """Mend the findings of one session, or those of the whole store. Return False if they cannot be mended."""

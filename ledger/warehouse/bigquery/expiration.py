@@ -69,7 +69,7 @@ class PartitionExpiration:
         day = creation_day(created_at)[0].date()
         return (
             f"Session {session_id} was created on {day}. BigQuery dropped the rows of that day at "
-            f"{to_text(dropped_at)}, because the table session_events keeps a day for {self._kept()}. It would drop "
+            f"{to_text(dropped_at)}, because the table session_events keeps a day for {self.days()}. It would drop "
             f"new rows too, so nothing was written. Create a new session; {_ADVICE} for days that have not expired."
         )
 
@@ -101,11 +101,12 @@ class PartitionExpiration:
         ends = "have no end" if end is None else f"end at {end}"
         raise InvalidInput(
             f"Session {session_id} would {ends}, but BigQuery drops its rows at {to_text(dropped_at)}: the table "
-            f"session_events keeps a day for {self._kept()}. Nothing was written. Let it end by then (ttl, expires_at "
+            f"session_events keeps a day for {self.days()}. Nothing was written. Let it end by then (ttl, expires_at "
             f"or default_ttl_hours); {_ADVICE}."
         )
 
-    def _kept(self) -> str:
+    def days(self) -> str:
+        """Return for how long a day is kept, for messages."""
         days = (self.kept or timedelta(0)) / _DAY
         return f"{days:g} day{'' if days == 1 else 's'}"
 

@@ -352,4 +352,13 @@ def file_at(path: Path) -> DuckDBFile:
 
 
 def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {str(error).splitlines()[0]}")
+    lines = str(error).splitlines()
+    if "newer version of DuckDB" in str(error):
+        import duckdb
+
+        return ConfigurationError(
+            f"{path} was written by a newer DuckDB than the {duckdb.__version__} that is installed. Install "
+            "that one; or delete the file, which the ledger fills again, unless sessions are archived in it: `ledger "
+            "doctor` says so."
+        )
+    return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {lines[0]}")

@@ -117,6 +117,19 @@ class DuckDBWarehouse:
             for step in steps:
                 connection.execute(step, {key: value for key, value in values.items() if f"${key}" in step})
 
+    def count_rows(self) -> int:
+        """Return the number of rows of events in the file. Nothing is created or changed.
+
+        Raises:
+            StoreUnavailable: Another process has the file open.
+            ConfigurationError: The file does not exist, or cannot be opened as a DuckDB file.
+            MissingExtra: DuckDB is not installed.
+        """
+        with self._reader() as connection:
+            if not _rows(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'session_events'"):
+                return 0
+            return int(_rows(connection, "SELECT COUNT(*) FROM session_events")[0][0])
+
     def close(self) -> None:
         """Do nothing: no connection is open between calls."""
 

@@ -1,0 +1,148 @@
+"""``ledger restore-backup``: put a backup in the place of a ledger, and bring back what the warehouse has beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.cli.app import command, opened
+from ledger.cli.commands.reconcile import DIFFERS, Outcome, compare
+from ledger.cli.output.progress import progress
+from ledger.cli.output.shapes import print_json
+from ledger.cli.output.text import counted, safe
+from ledger.clock import utc_now
+from ledger.errors import CapabilityMissing, ConfigurationError, LedgerError, StoreUnavailable
+from ledger.model.instants import to_text
+from ledger.settings import LEDGER_WAREHOUSE
+from ledger.warehouse.urls import without_secrets
+
+if TYPE_CHECKING:
+    from ledger.stores.sqlite.replacing import Replaced
+
+COMMANDS: dict[str, click.Command] = {}
+_DAY = timedelta(days=1)
+
+
+@command(
+    "restore-backup",
+    "ledger restore-backup backups/monday.db",
+    "ledger restore-backup backups/monday.db --warehouse bigquery://my-project/ledger --from 2026-11-01",
+    into=COMMANDS,
+)
+@click.argument("backup", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-w",
+    "--warehouse",
+    "warehouses",
+    multiple=True,
+    metavar="URL",
+    help="Warehouse to reconcile with; may be repeated.  [default: LEDGER_WAREHOUSE, and those that the backup names]",
+)
+@click.option(
+    "--from",
+    "first",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DAY",
+    help="First day of creation of the sessions to reconcile, in UTC.  [default: the day of the first session]",
+)
+@click.option("--no-reconcile", is_flag=True, help="Do not reconcile. Do it before anything is appended.")
+def restore_backup(
+    as_json: bool,
+    url: str | None,
+    backup: Path,
+    warehouses: tuple[str, ...],
+    first: datetime | None,
+    no_reconcile: bool,
+) -> None:
+    """Put a backup in the place of the ledger, and bring back from the warehouse what the backup lacks.
+
+    Stop every program that uses the ledger first; the command refuses while one has it open. The backup is copied and
+    verified before anything is changed, and the former file is kept beside the ledger. Then `ledger reconcile --repair`
+    is done with each warehouse, over all days of the ledger. The exit code is 1 if differences remain.
+    """
+    path = _path(url)
+    from ledger.stores.sqlite.replacing import replace_by_backup
+
+    with progress("Verifying the backup") as advance:
+        replaced = replace_by_backup(path, backup, progress=advance)
+    if not as_json:
+        _print(replaced, backup)
+    own = LEDGER_WAREHOUSE.text()
+    known = tuple(dict.fromkeys([*([] if own is None else [own]), *replaced.warehouses]))
+    targets = () if no_reconcile else warehouses or known
+    since = first.replace(tzinfo=UTC) if first is not None else _first_day(replaced, backup)
+    outcomes = _reconcile(path, targets, since)
+    if as_json:
+        print_json(
+            {
+                "path": str(replaced.path),
+                "former": None if replaced.former is None else str(replaced.former),
+                "sessions": replaced.sessions,
+                "events": replaced.events,
+                "last_recorded": replaced.last_recorded,
+                "reconciled": [each.document() for each in outcomes],
+            }
+        )
+    else:
+        for each in outcomes:
+            each.print()
+        if not targets:
+            click.echo(
+                "Not reconciled. Do it before anything is appended: ledger reconcile --repair"
+                if known
+                else "There is no warehouse to bring back events from that were recorded after the backup."
+            )
+    if any(each.left for each in outcomes):
+        raise click.exceptions.Exit(DIFFERS)
+
+
+def _path(url: str | None) -> Path:
+    from ledger.sdk.opening import DEFAULT_URL
+    from ledger.stores.urls import SqliteFile, parse_url
+
+    file = parse_url(url or DEFAULT_URL)
+    if not isinstance(file, SqliteFile):
+        raise CapabilityMissing(
+            "A ledger in BigQuery has no backups; see time travel and fail-safe in BigQuery's manual."
+        )
+    if file.read_only:
+        raise ConfigurationError("The ledger's URL says mode=ro, so it cannot be replaced; use its URL without that.")
+    return file.path
+
+
+def _first_day(replaced: Replaced, backup: Path) -> datetime:
+    """Return the first day on which a session of the ledger was created; without sessions, that of the backup."""
+    written = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
+    day = written if replaced.first_created is None else replaced.first_created
+    return day.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _reconcile(path: Path, warehouses: Sequence[str], since: datetime) -> list[Outcome]:
+    until = utc_now().replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+    outcomes = []
+    for warehouse in warehouses:
+        try:
+            with opened(f"sqlite:///{path}") as ledger:
+                outcomes.append(compare(ledger, warehouse, min(since, until - _DAY), until, repair=True))
+        except LedgerError as error:
+            raise StoreUnavailable(
+                f"The backup is in place, but is not reconciled with {without_secrets(warehouse)}: {error} Before any "
+                f"program is started, type: ledger reconcile --repair --from {since:%Y-%m-%d} --warehouse {warehouse}"
+            ) from error
+    return outcomes
+
+
+def _print(replaced: Replaced, backup: Path) -> None:
+    recorded = "" if replaced.last_recorded is None else f", the last recorded at {to_text(replaced.last_recorded)}"
+    click.echo(
+        safe(
+            f"{replaced.path} is {backup}: {counted(replaced.sessions, 'session')} and "
+            f"{counted(replaced.events, 'event')} verified{recorded}."
+        )
+    )
+    if replaced.former is not None:
+        click.echo(safe(f"The former file is {replaced.former}."))

@@ -1,0 +1,136 @@
+"""Checks of ``ledger doctor`` for the warehouses of a ledger in a SQLite file. They change nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
+from ledger.cli.output.text import counted
+from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
+from ledger.extras import install_line, missing
+from ledger.settings import GOOGLE_CLOUD_PROJECT, LEDGER_WAREHOUSE
+from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
+
+if TYPE_CHECKING:
+    from ledger.warehouse.bigquery.settings import Dataset
+
+#: Seconds to wait for another process that has a DuckDB file open.
+WAIT = 1.0
+
+
+def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the warehouse in LEDGER_WAREHOUSE, else the DuckDB file beside the ledger, and those that have its rows.
+
+    Args:
+        path: The file of the ledger.
+        environment: The environment variables.
+    """
+    shipped, archived = _shipped(path)
+    url = LEDGER_WAREHOUSE.text(environment)
+    target: Path | Dataset | None = path.with_suffix(".duckdb")
+    if url is not None:
+        try:
+            target = parse_warehouse_url(url)
+        except ConfigurationError:  # the checks of the settings say so
+            target = None
+    own = None if target is None else _url(target, environment)
+    if isinstance(target, Path):
+        yield examine_duckdb(target, archived if own in shipped else 0)
+    elif target is not None:
+        yield from (replace(each, what=f"warehouse {each.what}") for each in _dataset(target, environment))
+    for each in shipped:
+        if each != own:
+            yield _other(each, archived, environment)
+
+
+def examine_duckdb(path: Path, archived: int) -> Finding:
+    """Check a DuckDB file by opening it.
+
+    Args:
+        path: The file.
+        archived: The number of archived sessions whose rows are in the file, and not in the ledger.
+    """
+    if not path.exists():
+        if archived:
+            detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
+            return Finding("duckdb", PROBLEM, detail, "put the file back, or restore it from a backup")
+        if not path.parent.is_dir():
+            return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
+        return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+    if not os.access(path, os.R_OK | os.W_OK):
+        return Finding("duckdb", PROBLEM, f"{path.name} is not readable and writable", _remedy(path, archived))
+    if missing("analytics", "duckdb"):
+        return Finding("duckdb", NOTE, f"{path.name} is not opened, since packages are missing")
+    from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+    try:
+        rows = DuckDBWarehouse(path, retry_timeout=WAIT).count_rows()
+    except StoreUnavailable as error:
+        return Finding("duckdb", NOTE, str(error))
+    except LedgerError as error:
+        return Finding("duckdb", PROBLEM, str(error), _remedy(path, archived))
+    return Finding("duckdb", OK, f"{path.name}, {path.stat().st_size:,} bytes, {counted(rows, 'row')}")
+
+
+def _remedy(path: Path, archived: int) -> str:
+    if archived:
+        return (
+            f"keep the file: {counted(archived, 'archived session')} may be in it alone. Mend what the message says, "
+            "such as its permissions or the installed DuckDB, or restore a backup of it"
+        )
+    return f"mend what the message says, or delete the file: `ledger sql` creates '{path}' again from the ledger"
+
+
+def _other(url: str, archived: int, environment: Mapping[str, str]) -> Finding:
+    """Check a warehouse that has rows of the ledger and is not the one that is set."""
+    try:
+        target = parse_warehouse_url(url)
+    except ConfigurationError as error:
+        return Finding("also shipped to", NOTE, str(error))
+    findings = [examine_duckdb(target, archived)] if isinstance(target, Path) else list(_dataset(target, environment))
+    wrong = next((each for each in findings if each.status == PROBLEM), None)
+    if wrong is None and isinstance(target, Path) and not target.exists():
+        wrong = Finding(
+            "duckdb", PROBLEM, f"{target} does not exist", "put the file back: archived sessions wait for it"
+        )
+    if wrong is None:
+        return Finding("also shipped to", OK, url)
+    return Finding("also shipped to", PROBLEM, f"{url}: {wrong.what}: {wrong.detail}", wrong.remedy)
+
+
+def _dataset(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Finding]:
+    if missing("bigquery"):
+        yield Finding("packages", PROBLEM, "the extra bigquery is not installed", install_line("bigquery"))
+        return
+    from ledger.cli.doctor.bigquery import examine
+
+    yield from examine(dataset, environment)
+
+
+def _url(target: Path | Dataset, environment: Mapping[str, str]) -> str:
+    """Return the URL under which the ledger records what it has shipped to a warehouse."""
+    if isinstance(target, Path):
+        return duckdb_url(target)
+    return replace(target, project=target.project or GOOGLE_CLOUD_PROJECT.text(environment) or "").url
+
+
+def _shipped(path: Path) -> tuple[list[str], int]:
+    """Return the URLs of the warehouses that have rows of a ledger, and the number of its archived sessions.
+
+    If the ledger cannot be read, the checks of its file say so, and there are none.
+    """
+    from ledger.cli.doctor.sqlite import reading
+    from ledger.stores.sqlite.tombstones import warehouses
+
+    if not path.exists():
+        return [], 0
+    try:
+        with reading(path) as connection:
+            return warehouses(connection), connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0]
+    except sqlite3.Error:
+        return [], 0

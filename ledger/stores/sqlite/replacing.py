@@ -1,0 +1,270 @@
+"""Replacement of a ledger's file by a backup.
+
+The backup is copied beside the ledger and verified there. Then the former file gets a second name, and the copy is
+renamed to the ledger's. So at any moment the path holds one of the two files, and never a file with the other's log: a
+write-ahead log belongs to a name, and SQLite would apply that of the former file to the backup.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from ledger.clock import Clock, utc_now
+from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, LedgerError, StoreUnavailable
+from ledger.files import check_apart, is_from_system, whole_path
+from ledger.model.instants import from_micros
+from ledger.stores.sqlite import read, tombstones
+from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, own_files
+from ledger.stores.sqlite.errors import cannot, translate
+from ledger.stores.sqlite.schema import check_ledger
+from ledger.stores.sqlite.store import SqliteStore
+
+if sys.platform != "win32":
+    import fcntl
+
+#: Seconds to wait for commands that only pass by.
+WAIT = 2.0
+#: The bytes of a database that every connection to it has locked while it is open in WAL mode; see os_unix.c of SQLite.
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+#: The first bytes of a SQLite database.
+_HEADER = b"SQLite format 3\0"
+_TIMES = "SELECT MIN(created_at), MAX(updated_at) FROM session_heads"
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The result of a replacement.
+
+    Attributes:
+        path: The ledger.
+        former: Where the former file is now; None if there was none.
+        sessions, events: What the backup holds, all verified. Events of archived sessions are not counted.
+        first_created: The time at which the first session was created; None without sessions.
+        last_recorded: The time of the last event; None without sessions.
+        warehouses: URLs of the warehouses that had rows of the ledger when it was backed up.
+    """
+
+    path: Path
+    former: Path | None
+    sessions: int
+    events: int
+    first_created: datetime | None
+    last_recorded: datetime | None
+    warehouses: tuple[str, ...]
+
+
+def replace_by_backup(
+    path: Path, backup: Path, *, clock: Clock = utc_now, progress: Callable[[int], object] | None = None
+) -> Replaced:
+    """Put a backup in the place of a ledger, and keep the former file beside it.
+
+    Args:
+        path: The ledger; it may be missing or damaged.
+        backup: A file that ``ledger backup`` wrote. It stays as it is.
+        clock: Source of the time in the name of the former file.
+        progress: Called with the number of rows that were verified since the last call.
+
+    Raises:
+        StoreUnavailable: A program has the ledger open; nothing was changed.
+        ConfigurationError: The backup is missing, or is no ledger of this or an earlier release.
+        CorruptEvent: The backup is damaged.
+        InvalidInput: The backup is a file of the ledger itself, or is that of another ledger.
+        StoreRejected: The directory of the ledger is missing or cannot be written.
+    """
+    path, backup = Path(os.path.realpath(path)), backup.absolute()
+    if not backup.is_file():
+        raise ConfigurationError(f"There is no backup {backup}; check the path.")
+    check_apart(backup, own_files(path))
+    with _translated(backup):
+        _check_source(backup, path)
+    if path.exists() and _is_open(path):
+        raise _in_use(path)
+    former = _free_name(path, clock())
+    is_linked = False
+    try:
+        with whole_path(path, private=True) as part:
+            with _translated(backup):
+                found = replace(_verified_copy(backup, part, progress), path=path)
+            _sync(
+                part
+            )  # so that little time passes between the second look at who has the ledger open and the renaming
+            with _translated(path):
+                _claim(path)
+            is_linked = _set_aside(path, former)
+    except BaseException as error:
+        if is_linked and path.exists() and former.samefile(path):  # it was not renamed
+            former.unlink()
+        if isinstance(error, OSError) and is_from_system(error):
+            raise cannot(f"restore the ledger {path}", error) from error
+        raise
+    if is_linked and _is_open(former):
+        former.replace(path)
+        raise _in_use(path)
+    return replace(found, former=former if former.exists() else None)
+
+
+def _check_source(backup: Path, path: Path) -> None:
+    """Check that a backup is a ledger, and of the same store as the file that it replaces, if that one has sessions."""
+    with _reading(backup) as connection:
+        check_ledger(connection, str(backup))
+        wanted = read.meta(connection, "store_id")
+    if not _has_header(path):
+        return
+    try:
+        with _reading(path) as connection:
+            check_ledger(connection, str(path))
+            own = read.meta(connection, "store_id")
+            sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0]
+    except (sqlite3.Error, LedgerError):  # it is damaged, which may be why it is replaced
+        return
+    if own != wanted and sessions:
+        raise InvalidInput(
+            f"{backup} is a backup of another ledger than {path}, which has {sessions} session(s); nothing was "
+            "changed. Check both paths. To replace it all the same, move it and the files beside it away first."
+        )
+
+
+def _claim(path: Path) -> None:
+    """Fold the log of a ledger into its file, which SQLite does only if no other connection is open.
+
+    Raises:
+        StoreUnavailable: A program has the ledger open.
+        sqlite3.Error: The file cannot be written.
+    """
+    if not _has_header(path):  # SQLite would delete the log of an empty file
+        if path.exists() and _is_open(path):
+            raise _in_use(path)
+        return
+    try:
+        with closing(connect(path, wait=WAIT)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except sqlite3.Error as error:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise _in_use(path) from error
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+            raise
+        if _is_open(path):
+            raise _in_use(path) from error
+
+
+def _has_header(path: Path) -> bool:
+    """Return True if a file exists and begins as a SQLite database does."""
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_HEADER)) == _HEADER
+
+
+def _in_use(path: Path) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"A program has the ledger {path} open, and would go on with the file that is replaced; nothing was changed. "
+        "Stop every program that uses it, relays above all (`fuser` names them), and try again."
+    )
+
+
+def _is_open(path: Path) -> bool:
+    """Return True if another process has a connection to a file in WAL mode. Do not call it with one of one's own."""
+    if sys.platform == "win32":
+        return False
+    with open(path, "r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+        except BlockingIOError:
+            return True
+        fcntl.lockf(file, fcntl.LOCK_UN, _SHARED_SIZE, _SHARED_FIRST)
+    return False
+
+
+def _verified_copy(backup: Path, part: Path, progress: Callable[[int], object] | None) -> Replaced:
+    """Copy a backup to ``part``, bring the copy to the present schema, and verify it."""
+    with _reading(backup) as source, closing(connect(part)) as target:
+        source.backup(target, pages=-1)
+        if target.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise CorruptEvent(_damaged(backup, "its pages are not what was written"))
+    try:
+        with closing(SqliteStore(part, create=False)) as store:
+            report = store.verify(rebuild=True, progress=progress)
+            if report.left:
+                raise CorruptEvent(_damaged(backup, report.left[0].message))
+        with closing(connect(part)) as connection:
+            # Of relays, as the copy of a lease holds off nobody but those who begin with the restored file.
+            connection.execute("UPDATE relays SET holder = NULL, lease_until = 0")
+            times = connection.execute(_TIMES).fetchone()
+            warehouses = tuple(tombstones.warehouses(connection))
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    finally:
+        for each in own_files(part)[1:]:
+            each.unlink(missing_ok=True)
+    first, last = (None if each is None else from_micros(each) for each in times)
+    return Replaced(part, None, report.sessions, report.events, first, last, warehouses)
+
+
+def _damaged(backup: Path, what: str) -> str:
+    return (
+        f"The backup {backup} is damaged ({what}); nothing was changed. Restore another one, or see what is wrong with "
+        f"`ledger --url {backup} verify`."
+    )
+
+
+def _sync(part: Path) -> None:
+    with open(part, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _set_aside(path: Path, former: Path) -> bool:
+    """Give the former file, and a log that could not be folded into it, a name that ends in ``former``'s.
+
+    Return True if the file has both names now. Its former name is replaced later.
+
+    Raises:
+        StoreUnavailable: A program has opened the ledger since its log was folded into it.
+    """
+    if _has_header(path) and path.with_name(f"{path.name}-wal").exists() and _is_open(path):
+        raise _in_use(path)
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        with suppress(FileNotFoundError):
+            beside.rename(former.with_name(former.name + suffix))
+    if not path.exists():
+        return False
+    try:
+        former.hardlink_to(path)
+    except OSError as error:
+        if not is_from_system(error) or isinstance(error, FileExistsError):
+            raise
+        shutil.copy2(path, former)  # a file system without hard links
+        _sync(former)
+        return False
+    return True
+
+
+def _free_name(path: Path, now: datetime) -> Path:
+    name = f"{path.name}.replaced-{now:%Y%m%dT%H%M%SZ}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 100)))
+    return next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Context manager that opens a database to read it, and creates no file beside it unless it has a log."""
+    mode = READ_ONLY if path.with_name(f"{path.name}-wal").exists() else IMMUTABLE
+    with closing(connect(path, wait=WAIT, mode=mode)) as connection:
+        yield connection
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Context manager that translates errors of SQLite about a file."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise translate(error, path) from error
