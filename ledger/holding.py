@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ledger.errors import StoreRejected, StoreUnavailable
+from ledger.errors import LedgerError, StoreRejected, StoreUnavailable
 
 #: First and longest pause between two attempts, in seconds. Each pause is twice the one before.
 _SOONEST, _LATEST = 0.0005, 0.02
@@ -57,6 +57,7 @@ class TimedLock:
         self._guard = threading.Lock()
         self._holder = _Holder(0)
         self._holder.done = True
+        self._fork = self._holder  # what holds the lock during a fork
 
     @contextmanager
     def held(self, seconds: float) -> Iterator[None]:
@@ -75,6 +76,26 @@ class TimedLock:
             yield
         finally:
             holder.done = True  # an assignment: no exception can strike before it
+
+    def hold_for_fork(self, deadline: float) -> bool:
+        """Hold the lock until ``release_after_fork``. See ``ledger.forking``, which calls one after the other.
+
+        Args:
+            deadline: Time on the monotonic clock until which to wait for the lock.
+
+        Returns:
+            False if another thread still holds the lock, or if this thread does and a signal handler forks.
+        """
+        self._fork = _Holder(threading.get_ident())
+        try:
+            self._wait(self._fork, max(0.0, deadline - time.monotonic()))
+        except LedgerError:
+            return False
+        return True
+
+    def release_after_fork(self) -> None:
+        """Release the lock if ``hold_for_fork`` took it; a second call does nothing."""
+        self._fork.done = True
 
     def _wait(self, holder: _Holder, seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, _SOONEST

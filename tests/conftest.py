@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.shell import Shell
+pytest.register_assert_rewrite("support")
+
+from support.shell import Shell  # noqa: E402
 
 if TYPE_CHECKING:
     from support.bigquery_stores import Datasets

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from ledger import forking
-from ledger.errors import LedgerError, StoreRejected
+from ledger.errors import StoreRejected
 from ledger.holding import TimedLock
 from ledger.warehouse.base import Warehouse
 
@@ -29,7 +27,6 @@ class LateWarehouse:
         self._opening = TimedLock(_NAME)  # guards the two attributes below
         self._warehouse: Warehouse | None = None
         self._closed = False
-        self._fork: AbstractContextManager[None] | None = None  # holds the lock during a fork
         forking.register(self, forking.Stage.USERS)
 
     def opened(self) -> Warehouse:
@@ -57,22 +54,15 @@ class LateWarehouse:
 
     def before_fork(self, deadline: float) -> bool:
         """Wait until no thread is opening the warehouse; see ``ledger.forking``."""
-        self._fork = self._opening.held(max(0.0, deadline - time.monotonic()))
-        try:
-            self._fork.__enter__()
-        except LedgerError:
-            return False
-        return True
+        return self._opening.hold_for_fork(deadline)
 
     def after_fork_in_parent(self) -> None:
         """Allow threads to open the warehouse again."""
-        if self._fork is not None:
-            self._fork.__exit__(None, None, None)  # a second call does nothing
-            self._fork = None
+        self._opening.release_after_fork()
 
     def after_fork_in_child(self, clean: bool) -> None:
         """Leave the parent's warehouse open and unused. The child's first read that needs a warehouse opens its own."""
         if self._warehouse is not None:
             forking.keep(self._warehouse)
             self._warehouse = None
-        self._opening, self._fork = TimedLock(_NAME), None
+        self._opening = TimedLock(_NAME)

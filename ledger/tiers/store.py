@@ -279,10 +279,13 @@ class TwoTierStore:
         """
         try:
             answer = read(self._local)
+            if answer:
+                return answer
+            if self._holds(session_id):
+                return read(self._local)  # again, because the rows may have been restored after the first read
         except SessionArchived:
-            answer = missing
-        if answer or self._holds(session_id):
-            return answer
+            # Read the warehouse even if the rows were restored meanwhile: it has every row that was dropped.
+            return self._read_warehouse(session_id, read, missing=missing)
         return self._read_warehouse(session_id, read, missing=missing)
 
     def _holds(self, session_id: str) -> bool:

@@ -76,11 +76,11 @@ def test_a_condition_passes_to_the_table_where_it_can(sql, passed):
 
 def test_the_condition_of_a_branch_decides_whether_its_statements_are_billed():
     script = """
-    IF @n > 0 THEN SELECT a FROM `p.d.t`; ELSE SELECT a FROM `p.d.u`; END IF;
+    IF @n > 0 THEN SELECT a FROM `p.d.t`; ELSE SELECT a FROM `p.d.u`, `p.d.t`; END IF;
     IF (SELECT COUNT(*) FROM `p.d.v`) = 0 THEN SELECT 1; END IF;
     """
     backend = Backend()
-    for n, billed in (("1", 20 * MB), ("0", 20 * MB)):
+    for n, billed in (("1", 20 * MB), ("0", 30 * MB)):
         backend.run(script, parameter("n", n, "INT64"))
         assert backend.billing.bills[-1].billed == billed
     assert not backend.billing.unread

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from ledger import ANY_VERSION, Change, CorruptEvent, NewEvent
+from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, event
 from ledger.tiers.archiving import open_again
+from ledger.tiers.store import TwoTierStore
+from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from support.archives import ArchiveSuite, World
 
 
@@ -69,3 +73,31 @@ class TestArchiveInDuckDB(ArchiveSuite):
         assert opened is not None
         assert (opened.version, ledger.get_session(made).status) == (4, "active")
         assert open_again(store, made, hydrated, ANY_VERSION, START) is None
+
+    @pytest.mark.parametrize("operation", ["messages", "events", "version_of"])
+    @pytest.mark.parametrize("known", [True, False], ids=["archived here", "of another ledger"])
+    def test_a_read_during_which_the_rows_are_restored_sees_the_session_whole(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, operation: str, known: bool
+    ) -> None:
+        first = world.open()
+        made = world.archived(first)
+        added = first.history(made)[1].event_id
+        store = first.store if known else world.open("second").store
+        local = SqliteStore(store.path, clock=world.clock)
+        read = getattr(local, operation)
+
+        def restored_after_the_first_read(*args: object, **more: object) -> object:
+            monkeypatch.setattr(local, operation, read)
+            try:
+                return read(*args, **more)
+            finally:
+                assert store.rehydrate(made) == 3
+
+        monkeypatch.setattr(local, operation, restored_after_the_first_read)
+        with closing(TwoTierStore(local, lambda: DuckDBWarehouse(world.folder / "warehouse.duckdb"))) as beside:
+            asked = {
+                "messages": lambda: [it.content for it in beside.messages(made, after=None, limit=9)],
+                "events": lambda: [it.version for it in beside.events(made)],
+                "version_of": lambda: beside.version_of(made, added),
+            }
+            assert asked[operation]() == {"messages": ["hello"], "events": [1, 2, 3], "version_of": 2}[operation]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,6 +57,22 @@ def test_a_wait_for_a_lock_ends_with_an_error_that_names_it():
 def test_a_signal_handler_that_needs_the_lock_of_its_own_thread_is_refused():
     lock = TimedLock("the file x")
     with lock.held(0), pytest.raises(StoreRejected, match="signal handler"), lock.held(60):
+        pass
+
+
+def test_a_lock_held_for_a_fork_is_refused_to_blocks_until_it_is_released():
+    lock = TimedLock("the file x")
+    with lock.held(0):
+        assert not lock.hold_for_fork(time.monotonic() + 60)  # this thread's own block: it cannot be waited for
+        lock.release_after_fork()
+        with pytest.raises(StoreRejected), lock.held(0):
+            pass
+    assert lock.hold_for_fork(0)
+    with ThreadPoolExecutor(1) as other, pytest.raises(StoreUnavailable):
+        other.submit(lambda: lock.held(0.01).__enter__()).result()
+    lock.release_after_fork()
+    lock.release_after_fork()
+    with lock.held(0):
         pass
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger import forking
-from ledger.errors import ConfigurationError, LedgerError, StoreError, StoreRejected, StoreUnavailable
+from ledger.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ledger.extras import require_extra
 from ledger.holding import TimedLock, ending
 
@@ -92,7 +92,6 @@ class DuckDBFile:
     def _start(self) -> None:
         self._creating = TimedLock(f"the tables of {self._path}")
         self._opening = TimedLock(f"the file {self._path}")  # held while a connection is opened or the writer closed
-        self._fork: AbstractContextManager[None] | None = None
         self._writer: duckdb.DuckDBPyConnection | None = None
         self._waiting: set[_Use] = set()  # blocks that wait to write
         self._writing: set[_Use] = set()  # blocks that keep the file open for writing
@@ -185,10 +184,7 @@ class DuckDBFile:
         """
         started = time.monotonic()
         interrupt_at: float | None = started + _INTERRUPT_AFTER * (deadline - started)
-        self._fork = self._opening.held(deadline - started)
-        try:
-            self._fork.__enter__()
-        except LedgerError:  # a thread is opening a connection; or this one is, and a signal handler forks
+        if not self._opening.hold_for_fork(deadline):
             return False
         own = threading.get_ident()
         while self._in_use():
@@ -203,9 +199,7 @@ class DuckDBFile:
 
     def after_fork_in_parent(self) -> None:
         """Allow threads to open connections again."""
-        if self._fork is not None:
-            self._fork.__exit__(None, None, None)  # a second call does nothing
-            self._fork = None
+        self._opening.release_after_fork()
 
     def after_fork_in_child(self, clean: bool) -> None:
         """Start without connections. If the child inherited open connections, refuse to open the file again."""
