@@ -47,8 +47,10 @@ class Archive(Lifecycle):
 
         If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
         ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
-        question, session_type, tags, attributes and grants. An append to the session hydrates it first. Without a
-        warehouse, only the status changes.
+        question, session_type, tags, attributes and grants. An append to the session hydrates it first.
+
+        The warehouse is the one that the ledger was opened with. A ledger in a file that was opened without one uses
+        the DuckDB file beside it, if it ships to that file; otherwise only the status changes.
 
         Returns:
             The result of the append; None if the session is archived already.
@@ -110,7 +112,7 @@ class Archive(Lifecycle):
         """Drop the rows of archived sessions from the store after checking that the warehouse has them.
 
         Returns:
-            The number of sessions whose rows were dropped; 0 without a warehouse.
+            The number of sessions whose rows were dropped; 0 if the ledger ships to no warehouse.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may have been dropped.

@@ -33,8 +33,9 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
     """Archive a session: keep its rows only in the warehouse.
 
     The ledger drops the session's rows only when all of them are in the warehouse. This command drops them if none is
-    waiting to be shipped; otherwise a later `ledger maintain` does. The session stays in lists, and is read from the
-    warehouse. `ledger hydrate` or any append reopens it.
+    waiting to be shipped; otherwise a later `ledger maintain` does. The session stays in lists, and every command reads
+    it from the warehouse: LEDGER_WAREHOUSE or, without one, the DuckDB file beside the ledger. `ledger hydrate` or any
+    append reopens it.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.archive_session(session_id, **envelope_of(**envelope))
@@ -106,15 +107,12 @@ def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionL
     is its own warehouse. For such a ledger, ``warehouse`` is ignored.
     """
     from ledger.sdk.ledger import SessionLedger
-    from ledger.sdk.queries import warehouse_path
-    from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:
-        if not ledger.store.capabilities.outbox:  # it is in its warehouse already
+        if warehouse is None or not ledger.store.capabilities.outbox:
             yield ledger
             return
-        warehouse_url = warehouse or duckdb_url(warehouse_path(ledger))
-    with SessionLedger.open(url, create=False, warehouse=warehouse_url, relay="off") as ledger:
+    with SessionLedger.open(url, create=False, warehouse=warehouse, relay="off") as ledger:
         yield ledger
 
 

@@ -160,6 +160,10 @@ class SqliteArchive:
             left, most = self._run(partial(index.forget, first=False)), most - 1
         self._fold_log()
 
+    def warehouses(self) -> list[str]:
+        """Return the URLs of the warehouses that may have rows of this store."""
+        return self._read(kept.warehouses)
+
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
         """Return the purged sessions that a warehouse must still delete, oldest first.
 
