@@ -50,6 +50,7 @@ COMMANDS = {
     "sync": "ledger.cli.commands.relay",
     "relay": "ledger.cli.commands.relay",
     "status": "ledger.cli.commands.relay",
+    "warehouse": "ledger.cli.commands.warehouses",
     "reconcile": "ledger.cli.commands.reconcile",
     "verify": "ledger.cli.commands.verify",
     "seal": "ledger.cli.commands.seals",

@@ -15,8 +15,9 @@ from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line
 from ledger.cli.wording import in_commands
 
-#: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
-#: if the warehouse refused an event, and `ledger verify` with FINDINGS.
+#: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile),
+#: if the warehouse refused an event, or if a warehouse holds up retention (status, maintain); and `ledger verify` with
+#: FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     errors.InvalidInput: 3,

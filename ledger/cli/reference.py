@@ -28,7 +28,7 @@ An error is one line, `error: message (code)`. The exit code tells its class:
 | Exit code | Code | Meaning |
 |---|---|---|
 | 0 | | Success. |
-| 1 | | `doctor` found a problem, `demo` or `reconcile` found a difference, or the warehouse refused an event. |
+| 1 | | `doctor`: a problem. `demo`, `reconcile`: a difference. A warehouse refused events or holds up retention. |
 """
 
 

@@ -64,10 +64,6 @@ class LocalTier(OutboxStore, ArchivingStore, PurgingStore, VerifyingStore, Seali
         """
         ...
 
-    def warehouses(self) -> list[str]:
-        """Return the URLs of the warehouses that may have rows of this store."""
-        ...
-
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
         """Return the sessions that were purged in this store and must still be deleted in a warehouse, oldest first.
 

@@ -26,7 +26,7 @@ from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, PendingDeletion
+from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, Forgotten, PendingDeletion, Waiting
 from ledger.tiers.late_warehouse import LateWarehouse
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
@@ -96,6 +96,14 @@ class TwoTierStore:
     def outbox(self, warehouse: str) -> StoreOutbox:
         """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
+
+    def warehouses(self) -> list[str]:
+        """Return the URLs of the warehouses that may have rows of the embedded store."""
+        return self._local.warehouses()
+
+    def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
+        """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""
+        return self._local.forget_warehouse(warehouse, even_if_needed=even_if_needed)
 
     def own_files(self) -> list[Path]:
         """Return the files of the embedded store and of the warehouse; see ``OutboxStore.own_files``."""
@@ -236,6 +244,10 @@ class TwoTierStore:
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""
         return self._local.pending_deletions()
+
+    def waiting(self) -> list[Waiting]:
+        """Return the sessions whose retention waits for a warehouse; see ``PurgingStore.waiting``."""
+        return self._local.waiting()
 
     def seal(self) -> Seal:
         """Seal the sessions of the embedded store; see ``SealingStore.seal``."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.commands.relay import with_warehouse
+from ledger.cli.commands.relay import HELD_UP, with_warehouse
 from ledger.cli.commands.write import envelope_of, with_envelope
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
+from ledger.cli.output.waiting import print_waiting, waiting_objects
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
@@ -87,16 +88,26 @@ def maintain(
 
     Sessions whose TTL has ended expire. The rows of archived sessions are dropped from the ledger, after a check that
     the warehouse has them. Sessions are purged only with --retention-days. The command can be interrupted and repeated.
+
+    It prints which session waits for which warehouse, and since when. The exit code is 1 if sessions that should be
+    purged have rows that wait for a warehouse, or if purged sessions are still in one. If the warehouse is no longer
+    used, forget it: `ledger warehouse forget`.
     """
     max_age = None if max_age_hours is None else timedelta(hours=max_age_hours)
     retention = None if retention_days is None else timedelta(days=retention_days)
     with _with_warehouse(url, warehouse) as ledger:
         result = ledger.maintain(max_age=max_age, retention=retention)
     if as_json:
-        print_json(asdict(result))
-        return
-    waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
-    click.echo(f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}.")
+        print_json(asdict(replace(result, sessions=())) | {"sessions": waiting_objects(result.sessions)})
+    else:
+        waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
+        held_up = f"; {result.held_up:,} held up" if result.held_up else ""
+        click.echo(
+            f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}{held_up}."
+        )
+        print_waiting(result.sessions)
+    if result.waiting or result.held_up:
+        raise click.exceptions.Exit(HELD_UP)
 
 
 @contextmanager

@@ -289,7 +289,10 @@ KEPT_DIGEST = Migration(
     tombstones.bind_all,
 )
 
+# When a session was purged that a warehouse must still delete; NULL if an earlier release purged it.
+PURGED_AT = Migration("012_purged_at", ("ALTER TABLE deleted_sessions ADD COLUMN purged_at INTEGER",))
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    KEPT_DIGEST,
+    *(KEPT_DIGEST, PURGED_AT),
 )
