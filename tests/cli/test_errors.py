@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ledger import errors
-from ledger.cli.exits import EXIT_CODES, FILES, USAGE, OneLineErrors, exit_code_of
+from ledger.cli.exits import EXIT_CODES, FILES, PIPE_CLOSED, USAGE, OneLineErrors, exit_code_of
 from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line, safe
 from support.shell import Shell
@@ -41,12 +41,13 @@ def test_exit_codes_are_stable() -> None:
         "MissingExtra": 13,
         "SessionEnded": 14,
         "WitnessFailed": 16,
+        "MessagesNotRead": 17,
         "StoreError": 20,
         **dict.fromkeys(("StoreUnavailable", "LeaseHeld", "LeaseLost", "StreamEnded"), 21),
         "OutcomeUnknown": 22,
         **dict.fromkeys(("StoreRejected", "SessionArchived", "ArchiveLost", "RowsRefused"), 23),
     }
-    assert not {USAGE, FILES, INTERRUPTED} & set(EXIT_CODES.values())
+    assert not {USAGE, FILES, INTERRUPTED, PIPE_CLOSED} & set(EXIT_CODES.values())
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -215,7 +215,8 @@ def status(as_json: bool, url: str | None, warehouse: str | None) -> None:
 
 
 def _print_status(status: RelayStatus) -> None:
-    from ledger.cli.output.render import emit, facts, when
+    from ledger.cli.output.render import when
+    from ledger.cli.output.tables import emit, facts
 
     age = "" if status.waiting_since is None else f", the oldest for {_ago(status.waiting_since)}"
     last = "" if status.shipped_at is None else f", last {when(status.shipped_at)}"
@@ -239,7 +240,7 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
     if as_json:
         print_json({"refused": [_dead_letter_object(letter) for letter in letters]})
         return
-    from ledger.cli.output.render import emit, rows_table
+    from ledger.cli.output.tables import emit, rows_table
 
     columns = ("session", "version", "event", "rows", "reason", "redrive")
     rows = [

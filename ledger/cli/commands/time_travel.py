@@ -154,7 +154,8 @@ def replay(
 
 
 def _show_step(event: RecordedEvent, before: Session | None, session: Session) -> None:
-    from ledger.cli.output.render import difference_lines, emit, indented, when
+    from ledger.cli.output.render import difference_lines, when
+    from ledger.cli.output.tables import emit, indented
 
     registers = sorted((change.field, change.key) for change in event.changes)
     earlier = {} if before is None else before._state

@@ -62,7 +62,8 @@ def _list(url: str | None, *, as_json: bool) -> None:
     if not statuses:
         click.echo("The ledger ships to no warehouse yet; ship its rows with: ledger sync")
         return
-    from ledger.cli.output.render import emit, rows_table, when
+    from ledger.cli.output.render import when
+    from ledger.cli.output.tables import emit, rows_table
 
     columns = ("warehouse", "shipped", "last", "waiting", "refused", "held up")
     rows = [

@@ -205,7 +205,8 @@ def query_sessions(
     elif form == "csv":
         _print_csv(sessions, csv_safe=csv_safe)
     else:
-        from ledger.cli.output.render import emit, session_page, sessions_table
+        from ledger.cli.output.render import session_page, sessions_table
+        from ledger.cli.output.tables import emit
 
         if details or session_id is not None:
             for session in sessions:

@@ -12,7 +12,7 @@ from ledger.errors import CapabilityMissing, CorruptEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
-from ledger.model.search import Match, SearchCursor, text_of
+from ledger.model.search import Match, SearchCursor, role_of, text_of
 from ledger.model.values import check_session_id, check_text, decode
 from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
@@ -125,9 +125,12 @@ def _matches(
         position = SearchCursor(*cursor)
         (value,) = connection.execute(_TEXT, (event_seq, position.session_id, position.field, position.key)).fetchone()
         try:
-            text = text_of(position.field, None if value is None else decode(value))
+            recorded = None if value is None else decode(value)
         except CorruptEvent as error:
             raise damaged("session_state", position.session_id, str(error), version=position.version) from error
+        text, role = text_of(position.field, recorded), role_of(position.field, recorded)
+        if query.role not in (None, role):
+            continue
         if kept != "text" and not query.terms.in_text(text):
             continue
         if len(matches) == limit:
@@ -136,9 +139,12 @@ def _matches(
             created_at = from_micros(position.created_at)
         except CorruptEvent as error:
             raise damaged("session_heads", position.session_id, str(error)) from error
-        snippet = query.terms.snippet(text)
         matches.append(
-            Match(position.session_id, user_id, position.field, position.key, position.version, created_at, snippet)
+            Match(
+                *(position.session_id, user_id, position.field, position.key, position.version, created_at),
+                query.terms.snippet(text),
+                role,
+            )
         )
     return Page(matches)
 
@@ -157,6 +163,8 @@ def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[
         require("h.user_id = ?", check_text(query.user_id, "user_id"))
     if query.visible_to is not None:
         require(_VISIBLE, *[check_text(query.visible_to, "visible_to")] * 2)
+    if query.role is not None:
+        check_text(query.role, "role")
     if query.created_from is not None:
         require("h.created_at >= ?", to_micros(query.created_from, "created_from"))
     if query.created_until is not None:
