@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +82,9 @@ class Floor:
         execute("COMMIT")
 
     def create(self) -> str:
-        """Create a session as the ledger does, with question, status and expiry."""
+        """Create a session as the ledger does, with question and status."""
         session_id, event_id = fresh(), fresh()
-        ends = (datetime.now(UTC) + timedelta(hours=24)).isoformat()
-        content = (("question", "q"), ("status", "active"), ("expires_at", ends))
+        content = (("question", "q"), ("status", "active"))
         self.append([self.row(session_id, 1, event_id, field, "", value) for field, value in content], create=True)
         return session_id
 

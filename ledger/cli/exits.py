@@ -21,7 +21,7 @@ from ledger.cli.wording import in_commands
 #: FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
-    errors.InvalidInput: 3,
+    **dict.fromkeys((errors.InvalidInput, errors.MessagesNotRead), 3),
     errors.SessionNotFound: 4,
     errors.PermissionDenied: 5,
     errors.WrongExpectedVersion: 6,
@@ -34,7 +34,6 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.MissingExtra: 13,
     errors.SessionEnded: 14,
     errors.WitnessFailed: 16,
-    errors.MessagesNotRead: 17,
     errors.StoreError: 20,
     **dict.fromkeys((errors.StoreUnavailable, errors.LeaseHeld, errors.LeaseLost, errors.StreamEnded), 21),
     errors.OutcomeUnknown: 22,

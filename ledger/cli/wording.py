@@ -15,6 +15,7 @@ WORDS = {
     "SessionLedger.open(url, warehouse=...)": "--warehouse URL",
     "warehouse=, or": "--warehouse, or",
     "max_ttl_hours, or ": "",
+    "(ttl, expires_at or default_ttl_hours)": "(--ttl-hours, or LEDGER_SESSION_DEFAULT_TTL_HOURS)",
 }
 _WORDS = re.compile("|".join(map(re.escape, WORDS)))
 

@@ -31,6 +31,7 @@ from ledger.model.events import MAX_CHANGES, SCHEMA_VERSION, RecordedChange, Rec
 from ledger.model.fields import TOOL_STATUSES, check_change
 from ledger.model.ids import created_at_of
 from ledger.model.instants import from_micros, to_micros
+from ledger.model.tool_calls import distinct_ids
 from ledger.model.values import canonical, check_session_id, check_text, decode
 from ledger.stores.base import EventStore
 
@@ -237,14 +238,8 @@ def _call_slots(names: Sequence[Any], statuses: Sequence[Any]) -> Iterator[tuple
             f"tool_calls has {len(names)} entries and tool_call_status has {len(statuses)}; they must have the "
             "same length."
         )
-    given = {check_text(name, f"tool_calls[{index}]") for index, name in enumerate(names)}
-    taken: set[str] = set()
-    for index, name in enumerate(names):
-        key, count = name, 1
-        while key in taken or (count > 1 and key in given):
-            count += 1
-            key = f"{name}#{count}"
-        taken.add(key)
+    checked = [check_text(name, f"tool_calls[{index}]") for index, name in enumerate(names)]
+    for index, (key, name) in enumerate(zip(distinct_ids(checked), checked, strict=True)):
         yield "tool_call", key, {"name": name}
         if statuses:
             yield "tool_call_status", key, _call_status(statuses[index], name)

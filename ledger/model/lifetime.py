@@ -20,7 +20,7 @@ LIFETIME_FIELDS = ("status", "expires_at")
 #: A time after every datetime, in microseconds since 1970.
 FOREVER = 2**62
 #: The method that reopens a closed session, for each status in ``CLOSED``.
-_REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
+REOPENING = {"expired": "restore_session()", "deleted": "restore_session()", "archived": "hydrate_session()"}
 
 
 def status_at(status: str | None, expires_at: datetime | None, now: datetime) -> str | None:
@@ -59,7 +59,7 @@ def check_open(session_id: str, status: str | None, expires_at: str | None, now:
     if current in CLOSED:
         since = f" since {end}" if current == "expired" and end else ""
         raise SessionEnded(
-            f"Session {session_id} is {current}{since}; nothing was written. Reopen it with {_REOPENING[current]}.",
+            f"Session {session_id} is {current}{since}; nothing was written. Reopen it with {REOPENING[current]}.",
             session_id=session_id,
             status=current,
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import Any
 
 from ledger.errors import InvalidInput
 from ledger.model.events import Change
-from ledger.model.fold import State
+from ledger.model.fold import RegisterValue, State
 from ledger.model.json_form import json_form
-from ledger.model.values import check_text
+from ledger.model.values import canonical, check_text
 
 #: Statuses of a call that has been answered.
 ANSWERED = ("completed", "failed")
+_ID = "The id of a tool call"
 
 
 def ids_in_order(state: State) -> list[str]:
@@ -27,21 +27,18 @@ def ids_in_order(state: State) -> list[str]:
     return sorted(first, key=lambda key: (first[key], key))
 
 
-def planned_calls(calls: Any, state: State, changes: Sequence[Change]) -> list[Change]:
+def planned_calls(calls: Iterable[tuple[str, dict[str, Any]]], state: State, changes: Sequence[Change]) -> list[Change]:
     """Return the changes that create the listed tool calls, with the status ``pending``.
 
     Args:
-        calls: A list of calls; see ``listed_calls``. Any other value lists none.
+        calls: The id and the definition of each call; see ``listed_calls``.
         state: The session's state; tool calls that it has already are skipped.
         changes: Other changes of the event; tool calls that they create are skipped too.
-
-    Raises:
-        InvalidInput: A tool call has no name, or its id is invalid.
     """
     existing = {key for field, key in state if field in ("tool_call", "tool_call_status")}
     existing |= {change.key for change in changes if change.field in ("tool_call", "tool_call_status")}
     planned: list[Change] = []
-    for call_id, definition in listed_calls(calls):
+    for call_id, definition in calls:
         if call_id not in existing:
             existing.add(call_id)
             planned.append(Change("tool_call", call_id, definition))
@@ -54,25 +51,61 @@ def listed_calls(calls: Any) -> list[tuple[str, dict[str, Any]]]:
 
     Args:
         calls: A list. Each item is an object with a name, or a name. The id is ``id`` or ``call_id``, or else the name;
-            of several calls with the same name and no id, the second has the id ``name#2``.
+            of several calls with the same name and no id, the second has the id ``name#2``. Any other value lists none.
 
     Raises:
         InvalidInput: A tool call has no name, or its id is invalid.
     """
-    found: list[tuple[str, dict[str, Any]]] = []
-    names: Counter[str] = Counter()
-    for call in calls if isinstance(calls, list | tuple) else ():
-        plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
-        definition = {"name": plain} if isinstance(plain, str) else plain
-        if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
-            raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
-        call_id = definition.get("id") or definition.get("call_id")
-        if not call_id:
-            name = definition["name"]
-            names[name] += 1
-            call_id = name if names[name] == 1 else f"{name}#{names[name]}"
-        found.append((check_text(call_id, "The id of a tool call"), dict(definition)))
-    return found
+    if not isinstance(calls, list | tuple):
+        return []
+    definitions = [_definition(call) for call in calls]
+    given = [it.get("id") or it.get("call_id") for it in definitions]
+    ids = [check_text(call_id, _ID) for call_id in given if call_id]
+    names = iter(distinct_ids([it["name"] for it, call_id in zip(definitions, given, strict=True) if not call_id], ids))
+    return [
+        (call_id or check_text(next(names), _ID), definition)
+        for call_id, definition in zip(given, definitions, strict=True)
+    ]
+
+
+def distinct_ids(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return an id for each name: the name, or with a number (``search#2``) if it is taken or stands earlier.
+
+    Args:
+        names: Names of calls.
+        taken: Ids that other calls have.
+    """
+    used, own = set(taken), set(names)
+    ids: list[str] = []
+    for name in names:
+        ids.append(next(it for it in _numbered(name) if it not in used and (it == name or it not in own)))
+        used.add(ids[-1])
+    return ids
+
+
+def _definition(call: Any) -> dict[str, Any]:
+    plain = call if isinstance(call, str | Mapping) else json_form(call, "a tool call")
+    definition = {"name": plain} if isinstance(plain, str) else plain
+    if not isinstance(definition, Mapping) or not isinstance(definition.get("name"), str):
+        raise InvalidInput("A tool call in a list must be an object with a name, or a name.")
+    return dict(definition)
+
+
+def named_calls(calls: Any, state: State) -> list[tuple[str, dict[str, Any]]]:
+    """Return the id and the definition of each call of a list, as ``listed_calls``, in which text may name a call.
+
+    Args:
+        calls: A list; text in it that is the name, and not the id, of a call of the session means that call.
+        state: The session's state.
+
+    Raises:
+        InvalidInput: As for ``listed_calls``, or several calls have a name.
+    """
+    listed = listed_calls(calls)
+    return [
+        (id_in_object(call_id, state) if call == call_id else call_id, definition)
+        for call, (call_id, definition) in zip(calls, listed, strict=True)
+    ]
 
 
 def listed_in(constraints: Any) -> Any:
@@ -80,6 +113,21 @@ def listed_in(constraints: Any) -> Any:
     if constraints is not None and not isinstance(constraints, Mapping):
         constraints = json_form(constraints, "constraints")
     return constraints.get("tool_calls") if isinstance(constraints, Mapping) else None
+
+
+def with_calls(state: State, changes: Iterable[Change]) -> State:
+    """Return a state in which the calls that changes plan have their names."""
+    names = {it.key: canonical({"name": it.value["name"]}) for it in changes if it.field == "tool_call"}
+    return {**state, **{("tool_call", call_id): RegisterValue(name, 0, "") for call_id, name in names.items()}}
+
+
+def id_in_object(call: str, state: State) -> str:
+    """Return the id of the call that a list, or a key of an object, means: the call of this id, else of this name.
+
+    Raises:
+        InvalidInput: Several calls with other ids have this name.
+    """
+    return call if _has_call(state, call) else call_id_of(call, state)
 
 
 def call_id_of(tool_name: str, state: State) -> str:
@@ -91,14 +139,11 @@ def call_id_of(tool_name: str, state: State) -> str:
     Raises:
         InvalidInput: Several calls with other ids have this name.
     """
-    numbered = list(takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name)))
+    there = takewhile(lambda call_id: _has_call(state, call_id), _numbered(tool_name))
+    numbered = [call_id for call_id in there if call_id == tool_name or _name(state, call_id) == tool_name]
     if numbered:
         return next((call_id for call_id in numbered if _status(state, call_id) not in ANSWERED), numbered[-1])
-    call_ids = [
-        key
-        for (field, key), held in state.items()
-        if field == "tool_call" and (held.value or {}).get("name") == tool_name
-    ]
+    call_ids = [key for field, key in state if field == "tool_call" and _name(state, key) == tool_name]
     if len(call_ids) > 1:
         raise InvalidInput(f"Several tool calls are named {tool_name!r}; give the id: {', '.join(sorted(call_ids))}.")
     return call_ids[0] if call_ids else tool_name
@@ -111,6 +156,11 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _has_call(state: State, call_id: str) -> bool:
     return ("tool_call", call_id) in state or ("tool_call_status", call_id) in state
+
+
+def _name(state: State, call_id: str) -> Any:
+    held = state.get(("tool_call", call_id))
+    return None if held is None else (held.value or {}).get("name")
 
 
 def _status(state: State, call_id: str) -> Any:

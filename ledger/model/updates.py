@@ -9,7 +9,15 @@ from ledger.errors import InvalidInput
 from ledger.model.events import Change
 from ledger.model.fields import field_named
 from ledger.model.fold import State
-from ledger.model.tool_calls import call_id_of, ids_in_order, listed_calls, listed_in, planned_calls
+from ledger.model.tool_calls import (
+    id_in_object,
+    ids_in_order,
+    listed_calls,
+    listed_in,
+    named_calls,
+    planned_calls,
+    with_calls,
+)
 
 #: Columns of the view ``sessions`` that hold tool calls. Updates take them as they are read.
 _CALL_COLUMNS = ("tool_calls", "tool_call_status", "tool_call_results")
@@ -52,36 +60,49 @@ def changes_with_calls(updates: Mapping[str, Any], state: State) -> list[Change]
         state: The session's state.
 
     Raises:
-        InvalidInput: As for ``changes_of``; or a call has no name or an invalid id, or the two lists differ in length.
+        InvalidInput: As for ``changes_of``; or a call has no name or an invalid id, the two lists differ in length, or
+            a column has two values for one call.
     """
     columns = {name: updates[name] for name in _CALL_COLUMNS if isinstance(updates, Mapping) and name in updates}
     rest = {name: value for name, value in updates.items() if name not in columns} if columns else updates
     changes = changes_of(rest)
-    calls = columns.get("tool_calls")
-    if "tool_calls" in columns and not isinstance(calls, list | tuple):
-        raise InvalidInput(f"tool_calls must be a list of calls or names, not {type(calls).__name__}.")
-    changes += planned_calls(calls, state, changes)
-    changes += planned_calls(listed_in(updates.get("constraints")), state, changes)
+    if "tool_calls" in columns and not isinstance(columns["tool_calls"], list | tuple):
+        raise InvalidInput(
+            f"tool_calls must be a list of calls, ids or names, not {type(columns['tool_calls']).__name__}."
+        )
+    listed = named_calls(columns["tool_calls"], state) if "tool_calls" in columns else []
+    planned = planned_calls(listed, state, changes)
+    planned += planned_calls(listed_calls(listed_in(updates.get("constraints"))), state, [*changes, *planned])
+    if not columns:
+        return changes + planned
     statuses = columns.get("tool_call_status")
     if isinstance(statuses, list | tuple):
-        ids = ids_in_order(state) if calls is None else [call_id for call_id, _ in listed_calls(calls)]
-        if len(statuses) != len(ids):
-            raise InvalidInput(f"tool_call_status has {len(statuses)} items for {len(ids)} tool calls.")
+        ids = [call_id for call_id, _ in listed] if "tool_calls" in columns else ids_in_order(state)
+        if len(statuses) != len(ids) or len(set(ids)) < len(ids):
+            raise InvalidInput(
+                f"tool_call_status must be as long as the list of different tool calls, {len(set(ids))}, not "
+                f"{len(statuses)}."
+            )
         statuses = dict(zip(ids, statuses, strict=True))
-    return _merged(changes, _by_call("tool_call_status", statuses, state), columns, state)
+    known = with_calls(state, planned)
+    given = _by_call("tool_call_status", "a list of statuses, or an object of call to status", statuses, known)
+    results = _by_call(
+        "tool_call_result", "an object of call to result", columns.get("tool_call_results"), known, "tool_call_results"
+    )
+    replaced = {change.key for change in given}
+    planned = [it for it in planned if it.field != "tool_call_status" or it.key not in replaced]
+    return [*changes, *planned, *given, *results]
 
 
-def _merged(changes: list[Change], statuses: list[Change], columns: Mapping[str, Any], state: State) -> list[Change]:
-    """Return changes with statuses in place of those that planning has set, and with the results."""
-    given = {change.key for change in statuses}
-    kept = [it for it in changes if it.field != "tool_call_status" or it.key not in given]
-    return [*kept, *statuses, *_by_call("tool_call_result", columns.get("tool_call_results"), state)]
-
-
-def _by_call(field: str, values: Any, state: State) -> list[Change]:
+def _by_call(field: str, shape: str, values: Any, state: State, column: str = "") -> list[Change]:
     if values is None:
         return []
     if not isinstance(values, Mapping):
-        raise InvalidInput(f"{field} must be an object of call to value, not {type(values).__name__}.")
-    by_id = {call_id_of(name, state) if isinstance(name, str) else name: value for name, value in values.items()}
-    return [Change(field, call_id, value, value is None) for call_id, value in by_id.items()]
+        raise InvalidInput(f"{column or field} must be {shape}, not {type(values).__name__}.")
+    found: dict[Any, Any] = {}
+    for call, value in values.items():
+        call_id = id_in_object(call, state) if isinstance(call, str) else call
+        if call_id in found:
+            raise InvalidInput(f"{column or field} has two values for the tool call {call_id!r}; give one.")
+        found[call_id] = value
+    return [Change(field, call_id, value, value is None) for call_id, value in found.items()]

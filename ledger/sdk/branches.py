@@ -18,7 +18,7 @@ from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, prepare
 from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.ids import session_id_for
-from ledger.model.tool_calls import listed_in, planned_calls
+from ledger.model.tool_calls import listed_calls, listed_in, planned_calls
 from ledger.model.updates import changes_of
 from ledger.model.values import canonical, check_session_id, check_whole
 from ledger.sdk.branch_events import WRITE_ATTEMPTS, Branch, branch_events, resumable
@@ -153,7 +153,7 @@ class Branches(CommandBase):
             registers |= {(change.field, change.key): change for change in own}
             changes = [change for change in registers.values() if not change.removed and change.field != "status"]
             constraints = registers.get(("constraints", ""))
-            changes += planned_calls(listed_in(constraints and constraints.value), {}, changes)
+            changes += planned_calls(listed_calls(listed_in(constraints and constraints.value)), {}, changes)
             status = registers.get(("status", ""), Change("status", "", "active"))
             return Plan([sized(change) for change in changes], []), status.value
 

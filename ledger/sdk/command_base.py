@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ledger.errors import CapabilityMissing, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent, text_of
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.lifetime import check_ends, expiry
 from ledger.model.session import Session
 from ledger.model.updates import changes_with_calls
-from ledger.model.values import check_text
+from ledger.model.values import check_text, decode
 from ledger.sdk.opening import UNSET, LedgerConnection
 from ledger.stores.base import EventStore
 from ledger.stores.user_view import UserView
@@ -295,11 +295,17 @@ class CommandBase(LedgerConnection):
         return None if session is None else session.session_type
 
     def _criteria(self, session_type: str | None, attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return attribute criteria. If the type has a profile, convert the values as the profile does."""
+        """Return attribute criteria with the values as they are recorded: as the profile of the type, if there is one,
+        converts them, and in their JSON form.
+        """
         profile = None if session_type is None else self._profiles.get(check_text(session_type, "session_type"))
-        return (
-            attributes or {} if profile is None or not isinstance(attributes, Mapping) else profile.criteria(attributes)
-        )
+        if not isinstance(attributes, Mapping):
+            return attributes or {}  # the store refuses it
+        values = attributes if profile is None else profile.criteria(attributes)
+        return {
+            name: decode(text_of(Change("attribute", name, value), strict=self._strict_values) or "null")
+            for name, value in values.items()
+        }
 
     def _derive(
         self,

@@ -15,7 +15,7 @@ from ledger.model.fold import State
 from ledger.model.ids import session_id_of_key
 from ledger.model.instants import from_text, to_text
 from ledger.model.json_form import form_of_error
-from ledger.model.lifetime import CLOSED, DONE, status_at
+from ledger.model.lifetime import CLOSED, DONE, REOPENING, status_at
 from ledger.model.page import every_item
 from ledger.model.queries import SessionQuery
 from ledger.model.session import Head, Session
@@ -120,7 +120,8 @@ class Lifecycle(CommandBase):
             status = _status(state)
             if status in CLOSED:  # also if another writer has closed it since the check above
                 raise SessionEnded(
-                    f"Session {session_id} is {status} and cannot expire; nothing was written.",
+                    f"Session {session_id} is {status} and cannot expire; nothing was written. Reopen it with "
+                    f"{REOPENING[status]} first.",
                     session_id=session_id,
                     status=status,
                 )
@@ -203,8 +204,9 @@ class Lifecycle(CommandBase):
         def changes(state: State) -> list[Change]:
             status = status_at(_status(state), _expires_at(state), now)
             if status not in ("expired", "deleted"):
+                how = f" Open it with {REOPENING[status]}." if status == "archived" else ""
                 raise InvalidInput(
-                    f"Session {session_id} is {status}, neither expired nor deleted; nothing was written."
+                    f"Session {session_id} is {status}, neither expired nor deleted; nothing was written.{how}"
                 )
             return [
                 Change("status", "", self._last_open_status(session_id, state)),

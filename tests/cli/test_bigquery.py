@@ -8,7 +8,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,19 @@ def test_creating_says_what_was_created_and_the_second_time_that_nothing_is_to_b
     assert max(map(len, again.splitlines())) <= 80
 
 
-def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, place: Place) -> None:
+@pytest.fixture
+def expiring(emulator: Emulator) -> Iterator[Place]:
+    """A dataset of its own: sessions without an end cannot be recorded where days expire."""
+    place = Place(emulator.project, f"cli_{uuid.uuid4().hex[:8]}")
+    printed(create_sessions_table, *place.options)
+    yield place
+    emulator.client.delete_dataset(place.name, delete_contents=True)
+
+
+def test_creating_puts_options_on_tables_that_are_there_and_reports_them(emulator: Emulator, expiring: Place) -> None:
+    place = expiring
     options = ("--label", "team=a", "--json")
-    days = ("--partition-expiration-days", "3000")  # above the age of what other tests record
+    days = ("--partition-expiration-days", "3000", "--max-ttl-hours", "168")
     found = json.loads(printed(create_sessions_table, "--url", place.url, *options, *days))
     assert list(found) == ["url", "store_id", "changes", "created", "updated"]
     assert list(found["changes"][0]) == ["what", "name", "done", "detail"]
@@ -282,7 +292,8 @@ def test_a_dataset_in_another_location_is_refused_and_left_alone(emulator: Emula
 
 
 def test_partitions_that_would_go_before_their_sessions_are_refused(place: Place) -> None:
-    result = script(create_sessions_table, *place.options, "--partition-expiration-days", "7")
+    lifetimes = ("--partition-expiration-days", "7", "--max-ttl-hours", "168")
+    result = script(create_sessions_table, *place.options, *lifetimes)
     assert (result.exit_code, result.stderr.count("\n")) == (12, 1)
     assert "8 or more" in result.stderr
 

@@ -66,7 +66,7 @@ def test_a_ledger_without_its_id_is_a_problem_that_no_other_command_mends(shell:
 )
 def test_a_setting_that_no_program_could_use_is_a_problem(shell: Shell, name: str, value: str, says: str) -> None:
     shell.ok("new", "q")
-    code, findings = examined(shell, **{name: value})
+    code, findings = examined(shell, **{"LEDGER_SESSION_MAX_TTL_HOURS": "168", name: value})
     assert (code, findings[name]["status"]) == (1, "problem")
     assert says in findings[name]["detail"]
     assert "secret" not in str(findings)

@@ -29,6 +29,7 @@ def test_exit_codes_are_stable() -> None:
     assert {kind.__name__: code for kind, code in EXIT_CODES.items()} == {
         "LedgerError": 1,
         "InvalidInput": 3,
+        "MessagesNotRead": 3,
         "SessionNotFound": 4,
         "PermissionDenied": 5,
         "WrongExpectedVersion": 6,
@@ -41,7 +42,6 @@ def test_exit_codes_are_stable() -> None:
         "MissingExtra": 13,
         "SessionEnded": 14,
         "WitnessFailed": 16,
-        "MessagesNotRead": 17,
         "StoreError": 20,
         **dict.fromkeys(("StoreUnavailable", "LeaseHeld", "LeaseLost", "StreamEnded"), 21),
         "OutcomeUnknown": 22,

@@ -119,7 +119,8 @@ def test_an_unknown_session_and_a_missing_ledger_are_one_line(run: Scripts) -> N
 
 def test_the_dry_run_prints_every_statement_bound_to_project_and_dataset(run: Scripts) -> None:
     place = ("--project", "my-project", "--dataset", "sessions", "--location", "EU")
-    shown = run.ok("create_sessions_table.py", *place, "--partition-expiration-days", "400", "--dry-run")
+    lifetimes = ("--partition-expiration-days", "400", "--max-ttl-hours", "168")
+    shown = run.ok("create_sessions_table.py", *place, *lifetimes, "--dry-run")
     assert shown.startswith("CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU');\n")
     for path in sorted((ROOT / "sql").rglob("*.sql")):
         if path.parent.name in ("tables", "views", "functions"):
@@ -151,6 +152,10 @@ def test_without_a_project_the_tables_are_made_here(run: Scripts) -> None:
         (["--project", "my-project", "--dataset", "d"], 12),
         (["--project", "my-project", "--dataset", "d", "--url", "sqlite:///x.db"], 2),
         (["--project", "my-project", "--dataset", "d", "--partition-expiration-days", "7"], 12),
+        (
+            ["--project", "my-project", "--dataset", "d", "--partition-expiration-days", "7", "--max-ttl-hours", "168"],
+            12,
+        ),
         (["--project", "my-project", "--dataset", "d", "--kms-key", "key"], 12),
         (["--project", "my-project", "--dataset", "d", "--label", "Team=a"], 12),
         (["--project", "my-project"], 2),

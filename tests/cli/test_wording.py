@@ -16,9 +16,12 @@ from support.shell import Shell
 PACKAGE = Path(ledger.__file__).parent
 #: A call or an argument of Python in a message.
 PYTHON = re.compile(r"\b[a-zA-Z_.]+\((\.\.\.)?\)|\b\w+=(\.\.\.|,)")
-#: Messages that name Python and that no command prints: of programs that close a ledger or use the view of one user,
-#: and of the former stores' modules.
-ELSEWHERE = ("for_user()", "SessionLedger.open()", ".replace(tzinfo=", "there is no chat", "def total(")
+#: Messages that name Python and that no command prints: of programs that close a ledger, use the view of one user or
+#: read what they did not ask for, and of the former stores' modules.
+ELSEWHERE = (
+    *("for_user()", "SessionLedger.open()", ".replace(tzinfo=", "there is no chat", "def total("),
+    "was read without its messages",
+)
 #: Rooms whose messages are not those of the SDK.
 NOT_READ = {"cli", "testing", "compat"}
 
@@ -53,12 +56,19 @@ def test_every_method_that_a_message_names_has_a_command() -> None:
     [
         ("set SESSION summary x", "Reopen it with `ledger restore SESSION`."),
         ("archive SESSION", "Reopen it with `ledger restore SESSION` first."),
+        ("expire SESSION", "Reopen it with `ledger restore SESSION` first."),
         ("fork SESSION", "Reopen it with `ledger restore SESSION` first."),
         ("set nowhere summary x", "There is no session nowhere; create it with `ledger new QUESTION`."),
-        ("new q --ttl-hours 1000", "maximum of 168 h (LEDGER_SESSION_MAX_TTL_HOURS)."),
+        (
+            "new q --ttl-hours 1000",
+            "ttl is 1000 h, but every session of this ledger expires within 168 h (LEDGER_SESSION_MAX_TTL_HOURS).",
+        ),
     ],
 )
-def test_a_message_names_the_command_to_run(shell: Shell, command: str, says: str) -> None:
+def test_a_message_names_the_command_to_run(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, command: str, says: str
+) -> None:
+    monkeypatch.setenv("LEDGER_SESSION_MAX_TTL_HOURS", "168")
     session_id = shell.ok("new", "q").strip()
     shell.ok("delete", session_id)
     assert says.replace("SESSION`", f"{session_id}`") in shell.fails(*command.replace("SESSION", session_id).split())[1]

@@ -415,3 +415,25 @@ def test_the_store_works_over_an_async_ledger(url: str) -> None:
             assert await ledger.get_session(session.id) is not None
 
     run(scenario)
+
+
+@pytest.mark.parametrize("status", ["expired", "archived"])
+def test_an_analysis_session_that_has_ended_names_the_way_on_in_the_ledger(
+    session_store: SessionStore, ledger: SessionLedger, status: str
+) -> None:
+    reopen = ledger.restore_session if status == "expired" else ledger.hydrate_session
+
+    async def scenario() -> None:
+        session = await session_store.create_session(assets=["AAPL"], user_id="ada")
+        query = QueryRecord(query_type="price", parameters={}, result_summary="x")
+        if status == "archived":
+            await session_store.archive_session(session.id)
+        else:
+            ledger.expire_session(session.id)
+        with pytest.raises(SessionEnded, match=r"nothing was written\. Reopen it in the ledger with ") as refused:
+            await session_store.track_query(session.id, query)
+        assert f"{reopen.__name__}()" in str(refused.value)
+        reopen(session.id)
+        await session_store.track_query(session.id, query)
+
+    run(scenario)

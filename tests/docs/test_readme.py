@@ -1,4 +1,4 @@
-"""Every block of the README and of docs/bigquery.md runs, and prints what it says it prints."""
+"""Every block of the README, docs/bigquery.md and docs/python.md runs, and prints what it says it prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.consoles import blocks_of, check_commands
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "bigquery.md")
+PAGES = (README, ROOT / "docs" / "bigquery.md", ROOT / "docs" / "python.md")
 #: A comment behind a print, or on a line of its own, is what is printed.
 SAYS = re.compile(r"(?:^|^ *print\(.*\)  )# (.*)$")
 

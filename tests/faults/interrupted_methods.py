@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,12 @@ def _reads(
     return Method(act, prepare, records=False, check=check)
 
 
+def _ends(call: Call, within: timedelta) -> None:
+    call.other.append(call.session, "session.extended", [Change("expires_at", "", utc_now() + within)])
+
+
 def _ended(call: Call) -> None:
-    call.other.append(call.session, "session.extended", [Change("expires_at", "", utc_now())])
+    _ends(call, _ZERO)
 
 
 def _archived(call: Call) -> None:
@@ -127,7 +132,7 @@ def _refused_rows(call: Call) -> Any:
     return call.ledger.warehouse.refused()
 
 
-_ZERO = timedelta(0)
+_ZERO, _SOON = timedelta(0), timedelta(minutes=30)
 METHODS: dict[str, Method] = {
     "add_message": Method(lambda c: c.ledger.add_message(c.session, "user", "hello", **c.envelope)),
     "add_query": Method(lambda c: c.ledger.add_query(c.session, "price", **c.envelope)),
@@ -152,7 +157,9 @@ METHODS: dict[str, Method] = {
     "drop_archived": _reads(lambda c: c.ledger.drop_archived(), _archived),
     "expire_old_sessions": _reads(lambda c: c.ledger.expire_old_sessions(), _ended),
     "expire_session": Method(lambda c: c.ledger.expire_session(c.session, **c.envelope)),
-    "extend_session": Method(lambda c: c.ledger.extend_session(c.session, timedelta(hours=1), **c.envelope)),
+    "extend_session": Method(
+        lambda c: c.ledger.extend_session(c.session, timedelta(hours=1), **c.envelope), lambda c: _ends(c, _SOON)
+    ),
     "fail_session": Method(lambda c: c.ledger.fail_session(c.session, "it broke", **c.envelope)),
     "for_user": _reads(lambda c: c.ledger.for_user("ada").get_session(c.session)),
     "fork_session": Method(lambda c: c.ledger.fork_session(c.session, **c.envelope), check=_whole_copy),
@@ -166,6 +173,7 @@ METHODS: dict[str, Method] = {
         lambda c: c.ledger.hydrate_session(c.session, **c.envelope), lambda c: c.other.archive_session(c.session)
     ),
     "is_session_complete": _reads(lambda c: c.ledger.is_session_complete(c.session)),
+    "iter_sessions": _reads(lambda c: list(islice(c.ledger.iter_sessions("ada"), 3))),
     "list_sessions": _reads(lambda c: c.ledger.list_sessions("ada", limit=3)),
     "maintain": _reads(lambda c: c.ledger.maintain(retention=_ZERO), _ended),
     "register_profile": _reads(lambda c: c.ledger.register_profile("chat", Chat)),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ledger import Change, MessagesNotRead, Session
+from ledger.model.fields import FIELDS
 from ledger.model.fold import Written, fold
 from ledger.model.session import COLUMNS, Head
 from ledger.testing import START, recorded
@@ -189,3 +190,9 @@ def test_a_session_can_be_copied_and_pickled():
 
 def test_a_session_shows_what_it_is():
     assert repr(session(Change("status", value="active"))) == "Session('s', version=4, status='active')"
+
+
+def test_every_field_is_in_the_json_of_a_session_under_its_attribute():
+    within_tool_calls = {"calls", "tool_call_status", "tool_call_results"}
+    assert {field.attribute for field in FIELDS.values()} - within_tool_calls <= session().to_dict().keys()
+    assert session(with_messages=False).to_dict().keys() == session().to_dict().keys() - {"messages"}

@@ -97,7 +97,7 @@ def made(emulator: Emulator) -> Iterator[Stage]:
         contextlib.ExitStack() as opened,
     ):
         stage = Stage(replace(emulator, rest=layer.rest, grpc=layer.grpc), opened, requests, clock)
-        create(stage.warehouse(), TableOptions(partition_expiration_days=DAYS))
+        create(stage.warehouse(), TableOptions(partition_expiration_days=DAYS, max_ttl_hours=168))
         yield stage
     emulator.client.delete_dataset(stage.place.name, delete_contents=True)
 

@@ -51,7 +51,12 @@ def whole(session: Any) -> object:
     """All that a session shows."""
     if session is None:
         return None
-    return (session.head, {key: session[key] for key in session}, dict(session.tags and {}), session.messages)
+    return (
+        session.head,
+        {key: session[key] for key in session},
+        dict(session.tags and {}),
+        session.has_messages and session.messages,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,14 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"partition_expiration_days": 7}, "sessions live up to 168 hours .* set 8 or more"),
+        ({"partition_expiration_days": 30}, "sessions may have no end"),
+        ({"partition_expiration_days": 7, "max_ttl_hours": 168}, "sessions live up to 168 hours .* set 8 or more"),
         ({"partition_expiration_days": 30, "max_ttl_hours": 720}, "set 31 or more"),
         ({"partition_expiration_days": 30, "max_ttl_hours": None}, "sessions may have no end"),
         ({"partition_expiration_days": 30, "max_ttl_hours": 0}, "max_ttl_hours"),
         ({"partition_expiration_days": 30, "max_ttl_hours": float("nan")}, "max_ttl_hours"),
-        ({"partition_expiration_days": 0}, "partition_expiration_days"),
-        ({"partition_expiration_days": -30}, "partition_expiration_days"),
+        ({"partition_expiration_days": 0, "max_ttl_hours": 168}, "partition_expiration_days is 0.* set 8 or more"),
+        ({"partition_expiration_days": -30, "max_ttl_hours": 168}, "partition_expiration_days is -30.* set 8 or more"),
         ({"location": "the moon"}, "location"),
         ({"location": ""}, "location"),
         ({"kms_key_name": "k"}, "key"),
@@ -82,7 +83,14 @@ def test_labels_are_put_on_dataset_and_tables_and_others_stay(datasets, kept):
 
 
 def test_the_statements_carry_every_option():
-    options = TableOptions("EU", 30, KEY, require_partition_filter=True, labels={"team": "analytics", "env": "test"})
+    options = TableOptions(
+        "EU",
+        30,
+        KEY,
+        max_ttl_hours=168,
+        require_partition_filter=True,
+        labels={"team": "analytics", "env": "test"},
+    )
     schema, *rest = statements("my-project", "my_dataset", options)
     assert schema == (
         f"CREATE SCHEMA IF NOT EXISTS `my-project.my_dataset` "
@@ -102,7 +110,9 @@ def test_the_statements_carry_every_option():
     assert sum(it.startswith("ALTER ") for it in rest) == 8
 
 
-ALL_OPTIONS = TableOptions("EU", 30, KEY, require_partition_filter=True, labels={"team": "analytics"})
+ALL_OPTIONS = TableOptions(
+    "EU", 30, KEY, max_ttl_hours=168, require_partition_filter=True, labels={"team": "analytics"}
+)
 
 
 @pytest.mark.parametrize("options", [TableOptions(), ALL_OPTIONS], ids=["none", "all"])

@@ -34,7 +34,7 @@ from ledger.compat.analysis_sessions.slots import (
 from ledger.compat.arguments import days_before, ledger_of, names_of, object_of, user_id_of
 from ledger.errors import InvalidInput, PermissionDenied, SessionEnded, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, MAX_CHANGES, Change, Envelope, NewEvent
-from ledger.model.lifetime import CLOSED, DONE
+from ledger.model.lifetime import CLOSED, DONE, REOPENING
 from ledger.model.page import SESSIONS_PAGE, Page, check_limit
 from ledger.model.session import Session as Recorded
 from ledger.model.values import canonical, check_whole
@@ -367,7 +367,8 @@ class SessionStore:
             found = await self._required(session_id)
             if found.status in OVER:
                 raise SessionEnded(
-                    f"Session {session_id} is {found.status}; nothing was written.",
+                    f"Session {session_id} is {found.status}; nothing was written. Reopen it in the ledger with "
+                    f"{REOPENING[found.status]}.",
                     session_id=session_id,
                     status=found.status,
                 )
