@@ -88,6 +88,13 @@ class OutboxStore(EventStore, Protocol):
         """
         ...
 
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return the ids of at most ``limit`` sessions that begin or end with a part; only the id itself if it is one.
+
+        Deleted sessions are included.
+        """
+        ...
+
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of this store."""
         ...

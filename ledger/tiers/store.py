@@ -97,6 +97,10 @@ class TwoTierStore:
         """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
 
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return ids of the embedded store that begin or end with a part; see ``OutboxStore.ids_with``."""
+        return self._local.ids_with(part, limit=limit)
+
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of the embedded store."""
         return self._local.warehouses()

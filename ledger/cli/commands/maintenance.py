@@ -21,13 +21,15 @@ from ledger.cli.output.waiting import print_waiting, waiting_objects
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
+from ledger.cli.session_ids import session_argument
+
 COMMANDS: dict[str, click.Command] = {}
 #: Maximum values of --retention-days and --max-age-hours. Both are a hundred years.
 _DAYS, _HOURS = 36_525, 876_600
 
 
 @command("archive", "ledger archive SESSION_ID", into=COMMANDS)
-@click.argument("session_id")
+@session_argument
 @with_warehouse
 @with_envelope
 def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
@@ -47,7 +49,7 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 
 
 @command("hydrate", "ledger hydrate SESSION_ID", into=COMMANDS)
-@click.argument("session_id")
+@session_argument
 @with_warehouse
 @with_envelope
 def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:

@@ -10,6 +10,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.commands.read import point_in_time
 from ledger.cli.output.shapes import print_json
+from ledger.cli.session_ids import SESSION
 from ledger.model.fields import ROLES
 
 COMMANDS: dict[str, click.Command] = {}
@@ -24,7 +25,7 @@ COMMANDS: dict[str, click.Command] = {}
 )
 @click.argument("text")
 @click.option("--user", "user_id", help="Search only sessions of this user.")
-@click.option("--session", "session_id", metavar="SESSION_ID", help="Search only this session.")
+@click.option("--session", "session_id", type=SESSION, metavar="SESSION_ID", help="Search only this session.")
 @click.option(
     "--role",
     metavar="ROLE",

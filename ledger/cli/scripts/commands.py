@@ -16,6 +16,7 @@ from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
+from ledger.cli.session_ids import whole_id
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
 from ledger.settings import LEDGER_SESSION_MAX_TTL_HOURS, LEDGER_URL
@@ -194,6 +195,7 @@ def query_sessions(
         if session_id is None:
             sessions: Sequence[Session] = ledger.list_sessions(limit=limit)
         else:
+            session_id = whole_id(ledger, session_id)
             session = ledger.get_session(session_id, messages=details)
             if session is None:
                 raise SessionNotFound(

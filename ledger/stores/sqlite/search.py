@@ -49,6 +49,11 @@ _TEXT = (
     "WHERE st.session_id = ? AND st.field = ? AND st.key = ?"
 )
 
+_IDS = (
+    "SELECT session_id FROM session_heads WHERE session_id = ?1 OR substr(session_id, 1, length(?1)) = ?1 "
+    "OR substr(session_id, -length(?1)) = ?1 ORDER BY session_id <> ?1, session_id LIMIT ?2"
+)
+
 
 class SqliteSearch:
     """The part of ``SqliteStore`` that searches."""
@@ -87,6 +92,13 @@ class SqliteSearch:
                 rows.close()  # before the transaction ends
 
         return self._read(work, snapshot=True)
+
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return ids that begin or end with a part; see ``OutboxStore.ids_with``."""
+        check_text(part, "part")
+        rows = self._read(lambda connection: connection.execute(_IDS, (part, limit)).fetchall())
+        ids = [session_id for (session_id,) in rows]
+        return [part] if part in ids[:1] else ids
 
     def update_index(self) -> None:
         """Index all rows committed before the call, in several steps. Appends can commit between two steps.
