@@ -132,7 +132,7 @@ def one_line_errors() -> Iterator[None]:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx is not None else ""
-        raise Failure(error.format_message() + hint, "usage", USAGE) from error
+        raise Failure(in_commands(error.format_message()) + hint, "usage", USAGE) from error
     except KeyboardInterrupt as error:
         raise Failure("Interrupted.", "interrupted", INTERRUPTED) from error
     except BrokenPipeError as error:

@@ -21,6 +21,7 @@ from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
 from ledger.cli.output.waiting import print_waiting, waiting_objects
+from ledger.cli.wording import in_commands
 from ledger.errors import InvalidInput
 from ledger.holding import ending
 from ledger.settings import LEDGER_WAREHOUSE
@@ -220,7 +221,9 @@ def _print_status(status: RelayStatus) -> None:
 
     age = "" if status.waiting_since is None else f", the oldest for {_ago(status.waiting_since)}"
     last = "" if status.shipped_at is None else f", last {when(status.shipped_at)}"
-    error = "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {status.last_error}"
+    error = (
+        "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {in_commands(status.last_error or '')}"
+    )
     emit(
         facts(
             ("warehouse", status.warehouse),

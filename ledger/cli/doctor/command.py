@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ledger.cli.app import command
 from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.doctor.sqlite import examine_file
 from ledger.cli.output.shapes import print_json
+from ledger.cli.wording import in_commands
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
 from ledger.settings import (
@@ -75,7 +76,8 @@ def doctor(as_json: bool, url: str | None, deep: bool, warehouse: str | None, ye
         return
     if yes or report is not None:
         raise click.UsageError("--yes and --report are options of --deep.")
-    findings = list(examine(url, process_environment()))
+    examined = examine(url, process_environment())
+    findings = [replace(finding, detail=in_commands(finding.detail)) for finding in examined]
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:

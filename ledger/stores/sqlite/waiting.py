@@ -73,7 +73,8 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
         raise StoreRejected(
             f"{warehouse} is still needed, and nothing was forgotten: archived sessions whose rows may be only there: "
             f"{archived}; purged sessions that must still be deleted there: {deletions}. Hydrate the archived sessions "
-            "and run `ledger maintain` with this warehouse first. If it is lost, forget it with --yes."
+            "and run `ledger maintain` with this warehouse first. If it is lost, use "
+            "forget_warehouse(even_if_needed=True)."
         )
     for table in _TABLES:
         connection.execute(f"DELETE FROM {table} WHERE warehouse = ?", (warehouse,))  # noqa: S608
