@@ -40,6 +40,10 @@ WORDS = {
     "call again with the event_id": "run the command again with --event-id",
     "under this event_id": "under this --event-id",
     "Use a new event_id": "Use a new --event-id",
+    "after must be the next of an earlier page": "--after must be a cursor that an earlier page has printed",
+    "after is {}, and the last seq of this ledger is {}: after is of": (
+        "--after is {}, and the last sequence number of this ledger is {}: --after is of"
+    ),
     # values
     "ttl is None": "--ttl-hours is none",
     "ttl is ": "--ttl-hours is ",
