@@ -224,7 +224,7 @@ def reads(ledger: SessionLedger, floor: Floor) -> list[bool]:
     """Measure reads of state, history and messages; return for each whether it meets its target."""
     ours, theirs = seeded(ledger, floor)
     our_talk, their_talk = talk(ledger, floor, 200)
-    cache = ledger.store._cache  # type: ignore[attr-defined]
+    cache = ledger.store._local._cache  # type: ignore[attr-defined]
 
     def uncached(_: int) -> None:
         cache.clear()
@@ -264,7 +264,7 @@ def crowd(folder: Path) -> bool:
             for ledger, sessions, figures in zip((few, many), ids, medians, strict=True):
 
                 def uncached(index: int, ledger: SessionLedger = ledger, sessions: list[str] = sessions) -> None:
-                    ledger.store._cache.clear()  # type: ignore[attr-defined]
+                    ledger.store._local._cache.clear()  # type: ignore[attr-defined]
                     dict(ledger.get_session(sessions[index * 7919 % len(sessions)]))  # type: ignore[arg-type]
 
                 figures.append(median_us(uncached))

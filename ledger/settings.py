@@ -145,7 +145,7 @@ LEDGER_IMPORT_FROM = Setting(
     "Path or URL (with password) of the database that `ledger import-store` reads.",
 )
 TERMINAL_COLUMNS = Setting(
-    "COLUMNS", TERMINAL, "Width of tables, in characters.", default="the terminal's width; 120 in a pipe"
+    "COLUMNS", TERMINAL, "Width of tables, in characters.", default="the terminal's width; no limit in a pipe"
 )
 HOME = Setting("HOME", TERMINAL, "The home folder, in which `ledger doctor` looks for `.config/gcloud`.", default="`/`")
 

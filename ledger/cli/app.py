@@ -10,66 +10,91 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ledger.cli.exits import OneLineErrors
+from ledger.cli.session_ids import with_whole_ids
 from ledger.errors import ConfigurationError
 from ledger.settings import LEDGER_URL, LEDGER_USER
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
 
-#: Module of each command, in the order of the help.
-COMMANDS = {
-    "init": "ledger.cli.commands.write",
-    "new": "ledger.cli.commands.write",
-    "set": "ledger.cli.commands.write",
-    "message": "ledger.cli.commands.write",
-    "tool": "ledger.cli.commands.write",
-    "tag": "ledger.cli.commands.lifecycle",
-    "score": "ledger.cli.commands.lifecycle",
-    "remove-message": "ledger.cli.commands.lifecycle",
-    "complete": "ledger.cli.commands.lifecycle",
-    "fail": "ledger.cli.commands.lifecycle",
-    "extend": "ledger.cli.commands.lifecycle",
-    "expire": "ledger.cli.commands.lifecycle",
-    "delete": "ledger.cli.commands.lifecycle",
-    "restore": "ledger.cli.commands.lifecycle",
-    "grant": "ledger.cli.commands.access",
-    "revoke": "ledger.cli.commands.access",
-    "show": "ledger.cli.commands.read",
-    "list": "ledger.cli.commands.read",
-    "search": "ledger.cli.commands.search",
-    "count": "ledger.cli.commands.lifecycle",
-    "history": "ledger.cli.commands.read",
-    "diff": "ledger.cli.commands.read",
-    "fork": "ledger.cli.commands.time_travel",
-    "rewind": "ledger.cli.commands.time_travel",
-    "replay": "ledger.cli.commands.time_travel",
-    "compare": "ledger.cli.commands.time_travel",
-    "tail": "ledger.cli.commands.time_travel",
-    "sql": "ledger.cli.commands.warehouse",
-    "schema": "ledger.cli.commands.warehouse",
-    "sync": "ledger.cli.commands.relay",
-    "relay": "ledger.cli.commands.relay",
-    "status": "ledger.cli.commands.relay",
-    "reconcile": "ledger.cli.commands.reconcile",
-    "verify": "ledger.cli.commands.verify",
-    "seal": "ledger.cli.commands.seals",
-    "seals": "ledger.cli.commands.seals",
-    "archive": "ledger.cli.commands.maintenance",
-    "hydrate": "ledger.cli.commands.maintenance",
-    "maintain": "ledger.cli.commands.maintenance",
-    "export": "ledger.cli.commands.transfer",
-    "import": "ledger.cli.commands.transfer",
-    "import-store": "ledger.cli.commands.import_store",
-    "backup": "ledger.cli.commands.transfer",
-    "restore-backup": "ledger.cli.commands.restore_backup",
-    "chat-init": "ledger.cli.commands.chat",
-    "query": "ledger.cli.commands.chat",
-    "chat-history": "ledger.cli.commands.chat",
-    "chat-cleanup": "ledger.cli.commands.chat",
-    "demo": "ledger.cli.demo.command",
-    "emulator": "ledger.cli.commands.emulator",
-    "doctor": "ledger.cli.doctor.command",
+#: The commands in groups, in the order of the help, each with its module.
+GROUPS = {
+    "Sessions": {
+        "init": "ledger.cli.commands.write",
+        "new": "ledger.cli.commands.write",
+        "set": "ledger.cli.commands.write",
+        "message": "ledger.cli.commands.write",
+        "tool": "ledger.cli.commands.write",
+        "tag": "ledger.cli.commands.lifecycle",
+        "score": "ledger.cli.commands.lifecycle",
+        "remove-message": "ledger.cli.commands.lifecycle",
+        "fork": "ledger.cli.commands.time_travel",
+        "rewind": "ledger.cli.commands.time_travel",
+    },
+    "Lifecycle": {
+        "complete": "ledger.cli.commands.lifecycle",
+        "fail": "ledger.cli.commands.lifecycle",
+        "extend": "ledger.cli.commands.lifecycle",
+        "expire": "ledger.cli.commands.lifecycle",
+        "delete": "ledger.cli.commands.lifecycle",
+        "restore": "ledger.cli.commands.lifecycle",
+    },
+    "Access": {
+        "grant": "ledger.cli.commands.access",
+        "revoke": "ledger.cli.commands.access",
+    },
+    "Reading": {
+        "show": "ledger.cli.commands.read",
+        "list": "ledger.cli.commands.read",
+        "search": "ledger.cli.commands.search",
+        "count": "ledger.cli.commands.lifecycle",
+        "history": "ledger.cli.commands.read",
+        "diff": "ledger.cli.commands.read",
+        "replay": "ledger.cli.commands.time_travel",
+        "compare": "ledger.cli.commands.time_travel",
+        "tail": "ledger.cli.commands.time_travel",
+    },
+    "SQL": {
+        "sql": "ledger.cli.commands.warehouse",
+        "schema": "ledger.cli.commands.warehouse",
+    },
+    "Warehouse": {
+        "sync": "ledger.cli.commands.relay",
+        "relay": "ledger.cli.commands.relay",
+        "status": "ledger.cli.commands.relay",
+        "warehouse": "ledger.cli.commands.warehouses",
+        "reconcile": "ledger.cli.commands.reconcile",
+        "archive": "ledger.cli.commands.maintenance",
+        "hydrate": "ledger.cli.commands.maintenance",
+        "maintain": "ledger.cli.commands.maintenance",
+    },
+    "Integrity": {
+        "verify": "ledger.cli.commands.verify",
+        "seal": "ledger.cli.commands.seals",
+        "seals": "ledger.cli.commands.seals",
+    },
+    "Export, import and backup": {
+        "export": "ledger.cli.commands.transfer",
+        "import": "ledger.cli.commands.transfer",
+        "import-store": "ledger.cli.commands.import_store",
+        "backup": "ledger.cli.commands.transfer",
+        "restore-backup": "ledger.cli.commands.restore_backup",
+    },
+    "Chats": {
+        "chat-init": "ledger.cli.commands.chat",
+        "query": "ledger.cli.commands.chat",
+        "chat-history": "ledger.cli.commands.chat",
+        "chat-cleanup": "ledger.cli.commands.chat",
+    },
+    "Help": {
+        "demo": "ledger.cli.demo.command",
+        "doctor": "ledger.cli.doctor.command",
+        "emulator": "ledger.cli.commands.emulator",
+        "completion": "ledger.cli.commands.completion",
+    },
 }
+#: Module of each command.
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -87,11 +112,21 @@ class Commands(OneLineErrors, click.Group):
         loaded: click.Command = import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
         return loaded
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, each with the first sentence of its help."""
+        widest = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            limit = formatter.width - 6 - widest
+            lines = [(name.ljust(widest), it.get_short_help_str(limit)) for name, it in commands if it is not None]
+            with formatter.section(title):
+                formatter.write_dl(lines)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments name. If there is none, the error suggests similar names."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=2, cutoff=0.7)
@@ -137,6 +172,9 @@ def ledger(ctx: click.Context, url: str | None) -> None:
     The ledger is a SQLite file or a BigQuery dataset. `ledger sql` runs GoogleSQL in BigQuery or, if the ledger is a
     SQLite file, on a DuckDB file beside it. Every command accepts --json. An error is one line on stderr. The exit code
     tells the class of the error (see docs/cli.md).
+
+    A SESSION_ID may be the beginning or the end of an id, of at least 4 characters, if no other session has it; @ is
+    the newest session. In BigQuery, it may be the beginning of a generated id, of at least 8 characters.
     """
     ctx.obj = url
 
@@ -154,6 +192,7 @@ def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callab
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         decorated = click.command(name, cls=Command, examples=examples)(function)
+        decorated.callback = with_whole_ids(function, decorated.params, opened)
         decorated.params += [
             click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
             click.Option(

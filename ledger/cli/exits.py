@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,12 @@ import click
 
 from ledger import errors
 from ledger.cli.interrupts import INTERRUPTED
-from ledger.cli.output.text import one_line
+from ledger.cli.output.text import escape_unshown, one_line
 from ledger.cli.wording import in_commands
 
-#: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile) or
-#: if the warehouse refused an event, and `ledger verify` with FINDINGS.
+#: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile),
+#: if the warehouse refused an event, or if a warehouse holds up retention (status, maintain); and `ledger verify` with
+#: FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     **dict.fromkeys((errors.InvalidInput, errors.MessagesNotRead), 3),
@@ -38,6 +40,8 @@ EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     **dict.fromkeys((errors.StoreRejected, errors.SessionArchived, errors.ArchiveLost, errors.RowsRefused), 23),
 }
 USAGE, FINDINGS, FILES = 2, 15, 30
+#: Exit code if the reader of a pipe has closed it, as in ``ledger export | head``: what a shell says of SIGPIPE.
+PIPE_CLOSED = 141
 
 
 class Failure(click.ClickException):
@@ -59,7 +63,12 @@ class Failure(click.ClickException):
 
 
 class OneLineErrors(click.Command):
-    """A command or group that reports each error on one line."""
+    """A command or group that reports each error on one line, and prints to a stdout of any encoding."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the command. A character that stdout cannot show is written as an escape; see ``escape_unshown``."""
+        escape_unshown()
+        return super().main(*args, **settings)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -94,6 +103,19 @@ def exit_code_of(error: errors.LedgerError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
+def _discard_output() -> None:
+    """Discard what is still to be written to stdout and stderr, whose reader has closed the pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+        except (ValueError, OSError):  # closed already
+            continue
+    os.close(nowhere)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Context manager that turns an expected error in its block into a ``Failure``.
@@ -110,11 +132,12 @@ def one_line_errors() -> Iterator[None]:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command prints its help
             raise
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx is not None else ""
-        raise Failure(error.format_message() + hint, "usage", USAGE) from error
+        raise Failure(in_commands(error.format_message()) + hint, "usage", USAGE) from error
     except KeyboardInterrupt as error:
         raise Failure("Interrupted.", "interrupted", INTERRUPTED) from error
-    except BrokenPipeError:  # the reader closed the pipe; click exits without a message
-        raise
+    except BrokenPipeError as error:
+        _discard_output()
+        raise click.exceptions.Exit(PIPE_CLOSED) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise Failure(f"{where}{error.strerror or error}.", "file_error", FILES) from error

@@ -85,7 +85,7 @@ def expiry(now: datetime, ttl: timedelta | None, longest: timedelta | None = Non
     if not isinstance(ttl, timedelta):
         raise InvalidInput(f"ttl must be a timedelta, or None for no expiry, not {full_name(ttl)}.")
     if ttl <= timedelta(0):
-        raise InvalidInput(f"ttl must be positive, not {ttl}.")
+        raise InvalidInput(f"ttl must be positive, not {_hours(ttl)}.")
     if longest is not None and ttl > longest:
         raise InvalidInput(f"ttl is {_hours(ttl)}, but {_bound(longest)}.")
     try:

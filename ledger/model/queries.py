@@ -91,6 +91,7 @@ class SearchQuery:
         visible_to: A user who may read the session: its owner, or a user to whom it grants access.
         created_from, created_until: Range of the session's created_at, from inclusive, until exclusive. Both are
             timezone-aware.
+        role: The role of the message. Other texts than messages have none.
     """
 
     terms: Terms
@@ -99,3 +100,4 @@ class SearchQuery:
     visible_to: str | None = None
     created_from: datetime | None = None
     created_until: datetime | None = None
+    role: str | None = None

@@ -49,6 +49,7 @@ class Match:
         version: The version that wrote the text.
         created_at: The session's creation time.
         snippet: The text around the first matching term, on one line; an ellipsis marks an omission.
+        role: The message's role; None for other fields.
     """
 
     session_id: str
@@ -58,6 +59,7 @@ class Match:
     version: int
     created_at: datetime
     snippet: str
+    role: str | None = None
 
 
 class SearchCursor(NamedTuple):
@@ -187,6 +189,12 @@ def text_of(field: str, value: Any) -> str:
         texts = [part.get("text") for part in value if isinstance(part, Mapping)]
         return "\n".join(text for text in texts if isinstance(text, str))
     return value if isinstance(value, str) else ""
+
+
+def role_of(field: str, value: Any) -> str | None:
+    """Return the role of a message, given its field and its value as recorded; None for any other field."""
+    role = value.get("role") if field == "message" and isinstance(value, Mapping) else None
+    return role if isinstance(role, str) else None
 
 
 def _folded(text: str) -> str:

@@ -299,9 +299,8 @@ class Relay:
 
     def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
         # Not logged: the reasons may quote values.
-        log.error(
-            "%s refused %d event(s), which are dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events
-        )
+        refused = "event, which is" if events == 1 else "events, which are"
+        log.error("%s refused %d %s dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events, refused)
         self._save(self._held, dead_letters=reasons)
 
     def _acknowledge(self, checkpoint: RelayCheckpoint, batch: Batch) -> None:

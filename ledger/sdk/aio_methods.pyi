@@ -26,7 +26,7 @@ from ledger.relay.loop import Relay
 from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.archive import Maintained
 from ledger.sdk.subscriptions import Delivery
-from ledger.stores.base import PendingDeletion
+from ledger.stores.base import PendingDeletion, Waiting
 from ledger.stores.event_store import Capabilities
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
@@ -96,6 +96,9 @@ class AsyncPurgingStore(AsyncEventStore):
 
     async def purge(self, session_id: str, version: int) -> bool:
         """Delete everything that the store holds of a session, including its tombstone, in one transaction."""
+
+    async def waiting(self) -> list[Waiting]:
+        """Return the expired, archived, deleted and purged sessions whose retention waits for a warehouse."""
 
 class AsyncTieredStore(AsyncEventStore):
     """The methods of ``TieredStore``, awaited."""
@@ -503,6 +506,7 @@ class LedgerMethods:
         *,
         user_id: str | None = None,
         session_id: str | None = None,
+        role: str | None = None,
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         after: str | None = None,

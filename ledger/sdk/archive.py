@@ -15,7 +15,7 @@ from ledger.model.queries import SessionQuery
 from ledger.model.values import check_text
 from ledger.sdk.lifecycle import Lifecycle
 from ledger.stores.archived import status_change
-from ledger.stores.base import PurgingStore, archiving_store, purging_store, tiered_store
+from ledger.stores.base import PurgingStore, Waiting, archiving_store, purging_store, tiered_store
 from ledger.stores.user_view import UserView
 
 #: Default statuses of the sessions that ``delete_old_sessions`` purges.
@@ -24,19 +24,23 @@ ENDED = ("expired", "archived", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The result of ``maintain``. Each attribute is a number of sessions.
+    """The result of ``maintain``. Each attribute but the last is a number of sessions.
 
     Attributes:
         expired: Sessions recorded as expired.
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
         waiting: Purged sessions whose data is still in a warehouse, because that warehouse was not attached.
+        held_up: Sessions that ``retention`` should have purged, and whose rows wait for a warehouse.
+        sessions: The sessions that wait for a warehouse: those above, and archived ones whose rows were not dropped.
     """
 
     expired: int
     dropped: int
     deleted: int
     waiting: int
+    held_up: int = 0
+    sessions: tuple[Waiting, ...] = ()
 
 
 class Archive(Lifecycle):
@@ -47,8 +51,10 @@ class Archive(Lifecycle):
 
         If the warehouse has all rows already, the store drops them in this call. Otherwise ``drop_archived``,
         ``maintain`` or a later call of this method drops them. Lists still show the session with its status, title,
-        question, session_type, tags, attributes and grants. An append to the session hydrates it first. Without a
-        warehouse, only the status changes.
+        question, session_type, tags, attributes and grants. An append to the session hydrates it first.
+
+        The warehouse is the one that the ledger was opened with. A ledger in a file that was opened without one uses
+        the DuckDB file beside it, if it ships to that file; otherwise only the status changes.
 
         Returns:
             The result of the append; None if the session is archived already.
@@ -110,7 +116,7 @@ class Archive(Lifecycle):
         """Drop the rows of archived sessions from the store after checking that the warehouse has them.
 
         Returns:
-            The number of sessions whose rows were dropped; 0 without a warehouse.
+            The number of sessions whose rows were dropped; 0 if the ledger ships to no warehouse.
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached; the rows of some sessions may have been dropped.
@@ -191,7 +197,16 @@ class Archive(Lifecycle):
         if retention is None:  # delete_old_sessions has done it otherwise
             self._purge_warehouse()
         purging = purging_store(self.store)
-        return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
+        waiting = [] if purging is None else purging.waiting()
+        due = {each.session_id for each in waiting if _is_due(each, self._clock(), retention)}
+        return Maintained(
+            expired,
+            dropped,
+            deleted,
+            waiting=sum(each.status == "purged" for each in waiting),
+            held_up=len(due),
+            sessions=tuple(each for each in waiting if each.status in ("purged", "archived") or each.session_id in due),
+        )
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
         """Drop the rows of archived sessions from the store, and return the number of sessions.
@@ -235,6 +250,11 @@ def _archiving_changes(session_id: str) -> Callable[[State], list[Change]]:
         return [Change("status", "", "archived")]
 
     return changes
+
+
+def _is_due(session: Waiting, now: datetime, retention: timedelta | None) -> bool:
+    """Return True if a session that waits for a warehouse is older than ``retention``, and should have been purged."""
+    return retention is not None and session.updated_at is not None and now - session.updated_at > retention
 
 
 def _check_age(age: object, name: str) -> None:

@@ -23,9 +23,9 @@ from ledger.settings import (
     LEDGER_WAREHOUSE,
     Setting,
 )
-from ledger.stores.base import EventStore
+from ledger.stores.base import EventStore, outbox_store
 from ledger.stores.urls import open_store, url_of
-from ledger.warehouse.urls import parse_warehouse_url
+from ledger.warehouse.urls import file_beside, parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.model.profiles import Profile
@@ -86,6 +86,8 @@ class LedgerConnection:
             except BaseException:
                 self.close(drain=0)
                 raise
+        else:
+            self._use_default_warehouse()
 
     @classmethod
     def open(
@@ -180,6 +182,27 @@ class LedgerConnection:
             ids=self._ids,
         )
         attached.start()
+
+    def _use_default_warehouse(self) -> None:
+        """Read archived sessions from the DuckDB file beside the ledger, if the ledger ships to it."""
+        outbox = outbox_store(self.store)
+        file = None if outbox is None else file_beside(outbox.path)
+        if file is None:
+            return
+        from ledger.tiers.local import local_tier
+        from ledger.tiers.store import TwoTierStore
+        from ledger.warehouse.urls import duckdb_files, duckdb_url, open_warehouse
+
+        url = duckdb_url(file)
+        self.store = TwoTierStore(
+            local_tier(self.store),
+            lambda: open_warehouse(url),
+            name=lambda: url,
+            files=duckdb_files(file),
+            is_default=True,
+            clock=self._clock,
+            ids=self._ids,
+        )
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:

@@ -15,7 +15,7 @@ from ledger.stores.base import outbox_store, warehouse_store
 from ledger.stores.user_view import UserView
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters, Warehouse
-from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
+from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
@@ -157,8 +157,8 @@ def warehouse_path(ledger: Queries) -> Path:
         configured = parse_warehouse_url(setting)
         assert isinstance(configured, Path)  # noqa: S101 - implied by the scheme
         return configured
-    beside = store.path.with_suffix(".duckdb")
-    if beside == store.path:
+    beside = file_beside(store.path)
+    if beside is None:
         raise ConfigurationError(
             f"{store.path} is the ledger itself, so its DuckDB file cannot have that name. Give the ledger a name that "
             "ends with .db."

@@ -19,6 +19,7 @@ class Search(CommandBase):
         *,
         user_id: str | None = None,
         session_id: str | None = None,
+        role: str | None = None,
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         after: str | None = None,
@@ -38,6 +39,7 @@ class Search(CommandBase):
             user_id: Search only sessions of this owner. A view (``for_user``) always searches its user's own sessions
                 and those shared with them, and no others.
             session_id: Search only this session.
+            role: Search only messages of this role, such as ``user`` or ``tool``.
             created_from, created_until: Range of the session's creation time, from inclusive, until exclusive. Both are
                 timezone-aware.
             after: The ``next`` of an earlier page.
@@ -56,5 +58,6 @@ class Search(CommandBase):
             session_id=session_id,
             created_from=created_from,
             created_until=created_until,
+            role=role,
         )
         return self.store.search(query, after=after, limit=limit)

@@ -8,6 +8,7 @@ the flag. It returns the store as that protocol, or None if the store does not d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -26,12 +27,14 @@ __all__ = [
     "ArchivingStore",
     "Capabilities",
     "EventStore",
+    "Forgotten",
     "OutboxStore",
     "PendingDeletion",
     "PurgingStore",
     "SealingStore",
     "TieredStore",
     "VerifyingStore",
+    "Waiting",
     "WarehouseStore",
     "archiving_store",
     "outbox_store",
@@ -44,6 +47,22 @@ __all__ = [
 
 #: Default of ``limit``, the maximum number of findings of one verification.
 MAX_FINDINGS = 1000
+
+
+class Forgotten(NamedTuple):
+    """The result of ``OutboxStore.forget_warehouse``.
+
+    Attributes:
+        warehouse: The warehouse's URL.
+        waiting_rows: Number of rows that waited to be shipped there.
+        deletions: Number of purged sessions that were to be deleted there.
+        archived: Number of archived sessions whose rows the store has dropped. They may be only in this warehouse.
+    """
+
+    warehouse: str
+    waiting_rows: int
+    deletions: int
+    archived: int
 
 
 class OutboxStore(EventStore, Protocol):
@@ -69,6 +88,34 @@ class OutboxStore(EventStore, Protocol):
         """
         ...
 
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return the ids of at most ``limit`` sessions that begin or end with a part; only the id itself if it is one.
+
+        Deleted sessions are included.
+        """
+        ...
+
+    def warehouses(self) -> list[str]:
+        """Return the URLs of the warehouses that may have rows of this store."""
+        ...
+
+    def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
+        """Forget a warehouse, so that no session waits for it any more. The warehouse itself is not changed.
+
+        A relay that ships to it again later starts from the first row, and sends only what the warehouse lacks.
+
+        Args:
+            warehouse: The warehouse's URL, as ``Sink.url`` gives it.
+            even_if_needed: Forget it even if archived sessions may have their rows only there, or purged sessions must
+                still be deleted there.
+
+        Raises:
+            InvalidInput: The store does not ship to this warehouse.
+            LeaseHeld: A relay ships to it at this moment.
+            StoreRejected: The warehouse is still needed, and ``even_if_needed`` is False.
+        """
+        ...
+
 
 class ArchivingStore(EventStore, Protocol):
     """Protocol of stores that declare ``archive``: the store can tell if a session may be archived."""
@@ -88,6 +135,29 @@ class PendingDeletion(NamedTuple):
 
     key: SessionKey
     version: int
+
+
+class Waiting(NamedTuple):
+    """A session whose retention waits for a warehouse: its rows cannot be dropped, purged or deleted there yet.
+
+    Attributes:
+        session_id: The session.
+        status: Its recorded status: ``expired``, ``archived`` or ``deleted``; ``purged`` for ``deletion``.
+        warehouse: URL of the warehouse.
+        waits_for: ``shipping`` (rows must be shipped), ``redrive`` (the warehouse refused rows), ``dropping`` (the rows
+            were shipped, and ``drop_archived`` with this warehouse has not dropped them yet) or ``deletion`` (the
+            session was purged, and must still be deleted in the warehouse).
+        since: When the oldest waiting row was recorded, refused or, for ``dropping``, the session changed last; for
+            ``deletion``, when the session was purged. None if it was purged by an earlier release.
+        updated_at: When the session changed last; None if it was purged.
+    """
+
+    session_id: str
+    status: str
+    warehouse: str
+    waits_for: str
+    since: datetime | None
+    updated_at: datetime | None
 
 
 class PurgingStore(EventStore, Protocol):
@@ -117,6 +187,10 @@ class PurgingStore(EventStore, Protocol):
 
         A session is returned once for each warehouse that must delete it.
         """
+        ...
+
+    def waiting(self) -> list[Waiting]:
+        """Return the expired, archived, deleted and purged sessions whose retention waits for a warehouse."""
         ...
 
 

@@ -177,12 +177,25 @@ class SearchContract(Harness):
         store.append("read", event(9, Change("grant", "ada", removed=True)))
         assert set(hits(store, "needle", visible_to="ada", user_id="bob")) == {"write"}
 
+    def test_a_search_for_a_role_finds_messages_of_this_role_alone(self, store: EventStore) -> None:
+        if self.lacks("search", lambda: found(store, "x")):
+            return
+        messages = [Change("message", key, {"role": key, "content": "needle"}) for key in ("user", "tool", "assistant")]
+        store.append("s", event(1, *messages, Change("title", value="needle"), user_id="ada"))
+        assert [(it.key, it.role) for it in found(store, "needle", role="tool")] == [("tool", "tool")]
+        assert found(store, "needle", role="robot") == []
+        assert {(it.field, it.role) for it in found(store, "needle")} == {
+            *(("message", role) for role in ("user", "tool", "assistant")),
+            ("title", None),
+        }
+        assert [it.key for it in found(store, "needle", limit=1, role="user")] == ["user"]
+
     def test_a_search_that_cannot_be_is_refused(self, store: EventStore) -> None:
         if self.lacks("search", lambda: found(store, "x")):
             return
         x = Terms.of("x")
         bad: list[dict[str, Any]] = [
-            *({"user_id": 5}, {"user_id": ""}, {"session_id": ""}, {"session_id": "\ud800"}),
+            *({"role": 5}, {"role": ""}, {"user_id": 5}, {"user_id": ""}, {"session_id": ""}, {"session_id": "\ud800"}),
             *({"created_from": datetime(2026, 1, 1)}, {"created_until": "now"}),  # noqa: DTZ001
         ]
         refusals(InvalidInput, bad, lambda it: store.search(SearchQuery(x, **it)))

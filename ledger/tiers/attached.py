@@ -118,7 +118,8 @@ class AttachedWarehouse:
         waiting = status.waiting_rows
         if waiting:
             why = f": {status.last_error}" if status.last_error else ""
-            log.warning("%d row(s) wait in the ledger for %s%s", waiting, status.warehouse, why)
+            wait = "row waits" if waiting == 1 else "rows wait"
+            log.warning("%d %s in the ledger for %s%s", waiting, wait, status.warehouse, why)
         if not ended:
             log.warning("The relay to %s did not end in time; the next relay recovers from its checkpoint.", self.url)
         return waiting

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import (
@@ -26,12 +26,13 @@ from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, PendingDeletion
+from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, Forgotten, PendingDeletion, Waiting
 from ledger.tiers.late_warehouse import LateWarehouse
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
-from ledger.warehouse.projection import Projection
-from ledger.warehouse.reads import WarehouseReads
+
+if TYPE_CHECKING:  # a program that opens a ledger and reads nothing from a warehouse does without them
+    from ledger.warehouse.reads import WarehouseReads
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class TwoTierStore:
             warehouse is closed with this store.
         name: Function that returns the URL under which ``local`` knows the warehouse; None for the sink's URL.
         files: The paths of the warehouse, if it is a file. A backup is never written to one of them.
+        is_default: True if nobody named the warehouse, so that it is the DuckDB file beside the embedded store. It is
+            then used only for archived sessions, and only if the embedded store ships to it.
         clock, ids: Sources of the time and the id of ``session.hydrated``.
     """
 
@@ -62,6 +65,7 @@ class TwoTierStore:
         *,
         name: Callable[[], str] | None = None,
         files: Sequence[Path] = (),
+        is_default: bool = False,
         clock: Clock = utc_now,
         ids: NewId = new_id,
     ) -> None:
@@ -69,13 +73,15 @@ class TwoTierStore:
         self._warehouse = LateWarehouse(open_warehouse)
         self._name = name
         self._files = files
+        self._is_default = is_default
         self._clock = clock
         self._ids = ids
+        self._capabilities = replace(local.capabilities, tiered=True)
 
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the embedded store, with ``tiered`` set to True."""
-        return replace(self._local.capabilities, tiered=True)
+        return self._capabilities
 
     @property
     def store_id(self) -> str:
@@ -90,6 +96,18 @@ class TwoTierStore:
     def outbox(self, warehouse: str) -> StoreOutbox:
         """Return the embedded store's outbox for the relay to a warehouse, given the warehouse's URL."""
         return self._local.outbox(warehouse)
+
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return ids of the embedded store that begin or end with a part; see ``OutboxStore.ids_with``."""
+        return self._local.ids_with(part, limit=limit)
+
+    def warehouses(self) -> list[str]:
+        """Return the URLs of the warehouses that may have rows of the embedded store."""
+        return self._local.warehouses()
+
+    def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
+        """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""
+        return self._local.forget_warehouse(warehouse, even_if_needed=even_if_needed)
 
     def own_files(self) -> list[Path]:
         """Return the files of the embedded store and of the warehouse; see ``OutboxStore.own_files``."""
@@ -115,14 +133,16 @@ class TwoTierStore:
         try:
             return self._local.append(session_id, event, expected_version=expected_version)
         except SessionEnded as ended:
-            if ended.status != "archived":
+            if ended.status != "archived" or not self._is_used():
                 raise
             return self._append_archived(session_id, event, expected_version)
         except SessionNotFound as error:
+            if self._is_default:
+                raise
             raise _not_here(session_id) from error
         except WrongExpectedVersion as error:
             # The caller read the state from the warehouse; reading it again, as the error advises, would not help.
-            if error.actual == 0 and event.user_id is None:
+            if error.actual == 0 and event.user_id is None and not self._is_default:
                 raise _not_here(session_id) from error
             raise
 
@@ -210,7 +230,7 @@ class TwoTierStore:
         """Restore a session's rows from the warehouse; see ``TieredStore.rehydrate``."""
         from ledger.tiers.archiving import rehydrate
 
-        if self._holds(session_id):
+        if self._holds(session_id) or not (self._is_used() or any(file.exists() for file in self._files)):
             return 0
         restored = rehydrate(self._local, self._warehouse.opened(), self._warehouse_url(), session_id)
         if not restored:
@@ -228,6 +248,10 @@ class TwoTierStore:
     def pending_deletions(self) -> list[PendingDeletion]:
         """Return the sessions that were purged in the embedded store and must still be deleted in a warehouse."""
         return self._local.pending_deletions()
+
+    def waiting(self) -> list[Waiting]:
+        """Return the sessions whose retention waits for a warehouse; see ``PurgingStore.waiting``."""
+        return self._local.waiting()
 
     def seal(self) -> Seal:
         """Seal the sessions of the embedded store; see ``SealingStore.seal``."""
@@ -252,7 +276,7 @@ class TwoTierStore:
         from ledger.tiers.sealed import compare_with_warehouse
 
         checks = self._local.compare_sealed(leaves)
-        if all(check.found != "elsewhere" for check in checks):
+        if all(check.found != "elsewhere" for check in checks) or not self._is_used():
             return checks
         return compare_with_warehouse(self._warehouse.opened(), checks)
 
@@ -279,11 +303,13 @@ class TwoTierStore:
         """
         try:
             answer = read(self._local)
-            if answer:
+            if answer or self._is_default:
                 return answer
             if self._holds(session_id):
                 return read(self._local)  # again, because the rows may have been restored after the first read
         except SessionArchived:
+            if not self._is_used():
+                raise
             # Read the warehouse even if the rows were restored meanwhile: it has every row that was dropped.
             return self._read_warehouse(session_id, read, missing=missing)
         return self._read_warehouse(session_id, read, missing=missing)
@@ -316,6 +342,10 @@ class TwoTierStore:
                 expected_version = opened.version
         return self._local.append(session_id, event, expected_version=expected_version)
 
+    def _is_used(self) -> bool:
+        """Return False if the warehouse is the default one, and the embedded store does not ship to it."""
+        return not self._is_default or self._warehouse_url() in self._local.warehouses()
+
     def _warehouse_url(self) -> str:
         """Return the URL under which the embedded store knows the warehouse."""
         if self._name is not None:
@@ -333,6 +363,8 @@ class TwoTierStore:
             ArchiveLost: The session is archived, and the warehouse has no rows of it.
         """
         from ledger.tiers.archiving import is_to_be_deleted
+        from ledger.warehouse.projection import Projection
+        from ledger.warehouse.reads import WarehouseReads
 
         pending = self._local.pending_deletion(session_id)
         if pending is not None and is_to_be_deleted(self._warehouse.opened(), pending):

@@ -309,12 +309,13 @@ class Projection:
             "user_id": query.user_id or "",
             "session_id": query.session_id or "",
             "visible_to": query.visible_to or "",
+            "role": query.role or "",
             "terms": " ".join(f"`{term}`" for term in query.terms.terms),
             "at_most": at_most,
         }
         return [
-            Match(session_id, user_id, field, key, version, created_at, query.terms.snippet(text))
-            for created_at, session_id, version, field, key, user_id, text in self._ask("search_text", parameters)
+            Match(session_id, user_id, field, key, version, created_at, query.terms.snippet(text), role)
+            for created_at, session_id, version, field, key, user_id, role, text in self._ask("search_text", parameters)
         ]
 
     def _ask(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:

@@ -87,6 +87,15 @@ def duckdb_url(path: Path) -> str:
     return f"duckdb:///{path.absolute()}"
 
 
+def file_beside(ledger: Path) -> Path | None:
+    """Return the default warehouse of a ledger in a SQLite file: ledger.duckdb for ledger.db.
+
+    The result is None if that is the name of the ledger itself.
+    """
+    beside = ledger.with_suffix(".duckdb")
+    return None if beside == ledger else beside
+
+
 def duckdb_file(url: str) -> Path | None:
     """Return the DuckDB file that a warehouse's URL names; None if the warehouse is no file."""
     location = parse_warehouse_url(url) if url.startswith("duckdb:///") else None

@@ -3,7 +3,7 @@
 -- Grain:  (session_id, created_at, field, key).
 -- Inputs: session_fields. Searches sessions created at @created_from or later and before @created_until; with @user_id
 --         only those of this owner, with @session_id only this one, with @visible_to only those of this user and those
---         shared with them; each is empty for any. @terms are the terms of SEARCH: words in lower case, and phrases,
+--         shared with them, with @role only messages of this role; each is empty for any. @terms are the terms of SEARCH: words in lower case, and phrases,
 --         each in backticks, as BigQuery takes some words for operators. Returns at most @at_most matches after
 --         (@before, @before_id, @after_version, @after_field, @after_key) in the order of the result.
 -- Cost:   the days between, which are constants, whole except for columns that are not read.
@@ -18,6 +18,7 @@ WITH
       field,
       key,
       version,
+      IF(field = 'message', JSON_VALUE(value, '$.role'), NULL) AS role,
       CASE
         WHEN field != 'message' THEN JSON_VALUE(value)
         WHEN JSON_TYPE(JSON_QUERY(value, '$.content')) = 'string' THEN JSON_VALUE(value, '$.content')
@@ -38,6 +39,7 @@ WITH
       AND field IN ('message', 'question', 'summary', 'title')
       AND (@user_id = '' OR user_id = @user_id)
       AND (@session_id = '' OR session_id = @session_id)
+      AND (@role = '' OR (field = 'message' AND JSON_VALUE(value, '$.role') = @role))
   ),
   -- The words alone, separated by spaces, so that SEARCH splits words as the ledger does. A letter and its accent are
   -- one character where there is one (NFC). The last replacement is of an i with a dot above, the lower case of the
@@ -50,6 +52,7 @@ WITH
       field,
       key,
       version,
+      role,
       text,
       ARRAY_TO_STRING(
         REGEXP_EXTRACT_ALL(
@@ -61,7 +64,7 @@ WITH
     FROM texts
   ),
   matches AS (
-    SELECT created_at, session_id, user_id, field, key, version, text
+    SELECT created_at, session_id, user_id, field, key, version, role, text
     FROM split_texts
     WHERE SEARCH(words, @terms)
   ),
@@ -89,6 +92,7 @@ SELECT
   matches.field,
   matches.key,
   matches.user_id,
+  matches.role,
   matches.text
 FROM matches
 LEFT JOIN deletions ON deletions.created_at = matches.created_at AND deletions.session_id = matches.session_id

@@ -95,10 +95,10 @@ v  recorded      event              change
                                     tag[weekly] = true
                                     attribute[n] = 2
 2  09:30:01.000  session.updated    constraints = {"kpi":["orders"],"tool_calls…
-                                    tool_call[Orders Tr…] = {"name":"Orders Tre…
-                                    tool_call_status[Orders Tr…] = pending
-3  09:30:02.000  tool_call.updated  tool_call_status[Orders Tr…] = completed
-                                    tool_call_result[Orders Tr…] = {"rows":3}
+                                    tool_call[Orders Trend] = {"name":"Orders T…
+                                    tool_call_status[Orders Trend] = pending
+3  09:30:02.000  tool_call.updated  tool_call_status[Orders Trend] = completed
+                                    tool_call_result[Orders Trend] = {"rows":3}
 4  09:30:03.000  message.added      message = user: And the week before?
 5  09:30:04.000  session.updated    summary = Orders peaked.
 6  09:30:05.000  session.updated    status = completed

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ledger import errors
-from ledger.cli.exits import EXIT_CODES, FILES, USAGE, OneLineErrors, exit_code_of
+from ledger.cli.exits import EXIT_CODES, FILES, PIPE_CLOSED, USAGE, OneLineErrors, exit_code_of
 from ledger.cli.interrupts import INTERRUPTED
 from ledger.cli.output.text import one_line, safe
 from support.shell import Shell
@@ -47,7 +47,7 @@ def test_exit_codes_are_stable() -> None:
         "OutcomeUnknown": 22,
         **dict.fromkeys(("StoreRejected", "SessionArchived", "ArchiveLost", "RowsRefused"), 23),
     }
-    assert not {USAGE, FILES, INTERRUPTED} & set(EXIT_CODES.values())
+    assert not {USAGE, FILES, INTERRUPTED, PIPE_CLOSED} & set(EXIT_CODES.values())
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -18,7 +18,7 @@ def test_a_search_shows_where_the_words_stand(shell: Shell) -> None:
         (first, "question", "", 1),
     ]
     assert list(found["matches"][0]) == [
-        *("session_id", "user_id", "field", "key", "version", "created_at", "snippet"),
+        *("session_id", "user_id", "field", "key", "version", "created_at", "snippet", "role"),
     ]
     shown = shell.ok("search", "orders")
     assert "[b]Orders[/b]" in shown

@@ -151,7 +151,7 @@ def forked_in_a_handler(ledger: SessionLedger, within: str) -> list[str]:
 
     old = signal.signal(signal.SIGUSR1, handler)
     try:
-        getattr(ledger.store, within)(work)
+        getattr(ledger.store._local, within)(work)
     finally:
         signal.signal(signal.SIGUSR1, old)
     os.close(writer)
@@ -194,7 +194,7 @@ def test_a_child_that_returns_from_the_handler_into_the_append_writes_nothing_wi
     pids: list[int] = []
     old = signal.signal(signal.SIGUSR1, handler)
     try:
-        ledger.store._run(work)
+        ledger.store._local._run(work)
         said = "recorded"
     except Exception as error:  # noqa: BLE001 - it is what the child says
         said = str(error)
@@ -204,5 +204,5 @@ def test_a_child_that_returns_from_the_handler_into_the_append_writes_nothing_wi
         os._exit(0 if "was forked while" in said else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 0
     assert said == "recorded"
-    rows = ledger.store._read(lambda it: it.execute("SELECT name FROM meta WHERE name LIKE 'probe%'").fetchall())
+    rows = ledger.store._local._read(lambda it: it.execute("SELECT name FROM meta WHERE name LIKE 'probe%'").fetchall())
     assert len(rows) == 2

@@ -93,7 +93,7 @@ def test_a_time_limit_of_a_signal_handler_is_no_error_of_the_file_system(quick, 
                 continue
             else:
                 assert not interrupter.struck, f"at {interrupter.place} the time limit was lost"
-        assert ledger.store._file._wal is not None
+        assert ledger.store._local._file._wal is not None
         assert ledger.verify().clean
 
 

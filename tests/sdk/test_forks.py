@@ -97,7 +97,7 @@ def erase(ledger: SessionLedger, which: str) -> None:
         connection.execute(f"UPDATE session_events SET value = NULL, value_salt = NULL WHERE {which}")
         connection.execute(f"UPDATE session_state SET value = NULL WHERE {which}")
 
-    ledger.store._run(work)
+    ledger.store._local._run(work)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_a_view_remembers_nothing_together_with_its_ledger(ledger: SessionLedger
 def test_a_method_that_gives_something_away_is_found(tmp_path: Path) -> None:
     class Careless(SessionLedger):
         def title_of(self, session_id: str) -> str | None:
-            found = SqliteStore.state(self.store._store, session_id)
+            found = SqliteStore.state(self.store._store._local, session_id)
             return None if found is None else told(found[1])
 
         def exists(self, session_id: str) -> bool:
@@ -393,7 +393,7 @@ def test_a_view_has_no_attribute_with_an_underscore_even_if_the_store_has_it(led
 
 def test_a_view_of_a_store_that_archives_nothing_says_so(ledger):
     class Remote:
-        capabilities = replace(ledger.store.capabilities, archive=False)
+        capabilities = replace(ledger.store.capabilities, archive=False, tiered=False)
 
     with pytest.raises(CapabilityMissing, match="archive"):
         UserView(Remote(), "ada").check_shippable("s")

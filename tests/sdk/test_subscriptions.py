@@ -334,7 +334,7 @@ def test_what_is_brought_in_comes_as_well(ledger, tmp_path):
 def test_a_row_that_is_not_as_recorded_is_an_error_and_not_passed_over(ledger):
     ledger.create_session("ada", session_id="a")
     ledger.append("a", "a.b", [Change("title", value="x")])
-    ledger.store._run(
+    ledger.store._local._run(
         lambda connection: connection.execute("UPDATE session_events SET occurred_at = 'x' WHERE version = 2")
     )
     subscription = ledger.subscribe(0, timeout=0)

@@ -54,6 +54,7 @@ SEARCHED = {
     "after_field": "",
     "after_key": "",
     "visible_to": "ann",
+    "role": "user",
     "terms": "`daily orders` bavaria",
     "at_most": 10,
 }

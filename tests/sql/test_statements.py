@@ -98,7 +98,9 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "search_text": {
         **SPAN,
         "before": "TIMESTAMP",
-        **dict.fromkeys(("before_id", "after_field", "after_key", "user_id", "session_id", "visible_to"), "STRING"),
+        **dict.fromkeys(
+            ("before_id", "after_field", "after_key", "user_id", "session_id", "visible_to", "role"), "STRING"
+        ),
         "terms": "STRING",
         **dict.fromkeys(("after_version", "at_most"), "INT64"),
     },

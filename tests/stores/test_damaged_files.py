@@ -82,7 +82,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
         "INSERT INTO relay_aside SELECT warehouse, 1, 'refused', 0, 'refused' FROM relays;"
         "INSERT INTO search_again VALUES ('s1');"
-        "INSERT INTO deleted_sessions SELECT 'gone', 0, warehouse, 1 FROM relays",
+        "INSERT INTO deleted_sessions SELECT 'gone', 0, warehouse, 1, 0 FROM relays",
     )
     return path
 

@@ -9,6 +9,7 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.commands.write import envelope_of, with_envelope
 from ledger.cli.output.shapes import print_appended
+from ledger.cli.session_ids import session_argument
 from ledger.model.fields import ACCESS
 
 COMMANDS: dict[str, click.Command] = {}
@@ -20,7 +21,7 @@ COMMANDS: dict[str, click.Command] = {}
     "ledger grant SESSION_ID user456 write --actor admin",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("user_id", metavar="USER")
 @click.argument("access", metavar="ACCESS", type=click.Choice(ACCESS))
 @with_envelope
@@ -39,7 +40,7 @@ def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access:
     "ledger revoke SESSION_ID user456",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("user_id", metavar="USER")
 @with_envelope
 def revoke(as_json: bool, url: str | None, session_id: str, user_id: str, **envelope: Any) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ledger.compat.chat_store import ChatSession, Message, SessionStore
     from ledger.sdk.ledger import SessionLedger
 
+from ledger.cli.session_ids import SESSION, session_argument
+
 COMMANDS: dict[str, click.Command] = {}
 #: Number of messages that ``ledger query`` prints.
 RECENT = 10
@@ -55,7 +57,13 @@ def chat_init(as_json: bool, url: str | None, user_id: str | None) -> None:
     into=COMMANDS,
 )
 @click.argument("text")
-@click.option("--session-id", required=True, help="Id of the chat, as printed by `ledger chat-init`.")
+@click.option(
+    "--session-id",
+    required=True,
+    type=SESSION,
+    metavar="SESSION_ID",
+    help="Id of the chat, as printed by `ledger chat-init`.",
+)
 @click.option(
     "--answer-command",
     metavar="COMMAND",
@@ -97,7 +105,7 @@ def query(as_json: bool, url: str | None, text: str, session_id: str, answer_com
     "ledger chat-history SESSION_ID --last 10",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.option("--last", type=click.IntRange(1, 10_000), help="Show only this many newest messages.")
 def chat_history(as_json: bool, url: str | None, session_id: str, last: int | None) -> None:
     """Show the messages of a chat in order."""

@@ -132,7 +132,8 @@ def report(changes: Sequence[ObjectChange], ledger: SessionLedger, *, as_json: b
             }
         )
         return
-    from ledger.cli.output.render import changes_table, emit
+    from ledger.cli.output.render import changes_table
+    from ledger.cli.output.tables import emit
 
     emit(changes_table([(change.what, change.name, change.done, change.detail) for change in changes]))
     click.echo(

@@ -12,13 +12,12 @@ from ledger.cli.app import command, opened
 from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
+from ledger.cli.session_ids import session_argument
 from ledger.cli.values import parse_json
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult
 
 COMMANDS: dict[str, click.Command] = {}
-
-_session = click.argument("session_id")
 
 
 def _score_value(text: str) -> Any:
@@ -54,7 +53,7 @@ def _ending(name: str, method: str, status: str, doc: str) -> Callable[..., None
         _print_changed(appended, session_id, status, as_json)
 
     run.__doc__ = doc
-    return command(name, f"ledger {name} SESSION_ID", into=COMMANDS)(_session(with_envelope(run)))
+    return command(name, f"ledger {name} SESSION_ID", into=COMMANDS)(session_argument(with_envelope(run)))
 
 
 _ending("complete", "complete_session", "completed", "Mark a session as completed.")
@@ -68,7 +67,7 @@ _ending(
 
 
 @command("fail", 'ledger fail SESSION_ID "The warehouse did not answer." --type Timeout', into=COMMANDS)
-@_session
+@session_argument
 @click.argument("message")
 @click.option("--type", "kind", default="error", show_default=True, help="Type of the error.")
 @with_envelope
@@ -83,7 +82,7 @@ def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: st
 
 
 @command("extend", "ledger extend SESSION_ID --ttl-hours 48", into=COMMANDS)
-@_session
+@session_argument
 @with_ttl
 @with_envelope
 def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
@@ -93,7 +92,7 @@ def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta
 
 
 @command("restore", "ledger restore SESSION_ID", "ledger restore SESSION_ID --ttl-hours none", into=COMMANDS)
-@_session
+@session_argument
 @with_ttl
 @with_envelope
 def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
@@ -103,7 +102,7 @@ def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelt
 
 
 @command("tag", "ledger tag SESSION_ID weekly", "ledger tag SESSION_ID weekly --remove", into=COMMANDS)
-@_session
+@session_argument
 @click.argument("tags", nargs=-1, required=True, metavar="TAG...")
 @click.option("--remove", is_flag=True, help="Remove the tags.")
 @with_envelope
@@ -115,7 +114,7 @@ def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], 
 
 
 @command("score", "ledger score SESSION_ID helpfulness 0.9 --source reviewer", into=COMMANDS)
-@_session
+@session_argument
 @click.argument("name")
 @click.argument("value")
 @click.option("--source", help="Source of the score, such as a reviewer.")
@@ -143,7 +142,7 @@ def score(
 
 
 @command("remove-message", "ledger remove-message SESSION_ID MESSAGE_ID", into=COMMANDS)
-@_session
+@session_argument
 @click.argument("message_id")
 @with_envelope
 def remove_message(as_json: bool, url: str | None, session_id: str, message_id: str, **envelope: Any) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.commands.relay import with_warehouse
+from ledger.cli.commands.relay import HELD_UP, with_warehouse
 from ledger.cli.commands.write import envelope_of, with_envelope
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
+from ledger.cli.output.waiting import print_waiting, waiting_objects
 
 if TYPE_CHECKING:
     from ledger.sdk.ledger import SessionLedger
+
+from ledger.cli.session_ids import session_argument
 
 COMMANDS: dict[str, click.Command] = {}
 #: Maximum values of --retention-days and --max-age-hours. Both are a hundred years.
@@ -26,15 +29,16 @@ _DAYS, _HOURS = 36_525, 876_600
 
 
 @command("archive", "ledger archive SESSION_ID", into=COMMANDS)
-@click.argument("session_id")
+@session_argument
 @with_warehouse
 @with_envelope
 def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
     """Archive a session: keep its rows only in the warehouse.
 
     The ledger drops the session's rows only when all of them are in the warehouse. This command drops them if none is
-    waiting to be shipped; otherwise a later `ledger maintain` does. The session stays in lists, and is read from the
-    warehouse. `ledger hydrate` or any append reopens it.
+    waiting to be shipped; otherwise a later `ledger maintain` does. The session stays in lists, and every command reads
+    it from the warehouse: LEDGER_WAREHOUSE or, without one, the DuckDB file beside the ledger. `ledger hydrate` or any
+    append reopens it.
     """
     with _with_warehouse(url, warehouse) as ledger:
         appended = ledger.archive_session(session_id, **envelope_of(**envelope))
@@ -45,7 +49,7 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
 
 
 @command("hydrate", "ledger hydrate SESSION_ID", into=COMMANDS)
-@click.argument("session_id")
+@session_argument
 @with_warehouse
 @with_envelope
 def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | None, **envelope: Any) -> None:
@@ -86,16 +90,26 @@ def maintain(
 
     Sessions whose TTL has ended expire. The rows of archived sessions are dropped from the ledger, after a check that
     the warehouse has them. Sessions are purged only with --retention-days. The command can be interrupted and repeated.
+
+    It prints which session waits for which warehouse, and since when. The exit code is 1 if sessions that should be
+    purged have rows that wait for a warehouse, or if purged sessions are still in one. If the warehouse is no longer
+    used, forget it: `ledger warehouse forget`.
     """
     max_age = None if max_age_hours is None else timedelta(hours=max_age_hours)
     retention = None if retention_days is None else timedelta(days=retention_days)
     with _with_warehouse(url, warehouse) as ledger:
         result = ledger.maintain(max_age=max_age, retention=retention)
     if as_json:
-        print_json(asdict(result))
-        return
-    waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
-    click.echo(f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}.")
+        print_json(asdict(replace(result, sessions=())) | {"sessions": waiting_objects(result.sessions)})
+    else:
+        waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
+        held_up = f"; {result.held_up:,} held up" if result.held_up else ""
+        click.echo(
+            f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}{held_up}."
+        )
+        print_waiting(result.sessions)
+    if result.waiting or result.held_up:
+        raise click.exceptions.Exit(HELD_UP)
 
 
 @contextmanager
@@ -106,15 +120,12 @@ def _with_warehouse(url: str | None, warehouse: str | None) -> Iterator[SessionL
     is its own warehouse. For such a ledger, ``warehouse`` is ignored.
     """
     from ledger.sdk.ledger import SessionLedger
-    from ledger.sdk.queries import warehouse_path
-    from ledger.warehouse.urls import duckdb_url
 
     with opened(url) as ledger:
-        if not ledger.store.capabilities.outbox:  # it is in its warehouse already
+        if warehouse is None or not ledger.store.capabilities.outbox:
             yield ledger
             return
-        warehouse_url = warehouse or duckdb_url(warehouse_path(ledger))
-    with SessionLedger.open(url, create=False, warehouse=warehouse_url, relay="off") as ledger:
+    with SessionLedger.open(url, create=False, warehouse=warehouse, relay="off") as ledger:
         yield ledger
 
 

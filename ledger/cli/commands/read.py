@@ -8,6 +8,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.output.shapes import print_json
+from ledger.cli.session_ids import session_argument
 from ledger.cli.values import parse_pairs
 from ledger.errors import InvalidInput, SessionNotFound
 from ledger.model.instants import from_text
@@ -31,7 +32,7 @@ def point_in_time(text: str) -> datetime:
     "ledger show SESSION_ID --at 2026-11-21T09:00:00Z --messages",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.option("--version", type=click.IntRange(min=1), help="Show the session at this version.  [default: the latest]")
 @click.option(
     "--at",
@@ -170,7 +171,7 @@ def list_(
     "ledger history SESSION_ID --after 100 --limit 20 --json",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Show only events after this version.")
 @click.option("--limit", type=click.IntRange(1, 10_000), help="Maximum number of events.  [default: all]")
 def history(as_json: bool, url: str | None, session_id: str, after: int, limit: int | None) -> None:
@@ -191,7 +192,7 @@ def history(as_json: bool, url: str | None, session_id: str, after: int, limit: 
     "ledger diff SESSION_ID 3 7 --json",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("before", type=click.IntRange(min=0))
 @click.argument("after", type=click.IntRange(min=1), required=False)
 def diff(as_json: bool, url: str | None, session_id: str, before: int, after: int | None) -> None:

@@ -16,6 +16,7 @@ from ledger.cli.commands.relay import attached, with_warehouse
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, safe
+from ledger.cli.wording import in_commands
 from ledger.clock import utc_now
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> No
         events = counted(repair.repaired.events, "event")
         click.echo(f"Repaired: {counted(repair.sent, 'row')} shipped, {events} restored from the warehouse.")
         for session_id, reason in repair.repaired.left.items():
-            click.echo(safe(f"{session_id} could not be restored: {reason}"))
+            click.echo(safe(f"{session_id} could not be restored: {in_commands(reason, session_id)}"))
         for line in _lines(repair.after.differences):
             click.echo(safe(f"Left: {line}"))
     click.echo(safe(_summary(warehouse, before if repair is None else repair.after)))

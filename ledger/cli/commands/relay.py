@@ -20,6 +20,8 @@ from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
+from ledger.cli.output.waiting import print_waiting, waiting_objects
+from ledger.cli.wording import in_commands
 from ledger.errors import InvalidInput
 from ledger.holding import ending
 from ledger.settings import LEDGER_WAREHOUSE
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 #: Exit code of ``sync``, ``relay`` and ``status`` if the warehouse refused an event.
 REFUSED = 1
+#: Exit code of ``status`` and ``maintain`` if a warehouse holds up the retention of sessions.
+HELD_UP = 1
 #: Maps former names of actions of ``ledger relay`` to the present names. The former names are still accepted.
 _FORMER_ACTIONS = {"refused": "dead-letters", "retry": "redrive"}
 
@@ -191,23 +195,35 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
 def status(as_json: bool, url: str | None, warehouse: str | None) -> None:
     """Show the progress of the relay: rows waiting and shipped, events refused, and the last error.
 
-    The command reads the ledger and does not contact the warehouse. The exit code is 1 if events were refused.
+    It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when. The
+    command reads the ledger and does not contact the warehouse. The exit code is 1 if events were refused, if a session
+    waits for another warehouse than this one, or if a purged session is still in a warehouse.
     """
+    from ledger.stores.base import purging_store
+
     with opened(url) as ledger:
         relay_status = attached(ledger, warehouse).status()
+        purging = purging_store(ledger.store)
+        waiting = [] if purging is None else purging.waiting()
     if as_json:
-        print_json(asdict(relay_status))
+        print_json({**asdict(relay_status), "sessions": waiting_objects(waiting)})
     else:
         _print_status(relay_status)
+        print_waiting(waiting)
+    if any(each.status == "purged" or each.warehouse != relay_status.warehouse for each in waiting):
+        raise click.exceptions.Exit(HELD_UP)
     _exit(relay_status)
 
 
 def _print_status(status: RelayStatus) -> None:
-    from ledger.cli.output.render import emit, facts, when
+    from ledger.cli.output.render import when
+    from ledger.cli.output.tables import emit, facts
 
     age = "" if status.waiting_since is None else f", the oldest for {_ago(status.waiting_since)}"
     last = "" if status.shipped_at is None else f", last {when(status.shipped_at)}"
-    error = "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {status.last_error}"
+    error = (
+        "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {in_commands(status.last_error or '')}"
+    )
     emit(
         facts(
             ("warehouse", status.warehouse),
@@ -227,7 +243,7 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
     if as_json:
         print_json({"refused": [_dead_letter_object(letter) for letter in letters]})
         return
-    from ledger.cli.output.render import emit, rows_table
+    from ledger.cli.output.tables import emit, rows_table
 
     columns = ("session", "version", "event", "rows", "reason", "redrive")
     rows = [

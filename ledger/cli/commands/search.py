@@ -10,6 +10,8 @@ import click
 from ledger.cli.app import command, opened
 from ledger.cli.commands.read import point_in_time
 from ledger.cli.output.shapes import print_json
+from ledger.cli.session_ids import SESSION
+from ledger.model.fields import ROLES
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -17,12 +19,19 @@ COMMANDS: dict[str, click.Command] = {}
 @command(
     "search",
     "ledger search 'orders bavaria'",
+    "ledger search bavaria --role user",
     "ledger search '\"week of February\"' --user user123 --limit 5 --json",
     into=COMMANDS,
 )
 @click.argument("text")
 @click.option("--user", "user_id", help="Search only sessions of this user.")
-@click.option("--session", "session_id", metavar="SESSION_ID", help="Search only this session.")
+@click.option("--session", "session_id", type=SESSION, metavar="SESSION_ID", help="Search only this session.")
+@click.option(
+    "--role",
+    metavar="ROLE",
+    type=click.Choice(ROLES),
+    help="Search only messages of this role: system, developer, user, assistant, tool or function.",
+)
 @click.option(
     "--since",
     "created_from",
@@ -47,6 +56,7 @@ def search(
     text: str,
     user_id: str | None,
     session_id: str | None,
+    role: str | None,
     created_from: datetime | None,
     created_until: datetime | None,
     limit: int,
@@ -62,6 +72,7 @@ def search(
             text,
             user_id=user_id,
             session_id=session_id,
+            role=role,
             created_from=created_from,
             created_until=created_until,
             after=after,

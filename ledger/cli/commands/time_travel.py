@@ -16,6 +16,7 @@ from ledger.cli.output.shapes import (
     print_json,
 )
 from ledger.cli.output.text import one_line, plain, safe
+from ledger.cli.session_ids import SESSION, session_argument
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference
 from ledger.model.session import Session
@@ -32,7 +33,7 @@ _FIELDS_WIDTH = 100
     "ledger fork TEMPLATE_ID --template --question 'And last week?'",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.option("--version", type=click.IntRange(min=1), help="Fork the session at this version.  [default: the latest]")
 @click.option("--user", help="Owner of the new session.  [default: the session's owner]")
 @click.option("--id", "new_session_id", help="Id of the new session.  [default: a generated id]")
@@ -104,7 +105,7 @@ def _owner(session: Session | None) -> str:
     "ledger rewind SESSION_ID 3 --expected-version 7",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("version", type=click.IntRange(min=1))
 @with_envelope
 def rewind(as_json: bool, url: str | None, session_id: str, version: int, **envelope: Any) -> None:
@@ -128,7 +129,7 @@ def rewind(as_json: bool, url: str | None, session_id: str, version: int, **enve
     "ledger replay SESSION_ID --from 3 --to 7 --json",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.option("--from", "from_version", type=click.IntRange(min=1), default=1, show_default=True, help="First version.")
 @click.option("--to", "to_version", type=click.IntRange(min=1), help="Last version.  [default: the latest]")
 @click.option("--messages", is_flag=True, help="With --json: include the messages in each state.")
@@ -154,7 +155,8 @@ def replay(
 
 
 def _show_step(event: RecordedEvent, before: Session | None, session: Session) -> None:
-    from ledger.cli.output.render import difference_lines, emit, indented, when
+    from ledger.cli.output.render import difference_lines, when
+    from ledger.cli.output.tables import emit, indented
 
     registers = sorted((change.field, change.key) for change in event.changes)
     earlier = {} if before is None else before._state
@@ -170,8 +172,8 @@ def _show_step(event: RecordedEvent, before: Session | None, session: Session) -
     "ledger compare SESSION_ID OTHER_ID --version 3 --other-version 5 --json",
     into=COMMANDS,
 )
-@click.argument("session_id")
-@click.argument("other_session_id")
+@session_argument
+@click.argument("other_session_id", type=SESSION)
 @click.option("--version", type=click.IntRange(min=1), help="Version of the first session.  [default: the latest]")
 @click.option(
     "--other-version", type=click.IntRange(min=1), help="Version of the other session.  [default: the latest]"
@@ -218,7 +220,7 @@ def compare(
     "--after", type=click.IntRange(min=0), metavar="SEQ", help="Start after this sequence number; 0 shows all events."
 )
 @click.option("--last", type=click.IntRange(1, 10_000), help="Start with this many newest events.  [default: 10]")
-@click.option("--session", "session_id", help="Show only events of this session.")
+@click.option("--session", "session_id", type=SESSION, metavar="SESSION_ID", help="Show only events of this session.")
 @click.option("--user", "user_id", help="Show only events of this user's sessions.")
 @click.option(
     "--type",

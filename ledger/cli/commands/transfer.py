@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ledger.formats.events import Imported
     from ledger.stores.base import EventStore
 
+from ledger.cli.session_ids import SESSION
+
 COMMANDS: dict[str, click.Command] = {}
 
 
@@ -31,7 +33,7 @@ COMMANDS: dict[str, click.Command] = {}
     "ledger export SESSION_ID | jq .event_type",
     into=COMMANDS,
 )
-@click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
+@click.argument("session_ids", nargs=-1, type=SESSION, metavar="[SESSION_ID]...")
 @click.option(
     "-o",
     "--output",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ledger.model.findings import Finding, Verification
     from ledger.model.seals import SealComparison
 
+from ledger.cli.session_ids import SESSION
+
 COMMANDS: dict[str, click.Command] = {}
 
 
@@ -31,7 +33,7 @@ COMMANDS: dict[str, click.Command] = {}
     "ledger verify --against /mnt/worm/ledger.seal",
     into=COMMANDS,
 )
-@click.argument("session_ids", nargs=-1, metavar="[SESSION_ID]...")
+@click.argument("session_ids", nargs=-1, type=SESSION, metavar="[SESSION_ID]...")
 @click.option("--rebuild", is_flag=True, help="Compute states, heads and the search index again where they are wrong.")
 @click.option(
     "--against",

@@ -67,7 +67,7 @@ def schema(as_json: bool, url: str | None, name: str | None) -> None:
 
     The list is the same for every ledger; no ledger is opened.
     """
-    from ledger.cli.output.render import emit, rows_table
+    from ledger.cli.output.tables import emit, rows_table
     from ledger.warehouse.schema import schema as schema_of
 
     objects = schema_of(name)
@@ -90,7 +90,7 @@ def shipping(waiting: int) -> AbstractContextManager[Callable[[int], None]]:
 
 def print_answer(answer: Answer, form: str, *, csv_safe: bool = False) -> None:
     """Print an answer as a table, JSON or CSV. Control characters are escaped."""
-    from ledger.cli.output.render import emit, rows_table
+    from ledger.cli.output.tables import emit, rows_table
 
     if form == "json":
         print_json({"columns": answer.columns, "rows": list(answer)})

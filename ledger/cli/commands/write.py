@@ -12,6 +12,7 @@ from ledger.cli.app import command, default_user, opened, together
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
+from ledger.cli.session_ids import session_argument
 from ledger.cli.values import decode_text, parse_json, parse_pairs, parse_value
 from ledger.errors import InvalidInput
 from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope
@@ -186,7 +187,7 @@ def new(
     "ledger set SESSION_ID tag --key weekly --remove",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("field")
 @click.argument("value", required=False)
 @click.option("--key", help="Key of the value, for fields with many values: attribute, context, tag, score ...")
@@ -257,7 +258,7 @@ def _keyed(field: str) -> bool:
     "ledger message SESSION_ID assistant --from answer.md --tool sql --tokens 312",
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("role", metavar="ROLE", type=click.Choice(ROLES))
 @click.argument("content", required=False)
 @with_json_value
@@ -313,7 +314,7 @@ def message(
     'ledger tool SESSION_ID "Orders Trend for CFC-1" completed --result \'{"rows": 3}\'',
     into=COMMANDS,
 )
-@click.argument("session_id")
+@session_argument
 @click.argument("name")
 @click.argument("status", metavar="STATUS", type=click.Choice(TOOL_STATUSES))
 @click.option("--result", metavar="JSON", help="Result of the call.  [default: unchanged]")

@@ -11,18 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ledger.cli.demo.queries import AT_VERSION, CALLS, Check
-from ledger.cli.output.render import (
-    STYLES,
-    cut,
-    difference_lines,
-    emit,
-    facts,
-    indented,
-    rows_table,
-    table_of,
-    timeline,
-    when,
-)
+from ledger.cli.output.render import STYLES, difference_lines, timeline, when
+from ledger.cli.output.tables import cut, emit, facts, indented, rows_table, table_of
 from ledger.cli.output.text import one_line, plain
 from ledger.sdk.queries import own_warehouse
 

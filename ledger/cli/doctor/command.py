@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ledger.cli.doctor.settings import examine_settings
 from ledger.cli.doctor.sqlite import examine_file
 from ledger.cli.doctor.warehouses import examine_warehouses
 from ledger.cli.output.shapes import print_json
+from ledger.cli.wording import in_commands
 from ledger.errors import LedgerError
 from ledger.extras import EXTRAS, install_line, missing
 from ledger.settings import (
@@ -78,7 +79,7 @@ def doctor(as_json: bool, url: str | None, deep: bool, warehouse: str | None, ye
     environment = dict(process_environment())
     if warehouse is not None:
         environment[LEDGER_WAREHOUSE.name] = warehouse
-    findings = list(examine(url, environment))
+    findings = [replace(finding, detail=in_commands(finding.detail)) for finding in examine(url, environment)]
     if as_json:
         print_json({"healthy": _healthy(findings), "findings": [asdict(finding) for finding in findings]})
     else:

@@ -37,7 +37,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, csv_safe
         rows: The values of each row, in this order.
         csv_safe: True to put an apostrophe before text that a spreadsheet would run as a formula.
     """
-    from ledger.cli.output.render import cell  # loads rich, which --help does without
+    from ledger.cli.output.tables import cell  # loads rich, which --help does without
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -7,13 +7,23 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.rule import Rule
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ledger.cli.output.shapes import json_text
+from ledger.cli.output.tables import (
+    console,
+    cut,
+    drawn,
+    emit,
+    facts,
+    has_any_width,
+    indented,
+    rule,
+    shortened,
+    table_of,
+)
 from ledger.cli.output.text import one_line, plain, safe, shown
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Difference, RegisterValue
@@ -21,7 +31,6 @@ from ledger.model.page import Page
 from ledger.model.queries import OrderBy
 from ledger.model.search import Match
 from ledger.model.session import MAPS, VALUES, Message, Session, ToolCall, in_order
-from ledger.settings import TERMINAL_COLUMNS
 
 STYLES = {
     "active": "cyan",
@@ -34,36 +43,12 @@ STYLES = {
     "deleted": "dim",
 }
 _ROLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta"}
-#: Width of the output if it is a file or pipe.
-_PIPED = 120
 #: If the output is narrower than this, less important columns are not shown.
 _WIDE = 110
-#: If the columns of a table would on average be narrower than this, each value is printed on its own line.
-_NARROWEST = 11
 #: An object or array whose JSON text is longer than this is printed on several lines, indented.
 _LONG = 60
-#: Maximum length of a key in a timeline or a list of matches.
-_KEY = 10
-
-
-def console() -> Console:
-    """Return a console on stdout that prints text as it is: no markup, no emoji codes, and no highlighting."""
-    stdout = Console(markup=False, highlight=False, emoji=False)
-    if not stdout.is_terminal and not TERMINAL_COLUMNS.is_set():
-        stdout.width = _PIPED
-    return stdout
-
-
-def emit(*parts: RenderableType) -> None:
-    """Print each part to stdout. If stdout is not a terminal, spaces at the end of a line are removed."""
-    out = console()
-    if out.is_terminal:
-        out.print(*parts, sep="\n")
-        return
-    with out.capture() as captured:
-        out.print(*parts, sep="\n")
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+#: Maximum length of a key in a timeline on a terminal.
+_KEY = 36
 
 
 def show_session(session: Session, messages: Sequence[Message] | None) -> None:
@@ -89,14 +74,14 @@ def session_page(session: Session, messages: Sequence[Message] | None = None) ->
     for name in ("constraints", "strategy", "response_plan"):
         parts += _section(name, getattr(session, name))
     if session.calls:
-        parts += [_heading("tool calls"), indented(calls_table(session.calls))]
+        parts += [rule("tool calls"), indented(calls_table(session.calls))]
     for name in ("summary", *VALUES):
         parts += _section(name, getattr(session, name))
     for name in MAPS:
         parts += _section(name, in_order(getattr(session, name)))
     parts += _section("free", {"/".join(filter(None, name)): value for name, value in in_order(session.free).items()})
     if messages is not None:
-        parts += [_heading("messages"), *(line for message in messages for line in _message(message))]
+        parts += [rule("messages"), *(line for message in messages for line in _message(message))]
     return Group(*parts)
 
 
@@ -115,11 +100,11 @@ def sessions_table(sessions: Iterable[Session], order_by: OrderBy = "created") -
     for session in sessions:
         table.add_row(
             plain(session.session_id, "bold"),
-            plain(one_line(session.user_id, 20 if wide else 10)),
+            plain(shortened(session.user_id, 20 if wide else 10)),
             plain(session.status or "-", STYLES.get(session.status or "", "")),
             str(session.version),
             *([getattr(session, f"{order_by}_at").strftime("%Y-%m-%d %H:%M")] if wide else []),
-            cut(plain(one_line(session.title or session.question or "", 200))),
+            cut(plain(shortened(session.title or session.question or "", 200))),
         )
     return table
 
@@ -129,19 +114,37 @@ def list_matches(page: Page[Match]) -> None:
     if not page:
         emit(plain("No matches."))
         return
-    table = table_of("session", "user", "where", ">v", "text")
-    for match in page:
-        where = match.field if not match.key else f"{match.field} {one_line(match.key, _KEY)}"
-        table.add_row(
-            plain(match.session_id, "bold"),
-            plain(one_line(match.user_id, 10)),
-            plain(where),
-            str(match.version),
-            cut(plain(one_line(match.snippet, 200))),
-        )
-    emit(table)
+    emit(matches_table(page) if has_any_width() else Group(*map(_match, page)))
     if page.next is not None:
         click.echo(f"More: --after {page.next}")  # not by rich, which would break the long cursor over two lines
+
+
+def matches_table(matches: Iterable[Match]) -> Table:
+    """Return a table with one row per match."""
+    table = table_of("session", "user", "where", "role", "id", ">v", "text")
+    for match in matches:
+        table.add_row(
+            plain(match.session_id),
+            plain(one_line(match.user_id)),
+            plain(match.field),
+            plain(one_line(match.role or "")),
+            plain(one_line(match.key)),
+            str(match.version),
+            plain(one_line(match.snippet)),
+        )
+    return table
+
+
+def _match(match: Match) -> Group:
+    """Return a match as a heading and, on lines of their own, the text around the words that were found."""
+    start = f"{safe(match.session_id)}  {one_line(match.user_id, 14)}  "
+    end = f" by {match.role}" if match.role else ""
+    end += f", v{match.version}"
+    key = f" {one_line(match.key)}" if match.key else ""
+    if len(start) + len(match.field + key + end) > console().width:
+        key = ""
+    head = Text.assemble((start, "bold"), (safe(match.field + key + end), "dim"))
+    return Group(head, indented(plain(one_line(match.snippet))))
 
 
 def show_history(page: Page[RecordedEvent]) -> None:
@@ -163,13 +166,13 @@ def timeline(events: Iterable[RecordedEvent]) -> Table:
         )
         for index, change in enumerate(event.changes):
             # The generated id of a message is the event_id, which is of no use to a reader.
-            name = register_name(change.field, "" if change.key == event.event_id else one_line(change.key, _KEY))
+            name = register_name(change.field, "" if change.key == event.event_id else shortened(change.key, _KEY))
             if change.removed:
                 text = Text.assemble((safe(name), "cyan"), (" removed", "red"))
             elif change.text is None:
                 text = Text.assemble((safe(name), "cyan"), (" erased", "red"))
             else:
-                text = Text.assemble((safe(name), "cyan"), " = ", one_line(_brief(change.field, change.value), 300))
+                text = Text.assemble((safe(name), "cyan"), " = ", shortened(_brief(change.field, change.value), 300))
             table.add_row(*(head if index == 0 else ("", "", "")), cut(text))
     return table
 
@@ -191,7 +194,7 @@ def difference_lines(difference: Difference, *, brief: bool = False) -> Group:
     for mark, style, register in (("-", "red", difference.before), ("+", "green", difference.after)):
         if register is not None:
             text = _register_text(register, pretty=not brief)
-            shown_text = cut(plain(one_line(text, 300))) if brief else plain(text.strip("\n"))
+            shown_text = cut(plain(shortened(text, 300))) if brief else plain(text.strip("\n"))
             side = Table.grid(padding=(0, 1, 0, 0))
             side.add_row(Text(mark), shown_text, style=style)
             lines.append(indented(side))
@@ -203,14 +206,18 @@ def calls_table(calls: Sequence[ToolCall]) -> Table:
     table = table_of("call", "status", "result")
     for call in calls:
         name = call.name if call.name == call.call_id else f"{call.name} ({call.call_id})"
-        result = one_line(shown(call.result), 300) if call.has_result else ""
-        table.add_row(plain(one_line(name, 60)), plain(call.status, STYLES.get(call.status, "")), cut(plain(result)))
+        result = shortened(shown(call.result), 300) if call.has_result else ""
+        table.add_row(plain(shortened(name, 60)), plain(call.status, STYLES.get(call.status, "")), cut(plain(result)))
     return table
 
 
 def findings_table(findings: Iterable[tuple[str, str, str, str]]) -> None:
     """Print the findings of ``ledger doctor``. Each finding is a tuple (name, status, detail, remedy)."""
-    marks = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "bold red")}
+    marks = {
+        "ok": (drawn("✓", "+"), "green"),
+        "note": (drawn("·", "-"), "yellow"),
+        "problem": (drawn("✗", "x"), "bold red"),
+    }
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(style="dim", no_wrap=True)
@@ -232,33 +239,6 @@ def changes_table(changes: Iterable[tuple[str, str, str, str]]) -> Table:
     return table
 
 
-def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RenderableType:
-    """Return rows as a table, or as one line per value if the columns of the table would be too narrow."""
-    if console().width // max(len(columns), 1) < _NARROWEST:
-        records = [facts(*zip(columns, map(cell, row), strict=True)) for row in rows]
-        return Group(*(part for record in records for part in (Rule(style="dim"), record)))
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(plain(column), overflow="fold")
-    for row in rows:
-        table.add_row(*(plain(cell(value)) for value in row))
-    return table
-
-
-def cell(value: Any) -> str:
-    """Return a value as text for a table or CSV.
-
-    A string is returned as it is, and None as an empty string. A time is formatted as in RFC 3339, and any other value
-    as JSON.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    text = json_text(value, indent=False)
-    return text if isinstance(value, dict | list | tuple) else text.strip('"')
-
-
 def register_name(field: str, key: str) -> str:
     """Return the name of a register, for example ``summary`` or ``tool_call_status[orders]``."""
     return f"{field}[{key}]" if key else field
@@ -269,58 +249,16 @@ def when(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def table_of(*columns: str) -> Table:
-    """Return a table without rows and borders. If the terminal is too narrow, only the last column shrinks.
-
-    Args:
-        columns: Headings of the columns. A column whose heading starts with ``>`` is aligned to the right.
-    """
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        right = column.startswith(">")
-        # Rich shrinks only the columns that may wrap. The cells of the last column are truncated by ``cut``.
-        last = column is columns[-1]
-        table.add_column(plain(column.removeprefix(">")), justify="right" if right else "left", no_wrap=not last)
-    return table
-
-
-def cut(text: Text) -> Text:
-    """Return the text after setting it to end with an ellipsis if it is wider than its column."""
-    text.no_wrap = True
-    text.overflow = "ellipsis"
-    return text
-
-
-def indented(part: RenderableType) -> Padding:
-    """Return the part indented by two characters."""
-    return Padding(part, (0, 0, 0, 2), expand=False)
-
-
 def _more(page: Page[Any]) -> list[Text]:
     """Return a list with one line: the ``--after`` that shows the next page. On the last page, the list is empty."""
     return [] if page.next is None else [plain(f"More: --after {page.next}", "dim")]
-
-
-def facts(*pairs: tuple[str, str | Text | None]) -> Table:
-    """Return a table of pairs of a name and a value, one pair per line. A pair whose value is None is left out."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        if value is not None:
-            table.add_row(name, plain(value) if isinstance(value, str) else value)
-    return table
-
-
-def _heading(name: str) -> Rule:
-    return Rule(plain(name.replace("_", " "), "bold"), align="left", style="dim")
 
 
 def _section(name: str, value: Any) -> list[RenderableType]:
     if value is None or value in ({}, ()):
         return []
     text = value if isinstance(value, str) else json_text(value)
-    return [_heading(name), indented(plain(text.strip("\n")))]
+    return [rule(name.replace("_", " ")), indented(plain(text.strip("\n")))]
 
 
 def _message(message: Message) -> list[RenderableType]:

@@ -5,7 +5,10 @@ Text recorded by agents is untrusted. When it is printed, it must not move the c
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ledger.model.values import canonical
@@ -21,6 +24,25 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 def safe(text: str) -> str:
     """Return the text with control characters escaped, as in ``\\u001b``."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def escape_unshown() -> None:
+    """Have stdout and stderr escape the characters that their encoding lacks, as in ``\\u65e5``.
+
+    A character above U+FFFF becomes two escapes, as in JSON, so that JSON stays what it is.
+    """
+    codecs.register_error("ledger_escapes", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ledger_escapes")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    escapes = [f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2)]
+    return "".join(escapes), error.end
 
 
 def one_line(text: str, width: int | None = None) -> str:

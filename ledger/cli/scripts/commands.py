@@ -16,6 +16,7 @@ from ledger.cli.exits import OneLineErrors
 from ledger.cli.output.csv_text import check_csv_safe, print_csv, with_csv_safe
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import safe
+from ledger.cli.session_ids import whole_id
 from ledger.errors import SessionNotFound
 from ledger.extras import require_extra
 from ledger.model.queries import ORDERS, OrderBy
@@ -209,6 +210,7 @@ def query_sessions(
         if session_id is None:
             sessions: Sequence[Session] = ledger.list_sessions(order_by=order_by, limit=limit)
         else:
+            session_id = whole_id(ledger, session_id)
             session = ledger.get_session(session_id, messages=details)
             if session is None:
                 raise SessionNotFound(
@@ -220,7 +222,8 @@ def query_sessions(
     elif form == "csv":
         _print_csv(sessions, csv_safe=csv_safe)
     else:
-        from ledger.cli.output.render import emit, session_page, sessions_table
+        from ledger.cli.output.render import session_page, sessions_table
+        from ledger.cli.output.tables import emit
 
         if details or session_id is not None:
             for session in sessions:

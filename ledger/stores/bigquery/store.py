@@ -238,7 +238,7 @@ class BigQueryStore(forking.Renewed):
         """
         self._check_open()
         check_limit(limit)
-        for name in ("user_id", "visible_to"):
+        for name in ("user_id", "visible_to", "role"):
             if getattr(query, name) is not None:
                 check_text(getattr(query, name), name)
         lower, upper = _creation_span(query)

@@ -21,9 +21,9 @@ from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
-from ledger.stores.base import PendingDeletion
+from ledger.stores.base import Forgotten, PendingDeletion, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import read, restoring, write
+from ledger.stores.sqlite import read, restoring, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -159,6 +159,21 @@ class SqliteArchive:
                 raise damaged("search_slots", "", "the search index does not end its merges")
             left, most = self._run(partial(index.forget, first=False)), most - 1
         self._fold_log()
+
+    def warehouses(self) -> list[str]:
+        """Return the URLs of the warehouses that may have rows of this store."""
+        return self._read(kept.warehouses)
+
+    def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
+        """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""
+        forgotten: Forgotten = self._run(
+            lambda connection: waiting.forget(connection, warehouse, self._clock(), even_if_needed=even_if_needed)
+        )
+        return forgotten
+
+    def waiting(self) -> list[Waiting]:
+        """Return the sessions whose retention waits for a warehouse; see ``PurgingStore.waiting``."""
+        return self._read(waiting.waiting, snapshot=True)
 
     def pending_deletions(self, warehouse: str | None = None) -> list[PendingDeletion]:
         """Return the purged sessions that a warehouse must still delete, oldest first.
@@ -311,8 +326,8 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
     if last is not None and not _passed(connection, session_id, last, warehouses):
         return False
     connection.executemany(
-        "INSERT INTO deleted_sessions VALUES (?, ?, ?, ?)",
-        [(session_id, head.created_at, name, version) for name in warehouses],
+        "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)",
+        [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses],
     )
     kept.record_purge(connection, session_id, head.created_at, version, now)
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))

@@ -328,7 +328,10 @@ NORMAL_FORM = Migration("012_normal_form", (), _reindex_other_forms)
 # Views for people's own tools. A change of a view is a new migration, which drops the view and creates it again.
 VIEWS = Migration("013_views", views.CREATE)
 
+# When a session was purged that a warehouse must still delete; NULL if an earlier release purged it.
+PURGED_AT = Migration("014_purged_at", ("ALTER TABLE deleted_sessions ADD COLUMN purged_at INTEGER",))
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    *(KEPT_DIGEST, NORMAL_FORM, VIEWS),
+    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT),
 )

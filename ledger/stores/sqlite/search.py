@@ -12,7 +12,7 @@ from ledger.errors import CapabilityMissing, CorruptEvent
 from ledger.model.instants import from_micros, to_micros
 from ledger.model.page import Page, check_limit
 from ledger.model.queries import SearchQuery
-from ledger.model.search import Match, SearchCursor, text_of
+from ledger.model.search import Match, SearchCursor, role_of, text_of
 from ledger.model.values import check_session_id, check_text, decode
 from ledger.stores.archived import DELETED_TEXT
 from ledger.stores.sqlite import read, write
@@ -47,6 +47,11 @@ _AFTER = (
 _TEXT = (
     "SELECT COALESCE(st.value, e.value) FROM session_state AS st LEFT JOIN session_events AS e ON e.seq = ? "
     "WHERE st.session_id = ? AND st.field = ? AND st.key = ?"
+)
+
+_IDS = (
+    "SELECT session_id FROM session_heads WHERE session_id = ?1 OR substr(session_id, 1, length(?1)) = ?1 "
+    "OR substr(session_id, -length(?1)) = ?1 ORDER BY session_id <> ?1, session_id LIMIT ?2"
 )
 
 
@@ -88,6 +93,13 @@ class SqliteSearch:
 
         return self._read(work, snapshot=True)
 
+    def ids_with(self, part: str, *, limit: int) -> list[str]:
+        """Return ids that begin or end with a part; see ``OutboxStore.ids_with``."""
+        check_text(part, "part")
+        rows = self._read(lambda connection: connection.execute(_IDS, (part, limit)).fetchall())
+        ids = [session_id for (session_id,) in rows]
+        return [part] if part in ids[:1] else ids
+
     def update_index(self) -> None:
         """Index all rows committed before the call, in several steps. Appends can commit between two steps.
 
@@ -125,9 +137,12 @@ def _matches(
         position = SearchCursor(*cursor)
         (value,) = connection.execute(_TEXT, (event_seq, position.session_id, position.field, position.key)).fetchone()
         try:
-            text = text_of(position.field, None if value is None else decode(value))
+            recorded = None if value is None else decode(value)
         except CorruptEvent as error:
             raise damaged("session_state", position.session_id, str(error), version=position.version) from error
+        text, role = text_of(position.field, recorded), role_of(position.field, recorded)
+        if query.role not in (None, role):
+            continue
         if kept != "text" and not query.terms.in_text(text):
             continue
         if len(matches) == limit:
@@ -136,9 +151,12 @@ def _matches(
             created_at = from_micros(position.created_at)
         except CorruptEvent as error:
             raise damaged("session_heads", position.session_id, str(error)) from error
-        snippet = query.terms.snippet(text)
         matches.append(
-            Match(position.session_id, user_id, position.field, position.key, position.version, created_at, snippet)
+            Match(
+                *(position.session_id, user_id, position.field, position.key, position.version, created_at),
+                query.terms.snippet(text),
+                role,
+            )
         )
     return Page(matches)
 
@@ -157,6 +175,8 @@ def _conditions(query: SearchQuery, after: str | None) -> tuple[list[str], list[
         require("h.user_id = ?", check_text(query.user_id, "user_id"))
     if query.visible_to is not None:
         require(_VISIBLE, *[check_text(query.visible_to, "visible_to")] * 2)
+    if query.role is not None:
+        check_text(query.role, "role")
     if query.created_from is not None:
         require("h.created_at >= ?", to_micros(query.created_from, "created_from"))
     if query.created_until is not None:

@@ -49,7 +49,7 @@ def templates(tree: exp.Expr) -> None:
         elif name == "NORMALIZE" and count == 2 and call.expressions[1].name.upper() == "NFC":
             call.replace(fill(TEMPLATES["NORMALIZE/1"], call.expressions[0]))
         elif name in NAMES:
-            raise InvalidInput(f"{name} with {count} argument(s) is not answered over DuckDB.")
+            raise InvalidInput(f"{name} with {count} argument{'' if count == 1 else 's'} is not answered over DuckDB.")
 
 
 def safe_calls(tree: exp.Expr) -> None:

@@ -1,0 +1,49 @@
+"""Sessions whose retention waits for a warehouse, as text and as JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import click
+
+from ledger.cli.output.text import counted, safe
+from ledger.stores.base import Waiting
+
+#: Maximum number of sessions that are printed for each warehouse and reason.
+_SHOWN = 20
+#: What is said of the sessions of a warehouse, by ``Waiting.waits_for``, and what to do about it.
+_REASONS = {
+    "shipping": ("rows not shipped to {url}", "ledger sync --warehouse {argument}", True),
+    "redrive": ("rows refused by {url}", "ledger relay dead-letters --warehouse {argument}", False),
+    "dropping": ("rows shipped to {url} and not dropped yet", "ledger maintain --warehouse {argument}", False),
+    "deletion": ("purged, and not deleted in {url} yet", "ledger maintain --warehouse {argument}", True),
+}
+
+
+def waiting_objects(sessions: Iterable[Waiting]) -> list[dict[str, Any]]:
+    """Return sessions that wait for a warehouse as JSON objects."""
+    return [each._asdict() for each in sessions]
+
+
+def print_waiting(sessions: Sequence[Waiting]) -> None:
+    """Print which session waits for which warehouse, for what and since when, and what to do."""
+    from ledger.cli.output.render import when
+
+    def group(session: Waiting) -> tuple[str, str]:
+        return session.warehouse, session.waits_for
+
+    for (warehouse, waits_for), grouped in groupby(sorted(sessions, key=group), key=group):
+        of_group = sorted(grouped, key=lambda each: (each.since is not None, each.since, each.session_id))
+        said, remedy, forgettable = _REASONS[waits_for]
+        argument = shlex.quote(warehouse)
+        forget = f"; if it is gone: ledger warehouse forget {argument}" if forgettable else ""
+        click.echo(safe(f"{counted(len(of_group), 'session')}: {said.format(url=warehouse)}."))
+        click.echo(safe(f"  run: {remedy.format(argument=argument)}{forget}"))
+        for each in of_group[:_SHOWN]:
+            since = "by an earlier release" if each.since is None else f"since {when(each.since)}"
+            click.echo(safe(f"  {each.session_id}  {each.status}  {since}"))
+        if len(of_group) > _SHOWN:
+            click.echo(f"  and {len(of_group) - _SHOWN:,} more; --json lists all")

@@ -1,0 +1,116 @@
+"""Session ids as people type them: a part of an id, or @ for the newest session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.errors import InvalidInput, SessionNotFound
+
+if TYPE_CHECKING:
+    from ledger.sdk.ledger import SessionLedger
+
+#: The id that stands for the newest session.
+NEWEST = "@"
+#: Minimum length of a part, so that a slip is not taken for an id.
+SHORTEST = 4
+#: Maximum number of ids that are listed if several have a part.
+_LISTED = 5
+_WHOLE = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+#: The beginning of a UUIDv7 that tells a range of creation times: 8 digits are a minute.
+_BEGINNING = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{0,4}|-[0-9a-f]{4}-[0-9a-f-]*)?")
+
+
+class SessionId(click.types.StringParamType):
+    """The type of an argument or option that names a session. ``with_whole_ids`` replaces its value by a whole id."""
+
+    name = "text"
+
+
+#: The type of all arguments and options that name a session.
+SESSION = SessionId()
+session_argument = click.argument("session_id", type=SESSION)
+
+
+def with_whole_ids(
+    function: Callable[..., Any], parameters: Iterable[click.Parameter], open_ledger: Callable[[str | None], Any]
+) -> Callable[..., Any]:
+    """Return the function of a command, which then gets whole ids in place of parts of ids.
+
+    Args:
+        function: The function. It has the parameter ``url``.
+        parameters: The parameters of the command.
+        open_ledger: Function that opens the ledger at a URL as a context manager.
+    """
+    names = [each.name for each in parameters if isinstance(each.type, SessionId) and each.name is not None]
+    if not names:
+        return function
+
+    @wraps(function)
+    def run(**values: Any) -> Any:
+        typed = [each for name in names for each in _texts(values[name])]
+        if all(map(_WHOLE.fullmatch, typed)):
+            return function(**values)
+        with open_ledger(values["url"]) as ledger:
+            whole = {text: whole_id(ledger, text) for text in typed}
+        return function(**{**values, **{name: _replaced(values[name], whole) for name in names}})
+
+    return run
+
+
+def whole_id(ledger: SessionLedger, text: str) -> str:
+    """Return the id of the session that a text names: an id, its beginning or its end, or @ for the newest session.
+
+    In BigQuery only the beginning of a generated id is looked up, since it tells the day. A text that is no part of an
+    id is returned as it is.
+
+    Raises:
+        InvalidInput: The text is part of several ids.
+        SessionNotFound: The text is @, and there is no session.
+    """
+    from ledger.stores.base import outbox_store
+
+    if text == NEWEST:
+        newest = ledger.list_sessions(limit=1)
+        if not newest:
+            raise SessionNotFound('There is no session; create one with: ledger new "QUESTION"')
+        return newest[0].session_id
+    if len(text) < SHORTEST or _WHOLE.fullmatch(text):
+        return text
+    store = outbox_store(ledger.store)
+    found = _begun(ledger, text) if store is None else store.ids_with(text, limit=_LISTED + 1)
+    if len(found) > 1:
+        listed = ", ".join(found[:_LISTED]) + (" and more" if len(found) > _LISTED else "")
+        raise InvalidInput(f"{text} is part of several session ids: {listed}. Type more of the id.")
+    return found[0] if found else text
+
+
+def _begun(ledger: SessionLedger, beginning: str) -> list[str]:
+    """Return the generated ids with this beginning, of sessions that are not deleted."""
+    if not _BEGINNING.fullmatch(beginning) or beginning[14:15] not in ("", "7"):
+        return []
+    digits = beginning.replace("-", "")[:12]
+    first, last = (int(digits.ljust(12, fill), 16) for fill in "0f")
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    try:
+        span = epoch + timedelta(milliseconds=first), epoch + timedelta(milliseconds=last + 1)
+    except OverflowError:
+        return []
+    sessions = ledger.iter_sessions(created_from=span[0], created_until=span[1])
+    return list(islice((it.session_id for it in sessions if it.session_id.startswith(beginning)), _LISTED + 1))
+
+
+def _texts(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _replaced(value: str | tuple[str, ...] | None, whole: Mapping[str, str]) -> Any:
+    if value is None:
+        return None
+    return whole[value] if isinstance(value, str) else tuple(whole[each] for each in value)
