@@ -253,9 +253,10 @@ def _lifetimes(
     if longest is None or (default_hours is UNSET and LEDGER_SESSION_DEFAULT_TTL_HOURS.text(environment) is None):
         return default or longest, longest
     if default is None or default > longest:
-        which = "none, but max_ttl_hours limits every session" if default is None else "more than max_ttl_hours"
+        wrong = "none, but every session has an end with" if default is None else "more than"
         raise ConfigurationError(
-            f"default_ttl_hours is {which}; check LEDGER_SESSION_DEFAULT_TTL_HOURS and LEDGER_SESSION_MAX_TTL_HOURS."
+            f"default_ttl_hours is {wrong} the maximum TTL (max_ttl_hours); check "
+            "LEDGER_SESSION_DEFAULT_TTL_HOURS and LEDGER_SESSION_MAX_TTL_HOURS."
         )
     return default, longest
 

@@ -127,8 +127,8 @@ def _check_source(backup: Path, path: Path) -> None:
         return
     if own != wanted and sessions:
         raise InvalidInput(
-            f"{backup} is a backup of another ledger than {path}, which has {sessions} session(s); nothing was "
-            "changed. Check both paths. To replace it all the same, move it and the files beside it away first."
+            f"{backup} is a backup of another ledger than {path}, which has {sessions:,} of its own sessions; nothing "
+            "was changed. Check both paths. To replace it all the same, move it and the files beside it away first."
         )
 
 
