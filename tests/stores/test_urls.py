@@ -68,6 +68,7 @@ def test_a_warehouse_may_be_a_dataset_or_a_file() -> None:
         ("sqlite:///~/app/ledger.db", "/home/ada/app/ledger.db", False),
         ("sqlite:///~.db", "~.db", False),
         ("sqlite:///./~/ledger.db", "~/ledger.db", False),
+        ("sqlite:///./:memory:", ":memory:", False),
         (Path("ledger"), "ledger", False),
         (Path("/srv/app@1/ledger.db"), "/srv/app@1/ledger.db", False),
         ("ledger.db", "ledger.db", False),
