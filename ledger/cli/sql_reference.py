@@ -35,6 +35,7 @@ A DuckDB file also differs in this:
 - DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
 - INT64 sums beyond 64 bits do not fail.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times.
+- A STRUCT has no subscripts; name its fields.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |

@@ -111,6 +111,26 @@ def test_an_answer_has_every_append_before_the_call(opened, kind):
         assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(number,)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_elements_of_json_and_of_arrays_are_counted_alike_for_every_kind_of_ledger(opened, kind):
+    ledger = opened(kind)
+    session_id = ledger.create_session("ada", "How many?")
+    ledger.update_constraints(session_id, {"kpi": [10, 20, 30], "tool_calls": [{"name": "count"}, {"name": "sum"}]})
+    ledger.update_tool_call_status(session_id, "count", "completed", {"orders": [[1, 2], {"n": [3]}]})
+    row = ledger.sql("""
+        SELECT constraints.kpi[0] AS a, INT64(constraints['kpi'][2]) AS b, constraints.kpi[3] AS c,
+          s.constraints.tool_calls[1].name AS d, JSON_QUERY(constraints, '$.kpi')[1] AS e, tool_calls[0] AS f,
+          tool_calls[OFFSET(1)] AS g, tool_calls[ORDINAL(1)] AS h, tool_calls[SAFE_OFFSET(9)] AS i
+        FROM sessions AS s
+    """).rows
+    assert row == [(10, 30, None, "sum", 20, "count", "sum", "count", None)]
+    row = ledger.sql("""
+        SELECT result.orders[0][1] AS a, result.orders[1].n[0] AS b, result.orders[2] AS c
+        FROM tool_calls WHERE call_id = 'count'
+    """).rows
+    assert row == [(2, 3, None)]
+
+
 def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     ledger = opened("alone")
     recorded(ledger)

@@ -16,7 +16,7 @@ from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import functions, names, times, translations
+from ledger.warehouse.duckdb import functions, names, subscripts, times, translations
 from ledger.warehouse.duckdb.translations import TemplatedBigQuery
 from ledger.warehouse.statement import check_query, first_line
 
@@ -263,7 +263,7 @@ _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.numeric_types,
     translations.casts,
     translations.like_escapes,
-    translations.list_offsets_exist,
+    subscripts.subscripts,
     times.date_results,
     times.differences,
     times.time_truncs,

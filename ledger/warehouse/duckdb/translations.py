@@ -102,24 +102,6 @@ def like_escapes(tree: exp.Expr) -> None:
             like.replace(exp.Escape(this=like.copy(), expression=exp.Literal.string("\\")))
 
 
-def list_offsets_exist(tree: exp.Expr) -> None:
-    """Make ``list[OFFSET(n)]`` and ``list[ORDINAL(n)]`` fail beyond the end, as in GoogleSQL; DuckDB returns NULL."""
-    for bracket in innermost_first(tree, exp.Bracket):
-        if bracket.args.get("safe") is not False or len(bracket.expressions) != 1:
-            continue
-        (position,) = bracket.expressions
-        if isinstance(position, exp.Literal) and position.is_string:
-            continue
-        first = bracket.args.get("offset") or 0
-        checked = fill(
-            "CASE WHEN _2 > LENGTH(_1) OR _2 < 1 THEN ERROR('Array index is out of bounds') ELSE _2 END",
-            bracket.this,
-            position if first == 1 else exp.Add(this=exp.paren(position.copy()), expression=exp.Literal.number(1)),
-        )
-        bracket.set("expressions", [checked])
-        bracket.set("offset", 1)
-
-
 def casts(tree: exp.Expr) -> None:
     """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
