@@ -33,7 +33,8 @@ not in the table, raises `InvalidInput`. So do all functions whose names begin w
 A DuckDB file also differs in this:
 
 - DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
-- INT64 sums beyond 64 bits do not fail.
+- INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and NUMERICs are divided as
+  FLOAT64s. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times.
 - A STRUCT has no subscripts; name its fields.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.

@@ -259,6 +259,7 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    translations.divisions,
     translations.float_literals,
     translations.numeric_types,
     translations.casts,

@@ -102,6 +102,23 @@ def like_escapes(tree: exp.Expr) -> None:
             like.replace(exp.Escape(this=like.copy(), expression=exp.Literal.string("\\")))
 
 
+def divisions(tree: exp.Expr) -> None:
+    """Make ``/``, DIV and MOD fail if the divisor is 0, as in GoogleSQL; DuckDB returns infinity, NaN or NULL.
+
+    If another operand is NULL, the result is NULL in both.
+    """
+    divided = innermost_first(tree, exp.Div, exp.IntDiv, exp.Mod)
+    for division, operands in [(each, _operands(each.this)) for each in divided]:  # as they are written
+        divisor = division.expression
+        if isinstance(divisor, exp.Literal) and not divisor.is_string and float(divisor.this):
+            continue
+        conditions: list[exp.Expr] = [exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))]
+        conditions += [exp.Not(this=exp.Is(this=exp.paren(each), expression=exp.null())) for each in operands]
+        error = exp.Literal.string("division by zero; SAFE_DIVIDE gives NULL instead")
+        checked = exp.case().when(exp.and_(*conditions), exp.Anonymous(this="ERROR", expressions=[error]))
+        division.set("expression", exp.paren(checked.else_(divisor.copy())))
+
+
 def casts(tree: exp.Expr) -> None:
     """Translate casts to STRING, BYTES, TIMESTAMP and INT64, and SAFE_CAST to BOOL. Their results differ in DuckDB."""
     for cast in innermost_first(tree, exp.Cast):
@@ -201,6 +218,14 @@ def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
         if (number := re.fullmatch(r"_(\d)", column.name)) is not None:
             column.replace(exp.paren(arguments[int(number[1]) - 1].copy()))
     return tree
+
+
+def _operands(value: exp.Expr) -> list[exp.Expr]:
+    """Return expressions of which one is NULL if and only if the value, which may be arithmetic, is NULL."""
+    value = value.unnest()
+    if isinstance(value, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.IntDiv | exp.Mod):
+        return [*_operands(value.this), *_operands(value.expression)]
+    return [] if isinstance(value, exp.Literal) else [value.copy()]
 
 
 def _extreme(call: exp.Expr) -> exp.Expr:
