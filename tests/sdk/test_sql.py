@@ -131,6 +131,24 @@ def test_elements_of_json_and_of_arrays_are_counted_alike_for_every_kind_of_ledg
     assert row == [(2, 3, None)]
 
 
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_arrays_and_columns_may_have_qualifiers(opened, kind):
+    ledger = opened(kind)
+    recorded(ledger)
+    for source in (
+        "sessions AS s, UNNEST(s.tool_calls) AS name",
+        "sessions AS s, s.tool_calls AS name",
+        "sessions, sessions.tool_calls AS name",
+        "(SELECT name FROM sessions AS s CROSS JOIN s.tool_calls AS name)",
+    ):
+        assert ledger.sql(f"SELECT COUNT(*) AS n, MIN(name) AS name FROM {source}").rows == [(3, "count")], source
+    sql = "SELECT COUNT(*) AS n FROM sessions AS s WHERE EXISTS (SELECT 1 FROM s.tool_calls AS c WHERE c = 'count')"
+    if kind == "alone":  # the emulator looks for a dataset named s
+        assert ledger.sql(sql).rows == [(3,)]
+    names = "SELECT COUNT(*) > 5 AS found FROM INFORMATION_SCHEMA.TABLES AS t WHERE t.table_name LIKE '%'"
+    assert ledger.sql(names).rows == [(True,)]
+
+
 def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     ledger = opened("alone")
     recorded(ledger)
@@ -200,6 +218,18 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
         ("", None, "one SELECT"),
         (None, None, "as text"),
         ("SELECT 1 AS a, 2 AS a", None, "several columns named a"),
+        ("SELECT COUNT(*) AS n FROM `prod-project.other_dataset.sessions`", None, "has a qualifier"),
+        ("SELECT COUNT(*) AS n FROM other_dataset.sessions AS s, s.tool_calls", None, "`other_dataset.sessions` has a"),
+        ("SELECT COUNT(*) AS n FROM sessions.sessions", None, "has a qualifier"),
+        ("SELECT COUNT(*) AS n FROM other.sessions AS other", None, "has a qualifier"),
+        ("SELECT 1 AS a FROM sessions JOIN `a-project`.b.users USING (user_id)", None, "`a-project.b.users` has a"),
+        (
+            "SELECT 1 AS a FROM other.session_state('s', NULL, NULL, NULL)",
+            None,
+            "`other.session_state` has a qualifier",
+        ),
+        ("SELECT 1 AS a FROM `p.d.session_state`('s', NULL, NULL, NULL)", None, "`p.d.session_state` has a qualifier"),
+        ("SELECT 1 AS a FROM `region-eu`.INFORMATION_SCHEMA.TABLES", None, "has a qualifier"),
     ],
 )
 @pytest.mark.parametrize("kind", ["alone", "dataset"])
