@@ -20,6 +20,7 @@ from sqlglot.dialects.bigquery import BigQuery
 from ledger.errors import InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.syntax import syntax_error
 
 # SQLGlot raises what it logs; without a handler Python would also print it to stderr.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
@@ -45,11 +46,12 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
     """
     if not isinstance(sql, str):
         raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
+    bound = catalog.bind(sql)
     try:
-        parsed = sqlglot.parse(catalog.bind(sql), dialect=dialect)
+        parsed = sqlglot.parse(bound, dialect=dialect)
         trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
     except sqlglot.errors.SqlglotError as error:
-        raise InvalidInput(f"The statement is not valid GoogleSQL: {first_line(error)}") from error
+        raise syntax_error(bound, error) from error
     except RecursionError as error:
         raise InvalidInput("The statement is nested too deeply.") from error
     if len(trees) != 1:

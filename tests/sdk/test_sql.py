@@ -238,6 +238,31 @@ def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind,
         opened(kind).sql(sql, parameters)
 
 
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("SELCT * FROM sessions", "near 'SELCT *' (line 1, column 1)."),
+        ("SELECT * FORM sessions", "near 'FORM sessions' (line 1, column 10)."),
+        ("SELECT status\nFROM sessions\n  GROUP status", "near 'GROUP status' (line 3, column 3)."),
+        ("SELECT 1 FROM sessions WHERE", "near 'sessions WHERE' (line 1, column 15)."),
+        ("SELECT (1 FROM sessions", "near '1 FROM' (line 1, column 9)."),
+        ("SELECT * FROM sessions WHERE status = = 'a'", "near '= =' (line 1, column 37)."),
+        ("SELECT 1,\n  'open FROM sessions", ": the quote ' at line 2, column 3 is not closed."),
+        ("SELECT `open FROM sessions", ": the quote ` at line 1, column 8 is not closed."),
+        ("SELECT 1 /* open", ": a text or a comment in it is not closed."),
+        ("FROM", "near 'FROM' (line 1, column 1)."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_a_statement_that_is_no_googlesql_is_refused_with_the_place(opened, kind, sql, place):
+    with pytest.raises(InvalidInput) as raised:
+        opened(kind).sql(sql)
+    message = str(raised.value)
+    assert message.endswith(place)
+    assert "sqlglot" not in message
+    assert "<class" not in message
+
+
 def test_a_view_of_one_user_has_no_sql(opened):
     ledger = opened("alone")
     with pytest.raises(PermissionDenied, match="sql concerns the sessions of all users"):
