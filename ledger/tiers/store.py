@@ -76,11 +76,15 @@ class TwoTierStore:
         self._is_default = is_default
         self._clock = clock
         self._ids = ids
-        self._capabilities = replace(local.capabilities, tiered=True)
+        self._known = local.capabilities
+        self._capabilities = replace(self._known, tiered=True)
 
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the embedded store, with ``tiered`` set to True."""
+        if self._local.capabilities is not self._known:
+            self._known = self._local.capabilities
+            self._capabilities = replace(self._known, tiered=True)
         return self._capabilities
 
     @property

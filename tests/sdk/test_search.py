@@ -168,7 +168,7 @@ def test_it_is_taken_up_in_steps_of_bounded_size(ledger, monkeypatch):
 
 def test_a_step_made_ready_for_another_state_of_the_index_is_left(ledger):
     said(ledger, "one", "two")
-    store = ledger.store
+    store = ledger.store._local
     store._run(search_index.create)
     step = store._read(lambda connection: search_index.next_step(connection, store.last_seq()))
     assert hits(store, "one") == ["s"]
@@ -228,6 +228,7 @@ def test_large_texts_of_an_older_release_are_indexed_by_the_first_search(tmp_pat
         connection.execute("UPDATE search_slots SET kept = 'nothing' WHERE field = 'message'")
         connection.execute("DELETE FROM migrations WHERE name >= '010_large_texts'")
         connection.execute("ALTER TABLE archived_sessions DROP COLUMN kept")
+        connection.execute("ALTER TABLE deleted_sessions DROP COLUMN purged_at")
         connection.execute("PRAGMA user_version = 9")
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert [match.key for match in ledger.search("w17x")] == ["m0"]
