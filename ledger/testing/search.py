@@ -115,9 +115,9 @@ class SearchContract(Harness):
             Match("same", "ada", "title", "", 1, at[3], "Needle"),
             Match("é 2", "ada", "question", "", 1, at[2], "A needle?"),
             Match("é 2", "ada", "title", "", 1, at[2], "Needle"),
-            Match("é 2", "ada", "message", "b:2", 2, at[2], "no a NEEDLE here"),
-            Match("é 2", "ada", "message", "a", 3, at[2], "a needle"),
-            Match("é 2", "ada", "message", "b:1", 3, at[2], "b:1 needle"),
+            Match("é 2", "ada", "message", "b:2", 2, at[2], "no a NEEDLE here", "user"),
+            Match("é 2", "ada", "message", "a", 3, at[2], "a needle", "user"),
+            Match("é 2", "ada", "message", "b:1", 3, at[2], "b:1 needle", "user"),
             Match("s:1", "ada", "question", "", 1, at[1], "A needle?"),
             Match("s:1", "ada", "title", "", 1, at[1], "Needle"),
         ]

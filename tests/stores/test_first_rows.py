@@ -37,6 +37,8 @@ def test_a_copy_of_a_ledger_in_use_without_its_log_is_refused(path: Path, tmp_pa
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=r"copy\.db has no sessions, .*copy\.db-wal.*`ledger backup`"):
                 opened(copy)
+        with pytest.raises(ConfigurationError, match=r"copy\.db has no sessions"):
+            SessionLedger.open(f"sqlite:///{copy}?mode=ro")
         code, message = Shell(copy).fails("list")
         assert (code, "cp and rsync" in message) == (12, True)
         report = Shell(copy)("doctor", "--json")

@@ -36,11 +36,16 @@ def are_recorded(connection: sqlite3.Connection, path: Path) -> bool:
     """
     if connection.execute(_HAD_ROWS).fetchone()[0]:
         return True
-    if is_lost(connection, path):
-        raise ConfigurationError(f"{lost(path)}. {REMEDY}.")
+    check_not_lost(connection, path)
     if connection.execute(_NOTED).fetchone()[0]:  # a process was killed between the note and the rows
         _withdraw(connection)
     return False
+
+
+def check_not_lost(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ConfigurationError if rows were recorded in a ledger, and its file has neither rows nor a log."""
+    if is_lost(connection, path):
+        raise ConfigurationError(f"{lost(path)}. {REMEDY}.")
 
 
 def is_lost(connection: sqlite3.Connection, path: Path) -> bool:

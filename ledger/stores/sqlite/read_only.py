@@ -17,7 +17,7 @@ from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
 from ledger.model.findings import Finding
 from ledger.model.upcast import Upcaster
-from ledger.stores.sqlite import read, search_index
+from ledger.stores.sqlite import first_rows, read, search_index
 from ledger.stores.sqlite.connections import ATTEMPTS, Connection
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, OpenFile
 from ledger.stores.sqlite.migrations import MIGRATIONS
@@ -106,6 +106,8 @@ class ReadOnlyStore(SqliteStore):
                 f"{self.path} has schema {found}, older than the {len(MIGRATIONS)} of this release, and cannot be "
                 f"upgraded, since {self._why}. Open a copy of it that can be written."
             )
+        first_rows.check_not_lost(writer, self.path)
+        self._has_rows = True  # so that an append is refused by _run, which comes before any note of first rows
         self.store_id = read.meta(writer, "store_id")
         if read.state_schema(writer) != self._upcast.current:
             raise ConfigurationError(
