@@ -285,7 +285,8 @@ class Relay:
             unfit = {event_key(rows[0]): next(iter(refused.reasons.values()), str(refused))}
             self._doubts += [] if refused.certain else [refused]
         if unfit:
-            self._dead_letter({row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
+            reasons = {row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}
+            self._dead_letter(reasons, len(unfit), expired=refused.expired)
             parts = [[row for row in rows if event_key(row) not in unfit]]
         else:
             middle = len(events) // 2
@@ -297,12 +298,12 @@ class Relay:
                 self._send(packed, redrive)
                 left = left[len(packed.rows) :]
 
-    def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
+    def _dead_letter(self, reasons: dict[int, str], events: int, *, expired: bool) -> None:
         # Not logged: the reasons may quote values.
         log.error(
             "%s refused %d event(s), which are dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events
         )
-        self._save(self._held, dead_letters=reasons)
+        self._save(self._held, dead_letters=reasons, expired=expired)
 
     def _acknowledge(self, checkpoint: RelayCheckpoint, batch: Batch) -> None:
         """Save that a batch has arrived."""

@@ -31,12 +31,15 @@ class Maintained:
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
         waiting: Purged sessions whose data is still in a warehouse, because that warehouse was not attached.
+        held_up: Sessions that ``retention`` should have purged, and that have rows which wait for a warehouse or which
+            a warehouse refused.
     """
 
     expired: int
     dropped: int
     deleted: int
     waiting: int
+    held_up: int = 0
 
 
 class Archive(Lifecycle):
@@ -123,8 +126,9 @@ class Archive(Lifecycle):
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
         """Purge sessions by status and age: delete their data in the file and in the warehouse.
 
-        A session is left for a later call if some of its rows are dead-lettered or not shipped yet. The call may be
-        interrupted at any point and repeated. The id of a purged session cannot be reused until the session is deleted
+        A session is left for a later call if some of its rows are not shipped yet, or dead-lettered, unless the
+        warehouse has dropped the session's day or the dead letters were dismissed. The call may be interrupted at any
+        point and repeated. The id of a purged session cannot be reused until the session is deleted
         in the warehouse too.
 
         Args:
@@ -142,6 +146,10 @@ class Archive(Lifecycle):
             CapabilityMissing: The ledger is in BigQuery; set a partition expiration instead.
             PermissionDenied: The ledger was returned by ``for_user``.
         """
+        return self._purge_old(older_than, statuses)[0]
+
+    def _purge_old(self, older_than: timedelta, statuses: Sequence[str]) -> tuple[int, int]:
+        """Purge old sessions; see ``delete_old_sessions``. Return how many were purged, and how many were left."""
         _check_age(older_than, "older_than")
         chosen = () if isinstance(statuses, str) or not isinstance(statuses, Iterable) else tuple(statuses)
         if not chosen:
@@ -154,13 +162,14 @@ class Archive(Lifecycle):
             before = self._clock() - older_than
         except OverflowError:  # no session is that old, but earlier deletions may be pending in the warehouse
             before = datetime.min.replace(tzinfo=UTC)
-        deleted = 0
-        for status in dict.fromkeys(chosen):
-            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
-                deleted += purging.purge(head.session_id, head.version)
+        purged = [
+            purging.purge(head.session_id, head.version)
+            for status in dict.fromkeys(chosen)
+            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before)))
+        ]
         purging.forget_purged()  # even if nothing was purged now: an earlier call may have been interrupted
         self._purge_warehouse()
-        return deleted
+        return sum(purged), purged.count(False)
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.
@@ -187,11 +196,12 @@ class Archive(Lifecycle):
             self._purging("maintain")
         expired = self.expire_old_sessions(max_age)
         dropped = self.drop_archived()
-        deleted = 0 if retention is None else self.delete_old_sessions(retention)
-        if retention is None:  # delete_old_sessions has done it otherwise
+        deleted, held_up = (0, 0) if retention is None else self._purge_old(retention, ENDED)
+        if retention is None:  # _purge_old has done it otherwise
             self._purge_warehouse()
         purging = purging_store(self.store)
-        return Maintained(expired, dropped, deleted, 0 if purging is None else len(purging.pending_deletions()))
+        waiting = 0 if purging is None else len(purging.pending_deletions())
+        return Maintained(expired, dropped, deleted, waiting, held_up)
 
     def _drop(self, session_ids: Sequence[str] | None) -> int:
         """Drop the rows of archived sessions from the store, and return the number of sessions.

@@ -97,8 +97,12 @@ class AttachedWarehouse:
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters with this event_id, or all if it is None. Return the number of rows requeued."""
+        """Requeue the dead letters with this event_id, or all that are not dismissed. Return the number of rows."""
         return self.outbox.redrive_event(event_id)
+
+    def dismiss(self, event_id: str) -> bool:
+        """Dismiss a dead letter; return whether the event is dismissed now. See ``StoreOutbox.dismiss``."""
+        return self.outbox.dismiss(event_id)
 
     def close(self, seconds: float) -> int:
         """Close the warehouse and, if there is one, the background relay.

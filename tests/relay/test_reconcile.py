@@ -225,6 +225,9 @@ class Meanwhile:
         self._happens = happens
         self._after = after
 
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        return False
+
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         if operation == self._name and not self._after:
             self._happens()

@@ -95,7 +95,13 @@ def maintain(
         print_json(asdict(result))
         return
     waiting = f"; {result.waiting:,} waiting to be deleted from another warehouse" if result.waiting else ""
-    click.echo(f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}.")
+    held_up = (
+        f"; {result.held_up:,} not deleted yet, because a warehouse must get their rows or refused them: see "
+        "`ledger status` and `ledger relay dead-letters`"
+        if result.held_up
+        else ""
+    )
+    click.echo(f"{result.expired:,} expired, {result.dropped:,} dropped, {result.deleted:,} deleted{waiting}{held_up}.")
 
 
 @contextmanager

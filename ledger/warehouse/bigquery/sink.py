@@ -221,7 +221,7 @@ class BigQuerySink:
         refusals = (self._expiration.refusal(*session, now) for session in sessions)
         reasons = {index: reason for index, reason in enumerate(refusals) if reason is not None}
         if reasons:
-            raise RowsRefused(next(iter(reasons.values())), reasons)
+            raise RowsRefused(next(iter(reasons.values())), reasons, expired=True)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
         """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger import forking
@@ -91,6 +92,10 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
                     return PartitionExpiration()
                 self._expiration = PartitionExpiration.of_table(table)
         return self._expiration
+
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return True if the day of a creation time has expired at the time ``now``; see ``Warehouse.has_dropped``."""
+        return self.expiration().has_dropped(created_at, now)
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.

@@ -63,6 +63,10 @@ class DuckDBWarehouse:
         """
         return self._file.writer(self._retry_timeout, self._pause)
 
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return False, because a file keeps the rows of every day."""
+        return False
+
     def cancellable(self) -> AbstractContextManager[Cancellation]:
         """Context manager in whose block another thread can cancel the calls of this thread."""
         return self._file.cancellable()
