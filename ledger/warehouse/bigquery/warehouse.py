@@ -15,9 +15,10 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery import reasons
-from ledger.warehouse.bigquery.errors import NotYetVisible, message_of, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, message_of
 from ledger.warehouse.bigquery.expiration import PartitionExpiration
 from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
+from ledger.warehouse.bigquery.operations import operation_of
 from ledger.warehouse.bigquery.settings import Dataset
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
             check_columns(sql)
             return self.ask(operation, sql, parameters)
         statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
-        return self.retry_idempotent("The query", lambda: self._run_user_query(statement, values))
+        return self.retry_idempotent(operation_of("query").doing, lambda: self._run_user_query(statement, values))
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
@@ -210,7 +211,7 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         try:
             table = rows.to_arrow(bqstorage_client=self.clients.read)
         except Exception as error:
-            translated = translate(error, "The query", own=False)
+            translated = self._translated(error, "query", own=False)
             if isinstance(translated, ConfigurationError):  # no permission for the API, or no address of an emulator
                 return self.run("query", sql, parameters, own=False)
             raise translated from error
