@@ -31,6 +31,15 @@ class Warehouse(Protocol):
         """
         ...
 
+    def add_missing(self) -> None:
+        """Create what a warehouse lacks that exists already: as ``create``, but no dataset is created.
+
+        Raises:
+            ConfigurationError: The dataset does not exist.
+            StoreUnavailable: As for ``create``.
+        """
+        ...
+
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows. Other statements are refused, so nothing can be changed.
 

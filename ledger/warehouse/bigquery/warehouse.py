@@ -74,6 +74,21 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
 
         create(self)
 
+    def add_missing(self) -> None:
+        """Create missing objects in a dataset that exists; see ``Warehouse.add_missing``.
+
+        A dataset is created by ``ledger init`` only: a mistyped name would become a dataset, and a dataset without a
+        location is in the US for good.
+        """
+        if self.describe() is None:
+            project, dataset = self.clients.place
+            raise ConfigurationError(
+                f"The dataset {project}.{dataset} does not exist, and nothing was written. Check the URL of the "
+                "warehouse. To create the dataset, choose its location, which cannot be changed later: "
+                f"ledger --url 'bigquery://{project}/{dataset}?location=EU' init"
+            )
+        self.create()
+
     def expiration(self) -> PartitionExpiration:
         """Return how long ``session_events`` keeps the rows of a day, which is looked up once, at no cost.
 

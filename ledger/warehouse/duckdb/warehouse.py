@@ -63,6 +63,10 @@ class DuckDBWarehouse:
         """
         return self._file.writer(self._retry_timeout, self._pause)
 
+    def add_missing(self) -> None:
+        """Create missing objects; the same as ``create``, because a file is in nobody's dataset."""
+        self.create()
+
     def has_dropped(self, created_at: datetime, now: datetime) -> bool:
         """Return False, because a file keeps the rows of every day."""
         return False
