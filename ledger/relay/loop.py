@@ -75,6 +75,7 @@ class Relay:
         self._now = now
         self._telemetry = Telemetry(sink.url, outbox, instruments)
         self._busy = TimedLock(f"the relay to {sink.url}")
+        self._is_abandoned = False
         self._may_hold = False  # True if the store may have recorded this relay as the lease's holder
         self._taken: RelayCheckpoint | None = None  # set while this relay holds the lease
         self._checkpoint: RelayCheckpoint | None = None  # set once it has recovered
@@ -129,9 +130,18 @@ class Relay:
             finally:
                 self._sink.close()
 
-    def abandon(self) -> None:
-        """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers."""
+    def abandon(self) -> bool:
+        """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers.
+
+        The failure is not recorded, because the caller is its cause.
+
+        Returns:
+            True if the relay had not started to ship: it was acquiring the lease or recovering.
+        """
+        is_starting = self._checkpoint is None
+        self._is_abandoned = True
         self._sink.close()
+        return is_starting
 
     def _has_work(self) -> bool:
         """Return whether there may be rows to send or a batch to recover. If not, renew the lease when it is due."""
@@ -333,7 +343,9 @@ class Relay:
     def _fail(self, error: BaseException) -> None:
         """Log and record the failure, and release the lease."""
         reason = None
-        if isinstance(error, LedgerError):
+        if self._is_abandoned:
+            log.info("The relay to %s was cut off by close(): %s", self._sink.url, type(error).__name__)
+        elif isinstance(error, LedgerError):
             reason, code = str(error), error.code
         elif isinstance(error, Exception):  # a bug; its message may quote values
             reason = code = type(error).__name__

@@ -67,6 +67,11 @@ class LedgerConnection:
         relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
         if warehouse_url is None and relay != "off":
+            if self.url.startswith("bigquery:"):
+                raise ConfigurationError(
+                    f"relay is {relay}, but {self.url} needs no relay: what is appended is in BigQuery. Open it "
+                    "without relay, and unset LEDGER_RELAY."
+                )
             raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
@@ -113,6 +118,11 @@ class LedgerConnection:
             ConfigurationError: The ledger was opened without a warehouse.
         """
         if self._warehouse is None:
+            if self.store.capabilities.warehouse:
+                raise ConfigurationError(
+                    f"{self.url} is its own warehouse and ships nowhere. Query it with ledger.sql(), and in a terminal "
+                    "with `ledger sql`."
+                )
             raise ConfigurationError(
                 f"{self.url} was opened without a warehouse; name one: SessionLedger.open(url, warehouse=...), or "
                 "LEDGER_WAREHOUSE."

@@ -117,12 +117,18 @@ class AttachedWarehouse:
         if self._background is None:
             return 0
         ended = self._background.close(seconds)
+        cut_off = self._background.cut_off
         self._background = None
         status = self.status()
         waiting = status.waiting_rows
         if waiting:
-            why = f": {status.last_error}" if status.last_error else ""
-            log.warning("%d row(s) wait in the ledger for %s%s", waiting, status.warehouse, why)
+            why = status.last_error or f"close() ended after {seconds:g} s"
+            if cut_off is not None:
+                why = f"close() ended after {seconds:g} s while the relay was {cut_off}"
+            log.warning(
+                "%d row(s) wait in the ledger for %s: %s. Ship them with `ledger sync`, or use close(drain=SECONDS).",
+                *(waiting, status.warehouse, why.rstrip(".")),
+            )
         if not ended:
             log.warning("The relay to %s did not end in time; the next relay recovers from its checkpoint.", self.url)
         return waiting

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ledger import Change, InvalidInput, SessionLedger, SessionNotFound, WrongExpectedVersion
+from ledger import Change, ConfigurationError, InvalidInput, SessionLedger, SessionNotFound, WrongExpectedVersion
 from ledger.model.ids import created_at_of
 from ledger.testing import START, SetClock
 
@@ -329,3 +329,13 @@ def test_sessions_of_one_millisecond_are_listed_newest_first_too(tmp_path):
     with SessionLedger.open(f"sqlite:///{tmp_path}/m.db", clock=lambda: clock.move(1e-6)) as ledger:
         made = [ledger.create_session("ada", str(number)) for number in range(20)]
         assert [s.session_id for s in ledger.list_sessions()] == made[::-1]
+
+
+def test_a_ledger_in_bigquery_is_told_that_it_is_its_own_warehouse_and_needs_no_relay(monkeypatch):
+    for name in ("LEDGER_WAREHOUSE", "LEDGER_RELAY"):
+        monkeypatch.delenv(name, raising=False)
+    url = "bigquery://my-project/agents"
+    with SessionLedger.open(url) as ledger, pytest.raises(ConfigurationError, match=r"Query it with ledger\.sql\(\)"):
+        _ = ledger.warehouse
+    with pytest.raises(ConfigurationError, match="needs no relay"):
+        SessionLedger.open(url, relay="background")
