@@ -120,7 +120,7 @@ def test_an_unknown_session_and_a_missing_ledger_are_one_line(run: Scripts) -> N
 def test_the_dry_run_prints_every_statement_bound_to_project_and_dataset(run: Scripts) -> None:
     place = ("--project", "my-project", "--dataset", "sessions", "--location", "EU")
     shown = run.ok("create_sessions_table.py", *place, "--partition-expiration-days", "400", "--dry-run")
-    assert shown.startswith("CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU');\n")
+    assert shown.startswith("CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU', labels = [('")
     for path in sorted((ROOT / "sql").rglob("*.sql")):
         if path.parent.name in ("tables", "views", "functions"):
             assert f"`my-project.sessions.{path.stem}`" in shown
