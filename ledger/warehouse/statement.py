@@ -6,18 +6,20 @@ Importing this module imports SQLGlot, so a warehouse imports it only on first u
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import InvalidInput
+from ledger.model.instants import to_micros
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
 
@@ -44,6 +46,7 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
     """
     if not isinstance(sql, str):
         raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
+    _check_unicode(sql, "The statement")
     try:
         parsed = sqlglot.parse(catalog.bind(sql), dialect=dialect)
         trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
@@ -99,7 +102,11 @@ def prepare(
     used = check_columns(sql)
     if parameters is not None and not isinstance(parameters, Mapping):
         raise InvalidInput(f"Parameters are a {type(parameters).__name__}; pass a mapping of name to value.")
-    values = {str(name).lower(): check_parameter(str(name), value) for name, value in (parameters or {}).items()}
+    values: dict[str, Any] = {}
+    for name, value in (parameters or {}).items():
+        if str(name).lower() in values:
+            raise InvalidInput(f"The parameter {name} is given twice, because upper and lower case are the same.")
+        values[str(name).lower()] = check_parameter(str(name), value)
     if missing := sorted(used.keys() - values.keys()):
         raise InvalidInput(f"The statement uses @{missing[0]}, and no parameter has this name; pass a value for it.")
     if superfluous := sorted(values.keys() - used.keys()):
@@ -123,10 +130,14 @@ def check_parameter(name: str, value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return _check_scalar(name, value)
     if value and all(isinstance(item, Mapping) for item in value):  # an array of STRUCTs
+        if not value[0] or any(item.keys() != value[0].keys() for item in value):
+            raise InvalidInput(f"The parameter {name} is a list of objects; give each the same keys, at least one.")
         return [{key: check_parameter(name, inner) for key, inner in item.items()} for item in value]
     if any(item is None for item in value):
         raise InvalidInput(f"The parameter {name} is a list that contains None; remove it.")
     items = [_check_scalar(name, item) for item in value]
+    if any(isinstance(item, float) and math.isnan(item) for item in items):
+        raise InvalidInput(f"The parameter {name} is a list that contains NaN, which equals nothing; remove it.")
     types = {type(item) for item in items}
     if types == {int, float}:
         return [float(item) for item in items]
@@ -148,18 +159,37 @@ def _check_scalar(name: str, value: Any) -> Any:
             f"The parameter {name} is a {type(value).__name__}; it must be text, a number, a boolean, bytes, a date, a "
             "time, a datetime, None, or a list of one of these. Pass JSON as text, and read it with PARSE_JSON(@name)."
         )
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has no time zone; add one.")
+    if isinstance(value, datetime):
+        to_micros(value, f"The parameter {name},")
     if isinstance(value, time) and value.tzinfo is not None:
         raise InvalidInput(f"The parameter {name}, {value.isoformat()}, has a time zone, which a TIME cannot have.")
     if isinstance(value, int) and not _SMALLEST <= value < _BEYOND:
         raise InvalidInput(f"The parameter {name} is an integer beyond 64 bits; pass it as a Decimal or as text.")
+    if isinstance(value, Decimal) and not _is_numeric(value):
+        raise InvalidInput(
+            f"The parameter {name}, {value}, is no NUMERIC, which has up to 29 digits before the point and 9 after it; "
+            "pass it as a float or as text."
+        )
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(f"The parameter {name} is text with a lone surrogate, which UTF-8 lacks.") from error
+        _check_unicode(value, f"The parameter {name}")
     return value
+
+
+def _check_unicode(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name} has a lone surrogate, which UTF-8 lacks; remove it.") from error
+
+
+def _is_numeric(value: Decimal) -> bool:
+    """Return True if a NUMERIC, a DECIMAL(38, 9), has exactly this value."""
+    if not value.is_finite():
+        return False
+    _, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    places = -(cast("int", exponent) + len(digits) - len(text))
+    return not text or (places <= 9 and value.adjusted() <= 28)
 
 
 def _with_literals(sql: str, literals: Mapping[str, str]) -> str:

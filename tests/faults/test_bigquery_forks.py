@@ -40,16 +40,68 @@ print(json.dumps([event.changes[0].key for event in store.events("s")]))
 store.close()
 """
 
+#: Another thread of the parent is in an append at each fork.
+BUSY = """
+import os, signal, sys, threading
+from ledger import Change, NewEvent
+from ledger.clock import new_id, utc_now
+from ledger.stores.urls import open_store
+
+store = open_store(sys.argv[1], create=False, clock=utc_now, ids=new_id)
+sessions = [new_id(utc_now()), new_id(utc_now())]
+forked, acknowledged = threading.Event(), [0]
+
+def append(session, name):
+    store.append(session, NewEvent("test.made", [Change("tag", name, True)], new_id(utc_now()), user_id="ada"))
+
+def append_until_forked():
+    while not forked.is_set():
+        append(sessions[1], "thread")
+        acknowledged[0] += 1
+
+append(sessions[0], "parent")
+thread = threading.Thread(target=append_until_forked)
+thread.start()
+exits = []
+for number in range(6):
+    while acknowledged[0] <= number:
+        pass
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(200)  # ends the child if it hangs
+        append(sessions[0], f"child {number}")
+        os._exit(0)
+    exits.append(os.waitpid(pid, 0)[1])
+forked.set()
+thread.join()
+assert exits == [0] * 6, exits
+assert len(list(store.events(sessions[0]))) == 7
+assert len(list(store.events(sessions[1]))) == acknowledged[0]
+store.close()
+"""
+
+
+def test_children_append_whatever_another_thread_of_the_parent_did_at_the_fork(
+    emulator: Emulator, datasets: Datasets
+) -> None:
+    done = run(BUSY, emulator, datasets)
+    assert done.returncode == 0, done.stderr
+
 
 def test_a_child_appends_and_reads_and_the_parent_goes_on(emulator: Emulator, datasets: Datasets) -> None:
+    done = run(PROGRAM, emulator, datasets)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == ["", "child", "parent", "parent"]
+
+
+def run(program: str, emulator: Emulator, datasets: Datasets) -> subprocess.CompletedProcess[str]:
+    """Run a program over an empty dataset, whose URL is its argument."""
     with datasets.emptied("main") as place:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM, place.url],
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program, place.url],
             capture_output=True,
             text=True,
             timeout=300,
             env=os.environ | environment(emulator) | {"GRPC_VERBOSITY": "ERROR"},
             check=False,
         )
-    assert done.returncode == 0, done.stderr
-    assert sorted(json.loads(done.stdout)) == ["", "child", "parent", "parent"]

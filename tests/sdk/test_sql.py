@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -170,7 +171,16 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
         ("SELECT @x AS x", {"x": object()}, "parameter x is a object"),
         ("SELECT @x AS x", {"x": {"a": 1}}, "PARSE_JSON"),
         ("SELECT @x AS x", {"x": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
+        ("SELECT @x AS x", {"x": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "outside the years"),
         ("SELECT @x AS x", {"x": [1, None]}, "contains None"),
+        ("SELECT @x AS x", {"x": [math.nan, 1.0]}, "contains NaN"),
+        ("SELECT @x AS x", {"x": Decimal("NaN")}, "no NUMERIC"),
+        ("SELECT @x AS x", {"x": Decimal("1e29")}, "no NUMERIC"),
+        ("SELECT @x AS x", {"x": Decimal("1.0000000001")}, "no NUMERIC"),
+        ("SELECT a FROM UNNEST(@x)", {"x": [{"a": 1}, {"b": 2}]}, "same keys"),
+        ("SELECT a FROM UNNEST(@x)", {"x": [{}]}, "same keys"),
+        ("SELECT @x AS x", {"x": 1, "X": 2}, "given twice"),
+        ("SELECT '\ud800' AS x", None, "The statement has a lone surrogate"),
         ("SELECT @x AS x", {"x": [1, "a"]}, "different types: int, str"),
         ("SELECT @x AS x", {"x": 2**64}, "64 bits"),
         ("SELECT @x AS x", {"x": "\ud800"}, "surrogate"),
@@ -186,6 +196,13 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
 def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind, sql, parameters, message):
     with pytest.raises(InvalidInput, match=message):
         opened(kind).sql(sql, parameters)
+
+
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_a_decimal_is_a_numeric_at_its_limits(opened, kind):
+    least = Decimal("0.000000001000")
+    most = Decimal("99999999999999999999999999999.999999999")  # "-most" would be rounded to the context
+    assert opened(kind).sql("SELECT @a AS a, -@b AS b", {"a": least, "b": most}).rows == [(least, most.copy_negate())]
 
 
 def test_a_view_of_one_user_has_no_sql(opened):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -97,6 +97,10 @@ def _as_utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC)
 
 
+#: NUMERIC has 38 digits; the default context would round to 28.
+_EXACT = Context(prec=38)
+
+
 def _as_short(number: Decimal) -> Decimal:
     """Return the number without trailing zeros, as BigQuery does."""
-    return Decimal(int(number)) if number == int(number) else number.normalize()
+    return Decimal(int(number)) if number == int(number) else number.normalize(_EXACT)
