@@ -266,7 +266,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: 
     monkeypatch.setenv("LEDGER_WAREHOUSE", "duckdb:///x.duckdb")
     with (
         SessionLedger.open("bigquery://my-project/agents") as own,
-        pytest.raises(ConfigurationError, match="without a warehouse"),
+        pytest.raises(ConfigurationError, match="its own warehouse"),
     ):
         _ = own.warehouse
 
