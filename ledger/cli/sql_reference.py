@@ -15,7 +15,7 @@ beside it, which runs the statement.
 
 - Names are those below, without qualifiers. `ledger schema` and `ledger.schema()` list them, and so do
   `INFORMATION_SCHEMA.TABLES` and `INFORMATION_SCHEMA.COLUMNS`, with the same rows in every ledger. An unknown name is
-  refused with similar names.
+  refused with similar names. A name with a project or a dataset is refused by every ledger, also its own.
 - A parameter `@name` is text, a number, a boolean, bytes, a Decimal, a date, a time, a timezone-aware datetime, None,
   or a list of one of these types. An int is an INT64, a datetime a TIMESTAMP, a Decimal a NUMERIC. None and an empty
   list are NULL and an array of any type. JSON is passed as text: `PARSE_JSON(@name)`. Every parameter must be used.
@@ -33,8 +33,10 @@ not in the table, raises `InvalidInput`. So do all functions whose names begin w
 A DuckDB file also differs in this:
 
 - DATETIME values are answered as TIMESTAMPs in UTC, and BIGNUMERIC is refused.
-- INT64 sums beyond 64 bits do not fail.
+- INT64 sums beyond 64 bits do not fail, FLOAT64 values beyond the range are infinite, and NUMERICs are divided as
+  FLOAT64s. A division by zero fails, as in BigQuery, except inside an argument of a `SAFE.` function: there it is NULL.
 - A comparison of STRING with another type converts the text; BigQuery refuses it, except for times.
+- A STRUCT has no subscripts; name its fields.
 - `SELECT *` of an UNPIVOT has the column of names before that of values.
 
 | Function | Over DuckDB |

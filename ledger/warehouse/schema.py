@@ -94,7 +94,11 @@ def similar(name: str, known: Iterable[str]) -> list[str]:
     by_lower = {each.lower(): each for each in known}
     lower = name.lower()
     near = difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.7)
-    near += [each for each in by_lower if each not in near and lower and (lower in each.split("_") or each in lower)]
+    near += [
+        each
+        for each in by_lower
+        if each not in near and lower and (lower in each.split("_") or (len(each) > 2 and each in lower))
+    ]
     return [by_lower[each] for each in near[:3]]
 
 

@@ -22,6 +22,7 @@ from ledger.errors import InvalidInput
 from ledger.model.instants import to_micros
 from ledger.warehouse import catalog
 from ledger.warehouse.base import Parameters
+from ledger.warehouse.syntax import syntax_error
 
 # SQLGlot raises what it logs; without a handler Python would also print it to stderr.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
@@ -29,6 +30,7 @@ logging.getLogger("sqlglot").addHandler(logging.NullHandler())
 #: Types of parameters, and of the items of lists. Subclasses, such as those of Enum, are refused.
 _TYPES = (bool, int, float, str, bytes, Decimal, datetime, date, time)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like)
+_SYSTEM_SCHEMA = "INFORMATION_SCHEMA."
 _SCHEMA_VIEWS = ("INFORMATION_SCHEMA.TABLES", "INFORMATION_SCHEMA.COLUMNS")
 _UNKNOWN = exp.cast(exp.null(), "BOOLEAN")
 _SMALLEST, _BEYOND = -(2**63), 2**63
@@ -47,11 +49,12 @@ def check_query(sql: str, dialect: type[BigQuery] = BigQuery) -> exp.Query:
     if not isinstance(sql, str):
         raise InvalidInput(f"The statement is a {type(sql).__name__}; pass one SELECT statement as text.")
     _check_unicode(sql, "The statement")
+    bound = catalog.bind(sql)
     try:
-        parsed = sqlglot.parse(catalog.bind(sql), dialect=dialect)
+        parsed = sqlglot.parse(bound, dialect=dialect)
         trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
     except sqlglot.errors.SqlglotError as error:
-        raise InvalidInput(f"The statement is not valid GoogleSQL: {first_line(error)}") from error
+        raise syntax_error(bound, error) from error
     except RecursionError as error:
         raise InvalidInput("The statement is nested too deeply.") from error
     if len(trees) != 1:
@@ -73,6 +76,7 @@ def check_columns(sql: str) -> Mapping[str, str]:
         InvalidInput: The statement is not such a SELECT, or it has positional parameters.
     """
     tree = check_query(sql)
+    _check_qualifiers(tree)
     names = [name.lower() for name in tree.named_selects if name not in ("", "*")]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
@@ -117,6 +121,29 @@ def prepare(
     if "information_schema" in sql.lower():
         sql = _with_schema(sql, place)
     return sql, {used[name]: value for name, value in values.items() if name not in literals}
+
+
+def range_names(tree: exp.Query) -> set[str]:
+    """Return the names, in lower case, that stand for the rows of a FROM clause and may qualify an array in another."""
+    sources = [it for it in tree.find_all(exp.Table, exp.Subquery, exp.CTE, exp.Unnest) if not it.args.get("db")]
+    columns = [name for unnest in tree.find_all(exp.Unnest) for name in unnest.alias_column_names]
+    return {name.lower() for name in [*(it.alias_or_name for it in sources), *columns]}
+
+
+def _check_qualifiers(tree: exp.Query) -> None:
+    """Raise InvalidInput if a table, view or function has a qualifier. An array may have one: ``FROM t, t.list``."""
+    names = range_names(tree)
+    for table in tree.find_all(exp.Table):
+        *qualifiers, name = ".".join(part.name for part in table.parts).split(".")
+        if qualifiers and qualifiers[0].lower() not in names and not table.name.upper().startswith(_SYSTEM_SCHEMA):
+            raise _qualified(".".join([*qualifiers, name]))
+
+
+def _qualified(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"`{name}` has a qualifier. A statement reads only the ledger, whose views, tables and functions are named "
+        "without project and dataset; `ledger schema` lists them."
+    )
 
 
 def check_parameter(name: str, value: Any) -> Any:
@@ -217,12 +244,19 @@ def _with_literals(sql: str, literals: Mapping[str, str]) -> str:
 def _with_schema(sql: str, place: tuple[str, str]) -> str:
     """Return the statement with the ledger's schema in place of INFORMATION_SCHEMA.TABLES and .COLUMNS.
 
-    The views of another dataset, or with other names, are left as they are.
+    Views with other names are left as they are.
+
+    Raises:
+        InvalidInput: The statement reads an INFORMATION_SCHEMA of another dataset.
     """
     tree = check_query(sql)
     for table in list(tree.find_all(exp.Table)):
         name = table.name.upper()
-        if name not in _SCHEMA_VIEWS or table.db not in ("", place[1]) or table.catalog not in ("", place[0]):
+        if not name.startswith(_SYSTEM_SCHEMA):
+            continue
+        if table.db not in ("", place[1]) or table.catalog not in ("", place[0]):
+            raise _qualified(".".join(part.name for part in table.parts))
+        if name not in _SCHEMA_VIEWS:
             continue
         view = name.removeprefix("INFORMATION_SCHEMA.")
         rows = exp.Array(expressions=[_struct(row) for row in _schema_rows(view, place)])

@@ -112,6 +112,44 @@ def test_an_answer_has_every_append_before_the_call(opened, kind):
         assert ledger.sql("SELECT COUNT(*) AS n FROM sessions").rows == [(number,)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_elements_of_json_and_of_arrays_are_counted_alike_for_every_kind_of_ledger(opened, kind):
+    ledger = opened(kind)
+    session_id = ledger.create_session("ada", "How many?")
+    ledger.update_constraints(session_id, {"kpi": [10, 20, 30], "tool_calls": [{"name": "count"}, {"name": "sum"}]})
+    ledger.update_tool_call_status(session_id, "count", "completed", {"orders": [[1, 2], {"n": [3]}]})
+    row = ledger.sql("""
+        SELECT constraints.kpi[0] AS a, INT64(constraints['kpi'][2]) AS b, constraints.kpi[3] AS c,
+          s.constraints.tool_calls[1].name AS d, JSON_QUERY(constraints, '$.kpi')[1] AS e, tool_calls[0] AS f,
+          tool_calls[OFFSET(1)] AS g, tool_calls[ORDINAL(1)] AS h, tool_calls[SAFE_OFFSET(9)] AS i
+        FROM sessions AS s
+    """).rows
+    assert row == [(10, 30, None, "sum", 20, "count", "sum", "count", None)]
+    row = ledger.sql("""
+        SELECT result.orders[0][1] AS a, result.orders[1].n[0] AS b, result.orders[2] AS c
+        FROM tool_calls WHERE call_id = 'count'
+    """).rows
+    assert row == [(2, 3, None)]
+
+
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_arrays_and_columns_may_have_qualifiers(opened, kind):
+    ledger = opened(kind)
+    recorded(ledger)
+    for source in (
+        "sessions AS s, UNNEST(s.tool_calls) AS name",
+        "sessions AS s, s.tool_calls AS name",
+        "sessions, sessions.tool_calls AS name",
+        "(SELECT name FROM sessions AS s CROSS JOIN s.tool_calls AS name)",
+    ):
+        assert ledger.sql(f"SELECT COUNT(*) AS n, MIN(name) AS name FROM {source}").rows == [(3, "count")], source
+    sql = "SELECT COUNT(*) AS n FROM sessions AS s WHERE EXISTS (SELECT 1 FROM s.tool_calls AS c WHERE c = 'count')"
+    if kind == "alone":  # the emulator looks for a dataset named s
+        assert ledger.sql(sql).rows == [(3,)]
+    names = "SELECT COUNT(*) > 5 AS found FROM INFORMATION_SCHEMA.TABLES AS t WHERE t.table_name LIKE '%'"
+    assert ledger.sql(names).rows == [(True,)]
+
+
 def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     ledger = opened("alone")
     recorded(ledger)
@@ -190,12 +228,49 @@ def test_none_and_an_empty_list_fit_any_type(opened, kind):
         ("", None, "one SELECT"),
         (None, None, "as text"),
         ("SELECT 1 AS a, 2 AS a", None, "several columns named a"),
+        ("SELECT COUNT(*) AS n FROM `prod-project.other_dataset.sessions`", None, "has a qualifier"),
+        ("SELECT COUNT(*) AS n FROM other_dataset.sessions AS s, s.tool_calls", None, "`other_dataset.sessions` has a"),
+        ("SELECT COUNT(*) AS n FROM sessions.sessions", None, "has a qualifier"),
+        ("SELECT COUNT(*) AS n FROM other.sessions AS other", None, "has a qualifier"),
+        ("SELECT 1 AS a FROM sessions JOIN `a-project`.b.users USING (user_id)", None, "`a-project.b.users` has a"),
+        (
+            "SELECT 1 AS a FROM other.session_state('s', NULL, NULL, NULL)",
+            None,
+            "`other.session_state` has a qualifier",
+        ),
+        ("SELECT 1 AS a FROM `p.d.session_state`('s', NULL, NULL, NULL)", None, "`p.d.session_state` has a qualifier"),
+        ("SELECT 1 AS a FROM `region-eu`.INFORMATION_SCHEMA.TABLES", None, "has a qualifier"),
     ],
 )
 @pytest.mark.parametrize("kind", ["alone", "dataset"])
 def test_what_is_refused_is_invalid_input_for_every_kind_of_ledger(opened, kind, sql, parameters, message):
     with pytest.raises(InvalidInput, match=message):
         opened(kind).sql(sql, parameters)
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("SELCT * FROM sessions", "near 'SELCT *' (line 1, column 1)."),
+        ("SELECT * FORM sessions", "near 'FORM sessions' (line 1, column 10)."),
+        ("SELECT status\nFROM sessions\n  GROUP status", "near 'GROUP status' (line 3, column 3)."),
+        ("SELECT 1 FROM sessions WHERE", "near 'sessions WHERE' (line 1, column 15)."),
+        ("SELECT (1 FROM sessions", "near '1 FROM' (line 1, column 9)."),
+        ("SELECT * FROM sessions WHERE status = = 'a'", "near '= =' (line 1, column 37)."),
+        ("SELECT 1,\n  'open FROM sessions", ": the quote ' at line 2, column 3 is not closed."),
+        ("SELECT `open FROM sessions", ": the quote ` at line 1, column 8 is not closed."),
+        ("SELECT 1 /* open", ": a text or a comment in it is not closed."),
+        ("FROM", "near 'FROM' (line 1, column 1)."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["alone", "dataset"])
+def test_a_statement_that_is_no_googlesql_is_refused_with_the_place(opened, kind, sql, place):
+    with pytest.raises(InvalidInput) as raised:
+        opened(kind).sql(sql)
+    message = str(raised.value)
+    assert message.endswith(place)
+    assert "sqlglot" not in message
+    assert "<class" not in message
 
 
 @pytest.mark.parametrize("kind", ["alone", "dataset"])

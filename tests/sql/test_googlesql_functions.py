@@ -94,6 +94,48 @@ def test_parts_of_a_time_are_counted_as_in_bigquery(warehouse, expression, expec
     assert warehouse.query(sql).rows == [(expected,)]
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("1 / 0", "1.5 / 0", "0 / 0", "NUMERIC '1' / 0", "a / b", "1 / (b / a)", "SUM(b) / SUM(b)", "a / a / b / a"),
+        *("DIV(1, 0)", "DIV(a, b)", "MOD(5, 0)", "MOD(a, b)", "a / @n", "SUM(a / b)", "CAST('inf' AS FLOAT64) / 0"),
+    ],
+)
+def test_a_division_by_zero_fails(warehouse, expression):
+    parameters = {"n": 0} if "@n" in expression else {}
+    with pytest.raises(InvalidInput, match="division by zero"):
+        warehouse.query(f"SELECT {expression} AS x FROM (SELECT 3 AS a, 0 AS b)", parameters)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("a / 2", 1.5),
+        ("a / n", None),
+        ("n / 0", None),
+        ("a * n / b", None),
+        ("n / a / b", None),
+        ("a / n / b", None),
+        ("DIV(n, 0)", None),
+        ("MOD(n, b)", None),
+        ("IF(b = 0, NULL, a / b)", None),
+        ("CASE WHEN b = 0 THEN 7.0 ELSE a / b END", 7.0),
+        ("a / NULLIF(b, 0)", None),
+        ("SAFE_DIVIDE(a, b)", None),
+        ("SAFE_DIVIDE(a, 2)", 1.5),
+        ("IEEE_DIVIDE(a, b)", float("inf")),
+        ("SAFE.DIV(a, b)", None),
+        ("SAFE.MOD(a, b)", None),
+        ("SAFE.DIV(a, 2)", 1),
+        ("a / (1 / (1 / a))", 1.0),
+        ("(SELECT SUM(a / x) FROM UNNEST([1, 0]) AS x WHERE x != 0)", 3.0),
+    ],
+)
+def test_other_divisions_have_the_values_of_bigquery(warehouse, expression, expected):
+    sql = f"SELECT {expression} AS x FROM (SELECT 3 AS a, 0 AS b, CAST(NULL AS INT64) AS n)"
+    assert warehouse.query(sql).rows == [(expected,)]
+
+
 def test_columns_without_a_name_are_numbered(warehouse):
     sql = "SELECT COUNT(*), status, 1 AS one, MAX(version) FROM sessions GROUP BY status"
     assert warehouse.query(sql).columns == ("f0_", "status", "one", "f1_")

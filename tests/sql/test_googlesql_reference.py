@@ -71,7 +71,7 @@ UNKNOWN = {
     "SELECT * FROM duckdb_tables()": "no function 'duckdb_tables'",
     "SELECT * FROM sesion_state('a')": "Did you mean session_state",
     "SELECT * FROM relay_batches": "no table or view 'relay_batches'",
-    "SELECT * FROM pg_catalog.pg_tables": "no table or view 'pg_tables'",
+    "SELECT * FROM pg_catalog.pg_tables": "`pg_catalog.pg_tables` has a qualifier",
     "SELECT current_setting('x') AS a": "no function 'current_setting'",
     "SELECT LIST_SORT([1]) AS a": "no function 'LIST_SORT'",
     "SELECT LOWER(1) AS a": "no arguments of these types: INT64",

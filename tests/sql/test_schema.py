@@ -53,6 +53,13 @@ def test_an_unknown_table_of_bigquery_has_a_suggestion(direct):
         direct.query("SELECT 1 AS a FROM sesions")
 
 
+@pytest.mark.parametrize("sql", ["SELECT sumary FROM sessions", "SELECT 1 AS a FROM sessions WHERE sumary = 'a'"])
+def test_an_unknown_column_has_a_suggestion_everywhere(warehouse, direct, sql):
+    for target in (warehouse, direct):
+        with pytest.raises(InvalidInput, match=r"There is no column 'sumary'\. Did you mean summary\?"):
+            target.query(sql)
+
+
 def test_the_sdk_and_the_command_show_the_schema(tmp_path, shell: Shell):
     with SessionLedger(f"sqlite:///{tmp_path / 'a.db'}") as ledger:
         assert ledger.schema() == schema()

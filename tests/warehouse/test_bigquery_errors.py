@@ -324,6 +324,25 @@ def test_a_mistake_in_a_users_statement_is_the_users(status, reason, message, ki
 
 
 @pytest.mark.parametrize(
+    ("message", "suggestion"),
+    [
+        ("Unrecognized name: sumary at [1:8]", "There is no column 'sumary'. Did you mean summary? BigQuery says: "),
+        (
+            "Name sumary not found inside s at [1:10]",
+            "There is no column 'sumary'. Did you mean summary? BigQuery says: ",
+        ),
+        ("Unrecognized name: sumary; Did you mean summary? at [1:8]", "The statement cannot be answered: "),
+        ("Table-valued function not found: `p.d.sesion_state` at [1:15]", "Did you mean session_state"),
+        ("Unrecognized name: zzzz at [1:8]", "There is no column 'zzzz'. `ledger schema` lists them. BigQuery says: "),
+    ],
+)
+def test_an_unknown_name_has_a_suggestion_of_the_ledger_or_of_bigquery(message, suggestion):
+    found = str(translate(rest(400, "invalidQuery", message), "The query", own=False))
+    assert suggestion in found
+    assert found.endswith(message)
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "Transaction is aborted due to concurrent update against table p:d.session_locks",

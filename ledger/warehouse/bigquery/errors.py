@@ -22,7 +22,7 @@ from ledger.errors import (
 )
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery import reasons
-from ledger.warehouse.schema import unknown
+from ledger.warehouse.schema import schema, unknown
 
 T = TypeVar("T")
 _EDITOR = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
@@ -42,6 +42,14 @@ _ROLES = {
 }
 _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too large|exceeds|larger than)")
 _TABLE_NOT_FOUND = re.compile(r"Not found: Table \S+[.:](\w+)")
+#: Patterns of messages about an unknown name, and what the name should be.
+_UNKNOWN_NAMES = (
+    (_TABLE_NOT_FOUND, "table or view"),
+    (re.compile(r"Unrecognized name: `?(\w+)`?(?: at |$|;)"), "column"),
+    (re.compile(r"Unrecognized name: `?\w+`?\.`?(\w+)"), "column"),
+    (re.compile(r"Name (\w+) not found inside \w+"), "column"),
+    (re.compile(r"Table-valued function not found: `?(?:[^\s`]+\.)?(\w+)"), "table function"),
+)
 _REQUEST_LINE = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 _ADDRESS = re.compile(r"HTTPS?Connection(Pool)?\(host='[^']*', port=\d+\):? ?| with url: \S+|ipv[46]:\S+ ?")
 #: Patterns of tokens, keys and signatures, in the forms that occur in error messages of Google's clients.
@@ -238,10 +246,7 @@ def _refusal(
     if isinstance(error, api.Forbidden):
         return ConfigurationError(f"{doing} is not permitted: {message} {_remedy(error, message, writes)}")
     if not own and isinstance(error, api.NotFound) and _names_foreign_table(message):
-        table = _TABLE_NOT_FOUND.search(message)
-        names = [item.name for item in catalog.objects() if item.kind != "function"]
-        hint = unknown("table or view", table[1], names) if table else ""
-        return InvalidInput(f"{hint} BigQuery says: {message}")
+        return _with_suggestion(message)
     if isinstance(error, api.NotFound) or (own and "unction not found" in message):
         return ConfigurationError(
             f"{doing} failed: {message}. Create the ledger's dataset, tables and views with `create_sessions_table.py "
@@ -256,7 +261,7 @@ def _refusal(
             "maximum_bytes_billed in the ledger's URL (for a look-up by id, lookup_maximum_bytes_billed)."
         )
     if not own and isinstance(error, api.BadRequest):
-        return InvalidInput(f"The statement cannot be answered: {message}")
+        return _with_suggestion(message)
     if _TOO_LARGE.search(message):
         return _too_large(doing, message)
     return StoreRejected(f"{doing} was refused: {message}")
@@ -266,6 +271,21 @@ def _names_foreign_table(message: str) -> bool:
     """Return True if a "not found" message names a table that is not one of the ledger's."""
     table = _TABLE_NOT_FOUND.search(message)
     return table is not None and table[1] not in {item.name for item in catalog.objects()}
+
+
+def _with_suggestion(message: str) -> InvalidInput:
+    """Return the error for a mistake in a user's statement; it suggests the ledger's names for a misspelt one."""
+    for pattern, what in _UNKNOWN_NAMES:
+        match = pattern.search(message)
+        if match is None or "Did you mean" in message:  # BigQuery's own suggestion, which knows the statement's aliases
+            continue
+        names = {
+            "column": [column.name for item in schema() for column in item.columns],
+            "table function": [item.name for item in schema() if item.kind == "function"],
+            "table or view": [item.name for item in schema() if item.kind != "function"],
+        }[what]
+        return InvalidInput(f"{unknown(what, match[1], names)} BigQuery says: {message}")
+    return InvalidInput(f"The statement cannot be answered: {message}")
 
 
 def _credentials_refused(doing: str, message: str) -> ConfigurationError:

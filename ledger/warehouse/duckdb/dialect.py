@@ -16,12 +16,10 @@ from sqlglot.dialects.bigquery import BigQuery
 
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
-from ledger.warehouse.duckdb import functions, names, times, translations
+from ledger.warehouse.duckdb import functions, names, subscripts, times, translations
 from ledger.warehouse.duckdb.translations import TemplatedBigQuery
-from ledger.warehouse.statement import check_query, first_line
+from ledger.warehouse.statement import check_query, first_line, range_names
 
-#: BigQuery's system schemas; their names are not dataset names.
-_SYSTEM_SCHEMAS = frozenset({"information_schema"})
 _FUNCTION = re.compile(
     r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
     re.DOTALL,
@@ -42,6 +40,7 @@ def query_to_duckdb(sql: str, *, user: bool = True) -> str:
     """
     tree = check_query(sql, TemplatedBigQuery if user else BigQuery)
     if user:
+        _correlated_arrays(tree)
         names.check_names(sql, tree)
     _name_columns(tree)
     try:
@@ -120,12 +119,17 @@ def _drop_storage_options(tree: exp.Expr) -> None:
             constraint.pop()
 
 
-def _strip_qualifiers(tree: exp.Expr) -> None:
-    """Replace `project.dataset.sessions` by ``sessions``, because a DuckDB file holds only one dataset."""
-    for table in tree.find_all(exp.Table):
-        if table.db.lower() not in _SYSTEM_SCHEMAS:
-            table.set("db", None)
-            table.set("catalog", None)
+def _correlated_arrays(tree: exp.Query) -> None:
+    """Replace ``FROM t.list`` in a subquery by ``FROM UNNEST(t.list)`` if ``t`` is a name of the outer query.
+
+    SQLGlot itself does this if ``t`` is a name of the same FROM clause.
+    """
+    names = range_names(tree)
+    for table in [it for it in tree.find_all(exp.Table) if len(it.parts) > 1 and it.parts[0].name.lower() in names]:
+        name = exp.to_identifier(table.alias_or_name)
+        array = exp.Unnest(expressions=[exp.column(*[part.name for part in reversed(table.parts)])])
+        array.set("alias", exp.TableAlias(columns=[name]))
+        table.replace(array)
 
 
 def _timestamps_without_zone(tree: exp.Expr) -> None:
@@ -246,7 +250,6 @@ def _sorted_list(order: exp.Order, *, keep_nulls: bool) -> exp.Expr:
 _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
     translations.formatted,
     _drop_storage_options,
-    _strip_qualifiers,
     _timestamps_without_zone,
     _unnest_in_select_list,
     functions.list_offsets,
@@ -259,11 +262,12 @@ _STEPS: tuple[Callable[[exp.Expr], None], ...] = (
 )
 #: Steps for users' statements; they come first. Casts come before the steps that put casts of DuckDB into the tree.
 _USER_STEPS: tuple[Callable[[exp.Expr], None], ...] = (
+    translations.divisions,
     translations.float_literals,
     translations.numeric_types,
     translations.casts,
     translations.like_escapes,
-    translations.list_offsets_exist,
+    subscripts.subscripts,
     times.date_results,
     times.differences,
     times.time_truncs,

@@ -102,22 +102,21 @@ def like_escapes(tree: exp.Expr) -> None:
             like.replace(exp.Escape(this=like.copy(), expression=exp.Literal.string("\\")))
 
 
-def list_offsets_exist(tree: exp.Expr) -> None:
-    """Make ``list[OFFSET(n)]`` and ``list[ORDINAL(n)]`` fail beyond the end, as in GoogleSQL; DuckDB returns NULL."""
-    for bracket in innermost_first(tree, exp.Bracket):
-        if bracket.args.get("safe") is not False or len(bracket.expressions) != 1:
+def divisions(tree: exp.Expr) -> None:
+    """Make ``/``, DIV and MOD fail if the divisor is 0, as in GoogleSQL; DuckDB returns infinity, NaN or NULL.
+
+    If another operand is NULL, the result is NULL in both.
+    """
+    divided = innermost_first(tree, exp.Div, exp.IntDiv, exp.Mod)
+    for division, operands in [(each, _operands(each.this)) for each in divided]:  # as they are written
+        divisor = division.expression
+        if isinstance(divisor, exp.Literal) and not divisor.is_string and float(divisor.this):
             continue
-        (position,) = bracket.expressions
-        if isinstance(position, exp.Literal) and position.is_string:
-            continue
-        first = bracket.args.get("offset") or 0
-        checked = fill(
-            "CASE WHEN _2 > LENGTH(_1) OR _2 < 1 THEN ERROR('Array index is out of bounds') ELSE _2 END",
-            bracket.this,
-            position if first == 1 else exp.Add(this=exp.paren(position.copy()), expression=exp.Literal.number(1)),
-        )
-        bracket.set("expressions", [checked])
-        bracket.set("offset", 1)
+        conditions: list[exp.Expr] = [exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))]
+        conditions += [exp.Not(this=exp.Is(this=exp.paren(each), expression=exp.null())) for each in operands]
+        error = exp.Literal.string("division by zero; SAFE_DIVIDE gives NULL instead")
+        checked = exp.case().when(exp.and_(*conditions), exp.Anonymous(this="ERROR", expressions=[error]))
+        division.set("expression", exp.paren(checked.else_(divisor.copy())))
 
 
 def casts(tree: exp.Expr) -> None:
@@ -219,6 +218,14 @@ def fill(template: str, *arguments: exp.Expr) -> exp.Expr:
         if (number := re.fullmatch(r"_(\d)", column.name)) is not None:
             column.replace(exp.paren(arguments[int(number[1]) - 1].copy()))
     return tree
+
+
+def _operands(value: exp.Expr) -> list[exp.Expr]:
+    """Return expressions of which one is NULL if and only if the value, which may be arithmetic, is NULL."""
+    value = value.unnest()
+    if isinstance(value, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.IntDiv | exp.Mod):
+        return [*_operands(value.this), *_operands(value.expression)]
+    return [] if isinstance(value, exp.Literal) else [value.copy()]
 
 
 def _extreme(call: exp.Expr) -> exp.Expr:
