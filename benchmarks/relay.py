@@ -249,6 +249,7 @@ def relay_and_report(path: str, rest: str, grpc: str) -> None:
         Dataset(emulator.PROJECT, "memory"),
         environment={"BIGQUERY_EMULATOR_HOST": rest, "BIGQUERY_EMULATOR_GRPC_HOST": grpc},
     )
+    target.create()
     shipped, peaks = 0, []
 
     def progress(rows: int) -> None:

@@ -306,11 +306,15 @@ class RowsRefused(StoreRejected):
     Attributes:
         reasons: Maps the index of a refused row in the batch to the reason. Empty if the warehouse named no row.
         certain: True if the rows are certainly the cause. False if the table or the request may be the cause.
+        expired: True if the rows named are of days that the warehouse has dropped: it has no row of their sessions.
     """
 
     code = "rows_refused"
 
-    def __init__(self, message: str, reasons: Mapping[int, str] | None = None, *, certain: bool = True) -> None:
+    def __init__(
+        self, message: str, reasons: Mapping[int, str] | None = None, *, certain: bool = True, expired: bool = False
+    ) -> None:
         super().__init__(message)
         self.reasons = dict(reasons or {})
         self.certain = certain
+        self.expired = expired

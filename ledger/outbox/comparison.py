@@ -148,12 +148,28 @@ class StoreOutbox(ComparableOutbox, Protocol):
         ...
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters with this event_id, or all if it is None. Return the number of rows requeued."""
+        """Requeue the dead letters with this event_id, or all that are not dismissed if it is None.
+
+        Returns:
+            The number of rows requeued.
+        """
+        ...
+
+    def dismiss(self, event_id: str) -> bool:
+        """Dismiss a dead letter: the event stays out of the warehouse, and no longer counts as refused.
+
+        Returns:
+            True if the event is dismissed now. False if the warehouse has not refused it, or if it is requeued.
+        """
         ...
 
 
 class ComparableWarehouse(Protocol):
     """A warehouse that can be compared with a store."""
+
+    def has_dropped(self, session: SessionKey) -> bool:
+        """Return True if the warehouse drops all rows of a session, because the day of its creation has expired."""
+        ...
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str

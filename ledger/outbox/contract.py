@@ -183,6 +183,7 @@ class DeadLetter:
         reason: The warehouse's message.
         dead_lettered_at: Time of the refusal, in UTC.
         redriving: True if the event is requeued and will be sent again.
+        dismissed: True if the event was dismissed: it stays out of the warehouse, and no longer counts as refused.
     """
 
     session_id: str
@@ -192,6 +193,7 @@ class DeadLetter:
     reason: str
     dead_lettered_at: datetime
     redriving: bool
+    dismissed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +208,12 @@ class RelayStatus:
         shipped_at: Time at which the latest batch arrived, in UTC; None if none has arrived.
         rows_per_second: Recent rate of shipping; None before the first batch. Pauses in which no rows were sent do not
             count.
-        refused_events: Number of dead letters that are not requeued.
+        refused_events: Number of dead letters that are neither requeued nor dismissed.
         last_error: Message of the latest failure; None if there was none.
         failed_at: Time of the latest failure, in UTC; None if there was none.
         holder: Relay that holds the lease, as ``host/process``; None if no relay is active.
         disk_bytes: Size of the store on disk, in bytes.
+        dismissed_events: Number of dead letters that were dismissed.
     """
 
     warehouse: str
@@ -224,6 +227,7 @@ class RelayStatus:
     failed_at: datetime | None
     holder: str | None
     disk_bytes: int
+    dismissed_events: int = 0
 
 
 class Outbox(Protocol):
@@ -274,6 +278,7 @@ class Outbox(Protocol):
         shipped: int = 0,
         rate: float | None = None,
         dead_letters: Mapping[int, str] | None = None,
+        expired: bool = False,
         redriving: Collection[int] = (),
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
@@ -285,6 +290,8 @@ class Outbox(Protocol):
             shipped: Number of rows that arrived since the last call.
             rate: Recent rows per second; None to keep the rate saved before.
             dead_letters: Rows to dead-letter, as a mapping from each row's ``seq`` to the reason.
+            expired: True if the dead-lettered rows are of days that the warehouse has dropped. Such dead letters do not
+                keep a session from being purged.
             redriving: The ``seq`` of each requeued row that ``checkpoint.batch`` sends.
             acknowledged: The ``seq`` of each requeued row that the warehouse turned out to have.
             redriven: True if the requeued rows in flight have arrived. False if they have not and stay requeued.

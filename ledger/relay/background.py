@@ -106,6 +106,10 @@ class BackgroundRelay(forking.Renewed):
     Args:
         make: Function that returns a new relay, which is closed when the thread ends.
         age: Seconds to wait after each ``Relay.sync``.
+
+    Attributes:
+        cut_off: What the relay was doing, ``starting`` or ``shipping``, when ``close`` or ``stop`` did not wait any
+            longer; None if the thread ended by itself.
     """
 
     def __init__(self, make: Callable[[], Relay], *, age: float = AGE) -> None:
@@ -113,6 +117,7 @@ class BackgroundRelay(forking.Renewed):
         self._age = age
         self._seconds = 0.0
         self._relay: Relay | None = make()
+        self.cut_off: str | None = None
         self._stop = threading.Event()
         self._thread = self._new_thread()
 
@@ -174,7 +179,7 @@ class BackgroundRelay(forking.Renewed):
 
     def _abandon(self) -> None:
         if self._relay is not None:
-            self._relay.abandon()
+            self.cut_off = "starting" if self._relay.abandon() else "shipping"
 
     def _run(self, stop: threading.Event) -> None:
         if self._relay is None:  # in a child: most end soon, or execute another program, and need no relay

@@ -75,6 +75,7 @@ class Relay:
         self._now = now
         self._telemetry = Telemetry(sink.url, outbox, instruments)
         self._busy = TimedLock(f"the relay to {sink.url}")
+        self._is_abandoned = False
         self._may_hold = False  # True if the store may have recorded this relay as the lease's holder
         self._taken: RelayCheckpoint | None = None  # set while this relay holds the lease
         self._checkpoint: RelayCheckpoint | None = None  # set once it has recovered
@@ -129,9 +130,18 @@ class Relay:
             finally:
                 self._sink.close()
 
-    def abandon(self) -> None:
-        """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers."""
+    def abandon(self) -> bool:
+        """Close the sink while another thread is in ``sync``. That call then fails, and the next relay recovers.
+
+        The failure is not recorded, because the caller is its cause.
+
+        Returns:
+            True if the relay had not started to ship: it was acquiring the lease or recovering.
+        """
+        is_starting = self._checkpoint is None
+        self._is_abandoned = True
         self._sink.close()
+        return is_starting
 
     def _has_work(self) -> bool:
         """Return whether there may be rows to send or a batch to recover. If not, renew the lease when it is due."""
@@ -285,7 +295,8 @@ class Relay:
             unfit = {event_key(rows[0]): next(iter(refused.reasons.values()), str(refused))}
             self._doubts += [] if refused.certain else [refused]
         if unfit:
-            self._dead_letter({row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}, len(unfit))
+            reasons = {row[SEQ]: unfit[event_key(row)] for row in rows if event_key(row) in unfit}
+            self._dead_letter(reasons, len(unfit), expired=refused.expired)
             parts = [[row for row in rows if event_key(row) not in unfit]]
         else:
             middle = len(events) // 2
@@ -297,11 +308,11 @@ class Relay:
                 self._send(packed, redrive)
                 left = left[len(packed.rows) :]
 
-    def _dead_letter(self, reasons: dict[int, str], events: int) -> None:
+    def _dead_letter(self, reasons: dict[int, str], events: int, *, expired: bool) -> None:
         # Not logged: the reasons may quote values.
         refused = "event, which is" if events == 1 else "events, which are"
         log.error("%s refused %d %s dead-lettered; see `ledger relay dead-letters`.", self._sink.url, events, refused)
-        self._save(self._held, dead_letters=reasons)
+        self._save(self._held, dead_letters=reasons, expired=expired)
 
     def _acknowledge(self, checkpoint: RelayCheckpoint, batch: Batch) -> None:
         """Save that a batch has arrived."""
@@ -331,7 +342,9 @@ class Relay:
     def _fail(self, error: BaseException) -> None:
         """Log and record the failure, and release the lease."""
         reason = None
-        if isinstance(error, LedgerError):
+        if self._is_abandoned:
+            log.info("The relay to %s was cut off by close(): %s", self._sink.url, type(error).__name__)
+        elif isinstance(error, LedgerError):
             reason, code = str(error), error.code
         elif isinstance(error, Exception):  # a bug; its message may quote values
             reason = code = type(error).__name__

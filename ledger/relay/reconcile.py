@@ -86,7 +86,10 @@ class Reconciliation:
         differences: One per session that differs, oldest session first.
         elsewhere: Sessions that another store appended to and owns now. That store's rows do not count as differences.
         waiting_rows: Number of rows, of all sessions, that are still to be shipped. They do not count as differences.
-        refused_events: Number of dead letters of all sessions. They do not count as differences.
+        refused_events: Number of dead letters of all sessions, without dismissed ones. They do not count as
+            differences.
+        dismissed_events: Number of dismissed dead letters of all sessions. They do not count as differences.
+        expired: Number of sessions of the range that were not compared, because the warehouse has dropped their day.
     """
 
     created_from: datetime
@@ -97,6 +100,8 @@ class Reconciliation:
     elsewhere: tuple[SessionKey, ...]
     waiting_rows: int
     refused_events: int
+    dismissed_events: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,8 @@ def reconcile(
 ) -> Reconciliation:
     """Compare a store with the warehouse that it ships to; nothing is changed.
 
-    A session whose rows were dropped is compared by its tombstone. A session that is being purged is left out.
+    A session whose rows were dropped is compared by its tombstone. A session that is being purged is left out. So
+    is a session that the warehouse has dropped, because the day of its creation has expired.
 
     Args:
         outbox: The store, as the outbox of its relay to this warehouse.
@@ -141,7 +147,8 @@ def reconcile(
     answer = warehouse.session_digests(created_from, created_until, store_id=outbox.store_id)
     deleting.update(outbox.deleting())
     there = {session: amount for session, amount, own in answer if (own or session in here) and session not in deleting}
-    sessions = here.keys() | there.keys()
+    expired = {session for session in here.keys() | there.keys() if warehouse.has_dropped(session)}
+    sessions = (here.keys() | there.keys()) - expired
     sizes = {
         session: max(here.get(session, NOTHING).rows, there.get(session, NOTHING).rows)
         for session in sorted(sessions, key=lambda session: (session.created_at, session.session_id))
@@ -175,11 +182,13 @@ def reconcile(
         created_from=created_from,
         created_until=created_until,
         sessions=len(sessions),
-        rows=sum(each.rows for each in here.values()),
+        rows=sum(each.rows for session, each in here.items() if session not in expired),
         differences=tuple(differences),
         elsewhere=tuple(elsewhere),
         waiting_rows=status.waiting_rows,
         refused_events=status.refused_events,
+        dismissed_events=status.dismissed_events,
+        expired=len(expired),
     )
 
 

@@ -62,7 +62,9 @@ class Access(CommandBase):
 
     @property
     def warehouse(self) -> AttachedWarehouse:
-        """The warehouse that this ledger ships to. Methods: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
+        """The warehouse that this ledger ships to.
+
+        Its methods are ``sync``, ``status``, ``query``, ``refused``, ``retry`` and ``dismiss``.
 
         Raises:
             ConfigurationError: The ledger was opened without a warehouse.

@@ -127,6 +127,9 @@ class AsyncStoreOutbox:
     async def deleting(self) -> Collection[SessionKey]:
         """Return the sessions that were purged in the store and must still be deleted in the warehouse."""
 
+    async def dismiss(self, event_id: str) -> bool:
+        """Dismiss a dead letter: the event stays out of the warehouse, and no longer counts as refused."""
+
     async def failed(self, reason: str) -> None:
         """Record why the relay failed; ``status`` reports it as the latest failure."""
 
@@ -137,7 +140,7 @@ class AsyncStoreOutbox:
         """Requeue rows, even if they are not dead-lettered."""
 
     async def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters with this event_id, or all if it is None."""
+        """Requeue the dead letters with this event_id, or all that are not dismissed if it is None."""
 
     async def refused(self) -> list[DeadLetter]:
         """Return the dead letters of the warehouse, in the order in which the store recorded their events."""
@@ -168,6 +171,7 @@ class AsyncStoreOutbox:
         shipped: int = 0,
         rate: float | None = None,
         dead_letters: Mapping[int, str] | None = None,
+        expired: bool = False,
         redriving: Collection[int] = (),
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
@@ -196,6 +200,9 @@ class AsyncStoreOutbox:
 class AsyncWarehouse:
     """The methods of ``Warehouse``, awaited."""
 
+    async def add_missing(self) -> None:
+        """Create what a warehouse lacks that exists already: as ``create``, but no dataset is created."""
+
     async def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own scripts that change rows."""
 
@@ -205,6 +212,9 @@ class AsyncWarehouse:
     async def create(self) -> None:
         """Create missing tables, views and functions of ``sql/``, and update outdated ones."""
 
+    async def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return True if the warehouse drops the rows of sessions created then, because their day has expired."""
+
     async def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows."""
 
@@ -213,6 +223,9 @@ class AsyncAttachedWarehouse:
 
     async def close(self, seconds: float) -> int:
         """Close the warehouse and, if there is one, the background relay."""
+
+    async def dismiss(self, event_id: str) -> bool:
+        """Dismiss a dead letter; return whether the event is dismissed now."""
 
     @property
     def opened(self) -> AsyncWarehouse:
@@ -232,7 +245,7 @@ class AsyncAttachedWarehouse:
         """Return a new relay to the warehouse; the caller must close it."""
 
     async def retry(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters with this event_id, or all if it is None."""
+        """Requeue the dead letters with this event_id, or all that are not dismissed."""
 
     async def start(self) -> None:
         """Start the background relay; do nothing if ``background`` is False."""

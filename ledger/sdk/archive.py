@@ -31,7 +31,8 @@ class Maintained:
         dropped: Archived sessions whose rows were dropped from the store.
         deleted: Sessions purged.
         waiting: Purged sessions whose data is still in a warehouse, because that warehouse was not attached.
-        held_up: Sessions that ``retention`` should have purged, and whose rows wait for a warehouse.
+        held_up: Sessions that ``retention`` should have purged, and that have rows which wait for a warehouse or which
+            a warehouse refused.
         sessions: The sessions that wait for a warehouse: those above, and archived ones whose rows were not dropped.
     """
 
@@ -129,8 +130,9 @@ class Archive(Lifecycle):
     def delete_old_sessions(self, older_than: timedelta, statuses: Sequence[str] = ENDED) -> int:
         """Purge sessions by status and age: delete their data in the file and in the warehouse.
 
-        A session is left for a later call if some of its rows are dead-lettered or not shipped yet. The call may be
-        interrupted at any point and repeated. The id of a purged session cannot be reused until the session is deleted
+        A session is left for a later call if some of its rows are not shipped yet, or dead-lettered, unless the
+        warehouse has dropped the session's day or the dead letters were dismissed. The call may be interrupted at any
+        point and repeated. The id of a purged session cannot be reused until the session is deleted
         in the warehouse too.
 
         Args:
@@ -160,13 +162,14 @@ class Archive(Lifecycle):
             before = self._clock() - older_than
         except OverflowError:  # no session is that old, but earlier deletions may be pending in the warehouse
             before = datetime.min.replace(tzinfo=UTC)
-        deleted = 0
-        for status in dict.fromkeys(chosen):
-            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
-                deleted += purging.purge(head.session_id, head.version)
+        purged = [
+            purging.purge(head.session_id, head.version)
+            for status in dict.fromkeys(chosen)
+            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before)))
+        ]
         purging.forget_purged()  # even if nothing was purged now: an earlier call may have been interrupted
         self._purge_warehouse()
-        return deleted
+        return sum(purged)
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.

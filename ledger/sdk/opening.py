@@ -76,7 +76,7 @@ class LedgerConnection:
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
         relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
-        _check_relay(relay, warehouse_url)
+        _check_relay(relay, self.url, warehouse_url)
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
         self._warehouse: AttachedWarehouse | None = None
         # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
@@ -118,12 +118,19 @@ class LedgerConnection:
 
     @property
     def warehouse(self) -> AttachedWarehouse:
-        """The warehouse that this ledger ships to. Methods: ``sync``, ``status``, ``query``, ``refused``, ``retry``.
+        """The warehouse that this ledger ships to.
+
+        Its methods are ``sync``, ``status``, ``query``, ``refused``, ``retry`` and ``dismiss``.
 
         Raises:
             ConfigurationError: The ledger was opened without a warehouse.
         """
         if self._warehouse is None:
+            if self.store.capabilities.warehouse:
+                raise ConfigurationError(
+                    f"{self.url} is its own warehouse and ships nowhere. Query it with ledger.sql(), and in a terminal "
+                    "with `ledger sql`."
+                )
             raise ConfigurationError(
                 f"{self.url} was opened without a warehouse; name one: SessionLedger.open(url, warehouse=...), or "
                 "LEDGER_WAREHOUSE."
@@ -266,9 +273,9 @@ def wrong_settings(environment: Mapping[str, str]) -> Iterator[tuple[Setting, Co
 
     The URL of the ledger is not among these settings.
     """
-    warehouse = LEDGER_WAREHOUSE.text(environment)
+    url, warehouse = LEDGER_URL.text(environment) or DEFAULT_URL, LEDGER_WAREHOUSE.text(environment)
     checks: tuple[tuple[Setting, Callable[[], object]], ...] = (
-        (LEDGER_RELAY, lambda: _check_relay(_relay(None, environment), warehouse)),
+        (LEDGER_RELAY, lambda: _check_relay(_relay(None, environment), url, warehouse)),
         (LEDGER_SESSION_MAX_TTL_HOURS, lambda: longest_ttl(UNSET, environment)),
         (LEDGER_SESSION_DEFAULT_TTL_HOURS, lambda: _default_ttl(UNSET, environment)),
         (LEDGER_WAREHOUSE, lambda: None if warehouse is None else parse_warehouse_url(warehouse)),
@@ -294,8 +301,13 @@ def _relay(relay: str | None, environment: Mapping[str, str] | None = None) -> s
     return relay
 
 
-def _check_relay(relay: str, warehouse: str | None) -> None:
+def _check_relay(relay: str, url: str, warehouse: str | None) -> None:
     if warehouse is None and relay != "off":
+        if url.startswith("bigquery:"):
+            raise ConfigurationError(
+                f"relay is {relay}, but {url} needs no relay: what is appended is in BigQuery. Open it without relay, "
+                "and unset LEDGER_RELAY."
+            )
         raise ConfigurationError(f"relay is {relay}, and no warehouse is named; set LEDGER_WAREHOUSE.")
 
 

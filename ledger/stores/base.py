@@ -171,7 +171,7 @@ class PurgingStore(EventStore, Protocol):
 
         Returns:
             True if the session was deleted. False if it does not exist, is not at ``version``, or has rows that must
-            still be shipped or are dead letters.
+            still be shipped, or dead letters that are neither dismissed nor of a day that the warehouse has dropped.
         """
         ...
 

@@ -44,7 +44,15 @@ class OutboxContract(Harness):
             store.check_shippable("a")
             with pytest.raises(StoreRejected, match="refused"):
                 store.check_shippable("b")
-        assert outbox.redrive_event() == 2
+        (letter,) = outbox.refused()
+        assert (outbox.dismiss(letter.event_id), outbox.dismiss("nowhere")) == (True, False)
+        assert (outbox.status().refused_events, outbox.status().dismissed_events) == (0, 1)
+        if self.capabilities.archive:
+            with pytest.raises(StoreRejected, match="refused"):
+                store.check_shippable("b")
+        assert outbox.redrive_event() == 0
+        assert outbox.redrive_event(letter.event_id) == 2
+        assert not outbox.dismiss(letter.event_id)
         assert [row[0] for row in outbox.rows_to_redrive(10, max_bytes=1_000_000)] == sorted(refused)
 
     def test_a_session_that_no_warehouse_refused_is_shippable(self, store: Any) -> None:

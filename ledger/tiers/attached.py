@@ -97,8 +97,12 @@ class AttachedWarehouse:
         return self.outbox.refused()
 
     def retry(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters with this event_id, or all if it is None. Return the number of rows requeued."""
+        """Requeue the dead letters with this event_id, or all that are not dismissed. Return the number of rows."""
         return self.outbox.redrive_event(event_id)
+
+    def dismiss(self, event_id: str) -> bool:
+        """Dismiss a dead letter; return whether the event is dismissed now. See ``StoreOutbox.dismiss``."""
+        return self.outbox.dismiss(event_id)
 
     def close(self, seconds: float) -> int:
         """Close the warehouse and, if there is one, the background relay.
@@ -113,13 +117,18 @@ class AttachedWarehouse:
         if self._background is None:
             return 0
         ended = self._background.close(seconds)
+        cut_off = self._background.cut_off
         self._background = None
         status = self.status()
         waiting = status.waiting_rows
         if waiting:
-            why = f": {status.last_error}" if status.last_error else ""
-            wait = "row waits" if waiting == 1 else "rows wait"
-            log.warning("%d %s in the ledger for %s%s", waiting, wait, status.warehouse, why)
+            why = status.last_error or f"close() ended after {seconds:g} s"
+            if cut_off is not None:
+                why = f"close() ended after {seconds:g} s while the relay was {cut_off}"
+            log.warning(
+                "%d %s in the ledger for %s: %s. Ship them with `ledger sync`, or use close(drain=SECONDS).",
+                *(waiting, "row waits" if waiting == 1 else "rows wait", status.warehouse, why.rstrip(".")),
+            )
         if not ended:
             log.warning("The relay to %s did not end in time; the next relay recovers from its checkpoint.", self.url)
         return waiting

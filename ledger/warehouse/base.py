@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from ledger.warehouse.answer import Answer
@@ -27,6 +28,15 @@ class Warehouse(Protocol):
 
         Raises:
             StoreUnavailable: The warehouse cannot be reached, or another process uses it; call again later.
+        """
+        ...
+
+    def add_missing(self) -> None:
+        """Create what a warehouse lacks that exists already: as ``create``, but no dataset is created.
+
+        Raises:
+            ConfigurationError: The dataset does not exist.
+            StoreUnavailable: As for ``create``.
         """
         ...
 
@@ -57,6 +67,14 @@ class Warehouse(Protocol):
 
         Raises:
             StoreUnavailable: The script may or may not have run; run it again.
+        """
+        ...
+
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return True if the warehouse drops the rows of sessions created then, because their day has expired.
+
+        Raises:
+            StoreUnavailable: The warehouse cannot say it now.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from ledger.clock import Clock, utc_now
 from ledger.errors import InvalidInput
 from ledger.model.events import RecordedEvent
 from ledger.outbox.comparison import WarehouseRow
@@ -15,10 +16,20 @@ from ledger.warehouse.projection import Projection, span_of
 
 
 class ComparedRows:
-    """Implementation of ``ComparableWarehouse`` over any warehouse that has the ledger's tables."""
+    """Implementation of ``ComparableWarehouse`` over any warehouse that has the ledger's tables.
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    Args:
+        warehouse: The warehouse.
+        clock: Source of the time at which days expire in the warehouse.
+    """
+
+    def __init__(self, warehouse: Warehouse, *, clock: Clock = utc_now) -> None:
         self._warehouse = warehouse
+        self._clock = clock
+
+    def has_dropped(self, session: SessionKey) -> bool:
+        """Return True if the day on which a session was created has expired; see ``Warehouse.has_dropped``."""
+        return self._warehouse.has_dropped(session.created_at, self._clock())
 
     def session_digests(
         self, created_from: datetime, created_until: datetime, *, store_id: str

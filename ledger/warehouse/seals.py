@@ -22,7 +22,7 @@ def send(warehouse: Warehouse, seals: Sequence[Seal], store_id: str) -> int:
     try:
         known = recorded(warehouse, store_id)
     except ConfigurationError:
-        warehouse.create()
+        warehouse.add_missing()
         known = recorded(warehouse, store_id)
     missing = sorted({seal.seal_id for seal in seals} - {seal.seal_id for seal in known})
     by_id = {seal.seal_id: seal for seal in seals}

@@ -237,6 +237,19 @@ def test_a_dataset_that_is_not_there_is_a_setting_to_mend(shell: Shell, emulator
     assert "ledger init" in message
 
 
+@pytest.mark.parametrize("args", [["sync"], ["sql", "SELECT 1 AS a"], ["reconcile"], ["status"], ["schema"]], ids=str)
+def test_no_command_makes_a_dataset_of_a_mistyped_warehouse(
+    shell: Shell, emulator: Emulator, emulator_settings: None, args: list[str]
+) -> None:
+    shell.ok("new", "What?")
+    answer = shell(*args, LEDGER_WAREHOUSE=f"bigquery://{emulator.project}/mistyped")
+    if args[0] in ("sync", "sql"):
+        assert answer.exit_code == 12
+        assert "ledger --url 'bigquery://ledger/mistyped?location=EU' init" in answer.stderr
+        assert shell.json("status")["waiting_rows"] == 3
+    assert "mistyped" not in {dataset.dataset_id for dataset in emulator.client.list_datasets()}
+
+
 def test_a_project_and_a_table_that_are_not_there_are_settings_to_mend(shell: Shell, bigquery_dataset: str) -> None:
     for shell.url in ("bigquery://no-such-project/d", f"bigquery://ledger/{bigquery_dataset}"):
         code, message = shell.fails("list")

@@ -186,5 +186,19 @@ def test_permissions_that_are_missing_come_with_the_role_to_grant(
     assert examined(there)[1]["write"]["status"] == "note"
 
 
+def test_an_exceeded_quota_is_not_the_networks_fault(there: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from google.api_core.exceptions import Forbidden
+    from google.cloud import bigquery
+
+    def exceeded(*args: Any, **options: Any) -> None:
+        message = "Quota exceeded: Your project exceeded quota for free query bytes scanned."
+        raise Forbidden(message, errors=[{"reason": "quotaExceeded"}])
+
+    monkeypatch.setattr(bigquery.Client, "query", exceeded)
+    code, findings = examined(there)
+    assert (code, problems(findings)) == (1, ["read"])
+    assert findings["read"]["remedy"].startswith("wait, or raise the quota")
+
+
 def test_people_see_the_doctors_findings_within_eighty_columns(there: Shell) -> None:
     assert max(map(len, there.ok("doctor").splitlines())) <= 80

@@ -19,6 +19,7 @@ import pytest
 from faults.proxy_grpc import Refused
 from ledger.cli.doctor.deep import examination
 from ledger.cli.doctor.deep.check import Check, Observed, Result
+from ledger.cli.doctor.deep.command import _show
 from ledger.cli.doctor.deep.examination import CHECKS, Examination, examine, price, report
 from ledger.cli.doctor.deep.scratch import MeasuredWarehouse, Scratch
 from ledger.errors import StoreError, StoreRejected
@@ -199,6 +200,14 @@ def test_a_report_marks_what_differs_and_keeps_the_columns_of_its_tables() -> No
     assert "on BigQuery\n" in text
     assert "- location EU, transport storage\n- 3 statements, 20.0 MB billed\n" in text
     assert "| one | **differs** | a \\| b |\n" in text
+
+
+def test_an_emulator_that_differs_is_said_to_be_expected_to(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [Result(CHECKS[0], Observed("differs", "a")), Result(CHECKS[1], Observed("as assumed", "b"))]
+    _show(Examination(results, True, None, "storage", 3, None), as_json=False)
+    assert capsys.readouterr().out.endswith("An emulator differs from BigQuery in 1 check; that is expected.\n")
+    _show(Examination(results, False, "EU", "storage", 3, None), as_json=False)
+    assert "expected" not in capsys.readouterr().out
 
 
 def test_the_price_is_that_of_the_bytes_of_all_checks() -> None:

@@ -144,6 +144,8 @@ def test_the_answer_for_programs_keeps_its_keys(here: tuple[Shell, str]) -> None
         "rows": 3,
         "waiting_rows": 0,
         "refused_events": 0,
+        "dismissed_events": 0,
+        "expired_sessions": 0,
         "elsewhere": [],
         "differences": [difference],
     }

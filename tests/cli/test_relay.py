@@ -45,7 +45,7 @@ def test_status_promises_its_keys_and_reads_as_a_page(shell: Shell) -> None:
     shell.ok("new", "What?")
     assert list(shell.json("status")) == [
         *("warehouse", "waiting_rows", "waiting_since", "shipped_rows", "shipped_at", "rows_per_second"),
-        *("refused_events", "last_error", "failed_at", "holder", "disk_bytes", "sessions"),
+        *("refused_events", "last_error", "failed_at", "holder", "disk_bytes", "dismissed_events", "sessions"),
     ]
     page = shell.ok("status")
     assert [line.split("  ")[0] for line in page.splitlines() if line[0] != " "] == [
@@ -75,6 +75,32 @@ def test_a_refused_event_is_told_by_code_status_and_list_and_sent_again(shell: S
     assert shell.json("relay", "redrive") == {"asked_rows": 0}
 
 
+def test_a_dismissed_event_is_listed_and_counts_no_more_until_it_is_redriven(shell: Shell) -> None:
+    session_id = shell.ok("new", "What?").strip()
+    shell.ok("set", session_id, "summary", "lost")
+    damage(shell.path, 2)
+    assert shell("sync").exit_code == 1
+    shell.ok("delete", session_id)
+    assert shell("sync").exit_code == 1
+    assert "; 1 not deleted yet, because a warehouse" in shell.ok("maintain", "--retention-days", "0")
+    (letter,) = shell.json("relay", "dead-letters")["refused"]
+    assert shell.ok("relay", "dismiss", letter["event_id"]) == "1 event dismissed; 0 rows waiting.\n"
+    assert shell.json("relay", "dismiss", letter["event_id"]) == {"dismissed_events": 1}
+    (letter,) = shell.json("relay", "dead-letters")["refused"]
+    assert (letter["dismissed"], letter["redriving"]) == (True, False)
+    assert shell.json("sync")["dismissed_events"] == 1
+    assert "0 events, 1 dismissed" in shell.ok("status")
+    assert shell.ok("reconcile").endswith("nothing differs. 1 event dismissed.\n")
+    assert shell.json("relay", "redrive") == {"asked_rows": 0}
+    assert shell.json("relay", "redrive", letter["event_id"]) == {"asked_rows": 1}
+    assert shell.json("relay", "dismiss", letter["event_id"]) == {"dismissed_events": 0}, "it is to be sent again"
+    assert shell("sync").exit_code == 1
+    shell.ok("relay", "dismiss", letter["event_id"])
+    assert shell.json("maintain", "--retention-days", "0")["deleted"] == 1
+    assert shell.json("relay", "dead-letters") == {"refused": []}
+    assert shell.json("status")["dismissed_events"] == 0
+
+
 def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) -> None:
     session_id = shell.ok("new", "What?").strip()
     damage(shell.path, 1)
@@ -93,7 +119,9 @@ def test_dead_letters_and_redrive_have_their_former_names_as_well(shell: Shell) 
         (("sync", "--warehouse", "duckdb:///"), 12, "duckdb:///ledger.duckdb"),
         (("sync", "--warehouse", "bigquery://my-project/agents?transport=insertall"), 12, "Storage Write"),
         (("--url", "bigquery://my-project/agents", "sync"), 11, "stored in a warehouse"),
-        (("relay", "dead-letters", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
+        (("relay", "dead-letters", "EVENT"), 2, "EVENT_ID is an argument of `redrive` and `dismiss`"),
+        (("relay", "dismiss"), 2, "Name at least one EVENT_ID"),
+        (("relay", "dismiss", "nowhere"), 3, "has refused no event 'nowhere'; list those that it has"),
         (("relay", "refused", "EVENT"), 2, "EVENT_ID is an argument of `redrive`"),
         (("relay", "walk"), 2, "walk"),
         (("relay", "--age", "nan"), 2, "'nan'"),
@@ -238,7 +266,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path: 
     monkeypatch.setenv("LEDGER_WAREHOUSE", "duckdb:///x.duckdb")
     with (
         SessionLedger.open("bigquery://my-project/agents") as own,
-        pytest.raises(ConfigurationError, match="without a warehouse"),
+        pytest.raises(ConfigurationError, match="its own warehouse"),
     ):
         _ = own.warehouse
 

@@ -123,7 +123,7 @@ def test_the_dry_run_prints_every_statement_bound_to_project_and_dataset(run: Sc
     place = ("--project", "my-project", "--dataset", "sessions", "--location", "EU")
     lifetimes = ("--partition-expiration-days", "400", "--max-ttl-hours", "168")
     shown = run.ok("create_sessions_table.py", *place, *lifetimes, "--dry-run")
-    assert shown.startswith("CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU');\n")
+    assert shown.startswith("CREATE SCHEMA IF NOT EXISTS `my-project.sessions` OPTIONS (location = 'EU', labels = [('")
     for path in sorted((ROOT / "sql").rglob("*.sql")):
         if path.parent.name in ("tables", "views", "functions"):
             assert f"`my-project.sessions.{path.stem}`" in shown

@@ -148,6 +148,31 @@ def test_migrations_say_when_they_were_applied(tmp_path, schema):
     assert [name[:4] for name, _ in applied] == [f"{number:03d}_" for number in range(1, len(MIGRATIONS) + 1)]
 
 
+def test_dead_letters_of_an_older_schema_are_kept_and_can_be_dismissed(tmp_path):
+    warehouse = "duckdb:///w.duckdb"
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        migrate(connection, "l.db", new_store_id="store-1", now=START, upto=11)
+    with closing(SqliteStore(tmp_path / "made.db", clock=SetClock(), ids=CountedIds())) as made:
+        for number in (1, 2):
+            made.append("s", event(number, Change("title", value=f"t{number}"), user_id="ada"))
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
+        for table in ("session_events", "session_heads", "session_state"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM made.{table}")
+        connection.execute("INSERT INTO relays (warehouse, checkpoint) VALUES (?, 2)", (warehouse,))
+        letters = [(warehouse, 1, "unfit", 0, "refused"), (warehouse, 2, "lacking", 0, "asked")]
+        connection.executemany("INSERT INTO relay_aside VALUES (?, ?, ?, ?, ?)", letters)
+    with closing(SqliteStore(tmp_path / "l.db", clock=SetClock(), ids=CountedIds())) as store:
+        outbox = store.outbox(warehouse)
+        letters = outbox.refused()
+        assert [(it.reason, it.redriving, it.dismissed) for it in letters] == [
+            ("unfit", False, False),
+            ("lacking", True, False),
+        ]
+        assert [outbox.dismiss(it.event_id) for it in letters] == [True, False]
+        assert not store.purge("s", 2), "what is requeued may still arrive"
+
+
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
     migrate(connection, "l.db", new_store_id="store-1", now=START, upto=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +224,9 @@ class Meanwhile:
         self._name = name
         self._happens = happens
         self._after = after
+
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        return False
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         if operation == self._name and not self._after:

@@ -17,6 +17,7 @@ from ledger.errors import RowsRefused
 from ledger.outbox.rows import SEQ
 from ledger.relay import ahead
 from ledger.relay.background import BackgroundRelay, drain
+from ledger.tiers.attached import AttachedWarehouse
 from support.relays import Streams, StreamsSink
 from support.shipping import URL, Killed, append, relay, rows_of
 
@@ -106,7 +107,35 @@ def test_closing_the_background_does_not_wait_for_ever(store):
     background.start()
     assert stuck.wait(20)
     assert background.close(0.05)
-    assert store.outbox(URL).status().waiting_rows == 1
+    assert background.cut_off == "shipping"
+    status = store.outbox(URL).status()
+    assert (status.waiting_rows, status.last_error, status.holder) == (1, None, None)
+
+
+def test_what_waits_after_close_is_told_with_what_cut_the_relay_off(store, caplog, monkeypatch):
+    begun, closed = threading.Event(), threading.Event()
+
+    def step(name):
+        if name == "begin":
+            begun.set()
+            assert closed.wait(20)
+            raise StoreUnavailable("bigquery://project/dataset is closed; open it again.")
+        if name == "close":
+            closed.set()
+
+    append(store, 1)
+    monkeypatch.setattr(AttachedWarehouse, "relay", lambda self: relay(store, StreamsSink(Streams(), step)))
+    monkeypatch.setattr(AttachedWarehouse, "outbox", store.outbox(URL))
+    attached = AttachedWarehouse(store, "bigquery://project/dataset", background=True)
+    attached.start()
+    assert begun.wait(20)
+    assert attached.close(0.05) == 1
+    said = (
+        "1 row(s) wait in the ledger for %s: close() ended after 0.05 s while the relay was starting. Ship them with "
+    )
+    assert said % URL in caplog.text
+    assert "is closed" not in caplog.text
+    assert store.outbox(URL).status().last_error is None
 
 
 def test_a_mistake_in_a_warehouse_ends_no_relay_and_is_told_by_its_name_alone(store, caplog):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ledger import Change, InvalidInput, SessionLedger, SessionNotFound, WrongExpectedVersion
+from ledger import Change, ConfigurationError, InvalidInput, SessionLedger, SessionNotFound, WrongExpectedVersion
 from ledger.model.ids import created_at_of
 from ledger.testing import START, SetClock
 
@@ -345,3 +345,13 @@ def test_a_session_at_its_creation_time_is_at_its_first_version(ledger, clock, s
     assert ledger.for_user("bob").get_session(sid, at=created) is None
     assert ledger.get_session(sid, at=created - timedelta(microseconds=1)) is None
     assert ledger.get_session("unknown", at=created) is None
+
+
+def test_a_ledger_in_bigquery_is_told_that_it_is_its_own_warehouse_and_needs_no_relay(monkeypatch):
+    for name in ("LEDGER_WAREHOUSE", "LEDGER_RELAY"):
+        monkeypatch.delenv(name, raising=False)
+    url = "bigquery://my-project/agents"
+    with SessionLedger.open(url) as ledger, pytest.raises(ConfigurationError, match=r"Query it with ledger\.sql\(\)"):
+        _ = ledger.warehouse
+    with pytest.raises(ConfigurationError, match="needs no relay"):
+        SessionLedger.open(url, relay="background")

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from faults.proxy_rest import Answer
-from ledger import Change, InvalidInput, NewEvent, SessionNotFound
+from ledger import Change, InvalidInput, NewEvent, SessionLedger, SessionNotFound
 from ledger.model.ids import created_at_of
 from ledger.model.instants import to_text
 from ledger.model.queries import SessionQuery
+from ledger.relay.reconcile import reconcile
 from ledger.stores.bigquery.store import BigQueryStore
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import CountedIds, SetClock, recorded
@@ -24,6 +25,7 @@ from ledger.tiers.opening import outbox_of, relay_between
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.tables import TableOptions, create
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.row_comparison import ComparedRows
 from service.layer import Behaviour, Request, refusal, service
 from service.rows import ExpiredPartitions
 from service.stand_in import behaviours
@@ -224,6 +226,54 @@ def test_a_relay_dead_letters_the_events_of_an_expired_day_with_the_reason_and_s
     assert sync() == 0, "they are refused again"
     assert len(outbox.refused()) == 2
     assert [event.version for event in store.events(early)] == [1, 2], "the file has them"
+
+
+@pytest.fixture
+def ships(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SessionLedger:
+    """A ledger in a file that ships to the dataset."""
+    for name, value in environment(stage.emulator).items():
+        monkeypatch.setenv(name, value)
+    return stage.open.enter_context(
+        SessionLedger.open(
+            f"sqlite:///{tmp_path}/ledger.db",
+            warehouse=f"bigquery://{stage.place.project}/{stage.place.name}?retry_timeout=20",
+            relay="off",
+            clock=stage.clock,
+            ids=stage.ids,
+        )
+    )
+
+
+def test_a_session_whose_day_has_expired_in_the_warehouse_is_purged_with_its_dead_letters(stage, ships):
+    old = ships.create_session("ada", "What?")
+    ships.warehouse.sync()
+    drop_day(stage)
+    ships.delete_session(old)
+    assert ships.warehouse.sync() == 0
+    assert ships.warehouse.status().refused_events == 1
+    assert ships.warehouse.retry() == 1
+    stage.clock.move(1)
+    maintained = ships.maintain(retention=timedelta(0))
+    assert (maintained.deleted, maintained.held_up) == (0, 1), "what is requeued may reach the warehouse"
+    ships.warehouse.sync()
+    maintained = ships.maintain(retention=timedelta(0))
+    assert (maintained.deleted, maintained.held_up, maintained.waiting) == (1, 0, 0)
+    status = ships.warehouse.status()
+    assert (status.refused_events, status.waiting_rows, ships.warehouse.refused()) == (0, 0, [])
+    assert list(ships.store.rows_after(0, 100)) == []
+    assert ships.verify().findings == ()
+
+
+def test_sessions_of_expired_days_are_not_compared(stage, ships):
+    ships.create_session("ada", "What?")
+    ships.warehouse.sync()
+    drop_day(stage)
+    ships.create_session("bob", "Why?")
+    ships.warehouse.sync()
+    day = timedelta(days=1)
+    compared = ComparedRows(stage.warehouse(), clock=stage.clock)
+    found = reconcile(ships.warehouse.outbox, compared, stage.clock() - 100 * day, stage.clock() + day)
+    assert (found.differences, found.sessions, found.rows, found.expired) == ((), 1, 3, 1)
 
 
 def test_the_expiration_is_looked_up_once(stage):

@@ -26,7 +26,7 @@ from ledger.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from ledger.warehouse.bigquery.errors import OutcomeLost, translate
+from ledger.warehouse.bigquery.errors import OutcomeLost, Place, translate
 from support.bigquery_answers import rest
 
 
@@ -216,6 +216,35 @@ def test_a_permission_that_is_missing_is_answered_with_the_role_that_carries_it(
     assert str(found) == f"The state is not permitted: {message} Grant {role}."
 
 
+DENIED = "Access Denied: Table p:d.t: User does not have permission to query table p:d.t, or perhaps it does not exist."
+
+
+@pytest.mark.parametrize(
+    ("message", "writes", "role"),
+    [
+        (DENIED, False, "roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"),
+        (DENIED, True, "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"),
+        (
+            "Access Denied: Table p:d.t: Permission bigquery.tables.getData denied on table p:d.t.",
+            *(True, "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"),
+        ),
+        (
+            "Access Denied: Project p: User does not have bigquery.jobs.create permission in project p.",
+            *(True, "roles/bigquery.jobUser on the project"),
+        ),
+    ],
+)
+def test_who_only_reads_is_not_told_to_take_a_role_that_writes(message, writes, role):
+    found = translate(rest(403, "accessDenied", message), "Listing sessions", writes=writes)
+    assert str(found) == f"Listing sessions is not permitted: {message} Grant {role}."
+
+
+def test_the_remedy_names_the_project_and_the_dataset():
+    missing = rest(404, "notFound", "Not found: Dataset ledger:agents was not found in location US")
+    found = str(translate(missing, "Listing sessions", place=Place("ledger", "agents")))
+    assert "`create_sessions_table.py --project ledger --dataset agents` (or `ledger init`)" in found
+
+
 BUDGET = "Query exceeded limit for bytes billed: 1000. 10485760 or higher required."
 
 
@@ -399,7 +428,7 @@ def refused(refusing: tuple[Refusing, grpc.Channel], code: int, message: str, **
 def test_a_status_of_grpc_is_told_as_over_rest(refusing, code, message, kind, advice):
     for error in refused(refusing, code, message):
         for raised in (error, api.from_grpc_error(error)):
-            found = translate(raised, "The append")
+            found = translate(raised, "The append", writes=True)
             assert type(found) is kind
             assert message in str(found)
             assert advice in str(found)

@@ -16,7 +16,7 @@ from faults.proxy import Plan, proxy
 from ledger.errors import ConfigurationError, StoreUnavailable, StreamEnded
 from ledger.outbox.contract import Batch, Recovery, RelayCheckpoint
 from ledger.outbox.rows import Row, row_key
-from ledger.warehouse import catalog
+from ledger.warehouse import catalog, seals
 from ledger.warehouse.bigquery import streams
 from ledger.warehouse.bigquery.settings import Dataset
 from ledger.warehouse.bigquery.sink import BigQuerySink
@@ -241,18 +241,31 @@ def test_a_stream_that_is_forgotten_leaves_its_rows_unsure(emulator, place, sink
 # Warehouses that are new, old or emptied
 
 
-def test_the_first_relay_makes_what_is_missing_and_has_nothing_to_ask(emulator, own, store):
+def test_the_first_relay_makes_the_tables_and_has_nothing_to_ask(emulator, own, store):
+    emulator.client.create_dataset(own.name)
     with contextlib.closing(sink_of(emulator, own)) as sink:
         assert store.recover(sink) == Recovery(store.checkpoint.sink_state)
         store.send(sink, store.row(1))
         assert sink._warehouse.query("SELECT title FROM sessions").rows == [("t1",)]
 
 
+def test_a_dataset_that_does_not_exist_is_not_made_and_the_command_that_makes_it_is_named(emulator, own, store):
+    with contextlib.closing(sink_of(emulator, own)) as sink:
+        with pytest.raises(ConfigurationError, match="does not exist, and nothing was written") as refused:
+            store.recover(sink)
+        assert f"ledger --url 'bigquery://ledger/{own.name}?location=EU' init" in str(refused.value)
+        with pytest.raises(ConfigurationError, match="does not exist"):
+            seals.send(sink._warehouse, [], "store")
+        assert sink._warehouse.describe() is None
+
+
 def test_a_warehouse_that_was_emptied_is_asked_for_every_row(emulator, own, store):
+    emulator.client.create_dataset(own.name)
     with contextlib.closing(sink_of(emulator, own)) as sink:
         store.recover(sink)
         store.send(sink, store.row(1))
         emulator.client.delete_dataset(own.name, delete_contents=True)
+        emulator.client.create_dataset(own.name)
         with pytest.raises((StreamEnded, StoreUnavailable)):
             store.hand_over(sink, store.row(2))
         assert store.recover(sink).in_doubt_after == 0
@@ -317,7 +330,7 @@ def test_where_whoever_made_the_tables_was_cut_off_the_rest_is_made(emulator, ow
 def test_without_its_row_the_lock_holds_nobody_off(emulator, place, sink, store, monkeypatch):
     run(emulator, place, "DELETE FROM `${project}.${dataset}.session_locks` WHERE TRUE")
     with monkeypatch.context() as patched:
-        patched.setattr(sink._warehouse, "create", lambda: None)
+        patched.setattr(sink._warehouse, "add_missing", lambda: None)
         with pytest.raises(ConfigurationError, match=r"session_locks .* create_sessions_table\.py"):
             store.recover(sink)
     assert store.recover(sink) == Recovery(store.checkpoint.sink_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,16 @@ def test_labels_are_put_on_dataset_and_tables_and_others_stay(datasets, kept):
     assert client.get_dataset(place.name).labels[CATALOG_LABEL] == digest()
 
 
+def test_the_statement_of_the_dataset_labels_it_with_the_release(emulator):
+    name = f"labelled_{uuid.uuid4().hex[:8]}"
+    schema, *_ = statements(emulator.project, name, TableOptions(labels={"team": "analytics"}))
+    try:
+        emulator.client.query_and_wait(schema)
+        assert emulator.client.get_dataset(name).labels == {"team": "analytics", CATALOG_LABEL: digest()}
+    finally:
+        emulator.client.delete_dataset(name, not_found_ok=True)
+
+
 def test_the_statements_carry_every_option():
     options = TableOptions(
         "EU",
@@ -94,7 +105,8 @@ def test_the_statements_carry_every_option():
     schema, *rest = statements("my-project", "my_dataset", options)
     assert schema == (
         f"CREATE SCHEMA IF NOT EXISTS `my-project.my_dataset` "
-        f"OPTIONS (location = 'EU', default_kms_key_name = '{KEY}');\n"
+        f"OPTIONS (location = 'EU', default_kms_key_name = '{KEY}', "
+        f"labels = [('env', 'test'), ('{CATALOG_LABEL}', '{digest()}'), ('team', 'analytics')]);\n"
     )
     altered = {
         name: [it for it in rest if it.startswith(f"ALTER TABLE `my-project.my_dataset.{name}`")] for name in TABLES

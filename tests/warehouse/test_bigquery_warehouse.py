@@ -201,7 +201,7 @@ def test_an_own_statement_is_labelled_with_what_it_is_for(emulator, place):
 
 
 def test_a_mistake_in_an_own_statement_is_not_the_callers(direct):
-    with pytest.raises(StoreRejected, match="The read_states was refused: Unrecognized name"):
+    with pytest.raises(StoreRejected, match="Reading sessions was refused: Unrecognized name"):
         direct.query("SELECT nothing FROM sessions", operation="read_states")
     with pytest.raises(ConfigurationError, match=r"create_sessions_table\.py"):
         direct.query("SELECT 1 AS a FROM nowhere", operation="read_states")

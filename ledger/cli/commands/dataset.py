@@ -52,9 +52,11 @@ def look(warehouse: BigQueryWarehouse, dataset: Any) -> DatasetState:
     from ledger.warehouse.bigquery.errors import once
     from ledger.warehouse.bigquery.tables import CATALOG_LABEL
 
-    rest, name = warehouse.clients.rest, warehouse.dataset.name
-    tables = once("Listing tables", lambda: list(rest.list_tables(name, retry=ONCE, timeout=SECONDS)))
-    functions = once("Listing functions", lambda: list(rest.list_routines(name, retry=ONCE, timeout=SECONDS)))
+    rest, name, place = warehouse.clients.rest, warehouse.dataset.name, warehouse.clients.place
+    tables = once("Listing tables", lambda: list(rest.list_tables(name, retry=ONCE, timeout=SECONDS)), place=place)
+    functions = once(
+        "Listing functions", lambda: list(rest.list_routines(name, retry=ONCE, timeout=SECONDS)), place=place
+    )
     kinds = {table.table_id: "view" if table.table_type == "VIEW" else "table" for table in tables}
     kinds |= {routine.reference.routine_id: "function" for routine in functions}
     missing = tuple(item for item in catalog.objects() if kinds.get(item.name) != item.kind)
@@ -92,7 +94,11 @@ def create(warehouse: BigQueryWarehouse, options: TableOptions | None = None) ->
 
     changes = create(warehouse, options)
     rest, name = warehouse.clients.rest, warehouse.dataset.name
-    dataset = once("Looking up the dataset", lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS))
+    dataset = once(
+        "Looking up the dataset",
+        lambda: rest.get_dataset(name, retry=ONCE, timeout=SECONDS),
+        place=warehouse.clients.place,
+    )
     if missing := look(warehouse, dataset).missing:
         raise StoreRejected(
             f"{', '.join(item.name for item in missing)} is missing from {warehouse.dataset.url} after it was created: "

@@ -110,7 +110,8 @@ def reconcile(
     """Compare the ledger with its warehouse, for the sessions created in a range of days.
 
     Sessions are compared by version and hash; values are not read. Rows that wait to be shipped and events that the
-    warehouse refused do not count as differences. The exit code is 1 if differences remain.
+    warehouse refused do not count as differences, and sessions of days that have expired in the warehouse are not
+    compared. The exit code is 1 if differences remain.
 
     --repair ships missing rows again, and restores events that the ledger lost, for example when its file was replaced
     by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported.
@@ -211,6 +212,8 @@ def _document(warehouse: str, before: Reconciliation, repair: _Repair | None) ->
         "rows": before.rows,
         "waiting_rows": before.waiting_rows,
         "refused_events": before.refused_events,
+        "dismissed_events": before.dismissed_events,
+        "expired_sessions": before.expired,
         "elsewhere": [session.session_id for session in before.elsewhere],
         "differences": [_difference_object(each) for each in before.differences],
     }
@@ -280,4 +283,8 @@ def _summary(warehouse: str, comparison: Reconciliation) -> str:
         parts.append(f"{counted(comparison.waiting_rows, 'row')} waiting.")
     if comparison.refused_events:
         parts.append(f"{counted(comparison.refused_events, 'event')} refused; see `ledger relay dead-letters`.")
+    if comparison.dismissed_events:
+        parts.append(f"{counted(comparison.dismissed_events, 'event')} dismissed.")
+    if comparison.expired:
+        parts.append(f"{counted(comparison.expired, 'session')} not compared: the warehouse has dropped their days.")
     return " ".join(parts)

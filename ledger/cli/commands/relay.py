@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from ledger.cli.output.waiting import print_waiting, waiting_objects
 from ledger.cli.wording import in_commands
 from ledger.errors import InvalidInput
 from ledger.holding import ending
+from ledger.model.values import check_text
 from ledger.settings import LEDGER_WAREHOUSE
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ COMMANDS: dict[str, click.Command] = {}
 REFUSED = 1
 #: Exit code of ``status`` and ``maintain`` if a warehouse holds up the retention of sessions.
 HELD_UP = 1
+#: Actions of ``ledger relay`` that take ids of events.
+_OF_EVENTS = ("redrive", "dismiss")
 #: Maps former names of actions of ``ledger relay`` to the present names. The former names are still accepted.
 _FORMER_ACTIONS = {"refused": "dead-letters", "retry": "redrive"}
 
@@ -101,15 +104,16 @@ def sync(as_json: bool, url: str | None, warehouse: str | None) -> None:
     "ledger relay --warehouse bigquery://my-project/ledger",
     "ledger relay dead-letters",
     "ledger relay redrive",
+    "ledger relay dismiss EVENT_ID",
     into=COMMANDS,
 )
 @click.argument(
     "action",
-    metavar="[run|dead-letters|redrive]",
-    type=click.Choice(["run", "dead-letters", "redrive", *_FORMER_ACTIONS]),
+    metavar="[run|dead-letters|redrive|dismiss]",
+    type=click.Choice(["run", "dead-letters", *_OF_EVENTS, *_FORMER_ACTIONS]),
     default="run",
 )
-@click.argument("event_id", required=False)
+@click.argument("event_ids", metavar="[EVENT_ID]...", nargs=-1)
 @with_warehouse
 @click.option(
     "--age",
@@ -129,7 +133,7 @@ def relay(
     as_json: bool,
     url: str | None,
     action: str,
-    event_id: str | None,
+    event_ids: tuple[str, ...],
     warehouse: str | None,
     age: float,
     drain: float,
@@ -142,30 +146,56 @@ def relay(
     when it stops, another takes over. The log goes to stderr; with --json, as JSON Lines.
 
     `ledger relay dead-letters` lists the events that the warehouse refused. `ledger relay redrive` requeues all of
-    them, or only EVENT_ID. Requeued events are shipped again with the next batch. The former names `refused` and
-    `retry` still work.
+    them, or only those with an EVENT_ID. Requeued events are shipped again with the next batch. `ledger relay dismiss`
+    dismisses events: they stay in the ledger and out of the warehouse, are still listed, and no longer make exit codes
+    1. A dismissed event is requeued only by its EVENT_ID. The former names `refused` and `retry` still work.
     """
     action = _FORMER_ACTIONS.get(action, action)
-    if event_id is not None and action != "redrive":
-        raise click.UsageError("EVENT_ID is an argument of `redrive` only.", click.get_current_context())
+    if event_ids and action not in _OF_EVENTS:
+        raise click.UsageError("EVENT_ID is an argument of `redrive` and `dismiss` only.", click.get_current_context())
+    if action == "dismiss" and not event_ids:
+        raise click.UsageError("Name at least one EVENT_ID to dismiss.", click.get_current_context())
     with opened(url) as ledger:
         target = attached(ledger, warehouse)
         if action == "dead-letters":
             _print_dead_letters(target, as_json=as_json)
         elif action == "redrive":
-            rows = target.retry(event_id)
-            if not rows and event_id is not None and all(event_id != letter.event_id for letter in target.refused()):
-                raise InvalidInput(
-                    f"{target.url} has refused no event {event_id!r}; list those that it has: ledger relay dead-letters"
-                )
-            if as_json:
-                print_json({"asked_rows": rows})
-            else:
-                click.echo(f"{counted(rows, 'row')} to be shipped again by the next `ledger sync` or relay.")
+            _redrive(target, event_ids, as_json=as_json)
+        elif action == "dismiss":
+            _dismiss(target, event_ids, as_json=as_json)
         else:
             with _log(as_json):
                 _run(ledger, target, age, drain)
             _exit(target.status())
+
+
+def _redrive(target: AttachedWarehouse, event_ids: Sequence[str], *, as_json: bool) -> None:
+    """Requeue the dead letters with these ids, or all that are not dismissed if there are none."""
+    _check_refused(target, event_ids)
+    rows = sum(target.retry(event_id) for event_id in event_ids) if event_ids else target.retry()
+    if as_json:
+        print_json({"asked_rows": rows})
+    else:
+        click.echo(f"{counted(rows, 'row')} to be shipped again by the next `ledger sync` or relay.")
+
+
+def _dismiss(target: AttachedWarehouse, event_ids: Sequence[str], *, as_json: bool) -> None:
+    _check_refused(target, event_ids)
+    dismissed = sum(target.dismiss(event_id) for event_id in dict.fromkeys(event_ids))
+    if as_json:
+        print_json({"dismissed_events": dismissed})
+    else:
+        click.echo(f"{counted(dismissed, 'event')} dismissed; {_waiting(target.status())}")
+
+
+def _check_refused(target: AttachedWarehouse, event_ids: Sequence[str]) -> None:
+    """Raise InvalidInput if the warehouse has refused no event with one of these ids."""
+    refused = {letter.event_id for letter in target.refused()} if event_ids else set()
+    for event_id in event_ids:
+        if check_text(event_id, "event_id") not in refused:
+            raise InvalidInput(
+                f"{target.url} has refused no event {event_id!r}; list those that it has: ledger relay dead-letters"
+            )
 
 
 def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: float) -> None:
@@ -221,6 +251,7 @@ def _print_status(status: RelayStatus) -> None:
 
     age = "" if status.waiting_since is None else f", the oldest for {_ago(status.waiting_since)}"
     last = "" if status.shipped_at is None else f", last {when(status.shipped_at)}"
+    dismissed = f", {status.dismissed_events:,} dismissed" if status.dismissed_events else ""
     error = (
         "none" if status.failed_at is None else f"{_ago(status.failed_at)} ago: {in_commands(status.last_error or '')}"
     )
@@ -229,7 +260,7 @@ def _print_status(status: RelayStatus) -> None:
             ("warehouse", status.warehouse),
             ("waiting", f"{counted(status.waiting_rows, 'row')}{age}"),
             ("shipped", counted(status.shipped_rows, "row") + last),
-            ("refused", counted(status.refused_events, "event")),
+            ("refused", counted(status.refused_events, "event") + dismissed),
             ("last error", error),
             ("rate", "-" if status.rows_per_second is None else f"{status.rows_per_second:,.0f} rows a second"),
             ("disk", f"{status.disk_bytes / 2**20:,.1f} MiB"),
@@ -245,9 +276,12 @@ def _print_dead_letters(target: AttachedWarehouse, *, as_json: bool) -> None:
         return
     from ledger.cli.output.tables import emit, rows_table
 
-    columns = ("session", "version", "event", "rows", "reason", "redrive")
+    columns = ("session", "version", "event", "rows", "reason", "redrive", "dismissed")
     rows = [
-        (letter.session_id, letter.version, letter.event_id, letter.rows, letter.reason, letter.redriving)
+        (
+            *(letter.session_id, letter.version, letter.event_id, letter.rows, letter.reason),
+            *(letter.redriving, letter.dismissed),
+        )
         for letter in letters
     ]
     emit(rows_table(columns, rows))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 3.0
 LOGIN = "gcloud auth application-default login"
 EDITOR = "roles/bigquery.dataEditor on the dataset"
+#: Messages of BigQuery that a quota, or a rate that one limits, is exceeded.
+_QUOTA = re.compile(r"(?i)quota exceeded|exceeds? (the )?quota|exceeded rate limits")
 #: Permissions on a table that an append requires.
 PERMISSIONS = ("bigquery.tables.getData", "bigquery.tables.updateData")
 _CREDENTIALS = {
@@ -237,7 +239,7 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
     try:
         once("Reading the stream", lambda: clients.write.get_write_stream(name=path, retry=ONCE, timeout=SECONDS))
     except LedgerError as error:
-        if not error.retryable:
+        if not error.retryable or _QUOTA.search(str(error)):
             return Finding(name, PROBLEM, str(error), _remedy(error, f"grant {EDITOR}"))
         remedy = (
             "allow gRPC to bigquerystorage.googleapis.com:443, or add transport=insertall to the ledger's URL"
@@ -263,9 +265,12 @@ def _expiration(warehouse: BigQueryWarehouse) -> Finding:
 def _remedy(error: LedgerError, default: str) -> str:
     """Return the remedy for an error.
 
-    If the error is retryable, the remedy is to check the network. If the error's message already names a role or a
+    If a quota is exceeded, the remedy is to wait or to raise it. If the error is retryable otherwise, the remedy is to
+    check the network. If the error's message already names a role or a
     command, the remedy is empty. For other errors it is ``default``.
     """
+    if _QUOTA.search(str(error)):
+        return "wait, or raise the quota: IAM & Admin, Quotas & System Limits in the console of Google Cloud"
     if error.retryable:
         return "check the network, and HTTPS_PROXY if you use a proxy; then try again"
     return "" if re.search(r"roles/|gcloud |`", str(error)) else default

@@ -57,6 +57,14 @@ _DEAD_LETTER = (
     "SELECT a.warehouse FROM session_events AS e INDEXED BY session_events_by_version "
     "JOIN relay_aside AS a ON a.seq = e.seq WHERE e.session_id = ?{} LIMIT 1"
 )
+_FORGET_DEAD_LETTERS = "DELETE FROM relay_aside WHERE seq IN (SELECT seq FROM session_events WHERE session_id = ?)"
+#: Conditions on the dead letters of a session. Its rows are dropped from the store only if the warehouse has all of
+#: them. It may be purged if the warehouse can get no more of them: it has dropped the day, or the event was dismissed.
+_REFUSED, _ANY, _UNSETTLED = (
+    " AND a.state IN ('refused', 'expired', 'dismissed')",
+    "",
+    " AND a.state NOT IN ('expired', 'dismissed')",
+)
 
 
 class SqliteArchive:
@@ -73,13 +81,13 @@ class SqliteArchive:
 
     def check_shippable(self, session_id: str) -> None:
         """Raise StoreRejected if a session cannot be archived because a warehouse refused some of its rows."""
-        refused = _DEAD_LETTER.format(" AND a.state = 'refused'")
+        refused = _DEAD_LETTER.format(_REFUSED)
         refusal = self._read(lambda connection: connection.execute(refused, (session_id,)).fetchone())
         if refusal is not None:
             raise StoreRejected(
                 f"Session {session_id} has events that {refusal[0]} refused, so it cannot be archived; nothing was "
                 "written. See the reasons with `ledger relay dead-letters`, repair the cause, and send the events "
-                "again with `ledger relay redrive`."
+                "again with `ledger relay redrive`. A session whose day has expired there can be deleted instead."
             )
 
     def droppable(self, warehouse: str, session_ids: Collection[str] | None = None) -> list[Droppable]:
@@ -138,7 +146,7 @@ class SqliteArchive:
 
         Returns:
             True if the session was deleted. False if it does not exist, is not at ``version``, or has rows that must
-            still be shipped or are dead letters.
+            still be shipped, or dead letters that are neither dismissed nor of a day that the warehouse has dropped.
         """
         check_session_id(session_id)
         purged: bool = self._run(lambda connection: _purge(connection, session_id, version, self._clock()))
@@ -284,20 +292,22 @@ def _settled_rows(connection: sqlite3.Connection, session_id: str, warehouse: st
     warehouses = kept.warehouses(connection) if count else []
     if warehouse not in warehouses:
         return 0
-    return count if _passed(connection, session_id, last, warehouses) else 0
+    return count if _passed(connection, session_id, last, warehouses, _ANY) else 0
 
 
-def _passed(connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str]) -> bool:
-    """Return True if all rows of a session have arrived in these warehouses.
+def _passed(
+    connection: sqlite3.Connection, session_id: str, last: int, warehouses: Sequence[str], dead_letters: str
+) -> bool:
+    """Return True if the relays to these warehouses are done with all rows of a session.
 
-    The rows have arrived if each relay's checkpoint is at or above ``last``, the session's last ``seq``, and no row of
-    the session is a dead letter or requeued.
+    Each relay's checkpoint is then at or above ``last``, the session's last ``seq``, and no row of the session is a
+    dead letter that meets the condition ``dead_letters``.
     """
     for name in warehouses:
         checkpoint = connection.execute("SELECT checkpoint FROM relays WHERE warehouse = ?", (name,)).fetchone()
         if checkpoint is None or checkpoint[0] < last:
             return False
-    return connection.execute(_DEAD_LETTER.format(""), (session_id,)).fetchone() is None
+    return connection.execute(_DEAD_LETTER.format(dead_letters), (session_id,)).fetchone() is None
 
 
 def _pending_deletion(session_id: str, created_at: int, version: int) -> PendingDeletion:
@@ -323,13 +333,14 @@ def _purge(connection: sqlite3.Connection, session_id: str, version: int, now: d
         return False
     warehouses = kept.warehouses(connection)
     last = connection.execute(_LAST_SEQ, (session_id,)).fetchone()[0]
-    if last is not None and not _passed(connection, session_id, last, warehouses):
+    if last is not None and not _passed(connection, session_id, last, warehouses, _UNSETTLED):
         return False
     connection.executemany(
         "INSERT INTO deleted_sessions (session_id, created_at, warehouse, version, purged_at) VALUES (?, ?, ?, ?, ?)",
         [(session_id, head.created_at, name, version, to_micros(now)) for name in warehouses],
     )
     kept.record_purge(connection, session_id, head.created_at, version, now)
+    connection.execute(_FORGET_DEAD_LETTERS, (session_id,))
     connection.execute("DELETE FROM session_events WHERE session_id = ?", (session_id,))
     _clear(connection, session_id)
     return True

@@ -331,7 +331,26 @@ VIEWS = Migration("013_views", views.CREATE)
 # When a session was purged that a warehouse must still delete; NULL if an earlier release purged it.
 PURGED_AT = Migration("014_purged_at", ("ALTER TABLE deleted_sessions ADD COLUMN purged_at INTEGER",))
 
+# Two more states of dead letters: ``expired``, if the warehouse has dropped the session's day, and ``dismissed``.
+DEAD_LETTER_STATES = Migration(
+    "015_dead_letter_states",
+    (
+        """
+CREATE TABLE dead_letters (
+  warehouse TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  put_at INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('refused', 'expired', 'dismissed', 'asked', 'sending')),
+  PRIMARY KEY (warehouse, seq)
+) WITHOUT ROWID""",
+        "INSERT INTO dead_letters SELECT warehouse, seq, reason, put_at, state FROM relay_aside",
+        "DROP TABLE relay_aside",
+        "ALTER TABLE dead_letters RENAME TO relay_aside",
+    ),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT),
+    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES),
 )

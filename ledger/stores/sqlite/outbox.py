@@ -42,16 +42,24 @@ _START_REDRIVE = "UPDATE relay_aside SET state = 'sending' WHERE warehouse = ? A
 _END_REDRIVE = "DELETE FROM relay_aside WHERE warehouse = ? AND state = 'sending'"
 _CANCEL_REDRIVE = "UPDATE relay_aside SET state = 'asked' WHERE warehouse = ? AND state = 'sending'"
 _REDRIVE_EVENT = (
-    "UPDATE relay_aside SET state = 'asked' WHERE warehouse = :warehouse AND state = 'refused' AND (:event_id IS NULL "
-    "OR seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = :event_id))"
+    "UPDATE relay_aside SET state = 'asked' WHERE warehouse = :warehouse AND (state IN ('refused', 'expired') "
+    "AND :event_id IS NULL OR state IN ('refused', 'expired', 'dismissed') AND "
+    "seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = :event_id))"
+)
+_DISMISS = (
+    "UPDATE relay_aside SET state = 'dismissed' WHERE warehouse = ? AND state IN ('refused', 'expired', 'dismissed') "
+    "AND seq IN (SELECT seq FROM session_events INDEXED BY session_events_by_id WHERE event_id = ?)"
 )
 _DEAD_LETTER_ROWS = "FROM relay_aside AS a JOIN session_events AS e ON e.seq = a.seq WHERE a.warehouse = ?"
 #: Condition for the requeued rows up to the checkpoint. Those above the checkpoint are sent together with the
 #: other rows above it.
-_IS_REQUEUED = "a.state != 'refused' AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
+_IS_REQUEUED = (
+    "a.state IN ('asked', 'sending') AND a.seq <= (SELECT checkpoint FROM relays WHERE warehouse = a.warehouse)"
+)
 _REQUEUED_ROWS = f"SELECT e.seq, {columns.sql_list(table='e')} {_DEAD_LETTER_ROWS} AND {_IS_REQUEUED} ORDER BY e.seq"
 _DEAD_LETTERS = (
-    "SELECT e.session_id, e.version, e.event_id, COUNT(*), MIN(a.reason), MIN(a.put_at), MAX(a.state != 'refused') "
+    "SELECT e.session_id, e.version, e.event_id, COUNT(*), MIN(a.reason), MIN(a.put_at), "
+    "MAX(a.state IN ('asked', 'sending')), MAX(a.state = 'dismissed') "
     f"{_DEAD_LETTER_ROWS} GROUP BY e.session_id, e.version, e.event_id ORDER BY MIN(a.seq)"
 )
 _STATUS = (
@@ -65,8 +73,9 @@ _WAITING = (
     f"UNION ALL SELECT e.recorded_at {_DEAD_LETTER_ROWS}2 AND {_IS_REQUEUED})"
 )
 _REFUSED_EVENTS = (
-    "SELECT COUNT(*) FROM "  # noqa: S608
-    f"(SELECT DISTINCT e.session_id, e.event_id {_DEAD_LETTER_ROWS} AND a.state = 'refused')"
+    "SELECT COUNT(DISTINCT event_id) FILTER (WHERE state <> 'dismissed'), "  # noqa: S608
+    "COUNT(DISTINCT event_id) FILTER (WHERE state = 'dismissed') FROM (SELECT e.session_id || '/' || e.event_id "
+    f"AS event_id, a.state {_DEAD_LETTER_ROWS} AND a.state IN ('refused', 'expired', 'dismissed'))"
 )
 
 
@@ -154,6 +163,7 @@ class SqliteOutbox:
         shipped: int = 0,
         rate: float | None = None,
         dead_letters: Mapping[int, str] | None = None,
+        expired: bool = False,
         redriving: Collection[int] = (),
         acknowledged: Collection[int] = (),
         redriven: bool | None = None,
@@ -167,9 +177,8 @@ class SqliteOutbox:
                 connection.execute(_END_REDRIVE if redriven else _CANCEL_REDRIVE, (self.warehouse,))
             connection.executemany(_START_REDRIVE, [(self.warehouse, seq) for seq in redriving])
             connection.executemany(_ACKNOWLEDGE, [(self.warehouse, seq) for seq in acknowledged])
-            refused = [
-                (self.warehouse, seq, reason, to_micros(now), "refused") for seq, reason in (dead_letters or {}).items()
-            ]
+            state, put_at = "expired" if expired else "refused", to_micros(now)
+            refused = [(self.warehouse, seq, reason, put_at, state) for seq, reason in (dead_letters or {}).items()]
             connection.executemany(_DEAD_LETTER, refused)
 
         self._run(work)
@@ -228,15 +237,25 @@ class SqliteOutbox:
         """Return the dead letters, in the order in which the store recorded their events."""
         rows = self._read(lambda connection: connection.execute(_DEAD_LETTERS, (self.warehouse,)).fetchall())
         return [
-            DeadLetter(session_id, version, event_id, count, reason, from_micros(dead_lettered_at), bool(requeued))
-            for session_id, version, event_id, count, reason, dead_lettered_at, requeued in rows
+            DeadLetter(
+                *(session_id, version, event_id, count, reason, from_micros(put_at)),
+                redriving=bool(requeued),
+                dismissed=bool(dismissed),
+            )
+            for session_id, version, event_id, count, reason, put_at, requeued, dismissed in rows
         ]
 
     def redrive_event(self, event_id: str | None = None) -> int:
-        """Requeue the dead letters of one event; if ``event_id`` is None, requeue all. Return the number of rows."""
+        """Requeue the dead letters of an event, or all that are not dismissed; see ``StoreOutbox.redrive_event``."""
         values = {"warehouse": self.warehouse, "event_id": event_id and check_text(event_id, "event_id")}
         rows: int = self._run(lambda connection: connection.execute(_REDRIVE_EVENT, values).rowcount)
         return rows
+
+    def dismiss(self, event_id: str) -> bool:
+        """Dismiss the dead letter of an event; see ``StoreOutbox.dismiss``."""
+        values = self.warehouse, check_text(event_id, "event_id")
+        rows: int = self._run(lambda connection: connection.execute(_DISMISS, values).rowcount)
+        return rows > 0
 
     def redrive(self, rows: Mapping[int, str]) -> None:
         """Requeue rows that the warehouse lacks, whether they are dead letters or not.
@@ -304,9 +323,8 @@ class SqliteOutbox:
             waiting = connection.execute(_WAITING, (row[0], self.warehouse)).fetchone()
             return (*waiting, *connection.execute(_REFUSED_EVENTS, (self.warehouse,)).fetchone(), *row)
 
-        waiting, since, refused, _, shipped, shipped_at, rate, error, failed_at, *lease = self._read(
-            work, snapshot=True
-        )
+        waiting, since, refused, dismissed, _, *row = self._read(work, snapshot=True)
+        shipped, shipped_at, rate, error, failed_at, *lease = row
         holder = LeaseRow(*lease).active_holder(now)
         return RelayStatus(
             warehouse=self.warehouse,
@@ -320,6 +338,7 @@ class SqliteOutbox:
             failed_at=None if failed_at is None else from_micros(failed_at),
             holder=None if holder is None else process_of(holder),
             disk_bytes=disk_bytes(self._path),
+            dismissed_events=dismissed,
         )
 
 

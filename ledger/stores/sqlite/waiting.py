@@ -14,7 +14,7 @@ from ledger.stores.sqlite.lease import LeaseRow, process_of
 
 _ENDED = "s.field = 'status' AND s.key = '' AND s.value IN ('\"expired\"', '\"archived\"', '\"deleted\"')"
 _OF = "CROSS JOIN session_state AS s USING (session_id) CROSS JOIN session_heads AS h USING (session_id)"
-#: Ended sessions with rows that a relay has not shipped: above its checkpoint, or dead letters.
+#: Ended sessions with rows that a relay has not shipped: above its checkpoint, or dead letters that are not settled.
 _ABOVE = (
     "SELECT e.session_id, s.value, h.updated_at, MIN(e.recorded_at), 'shipping' FROM session_events AS e "  # noqa: S608
     f"{_OF} WHERE e.seq > (SELECT checkpoint FROM relays WHERE warehouse = ?) AND {_ENDED} GROUP BY e.session_id"
@@ -22,7 +22,7 @@ _ABOVE = (
 _DEAD_LETTERS = (
     "SELECT e.session_id, s.value, h.updated_at, MIN(a.put_at), IIF(MAX(a.state = 'refused'), 'redrive', 'shipping') "  # noqa: S608
     f"FROM relay_aside AS a CROSS JOIN session_events AS e ON e.seq = a.seq {_OF} "
-    f"WHERE a.warehouse = ? AND {_ENDED} GROUP BY e.session_id"
+    f"WHERE a.warehouse = ? AND a.state NOT IN ('expired', 'dismissed') AND {_ENDED} GROUP BY e.session_id"
 )
 #: Archived sessions whose rows the store still holds.
 _UNDROPPED = (

@@ -245,7 +245,7 @@ def _error_at_end(ended: Exception) -> LedgerError:
     Args:
         ended: The error with which the call ended.
     """
-    translated = translate(ended, "The append")
+    translated = translate(ended, "The append", writes=True)
     if isinstance(translated, StoreUnavailable) and not never_sent(ended):
         translated = OutcomeLost(str(translated))
     translated.__cause__ = ended
@@ -276,7 +276,7 @@ class InsertAll:
                 name, content, row_ids=[_insert_id(row) for row in content], retry=ONCE, timeout=ACK_SECONDS
             )
         except Exception as error:
-            raise translate(error, f"The append to {table}") from error
+            raise translate(error, f"The append to {table}", writes=True, place=self._clients.place) from error
         if errors:
             causes = [cause for row in errors for cause in row.get("errors", ()) if cause.get("reason") != "stopped"]
             message = causes[0].get("message", "") if causes else str(errors[0])

@@ -12,6 +12,7 @@ from requests.adapters import HTTPAdapter
 from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.settings import GOOGLE_CLOUD_PROJECT
+from ledger.warehouse.bigquery.errors import Place
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Clients(forking.Renewed):
             ConfigurationError: Neither the URL, the environment nor the credentials name a project.
         """
         return self.dataset.project or self._credentials_and_project[1]
+
+    @property
+    def place(self) -> Place:
+        """The project and the dataset, for messages. A project that is not known yet is not looked up."""
+        found = self.__dict__.get("_credentials_and_project", ("", ""))[1]
+        return Place(self.dataset.project or found or "PROJECT", self.dataset.name)
 
     @property
     def rest(self) -> bigquery.Client:

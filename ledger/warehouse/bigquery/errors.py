@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import grpc
 import requests
@@ -25,6 +25,8 @@ from ledger.warehouse.bigquery import reasons
 from ledger.warehouse.schema import schema, unknown
 
 T = TypeVar("T")
+_EDITOR = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
+_VIEWER = "roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
 #: Maps a permission to the role that an error message recommends: the smallest one that grants the permission and is
 #: enough for the ledger.
 _ROLES = {
@@ -34,10 +36,10 @@ _ROLES = {
     "bigquery.datasets.update": "roles/bigquery.dataOwner on the dataset",
     "bigquery.tables.create": "roles/bigquery.dataEditor on the dataset",
     "bigquery.tables.update": "roles/bigquery.dataEditor on the dataset",
+    "bigquery.tables.updateData": _EDITOR,
     "bigquery.tables.getData": "roles/bigquery.dataViewer on the dataset",
     "bigquery.tables.get": "roles/bigquery.dataViewer on the dataset",
 }
-_EDITOR = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
 _TOO_LARGE = re.compile(r"(?i)(payload|request|row|query|resolved).{0,40}(too large|exceeds|larger than)")
 _TABLE_NOT_FOUND = re.compile(r"Not found: Table \S+[.:](\w+)")
 #: Patterns of messages about an unknown name, and what the name should be.
@@ -76,13 +78,28 @@ class NotYetVisible(StoreUnavailable):
     """
 
 
-def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
+class Place(NamedTuple):
+    """The project and the dataset of a call, for messages."""
+
+    project: str = "PROJECT"
+    dataset: str = "DATASET"
+
+
+#: The place of calls whose dataset is not known.
+_ANYWHERE = Place()
+
+
+def translate(
+    error: Exception, doing: str, *, own: bool = True, writes: bool = False, place: Place = _ANYWHERE
+) -> LedgerError:
     """Return the ledger's error for an error of Google's clients. The caller raises the result ``from`` the original.
 
     Args:
         error: The error that Google's client raised. A LedgerError is returned unchanged.
         doing: Name of the call, for the message, such as ``The append``.
         own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
+        writes: True if the call changes something. The role that a message names is then one that may write.
+        place: The dataset of the call.
     """
     if isinstance(error, LedgerError):
         return error
@@ -105,18 +122,19 @@ def translate(error: Exception, doing: str, *, own: bool = True) -> LedgerError:
         kind = OutcomeLost if is_uncertain(error) else StoreUnavailable
         return kind(f"{doing} failed: BigQuery cannot be reached ({message}).")
     if isinstance(error, api.GoogleAPICallError):
-        return _refusal(error, doing, message, own)
+        return _refusal(error, doing, message, own, writes, place)
     # The rest does not come from BigQuery: a response that Google's client cannot parse, or a bug.
     return StoreError(f"{doing} failed: {type(error).__name__}: {message}")
 
 
-def once(doing: str, call: Callable[[], T]) -> T:
+def once(doing: str, call: Callable[[], T], *, place: Place = _ANYWHERE) -> T:
     """Return the result of a function that calls Google's client. Errors of the client become errors of the ledger.
 
     Args:
         doing: Name of the call, for messages, such as ``Listing tables``.
         call: The function. It is called once, and tells the client not to retry. Repeating the call must be safe: if
             the answer is lost, StoreUnavailable is raised, although the call may have succeeded.
+        place: The dataset of the call.
 
     Raises:
         LedgerError: The call failed. The ``__cause__`` of this error is the error of Google's client.
@@ -126,7 +144,7 @@ def once(doing: str, call: Callable[[], T]) -> T:
     except LedgerError:
         raise
     except Exception as error:
-        translated = translate(error, doing)
+        translated = translate(error, doing, place=place)
         if isinstance(translated, OutcomeLost):
             translated = StoreUnavailable(str(translated))
         raise translated from error
@@ -216,7 +234,9 @@ def _reason(error: Exception) -> str:
     return str(first.get("reason", "")) if isinstance(first, dict) else ""
 
 
-def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool) -> LedgerError:
+def _refusal(
+    error: api.GoogleAPICallError, doing: str, message: str, own: bool, writes: bool, place: Place
+) -> LedgerError:
     """Return the ledger's error for a permanent refusal; its message names the remedy, if one is known."""
     if isinstance(error, (api.Unauthorized, api.Unauthenticated)):
         return _credentials_refused(doing, message)
@@ -224,13 +244,14 @@ def _refusal(error: api.GoogleAPICallError, doing: str, message: str, own: bool)
         kind = StoreRejected if own else InvalidInput
         return kind(f"{doing} has a result larger than BigQuery returns: {message} Select fewer rows or columns.")
     if isinstance(error, api.Forbidden):
-        return ConfigurationError(f"{doing} is not permitted: {message} {_remedy(error, message)}")
+        return ConfigurationError(f"{doing} is not permitted: {message} {_remedy(error, message, writes)}")
     if not own and isinstance(error, api.NotFound) and _names_foreign_table(message):
         return _with_suggestion(message)
     if isinstance(error, api.NotFound) or (own and "unction not found" in message):
         return ConfigurationError(
             f"{doing} failed: {message}. Create the ledger's dataset, tables and views with `create_sessions_table.py "
-            "--project PROJECT --dataset DATASET` (or `ledger init`), and check the project, dataset and location."
+            f"--project {place.project} --dataset {place.dataset}` (or `ledger init`), and check the project, dataset "
+            "and location."
         )
     if error.code == 413 or reasons.MESSAGE_TOO_LARGE.search(message):
         return _too_large(doing, message)
@@ -280,7 +301,7 @@ def _too_large(doing: str, message: str) -> ValueTooLarge:
     )
 
 
-def _remedy(error: api.GoogleAPICallError, message: str) -> str:
+def _remedy(error: api.GoogleAPICallError, message: str, writes: bool) -> str:
     """Return the remedy for a call that was forbidden, as a sentence for the error message."""
     if _reason(error) == "accessNotConfigured" or "has not been used" in message or "SERVICE_DISABLED" in str(error):
         return "Enable the BigQuery API: gcloud services enable bigquery.googleapis.com bigquerystorage.googleapis.com"
@@ -289,5 +310,7 @@ def _remedy(error: api.GoogleAPICallError, message: str) -> str:
     if _reason(error) == "policyViolation" or "organization's policy" in message:
         return "A policy of the organization (VPC Service Controls) forbids it; ask its administrators."
     named = set(re.findall(r"bigquery\.\w+\.\w+", message))
-    role = next((role for permission, role in _ROLES.items() if permission in named), _EDITOR)
+    role = next((role for permission, role in _ROLES.items() if permission in named), None)
+    if role is None or (writes and "dataViewer" in role):
+        role = _EDITOR if writes else _VIEWER
     return f"Grant {role}."

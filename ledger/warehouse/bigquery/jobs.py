@@ -19,6 +19,7 @@ from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.clients import ANSWER_SECONDS, ONCE, Clients
 from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, none_if_absent, once, translate
+from ledger.warehouse.bigquery.operations import operation_of
 from ledger.warehouse.bigquery.polling import POLLING
 from ledger.warehouse.bigquery.settings import Dataset
 
@@ -133,14 +134,15 @@ class Jobs:
         """Run an idempotent statement with retries, and return its rows.
 
         Args:
-            operation: Label of the job, such as ``state``.
+            operation: Label of the job, one of ``OPERATIONS``.
             own: False if a user wrote the statement; mistakes in it are then reported as InvalidInput.
 
         Raises:
             StoreUnavailable: No attempt succeeded within ``retry_timeout``; the statement may have run.
             LedgerError: The statement failed permanently.
         """
-        return self.retry_idempotent(f"The {operation}", lambda: self.run(operation, sql, parameters, own=own))
+        doing = operation_of(operation).doing
+        return self.retry_idempotent(doing, lambda: self.run(operation, sql, parameters, own=own))
 
     def request(self, doing: str, call: Callable[[], T]) -> T:
         """Call Google's client, repeat the call while it fails transiently, and return its result.
@@ -153,7 +155,7 @@ class Jobs:
             StoreUnavailable: No attempt succeeded within ``retry_timeout``. A request may have been executed even so.
             LedgerError: The call failed permanently.
         """
-        return self.retry_idempotent(doing, lambda: once(doing, call))
+        return self.retry_idempotent(doing, lambda: once(doing, call, place=self.clients.place))
 
     def retry_idempotent(self, doing: str, call: Callable[[], T]) -> T:
         """Call an idempotent function, repeat it while it raises ``retryable`` errors, and return its result.
@@ -216,11 +218,12 @@ class Jobs:
         try:
             return answer_of(rows, [tuple(row.values()) for row in rows])
         except Exception as error:
-            raise translate(error, f"The {operation}", own=own) from error
+            raise self._translated(error, operation, own) from error
 
     def estimate(self, operation: str, sql: str, parameters: Parameters | None = None) -> int:
         """Return the number of bytes that a statement would read, by dry runs with retries; see ``dry_run``."""
-        return self.retry_idempotent(f"The {operation}", lambda: self.dry_run(operation, sql, parameters))
+        doing = operation_of(operation).doing
+        return self.retry_idempotent(doing, lambda: self.dry_run(operation, sql, parameters))
 
     def dry_run(
         self, operation: str, sql: str, parameters: Parameters | None = None, *, timeout: float = ANSWER_SECONDS
@@ -231,7 +234,7 @@ class Jobs:
         blocks of the days that it cannot exclude.
 
         Args:
-            operation: Label of the job, such as ``state``.
+            operation: Label of the job, one of ``OPERATIONS``.
             timeout: Seconds to wait for the answer.
 
         Returns:
@@ -244,7 +247,11 @@ class Jobs:
         config = self._config(operation, parameters, use_query_cache=False, dry_run=True)
         bound, place = catalog.bind(sql, self.clients.project, self.dataset.name), self.location()
         options = {"location": place, "retry": ONCE, "job_retry": ONCE, "timeout": timeout}
-        job = once(f"The {operation}", lambda: self.clients.rest.query(bound, job_config=config, **options))
+        job = once(
+            operation_of(operation).doing,
+            lambda: self.clients.rest.query(bound, job_config=config, **options),
+            place=self.clients.place,
+        )
         return int(job.total_bytes_processed or 0)
 
     def _path(self, *names: str) -> str:
@@ -290,7 +297,12 @@ class Jobs:
                 bound, job_config=config, location=place, retry=POLLING, job_retry=ONCE, page_size=first_page
             )
         except Exception as error:
-            raise translate(error, f"The {operation}", own=own) from error
+            raise self._translated(error, operation, own) from error
+
+    def _translated(self, error: Exception, operation: str, own: bool) -> LedgerError:
+        """Return the ledger's error for an error of a statement; see ``translate``."""
+        doing, writes = operation_of(operation)
+        return translate(error, doing, own=own, writes=writes, place=self.clients.place)
 
 
 def answer_of(rows: Any, values: list[tuple[Any, ...]]) -> Answer:

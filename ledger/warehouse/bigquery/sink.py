@@ -105,7 +105,7 @@ class BigQuerySink:
     not remember sending.
 
     Args:
-        warehouse: The dataset to fill; ``recover`` creates it if it does not exist.
+        warehouse: The dataset to fill, which must exist; ``recover`` creates the tables that it lacks.
         owns: True if ``close`` also closes the warehouse.
         clock: Source of the time at which days expire.
 
@@ -201,10 +201,14 @@ class BigQuerySink:
             self._warehouse.close()
 
     def _prepare_tables(self) -> int:
-        """Create missing tables and columns; return the creation time of ``session_events``, as in ``_SinkState``."""
+        """Create missing tables and columns; return the creation time of ``session_events``, as in ``_SinkState``.
+
+        Raises:
+            ConfigurationError: The dataset does not exist.
+        """
         tables = {name: self._warehouse.table(name) for name in _TABLES}
         if not all(_has_all_columns(name, table) for name, table in tables.items()):
-            self._warehouse.create()
+            self._warehouse.add_missing()
             tables["session_events"] = self._warehouse.table("session_events")
         events = tables["session_events"]
         self._expiration = PartitionExpiration.of_table(events)
@@ -221,7 +225,7 @@ class BigQuerySink:
         refusals = (self._expiration.refusal(*session, now) for session in sessions)
         reasons = {index: reason for index, reason in enumerate(refusals) if reason is not None}
         if reasons:
-            raise RowsRefused(next(iter(reasons.values())), reasons)
+            raise RowsRefused(next(iter(reasons.values())), reasons, expired=True)
 
     def _take_fence(self, store_id: str) -> tuple[int, str]:
         """Take the next fencing token. Return the token and the name of the previous relay's stream (empty if none)."""
@@ -232,7 +236,7 @@ class BigQuerySink:
 
         answer = take()
         if answer[0] == "unlocked":  # the lock row is created last, and an earlier run was interrupted before it
-            self._warehouse.create()
+            self._warehouse.add_missing()
             answer = take()
         outcome, fence, stream = answer
         require_lock(outcome)

@@ -38,7 +38,7 @@ def create(warehouse: Jobs, table: str) -> str:
         except Exception as error:
             if reasons.code_of(error) in reasons.MISSING and warehouse.table(table) is not None:
                 raise NotYetVisible(f"The table {table} cannot be written to yet: {message_of(error)}") from error
-            raise translate(error, f"Creating a write stream for {table}") from error
+            raise translate(error, f"Creating a write stream for {table}", writes=True, place=clients.place) from error
         return str(stream.name)
 
     return warehouse.retry_idempotent(f"Creating a write stream for {table}", call)
@@ -62,7 +62,7 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
         except Exception as error:
             if reasons.code_of(error) in reasons.STREAM_GONE:
                 return None
-            raise translate(error, "Finalizing a write stream") from error
+            raise translate(error, "Finalizing a write stream", writes=True, place=warehouse.clients.place) from error
         return int(finalized.row_count)
 
     return warehouse.retry_idempotent("Finalizing a write stream", call)
@@ -135,7 +135,9 @@ class WriteStream:
             )
         self._check_visible(rows, code, message)
         refused = api.from_grpc_status(response.error.code, message)
-        return _end_of_stream(translate(refused, "The append"), code, message)
+        return _end_of_stream(
+            translate(refused, "The append", writes=True, place=self._warehouse.clients.place), code, message
+        )
 
     def _check_visible(self, rows: pa.RecordBatch, code: grpc.StatusCode | None, message: str) -> None:
         """Raise NotYetVisible if the stream or a column of its table may be unknown only because it is new."""

@@ -91,14 +91,17 @@ def create(warehouse: Jobs, options: TableOptions | None = None) -> list[ObjectC
 
 
 def statements(project: str | None, dataset: str | None, options: TableOptions) -> Iterator[str]:
-    """Yield the statements that create all objects, each terminated by a semicolon, in order of dependency."""
+    """Yield the statements that create all objects, each terminated by a semicolon, in order of dependency.
+
+    The dataset is labelled with the release, as ``create`` does.
+    """
     if project is not None and dataset is not None:
         catalog.check_names(project, dataset)
         settings = [f"location = '{options.location}'"] if options.location else []
         if options.kms_key_name:
             settings.append(f"default_kms_key_name = '{options.kms_key_name}'")
-        tail = f" OPTIONS ({', '.join(settings)})" if settings else ""
-        yield f"CREATE SCHEMA IF NOT EXISTS `{project}.{dataset}`{tail};\n"
+        settings.append(_labels_option({**options.labels, CATALOG_LABEL: digest()}))
+        yield f"CREATE SCHEMA IF NOT EXISTS `{project}.{dataset}` OPTIONS ({', '.join(settings)});\n"
     objects = catalog.objects()
     for item in objects:
         yield catalog.bind(catalog.statement(item), project, dataset)
@@ -133,9 +136,13 @@ def _table_settings(item: catalog.SqlObject, options: TableOptions) -> list[str]
     if options.kms_key_name is not None:
         settings.append(f"kms_key_name = '{options.kms_key_name}'")
     if options.labels:
-        pairs = ", ".join(f"('{name}', '{value}')" for name, value in sorted(options.labels.items()))
-        settings.append(f"labels = [{pairs}]")
+        settings.append(_labels_option(options.labels))
     return settings
+
+
+def _labels_option(labels: Mapping[str, str]) -> str:
+    pairs = ", ".join(f"('{name}', '{value}')" for name, value in sorted(labels.items()))
+    return f"labels = [{pairs}]"
 
 
 class _Creation:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger import forking
@@ -14,9 +15,10 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer, array_of, fields_of
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery import reasons
-from ledger.warehouse.bigquery.errors import NotYetVisible, message_of, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, message_of
 from ledger.warehouse.bigquery.expiration import PartitionExpiration
 from ledger.warehouse.bigquery.jobs import Jobs, answer_of, log
+from ledger.warehouse.bigquery.operations import operation_of
 from ledger.warehouse.bigquery.settings import Dataset
 
 if TYPE_CHECKING:
@@ -72,6 +74,21 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
 
         create(self)
 
+    def add_missing(self) -> None:
+        """Create missing objects in a dataset that exists; see ``Warehouse.add_missing``.
+
+        A dataset is created by ``ledger init`` only: a mistyped name would become a dataset, and a dataset without a
+        location is in the US for good.
+        """
+        if self.describe() is None:
+            project, dataset = self.clients.place
+            raise ConfigurationError(
+                f"The dataset {project}.{dataset} does not exist, and nothing was written. Check the URL of the "
+                "warehouse. To create the dataset, choose its location, which cannot be changed later: "
+                f"ledger --url 'bigquery://{project}/{dataset}?location=EU' init"
+            )
+        self.create()
+
     def expiration(self) -> PartitionExpiration:
         """Return how long ``session_events`` keeps the rows of a day, which is looked up once, at no cost.
 
@@ -91,6 +108,10 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
                     return PartitionExpiration()
                 self._expiration = PartitionExpiration.of_table(table)
         return self._expiration
+
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return True if the day of a creation time has expired at the time ``now``; see ``Warehouse.has_dropped``."""
+        return self.expiration().has_dropped(created_at, now)
 
     def query(self, sql: str, parameters: Parameters | None = None, *, operation: str = "query") -> Answer:
         """Run one GoogleSQL SELECT and return its rows; see ``Warehouse.query``.
@@ -114,7 +135,7 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
             check_columns(sql)
             return self.ask(operation, sql, parameters)
         statement, values = prepare(sql, parameters, (self.dataset.project or "", self.dataset.name))
-        return self.retry_idempotent("The query", lambda: self._run_user_query(statement, values))
+        return self.retry_idempotent(operation_of("query").doing, lambda: self._run_user_query(statement, values))
 
     def change(self, name: str, parameters: Parameters) -> None:
         """Run one of the ledger's own statements that change rows; see ``Warehouse.change``."""
@@ -205,7 +226,7 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         try:
             table = rows.to_arrow(bqstorage_client=self.clients.read)
         except Exception as error:
-            translated = translate(error, "The query", own=False)
+            translated = self._translated(error, "query", own=False)
             if isinstance(translated, ConfigurationError):  # no permission for the API, or no address of an emulator
                 return self.run("query", sql, parameters, own=False)
             raise translated from error

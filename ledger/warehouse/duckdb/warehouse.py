@@ -63,6 +63,14 @@ class DuckDBWarehouse:
         """
         return self._file.writer(self._retry_timeout, self._pause)
 
+    def add_missing(self) -> None:
+        """Create missing objects; the same as ``create``, because a file is in nobody's dataset."""
+        self.create()
+
+    def has_dropped(self, created_at: datetime, now: datetime) -> bool:
+        """Return False, because a file keeps the rows of every day."""
+        return False
+
     def cancellable(self) -> AbstractContextManager[Cancellation]:
         """Context manager in whose block another thread can cancel the calls of this thread."""
         return self._file.cancellable()

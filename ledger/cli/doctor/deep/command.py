@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.output.shapes import print_json
+from ledger.cli.output.text import counted
 from ledger.errors import InvalidInput
 from ledger.extras import require_extra
 from ledger.files import whole_path
@@ -125,9 +126,13 @@ def _show(examination: Examination, *, as_json: bool) -> None:
             }
         )
         return
+    from ledger.cli.doctor.deep.check import DIFFERS
     from ledger.cli.output.render import findings_table
 
     findings_table(
         (check.name, _STATUSES[observed.outcome], f"{observed.outcome}: {observed.detail}", "")
         for check, observed in examination.results
     )
+    if examination.on_emulator and examination.differs:
+        differing = sum(observed.outcome == DIFFERS for _, observed in examination.results)
+        click.echo(f"An emulator differs from BigQuery in {counted(differing, 'check')}; that is expected.")
