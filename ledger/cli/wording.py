@@ -18,6 +18,7 @@ WORDS = {
     "Read them with get_messages({}), or with get_session({}, messages=True).": (
         "Read them with `ledger show SESSION_ID --messages`."
     ),
+    "Query it with ledger.sql(), and in a terminal with `ledger sql`": "Query it with `ledger sql`",
     "forget_warehouse(even_if_needed=True)": "--yes",
     "open it again with SessionLedger.open()": "run the command again",
     "create another with for_user()": "run the command again",

@@ -131,7 +131,7 @@ def test_what_waits_after_close_is_told_with_what_cut_the_relay_off(store, caplo
     assert begun.wait(20)
     assert attached.close(0.05) == 1
     said = (
-        "1 row(s) wait in the ledger for %s: close() ended after 0.05 s while the relay was starting. Ship them with "
+        "1 row waits in the ledger for %s: close() ended after 0.05 s while the relay was starting. Ship them with "
     )
     assert said % URL in caplog.text
     assert "is closed" not in caplog.text
