@@ -130,9 +130,7 @@ def test_what_waits_after_close_is_told_with_what_cut_the_relay_off(store, caplo
     attached.start()
     assert begun.wait(20)
     assert attached.close(0.05) == 1
-    said = (
-        "1 row waits in the ledger for %s: close() ended after 0.05 s while the relay was starting. Ship them with "
-    )
+    said = "1 row waits in the ledger for %s: close() ended after 0.05 s while the relay was starting. Ship them with "
     assert said % URL in caplog.text
     assert "is closed" not in caplog.text
     assert store.outbox(URL).status().last_error is None
