@@ -93,9 +93,7 @@ def replace_by_backup(
         with whole_path(path, private=True) as part:
             with _translated(backup):
                 found = replace(_verified_copy(backup, part, progress), path=path)
-            _sync(
-                part
-            )  # so that little time passes between the second look at who has the ledger open and the renaming
+            _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
                 _claim(path)
             is_linked = _set_aside(path, former)
