@@ -45,7 +45,7 @@ CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
 BATCH_EVENTS, BATCH_BYTES = 5_000, 16_000_000
 _LINE_KEYS = frozenset((*ENVELOPE, "changes"))
 _CHANGE_KEYS = frozenset(CHANGE)
-_SESSION_ID = re.compile(rb'"session_id": ?("(?:[^"\\\\]|\\\\.)*")')
+_SESSION_ID = re.compile(rb'"session_id": ?("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def test_rows_around_bad_ones_are_recorded(shell: Shell, tmp_path: Path) -> None
 def exported(tmp_path: Path) -> list[str]:
     """The export of three sessions with three events each; newest first."""
     with SessionLedger.open(f"sqlite:///{tmp_path / 'source.db'}?synchronous=NORMAL") as source:
-        for name in ("one", "two", "three"):
+        for name in ("one", 'two "2"', "three"):
             source.create_session(name, "ada", session_id=name)
             source.add_message(name, "user", "hello")
             source.add_message(name, "assistant", "hello")
