@@ -14,10 +14,28 @@ from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from ledger import AsyncSessionLedger, InvalidInput, LedgerError, SessionNotFound, WrongExpectedVersion
+from ledger import (
+    AsyncSessionLedger,
+    IdempotencyConflict,
+    InvalidInput,
+    LedgerError,
+    PermissionDenied,
+    SessionEnded,
+    SessionNotFound,
+    ValueTooLarge,
+    WrongExpectedVersion,
+)
 
 #: The status code of an error; of any other, 503 if it can be retried.
-STATUS: dict[type[LedgerError], int] = {SessionNotFound: 404, WrongExpectedVersion: 409, InvalidInput: 422}
+STATUS: dict[type[LedgerError], int] = {
+    PermissionDenied: 403,
+    SessionNotFound: 404,
+    SessionEnded: 409,
+    IdempotencyConflict: 409,
+    WrongExpectedVersion: 409,
+    ValueTooLarge: 413,
+    InvalidInput: 422,
+}
 
 
 @asynccontextmanager
@@ -86,7 +104,10 @@ async def say(
 ) -> dict[str, Any]:
     """Record a message and its answer; a request that is sent again with its key is recorded once."""
     said = await sessions.add_message(session_id, "user", message.content, event_id=idempotency_key)
+    messages = await sessions.get_messages(session_id)
+    recorded = [it for it in messages if (it.metadata or {}).get("answers") == said.event_id]
+    if recorded:  # a request that is sent again gets the same answer, and the model is not asked again
+        return {"answer": recorded[0].content, "version": recorded[0].version, "replayed": True}
     answer = f"You said: {message.content}"  # your model
-    key = None if idempotency_key is None else f"{idempotency_key}/answer"
-    answered = await sessions.add_message(session_id, "assistant", answer, event_id=key)
+    answered = await sessions.add_message(session_id, "assistant", answer, metadata={"answers": said.event_id})
     return {"answer": answer, "version": answered.version, "replayed": said.replayed}

@@ -141,7 +141,7 @@ def _is_same(path: Path, other: Path) -> bool:
     if os.path.realpath(path) == os.path.realpath(other):
         return True
     try:
-        return path.samefile(other)
+        return Path(path).samefile(other)  # callers may pass text
     except OSError as error:  # one of them does not exist
         if not is_from_system(error):
             raise

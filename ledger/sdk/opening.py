@@ -77,7 +77,10 @@ class LedgerConnection:
         relay = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
         _check_relay(relay, self.url, warehouse_url)
+        from ledger.stores.sqlite.read_only import ReadOnlyStore
+
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
+        self._is_read_only = isinstance(self.store, ReadOnlyStore)
         self._warehouse: AttachedWarehouse | None = None
         # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
         if warehouse_url is not None and (warehouse is not None or self.store.capabilities.outbox):
@@ -169,14 +172,13 @@ class LedgerConnection:
 
     def _attach(self, warehouse_url: str, *, background: bool) -> None:
         """Attach a warehouse. Rows are shipped to it, and sessions that are not in the store are read from it."""
-        from ledger.stores.sqlite.read_only import ReadOnlyStore
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
         from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
 
         local = local_tier(self.store)
-        background = background and not isinstance(self.store, ReadOnlyStore)  # a relay records what it has shipped
+        background = background and not self._is_read_only  # a relay records what it has shipped
         attached = AttachedWarehouse(local, warehouse_url, background=background, clock=self._clock)
         self._warehouse = attached
         file = duckdb_file(warehouse_url)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.errors import CapabilityMissing, ConfigurationError, StoreRejected
 from ledger.extras import require_extra
 from ledger.sdk.command_base import CommandBase
 from ledger.settings import LEDGER_WAREHOUSE
@@ -93,6 +93,7 @@ def warehouse_of(ledger: Queries, shipping: Shipping = _no_progress) -> Iterator
     Raises:
         PermissionDenied: The ledger is the view of one user.
         ConfigurationError: The DuckDB file beside the ledger has rows of another ledger.
+        StoreRejected: The ledger is read-only.
         LeaseHeld: Another process ships to the warehouse, and had not shipped all rows after a minute.
     """
     if isinstance(ledger.store, UserView):
@@ -101,6 +102,11 @@ def warehouse_of(ledger: Queries, shipping: Shipping = _no_progress) -> Iterator
     if own is not None:
         yield own
         return
+    if ledger._is_read_only:
+        raise StoreRejected(
+            f"The ledger {ledger.url} is read-only, and SQL ships its rows to a warehouse first; nothing was opened. "
+            "Make a copy with `ledger backup FILE`, and query that."
+        )
     attached = ledger._warehouse
     if attached is not None:
         _catch_up(attached, shipping)

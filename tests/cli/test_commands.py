@@ -384,6 +384,13 @@ def test_the_demo_compares_the_sdk_with_sql_and_leaves_nothing(shell: Shell) -> 
     assert not shell.path.exists(), "the environment's ledger is left alone"
 
 
+def test_the_demo_in_a_pipe_has_no_line_wider_than_its_texts(shell: Shell) -> None:
+    page = shell("demo", COLUMNS="").stdout.splitlines()
+    headings = [line for line in page if "──" in line]
+    assert [len(line) for line in headings] == [80] * 5
+    assert max(map(len, page)) < 500
+
+
 def test_the_demo_keeps_its_session_where_it_is_told_to(shell: Shell) -> None:
     found = shell.json("demo", "--url", shell.url)
     assert [check["same"] for check in found["checks"]] == [True, True, True]

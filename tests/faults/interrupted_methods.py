@@ -205,6 +205,7 @@ METHODS: dict[str, Method] = {
     "verify": _reads(lambda c: _is_clean(c.ledger.verify(c.session, rebuild=True))),
     # Of the warehouse, and of what a ledger does with one.
     "warehouse.close": _reads(lambda c: _closes(c, lambda ledger: ledger.warehouse.close(0.0))),
+    "warehouse.dismiss": _reads(lambda c: c.ledger.warehouse.dismiss("an event that was not refused")),
     "warehouse.opened": _reads(lambda c: c.ledger.warehouse.opened.query("SELECT 1 AS n")),
     "warehouse.outbox": _reads(lambda c: c.ledger.warehouse.outbox.checkpoint()),
     "warehouse.query": _reads(lambda c: c.ledger.warehouse.query("SELECT COUNT(*) AS n FROM sessions")),

@@ -221,7 +221,7 @@ def test_threads_that_plan_at_once_lose_nothing(ledger, sid):
 @pytest.mark.parametrize(
     "url",
     [
-        *("ledger.db", "sqlite://ledger.db", "sqlite:///", "postgres:///x", "sqlite:/x.db", "sqlite:///x.db?sync=OFF"),
+        *("ledger", "sqlite://ledger.db", "sqlite:///", "postgres:///x", "sqlite:/x.db", "sqlite:///x.db?sync=OFF"),
         *("sqlite:///x.db?synchronous=OFF", "sqlite:///x\x00.db"),
     ],
     ids=ascii,

@@ -235,9 +235,12 @@ def test_a_ledger_that_is_read_only_has_no_relay_and_says_what_sql_takes(
     with SessionLedger(f"sqlite:///{tmp_path}/l.db?mode=ro", warehouse=warehouse, relay="background") as ledger:
         assert ledger.get_session(session_id).version == 2
         assert ledger.warehouse.status().waiting_rows == 3
-        with pytest.raises(StoreRejected, match="takes a copy: `ledger backup FILE` makes one"):
+        with pytest.raises(StoreRejected, match="Make a copy with `ledger backup FILE`"):
             ledger.sql("SELECT 1 AS one")
+    with SessionLedger(f"sqlite:///{tmp_path}/l.db?mode=ro") as ledger, pytest.raises(StoreRejected, match="read-only"):
+        ledger.sql("SELECT 1 AS one")
     assert "wait in the ledger" not in caplog.text
+    assert list(tmp_path.glob("*.duckdb")) == []
 
 
 def test_commands_read_a_ledger_that_is_read_only(shell: Shell) -> None:

@@ -109,11 +109,13 @@ def test_json_is_decoded_and_times_are_in_utc(direct):
     ]
 
 
-def test_names_are_bare_or_those_of_the_dataset(direct, place):
+def test_names_are_bare_or_have_the_placeholders_of_the_dataset(direct, place):
     direct.append("session_events", batch(event(1, ("title", "", "named"), session="names")))
-    for name in ("sessions", f"`{place.project}.{place.name}.sessions`", "`${project}.${dataset}.sessions`"):
+    for name in ("sessions", "`${project}.${dataset}.sessions`"):
         answer = direct.query(f"SELECT title FROM {name} WHERE session_id = 'names'")
         assert (answer.columns, answer.rows) == (("title",), [("named",)])
+    with pytest.raises(InvalidInput, match="has a qualifier"):
+        direct.query(f"SELECT title FROM `{place.project}.{place.name}.sessions`")
 
 
 CHANGING = [

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from ledger.cli.demo.queries import AT_VERSION, CALLS, Check
 from ledger.cli.output.render import STYLES, difference_lines, timeline, when
-from ledger.cli.output.tables import cut, emit, facts, indented, rows_table, table_of
+from ledger.cli.output.tables import cut, emit, facts, indented, rows_table, rule, table_of
 from ledger.cli.output.text import one_line, plain
 from ledger.sdk.queries import own_warehouse
 
@@ -72,7 +71,7 @@ _STATEMENTS = (AT_VERSION, CALLS)
 
 
 def _heading(number: str, title: str, call: str) -> tuple[RenderableType, ...]:
-    return Text(), Rule(Text.assemble((f"{number}  {title}", "bold"), (f"  {call}", "dim")), align="left", style="dim")
+    return Text(), rule(f"{number}  {title}", call)
 
 
 def _latest(session: Session) -> Table:

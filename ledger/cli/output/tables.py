@@ -153,9 +153,10 @@ def indented(part: RenderableType) -> Padding:
     return Padding(part, (0, 0, 0, 2), expand=False)
 
 
-def rule(name: str = "") -> RenderableType:
-    """Return a line across the page that begins with a name."""
-    line = Rule(plain(name, "bold"), align="left", style="dim")
+def rule(name: str = "", note: str = "") -> RenderableType:
+    """Return a line across the page that begins with a name and a note."""
+    title = Text.assemble(plain(name, "bold"), plain(f"  {note}", "dim") if note else "")
+    line = Rule(title, align="left", style="dim")
     return Constrain(line, _PAGE) if has_any_width() else line
 
 

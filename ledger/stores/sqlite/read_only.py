@@ -135,8 +135,7 @@ class ReadOnlyStore(SqliteStore):
             raise self._connections.refusal()
         way_out = "Open it without mode=ro" if self._why == ASKED else "Change its permissions"
         raise StoreRejected(
-            f"The ledger {self.path} is read-only: {self._why}; nothing was written. {way_out} to write. SQL ships "
-            "rows first, so it takes a copy: `ledger backup FILE` makes one."
+            f"The ledger {self.path} is read-only: {self._why}; nothing was written. {way_out} to write."
         )
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
