@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Unpack
 
 from ledger.errors import InvalidInput
@@ -61,9 +62,10 @@ class Messages(CommandBase):
         Raises:
             SessionNotFound: The session does not exist.
             SessionEnded: The session is expired, archived or deleted.
-            InvalidInput: The role is none of the six, or a value is not JSON.
+            InvalidInput: The role is none of the six, a value is not JSON, or a part has another type than above.
             ValueTooLarge: The event exceeds the maximum size.
         """
+        _check_parts(tools_used, processing_time_ms, token_count, metadata)
         optional = {
             "tools_used": tools_used,
             "processing_time_ms": processing_time_ms,
@@ -163,3 +165,21 @@ def _title(content: Any) -> str | None:
     line = next((line for line in content.splitlines() if line.strip()), "")
     words = " ".join(line.split())
     return (words if len(words) <= TITLE_CHARACTERS else words[: TITLE_CHARACTERS - 1].rstrip() + "…") or None
+
+
+def _check_parts(tools_used: Any, processing_time_ms: Any, token_count: Any, metadata: Any) -> None:
+    """Raise InvalidInput for parts of a message that SQL and sums over messages would read as nothing or wrongly."""
+    wrong = {
+        "tools_used must be a list of tools": isinstance(tools_used, str | bytes),
+        "processing_time_ms must be a number from 0 up": _is_no_amount(processing_time_ms, Real),
+        "token_count must be a whole number from 0 up": _is_no_amount(token_count, Integral),
+        "metadata must be an object": isinstance(metadata, str | bytes | list | tuple | Real),
+    }
+    for said, is_wrong in wrong.items():
+        if is_wrong:
+            raise InvalidInput(f"{said}; nothing was written.")
+
+
+def _is_no_amount(value: Any, kind: type) -> bool:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    return value is not None and not (is_number and value >= 0)

@@ -296,7 +296,8 @@ def test_python_api_a_message_is_checked_when_it_is_made(wrong: dict[str, Any]) 
 
 def test_python_api_messages_of_another_program_are_read_whatever_they_hold(store: SessionStore) -> None:
     session_id = store.create_session("ada").session_id
-    store.ledger.add_message(session_id, "user", "a", metadata="m", payload=[1])  # type: ignore[arg-type]
+    other = {"role": "user", "content": "a", "metadata": "m", "payload": [1]}
+    store.ledger.update_session(session_id, {"message": {"m1": other}})
     store.ledger.add_message(session_id, "user", "b", metadata={"timestamp": "soon", "n": 1}, payload="p")
     chat = store.get_session(session_id)
     assert chat is not None

@@ -114,3 +114,23 @@ def test_a_key_that_took_one_message_out_takes_out_no_other(ledger, sid):
 def test_an_id_that_is_no_text_is_refused(ledger):
     with pytest.raises(InvalidInput, match="session_id"):
         ledger.add_message(["x"], "user", "hi")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("tools_used", "sql"),
+        ("processing_time_ms", "12"),
+        ("processing_time_ms", -1.0),
+        ("token_count", "3"),
+        ("token_count", 3.5),
+        ("token_count", True),
+        ("token_count", -1),
+        ("metadata", "abc"),
+        ("metadata", [1]),
+    ],
+)
+def test_a_part_of_a_message_that_sums_would_misread_is_refused(ledger, sid, part, value):
+    with pytest.raises(InvalidInput, match=f"^{part} must be .*nothing was written"):
+        ledger.add_message(sid, "assistant", "x", **{part: value})
+    assert ledger.get_messages(sid) == []
