@@ -295,7 +295,7 @@ class SessionArchived(StoreRejected):
 
 
 class ArchiveLost(SessionArchived):
-    """The session is archived, and the warehouse has none of its rows."""
+    """The session is archived, and the warehouse has none of its rows, or only earlier ones."""
 
     code = "archive_lost"
 

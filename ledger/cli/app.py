@@ -93,6 +93,8 @@ GROUPS = {
         "completion": "ledger.cli.commands.completion",
     },
 }
+#: Commands that change no session, and so may name one by a part of an id of the caller's own.
+_READING = frozenset((*GROUPS["Reading"], "export"))
 #: Module of each command.
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 F = TypeVar("F", bound=Callable[..., Any])
@@ -173,8 +175,9 @@ def ledger(ctx: click.Context, url: str | None) -> None:
     SQLite file, on a DuckDB file beside it. Every command accepts --json. An error is one line on stderr. The exit code
     tells the class of the error (see docs/cli.md).
 
-    A SESSION_ID may be the beginning or the end of an id, of at least 4 characters, if no other session has it; @ is
-    the newest session. In BigQuery, it may be the beginning of a generated id, of at least 8 characters.
+    A SESSION_ID may be the beginning or the end of an id, of at least 4 characters, if no other session has it; @ is the
+    newest session. A command that changes sessions takes parts of generated ids only. In BigQuery, it may be the
+    beginning of a generated id, of at least 8 characters.
     """
     ctx.obj = url
 
@@ -192,7 +195,7 @@ def command(name: str, *examples: str, into: dict[str, click.Command]) -> Callab
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         decorated = click.command(name, cls=Command, examples=examples)(function)
-        decorated.callback = with_whole_ids(function, decorated.params, opened)
+        decorated.callback = with_whole_ids(function, decorated.params, opened, any_id=name in _READING)
         decorated.params += [
             click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
             click.Option(

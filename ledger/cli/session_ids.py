@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 #: The id that stands for the newest session.
 NEWEST = "@"
-#: Minimum length of a part, so that a slip is not taken for an id.
-SHORTEST = 4
-#: Maximum number of ids that are listed if several have a part.
-_LISTED = 5
+#: Maximum number of ids that are listed if several have a part, and that are looked up.
+_LISTED, _SEEN = 5, 1000
 _WHOLE = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+#: Minimum length of a part, so that a slip is not taken for an id.
+_SHORTEST = 4
+#: A part of a generated id. Commands that change a session take no part of other ids: ``delete order-1`` must never
+#: delete ``order-10``.
+_PART = re.compile(r"[0-9a-f-]{4,35}")
 #: The beginning of a UUIDv7 that tells a range of creation times: 8 digits are a minute.
 _BEGINNING = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{0,4}|-[0-9a-f]{4}-[0-9a-f-]*)?")
 
@@ -39,7 +42,11 @@ session_argument = click.argument("session_id", type=SESSION)
 
 
 def with_whole_ids(
-    function: Callable[..., Any], parameters: Iterable[click.Parameter], open_ledger: Callable[[str | None], Any]
+    function: Callable[..., Any],
+    parameters: Iterable[click.Parameter],
+    open_ledger: Callable[[str | None], Any],
+    *,
+    any_id: bool,
 ) -> Callable[..., Any]:
     """Return the function of a command, which then gets whole ids in place of parts of ids.
 
@@ -47,6 +54,7 @@ def with_whole_ids(
         function: The function. It has the parameter ``url``.
         parameters: The parameters of the command.
         open_ledger: Function that opens the ledger at a URL as a context manager.
+        any_id: True to look for parts of ids of the caller's own too; see ``whole_id``.
     """
     names = [each.name for each in parameters if isinstance(each.type, SessionId) and each.name is not None]
     if not names:
@@ -58,17 +66,17 @@ def with_whole_ids(
         if all(map(_WHOLE.fullmatch, typed)):
             return function(**values)
         with open_ledger(values["url"]) as ledger:
-            whole = {text: whole_id(ledger, text) for text in typed}
+            whole = {text: whole_id(ledger, text, any_id=any_id) for text in typed}
         return function(**{**values, **{name: _replaced(values[name], whole) for name in names}})
 
     return run
 
 
-def whole_id(ledger: SessionLedger, text: str) -> str:
-    """Return the id of the session that a text names: an id, its beginning or its end, or @ for the newest session.
+def whole_id(ledger: SessionLedger, text: str, *, any_id: bool) -> str:
+    """Return the id of the session that a text names: an id, @ for the newest session, or a part of an id.
 
-    In BigQuery only the beginning of a generated id is looked up, since it tells the day. A text that is no part of an
-    id is returned as it is.
+    The part is its beginning or its end. A session that has the text as its own id comes first. In BigQuery only the
+    beginning is looked up, since it tells the day. A text that is no part of an id is returned as it is.
 
     Raises:
         InvalidInput: The text is part of several ids.
@@ -76,15 +84,20 @@ def whole_id(ledger: SessionLedger, text: str) -> str:
     """
     from ledger.stores.base import outbox_store
 
+    if text != NEWEST and not (any_id and len(text) >= _SHORTEST) and not _PART.fullmatch(text):
+        return text
+    if ledger.get_session(text) is not None:
+        return text
     if text == NEWEST:
         newest = ledger.list_sessions(limit=1)
         if not newest:
             raise SessionNotFound('There is no session; create one with: ledger new "QUESTION"')
         return newest[0].session_id
-    if len(text) < SHORTEST or _WHOLE.fullmatch(text):
-        return text
     store = outbox_store(ledger.store)
-    found = _begun(ledger, text) if store is None else store.ids_with(text, limit=_LISTED + 1)
+    if store is None:
+        found = _begun(ledger, text)
+    else:
+        found = [each for each in store.ids_with(text, limit=_SEEN) if any_id or _WHOLE.fullmatch(each)]
     if len(found) > 1:
         listed = ", ".join(found[:_LISTED]) + (" and more" if len(found) > _LISTED else "")
         raise InvalidInput(f"{text} is part of several session ids: {listed}. Type more of the id.")

@@ -7,6 +7,7 @@ rows were sent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from ledger.model.fold import State
 from ledger.model.ids import created_at_of
 from ledger.model.instants import to_micros
 from ledger.model.lifetime import check_open
+from ledger.model.session import Head
 from ledger.model.values import canonical
 from ledger.outbox.comparison import batches, by_day, parts
 from ledger.outbox.row_digests import SessionKey
@@ -30,15 +32,26 @@ from ledger.warehouse.projection import Projection, span_of
 from ledger.warehouse.row_comparison import ComparedRows
 from ledger.warehouse.rows import HeadRow
 
+log = logging.getLogger("ledger.archive")
+
 #: Maximum number of consecutive days whose sessions one statement deletes. BigQuery bills all columns of these days,
 #: and refuses a statement above ``maximum_bytes_billed``, but reads the streaming buffer only once for all of them.
 DAYS_AT_ONCE = 7
 
 
-def archive_lost(archived: SessionArchived, warehouse: str) -> ArchiveLost:
-    """Return the error for an archived session of which the warehouse has no rows."""
+def is_older_or_other(found: Head, archived: Head) -> bool:
+    """Return True if a warehouse's session lacks events of the archived one, or is another session with its id."""
+    return found.version < archived.version or _identity(found) != _identity(archived)
+
+
+def archive_lost(archived: SessionArchived, warehouse: str, found: Head | None = None) -> ArchiveLost:
+    """Return the error for an archived session of which the warehouse lacks rows; ``found`` is what it has."""
+    has = "has none of its rows"
+    if found is not None:
+        is_other = _identity(found) != _identity(archived.head)
+        has = "has another session with this id" if is_other else f"has it only up to version {found.version}"
     return ArchiveLost(
-        f"Session {archived.head.session_id} is archived, and {warehouse} has none of its rows; nothing was written. "
+        f"Session {archived.head.session_id} is archived, and {warehouse} {has}; nothing was written. "
         "Open the ledger with the warehouse that it was shipped to, or restore that warehouse.",
         head=archived.head,
         state=archived.state,
@@ -152,6 +165,10 @@ def is_to_be_deleted(warehouse: Warehouse, session: PendingDeletion) -> bool:
     return created_at == session.key.created_at and bool(_unchanged(warehouse, [session])[0])
 
 
+def _identity(head: Head) -> tuple[str, datetime]:
+    return head.user_id, head.created_at
+
+
 def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: datetime) -> None:
     """Raise SessionEnded if an archived session would be expired or deleted once it is open.
 
@@ -180,15 +197,26 @@ def _check_opens(session_id: str, changes: Sequence[Change], state: State, now: 
 
 
 def _arrived(store: LocalTier, warehouse: Warehouse, name: str, sessions: Sequence[Droppable]) -> list[Droppable]:
-    """Return the sessions whose rows in the store are all in the warehouse too, with the same digests."""
+    """Return the sessions whose rows in the store are all in the warehouse too, with the same digests.
+
+    A session of which the warehouse has other rows up to the same version is not returned: it has two histories, as
+    after a restore from a backup that was not reconciled, and could not be restored.
+    """
     keys = [each.key for each in sessions]
     remote = ComparedRows(warehouse).rows_of(keys)
     local = store.outbox(name).row_digests(keys)
-    return [
-        each
-        for each in sessions
-        if {digest for _, digest in local[each.key]} <= {row.digest for row in remote.get(each.key, ())}
-    ]
+    arrived = []
+    for each in sessions:
+        here = {digest for _, digest in local[each.key]}
+        there = {row.digest for row in remote.get(each.key, ())}
+        if any(digest.version <= each.version for digest in there - here):
+            log.warning(
+                "The rows of session %s are kept: %s has another history of it; see `ledger reconcile`.",
+                *(each.key.session_id, name),
+            )
+        elif here <= there:
+            arrived.append(each)
+    return arrived
 
 
 def _delete(warehouse: Warehouse, sessions: Sequence[SessionKey], strict: Collection[SessionKey]) -> None:

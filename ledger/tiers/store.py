@@ -364,16 +364,21 @@ class TwoTierStore:
         If the warehouse's session is one that was purged in the embedded store, return ``missing`` instead.
 
         Raises:
-            ArchiveLost: The session is archived, and the warehouse has no rows of it.
+            ArchiveLost: The session is archived, and the warehouse has no rows of it, or not the latest ones, or those
+                of another session with the same id.
         """
-        from ledger.tiers.archiving import is_to_be_deleted
+        from ledger.tiers.archiving import archive_lost, is_older_or_other, is_to_be_deleted
         from ledger.warehouse.projection import Projection
         from ledger.warehouse.reads import WarehouseReads
 
         pending = self._local.pending_deletion(session_id)
         if pending is not None and is_to_be_deleted(self._warehouse.opened(), pending):
             return missing
+        archived = self._archived(session_id)  # before the warehouse is read, which may get more of it meanwhile
         reads = WarehouseReads(Projection(self._warehouse.opened()))
+        found = None if archived is None else reads.state(session_id)
+        if archived is not None and found is not None and is_older_or_other(found[0], archived.head):
+            raise archive_lost(archived, self._warehouse_url(), found[0])
         answer = read(reads)
         if not answer and self._archived(session_id) is not None and reads.state(session_id) is None:
             self._check_not_lost(session_id)

@@ -26,12 +26,13 @@ def test_the_beginning_or_the_end_of_an_id_will_do(shell: Shell, three: list[str
     generated = three[2]
     for part in (generated[:8], generated[:20], generated[-6:], generated):
         assert shell.json("show", part)["session_id"] == generated
-    assert shell.ok("message", "anna", "user", "Hi") == "report-anna is at version 2.\n"
+    assert shell.ok("message", generated[-6:], "user", "Hi") == f"{generated} is at version 2.\n"
+    shell.ok("message", "report-anna", "user", "Hi")
     assert shell.json("compare", "report-a", "bert")["other_session_id"] == "report-bert"
     assert shell.json("search", "hi", "--session", "report-a")["matches"][0]["session_id"] == "report-anna"
-    assert shell.ok("export", "bert", generated[-6:]).count("\n") == 2
-    shell.ok("delete", "bert")
-    assert shell.ok("restore", "bert").startswith("report-bert is at version")
+    assert shell.ok("export", "bert", generated[-6:]).count("\n") == 3
+    shell.ok("delete", generated[:13])
+    assert shell.ok("restore", generated[:13]).startswith(f"{generated} is at version")
 
 
 def test_at_is_the_newest_session(shell: Shell, three: list[str]) -> None:
@@ -49,7 +50,7 @@ def test_at_in_an_empty_ledger_says_how_to_begin(shell: Shell) -> None:
 
 
 def test_a_part_of_several_ids_is_refused_with_the_candidates(shell: Shell, three: list[str]) -> None:
-    assert shell.fails("delete", "report") == (
+    assert shell.fails("show", "report") == (
         3,
         "report is part of several session ids: report-anna, report-bert. Type more of the id. (invalid_input)",
     )
@@ -72,7 +73,7 @@ def test_what_is_no_part_or_too_short_is_not_found(shell: Shell, three: list[str
 
 def test_an_id_of_a_new_session_is_taken_as_it_is(shell: Shell, three: list[str]) -> None:
     assert shell.ok("new", "q", "--id", "report") == "report\n"
-    assert shell.ok("fork", "anna", "--id", "repo") == "repo\n"
+    assert shell.ok("fork", "report-anna", "--id", "repo") == "repo\n"
 
 
 def test_without_an_index_of_ids_the_beginning_tells_the_day(
@@ -121,3 +122,23 @@ def test_bash_completes_commands_and_values(shell: Shell, tmp_path: Path) -> Non
             ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
         )
         assert (done.stdout.strip(), done.stderr) == (completed, "")
+
+
+def test_no_part_of_an_id_of_the_callers_own_names_a_session(shell: Shell) -> None:
+    for own in ("user-12", "abcd-ef01"):
+        shell.ok("new", "q", "--id", own)
+        for command in (
+            ("message", own[:-1], "user", "hi"),
+            ("grant", own[:-1], "mallory", "read"),
+            ("delete", own[:-1]),
+        ):
+            assert "no session" in shell.fails(*command)[1].lower()
+        assert shell.json("show", own)["version"] == 1
+
+
+def test_a_session_whose_own_id_is_the_sign_for_the_newest_comes_first(shell: Shell) -> None:
+    shell.ok("new", "first", "--id", "@")
+    newest = shell.ok("new", "second").strip()
+    shell.ok("delete", "@")
+    assert shell.json("show", newest)["status"] == "active"
+    assert shell.json("show", "@")["question"] == "first"

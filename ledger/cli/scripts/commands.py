@@ -210,7 +210,7 @@ def query_sessions(
         if session_id is None:
             sessions: Sequence[Session] = ledger.list_sessions(order_by=order_by, limit=limit)
         else:
-            session_id = whole_id(ledger, session_id)
+            session_id = whole_id(ledger, session_id, any_id=True)
             session = ledger.get_session(session_id, messages=details)
             if session is None:
                 raise SessionNotFound(

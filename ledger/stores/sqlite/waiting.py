@@ -60,8 +60,8 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
 def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, even_if_needed: bool) -> Forgotten:
     """Forget a warehouse, in the caller's transaction; see ``OutboxStore.forget_warehouse``."""
     lease = connection.execute(_LEASE, (warehouse,)).fetchone()
-    if lease is None:
-        known = kept.warehouses(connection)
+    known = kept.warehouses(connection)
+    if lease is None or warehouse not in known:
         ships_to = f"it ships to {', '.join(known)}" if known else "it ships to none"
         raise InvalidInput(f"This ledger does not ship to {warehouse}: {ships_to}.")
     holder = LeaseRow(*lease).active_holder(now)
@@ -76,8 +76,10 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
             "and run `ledger maintain` with this warehouse first. If it is lost, use "
             "forget_warehouse(even_if_needed=True)."
         )
-    for table in _TABLES:
+    for table in _TABLES:  # the row in ``relays`` is made anew
         connection.execute(f"DELETE FROM {table} WHERE warehouse = ?", (warehouse,))  # noqa: S608
+    # A relay that lost its lease may still run: without a later epoch it could save when the warehouse is used again.
+    connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease[2] + 1))
     return Forgotten(warehouse, rows, deletions, archived)
 
 
