@@ -175,8 +175,8 @@ def ledger(ctx: click.Context, url: str | None) -> None:
     SQLite file, on a DuckDB file beside it. Every command accepts --json. An error is one line on stderr. The exit code
     tells the class of the error (see docs/cli.md).
 
-    A SESSION_ID may be the beginning or the end of an id, of at least 4 characters, if no other session has it; @ is the
-    newest session. A command that changes sessions takes parts of generated ids only. In BigQuery, it may be the
+    A SESSION_ID may be the beginning or the end of an id, of at least 4 characters, if no other session has it; @ is
+    the newest session. A command that changes sessions takes parts of generated ids only. In BigQuery, it may be the
     beginning of a generated id, of at least 8 characters.
     """
     ctx.obj = url

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from ledger import ANY_VERSION, Change, CorruptEvent, NewEvent
+from ledger import ANY_VERSION, ArchiveLost, Change, CorruptEvent, NewEvent
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, event
 from ledger.tiers.archiving import open_again
@@ -101,3 +102,48 @@ class TestArchiveInDuckDB(ArchiveSuite):
                 "version_of": lambda: beside.version_of(made, added),
             }
             assert asked[operation]() == {"messages": ["hello"], "events": [1, 2, 3], "version_of": 2}[operation]
+
+    def test_a_warehouse_that_was_put_back_from_before_is_no_answer_for_an_archived_session(self, world: World) -> None:
+        ledger = world.open()
+        made = ledger.create_session("ada", "q?", session_id="s")
+        ledger.warehouse.sync()
+        file = world.folder / "warehouse.duckdb"
+        earlier = file.read_bytes()
+        ledger.add_message(made, "user", "hello")
+        world.archive(ledger, made)
+        assert ledger.get_session(made).version == 3
+        ledger.close()
+        file.write_bytes(earlier)
+        ledger = world.open()
+        for ask in (ledger.get_session, ledger.get_messages, ledger.history):
+            with pytest.raises(ArchiveLost, match="has it only up to version 1"):
+                ask(made)
+
+    def test_another_session_under_the_id_of_an_archived_one_is_shown_to_nobody(self, world: World) -> None:
+        ledger = world.open()
+        world.archived(ledger, "s")
+        self.by_hand(world, "UPDATE session_events SET user_id = 'mallory'")
+        for read in (ledger.get_session, ledger.get_messages, ledger.history):
+            with pytest.raises(ArchiveLost, match="has another session with this id"):
+                read("s")
+        for user in ("ada", "mallory"):
+            with contextlib.suppress(ArchiveLost):
+                assert ledger.for_user(user).get_session("s") is None
+
+    def test_rows_of_a_session_of_which_the_warehouse_has_another_history_are_not_dropped(self, world: World) -> None:
+        ledger = world.open()
+        made = ledger.create_session("ada", "q?", session_id="s")
+        ledger.warehouse.sync()
+        ledger.store.backup(world.folder / "earlier.db")
+        ledger.add_message(made, "user", "lost")
+        ledger.warehouse.sync()
+        ledger.close()
+        for each in world.folder.glob("first.db*"):
+            each.unlink()
+        (world.folder / "earlier.db").rename(world.folder / "first.db")
+        ledger = world.open()
+        ledger.add_message(made, "user", "other")
+        ledger.archive_session(made)
+        ledger.warehouse.sync()
+        assert ledger.drop_archived() == 0
+        assert [message.content for message in ledger.get_messages(made)] == ["other"]
