@@ -246,7 +246,7 @@ def test_no_command_makes_a_dataset_of_a_mistyped_warehouse(
     if args[0] in ("sync", "sql"):
         assert answer.exit_code == 12
         assert "ledger --url 'bigquery://ledger/mistyped?location=EU' init" in answer.stderr
-        assert shell.json("status")["waiting_rows"] == 3
+        assert shell.json("status")["waiting_rows"] == 2
     assert "mistyped" not in {dataset.dataset_id for dataset in emulator.client.list_datasets()}
 
 
