@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import SessionLedger
+from ledger import SessionLedger, files
 from ledger.stores.sqlite import replacing
 from ledger.stores.sqlite.schema import migrate
 from ledger.testing import START
@@ -136,30 +138,50 @@ def test_a_damaged_ledger_that_a_program_has_open_is_left_alone_too(shell: Shell
         shell.path.write_bytes(content)
 
 
-@pytest.mark.parametrize("when", ["copied", "claimed", "named"])
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("when", ["copied", "claimed", "linked", "named"])
 def test_a_program_that_comes_while_the_file_is_replaced_keeps_the_former_one(
-    shell: Shell, backup: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    shell: Shell, backup: Path, monkeypatch: pytest.MonkeyPatch, when: str, has_links: bool
 ) -> None:
     """With plain SQLite, as a ledger that finds the file under two names refuses to open it."""
     session_id = session_of(shell)
     shell.ok("message", session_id, "assistant", "1,217.")
     program, sync, set_aside = in_use(shell.path, READER), replacing._sync, replacing._set_aside
+    put_in_place, linked = files._put_in_place, replacing._linked
 
     def copied(part: Path) -> None:
         if when == "copied":
             program.__enter__()
         sync(part)
 
-    def named(path: Path, aside: Path) -> bool:
+    def claimed(path: Path, aside: Path) -> None:
         if when == "claimed":
             program.__enter__()
-        is_linked = set_aside(path, aside)
-        if when == "named":
+        set_aside(path, aside)
+
+    def link(path: Path, aside: Path) -> bool:
+        is_linked = linked(path, aside)
+        if when == "linked":
             program.__enter__()
         return is_linked
 
+    def named(part: Path, path: Path, replace: bool) -> None:
+        # Without hard links the former file has no other name then; a program has opened it, but not yet locked it.
+        (aside,) = former(shell)
+        if not has_links:
+            aside.replace(path)
+        program.__enter__()
+        if not has_links:
+            path.replace(aside)
+        put_in_place(part, path, replace)
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", without_links)
+    if when == "named":
+        monkeypatch.setattr(files, "_put_in_place", named)
+    monkeypatch.setattr(replacing, "_linked", link)
     monkeypatch.setattr(replacing, "_sync", copied)
-    monkeypatch.setattr(replacing, "_set_aside", named)
+    monkeypatch.setattr(replacing, "_set_aside", claimed)
     try:
         code, message = shell.fails("restore-backup", str(backup))
     finally:
@@ -167,6 +189,74 @@ def test_a_program_that_comes_while_the_file_is_replaced_keeps_the_former_one(
     assert (code, "nothing was changed" in message) == (21, True)
     assert shell.json("show", session_id)["version"] == 3
     assert not former(shell)
+
+
+def without_links(path: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.fixture
+def log(shell: Shell, backup: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A third event is in the ledger's log alone, and the log cannot be folded into the file."""
+    own = [shell.path, shell.path.with_name("ledger.db-wal")]
+    with SessionLedger(shell.path) as ledger:
+        ledger.add_message(session_of(shell), "assistant", "1,217.")
+        copies = [each.read_bytes() for each in own]
+    for each, content in zip(own, copies, strict=True):
+        each.write_bytes(content)
+    monkeypatch.setattr(replacing, "_claim", lambda path: None)
+    return copies[1]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("failing", ["rename of the copy", "rename of the log", "name for the moment"])
+def test_a_log_that_cannot_be_folded_is_back_if_the_file_is_not_replaced(
+    shell: Shell, backup: Path, log: bytes, monkeypatch: pytest.MonkeyPatch, failing: str, has_links: bool
+) -> None:
+    rename, create = os.rename, os.open
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def rename_log(source: Path, target: Path) -> None:
+        if failing == "rename of the log" and str(source) == f"{shell.path}-journal":
+            full()
+        rename(source, target)
+
+    def create_file(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if failing == "name for the moment" and path == shell.path and flags & os.O_EXCL:
+            full()
+        return create(path, flags, mode)
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", without_links)
+    shell.path.with_name("ledger.db-shm").write_bytes(b"")
+    with monkeypatch.context() as faults:
+        faults.setattr(os, "rename", rename_log)
+        faults.setattr(os, "open", create_file)
+        if failing == "rename of the copy" or (failing == "name for the moment" and has_links):
+            faults.setattr(files, "_put_in_place", full)
+        code, message = shell.fails("restore-backup", str(backup))
+    assert (code, "The disk is full" in message) == (21, True), message
+    assert shell.path.with_name("ledger.db-wal").read_bytes() == log
+    assert not former(shell)
+    assert shell.path.stat().st_nlink == 1
+    assert shell.json("show", session_of(shell))["version"] == 3
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_log_that_cannot_be_folded_is_kept_beside_the_former_file(
+    shell: Shell, backup: Path, log: bytes, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", without_links)
+    shell.ok("restore-backup", str(backup))
+    session_id = session_of(shell)
+    assert shell.json("show", session_id)["version"] == 2
+    kept = next(each for each in former(shell) if each.name.endswith("Z"))
+    assert kept.with_name(f"{kept.name}-wal").read_bytes() == log
+    with SessionLedger(kept) as ledger:
+        assert ledger.get_session(session_id).version == 3
 
 
 def test_what_is_no_backup_of_this_ledger_changes_nothing(shell: Shell, backup: Path, tmp_path: Path) -> None:

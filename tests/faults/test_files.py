@@ -173,16 +173,51 @@ def test_dead_letters_of_an_older_schema_are_kept_and_can_be_dismissed(tmp_path)
         assert not store.purge("s", 2), "what is requeued may still arrive"
 
 
+def test_a_file_with_views_and_triggers_of_its_user_is_upgraded_and_keeps_its_dead_letters(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        migrate(connection, "l.db", new_store_id="store-1", now=START, upto=11)
+        connection.execute("INSERT INTO relay_aside VALUES ('w', 1, 'unfit', 0, 'refused'), ('w', 2, 'b', 3, 'asked')")
+        letters = connection.execute("SELECT * FROM relay_aside").fetchall()
+        connection.execute("CREATE VIEW mine AS SELECT seq, reason FROM relay_aside")
+        connection.execute("CREATE VIEW broken AS SELECT missing FROM gone")
+        connection.execute("CREATE TABLE dead_letters (note TEXT)")
+        connection.execute(
+            "CREATE TRIGGER noted AFTER INSERT ON dead_letters BEGIN DELETE FROM relay_aside WHERE gone = 1; END"
+        )
+    with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        differing = {each.message.split(" is ")[0] for each in ledger.verify().findings if each.code == "schema"}
+    assert differing == {f"the {each}" for each in ("view mine", "view broken", "table dead_letters")} | {
+        "the trigger noted on dead_letters"
+    }
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
+        assert connection.execute("SELECT * FROM relay_aside").fetchall() == letters
+        assert connection.execute("SELECT * FROM mine").fetchall() == [(1, "unfit"), (2, "b")]
+
+
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
     migrate(connection, "l.db", new_store_id="store-1", now=START, upto=1)
     connection.execute("CREATE INDEX session_state_lookups ON meta (name)")  # in the way of migration 2
     connection.close()
-    with pytest.raises(StoreRejected):
+    with pytest.raises(StoreRejected, match="index session_state_lookups already exists"):
         SessionLedger.open(f"sqlite:///{tmp_path}/l.db")
     connection = sqlite3.connect(tmp_path / "l.db")
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.close()
+
+
+@pytest.mark.parametrize("name", ["sessions", "relay_aside_before_015"])
+def test_a_table_of_the_user_in_the_way_of_an_upgrade_is_named_and_kept(tmp_path, name):
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        migrate(connection, "l.db", new_store_id="store-1", now=START, upto=11)
+        connection.execute(f"CREATE TABLE {name} AS SELECT 1 AS one")
+    with pytest.raises(StoreRejected, match=f"table {name} already exists, and .* your own, give it another name"):
+        SessionLedger.open(f"sqlite:///{tmp_path}/l.db")
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        connection.execute(f"ALTER TABLE {name} RENAME TO mine")
+    SessionLedger.open(f"sqlite:///{tmp_path}/l.db").close()
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
+        assert connection.execute("SELECT one FROM mine").fetchone() == (1,)
 
 
 # The disk is full

@@ -49,7 +49,9 @@ _TOO_MUCH = (
     "expression tree is too",
 )
 #: Parts of SQLite's messages for a schema that is not the one that the migrations create.
-_OTHER_SCHEMA = ("no such table", "no such column", "no such index", "already exists", "duplicate column name")
+_OTHER_SCHEMA = ("no such table", "no such column", "no such index", "duplicate column name")
+#: Parts of SQLite's messages for a name that is taken. The last one is of DROP VIEW for a table.
+_TAKEN = ("already exists", "there is already a", "use DROP TABLE to delete ")
 #: Errors of the operating system that pass without a repair of the ledger, and what to do.
 _PASSING = {
     errno.EMFILE: "This process has too many open files; close some, or raise the limit (ulimit -n)",
@@ -127,6 +129,14 @@ def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Ledger
     code = _code(error)
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TOO_MUCH):
         return InvalidInput(f"The call has too many criteria for SQLite ({error}); nothing was written. Use fewer.")
+    if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _TAKEN):
+        _, is_drop, name = str(error).partition("use DROP TABLE to delete ")
+        what = f"{name} already exists" if is_drop else str(error)
+        return StoreRejected(
+            f"The ledger {path} has another schema than its schema number (PRAGMA user_version) says: {what}, and this "
+            "release creates an object of that name. Nothing was written. If it is your own, give it another name, and "
+            "open the ledger again; if not, another program has changed the ledger: restore a backup."
+        )
     if code == sqlite3.SQLITE_ERROR and any(each in str(error) for each in _OTHER_SCHEMA):
         return StoreRejected(
             f"The ledger {path} has another schema than its schema number (PRAGMA user_version) says: {error}. Another "

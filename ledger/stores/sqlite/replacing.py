@@ -2,13 +2,14 @@
 
 The backup is copied beside the ledger and verified there. Then the former file gets a second name, and the copy is
 renamed to the ledger's. So at any moment the path holds one of the two files, and never a file with the other's log: a
-write-ahead log belongs to a name, and SQLite would apply that of the former file to the backup.
+write-ahead log belongs to a name, and SQLite would apply that of the former file to the backup. On a file system
+without hard links the former file is renamed, and for a moment an empty file stands at the path, which no ledger opens.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, LedgerError, StoreUnavailable
+from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, LedgerError, StoreRejected, StoreUnavailable
 from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.instants import from_micros
 from ledger.stores.sqlite import read, tombstones
@@ -34,6 +35,8 @@ if sys.platform != "win32":
 WAIT = 2.0
 #: The bytes of a database that every connection to it has locked while it is open in WAL mode; see os_unix.c of SQLite.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+#: What a log's name ends in.
+_LOGS = ("-wal", "-shm", "-journal")
 #: The first bytes of a SQLite database.
 _HEADER = b"SQLite format 3\0"
 _TIMES = "SELECT MIN(created_at), MAX(updated_at) FROM session_heads"
@@ -77,7 +80,8 @@ def replace_by_backup(
         ConfigurationError: The backup is missing, or is no ledger of this or an earlier release.
         CorruptEvent: The backup is damaged.
         InvalidInput: The backup is a file of the ledger itself, or is that of another ledger.
-        StoreRejected: The directory of the ledger is missing or cannot be written.
+        StoreRejected: The directory of the ledger is missing or cannot be written, or the former file could not get
+            its name back.
     """
     path, backup = Path(os.path.realpath(path)), backup.absolute()
     if not backup.is_file():
@@ -88,7 +92,7 @@ def replace_by_backup(
     if path.exists() and _is_open(path):
         raise _in_use(path)
     former = _free_name(path, clock())
-    is_linked = False
+    copied: os.stat_result | None = None
     try:
         with whole_path(path, private=True) as part:
             with _translated(backup):
@@ -96,15 +100,16 @@ def replace_by_backup(
             _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
                 _claim(path)
-            is_linked = _set_aside(path, former)
+            copied = part.stat()
+            _set_aside(path, former)
     except BaseException as error:
-        if is_linked and path.exists() and former.samefile(path):  # it was not renamed
-            former.unlink()
+        if copied is not None and not _is_at(path, copied):
+            _put_back(path, former)
         if isinstance(error, OSError) and is_from_system(error):
             raise cannot(f"restore the ledger {path}", error) from error
         raise
-    if is_linked and _is_open(former):
-        former.replace(path)
+    if former.exists() and _is_open(former):
+        _put_back(path, former)
         raise _in_use(path)
     return replace(found, former=former if former.exists() else None)
 
@@ -218,43 +223,95 @@ def _sync(part: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _set_aside(path: Path, former: Path) -> bool:
+def _set_aside(path: Path, former: Path) -> None:
     """Give the former file, and a log that could not be folded into it, a name that ends in ``former``'s.
 
-    Return True if the file has both names now. Its former name is replaced later.
+    The file keeps its own name as well, which is replaced later. On a file system without hard links an empty file
+    holds that name.
 
     Raises:
         StoreUnavailable: A program has opened the ledger since its log was folded into it.
     """
-    if _has_header(path) and path.with_name(f"{path.name}-wal").exists() and _is_open(path):
+    if _has_header(path) and _beside(path, "-wal").exists() and _is_open(path):
         raise _in_use(path)
-    for suffix in ("-wal", "-shm", "-journal"):
-        beside = path.with_name(path.name + suffix)
+    is_linked = path.exists() and _linked(path, former)
+    for suffix in _LOGS:
         with suppress(FileNotFoundError):
-            beside.rename(former.with_name(former.name + suffix))
-    if not path.exists():
-        return False
+            _beside(path, suffix).rename(_beside(former, suffix))
+    if is_linked or not path.exists():
+        return
+    path.rename(former)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if _is_open(former):
+        raise _in_use(path)
+
+
+def _linked(path: Path, former: Path) -> bool:
+    """Give a file a second name; return False if the file system has no hard links."""
     try:
         former.hardlink_to(path)
     except OSError as error:
         if not is_from_system(error) or isinstance(error, FileExistsError):
             raise
-        shutil.copy2(path, former)  # a file system without hard links
-        _sync(former)
         return False
     return True
+
+
+def _put_back(path: Path, former: Path) -> None:
+    """Undo ``_set_aside``, however far it came.
+
+    Raises:
+        StoreRejected: A program has begun a log or a ledger of its own at the path, so that the former one stays where
+            it is; or the file system refuses a name.
+    """
+    try:
+        # The log is at its place before the second name is gone, since no ledger opens a file with two names. A file
+        # that was renamed comes first: SQLite deletes a log that it finds beside an empty file.
+        is_linked = former.exists() and path.exists() and former.samefile(path)
+        if not is_linked and former.exists():
+            former.replace(path)
+        for suffix in _LOGS:
+            kept, own = _beside(former, suffix), _beside(path, suffix)
+            if not kept.exists():
+                continue
+            if own.exists():
+                raise FileExistsError(errno.EEXIST, f"a program has written {own.name} meanwhile")
+            kept.rename(own)
+        if is_linked:
+            former.unlink()
+    except OSError as error:
+        if not is_from_system(error):
+            raise
+        raise StoreRejected(
+            f"The ledger {path} could not be replaced, nor could all of its files get their names back "
+            f"({error.strerror}). Stop every program that uses it, and rename each file {former.name}* that is left to "
+            f"{path.name} with the same ending."
+        ) from error
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    """Return True if a path is that of the file with a given status."""
+    return path.exists() and os.path.samestat(path.stat(), status)
 
 
 def _free_name(path: Path, now: datetime) -> Path:
     name = f"{path.name}.replaced-{now:%Y%m%dT%H%M%SZ}"
     names = (name, *(f"{name}-{number}" for number in range(2, 100)))
-    return next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+    return next(
+        each
+        for each in map(path.with_name, names)
+        if not any(os.path.lexists(_beside(each, suffix)) for suffix in ("", *_LOGS))
+    )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Context manager that opens a database to read it, and creates no file beside it unless it has a log."""
-    mode = READ_ONLY if path.with_name(f"{path.name}-wal").exists() else IMMUTABLE
+    mode = READ_ONLY if _beside(path, "-wal").exists() else IMMUTABLE
     with closing(connect(path, wait=WAIT, mode=mode)) as connection:
         yield connection
 
