@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, time, timedelta
@@ -26,6 +28,12 @@ from ledger.model.values import MAX_DEPTH, canonical, full_name, wrong_key
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _BYTES = (bytes, bytearray, memoryview)
+#: How an instance of a subclass becomes the value that orjson writes of it, whatever its own ``__str__`` returns.
+_EXACT: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
 
 
 def json_form(value: Any, where: str = "value") -> Any:
@@ -57,6 +65,16 @@ class _Form:
         """Return the JSON form of a part of the value."""
         if depth > MAX_DEPTH:
             raise InvalidInput(f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+        try:
+            return self._of(value, path, depth)
+        except InvalidInput:
+            raise
+        except Exception as error:  # the value's own code may raise anything
+            if _by_signal_handler(error):
+                raise
+            raise _failure(path, error) from error
+
+    def _of(self, value: Any, path: str, depth: int) -> Any:
         kind = type(value)
         if value is None or kind in (str, int, bool):
             return value
@@ -68,13 +86,14 @@ class _Form:
                 return _Form(nulls=True).of(found[0], path, depth + 1)
         if isinstance(value, Enum):
             return self.of(value.value, path, depth + 1)
-        for plain in (str, int, float):  # a subclass, as of numpy or of a library of quantities
+        for plain, exact in _EXACT:  # a subclass, as of numpy or of a library of quantities
             if isinstance(value, plain):
-                return self.of(plain(value), path, depth + 1)
+                return self.of(exact(value), path, depth + 1)
         if isinstance(value, Mapping):
-            return self._object(value.items(), path, depth)
+            return self._object(dict.items(value) if isinstance(value, dict) else value.items(), path, depth)
         if isinstance(value, list | tuple | deque):
-            return [self.of(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+            items = list.__iter__(value) if isinstance(value, list) else value
+            return [self.of(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
         if isinstance(value, Set):
             return sorted((self.of(item, f"{path} item", depth + 1) for item in value), key=rank)
         if isinstance(value, type):
@@ -83,11 +102,12 @@ class _Form:
 
     def _of_object(self, value: Any, path: str, depth: int) -> Any:
         """Return the JSON form of a value that is neither a number, text nor a container."""
-        if isinstance(value, PurePath):
+        kind = type(value)  # not what the value says it is, as a mock does: it would be recorded as its repr
+        if issubclass(kind, PurePath):
             return str(value)
-        if isinstance(value, _TEXT):
+        if issubclass(kind, _TEXT):
             return _by_pydantic(value, path)
-        if isinstance(value, _BYTES):
+        if issubclass(kind, _BYTES):
             return _of_bytes(bytes(value))
         if isinstance(value, BaseException):
             return form_of_error(value)
@@ -226,6 +246,8 @@ def _dumped(dump: Callable[..., Any], path: str) -> Any:
     try:
         return dump(mode="json")
     except Exception as error:  # a model's serializers may raise anything
+        if _by_signal_handler(error):
+            raise
         raise InvalidInput(f"{path} is a model that cannot be dumped: {error}") from error
 
 
@@ -242,6 +264,17 @@ def rank(item: Any) -> tuple[bool, float, str]:
     """Return a sort key: numbers first, by size, then other items by their canonical text."""
     number = isinstance(item, int | float)
     return not number, item if number else 0, canonical(item)
+
+
+def _by_signal_handler(error: Exception) -> bool:
+    """Return whether a signal handler raised an error, such as a time limit: the caller waits for that one."""
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _failure(path: str, error: Exception) -> InvalidInput:
+    found = form_of_error(error)
+    return InvalidInput(f"{path[:200]} cannot be converted: {found['type']}: {found['message'][:200]}.")
 
 
 def _refusal(path: str, value: Any) -> InvalidInput:
