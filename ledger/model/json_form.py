@@ -28,6 +28,20 @@ from ledger.model.values import MAX_DEPTH, canonical, full_name, wrong_key
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _BYTES = (bytes, bytearray, memoryview)
+#: The units of numpy's durations that have one length.
+_ATTOSECONDS = {
+    "W": 604_800 * 10**18,
+    "D": 86_400 * 10**18,
+    "h": 3_600 * 10**18,
+    "m": 60 * 10**18,
+    "s": 10**18,
+    "ms": 10**15,
+    "us": 10**12,
+    "ns": 10**9,
+    "ps": 10**6,
+    "fs": 1_000,
+    "as": 1,
+}
 #: How an instance of a subclass becomes the value that orjson writes of it, whatever its own ``__str__`` returns.
 _EXACT: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (str, str.__str__),
@@ -156,16 +170,43 @@ def _of_numpy(value: Any, path: str) -> tuple[Any] | None:
     if kind == "c":
         raise _refusal(path, value)
     if kind in "Mm" and isinstance(value, numpy.generic):
-        if numpy.isnat(value):
-            return (None,)
-        return (str(value) if kind == "M" else value.astype("timedelta64[us]").item(),)
-    if value.dtype.names is not None:  # records
-        rows = [dict(zip(value.dtype.names, row, strict=True)) for row in numpy.atleast_1d(value).tolist()]
-        return (rows if value.ndim else rows[0],)
+        return (None if numpy.isnat(value) else _of_numpy_time(value, path),)
+    if value.dtype.names is not None:  # records: their fields are values of numpy, as those of an array are not
+        return (list(value) if value.ndim else {name: value[name] for name in value.dtype.names},)
     if kind in "Mmg":  # times; a long double stays one in a list
         return (list(value) if value.ndim else value[()],)
     plain = value.tolist()
-    return (float(plain) if isinstance(plain, numpy.generic) else plain,)
+    return (_of_long_double(plain, path) if isinstance(plain, numpy.generic) else plain,)
+
+
+def _of_long_double(value: Any, path: str) -> float:
+    number = float(value)
+    if math.isinf(number) and not sys.modules["numpy"].isinf(value):
+        raise InvalidInput(f"{path} is the {full_name(value)} {value!s}, which no float can hold; record it as text.")
+    return number
+
+
+def _of_numpy_time(value: Any, path: str) -> timedelta | str:
+    """Return a time or a duration of numpy, with all its digits."""
+    unit, count = sys.modules["numpy"].datetime_data(value.dtype)
+    if value.dtype.kind == "M" and unit != "generic":
+        return str(value)
+    if unit not in _ATTOSECONDS:
+        why = {"Y": "in years, which differ in length", "M": "in months, which differ in length"}.get(
+            unit, "without unit"
+        )
+        raise InvalidInput(f"{path} is a {full_name(value)} {why}; convert it first, for example to days.")
+    length = int(value.astype("int64")) * count * _ATTOSECONDS[unit]
+    nanoseconds, finer = divmod(abs(length), _ATTOSECONDS["ns"])
+    if finer:
+        raise InvalidInput(f"{path} is a {full_name(value)} finer than a nanosecond; round it, or record it as text.")
+    if nanoseconds % 1000 == 0:
+        return timedelta(microseconds=nanoseconds // 1000) * (1 if length > 0 else -1)
+    # As pydantic writes durations, with more digits.
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    text = _by_pydantic(timedelta(seconds=seconds), path)
+    head = text[:-1] if text.endswith("S") else f"{text}0" if "T" in text else f"{text}T0"
+    return f"{'-' if length < 0 else ''}{head}.{fraction:09}".rstrip("0") + "S"
 
 
 def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
@@ -175,10 +216,10 @@ def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
         return None
     if value is pandas.NaT or value is pandas.NA:
         return (None,)
-    if isinstance(value, pandas.Timestamp | pandas.Timedelta):
-        if value.nanosecond if isinstance(value, pandas.Timestamp) else value.nanoseconds:
-            return (value.isoformat().replace("+00:00", "Z"),)
-        return (value.to_pydatetime() if isinstance(value, pandas.Timestamp) else value.to_pytimedelta(),)
+    if isinstance(value, pandas.Timestamp):
+        return (value.isoformat().replace("+00:00", "Z") if value.nanosecond else value.to_pydatetime(),)
+    if isinstance(value, pandas.Timedelta):
+        return (value.to_timedelta64(),)
     if isinstance(value, pandas.DataFrame):
         return (_records(value, path),)
     if isinstance(value, pandas.Series):

@@ -114,6 +114,12 @@ REFUSED: list[tuple[Any, str]] = [
     (1j, "of type complex"),
     (np.complex128(1), r"numpy\.complex128"),
     (np.array([1j]), r"numpy\.ndarray"),
+    (np.timedelta64(1, "M"), r"value\.at\[0\] is a numpy\.timedelta64 in months"),
+    (np.array([1], dtype="m8[Y]"), r"value\.at\[0\]\[0\] is a numpy\.timedelta64 in years"),
+    (np.array([1], dtype="i8").view("m8"), r"value\.at\[0\]\[0\] is a numpy\.timedelta64 without unit"),
+    (np.array([(1,)], dtype=[("a", "m8[M]")]), r"value\.at\[0\]\[0\]\.a is a numpy\.timedelta64 in months"),
+    (np.timedelta64(1, "ps"), r"value\.at\[0\] is a numpy\.timedelta64 finer than a nanosecond"),
+    (np.timedelta64(10**18, "s"), r"value\.at\[0\] cannot be converted: OverflowError"),
     (lambda: 0, "of type function"),
     (SimpleNamespace(a=1), "SimpleNamespace"),
     ({(1, 2): 3}, r"value\.at\[0\] has the key \(1, 2\) of type tuple"),
@@ -352,3 +358,35 @@ def test_what_a_signal_handler_raises_during_a_conversion_arrives_at_the_caller(
             json_form([Failing(lambda: signal.raise_signal(signal.SIGALRM))])
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [
+        (np.timedelta64(0, "ns"), "PT0S"),
+        (np.timedelta64(1_000, "ps"), "PT0.000000001S"),
+        (np.timedelta64(1_500, "ns"), "PT0.0000015S"),
+        (np.timedelta64(2, "W"), "P14D"),
+        (np.timedelta64(3, "25s"), "PT1M15S"),
+        (np.timedelta64(86_400 * 10**9 + 1, "ns"), "P1DT0.000000001S"),
+        (np.timedelta64(-(2**63) + 1, "ns"), "-P292Y171DT23H47M16.854775807S"),
+        (np.array([[(1, [2, 3])]], dtype=[("a", "i4"), ("b", "f8", (2,))]), [[{"a": 1, "b": [2.0, 3.0]}]]),
+        (np.array((1, "NaT"), dtype=[("a", "i4"), ("b", "M8[ns]")]), {"a": 1, "b": None}),
+        (np.array([((7,),)], dtype=[("a", [("b", "m8[s]")])])[0], {"a": {"b": "PT7S"}}),
+        (np.rec.array([(1, "x")], names=["a", "b"]), [{"a": 1, "b": "x"}]),
+        (np.rec.array([(1, "x")], names=["a", "b"])[0], {"a": 1, "b": "x"}),
+        (np.ma.array([(1, 2)], mask=[(False, True)], dtype=[("a", "i4"), ("b", "m8[s]")]), [{"a": 1, "b": None}]),
+        (np.array([(1, [date(2026, 1, 1)])], dtype=[("a", "i4"), ("b", "O")]), [{"a": 1, "b": ["2026-01-01"]}]),
+        (np.array([np.longdouble("inf")]), [None]),
+        (pd.Series(pd.to_timedelta([1, None], unit="ns")), ["PT0.000000001S", None]),
+    ],
+    ids=repr,
+)
+def test_times_and_records_of_numpy_keep_their_digits_and_names(value: Any, recorded: Any) -> None:
+    assert json_form(value) == recorded
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).maxexp <= 1024, reason="a long double is a double here")
+def test_a_long_double_beyond_floats_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"value\[0\] is the numpy\.longdouble 1e\+400, which no float can hold"):
+        json_form(np.array(["1e400"], dtype=np.longdouble))
