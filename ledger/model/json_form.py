@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, time, timedelta
@@ -26,6 +28,26 @@ from ledger.model.values import MAX_DEPTH, canonical, full_name, wrong_key
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _BYTES = (bytes, bytearray, memoryview)
+#: The units of numpy's durations that have one length.
+_ATTOSECONDS = {
+    "W": 604_800 * 10**18,
+    "D": 86_400 * 10**18,
+    "h": 3_600 * 10**18,
+    "m": 60 * 10**18,
+    "s": 10**18,
+    "ms": 10**15,
+    "us": 10**12,
+    "ns": 10**9,
+    "ps": 10**6,
+    "fs": 1_000,
+    "as": 1,
+}
+#: How an instance of a subclass becomes the value that orjson writes of it, whatever its own ``__str__`` returns.
+_EXACT: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
 
 
 def json_form(value: Any, where: str = "value") -> Any:
@@ -57,6 +79,16 @@ class _Form:
         """Return the JSON form of a part of the value."""
         if depth > MAX_DEPTH:
             raise InvalidInput(f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+        try:
+            return self._of(value, path, depth)
+        except InvalidInput:
+            raise
+        except Exception as error:  # the value's own code may raise anything
+            if _by_signal_handler(error):
+                raise
+            raise _failure(path, error) from error
+
+    def _of(self, value: Any, path: str, depth: int) -> Any:
         kind = type(value)
         if value is None or kind in (str, int, bool):
             return value
@@ -68,13 +100,14 @@ class _Form:
                 return _Form(nulls=True).of(found[0], path, depth + 1)
         if isinstance(value, Enum):
             return self.of(value.value, path, depth + 1)
-        for plain in (str, int, float):  # a subclass, as of numpy or of a library of quantities
+        for plain, exact in _EXACT:  # a subclass, as of numpy or of a library of quantities
             if isinstance(value, plain):
-                return self.of(plain(value), path, depth + 1)
+                return self.of(exact(value), path, depth + 1)
         if isinstance(value, Mapping):
-            return self._object(value.items(), path, depth)
+            return self._object(dict.items(value) if isinstance(value, dict) else value.items(), path, depth)
         if isinstance(value, list | tuple | deque):
-            return [self.of(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+            items = list.__iter__(value) if isinstance(value, list) else value
+            return [self.of(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
         if isinstance(value, Set):
             return sorted((self.of(item, f"{path} item", depth + 1) for item in value), key=rank)
         if isinstance(value, type):
@@ -83,11 +116,12 @@ class _Form:
 
     def _of_object(self, value: Any, path: str, depth: int) -> Any:
         """Return the JSON form of a value that is neither a number, text nor a container."""
-        if isinstance(value, PurePath):
+        kind = type(value)  # not what the value says it is, as a mock does: it would be recorded as its repr
+        if issubclass(kind, PurePath):
             return str(value)
-        if isinstance(value, _TEXT):
+        if issubclass(kind, _TEXT):
             return _by_pydantic(value, path)
-        if isinstance(value, _BYTES):
+        if issubclass(kind, _BYTES):
             return _of_bytes(bytes(value))
         if isinstance(value, BaseException):
             return form_of_error(value)
@@ -136,16 +170,43 @@ def _of_numpy(value: Any, path: str) -> tuple[Any] | None:
     if kind == "c":
         raise _refusal(path, value)
     if kind in "Mm" and isinstance(value, numpy.generic):
-        if numpy.isnat(value):
-            return (None,)
-        return (str(value) if kind == "M" else value.astype("timedelta64[us]").item(),)
-    if value.dtype.names is not None:  # records
-        rows = [dict(zip(value.dtype.names, row, strict=True)) for row in numpy.atleast_1d(value).tolist()]
-        return (rows if value.ndim else rows[0],)
+        return (None if numpy.isnat(value) else _of_numpy_time(value, path),)
+    if value.dtype.names is not None:  # records: their fields are values of numpy, as those of an array are not
+        return (list(value) if value.ndim else {name: value[name] for name in value.dtype.names},)
     if kind in "Mmg":  # times; a long double stays one in a list
         return (list(value) if value.ndim else value[()],)
     plain = value.tolist()
-    return (float(plain) if isinstance(plain, numpy.generic) else plain,)
+    return (_of_long_double(plain, path) if isinstance(plain, numpy.generic) else plain,)
+
+
+def _of_long_double(value: Any, path: str) -> float:
+    number = float(value)
+    if math.isinf(number) and not sys.modules["numpy"].isinf(value):
+        raise InvalidInput(f"{path} is the {full_name(value)} {value!s}, which no float can hold; record it as text.")
+    return number
+
+
+def _of_numpy_time(value: Any, path: str) -> timedelta | str:
+    """Return a time or a duration of numpy, with all its digits."""
+    unit, count = sys.modules["numpy"].datetime_data(value.dtype)
+    if value.dtype.kind == "M" and unit != "generic":
+        return str(value)
+    if unit not in _ATTOSECONDS:
+        why = {"Y": "in years, which differ in length", "M": "in months, which differ in length"}.get(
+            unit, "without unit"
+        )
+        raise InvalidInput(f"{path} is a {full_name(value)} {why}; convert it first, for example to days.")
+    length = int(value.astype("int64")) * count * _ATTOSECONDS[unit]
+    nanoseconds, finer = divmod(abs(length), _ATTOSECONDS["ns"])
+    if finer:
+        raise InvalidInput(f"{path} is a {full_name(value)} finer than a nanosecond; round it, or record it as text.")
+    if nanoseconds % 1000 == 0:
+        return timedelta(microseconds=nanoseconds // 1000) * (1 if length > 0 else -1)
+    # As pydantic writes durations, with more digits.
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    text = _by_pydantic(timedelta(seconds=seconds), path)
+    head = text[:-1] if text.endswith("S") else f"{text}0" if "T" in text else f"{text}T0"
+    return f"{'-' if length < 0 else ''}{head}.{fraction:09}".rstrip("0") + "S"
 
 
 def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
@@ -155,10 +216,10 @@ def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
         return None
     if value is pandas.NaT or value is pandas.NA:
         return (None,)
-    if isinstance(value, pandas.Timestamp | pandas.Timedelta):
-        if value.nanosecond if isinstance(value, pandas.Timestamp) else value.nanoseconds:
-            return (value.isoformat().replace("+00:00", "Z"),)
-        return (value.to_pydatetime() if isinstance(value, pandas.Timestamp) else value.to_pytimedelta(),)
+    if isinstance(value, pandas.Timestamp):
+        return (value.isoformat().replace("+00:00", "Z") if value.nanosecond else value.to_pydatetime(),)
+    if isinstance(value, pandas.Timedelta):
+        return (value.to_timedelta64(),)
     if isinstance(value, pandas.DataFrame):
         return (_records(value, path),)
     if isinstance(value, pandas.Series):
@@ -226,6 +287,8 @@ def _dumped(dump: Callable[..., Any], path: str) -> Any:
     try:
         return dump(mode="json")
     except Exception as error:  # a model's serializers may raise anything
+        if _by_signal_handler(error):
+            raise
         raise InvalidInput(f"{path} is a model that cannot be dumped: {error}") from error
 
 
@@ -242,6 +305,17 @@ def rank(item: Any) -> tuple[bool, float, str]:
     """Return a sort key: numbers first, by size, then other items by their canonical text."""
     number = isinstance(item, int | float)
     return not number, item if number else 0, canonical(item)
+
+
+def _by_signal_handler(error: Exception) -> bool:
+    """Return whether a signal handler raised an error, such as a time limit: the caller waits for that one."""
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _failure(path: str, error: Exception) -> InvalidInput:
+    found = form_of_error(error)
+    return InvalidInput(f"{path[:200]} cannot be converted: {found['type']}: {found['message'][:200]}.")
 
 
 def _refusal(path: str, value: Any) -> InvalidInput:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -19,7 +20,8 @@ _SMALLEST, _BEYOND = -(2**63), 2**64
 _EXACT = (str, bool, type(None))
 _CONTAINERS = (dict, list, tuple)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
-_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels, or contains itself"
 
 
 #: Characters refused in ids and keys: control characters, line and paragraph separators, lone surrogates.
@@ -53,23 +55,23 @@ def canonical(value: Any, where: str = "value", key: str = "") -> str:
     Raises:
         InvalidInput: The value, or a part of it, cannot be recorded as JSON; the message names its path.
     """
-    # orjson has no depth limit for tuples: some thousand nested ones overrun its buffer and crash the process.
-    if isinstance(value, _CONTAINERS) and _too_deep(value, 1):
-        where = named(where, key)
-        _refuse(value, where, 0)
-        raise InvalidInput(f"{where} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
     try:
+        # orjson has no depth limit for tuples: some thousand nested ones overrun its buffer and crash the process. It
+        # also crashes where the value of an enum, or the time zone of a datetime, raises an exception.
+        if type(value) not in _PLAIN and (reason := _unsafe(value)):
+            where = named(where, key)
+            _explain(value, where)
+            raise InvalidInput(f"{where} {reason}.")
         text = orjson.dumps(value, option=_OPTIONS)
-        # orjson writes NaN as null and dates as text, so the value is read back and compared. That runs in C; the slow
-        # walk happens only for values that are refused or contain tuples.
+        # orjson writes NaN as null, so the value is read back and compared. That runs in C; the slow walk happens only
+        # for values that are refused or contain tuples.
         if not isinstance(value, _EXACT) and orjson.loads(text) != value:
             _refuse(value, named(where, key), 0)
     except InvalidInput:
         raise
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         where = named(where, key)
-        _refuse(value, where, 0)
-        _refuse_subclass(value, where)
+        _explain(value, where)
         raise InvalidInput(f"{where} is no JSON value: {error}.") from error
     return text.decode()
 
@@ -87,7 +89,10 @@ def full_name(value: Any) -> str:
 
 def wrong_key(where: str, key: Any) -> InvalidInput:
     """Return the error for an object's key that is no text."""
-    shown = f" {key!r:.70}" if not isinstance(key, int) or abs(key) < 10**40 else ""
+    try:
+        shown = f" {key!r:.70}" if not isinstance(key, int) or abs(key) < 10**40 else ""
+    except Exception:  # noqa: BLE001 - the key's own code may raise anything
+        shown = ""
     return InvalidInput(f"{where} has the key{shown} of type {full_name(key)}; JSON keys are text.")
 
 
@@ -150,20 +155,57 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
     return number
 
 
-def _too_deep(container: Any, depth: int) -> bool:
+def _unsafe(value: Any) -> str:
+    """Return why orjson must not see a value that is of no plain type, or an empty text."""
+    return _unsafe_within(value, 1) if issubclass(type(value), _CONTAINERS) else _unsafe_leaf(value)
+
+
+def _unsafe_within(container: Any, depth: int) -> str:
     if depth > MAX_DEPTH:
-        return True
+        return _TOO_DEEP
+    kind = type(container)
+    if issubclass(kind, dict):
+        container = dict.values(container)
+    elif issubclass(kind, list):
+        container = list.__iter__(container)
     # Exact types first, for speed: this runs in every append, and most items are text and numbers.
-    for item in container.values() if isinstance(container, dict) else container:
-        if type(item) not in _PLAIN and isinstance(item, _CONTAINERS) and _too_deep(item, depth + 1):
-            return True
-    return False
+    for item in container:
+        kind = type(item)
+        if kind not in _PLAIN and (
+            reason := _unsafe_within(item, depth + 1) if issubclass(kind, _CONTAINERS) else _unsafe_leaf(item)
+        ):
+            return reason
+    return ""
+
+
+def _unsafe_leaf(value: Any) -> str:
+    kind = type(value)
+    if not issubclass(kind, str | int | float):
+        return "has a part that is no JSON value"
+    if issubclass(kind, Enum):  # orjson reads the attribute ``value``, also where the enum is a number or text
+        try:
+            plain = type(value.value) in _PLAIN
+        except Exception:  # noqa: BLE001 - a property may raise anything
+            plain = False
+        return "" if plain else "has an enum without plain value"
+    return ""
+
+
+def _explain(value: Any, where: str) -> None:
+    """Raise InvalidInput for the first part of a value that orjson refuses, if it can be told which that is."""
+    try:
+        _refuse(value, where, 0)
+        _refuse_subclass(value, where)
+    except InvalidInput:
+        raise
+    except (TypeError, ValueError, RuntimeError, AttributeError):  # of a value that is not what it says it is
+        return
 
 
 def _refuse(value: Any, where: str, depth: int) -> None:
     """Raise InvalidInput if a part of a value cannot be recorded. The message names the first such part."""
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"{where[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+        raise InvalidInput(f"{where[:200]} {_TOO_DEEP}.")
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):

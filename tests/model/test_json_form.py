@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter, deque, namedtuple
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -22,6 +26,7 @@ import pytest
 from pydantic import BaseModel
 
 from ledger import InvalidInput, SessionLedger
+from ledger.model.events import Change, text_of
 from ledger.model.json_form import json_form
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
@@ -109,6 +114,12 @@ REFUSED: list[tuple[Any, str]] = [
     (1j, "of type complex"),
     (np.complex128(1), r"numpy\.complex128"),
     (np.array([1j]), r"numpy\.ndarray"),
+    (np.timedelta64(1, "M"), r"value\.at\[0\] is a numpy\.timedelta64 in months"),
+    (np.array([1], dtype="m8[Y]"), r"value\.at\[0\]\[0\] is a numpy\.timedelta64 in years"),
+    (np.array([1], dtype="i8").view("m8"), r"value\.at\[0\]\[0\] is a numpy\.timedelta64 without unit"),
+    (np.array([(1,)], dtype=[("a", "m8[M]")]), r"value\.at\[0\]\[0\]\.a is a numpy\.timedelta64 in months"),
+    (np.timedelta64(1, "ps"), r"value\.at\[0\] is a numpy\.timedelta64 finer than a nanosecond"),
+    (np.timedelta64(10**18, "s"), r"value\.at\[0\] cannot be converted: OverflowError"),
     (lambda: 0, "of type function"),
     (SimpleNamespace(a=1), "SimpleNamespace"),
     ({(1, 2): 3}, r"value\.at\[0\] has the key \(1, 2\) of type tuple"),
@@ -179,3 +190,203 @@ def test_a_plan_of_models_and_dataclasses_plans_its_calls(ledger: SessionLedger)
         sid = ledger.create_session("ada")
         ledger.update_constraints(sid, constraints)  # type: ignore[arg-type]
         assert len(ledger.get_session(sid).tool_calls) == 2
+
+
+CRASHES = {
+    "the time zone of a datetime": """
+class Zone(tzinfo):
+    def utcoffset(self, moment):
+        raise KeyError("no such zone")
+    dst = tzname = utcoffset
+odd = datetime(2026, 1, 1, tzinfo=Zone())
+""",
+    "the value of an enum": """
+class Odd(Enum):
+    A = 1
+    @property
+    def value(self):
+        raise KeyError("no such zone")
+odd = Odd.A
+""",
+    "the value of an enum that is a number": """
+class Odd(IntEnum):
+    A = 1
+    @property
+    def value(self):
+        raise KeyError("no such zone")
+odd = Odd.A
+""",
+}
+
+
+@pytest.mark.parametrize("source", CRASHES.values(), ids=CRASHES)
+def test_a_value_whose_own_code_raises_does_not_end_the_process(source: str) -> None:
+    program = f"""
+from datetime import datetime, tzinfo
+from enum import Enum, IntEnum
+from ledger import InvalidInput
+from ledger.model.events import Change, text_of
+{source}
+for value in (odd, {{"at": [odd]}}):
+    for strict in (True, False):
+        try:
+            text_of(Change("strategy", "", value), strict=strict)
+        except InvalidInput as error:
+            print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    strict, loose, strict_within, loose_within = done.stdout.splitlines()
+    assert all(it.startswith("strategy") for it in (strict, strict_within))
+    assert loose.startswith("strategy cannot be converted: KeyError: 'no such zone'")
+    assert loose_within.startswith("strategy.at[0] cannot be converted: KeyError: 'no such zone'")
+
+
+class Loud(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "loud"
+
+
+class Half(int):
+    def __int__(self) -> int:
+        return 0
+
+    def __str__(self) -> str:
+        return "half"
+
+
+class Rounded(float):
+    def __float__(self) -> float:
+        return 0.0
+
+
+class Shown(dict):
+    def items(self) -> Any:
+        return [("shown", 1)]
+
+
+class Reversed(list):
+    def __iter__(self) -> Any:
+        return reversed(self)
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [(Loud("quiet"), "quiet"), (Half(7), 7), (Rounded(1.5), 1.5), (Shown(a=1), {"a": 1}), (Reversed([1, 2]), [1, 2])],
+    ids=["str", "int", "float", "dict", "list"],
+)
+def test_what_is_recorded_does_not_depend_on_the_values_beside_it(
+    ledger: SessionLedger, value: Any, recorded: Any
+) -> None:
+    sid = ledger.create_session("ada")
+    for beside in (1, date(2026, 1, 1)):
+        ledger.update_constraints(sid, {"it": value, "beside": beside})
+        found = ledger.get_session(sid).constraints["it"]
+        assert (type(found), found) == (type(recorded), recorded)
+
+
+class Posing:
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    @property
+    def __class__(self) -> Any:
+        return self.kind
+
+
+class Failing(Mapping):
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.act = act
+
+    def __getitem__(self, key: str) -> Any:
+        return self.act()
+
+    def __iter__(self) -> Any:
+        return self.act()
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Unshown:
+    def __repr__(self) -> str:
+        raise KeyError("unshown")
+
+
+class Growing(dict):
+    """Adds a key to the dict while an item of it is converted."""
+
+    def __init__(self) -> None:
+        super().__init__(at=Failing(lambda: self.update(more=1) or iter(())), day=date(2026, 1, 1))
+
+
+def fail() -> Any:
+    raise KeyError("lost")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Failing(fail), r"strategy\[0\] cannot be converted: KeyError: 'lost'"),
+        ({"a": {Failing(fail).__class__: 1}}, r"strategy\[0\]\.a"),
+        ({Unshown(): 1}, r"strategy\[0\] key is of type .*Unshown"),
+        (Growing(), r"strategy\[0\] cannot be converted: RuntimeError: dictionary changed size"),
+        ({frozenset({(1, Unshown())})}, r"strategy\[0\] item item\[1\] is of type .*Unshown"),
+        *((Posing(kind), r"strategy\[0\]") for kind in (str, int, float, dict, list, tuple, set, date, bytes, Decimal)),
+        *(
+            (Posing(kind), r"strategy\[0\]")
+            for kind in (Colour, Order, Filter, np.ndarray, np.int64, pd.DataFrame, Path)
+        ),
+    ],
+    ids=lambda it: it[:40] if type(it) is str else type(it).__name__,
+)
+def test_what_the_code_of_a_value_raises_is_an_invalid_input_with_its_path(value: Any, says: str) -> None:
+    for strict in (False, True):
+        with pytest.raises(InvalidInput, match="strategy" if strict else says):
+            text_of(Change("strategy", "", [value]), strict=strict)
+
+
+def test_what_a_signal_handler_raises_during_a_conversion_arrives_at_the_caller() -> None:
+    def limit(*_: Any) -> None:
+        raise ArithmeticError("time is up")
+
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        with pytest.raises(ArithmeticError, match="time is up"):
+            json_form([Failing(lambda: signal.raise_signal(signal.SIGALRM))])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [
+        (np.timedelta64(0, "ns"), "PT0S"),
+        (np.timedelta64(1_000, "ps"), "PT0.000000001S"),
+        (np.timedelta64(1_500, "ns"), "PT0.0000015S"),
+        (np.timedelta64(2, "W"), "P14D"),
+        (np.timedelta64(3, "25s"), "PT1M15S"),
+        (np.timedelta64(86_400 * 10**9 + 1, "ns"), "P1DT0.000000001S"),
+        (np.timedelta64(-(2**63) + 1, "ns"), "-P292Y171DT23H47M16.854775807S"),
+        (np.array([[(1, [2, 3])]], dtype=[("a", "i4"), ("b", "f8", (2,))]), [[{"a": 1, "b": [2.0, 3.0]}]]),
+        (np.array((1, "NaT"), dtype=[("a", "i4"), ("b", "M8[ns]")]), {"a": 1, "b": None}),
+        (np.array([((7,),)], dtype=[("a", [("b", "m8[s]")])])[0], {"a": {"b": "PT7S"}}),
+        (np.rec.array([(1, "x")], names=["a", "b"]), [{"a": 1, "b": "x"}]),
+        (np.rec.array([(1, "x")], names=["a", "b"])[0], {"a": 1, "b": "x"}),
+        (np.ma.array([(1, 2)], mask=[(False, True)], dtype=[("a", "i4"), ("b", "m8[s]")]), [{"a": 1, "b": None}]),
+        (np.array([(1, [date(2026, 1, 1)])], dtype=[("a", "i4"), ("b", "O")]), [{"a": 1, "b": ["2026-01-01"]}]),
+        (np.array([np.longdouble("inf")]), [None]),
+        (pd.Series(pd.to_timedelta([1, None], unit="ns")), ["PT0.000000001S", None]),
+    ],
+    ids=repr,
+)
+def test_times_and_records_of_numpy_keep_their_digits_and_names(value: Any, recorded: Any) -> None:
+    assert json_form(value) == recorded
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).maxexp <= 1024, reason="a long double is a double here")
+def test_a_long_double_beyond_floats_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"value\[0\] is the numpy\.longdouble 1e\+400, which no float can hold"):
+        json_form(np.array(["1e400"], dtype=np.longdouble))
