@@ -151,3 +151,52 @@ def test_a_statement_that_is_refused_writes_nothing_beside_the_error(warehouse, 
     with pytest.raises(InvalidInput):
         warehouse.query("CALL anything()")
     assert capfd.readouterr() == ("", "")
+
+
+_SESSIONS = """
+    (SELECT 'a' AS id, 'x' AS status, ['p', 'q'] AS calls, ['1', '2'] AS tags
+     UNION ALL SELECT 'b', 'y', [], ['3'] UNION ALL SELECT 'c', 'x', ['p'], ['4', '5']) AS s
+"""
+
+
+@pytest.mark.parametrize(
+    ("joined", "expected"),
+    [
+        (", UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        (", s.calls AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("CROSS JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("INNER JOIN UNNEST(s.calls) AS c ON TRUE", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("JOIN UNNEST(s.calls) AS c ON s.status = 'y'", []),
+        ("JOIN UNNEST(s.calls) AS c ON s.id = 'c'", [("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c ON TRUE", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT OUTER JOIN s.calls AS c", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c ON c = 'q'", [("a", "q"), ("b", None), ("c", None)]),
+        ("LEFT JOIN UNNEST(s.calls) AS c WITH OFFSET", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+    ],
+)
+def test_a_join_with_an_array_has_the_rows_of_its_kind(warehouse, joined, expected):
+    rows = warehouse.query(f"SELECT s.id, c FROM {_SESSIONS} {joined}").rows
+    assert sorted(rows, key=repr) == sorted(expected, key=repr)
+
+
+@pytest.mark.parametrize(
+    ("columns", "arrays", "rest", "expected"),
+    [
+        ("c, g", ", UNNEST(s.calls) AS c, UNNEST(s.tags) AS g", "WHERE s.id = 'c'", [("p", "4"), ("p", "5")]),
+        ("c, COUNT(*)", ", UNNEST(s.calls) AS c", "GROUP BY 1", [("p", 2), ("q", 1)]),
+        ("c, ROW_NUMBER() OVER (ORDER BY s.id, c)", ", UNNEST(s.calls) AS c", "", [("p", 1), ("p", 3), ("q", 2)]),
+    ],
+)
+def test_a_join_with_an_array_multiplies_the_rows_before_they_are_counted(warehouse, columns, arrays, rest, expected):
+    assert sorted(warehouse.query(f"SELECT {columns} FROM {_SESSIONS} {arrays} {rest}").rows) == expected
+
+
+def test_sessions_without_tool_calls_are_in_a_left_join(ask):
+    events = [
+        event(1, ("tool_call", "c", {"name": "n"}), session="with"),
+        event(1, ("title", "", "t"), session="without", event_id="w"),
+    ]
+    rows = ask(events, "SELECT s.session_id, c FROM sessions s LEFT JOIN UNNEST(s.tool_calls) c ORDER BY 1")
+    assert rows == [("with", "c"), ("without", None)]

@@ -179,8 +179,8 @@ def _keep_filter_above_window(tree: exp.Expr) -> None:
 def _unnest_in_select_list(tree: exp.Expr) -> None:
     """Replace ``SELECT v FROM t CROSS JOIN UNNEST(t.list) AS v`` by ``SELECT UNNEST(t.list) AS v FROM t``.
 
-    The rows are the same. DuckDB plans a correlated UNNEST in FROM as a self-join, through which it pushes no filter.
-    The step applies only if the value is used once, as a column of the result.
+    DuckDB plans a correlated UNNEST in FROM as a self-join, through which it pushes no filter. The step applies only if
+    the rows stay the same: see ``_multiplies_rows_only``; and if the value is used once, as a column of the result.
     """
     for select in list(tree.find_all(exp.Select)):
         for join in list(select.args.get("joins") or []):
@@ -188,11 +188,33 @@ def _unnest_in_select_list(tree: exp.Expr) -> None:
             if not isinstance(unnest, exp.Unnest) or unnest.args.get("offset") or len(unnest.alias_column_names) != 1:
                 continue
             (name,) = unnest.alias_column_names
-            uses = [column for column in select.find_all(exp.Column) if column.name == name and not column.table]
-            if len(uses) != 1 or uses[0].parent is not select or uses[0].arg_key != "expressions":
+            uses = [column for column in select.find_all(exp.Column) if column.parts[0].name.lower() == name.lower()]
+            if len(uses) != 1 or uses[0].table or uses[0].parent is not select or uses[0].arg_key != "expressions":
+                continue
+            if not _multiplies_rows_only(select, join):
                 continue
             uses[0].replace(exp.alias_(exp.Anonymous(this="UNNEST", expressions=[unnest.expressions[0]]), name))
             join.pop()
+            break  # DuckDB would put the items of two UNNESTs in a SELECT list side by side
+
+
+def _multiplies_rows_only(select: exp.Select, join: exp.Join) -> bool:
+    """Return True if a join with an UNNEST has no condition, and what else the SELECT does comes to the same before it.
+
+    A LEFT join keeps a row without items. A window, a group, an outer join and a random value see the multiplied rows.
+    """
+    condition = join.args.get("on")
+    if join.side or join.kind not in ("", "CROSS", "INNER") or join.args.get("using"):
+        return False
+    if condition is not None and not (isinstance(condition, exp.Boolean) and condition.this):
+        return False
+    if any(select.args.get(part) for part in ("group", "having", "qualify", "windows")):
+        return False
+    if any(other.side in ("RIGHT", "FULL") for other in select.args["joins"]):
+        return False
+    if any(isinstance(column, exp.Star) for column in select.selects):
+        return False
+    return select.find(exp.Window, exp.Rand, exp.Uuid) is None
 
 
 def _zero_based_offsets(tree: exp.Expr) -> None:
