@@ -142,6 +142,52 @@ def test_columns_without_a_name_are_numbered(warehouse):
     assert warehouse.query("SELECT 1 UNION ALL SELECT 2").columns == ("f0_",)
 
 
+NAMED_BY_ENGINES = [
+    ("created_at, CAST(created_at AS DATE)", ("created_at", "f0_")),
+    ("CAST(version AS STRING), version", ("f0_", "version")),
+    ("status, 'status'", ("status", "f0_")),
+    ("DATE '2026-11-01', TIMESTAMP '2026-11-01'", ("f0_", "f1_")),
+    ("s.status, UPPER(s.status), (s.title)", ("status", "f0_", "title")),
+    ("constraints.kpi, constraints['kpi'], constraints.a[0]", ("kpi", "f0_", "f1_")),
+    ("@status, status", ("f0_", "status")),
+]
+
+
+@pytest.mark.parametrize(("columns", "names"), NAMED_BY_ENGINES)
+def test_only_an_alias_or_a_path_names_a_column(warehouse, columns, names):
+    parameters = {"status": "x"} if "@status" in columns else {}
+    assert warehouse.query(f"SELECT {columns} FROM sessions s", parameters).columns == names
+
+
+@pytest.mark.parametrize(("columns", "names"), NAMED_BY_ENGINES)
+@pytest.mark.emulator
+def test_only_an_alias_or_a_path_names_a_column_in_bigquery(direct, columns, names):
+    parameters = {"status": "x"} if "@status" in columns else {}
+    assert direct.query(f"SELECT {columns} FROM sessions s", parameters).columns == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT content[0].text FROM messages", ("text",)),
+        ("SELECT content[0].text, text FROM (SELECT content, 'a' AS b FROM messages), (SELECT 1 AS text)", None),
+        ("SELECT definition['arguments'].city, result[0] FROM tool_calls", ("city", "f0_")),
+        ("SELECT ARRAY(SELECT AS STRUCT 1 AS name)[OFFSET(0)].name, [1][OFFSET(0)]", ("name", "f0_")),
+        ("SELECT city FROM (SELECT definition['arguments'].city FROM tool_calls)", ("city",)),
+        ("SELECT * FROM (SELECT 1, 2)", ("f0_", "f1_")),
+        ("SELECT 0, * FROM (SELECT *, 2 FROM (SELECT 1))", ("f0_", "f1_", "f2_")),
+        ("WITH w AS (SELECT [1][OFFSET(0)], 2 AS b) SELECT w.*, SAFE.SUBSTR('a', 1) FROM w", ("f0_", "b", "f1_")),
+        ("SELECT (SELECT 1 AS a), STRUCT(1 AS b).b UNION ALL SELECT 1, 2", ("f0_", "b")),
+    ],
+)
+def test_no_name_of_a_column_is_an_expression_of_duckdb(warehouse, sql, names):
+    if names is None:
+        with pytest.raises(InvalidInput, match="several columns named text"):
+            warehouse.query(sql)
+    else:
+        assert warehouse.query(sql).columns == names
+
+
 def test_a_json_path_that_duckdb_has_not_is_named(warehouse):
     with pytest.raises(InvalidInput, match="DuckDB cannot answer"):
         warehouse.query("SELECT JSON_VALUE(constraints, '$..kpi') AS x FROM sessions")

@@ -6,6 +6,7 @@ Importing this module imports SQLGlot, so a warehouse imports the module only on
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,8 +19,10 @@ from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import functions, names, subscripts, times, translations
 from ledger.warehouse.duckdb.translations import TemplatedBigQuery
-from ledger.warehouse.statement import check_query, first_line, range_names
+from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
+#: Beginning of the names of columns to which BigQuery gives no name; an answer has ``f0_``, ``f1_`` ... instead.
+UNNAMED = "(unnamed) "
 _FUNCTION = re.compile(
     r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
     re.DOTALL,
@@ -102,12 +105,20 @@ def _render(tree: exp.Expr, *, own: bool = False, user: bool = False) -> str:
 
 
 def _name_columns(query: exp.Query) -> None:
-    """Name unnamed columns ``f0_``, ``f1_`` ... as BigQuery does; DuckDB would use the text of the expression."""
-    unnamed = [
-        column for column in query.selects if not isinstance(column, exp.Alias | exp.Column | exp.Dot | exp.Star)
-    ]
-    for number, column in enumerate(unnamed):
-        column.replace(exp.alias_(column.copy(), f"f{number}_"))
+    """Name columns as BigQuery does; DuckDB would use the text of the translated expression.
+
+    A column to which BigQuery gives no name has one that begins with ``UNNAMED``, also in a subquery, from which ``*``
+    may take it.
+    """
+    numbers = itertools.count()
+    for select in [found for found in query.find_all(exp.Select) if not found.args.get("kind")]:
+        for column in list(select.selects):
+            is_plain = isinstance(column, exp.Alias | exp.Star) or (
+                isinstance(column, exp.Column) and len(column.parts) == 1
+            )
+            if not is_plain and not column.is_star:
+                name = column_name(column) or f"{UNNAMED}{next(numbers)}"
+                column.replace(exp.alias_(column.copy(), name, quoted=True))
 
 
 def _drop_storage_options(tree: exp.Expr) -> None:
