@@ -22,7 +22,8 @@ beside it, which runs the statement.
 - The answer has `columns`, `types` (GoogleSQL types) and `rows` (tuples); iterating yields dictionaries. JSON values
   are decoded, and JSON null and NULL are both None; timestamps are datetimes in UTC. `to_arrow()` gives JSON as text;
   `to_frame()` gives it decoded. `bytes_processed` has the bytes that BigQuery read, and is None for a file.
-- Columns need distinct names; columns without a name are `f0_`, `f1_` ...
+- Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
+  and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
 """
 _FUNCTIONS = """## Functions over a DuckDB file
 

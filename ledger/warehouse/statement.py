@@ -78,7 +78,7 @@ def check_columns(sql: str) -> Mapping[str, str]:
     """
     tree = check_query(sql)
     _check_qualifiers(tree)
-    names = [name.lower() for name in tree.named_selects if name not in ("", "*")]
+    names = [name.lower() for column in tree.selects if (name := column_name(column)) is not None]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"The answer has several columns named {', '.join(repeated)}; give each a name with AS.")
     if tree.find(exp.Placeholder) is not None:
@@ -122,6 +122,18 @@ def prepare(
     if "information_schema" in sql.lower():
         sql = _with_schema(sql, place)
     return sql, {used[name]: value for name, value in values.items() if name not in literals}
+
+
+def column_name(column: exp.Expr) -> str | None:
+    """Return the name that BigQuery gives to a column of a SELECT: its alias, or the last name of a path.
+
+    Every other column, such as a literal, a CAST or an element of an array, has none; neither has ``*``.
+    """
+    if isinstance(column, exp.Alias):
+        return column.alias
+    path = column.unnest()  # without parentheses
+    last = path.this if isinstance(path, exp.Column) else path.expression if isinstance(path, exp.Dot) else None
+    return last.name if isinstance(last, exp.Identifier) else None
 
 
 def range_names(tree: exp.Query) -> set[str]:

@@ -142,6 +142,52 @@ def test_columns_without_a_name_are_numbered(warehouse):
     assert warehouse.query("SELECT 1 UNION ALL SELECT 2").columns == ("f0_",)
 
 
+NAMED_BY_ENGINES = [
+    ("created_at, CAST(created_at AS DATE)", ("created_at", "f0_")),
+    ("CAST(version AS STRING), version", ("f0_", "version")),
+    ("status, 'status'", ("status", "f0_")),
+    ("DATE '2026-11-01', TIMESTAMP '2026-11-01'", ("f0_", "f1_")),
+    ("s.status, UPPER(s.status), (s.title)", ("status", "f0_", "title")),
+    ("constraints.kpi, constraints['kpi'], constraints.a[0]", ("kpi", "f0_", "f1_")),
+    ("@status, status", ("f0_", "status")),
+]
+
+
+@pytest.mark.parametrize(("columns", "names"), NAMED_BY_ENGINES)
+def test_only_an_alias_or_a_path_names_a_column(warehouse, columns, names):
+    parameters = {"status": "x"} if "@status" in columns else {}
+    assert warehouse.query(f"SELECT {columns} FROM sessions s", parameters).columns == names
+
+
+@pytest.mark.parametrize(("columns", "names"), NAMED_BY_ENGINES)
+@pytest.mark.emulator
+def test_only_an_alias_or_a_path_names_a_column_in_bigquery(direct, columns, names):
+    parameters = {"status": "x"} if "@status" in columns else {}
+    assert direct.query(f"SELECT {columns} FROM sessions s", parameters).columns == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT content[0].text FROM messages", ("text",)),
+        ("SELECT content[0].text, text FROM (SELECT content, 'a' AS b FROM messages), (SELECT 1 AS text)", None),
+        ("SELECT definition['arguments'].city, result[0] FROM tool_calls", ("city", "f0_")),
+        ("SELECT ARRAY(SELECT AS STRUCT 1 AS name)[OFFSET(0)].name, [1][OFFSET(0)]", ("name", "f0_")),
+        ("SELECT city FROM (SELECT definition['arguments'].city FROM tool_calls)", ("city",)),
+        ("SELECT * FROM (SELECT 1, 2)", ("f0_", "f1_")),
+        ("SELECT 0, * FROM (SELECT *, 2 FROM (SELECT 1))", ("f0_", "f1_", "f2_")),
+        ("WITH w AS (SELECT [1][OFFSET(0)], 2 AS b) SELECT w.*, SAFE.SUBSTR('a', 1) FROM w", ("f0_", "b", "f1_")),
+        ("SELECT (SELECT 1 AS a), STRUCT(1 AS b).b UNION ALL SELECT 1, 2", ("f0_", "b")),
+    ],
+)
+def test_no_name_of_a_column_is_an_expression_of_duckdb(warehouse, sql, names):
+    if names is None:
+        with pytest.raises(InvalidInput, match="several columns named text"):
+            warehouse.query(sql)
+    else:
+        assert warehouse.query(sql).columns == names
+
+
 def test_a_json_path_that_duckdb_has_not_is_named(warehouse):
     with pytest.raises(InvalidInput, match="DuckDB cannot answer"):
         warehouse.query("SELECT JSON_VALUE(constraints, '$..kpi') AS x FROM sessions")
@@ -151,3 +197,52 @@ def test_a_statement_that_is_refused_writes_nothing_beside_the_error(warehouse, 
     with pytest.raises(InvalidInput):
         warehouse.query("CALL anything()")
     assert capfd.readouterr() == ("", "")
+
+
+_SESSIONS = """
+    (SELECT 'a' AS id, 'x' AS status, ['p', 'q'] AS calls, ['1', '2'] AS tags
+     UNION ALL SELECT 'b', 'y', [], ['3'] UNION ALL SELECT 'c', 'x', ['p'], ['4', '5']) AS s
+"""
+
+
+@pytest.mark.parametrize(
+    ("joined", "expected"),
+    [
+        (", UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        (", s.calls AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("CROSS JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("INNER JOIN UNNEST(s.calls) AS c ON TRUE", [("a", "p"), ("a", "q"), ("c", "p")]),
+        ("JOIN UNNEST(s.calls) AS c ON s.status = 'y'", []),
+        ("JOIN UNNEST(s.calls) AS c ON s.id = 'c'", [("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c ON TRUE", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT OUTER JOIN s.calls AS c", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+        ("LEFT JOIN UNNEST(s.calls) AS c ON c = 'q'", [("a", "q"), ("b", None), ("c", None)]),
+        ("LEFT JOIN UNNEST(s.calls) AS c WITH OFFSET", [("a", "p"), ("a", "q"), ("b", None), ("c", "p")]),
+    ],
+)
+def test_a_join_with_an_array_has_the_rows_of_its_kind(warehouse, joined, expected):
+    rows = warehouse.query(f"SELECT s.id, c FROM {_SESSIONS} {joined}").rows
+    assert sorted(rows, key=repr) == sorted(expected, key=repr)
+
+
+@pytest.mark.parametrize(
+    ("columns", "arrays", "rest", "expected"),
+    [
+        ("c, g", ", UNNEST(s.calls) AS c, UNNEST(s.tags) AS g", "WHERE s.id = 'c'", [("p", "4"), ("p", "5")]),
+        ("c, COUNT(*)", ", UNNEST(s.calls) AS c", "GROUP BY 1", [("p", 2), ("q", 1)]),
+        ("c, ROW_NUMBER() OVER (ORDER BY s.id, c)", ", UNNEST(s.calls) AS c", "", [("p", 1), ("p", 3), ("q", 2)]),
+    ],
+)
+def test_a_join_with_an_array_multiplies_the_rows_before_they_are_counted(warehouse, columns, arrays, rest, expected):
+    assert sorted(warehouse.query(f"SELECT {columns} FROM {_SESSIONS} {arrays} {rest}").rows) == expected
+
+
+def test_sessions_without_tool_calls_are_in_a_left_join(ask):
+    events = [
+        event(1, ("tool_call", "c", {"name": "n"}), session="with"),
+        event(1, ("title", "", "t"), session="without", event_id="w"),
+    ]
+    rows = ask(events, "SELECT s.session_id, c FROM sessions s LEFT JOIN UNNEST(s.tool_calls) c ORDER BY 1")
+    assert rows == [("with", "c"), ("without", None)]

@@ -6,6 +6,7 @@ Importing this module imports SQLGlot, so a warehouse imports the module only on
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,8 +19,10 @@ from ledger.errors import ConfigurationError, InvalidInput
 from ledger.warehouse import catalog
 from ledger.warehouse.duckdb import functions, names, subscripts, times, translations
 from ledger.warehouse.duckdb.translations import TemplatedBigQuery
-from ledger.warehouse.statement import check_query, first_line, range_names
+from ledger.warehouse.statement import check_query, column_name, first_line, range_names
 
+#: Beginning of the names of columns to which BigQuery gives no name; an answer has ``f0_``, ``f1_`` ... instead.
+UNNAMED = "(unnamed) "
 _FUNCTION = re.compile(
     r"\ACREATE OR REPLACE TABLE FUNCTION `(?P<name>\w+)`\s*\((?P<parameters>[^)]*)\)\s*AS\s+(?P<body>.+?);?\s*\Z",
     re.DOTALL,
@@ -102,12 +105,20 @@ def _render(tree: exp.Expr, *, own: bool = False, user: bool = False) -> str:
 
 
 def _name_columns(query: exp.Query) -> None:
-    """Name unnamed columns ``f0_``, ``f1_`` ... as BigQuery does; DuckDB would use the text of the expression."""
-    unnamed = [
-        column for column in query.selects if not isinstance(column, exp.Alias | exp.Column | exp.Dot | exp.Star)
-    ]
-    for number, column in enumerate(unnamed):
-        column.replace(exp.alias_(column.copy(), f"f{number}_"))
+    """Name columns as BigQuery does; DuckDB would use the text of the translated expression.
+
+    A column to which BigQuery gives no name has one that begins with ``UNNAMED``, also in a subquery, from which ``*``
+    may take it.
+    """
+    numbers = itertools.count()
+    for select in [found for found in query.find_all(exp.Select) if not found.args.get("kind")]:
+        for column in list(select.selects):
+            is_plain = isinstance(column, exp.Alias | exp.Star) or (
+                isinstance(column, exp.Column) and len(column.parts) == 1
+            )
+            if not is_plain and not column.is_star:
+                name = column_name(column) or f"{UNNAMED}{next(numbers)}"
+                column.replace(exp.alias_(column.copy(), name, quoted=True))
 
 
 def _drop_storage_options(tree: exp.Expr) -> None:
@@ -179,8 +190,8 @@ def _keep_filter_above_window(tree: exp.Expr) -> None:
 def _unnest_in_select_list(tree: exp.Expr) -> None:
     """Replace ``SELECT v FROM t CROSS JOIN UNNEST(t.list) AS v`` by ``SELECT UNNEST(t.list) AS v FROM t``.
 
-    The rows are the same. DuckDB plans a correlated UNNEST in FROM as a self-join, through which it pushes no filter.
-    The step applies only if the value is used once, as a column of the result.
+    DuckDB plans a correlated UNNEST in FROM as a self-join, through which it pushes no filter. The step applies only if
+    the rows stay the same: see ``_multiplies_rows_only``; and if the value is used once, as a column of the result.
     """
     for select in list(tree.find_all(exp.Select)):
         for join in list(select.args.get("joins") or []):
@@ -188,11 +199,33 @@ def _unnest_in_select_list(tree: exp.Expr) -> None:
             if not isinstance(unnest, exp.Unnest) or unnest.args.get("offset") or len(unnest.alias_column_names) != 1:
                 continue
             (name,) = unnest.alias_column_names
-            uses = [column for column in select.find_all(exp.Column) if column.name == name and not column.table]
-            if len(uses) != 1 or uses[0].parent is not select or uses[0].arg_key != "expressions":
+            uses = [column for column in select.find_all(exp.Column) if column.parts[0].name.lower() == name.lower()]
+            if len(uses) != 1 or uses[0].table or uses[0].parent is not select or uses[0].arg_key != "expressions":
+                continue
+            if not _multiplies_rows_only(select, join):
                 continue
             uses[0].replace(exp.alias_(exp.Anonymous(this="UNNEST", expressions=[unnest.expressions[0]]), name))
             join.pop()
+            break  # DuckDB would put the items of two UNNESTs in a SELECT list side by side
+
+
+def _multiplies_rows_only(select: exp.Select, join: exp.Join) -> bool:
+    """Return True if a join with an UNNEST has no condition, and what else the SELECT does comes to the same before it.
+
+    A LEFT join keeps a row without items. A window, a group, an outer join and a random value see the multiplied rows.
+    """
+    condition = join.args.get("on")
+    if join.side or join.kind not in ("", "CROSS", "INNER") or join.args.get("using"):
+        return False
+    if condition is not None and not (isinstance(condition, exp.Boolean) and condition.this):
+        return False
+    if any(select.args.get(part) for part in ("group", "having", "qualify", "windows")):
+        return False
+    if any(other.side in ("RIGHT", "FULL") for other in select.args["joins"]):
+        return False
+    if any(isinstance(column, exp.Star) for column in select.selects):
+        return False
+    return select.find(exp.Window, exp.Rand, exp.Uuid) is None
 
 
 def _zero_based_offsets(tree: exp.Expr) -> None:

@@ -7,6 +7,7 @@ or for one block of ``kept_open``; see ``ledger.warehouse.duckdb.file``.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -214,6 +215,7 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
     import duckdb
 
     from ledger.warehouse.duckdb.decode import decode_rows, googlesql_type
+    from ledger.warehouse.duckdb.dialect import UNNAMED
 
     try:
         result = connection.execute(sql, values) if values else connection.execute(sql)
@@ -228,7 +230,8 @@ def _run_query(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str
         raise
     except duckdb.Error as error:
         raise StoreError(f"DuckDB could not answer the query: {error}") from error
-    columns = tuple(column[0] for column in description)
+    numbers = itertools.count()
+    columns = tuple(f"f{next(numbers)}_" if it[0].startswith(UNNAMED) else it[0] for it in description)
     duplicates = sorted({name for name in columns if columns.count(name) > 1})
     if duplicates:
         raise InvalidInput(f"The answer has several columns named {', '.join(duplicates)}; give each a name with AS.")
