@@ -13,7 +13,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -135,6 +135,17 @@ def check_apart(path: Path, own: Iterable[Path]) -> None:
                 f"{path} is a file of the ledger itself or of its warehouse ({each.name}); nothing was written. Choose "
                 "another file."
             )
+
+
+def owner_and_mode(status: os.stat_result) -> str:
+    """Return the owner and the mode of a file as text, such as ``ada, mode 0640``."""
+    owner = str(status.st_uid)
+    if sys.platform != "win32":
+        import pwd
+
+        with suppress(KeyError):  # a user without a name, as in a container
+            owner = pwd.getpwuid(status.st_uid).pw_name
+    return f"{owner}, mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _is_same(path: Path, other: Path) -> bool:
