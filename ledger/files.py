@@ -138,14 +138,17 @@ def check_apart(path: Path, own: Iterable[Path]) -> None:
 
 
 def owner_and_mode(status: os.stat_result) -> str:
-    """Return the owner and the mode of a file as text, such as ``ada, mode 0640``."""
-    owner = str(status.st_uid)
+    """Return the owner, group and mode of a file as text, such as ``ada, group agents, mode 0640``."""
+    owner, group = str(status.st_uid), str(status.st_gid)
     if sys.platform != "win32":
+        import grp
         import pwd
 
         with suppress(KeyError):  # a user without a name, as in a container
             owner = pwd.getpwuid(status.st_uid).pw_name
-    return f"{owner}, mode {stat.S_IMODE(status.st_mode):04o}"
+        with suppress(KeyError):
+            group = grp.getgrgid(status.st_gid).gr_name
+    return f"{owner}, group {group}, mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -139,7 +139,9 @@ def test_a_file_of_another_user_names_its_owner(shell: Shell, monkeypatch: pytes
     owner = file.owner()
     code, findings = examined(shell)
     assert (code, findings["duckdb"]["status"]) == (1, "problem")
-    assert findings["duckdb"]["detail"].endswith(f"not readable and writable; its owner is {owner}, mode 0640")
+    assert findings["duckdb"]["detail"].endswith(
+        f"not readable and writable; its owner is {owner}, group {file.group()}, mode 0640"
+    )
     assert "chmod u+rw" in findings["duckdb"]["remedy"]
     monkeypatch.setattr("ledger.cli.doctor.warehouses.os.geteuid", lambda: 12345)
     _, findings = examined(shell)
