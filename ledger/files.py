@@ -13,7 +13,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -135,6 +135,20 @@ def check_apart(path: Path, own: Iterable[Path]) -> None:
                 f"{path} is a file of the ledger itself or of its warehouse ({each.name}); nothing was written. Choose "
                 "another file."
             )
+
+
+def owner_and_mode(status: os.stat_result) -> str:
+    """Return the owner, group and mode of a file as text, such as ``ada, group agents, mode 0640``."""
+    owner, group = str(status.st_uid), str(status.st_gid)
+    if sys.platform != "win32":
+        import grp
+        import pwd
+
+        with suppress(KeyError):  # a user without a name, as in a container
+            owner = pwd.getpwuid(status.st_uid).pw_name
+        with suppress(KeyError):
+            group = grp.getgrgid(status.st_gid).gr_name
+    return f"{owner}, group {group}, mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _is_same(path: Path, other: Path) -> bool:

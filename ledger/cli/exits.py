@@ -17,8 +17,8 @@ from ledger.cli.output.text import escape_unshown, one_line
 from ledger.cli.wording import in_commands
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile),
-#: if the warehouse refused an event, or if a warehouse holds up retention (status, maintain); and `ledger verify` with
-#: FINDINGS.
+#: if the warehouse refused an event, or if a warehouse holds up retention (status, maintain), or if a row has waited
+#: for too long (status); and `ledger verify` with FINDINGS.
 EXIT_CODES: Mapping[type[errors.LedgerError], int] = {
     errors.LedgerError: 1,
     **dict.fromkeys((errors.InvalidInput, errors.MessagesNotRead), 3),

@@ -174,7 +174,9 @@ class Archive(Lifecycle):
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.
 
-        Sessions that were purged while the warehouse was not attached are now deleted in the warehouse too.
+        Sessions that were purged while the warehouse was not attached are now deleted in the warehouse too. If no
+        expiration can be recorded, because the file is at its ``max_bytes`` or the disk is full, the other steps come
+        first, and make room.
 
         Args:
             max_age: As for ``expire_old_sessions``.
@@ -194,11 +196,18 @@ class Archive(Lifecycle):
         if retention is not None:
             _check_age(retention, "retention")
             self._purging("maintain")
-        expired = self.expire_old_sessions(max_age)
+        expired, is_refused = 0, False
+        try:
+            for _ in self._expire_old(max_age):
+                expired += 1
+        except StoreUnavailable:  # there is no room for another event, before the steps below have made some
+            is_refused = True
         dropped = self.drop_archived()
         deleted = 0 if retention is None else self.delete_old_sessions(retention)
         if retention is None:  # delete_old_sessions has done it otherwise
             self._purge_warehouse()
+        if is_refused:
+            expired += self.expire_old_sessions(max_age)
         purging = purging_store(self.store)
         waiting = [] if purging is None else purging.waiting()
         due = {each.session_id for each in waiting if _is_due(each, self._clock(), retention)}

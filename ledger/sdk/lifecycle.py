@@ -144,6 +144,10 @@ class Lifecycle(CommandBase):
         Raises:
             InvalidInput: ``max_age`` is not a timedelta of 0 or more.
         """
+        return sum(1 for _ in self._expire_old(max_age))
+
+    def _expire_old(self, max_age: timedelta | None) -> Iterator[str]:
+        """Do what ``expire_old_sessions`` does, and yield the id of each session once its expiration is recorded."""
         if max_age is not None and (not isinstance(max_age, timedelta) or max_age < timedelta(0)):
             raise InvalidInput(f"max_age must be a timedelta of 0 or more, not {max_age!r}.")
         now = self._clock()
@@ -151,16 +155,14 @@ class Lifecycle(CommandBase):
         if max_age is not None:
             with suppress(OverflowError):  # before the year 1: no session is that old
                 queries.append(SessionQuery(at=now, without=(*CLOSED, *DONE), updated_before=now - max_age))
-        expired = 0
         for query in queries:
             for head, state in self._all(query):
                 changes, envelope = self._expiration(state), Envelope(expected_version=head.version)
                 try:
                     self._append(head.session_id, "session.expired", changes, envelope, require_open=False)
-                    expired += 1
                 except (WrongExpectedVersion, SessionNotFound):
                     continue  # another writer has appended to it or purged it
-        return expired
+                yield head.session_id
 
     def delete_session(self, session_id: str, **envelope: Unpack[Envelope]) -> AppendResult | None:
         """Set a session's status to ``deleted``. Searches and lists leave it out, except lists of that status.

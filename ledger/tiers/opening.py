@@ -77,9 +77,20 @@ def check_apart(store: OutboxStore, url: str) -> None:
     another process then closes the ledger, later appends are lost.
     """
     location = parse_warehouse_url(url)
-    own = os.path.realpath(store.path)
-    if isinstance(location, Path) and os.path.realpath(location) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
-        raise ConfigurationError(f"{location} is the ledger itself; give the warehouse a file of its own.")
+    if isinstance(location, Path):
+        check_file_apart(store.path, location)
+
+
+def check_file_apart(ledger: Path, warehouse: Path) -> None:
+    """Raise ConfigurationError if the file of a warehouse is the ledger's own file, or one that SQLite keeps beside it.
+
+    Args:
+        ledger: The file of the ledger.
+        warehouse: The file of the warehouse.
+    """
+    own = os.path.realpath(ledger)
+    if os.path.realpath(warehouse) in {own, f"{own}-wal", f"{own}-shm", f"{own}-journal"}:
+        raise ConfigurationError(f"{warehouse} is the ledger itself; give the warehouse a file of its own.")
 
 
 def check_output(store: EventStore, path: Path, warehouse: str | None) -> None:

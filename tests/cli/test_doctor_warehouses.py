@@ -1,8 +1,9 @@
-"""The doctor opens the warehouses that a ledger in a file ships to, and says what may be deleted."""
+"""The doctor opens the warehouses that a ledger in a file ships to, and advises nothing that loses data."""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,11 @@ def test_a_duckdb_file_is_opened_and_left_as_it_is(shell: Shell) -> None:
     file.write_bytes(b"text " * 1000)
     code, findings = examined(shell)
     assert (code, findings["duckdb"]["status"]) == (1, "problem")
-    assert "cannot be opened as a DuckDB file" in findings["duckdb"]["detail"]
-    assert "or delete the file: `ledger sql` creates" in findings["duckdb"]["remedy"]
+    assert "is no DuckDB file: it begins like the file of another program" in findings["duckdb"]["detail"]
+    assert findings["duckdb"]["remedy"].startswith("correct the warehouse's URL")
 
 
-def test_a_file_of_a_newer_duckdb_may_be_deleted_and_is_filled_again(shell: Shell) -> None:
+def test_a_file_of_a_newer_duckdb_may_be_moved_away_and_is_filled_again(shell: Shell) -> None:
     shell.ok("new", "How many orders?")
     shell.ok("sync")
     file = shell.path.with_suffix(".duckdb")
@@ -65,13 +66,14 @@ def test_a_file_of_a_newer_duckdb_may_be_deleted_and_is_filled_again(shell: Shel
     assert failed.exit_code == 12
     assert "was written by a newer DuckDB than the " in failed.stderr
     assert (
-        "or delete the file, which the ledger fills again, unless sessions are archived in it: `ledger doctor` says"
-        in (failed.stderr)
+        "or move the file away, and the ledger fills a new one, unless sessions of a ledger are archived in it: "
+        "`ledger doctor` says" in failed.stderr
     )
     code, findings = examined(shell)
     assert (code, findings["duckdb"]["status"]) == (1, "problem")
-    assert "or delete the file" in findings["duckdb"]["remedy"]
-    file.unlink()
+    assert "or move the file away and keep it" in findings["duckdb"]["remedy"]
+    assert "nobody knows whether sessions of another ledger are archived in it alone" in findings["duckdb"]["remedy"]
+    file.rename(file.with_name("kept.duckdb"))
     assert shell.json("sql", "SELECT COUNT(*) AS n FROM sessions")["rows"] == [{"n": 1}]
 
 
@@ -87,6 +89,63 @@ def test_a_file_in_which_sessions_are_archived_is_not_to_be_deleted(shell: Shell
     code, findings = examined(shell)
     assert (code, findings["duckdb"]["status"]) == (1, "problem")
     assert "does not exist, and has the rows of 1 archived session" in findings["duckdb"]["detail"]
+
+
+def test_the_ledger_itself_is_no_warehouse(shell: Shell, tmp_path: Path) -> None:
+    shell.ok("new", "How many orders?")
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(shell.path)
+    for named in (shell.path, link, Path(f"{shell.path}-wal")):
+        code, findings = examined(shell, LEDGER_WAREHOUSE=f"duckdb:///{named}")
+        assert (code, findings["duckdb"]["status"]) == (1, "problem")
+        assert findings["duckdb"]["detail"] == f"{named} is the ledger itself; give the warehouse a file of its own."
+        assert findings["duckdb"]["remedy"] == "give the warehouse a file of its own"
+
+
+def test_a_ledger_named_like_its_warehouse_is_not_examined_as_one(tmp_path: Path) -> None:
+    shell = Shell(tmp_path / "ledger.duckdb")
+    shell.ok("init")
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["status"]) == (0, "note")
+    assert "set LEDGER_WAREHOUSE to another file" in findings["duckdb"]["remedy"]
+
+
+def test_nothing_that_is_no_duckdb_file_is_to_be_moved_or_deleted(shell: Shell, tmp_path: Path) -> None:
+    shell.ok("new", "How many orders?")
+    other, folder, empty, pipe = (tmp_path / name for name in ("other.db", "folder", "empty", "pipe"))
+    Shell(other).ok("init")
+    folder.mkdir()
+    empty.touch()
+    os.mkfifo(pipe)
+    for named, what in (
+        (other, "it is a SQLite database, perhaps a ledger"),
+        (folder, "it is a directory"),
+        (empty, "it is empty"),
+        (pipe, "it is a device or a pipe"),
+    ):
+        code, findings = examined(shell, LEDGER_WAREHOUSE=f"duckdb:///{named}")
+        assert (code, findings["duckdb"]["status"]) == (1, "problem")
+        assert findings["duckdb"]["detail"] == f"{named} is no DuckDB file: {what}"
+        assert findings["duckdb"]["remedy"].startswith("correct the warehouse's URL")
+        assert "delete" not in findings["duckdb"]["remedy"]
+
+
+def test_a_file_of_another_user_names_its_owner(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.ok("new", "How many orders?")
+    shell.ok("sync")
+    file = shell.path.with_suffix(".duckdb")
+    file.chmod(0o640)
+    monkeypatch.setattr("ledger.cli.doctor.warehouses.os.access", lambda path, mode: path != file)
+    owner = file.owner()
+    code, findings = examined(shell)
+    assert (code, findings["duckdb"]["status"]) == (1, "problem")
+    assert findings["duckdb"]["detail"].endswith(
+        f"not readable and writable; its owner is {owner}, group {file.group()}, mode 0640"
+    )
+    assert "chmod u+rw" in findings["duckdb"]["remedy"]
+    monkeypatch.setattr("ledger.cli.doctor.warehouses.os.geteuid", lambda: 12345)
+    _, findings = examined(shell)
+    assert findings["duckdb"]["remedy"].startswith(f"ask {owner}, to whom the file belongs, for access")
 
 
 def test_every_warehouse_that_has_rows_of_the_ledger_is_tried(shell: Shell, tmp_path: Path) -> None:

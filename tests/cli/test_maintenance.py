@@ -78,3 +78,27 @@ def test_a_session_that_the_warehouse_lost_is_told_and_not_said_never_to_have_be
     code, said = shell.fails("hydrate", session_id, "--warehouse", warehouse)
     assert (code, f"is archived, and {warehouse} has none of its rows" in said) == (23, True)
     assert shell.ok("hydrate", session_id) == f"{session_id} is at version 3.\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--retention-days", "0")])
+def test_a_ledger_above_its_maximum_size_is_given_room(shell: Shell, options: tuple[str, ...]) -> None:
+    old, other = (shell.ok("new", "What?").strip() for _ in range(2))
+    shell.ok("message", old, "user", "--from", "-", stdin="long " * 100_000)
+    shell.ok("archive", old)
+    shell.ok("sync")
+    limit = f"sqlite:///{shell.path}?max_bytes=500000"
+    assert shell("new", "What else?", LEDGER_URL=limit).exit_code == 21
+    result = shell("maintain", "--max-age-hours", "0", *options, LEDGER_URL=limit)
+    purges = len(options) // 2  # and the expiration of the other session waits for the warehouse, which is said
+    assert (result.exit_code, result.stderr) == (purges, "")
+    assert result.stdout.startswith(f"1 expired, 1 dropped, {purges} deleted")
+    assert shell.json("show", other)["status"] == "expired"
+    assert shell("new", "What else?", LEDGER_URL=limit).exit_code == 0
+
+
+def test_a_ledger_in_which_nothing_makes_room_says_so_after_the_other_steps(shell: Shell) -> None:
+    shell.ok("new", "What?")
+    code, said = shell.fails("maintain", "--max-age-hours", "0", LEDGER_URL=f"sqlite:///{shell.path}?max_bytes=1000")
+    assert code == 21
+    assert "has reached its maximum of 1,000 bytes" in said
+    shell.ok("maintain", "--max-age-hours", "0")

@@ -54,6 +54,23 @@ def test_status_promises_its_keys_and_reads_as_a_page(shell: Shell) -> None:
     assert "2 rows, the oldest for " in page
 
 
+def test_status_fails_if_a_row_has_waited_for_longer_than_it_may(shell: Shell) -> None:
+    shell.ok("new", "What?")
+    assert "has waited" not in shell.ok("status", "--max-age", "3600")
+    late = shell("status", "--max-age", "0")
+    assert late.exit_code == 1
+    warehouse = f"duckdb:///{shell.path.with_suffix('.duckdb')}"
+    assert late.stdout.endswith(
+        "A row has waited for more than 0 s: see that a relay runs, and can ship.\n"
+        f"  run: ledger sync --warehouse {warehouse}\n"
+    )
+    late = shell("status", "--max-age", "0", "--json")
+    assert (late.exit_code, json.loads(late.stdout)["waiting_rows"]) == (1, 2)
+    shell.ok("sync")
+    assert "has waited" not in shell.ok("status", "--max-age", "0")
+    assert shell("status", "--max-age", "nan").exit_code == 2
+
+
 def test_a_refused_event_is_told_by_code_status_and_list_and_sent_again(shell: Shell) -> None:
     session_id = shell.ok("new", "What?").strip()
     shell.ok("set", session_id, "summary", "\x1b[31mred")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+from ledger import SessionLedger
 from support.consoles import blocks_of, check_commands
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,8 +24,27 @@ PAGE = DOCS / "operations.md"
 
 def test_a_lost_ledger_is_restored_as_the_page_says(tmp_path: Path) -> None:
     blocks = blocks_of(PAGE)
-    assert [kind for kind, _ in blocks if kind != "console"] == ["ini", "text"]
+    assert [kind for kind, _ in blocks if kind != "console"] == ["sh", "ini", "text"]
     check_commands([text for kind, text in blocks if kind == "console"], tmp_path, place="/srv/app")
+
+
+def test_a_ledger_is_shared_in_a_group_as_the_page_says(tmp_path: Path) -> None:
+    (recipe,) = (text for kind, text in blocks_of(PAGE) if kind == "sh")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    SessionLedger(folder / "shop.db").close()
+    with SessionLedger(folder / "shop.db") as ledger:
+        ledger.create_session("ada", question="q")
+    names = {each.name for each in folder.iterdir()}
+    assert names == {"shop.db", "shop.db-turn", "shop.db-turn-queue"}
+    recipe = recipe.replace("agents", str(os.getgid()))
+    subprocess.run(["/bin/sh", "-ec", recipe], cwd=tmp_path, check=True)
+    with SessionLedger(folder / "shop.db") as ledger:
+        ledger.create_session("ada", question="q")
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+    assert set(modes) == names | {"shop.db-wal", "shop.db-shm"}
+    assert set(modes.values()) == {0o660}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2770
 
 
 def test_the_service_ships_and_ends_in_order(tmp_path: Path) -> None:

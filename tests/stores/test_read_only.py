@@ -125,6 +125,18 @@ def test_a_file_that_a_user_may_not_write_can_be_read(
     assert sorted(each.name for each in folder.iterdir()) == found
 
 
+def test_a_lock_file_that_a_user_may_not_write_is_named_with_its_owner_and_mode(folder: Path, tmp_path: Path) -> None:
+    recorded(folder / "l.db", "one")
+    folder.chmod(0o777)
+    (folder / "l.db").chmod(0o666)
+    lock = folder / "l.db-turn"
+    lock.chmod(0o400)
+    printed = as_another(folder / "l.db", beside=tmp_path)
+    owned = f"whose owner is {lock.owner()}, group {lock.group()}, mode 0400"
+    assert f"Cannot open the lock file {lock}, {owned}; all who append must be able to write it" in printed
+    assert "it needs the group and mode of the ledger: Permission denied." in printed
+
+
 def test_a_reader_who_may_not_write_sees_what_a_running_writer_commits(folder: Path, tmp_path: Path) -> None:
     session_id = recorded(folder / "l.db", "one")
     (folder / "l.db").chmod(0o644)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import sys
 import threading
@@ -37,6 +38,10 @@ COMMANDS: dict[str, click.Command] = {}
 REFUSED = 1
 #: Exit code of ``status`` and ``maintain`` if a warehouse holds up the retention of sessions.
 HELD_UP = 1
+#: Exit code of ``status`` if a row has waited for longer than ``--max-age``.
+LATE = 1
+#: Maximum of ``--max-age`` in seconds: a hundred years.
+_LONGEST_AGE = 3_155_760_000
 #: Actions of ``ledger relay`` that take ids of events.
 _OF_EVENTS = ("redrive", "dismiss")
 #: Maps former names of actions of ``ledger relay`` to the present names. The former names are still accepted.
@@ -220,14 +225,27 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
     logging.getLogger("ledger.relay").info("Stopped: %s", _waiting(target.status()))
 
 
-@command("status", "ledger status", "ledger status --json | jq .waiting_rows", into=COMMANDS)
+@command(
+    "status",
+    "ledger status",
+    "ledger status --max-age 3600",
+    "ledger status --json | jq .waiting_rows",
+    into=COMMANDS,
+)
 @with_warehouse
-def status(as_json: bool, url: str | None, warehouse: str | None) -> None:
+@click.option(
+    "--max-age",
+    type=NumberRange(0, _LONGEST_AGE),
+    metavar="SECONDS",
+    help="Exit with 1 if a row has waited for the warehouse for longer, as when no relay runs.",
+)
+def status(as_json: bool, url: str | None, warehouse: str | None, max_age: float | None) -> None:
     """Show the progress of the relay: rows waiting and shipped, events refused, and the last error.
 
     It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when. The
     command reads the ledger and does not contact the warehouse. The exit code is 1 if events were refused, if a session
-    waits for another warehouse than this one, or if a purged session is still in a warehouse.
+    waits for another warehouse than this one, or if a purged session is still in a warehouse. Rows that wait are no
+    failure, unless --max-age says how long they may.
     """
     from ledger.stores.base import purging_store
 
@@ -240,6 +258,12 @@ def status(as_json: bool, url: str | None, warehouse: str | None) -> None:
     else:
         _print_status(relay_status)
         print_waiting(waiting)
+    since = relay_status.waiting_since
+    if max_age is not None and since is not None and (datetime.now(UTC) - since).total_seconds() > max_age:
+        if not as_json:
+            click.echo(f"A row has waited for more than {max_age:,.10g} s: see that a relay runs, and can ship.")
+            click.echo(safe(f"  run: ledger sync --warehouse {shlex.quote(relay_status.warehouse)}"))
+        raise click.exceptions.Exit(LATE)
     if any(each.status == "purged" or each.warehouse != relay_status.warehouse for each in waiting):
         raise click.exceptions.Exit(HELD_UP)
     _exit(relay_status)

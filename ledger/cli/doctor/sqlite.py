@@ -121,7 +121,7 @@ def _file(path: Path) -> Iterator[Finding]:
         return
     if application == 0 and not tables:
         detail = f"{path} holds nothing: the program that created or copied it did not finish"
-        yield Finding("file", PROBLEM, detail, "restore a backup, or delete the file to begin a new ledger there")
+        yield Finding("file", PROBLEM, detail, "restore a backup, or move it away to begin a new ledger there")
         return
     if not ours:
         detail = f"{path} is a SQLite database of another program"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,17 @@ from ledger.cli.doctor.findings import NOTE, OK, PROBLEM, Finding
 from ledger.cli.output.text import counted
 from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
+from ledger.files import owner_and_mode
 from ledger.settings import GOOGLE_CLOUD_PROJECT, LEDGER_WAREHOUSE
-from ledger.warehouse.urls import duckdb_url, parse_warehouse_url
+from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
 
 #: Seconds to wait for another process that has a DuckDB file open.
 WAIT = 1.0
+#: How files begin: a DuckDB file after a checksum of 8 bytes, and a SQLite file.
+_DUCKDB, _SQLITE = b"DUCK", b"SQLite format 3\0"
 
 
 def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -32,38 +37,54 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
     """
     shipped, archived = _shipped(path)
     url = LEDGER_WAREHOUSE.text(environment)
-    target: Path | Dataset | None = path.with_suffix(".duckdb")
+    target: Path | Dataset | None = file_beside(path)
     if url is not None:
         try:
             target = parse_warehouse_url(url)
         except ConfigurationError:  # the checks of the settings say so
             target = None
     own = None if target is None else _url(target, environment)
+    if url is None and target is None:
+        detail = f"{path.name} is the ledger itself, and cannot also be its DuckDB file"
+        yield Finding("duckdb", NOTE, detail, "for SQL, set LEDGER_WAREHOUSE to another file")
     if isinstance(target, Path):
-        yield examine_duckdb(target, archived if own in shipped else 0)
+        yield examine_duckdb(target, archived if own in shipped else 0, path)
     elif target is not None:
         yield from (replace(each, what=f"warehouse {each.what}") for each in _dataset(target, environment))
     for each in shipped:
         if each != own:
-            yield _other(each, archived, environment)
+            yield _other(each, archived, path, environment)
 
 
-def examine_duckdb(path: Path, archived: int) -> Finding:
+def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
     """Check a DuckDB file by opening it.
 
     Args:
         path: The file.
         archived: The number of archived sessions whose rows are in the file, and not in the ledger.
+        ledger: The file of the ledger.
     """
-    if not path.exists():
+    from ledger.tiers.opening import check_file_apart
+
+    try:
+        check_file_apart(ledger, path)
+        status = path.stat()
+    except ConfigurationError as error:
+        return Finding("duckdb", PROBLEM, str(error), "give the warehouse a file of its own")
+    except (FileNotFoundError, NotADirectoryError):
+        return _absent(path, archived)
+    except OSError as error:
+        remedy = f"correct the URL, or run as a user who may open the folder {path.parent}"
+        return Finding("duckdb", PROBLEM, f"{path} cannot be examined: {error.strerror}", remedy)
+    foreign = _foreign(path, status)
+    if foreign is not None:
+        remedy = "correct the warehouse's URL (LEDGER_WAREHOUSE), and leave what it names as it is"
         if archived:
-            detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
-            return Finding("duckdb", PROBLEM, detail, "put the file back, or restore it from a backup")
-        if not path.parent.is_dir():
-            return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
-        return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+            remedy += f"; the DuckDB file of {counted(archived, 'archived session')} must be put back or restored"
+        return Finding("duckdb", PROBLEM, f"{path} is no DuckDB file: {foreign}", remedy)
     if not os.access(path, os.R_OK | os.W_OK):
-        return Finding("duckdb", PROBLEM, f"{path.name} is not readable and writable", _remedy(path, archived))
+        detail = f"{path} is not readable and writable; its owner is {owner_and_mode(status)}"
+        return Finding("duckdb", PROBLEM, detail, _access(path, status))
     if missing("analytics", "duckdb"):
         return Finding("duckdb", NOTE, f"{path.name} is not opened, since packages are missing")
     from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -74,25 +95,66 @@ def examine_duckdb(path: Path, archived: int) -> Finding:
         return Finding("duckdb", NOTE, str(error))
     except LedgerError as error:
         return Finding("duckdb", PROBLEM, str(error), _remedy(path, archived))
-    return Finding("duckdb", OK, f"{path.name}, {path.stat().st_size:,} bytes, {counted(rows, 'row')}")
+    return Finding("duckdb", OK, f"{path.name}, {status.st_size:,} bytes, {counted(rows, 'row')}")
+
+
+def _absent(path: Path, archived: int) -> Finding:
+    if archived:
+        detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
+        return Finding("duckdb", PROBLEM, detail, "put the file back, or restore it from a backup")
+    if not path.parent.is_dir():
+        return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
+    return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+
+
+def _foreign(path: Path, status: os.stat_result) -> str | None:
+    """Return what a file is that is no DuckDB file; None if it is one, or may not be read."""
+    if stat.S_ISDIR(status.st_mode):
+        return "it is a directory"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is a device or a pipe"
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(len(_SQLITE))
+    except OSError:
+        return None
+    if beginning[8:12] == _DUCKDB:
+        return None
+    if beginning == _SQLITE:
+        return "it is a SQLite database, perhaps a ledger"
+    return "it begins like the file of another program" if beginning else "it is empty"
+
+
+def _access(path: Path, status: os.stat_result) -> str:
+    """Return what to do about a file that this user may not read and write."""
+    if sys.platform == "win32" or status.st_uid == os.geteuid():
+        return f"let its owner read and write it: chmod u+rw '{path}'; a read-only disk must be mounted for writing"
+    owner = owner_and_mode(status).partition(",")[0]
+    return f"ask {owner}, to whom the file belongs, for access to it, or run the command as {owner}; keep the file"
 
 
 def _remedy(path: Path, archived: int) -> str:
     if archived:
         return (
             f"keep the file: {counted(archived, 'archived session')} may be in it alone. Mend what the message says, "
-            "such as its permissions or the installed DuckDB, or restore a backup of it"
+            "such as the installed DuckDB, or restore a backup of it"
         )
-    return f"mend what the message says, or delete the file: `ledger sql` creates '{path}' again from the ledger"
+    return (
+        f"mend what the message says; or move the file away and keep it: `ledger sql` creates '{path}' again from "
+        "this ledger. As it cannot be read, nobody knows whether sessions of another ledger are archived in it alone"
+    )
 
 
-def _other(url: str, archived: int, environment: Mapping[str, str]) -> Finding:
+def _other(url: str, archived: int, ledger: Path, environment: Mapping[str, str]) -> Finding:
     """Check a warehouse that has rows of the ledger and is not the one that is set."""
     try:
         target = parse_warehouse_url(url)
     except ConfigurationError as error:
         return Finding("also shipped to", NOTE, str(error))
-    findings = [examine_duckdb(target, archived)] if isinstance(target, Path) else list(_dataset(target, environment))
+    if isinstance(target, Path):
+        findings = [examine_duckdb(target, archived, ledger)]
+    else:
+        findings = list(_dataset(target, environment))
     wrong = next((each for each in findings if each.status == PROBLEM), None)
     if wrong is None and isinstance(target, Path) and not target.exists():
         wrong = Finding(

@@ -18,7 +18,7 @@ from ledger.errors import ConfigurationError, LedgerError
 
 T = TypeVar("T")
 #: What to do about a file that has lost all rows.
-REMEDY = "Copy the original with `ledger backup`, or restore a backup; or delete the file to begin a new ledger there"
+REMEDY = "Copy the original with `ledger backup`, or restore a backup; or move it away to begin a new ledger there"
 _Runner = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 
 # ``sqlite_sequence`` remembers that there were rows, if all were dropped or purged since.

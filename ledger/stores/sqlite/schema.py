@@ -93,8 +93,8 @@ def check_ledger(connection: sqlite3.Connection, path: str) -> bool:
     ready = is_ready(connection, path)
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise ConfigurationError(
-            f"{path} holds nothing: the program that created or copied it did not finish. Restore a backup; or delete "
-            "the file to begin a new ledger there."
+            f"{path} holds nothing: the program that created or copied it did not finish. Restore a backup; or move "
+            "the file away to begin a new ledger there."
         )
     return ready
 

@@ -7,12 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from ledger.errors import StoreUnavailable
-from ledger.files import is_from_system
+from ledger.files import is_from_system, owner_and_mode
 from ledger.stores.sqlite.database_file import match_mode
 from ledger.stores.sqlite.errors import cannot
 
@@ -80,6 +81,7 @@ class FairFileLock:
 
     def _open(self) -> tuple[IO[bytes], IO[bytes]]:
         files: list[IO[bytes]] = []
+        path = self._path
         try:
             for path in (self._path, Path(f"{self._path}-queue")):
                 files.append(open(path, "a+b", opener=_private))  # noqa: SIM115 - see close()
@@ -94,8 +96,7 @@ class FairFileLock:
                 isinstance(error, OSError) and not is_from_system(error)
             ):
                 raise
-            what = f"create the lock file {self._path}; appends need a writable directory"
-            raise cannot(what, error if isinstance(error, OSError) else OSError(str(error))) from error
+            raise cannot(_opening(path, error), error if isinstance(error, OSError) else OSError(str(error))) from error
         if sys.platform != "win32":
             self.release = partial(fcntl.flock, lock, fcntl.LOCK_UN)
         self._files = lock, queue
@@ -143,3 +144,14 @@ class FairFileLock:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _opening(path: Path, error: BaseException) -> str:
+    """Return what could not be done with a lock file because of an error, for the message of that error."""
+    if isinstance(error, PermissionError):
+        with suppress(FileNotFoundError, PermissionError):  # it cannot be created, or its folder not be read
+            return (
+                f"open the lock file {path}, whose owner is {owner_and_mode(path.stat())}; all who append must be able "
+                "to write it, so it needs the group and mode of the ledger"
+            )
+    return f"create the lock file {path}; appends need a writable directory"

@@ -358,7 +358,7 @@ def _cannot_open(error: Exception, path: Path) -> ConfigurationError:
 
         return ConfigurationError(
             f"{path} was written by a newer DuckDB than the {duckdb.__version__} that is installed. Install "
-            "that one; or delete the file, which the ledger fills again, unless sessions are archived in it: `ledger "
-            "doctor` says so."
+            "that one; or move the file away, and the ledger fills a new one, unless sessions of a ledger are archived "
+            "in it: `ledger doctor` says what it knows of that."
         )
     return ConfigurationError(f"{path} cannot be opened as a DuckDB file: {lines[0]}")
