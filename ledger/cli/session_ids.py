@@ -67,7 +67,16 @@ def with_whole_ids(
             return function(**values)
         with open_ledger(values["url"]) as ledger:
             whole = {text: whole_id(ledger, text, any_id=any_id) for text in typed}
-        return function(**{**values, **{name: _replaced(values[name], whole) for name in names}})
+        try:
+            return function(**{**values, **{name: _replaced(values[name], whole) for name in names}})
+        except SessionNotFound as error:
+            if error.session_id not in typed or not 0 < len(error.session_id) < _SHORTEST or error.session_id == NEWEST:
+                raise
+            raise SessionNotFound(
+                f"There is no session {error.session_id}. A part of a session id has at least {_SHORTEST} characters; "
+                "type more of the id.",
+                session_id=error.session_id,
+            ) from error
 
     return run
 

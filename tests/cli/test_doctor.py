@@ -149,6 +149,7 @@ def test_the_maximum_size_is_compared_with_the_size_of_the_file(shell: Shell) ->
     assert findings["max_bytes"]["detail"].endswith("of which 100% are used")
     code, findings = examined(shell, "--url", f"{shell.url}?max_bytes=1000")
     assert (code, findings["append"]["status"]) == (1, "problem")
+    assert findings["max_bytes"]["detail"] == "1,000 bytes, of which more than 100% are used"
     assert "has reached its maximum of 1,000 bytes" in findings["append"]["detail"]
 
 

@@ -35,6 +35,15 @@ def test_the_beginning_or_the_end_of_an_id_will_do(shell: Shell, three: list[str
     assert shell.ok("restore", generated[:13]).startswith(f"{generated} is at version")
 
 
+def test_a_part_that_is_too_short_is_told_so(shell: Shell, three: list[str]) -> None:
+    said = "A part of a session id has at least 4 characters; type more of the id. (session_not_found)"
+    for command in ("delete", "show", "export", "history"):
+        assert shell.fails(command, three[2][:3]) == (4, f"There is no session {three[2][:3]}. {said}")
+    assert "at least 4 characters" not in shell.fails("delete", "nobody")[1]
+    assert shell.ok("new", "Short", "--id", "abc") == "abc\n"
+    assert shell.json("show", "abc")["session_id"] == "abc"
+
+
 def test_at_is_the_newest_session(shell: Shell, three: list[str]) -> None:
     assert shell.json("show", "@")["session_id"] == three[2]
     shell.ok("delete", "@")

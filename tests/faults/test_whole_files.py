@@ -191,6 +191,9 @@ def test_a_backup_overwrites_no_file_that_appears_meanwhile(path, tmp_path, monk
 @POSIX
 def test_a_backup_belongs_to_its_owner_alone(path, tmp_path):
     assert cli(path, "backup", str(tmp_path / "copy.db")).exit_code == 0
+    again = cli(path, "backup", str(tmp_path / "copy.db"))
+    assert again.exit_code == 23
+    assert "copy.db exists, and a backup never replaces a file; nothing was written. Choose another" in again.stderr
     assert mode(tmp_path / "copy.db") == 0o600
 
 

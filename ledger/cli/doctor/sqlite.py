@@ -52,7 +52,8 @@ def _durability(synchronous: str) -> Finding:
 
 def _bound(path: Path, max_bytes: int) -> Finding:
     size = path.stat().st_size
-    detail = f"{max_bytes:,} bytes, of which {size / max_bytes:.0%} are used"
+    share = "more than 100%" if size > max_bytes else f"{size / max_bytes:.0%}"
+    detail = f"{max_bytes:,} bytes, of which {share} are used"
     if size < NEARLY_FULL * max_bytes:
         return Finding("max_bytes", OK, detail)
     return Finding("max_bytes", NOTE, detail, "raise it, or drop archived sessions with `ledger maintain`")

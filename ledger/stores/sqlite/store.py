@@ -288,6 +288,11 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         try:
             with whole_path(path, private=True, replace=False) as part:
                 self._read(lambda source: database_file.copy(source, part))
+        except FileExistsError as error:
+            raise StoreRejected(
+                f"{path} exists, and a backup never replaces a file; nothing was written. Choose another name, or move "
+                "the file away."
+            ) from error
         except OSError as error:
             if not is_from_system(error):
                 raise
