@@ -99,7 +99,7 @@ def _other(value: Any) -> Any:
 
 
 def _interval(months: int, days: int, microseconds: int) -> str:
-    """Return the parts of an INTERVAL as CAST to STRING writes them: ``1-2 3 4:5:6.5``."""
+    """Return the parts of an INTERVAL in GoogleSQL's text form: ``1-2 3 4:5:6.5``."""
     years, rest = divmod(abs(months), 12)
     seconds, fraction = divmod(abs(microseconds), 1_000_000)
     minutes, seconds = divmod(seconds, 60)
