@@ -24,6 +24,8 @@ beside it, which runs the statement.
   `to_frame()` gives it decoded. `bytes_processed` has the bytes that BigQuery read, and is None for a file.
 - Columns need distinct names. A column's name is its alias, or the last name of a path: `result.orders` is `orders`,
   and `content[0].text` is `text`. Columns without a name are `f0_`, `f1_` ...
+- `ledger sql` prints a TIMESTAMP with `Z` and a DATETIME without, BYTES as base64, and an INTERVAL as
+  `years-months days hours:minutes:seconds`, with 24 hours as a day and, over a file, a month as 30 days.
 """
 _FUNCTIONS = """## Functions over a DuckDB file
 

@@ -46,7 +46,8 @@ class Answer:
         """Return the rows as an Arrow table. Its types follow from ``types``; a JSON value is its JSON text.
 
         Raises:
-            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY.
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, or an integer beyond 64
+                bits, which a sum over a DuckDB file can be.
             MissingExtra: pyarrow is not installed.
         """
         require_extra("analytics", "pyarrow")
@@ -60,6 +61,10 @@ class Answer:
                 columns.append(pa.array(plain, _arrow_type(kind)))
             except (pa.ArrowException, TypeError) as error:
                 raise InvalidInput(f"The column {name} ({kind}) has no Arrow form: {error}") from error
+            except OverflowError as error:  # DuckDB sums INT64s to larger integers
+                raise InvalidInput(
+                    f"The column {name} ({kind}) has a value beyond 64 bits, which no INT64 has."
+                ) from error
         return pa.table(dict(zip(self.columns, columns, strict=True)))
 
     def to_frame(self) -> pandas.DataFrame:
@@ -69,7 +74,8 @@ class Answer:
         ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
 
         Raises:
-            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY.
+            InvalidInput: A column has a type that has no Arrow form here, such as GEOGRAPHY, or an integer beyond 64
+                bits, which a sum over a DuckDB file can be.
             MissingExtra: pandas or pyarrow is not installed.
         """
         require_extra("analytics", "pandas", "pyarrow")

@@ -116,6 +116,7 @@ def prepare(
         raise InvalidInput(f"The statement uses @{missing[0]}, and no parameter has this name; pass a value for it.")
     if superfluous := sorted(values.keys() - used.keys()):
         raise InvalidInput(f"The statement has no @{superfluous[0]}; remove that parameter, or correct its name.")
+    _check_lists(sql, values)
     literals = {name: "NULL" if value is None else "[]" for name, value in values.items() if value in (None, [])}
     if literals:
         sql = _with_literals(sql, literals)
@@ -230,6 +231,16 @@ def _is_numeric(value: Decimal) -> bool:
     text = "".join(map(str, digits)).rstrip("0")
     places = -(cast("int", exponent) + len(digits) - len(text))
     return not text or (places <= 9 and value.adjusted() <= 28)
+
+
+def _check_lists(sql: str, values: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if a list stands in the parentheses of an IN."""
+    if not any(isinstance(value, list) for value in values.values()):
+        return
+    for condition in check_query(sql).find_all(exp.In):
+        for item in condition.expressions:
+            if isinstance(item, exp.Parameter) and isinstance(values.get(item.name.lower()), list):
+                raise InvalidInput(f"The parameter {item.name} is a list; write IN UNNEST(@{item.name}) for IN (...).")
 
 
 def _with_literals(sql: str, literals: Mapping[str, str]) -> str:

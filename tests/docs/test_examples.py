@@ -84,18 +84,36 @@ def test_a_tool_that_fails_is_recorded_as_failed(tmp_path: Path) -> None:
         assert error == {"type": "TimeoutError", "message": "no answer in 30 s"}
 
 
-def test_the_cells_of_the_notebook_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LEDGER_URL", raising=False)
+def run_notebook() -> dict[str, Any]:
+    """Run the cells of the notebook in their order and return its names."""
     notebook = json.loads((EXAMPLES / "analysis.ipynb").read_text("utf-8"))
     names: dict[str, Any] = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert (cell["outputs"], cell["execution_count"]) == ([], None)
             exec("".join(cell["source"]), names)  # noqa: S102 - our own notebook
+    return names
+
+
+def test_the_cells_of_the_notebook_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    names = run_notebook()
     assert names["success"]["mean"].to_dict() == {"user0": 1.0, "user1": 1 / 3}
     assert names["calls"].set_index("name")["failed"].to_dict() == {"search#1": 0, "search#2": 0, "search#3": 1}
     assert names["turns"]["turns"].tolist() == [1] * 5
+
+
+def test_the_notebook_takes_the_newest_session_of_a_ledger_without_failed_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path / 'mine.db'}")
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'mine.db'}") as ledger:
+        for number in range(2):
+            sid = ledger.create_session("ada", f"Question {number}")
+            ledger.add_message(sid, "user", "Hello")
+            ledger.update_tool_call_status(sid, "search#1", "completed", {"rows": 1})
+    assert run_notebook()["sid"] == sid
 
 
 @pytest.fixture

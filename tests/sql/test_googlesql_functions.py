@@ -136,6 +136,29 @@ def test_other_divisions_have_the_values_of_bigquery(warehouse, expression, expe
     assert warehouse.query(sql).rows == [(expected,)]
 
 
+@pytest.mark.parametrize(
+    ("expression", "instead"), [("MOD(1, a)", "SAFE.MOD"), ("DIV(1, a)", "SAFE.DIV"), ("1 / a", "SAFE_DIVIDE")]
+)
+def test_the_error_of_a_division_by_zero_names_what_gives_null(warehouse, expression, instead):
+    with pytest.raises(InvalidInput, match=rf"; {instead} gives NULL"):
+        warehouse.query(f"SELECT {expression} AS x FROM (SELECT 0 AS a)")
+
+
+@pytest.mark.parametrize("values", [["a"], []])
+def test_a_list_in_the_parentheses_of_in_is_refused_with_advice(warehouse, values):
+    with pytest.raises(InvalidInput, match=r"write IN UNNEST\(@Ids\)"):
+        warehouse.query("SELECT 1 AS x FROM sessions WHERE session_id IN (@Ids)", {"ids": values})
+    assert warehouse.query("SELECT 'a' IN UNNEST(@ids) AS x", {"ids": values}).rows == [(bool(values),)]
+    assert warehouse.query("SELECT 'a' IN (@id, 'b') AS x", {"id": "a"}).rows == [(True,)]
+
+
+def test_a_sum_beyond_64_bits_has_no_data_frame(warehouse):
+    answer = warehouse.query("SELECT SUM(x) AS s FROM UNNEST([9223372036854775807, 1]) AS x")
+    for convert in (answer.to_frame, answer.to_arrow):
+        with pytest.raises(InvalidInput, match=r"column s \(INT64\) has a value beyond 64 bits"):
+            convert()
+
+
 def test_columns_without_a_name_are_numbered(warehouse):
     sql = "SELECT COUNT(*), status, 1 AS one, MAX(version) FROM sessions GROUP BY status"
     assert warehouse.query(sql).columns == ("f0_", "status", "one", "f1_")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,9 @@ from ledger.model.instants import to_text
 if TYPE_CHECKING:
     from ledger.errors import LedgerError
     from ledger.formats.events import Imported
+
+#: Microseconds of a day.
+_DAY = 86_400_000_000
 
 
 def print_json(value: Any) -> None:
@@ -80,6 +84,26 @@ def to_terminal() -> bool:
 
 
 def _other(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return to_text(value)
+    if isinstance(value, datetime):  # a DATETIME has no time zone, a TIMESTAMP has one
+        return value.isoformat(timespec="microseconds") if value.tzinfo is None else to_text(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, timedelta):
+        microseconds = value // timedelta(microseconds=1)
+        days = abs(microseconds) // _DAY * (1 if microseconds > 0 else -1)
+        return _interval(0, days, microseconds - days * _DAY)
+    if type(value).__name__ == "relativedelta":  # BigQuery's client gives an INTERVAL as one
+        seconds = (value.hours * 60 + value.minutes) * 60 + value.seconds
+        return _interval(value.years * 12 + value.months, value.days, seconds * 1_000_000 + value.microseconds)
     return str(value)
+
+
+def _interval(months: int, days: int, microseconds: int) -> str:
+    """Return the parts of an INTERVAL in GoogleSQL's text form: ``1-2 3 4:5:6.5``."""
+    years, rest = divmod(abs(months), 12)
+    seconds, fraction = divmod(abs(microseconds), 1_000_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    part = f".{fraction:06}".rstrip("0") if fraction else ""
+    months_sign, time_sign = ("-" if number < 0 else "" for number in (months, microseconds))
+    return f"{months_sign}{years}-{rest} {days} {time_sign}{hours}:{minutes}:{seconds}{part}"

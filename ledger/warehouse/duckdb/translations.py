@@ -114,7 +114,9 @@ def divisions(tree: exp.Expr) -> None:
             continue
         conditions: list[exp.Expr] = [exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))]
         conditions += [exp.Not(this=exp.Is(this=exp.paren(each), expression=exp.null())) for each in operands]
-        error = exp.Literal.string("division by zero; SAFE_DIVIDE gives NULL instead")
+        is_div, is_mod = isinstance(division, exp.IntDiv), isinstance(division, exp.Mod)
+        instead = "SAFE.DIV" if is_div else "SAFE.MOD" if is_mod else "SAFE_DIVIDE"
+        error = exp.Literal.string(f"division by zero; {instead} gives NULL instead")
         checked = exp.case().when(exp.and_(*conditions), exp.Anonymous(this="ERROR", expressions=[error]))
         division.set("expression", exp.paren(checked.else_(divisor.copy())))
 

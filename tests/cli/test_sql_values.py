@@ -1,0 +1,40 @@
+"""Values of an answer that have no JSON form, as `ledger sql` prints them in each format."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+import pytest
+from dateutil.relativedelta import relativedelta
+
+from ledger.cli.commands.warehouse import print_answer
+from ledger.warehouse.answer import Answer
+
+VALUES = [
+    (datetime.fromisoformat("2026-11-30T10:09:18.000005"), "2026-11-30T10:09:18.000005"),
+    (datetime.fromisoformat("2026-11-30"), "2026-11-30T00:00:00.000000"),
+    (datetime(2026, 11, 30, tzinfo=UTC), "2026-11-30T00:00:00.000000Z"),
+    (date(2026, 11, 30), "2026-11-30"),
+    (time(1, 2, 3), "01:02:03"),
+    (Decimal("1.5"), "1.5"),
+    (b"", ""),
+    (b"\xfb\xff\x00", "+/8A"),
+    (timedelta(days=1, hours=1), "0-0 1 1:0:0"),
+    (timedelta(days=-1, hours=-1, milliseconds=-500), "0-0 -1 -1:0:0.5"),
+    (timedelta(0), "0-0 0 0:0:0"),
+    (relativedelta(years=1, months=2, days=3, hours=4, minutes=5, seconds=6, microseconds=70), "1-2 3 4:5:6.00007"),
+    (relativedelta(months=-14, days=3), "-1-2 3 0:0:0"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), VALUES)
+def test_a_value_is_the_same_text_in_each_format(value, text, capsys):
+    answer = Answer(("x", "many"), [(value, [value, {"in": value}])])
+    print_answer(answer, "json")
+    assert json.loads(capsys.readouterr().out)["rows"] == [{"x": text, "many": [text, {"in": text}]}]
+    print_answer(answer, "csv")
+    assert capsys.readouterr().out.splitlines()[1].split(",")[0] == (text or "")
+    print_answer(answer, "table")
+    assert capsys.readouterr().out.splitlines()[1].startswith(text)
