@@ -123,16 +123,17 @@ def _utf8(lines: Iterator[bytes]) -> Iterator[bytes]:
 def _decoded(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of UTF-16 text, whose bytes were cut at each byte that is a line break in ASCII."""
     decoder = codecs.getincrementaldecoder("utf-16")()
-    rest = ""
+    parts: list[str] = []  # of a line: many, if its characters have the byte of a line break, as U+0A05 does
     try:
         for piece in chain(lines, (None,)):
-            rest += decoder.decode(piece or b"", final=piece is None)
-            *whole, rest = rest.split("\n")
-            for line in whole:
-                yield f"{line}\n".encode(errors="surrogatepass")
+            end, *begun = decoder.decode(piece or b"", final=piece is None).split("\n")
+            parts.append(end)
+            for part in begun:
+                yield f"{''.join(parts)}\n".encode(errors="surrogatepass")
+                parts = [part]
     except UnicodeDecodeError as error:
         raise InvalidInput(f"Line 1: the file begins as UTF-16, but is not valid UTF-16: {error}.") from error
-    yield rest.encode(errors="surrogatepass")
+    yield "".join(parts).encode(errors="surrogatepass")
 
 
 def _goes_on(first: bytes, second: bytes = b"") -> bool:

@@ -47,6 +47,21 @@ def test_every_form_in_every_encoding_is_read_as_the_same_values() -> None:
             assert found == ROWS, (form, encoding)
 
 
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.startswith("UTF-16")])
+def test_utf_16_is_the_same_text_wherever_its_bytes_are_cut(encoding: str) -> None:
+    """The characters U+0Axx and U+xx0A have the byte of a line break, at which files are cut."""
+    values = ["ਅਆਇ" * 300, "\u010a\u0a0a\u0a0d", "", "😀\u0a05" * 5, "plain"]
+    text = "\n".join(json.dumps(value, ensure_ascii=False) for value in [*values, "ਅ\u0a0a"])
+    encoded = ENCODINGS[encoding](text.encode())
+    for size in (1, 3, 7, 1000, len(encoded)):
+        cut = [encoded[at : at + size] for at in range(0, len(encoded), size)]
+        lines = [b"".join(cut[:2]), *cut[2:]]  # the first line has the byte order mark
+        assert [json.loads(record.text) for record in records(lines)] == [*values, "ਅ\u0a0a"], size
+    found = list(records(encoded.splitlines(keepends=True)))
+    assert [json.loads(record.text) for record in found] == [*values, "ਅ\u0a0a"]
+    assert [record.line for record in found] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("form", ["lines", "an indented array"])
 @pytest.mark.parametrize("format_name", ["events", "openai-chat", "sessions-table"])

@@ -147,6 +147,32 @@ def test_a_reader_who_may_not_write_sees_what_a_running_writer_commits(folder: P
         folder.chmod(0o755)
 
 
+def test_a_write_that_was_not_finished_is_not_read(tmp_path: Path) -> None:
+    """Of a program in another journal mode that was killed: its pages are in the file, and the former in a journal."""
+    session_id = recorded(tmp_path / "l.db", "one")
+    (tmp_path / "snapshot").mkdir()
+    snapshot = tmp_path / "snapshot" / "l.db"
+    with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE session_heads SET version = 9")
+        connection.execute("CREATE TABLE many AS SELECT zeroblob(100000) AS zeros")  # more than the cache has room for
+        for suffix in ("", "-journal"):
+            shutil.copyfile(tmp_path / f"l.db{suffix}", f"{snapshot}{suffix}")
+        connection.execute("ROLLBACK")
+    with pytest.raises(StoreRejected, match=r"has a journal, l\.db-journal, of a write"):
+        SessionLedger(f"sqlite:///{snapshot}?mode=ro")
+    assert snapshot.with_name("l.db-journal").exists()
+    with SessionLedger(snapshot) as ledger:
+        assert ledger.get_session(session_id).version == 2
+    snapshot.with_name("l.db-journal").write_bytes(bytes(512))  # as SQLite leaves it in the mode PERSIST
+    found = sorted(snapshot.parent.iterdir())
+    with SessionLedger(f"sqlite:///{snapshot}?mode=ro") as ledger:
+        assert ledger.get_session(session_id).version == 2
+    assert sorted(snapshot.parent.iterdir()) == found
+
+
 def test_a_snapshot_with_a_log_is_read_where_its_index_is_there_too_or_can_be_made(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,8 @@
 
 A file without a write-ahead log is in use by no writer, so SQLite can read it as immutable: without locks, and without
 files beside it. A writer may come at any time, and an immutable connection would not notice. So each read opens the
-file anew, and is repeated if the file has changed meanwhile. With a log beside the file, SQLite's locks apply.
+file anew, and is repeated if the file has changed meanwhile. With a log beside the file, SQLite's locks apply; so they
+do with a rollback journal, which a program writes that has switched the file to another journal mode.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Never, TypeVar
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected, StoreUnavailable
+from ledger.files import is_from_system
 from ledger.model.findings import Finding
 from ledger.model.upcast import Upcaster
 from ledger.stores.sqlite import first_rows, read, search_index
@@ -93,7 +95,7 @@ class ReadOnlyStore(SqliteStore):
 
     def _create_and_open(self) -> None:
         self._file = OpenFile(self.path, read_only=True)
-        self._connections.read_anew(lambda: READ_ONLY if _log(self.path).exists() else IMMUTABLE)
+        self._connections.read_anew(lambda: READ_ONLY if _has_log(self.path) else IMMUTABLE)
         self._connections.check_file = self._file.check_read
         self._read = self._read_unchanged
         self._connections.open(self._open)
@@ -139,7 +141,16 @@ class ReadOnlyStore(SqliteStore):
         )
 
     def _error(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        whole_code = getattr(error, "sqlite_errorcode", None) or 0
+        code = whole_code & 0xFF
+        if whole_code == sqlite3.SQLITE_READONLY_ROLLBACK or (
+            code == sqlite3.SQLITE_CANTOPEN and _is_hot(_journal(self.path))
+        ):
+            return StoreRejected(
+                f"The ledger {self.path} has a journal, {_journal(self.path).name}, of a write that did not finish, "
+                "and is whole only when SQLite has undone that write in the file. Open the ledger once where it can be "
+                "written; or copy it with its journal to a folder of yours, and open the copy."
+            )
         if code == sqlite3.SQLITE_CANTOPEN and _log(self.path).exists() and os.access(self.path, os.R_OK):
             return StoreRejected(
                 f"The ledger {self.path} has a write-ahead log, {_log(self.path).name}, for which SQLite needs a file "
@@ -153,9 +164,34 @@ def _log(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+def _has_log(path: Path) -> bool:
+    """Return True if a log or a journal of an unfinished write is beside a file, so that SQLite's locks apply."""
+    return _log(path).exists() or _is_hot(_journal(path))
+
+
+def _is_hot(journal: Path) -> bool:
+    """Return True if a rollback journal exists and holds pages; one of a finished write may stay, with a blank header.
+
+    SQLite writes the header before it writes to the file.
+    """
+    try:
+        with open(journal, "rb") as file:
+            return file.read(1) not in (b"", b"\0")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if not is_from_system(error):
+            raise
+        return True
+
+
 def _trace(path: Path) -> tuple[int, ...] | None:
     """Return what changes with the file if nothing but this module reads it now. None if its log is beside it."""
-    if _log(path).exists() or not path.exists():  # the read itself says that a file is gone
+    if _has_log(path) or not path.exists():  # the read itself says that a file is gone
         return None
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
