@@ -11,7 +11,6 @@ import dataclasses
 import math
 import signal
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, time, timedelta
@@ -310,7 +309,10 @@ def rank(item: Any) -> tuple[bool, float, str]:
 def _by_signal_handler(error: Exception) -> bool:
     """Return whether a signal handler raised an error, such as a time limit: the caller waits for that one."""
     handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
-    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code not in handlers:
+        at = at.tb_next
+    return at is not None
 
 
 def _failure(path: str, error: Exception) -> InvalidInput:

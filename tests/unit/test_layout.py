@@ -84,6 +84,7 @@ PURE = {
     "pathlib",
     "pydantic_core",
     "re",
+    "signal",
     "string",
     "struct",
     "sys",
@@ -102,6 +103,7 @@ IMPURE_NAMES = {
     "pathlib": {"Path", "PosixPath", "WindowsPath"},
     "sys": {"argv", "exit", "path", "stderr", "stdin", "stdout"},
     "datetime": {"now", "utcnow", "today"},
+    "signal": {"alarm", "pause", "raise_signal", "set_wakeup_fd", "setitimer", "signal"},
     "uuid": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},
     "uuid_utils": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},
 }
