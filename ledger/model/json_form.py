@@ -21,8 +21,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from ledger.errors import InvalidInput
-from ledger.model.values import MAX_DEPTH, canonical, full_name, wrong_key
+from ledger.errors import InvalidInput, ValueTooLarge
+from ledger.model.values import MAX_DEPTH, MAX_ITEMS, canonical, count_items, full_name, too_many, wrong_key
 
 #: Types of which pydantic's JSON form is text. A datetime is a date.
 _TEXT = (date, time, timedelta, Decimal, UUID, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -60,27 +60,34 @@ def json_form(value: Any, where: str = "value") -> Any:
 
     Raises:
         InvalidInput: The value, or a part of it, has no usual JSON form; the message names its path and full type.
+        ValueTooLarge: The value has more than ``MAX_ITEMS`` items.
     """
-    return _Form(nulls=False).of(value, where, 0)
+    if count_items(value) > MAX_ITEMS:
+        raise too_many(where)
+    return _Form([MAX_ITEMS], nulls=False).of(value, where, 0)
 
 
 class _Form:
     """Conversion of one value.
 
     Args:
+        left: The number of items that the value may still have; all conversions of parts of one value share it.
         nulls: True within arrays and frames, where NaN and infinity stand for a missing value.
     """
 
-    def __init__(self, *, nulls: bool) -> None:
-        self._nulls = nulls
+    def __init__(self, left: list[int], *, nulls: bool) -> None:
+        self._left, self._nulls = left, nulls
 
     def of(self, value: Any, path: str, depth: int) -> Any:
         """Return the JSON form of a part of the value."""
         if depth > MAX_DEPTH:
             raise InvalidInput(f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself.")
+        self._left[0] -= 1
+        if self._left[0] < 0:
+            raise too_many(path)
         try:
             return self._of(value, path, depth)
-        except InvalidInput:
+        except (InvalidInput, ValueTooLarge):
             raise
         except Exception as error:  # the value's own code may raise anything
             if _by_signal_handler(error):
@@ -94,9 +101,9 @@ class _Form:
         if kind is float:
             return None if self._nulls and not math.isfinite(value) else value
         for convert in (_of_numpy, _of_pandas, _of_arrow):
-            found = convert(value, path)
+            found = convert(value, path, self._left[0])
             if found is not None:
-                return _Form(nulls=True).of(found[0], path, depth + 1)
+                return _Form(self._left, nulls=True).of(found[0], path, depth + 1)
         if isinstance(value, Enum):
             return self.of(value.value, path, depth + 1)
         for plain, exact in _EXACT:  # a subclass, as of numpy or of a library of quantities
@@ -160,11 +167,13 @@ def _imported(library: str) -> Any:
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
-def _of_numpy(value: Any, path: str) -> tuple[Any] | None:
+def _of_numpy(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a numpy value as Python's values; None if it is none of numpy's."""
     numpy = _imported("numpy")
     if numpy is None or not isinstance(value, numpy.generic | numpy.ndarray):
         return None
+    if value.size > left:
+        raise too_many(path)
     kind = value.dtype.kind
     if kind == "c":
         raise _refusal(path, value)
@@ -208,7 +217,7 @@ def _of_numpy_time(value: Any, path: str) -> timedelta | str:
     return f"{'-' if length < 0 else ''}{head}.{fraction:09}".rstrip("0") + "S"
 
 
-def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
+def _of_pandas(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a value of pandas as Python's values; None if it is none of pandas'."""
     pandas = _imported("pandas")
     if pandas is None:
@@ -219,6 +228,9 @@ def _of_pandas(value: Any, path: str) -> tuple[Any] | None:
         return (value.isoformat().replace("+00:00", "Z") if value.nanosecond else value.to_pydatetime(),)
     if isinstance(value, pandas.Timedelta):
         return (value.to_timedelta64(),)
+    listed = (pandas.DataFrame, pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
+    if isinstance(value, listed) and value.size > left:
+        raise too_many(path)
     if isinstance(value, pandas.DataFrame):
         return (_records(value, path),)
     if isinstance(value, pandas.Series):
@@ -249,7 +261,7 @@ def _has_default_index(frame: Any) -> bool:
     return type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1 and index.name is None
 
 
-def _of_arrow(value: Any, path: str) -> tuple[Any] | None:
+def _of_arrow(value: Any, path: str, left: int) -> tuple[Any] | None:
     """Return, in a tuple, a value of Arrow as Python's values; None if it is none of Arrow's."""
     arrow = _imported("pyarrow")
     if arrow is None:
@@ -257,8 +269,12 @@ def _of_arrow(value: Any, path: str) -> tuple[Any] | None:
     if isinstance(value, arrow.Table | arrow.RecordBatch):
         if len(set(value.schema.names)) < len(value.schema.names):
             raise InvalidInput(f"{path} is a table with two columns of one name; rename one.")
+        if value.num_rows * value.num_columns > left:
+            raise too_many(path)
         return (value.to_pylist(),)
     if isinstance(value, arrow.Array | arrow.ChunkedArray):
+        if len(value) > left:
+            raise too_many(path)
         return (value.to_pylist(),)
     return (value.as_py(),) if isinstance(value, arrow.Scalar) else None
 

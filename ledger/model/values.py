@@ -13,14 +13,20 @@ from typing import Any
 
 import orjson
 
-from ledger.errors import CorruptEvent, InvalidInput
+from ledger.errors import CorruptEvent, InvalidInput, ValueTooLarge
 
 MAX_DEPTH = 250
+#: Maximum number of items and members of a value, at all levels. An event of 8 MB has at most half as many. A list that
+#: contains another one twice, which does the same, and so on, has billions of them in a few bytes of memory.
+MAX_ITEMS = 8_000_000
 _SMALLEST, _BEYOND = -(2**63), 2**64
 _EXACT = (str, bool, type(None))
 _CONTAINERS = (dict, list, tuple)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+#: Number of items from which they are counted, which takes memory.
+_MANY = 100_000
+_TOO_MANY = f"has more than {MAX_ITEMS:,} items, more than an event takes; record where the content is instead"
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels, or contains itself"
 
 
@@ -54,12 +60,15 @@ def canonical(value: Any, where: str = "value", key: str = "") -> str:
 
     Raises:
         InvalidInput: The value, or a part of it, cannot be recorded as JSON; the message names its path.
+        ValueTooLarge: The value has more than ``MAX_ITEMS`` items.
     """
     try:
         # orjson has no depth limit for tuples: some thousand nested ones overrun its buffer and crash the process. It
         # also crashes where the value of an enum, or the time zone of a datetime, raises an exception.
         if type(value) not in _PLAIN and (reason := _unsafe(value)):
             where = named(where, key)
+            if reason is _TOO_MANY:
+                raise too_many(where)
             _explain(value, where)
             raise InvalidInput(f"{where} {reason}.")
         text = orjson.dumps(value, option=_OPTIONS)
@@ -85,6 +94,11 @@ def full_name(value: Any) -> str:
     """Return the name of a value's type with its module, such as ``numpy.float64``, or ``set`` for a builtin type."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def too_many(where: str) -> ValueTooLarge:
+    """Return the error for a value with more than ``MAX_ITEMS`` items."""
+    return ValueTooLarge(f"{where[:200]} {_TOO_MANY}.")
 
 
 def wrong_key(where: str, key: Any) -> InvalidInput:
@@ -155,24 +169,70 @@ def check_whole(number: Any, name: str, *, at_least: int = 0, at_most: int = 2**
     return number
 
 
+def count_items(value: Any) -> int:
+    """Return the number of items of lists, tuples and dicts within a value, at the levels that may be recorded.
+
+    A container that occurs several times is counted each time, but visited once.
+    """
+    return _count(value, 1, {})
+
+
+def _count(value: Any, depth: int, counted: dict[int, int]) -> int:
+    kind = type(value)
+    if not issubclass(kind, _CONTAINERS) or depth > MAX_DEPTH:
+        return 0
+    if id(value) in counted:
+        return counted[id(value)]
+    counted[id(value)] = 0  # for one that contains itself
+    total = 0
+    items = (
+        dict.values(value)
+        if issubclass(kind, dict)
+        else list.__iter__(value)
+        if issubclass(kind, list)
+        else tuple.__iter__(value)
+    )
+    for item in items:
+        total += 1 if type(item) in _PLAIN else 1 + _count(item, depth + 1, counted)
+    counted[id(value)] = total
+    return total
+
+
 def _unsafe(value: Any) -> str:
     """Return why orjson must not see a value that is of no plain type, or an empty text."""
-    return _unsafe_within(value, 1) if issubclass(type(value), _CONTAINERS) else _unsafe_leaf(value)
+    if not issubclass(type(value), _CONTAINERS):
+        return _unsafe_leaf(value)
+    reason = _unsafe_within(value, 1, [_MANY])
+    if reason is _TOO_MANY and count_items(value) <= MAX_ITEMS:
+        return _unsafe_within(value, 1, [MAX_ITEMS])
+    return reason
 
 
-def _unsafe_within(container: Any, depth: int) -> str:
+def _unsafe_within(container: Any, depth: int, left: list[int]) -> str:
     if depth > MAX_DEPTH:
         return _TOO_DEEP
     kind = type(container)
-    if issubclass(kind, dict):
+    # Exact types first, for speed: this runs in every append, and most items are text and numbers.
+    if kind is dict:
+        left[0] -= len(container)
+        container = container.values()
+    elif kind is list or kind is tuple:
+        left[0] -= len(container)
+    elif issubclass(kind, dict):
+        left[0] -= dict.__len__(container)
         container = dict.values(container)
     elif issubclass(kind, list):
+        left[0] -= list.__len__(container)
         container = list.__iter__(container)
-    # Exact types first, for speed: this runs in every append, and most items are text and numbers.
+    else:
+        left[0] -= tuple.__len__(container)
+        container = tuple.__iter__(container)
+    if left[0] < 0:
+        return _TOO_MANY
     for item in container:
         kind = type(item)
         if kind not in _PLAIN and (
-            reason := _unsafe_within(item, depth + 1) if issubclass(kind, _CONTAINERS) else _unsafe_leaf(item)
+            reason := _unsafe_within(item, depth + 1, left) if issubclass(kind, _CONTAINERS) else _unsafe_leaf(item)
         ):
             return reason
     return ""

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from ledger import InvalidInput, SessionLedger
+from ledger import InvalidInput, SessionLedger, ValueTooLarge
 from ledger.model.events import Change, text_of
 from ledger.model.json_form import json_form
 
@@ -390,3 +390,47 @@ def test_times_and_records_of_numpy_keep_their_digits_and_names(value: Any, reco
 def test_a_long_double_beyond_floats_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"value\[0\] is the numpy\.longdouble 1e\+400, which no float can hold"):
         json_form(np.array(["1e400"], dtype=np.longdouble))
+
+
+def shared(leaf: Any, kind: Callable[[list[Any]], Any] = list) -> Any:
+    """Return a value that has 2**40 items, in 40 containers."""
+    for _ in range(40):
+        leaf = kind([leaf, leaf])
+    return leaf
+
+
+MANY: dict[str, Any] = {
+    "lists": shared(1),
+    "tuples": shared("a", tuple),
+    "objects": shared(None, lambda pair: {"a": pair[0], "b": pair[1]}),
+    "lists of empty lists": shared([]),
+    "lists of dates": shared(date(2026, 1, 1)),
+    "an array": np.broadcast_to(np.float64(1), (10**9,)),
+    "records": np.broadcast_to(np.zeros(1, dtype=[("a", "i4")]), (10**9,)),
+    "an array of times": np.broadcast_to(np.timedelta64(1, "s"), (10**5, 10**5)),
+    "a data frame": pd.DataFrame(np.broadcast_to(np.float64(1), (10**6, 10)), copy=False),
+    "an index": pd.RangeIndex(10**9),
+    "an Arrow array": pa.nulls(10**9),
+    "an Arrow table": pa.table({"a": pa.nulls(10**7)}),
+}
+
+
+@pytest.mark.parametrize("value", MANY.values(), ids=MANY)
+def test_a_value_of_very_many_items_is_refused_before_it_is_converted(value: Any) -> None:
+    with pytest.raises(ValueTooLarge, match=r"strategy(\.at)? has more than 8,000,000 items"):
+        text_of(Change("strategy", "", {"at": value}))
+
+
+def test_items_are_counted_over_all_parts_of_a_value_that_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.model.json_form.MAX_ITEMS", 10_000)
+    for value in (shared(date(2026, 1, 1), deque), [np.zeros(4_000)] * 3, shared(Order(1, date(2026, 1, 1)), deque)):
+        with pytest.raises(ValueTooLarge, match=r"value.* has more than"):
+            json_form(value)
+    assert len(json_form([np.zeros(4_000)] * 2)) == 2
+
+
+def test_a_long_value_of_many_shared_parts_is_recorded() -> None:
+    row = ["a", [1, None]]
+    text = text_of(Change("strategy", "", [row] * 100_000))
+    assert text is not None
+    assert text.count("a") == 100_000
