@@ -65,7 +65,8 @@ class Messages(CommandBase):
             InvalidInput: The role is none of the six, a value is not JSON, or a part has another type than above.
             ValueTooLarge: The event exceeds the maximum size.
         """
-        _check_parts(tools_used, processing_time_ms, token_count, metadata)
+        if not (tools_used is None and processing_time_ms is None and token_count is None and metadata is None):
+            _check_parts(tools_used, processing_time_ms, token_count, metadata)
         optional = {
             "tools_used": tools_used,
             "processing_time_ms": processing_time_ms,
