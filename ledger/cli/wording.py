@@ -12,6 +12,9 @@ WORDS = {
     "create_session()": "`ledger new QUESTION`",
     "create one with create_session()": "create one with `ledger chat-init`",
     "expire_session()": "`ledger expire SESSION_ID`",
+    "Set an earlier expires_at with update_session()": (
+        "Set an earlier end with `ledger set SESSION_ID expires_at TIME`"
+    ),
     "hydrate_session()": "`ledger hydrate SESSION_ID`",
     "restore_session()": "`ledger restore SESSION_ID`",
     "history(after=...)": "`ledger history SESSION_ID`",

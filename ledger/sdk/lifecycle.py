@@ -91,7 +91,8 @@ class Lifecycle(CommandBase):
                 expires = "never expires" if current is None else f"expires at {current.isoformat()}"
                 raise InvalidInput(
                     f"Session {session_id} {expires}, so a TTL that ends at {expires_at} would shorten it; nothing was "
-                    "written. expire_session() expires it at once."
+                    "written. Set an earlier expires_at with update_session(), or expire it at once with "
+                    "expire_session()."
                 )
             return [Change("expires_at", "", expires_at)]
 
