@@ -103,11 +103,10 @@ def whole_id(ledger: SessionLedger, text: str, *, any_id: bool) -> str:
             raise SessionNotFound('There is no session; create one with: ledger new "QUESTION"')
         return newest[0].session_id
     store = outbox_store(ledger.store)
-    if store is None:
-        found = _begun(ledger, text)
-    else:
-        found = [each for each in store.ids_with(text, limit=_SEEN) if any_id or _WHOLE.fullmatch(each)]
-    if len(found) > 1:
+    seen = _begun(ledger, text) if store is None else store.ids_with(text, limit=_SEEN)
+    found = [each for each in seen if any_id or _WHOLE.fullmatch(each)]
+    if len(found) > 1 or len(seen) == _SEEN:  # ids that were not looked up may have the part too
+        found = found if len(found) > 1 else seen
         listed = ", ".join(found[:_LISTED]) + (" and more" if len(found) > _LISTED else "")
         raise InvalidInput(f"{text} is part of several session ids: {listed}. Type more of the id.")
     return found[0] if found else text

@@ -132,8 +132,8 @@ class Archive(Lifecycle):
 
         A session is left for a later call if some of its rows are not shipped yet, or dead-lettered, unless the
         warehouse has dropped the session's day or the dead letters were dismissed. The call may be interrupted at any
-        point and repeated. The id of a purged session cannot be reused until the session is deleted
-        in the warehouse too.
+        point and repeated. The id of a purged session cannot be reused until the session is deleted in the warehouse
+        too.
 
         Args:
             older_than: Minimum age of a session's last event.
@@ -162,14 +162,13 @@ class Archive(Lifecycle):
             before = self._clock() - older_than
         except OverflowError:  # no session is that old, but earlier deletions may be pending in the warehouse
             before = datetime.min.replace(tzinfo=UTC)
-        purged = [
-            purging.purge(head.session_id, head.version)
-            for status in dict.fromkeys(chosen)
-            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before)))
-        ]
+        deleted = 0
+        for status in dict.fromkeys(chosen):
+            for head, _ in list(self._all(SessionQuery(status=status, updated_before=before))):
+                deleted += purging.purge(head.session_id, head.version)
         purging.forget_purged()  # even if nothing was purged now: an earlier call may have been interrupted
         self._purge_warehouse()
-        return sum(purged)
+        return deleted
 
     def maintain(self, *, max_age: timedelta | None = None, retention: timedelta | None = None) -> Maintained:
         """Run the periodic maintenance: record expired sessions, drop archived rows, purge old sessions.

@@ -376,13 +376,14 @@ class TwoTierStore:
             return missing
         archived = self._archived(session_id)  # before the warehouse is read, which may get more of it meanwhile
         reads = WarehouseReads(Projection(self._warehouse.opened()))
-        found = None if archived is None else reads.state(session_id)
-        if archived is not None and found is not None and is_older_or_other(found[0], archived.head):
-            raise archive_lost(archived, self._warehouse_url(), found[0])
-        answer = read(reads)
-        if not answer and self._archived(session_id) is not None and reads.state(session_id) is None:
-            self._check_not_lost(session_id)
-        return answer
+        if archived is not None:
+            found = reads.state(session_id)
+            if found is None:
+                self._check_not_lost(session_id)
+                return missing
+            if is_older_or_other(found[0], archived.head):
+                raise archive_lost(archived, self._warehouse_url(), found[0])
+        return read(reads)
 
     def _check_not_lost(self, session_id: str) -> None:
         """Raise ArchiveLost if the embedded store has dropped a session's rows. Call it if the warehouse has none."""
