@@ -60,6 +60,19 @@ def test_a_copy_of_an_import_in_use_is_refused_too(path: Path, tmp_path: Path) -
             opened(tmp_path / "copy.db")
 
 
+def test_a_copy_of_a_ledger_in_use_whose_rows_came_from_a_warehouse_is_refused_too(path: Path, tmp_path: Path) -> None:
+    warehouse = f"duckdb:///{tmp_path / 'w.duckdb'}"
+    with SessionLedger.open(f"sqlite:///{tmp_path / 'source.db'}", warehouse=warehouse) as source:
+        session_id = source.create_session("ada", "why?")
+        source.archive_session(session_id)
+        source.warehouse.sync()
+    with SessionLedger.open(f"sqlite:///{path}", warehouse=warehouse) as ledger:
+        assert ledger.store.rehydrate(session_id) == 2
+        shutil.copy(path, tmp_path / "copy.db")
+        with pytest.raises(ConfigurationError, match="has no sessions"):
+            opened(tmp_path / "copy.db")
+
+
 def test_a_copy_with_its_log_or_of_a_closed_ledger_has_everything(path: Path, tmp_path: Path) -> None:
     with opened(path) as ledger:
         ledger.create_session("ada", "why?")

@@ -13,11 +13,12 @@ from datetime import timedelta
 
 import pytest
 
-from ledger.errors import LeaseHeld, LeaseLost
+from ledger.errors import InvalidInput, LeaseHeld, LeaseLost
 from ledger.model.instants import to_micros
 from ledger.outbox.contract import LEASE_SECONDS
 from ledger.stores.sqlite.lease import LONGEST_LEASE, Lease, LeaseRow, holder_name, is_gone, process_of
 from ledger.stores.sqlite.schema import migrate
+from ledger.stores.sqlite.waiting import forget
 from ledger.testing.streams import START
 
 URL = "test://warehouse"
@@ -73,6 +74,22 @@ def test_renew_and_release_of_a_lost_lease_leave_it_to_its_holder(db):
         first.renew(db, 1, START + timedelta(seconds=31))
     first.release(db, 1)
     assert row(db) == LeaseRow("there/2/b", after(50), 2)
+
+
+def test_a_relay_that_lost_its_lease_before_the_warehouse_was_forgotten_never_has_it_again(db):
+    lease = Lease(URL)
+    lease.acquire(db, "there/1/a", 20, START)
+    db.execute("UPDATE relays SET checkpoint = 5")
+    later = START + timedelta(seconds=30)
+    assert forget(db, URL, later, even_if_needed=False).warehouse == URL
+    assert db.execute("SELECT checkpoint, holder FROM relays").fetchall() == [(0, None)]
+    with pytest.raises(InvalidInput, match="ships to none"):
+        forget(db, URL, later, even_if_needed=False)
+    lease.acquire(db, "there/2/b", 20, later)
+    with pytest.raises(LeaseLost):
+        lease.renew(db, 1, later)
+    lease.release(db, 1)
+    assert row(db).holder == "there/2/b"
 
 
 def test_a_lease_by_a_clock_that_was_ahead_holds_nobody_off(db):

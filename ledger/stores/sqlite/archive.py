@@ -76,6 +76,7 @@ class SqliteArchive:
     _upcast: Upcaster
     _max_bytes: int | None
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
+    _record: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _read: Read
     _fold_log: Callable[[], bool]
 
@@ -138,7 +139,7 @@ class SqliteArchive:
             InvalidInput, IdempotencyConflict: The events are not of one session, or two have the same event_id.
             StoreUnavailable: The file has reached its maximum size, or a warehouse must still delete the session.
         """
-        count: int = self._run(lambda connection: self._restore(connection, list(events), warehouse))
+        count: int = self._record(lambda connection: self._restore(connection, list(events), warehouse))
         return count
 
     def purge(self, session_id: str, version: int) -> bool:

@@ -74,7 +74,7 @@ _WAITING = (
 )
 _REFUSED_EVENTS = (
     "SELECT COUNT(DISTINCT event_id) FILTER (WHERE state <> 'dismissed'), "  # noqa: S608
-    "COUNT(DISTINCT event_id) FILTER (WHERE state = 'dismissed') FROM (SELECT e.session_id || '/' || e.event_id "
+    "COUNT(DISTINCT event_id) FILTER (WHERE state = 'dismissed') FROM (SELECT json_array(e.session_id, e.event_id) "
     f"AS event_id, a.state {_DEAD_LETTER_ROWS} AND a.state IN ('refused', 'expired', 'dismissed'))"
 )
 
@@ -86,6 +86,7 @@ class SqliteOutbox:
         warehouse: The warehouse's URL.
         store_id: The store's id.
         run: Function that runs work in a transaction of the store.
+        record: As ``run``, for work that may write the first rows of the store.
         read: Function that runs work on a connection for reading.
         ingest: Function that ingests events in the caller's transaction, all or none, and returns the number of new
             ones.
@@ -99,6 +100,7 @@ class SqliteOutbox:
         *,
         store_id: str,
         run: Callable[[Callable[[sqlite3.Connection], Any]], Any],
+        record: Callable[[Callable[[sqlite3.Connection], Any]], Any],
         read: Read,
         ingest: Callable[[sqlite3.Connection, Sequence[RecordedEvent]], int],
         clock: Clock,
@@ -107,6 +109,7 @@ class SqliteOutbox:
         self.warehouse = warehouse
         self.store_id = store_id
         self._run = run
+        self._record = record
         self._read = read
         self._ingest = ingest
         self._clock = clock
@@ -194,7 +197,7 @@ class SqliteOutbox:
             self._save(connection, moved, now)
             return count, moved
 
-        result: tuple[int, RelayCheckpoint] = self._run(work)
+        result: tuple[int, RelayCheckpoint] = self._record(work)
         return result
 
     def _save(
