@@ -17,6 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,7 +31,7 @@ from ledger.formats.lines import Record, first_item, items, records
 from ledger.formats.recognition import hint, text_hint
 from ledger.formats.recording import SessionEvents, record
 from ledger.formats.refusals import Refuse, end_import, locate
-from ledger.formats.run_times import END, START, Times
+from ledger.formats.run_times import END, START, times_of
 from ledger.model.events import SCHEMA_VERSION, Change, NewEvent, RecordedChange, RecordedEvent, prepare
 from ledger.model.ids import created_at_for
 from ledger.model.values import canonical, check_session_id
@@ -119,7 +120,7 @@ def read_runs(
                 run_id = uuid.uuid5(_RUNS, f"id:{session_id}")
             checked = _validated(run)
             events = _events(checked, run_id, user_id, own=session_id is not None)
-            times = Times(clock(), checked.extra, [START, *checked.given, END])
+            times = times_of(clock(), checked.extra, [START, *checked.given, END])
             recorded = _recorded(session_id or str(run_id), events, times, store_id)
             successor = None if session_id is None else _message_event_id(run_id, len(checked.messages))
             session = SessionEvents(recorded[0].session_id, each.where, recorded, successor)
@@ -255,7 +256,9 @@ class _Calls:
         return key
 
 
-def _recorded(session_id: str, events: Iterable[NewEvent], times: Times, store_id: str) -> tuple[RecordedEvent, ...]:
+def _recorded(
+    session_id: str, events: Iterable[NewEvent], times: Sequence[datetime], store_id: str
+) -> tuple[RecordedEvent, ...]:
     """Return events as a store would record them in a new session at the given times."""
     prepared = list(map(prepare, events))
     created_at = created_at_for(session_id, times[0])
@@ -316,7 +319,7 @@ def _validated(record: Any) -> _Run:
             reason = str(error).removesuffix(".")
         raise InvalidInput(
             f"not a run in the OpenAI chat format: {reason}. Pass a list of messages, or an "
-            f"object with one under 'messages', 'traj' or 'items'.{hint(record, 'openai-chat')}"
+            f"object with one under 'messages', 'traj', 'items' or 'output'.{hint(record, 'openai-chat')}"
         ) from error
     return _Run(messages, given, extra)
 

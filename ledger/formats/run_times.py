@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from ledger.model.ids import OLDEST
@@ -20,37 +21,24 @@ START, END = object(), object()
 _SECONDS_UP_TO = 100_000_000_000
 
 
-class Times(Sequence[datetime]):
-    """The time of each event of a run. No event is earlier than the one before it.
+def times_of(now: datetime, run: Mapping[str, Any], steps: Sequence[Any]) -> list[datetime]:
+    """Return the time of each event of a run. No event is earlier than the one before it.
 
     An event without a time has that of the event before it, and the first one that of the next with a time. Times in
     the future become the time of the import. Times of more than ten years ago are not believed.
+
+    Args:
+        now: The time of the import.
+        run: The run's keys.
+        steps: A message as it is in the run, ``START`` or ``END``, for each event.
     """
-
-    def __init__(self, now: datetime, run: Mapping[str, Any], steps: Sequence[Any]) -> None:
-        """Read the times.
-
-        Args:
-            now: The time of the import.
-            run: The run's keys.
-            steps: A message as it is in the run, ``START`` or ``END``, for each event.
-        """
-        now = from_micros(to_micros(now))
-        given = [
-            _first(run, BEGAN if step is START else ENDED, now) if step in (START, END) else _first(step, SAID, now)
-            for step in steps
-        ]
-        latest = next((at for at in given if at is not None), now)
-        self._times: list[datetime] = []
-        for at in given:
-            latest = max(latest, at or latest)
-            self._times.append(latest)
-
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._times[index]
+    now = from_micros(to_micros(now))
+    given = [
+        _first(run, BEGAN if step is START else ENDED, now) if step in (START, END) else _first(step, SAID, now)
+        for step in steps
+    ]
+    latest = next((at for at in given if at is not None), now)
+    return list(accumulate((at or latest for at in given), max, initial=latest))[1:]
 
 
 def _first(given: Any, names: Sequence[str], now: datetime) -> datetime | None:
