@@ -55,23 +55,16 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
     text = said[0] if said else _model(ledger, session_id)
     ledger.add_message(session_id, "assistant", text, event_id=f"{session_id}/answer")
     ledger.update_session(session_id, {"summary": text, "status": "completed"}, event_id=f"{session_id}/completed")
-    return _read(ledger, session_id)
+    return ledger.require_session(session_id)
 
 
 def _model(ledger: SessionLedger, session_id: str) -> str:
-    results = _read(ledger, session_id).tool_call_results
+    results = {call.call_id: call.result for call in ledger.require_session(session_id).calls}
     return f"{results['count_orders']['orders']:,} orders, most on {results['best_day']['day']}."
 
 
-def _read(ledger: SessionLedger, session_id: str) -> Session:
-    session = ledger.get_session(session_id)
-    if session is None:
-        raise LookupError(f"There is no session {session_id}.")
-    return session
-
-
 def _open_calls(ledger: SessionLedger, session_id: str) -> list[str]:
-    session = _read(ledger, session_id)
+    session = ledger.require_session(session_id)
     return [
         name
         for name, status in zip(session.tool_calls, session.tool_call_status, strict=True)

@@ -426,7 +426,7 @@ class LedgerMethods:
     async def get_session(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
     ) -> Session | None:
-        """Return the state of a session, or None if the session does not exist."""
+        """Return the state of a session, or None if the session does not exist; see also ``require_session``."""
 
     async def grant_access(
         self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]
@@ -490,6 +490,11 @@ class LedgerMethods:
         self, session_id: str, *, from_version: int = 1, to_version: int | None = None, messages: bool = False
     ) -> AsyncIteration[tuple[RecordedEvent, Session]]:
         """Iterate over a session's events."""
+
+    async def require_session(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
+    ) -> Session:
+        """Return the state of a session that must exist."""
 
     async def restore_session(
         self, session_id: str, ttl: timedelta | None = ..., **envelope: Unpack[Envelope]

@@ -34,6 +34,8 @@ def main(url: str) -> None:
 
         found = assert_type(ledger.get_session(session_id, messages=True), Session | None)
         assert found is not None
+        session = assert_type(ledger.require_session(session_id, version=None), Session)
+        ledger.update_summary(session.session_id, "none is as not given", expected_version=None, event_id=None)
         assert_type((found.question, found.status, found.version), tuple[str | None, str | None, int])
         assert_type((found.created_at, found.expires_at), tuple[datetime, datetime | None])
         assert_type((found.tags, found.messages), tuple[tuple[str, ...], tuple[Message, ...]])
