@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ledger import Session, SessionLedger
+from ledger import Session, SessionLedger, ToolStatus
 
 ORDERS = [{"day": "2026-11-16", "orders": 640}, {"day": "2026-11-17", "orders": 577}]
 
@@ -45,8 +45,9 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
     ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{session_id}/strategy")
     ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{session_id}/calls")
     for name in _open_calls(ledger, session_id):
+        status: ToolStatus = "completed"
         try:
-            status, result = "completed", TOOLS[name]()
+            result = TOOLS[name]()
         except Exception as error:  # noqa: BLE001 - a tool may fail in any way, and the ledger records how
             status, result = "failed", {"error": error}
         ledger.update_tool_call_status(session_id, name, status, result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ledger.errors import InvalidInput, PermissionDenied
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.fields import check_change
+from ledger.model.fields import AccessLevel, check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase
@@ -77,7 +77,9 @@ class Access(CommandBase):
             )
         return super().warehouse
 
-    def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> AppendResult:
+    def grant_access(
+        self, session_id: str, user_id: str, access: AccessLevel, **envelope: Unpack[Envelope]
+    ) -> AppendResult:
         """Share a session with another user. Works on closed sessions too.
 
         A later grant to the same user replaces the earlier one.

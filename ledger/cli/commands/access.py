@@ -10,7 +10,7 @@ from ledger.cli.app import command, opened
 from ledger.cli.commands.write import with_envelope
 from ledger.cli.output.shapes import print_appended
 from ledger.cli.session_ids import session_argument
-from ledger.model.fields import ACCESS
+from ledger.model.fields import ACCESS, AccessLevel
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -25,7 +25,7 @@ COMMANDS: dict[str, click.Command] = {}
 @click.argument("user_id", metavar="USER")
 @click.argument("access", metavar="ACCESS", type=click.Choice(ACCESS))
 @with_envelope
-def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: str, **envelope: Any) -> None:
+def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: AccessLevel, **envelope: Any) -> None:
     """Grant another user access to a session.
 
     ACCESS is read or write; write also allows appends. The user finds the session in SessionLedger.for_user(USER). A

@@ -16,7 +16,7 @@ from ledger.cli.session_ids import session_argument
 from ledger.cli.values import decode_text, parse_json, parse_pairs, parse_value
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.fields import ROLES, TOOL_STATUSES
+from ledger.model.fields import ROLES, TOOL_STATUSES, Role, ToolStatus
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import UNSET
 
@@ -268,7 +268,7 @@ def message(
     as_json: bool,
     url: str | None,
     session_id: str,
-    role: str,
+    role: Role,
     content: str | None,
     json_value: bool,
     source: Any,
@@ -325,7 +325,7 @@ def tool(
     url: str | None,
     session_id: str,
     name: str,
-    status: str,
+    status: ToolStatus,
     result: str | None,
     result_text: str | None,
     result_from: Path | None,
