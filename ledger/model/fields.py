@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from ledger.errors import InvalidInput
 from ledger.model.instants import from_text, to_text
+from ledger.model.names import unknown
 from ledger.model.values import check_text, full_name, named
 
 ToolStatus = Literal["pending", "running", "completed", "failed"]
@@ -312,10 +313,15 @@ def field_named(name: Any) -> Field:
         return _free_field(name)
     if name in FIXED:
         raise InvalidInput(f"{name} is set by the ledger and cannot be changed.")
-    raise InvalidInput(
-        f"There is no field {str(name)[:70]!r}. The fields are {', '.join(FIELDS)}, "
-        "and any x_name of lower-case letters, digits and underscores."
-    )
+    raise _unknown_field(str(name))
+
+
+def _unknown_field(name: str) -> InvalidInput:
+    everything = f"The fields are {', '.join(FIELDS)}, and any x_name of lower-case letters, digits and underscores."
+    for field in FIELDS.values():
+        if name == field.attribute:  # the attribute of a Session, such as tags
+            return InvalidInput(f"There is no field {name!r}. Did you mean {field.name}?")
+    return unknown("field", name, FIELDS, everything)
 
 
 @lru_cache(maxsize=256)

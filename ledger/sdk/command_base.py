@@ -220,12 +220,12 @@ class CommandBase(LedgerConnection):
             return self._ids(self._clock())
         return event_id_for(key, owner or self.user_id or self._require(session_id).user_id)
 
-    @staticmethod
-    def _check_envelope(envelope: Envelope) -> None:
+    def _check_envelope(self, envelope: Envelope) -> None:
         """Raise TypeError if a call has keyword arguments that ``Envelope`` lacks; Python does not check them."""
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
-            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
-            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
+            from ledger.sdk.arguments import unknown_argument
+
+            raise unknown_argument(self, envelope.keys() - Envelope.__annotations__.keys())
 
     def _append(
         self,

@@ -197,7 +197,8 @@ def set_(
     """Set one field of a session, or remove it.
 
     VALUE is text, exactly as typed (1.0 is text). It is parsed as JSON with --json-value, and for fields that cannot
-    hold text: constraints, response_plan, error, tag and others. The error for an unknown FIELD lists all fields.
+    hold text: constraints, response_plan, error, tag and others. The error for an unknown FIELD suggests or lists
+    fields.
     """
     if remove:
         if value is not None or source is not None or json_value:
