@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ledger.errors import InvalidInput, PermissionDenied
@@ -51,7 +50,8 @@ class Access(CommandBase):
                     "the ledger."
                 )
             return self
-        view = copy(self)
+        view = object.__new__(type(self))  # a shallow copy
+        view.__dict__.update(self.__dict__)
         view.user_id = user_id
         view.store = UserView(self.store, user_id)
         view._warehouse = None

@@ -163,6 +163,9 @@ class LedgerConnection:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url!r}>"
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise uncopyable(self)
+
     def __enter__(self) -> Self:
         return self
 
@@ -213,6 +216,14 @@ class LedgerConnection:
             clock=self._clock,
             ids=self._ids,
         )
+
+
+def uncopyable(ledger: object) -> TypeError:
+    """Return the error for pickling or copying a ledger."""
+    return TypeError(
+        f"{ledger!r} cannot be pickled or copied: it has open files and connections. Threads and views share one "
+        "ledger; in another process, open it again with its URL, and call for_user() there for a view."
+    )
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:
