@@ -222,7 +222,7 @@ def uncopyable(ledger: object) -> TypeError:
     """Return the error for pickling or copying a ledger."""
     return TypeError(
         f"{ledger!r} cannot be pickled or copied: it has open files and connections. Threads and views share one "
-        "ledger; in another process, open it again with its URL, and call for_user() there for a view."
+        "ledger; in another process, open it again with its URL, and make views from that one."
     )
 
 

@@ -166,7 +166,7 @@ def test_the_repr_of_an_asynchronous_ledger_has_its_url_and_user_once_it_is_open
 
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_ledger_that_is_pickled_or_copied_says_how_another_process_opens_it(ledger, copied) -> None:
-    says = "cannot be pickled or copied: .* in another process, open it again with its URL, and call for_user"
+    says = "cannot be pickled or copied: .* in another process, open it again with its URL, and make views"
     other = asynchronous(ledger)
     for each in (ledger, ledger.for_user("ada"), other, other.for_user("ada"), other.store):
         with pytest.raises(TypeError, match=f"^{re.escape(repr(each))} {says}"):
