@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ledger import Session, SessionLedger
+from ledger import Session, SessionLedger, ToolStatus
 
 ORDERS = [{"day": "2026-11-16", "orders": 640}, {"day": "2026-11-17", "orders": 577}]
 
@@ -45,8 +45,9 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
     ledger.update_strategy(session_id, "Count the orders, then find the best day.", event_id=f"{session_id}/strategy")
     ledger.update_session(session_id, {"tool_calls": list(TOOLS)}, event_id=f"{session_id}/calls")
     for name in _open_calls(ledger, session_id):
+        status: ToolStatus = "completed"
         try:
-            status, result = "completed", TOOLS[name]()
+            result = TOOLS[name]()
         except Exception as error:  # noqa: BLE001 - a tool may fail in any way, and the ledger records how
             status, result = "failed", {"error": error}
         ledger.update_tool_call_status(session_id, name, status, result)
@@ -55,23 +56,16 @@ def answer(ledger: SessionLedger, session_id: str, question: str, user: str = "a
     text = said[0] if said else _model(ledger, session_id)
     ledger.add_message(session_id, "assistant", text, event_id=f"{session_id}/answer")
     ledger.update_session(session_id, {"summary": text, "status": "completed"}, event_id=f"{session_id}/completed")
-    return _read(ledger, session_id)
+    return ledger.require_session(session_id)
 
 
 def _model(ledger: SessionLedger, session_id: str) -> str:
-    results = _read(ledger, session_id).tool_call_results
+    results = {call.call_id: call.result for call in ledger.require_session(session_id).calls}
     return f"{results['count_orders']['orders']:,} orders, most on {results['best_day']['day']}."
 
 
-def _read(ledger: SessionLedger, session_id: str) -> Session:
-    session = ledger.get_session(session_id)
-    if session is None:
-        raise LookupError(f"There is no session {session_id}.")
-    return session
-
-
 def _open_calls(ledger: SessionLedger, session_id: str) -> list[str]:
-    session = _read(ledger, session_id)
+    session = ledger.require_session(session_id)
     return [
         name
         for name, status in zip(session.tool_calls, session.tool_call_status, strict=True)

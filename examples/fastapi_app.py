@@ -61,12 +61,13 @@ class Message(BaseModel):
     content: str
 
 
-async def sessions_of(request: Request, x_user: Annotated[str, Header()]) -> Any:
+async def sessions_of(request: Request, x_user: Annotated[str, Header()]) -> AsyncSessionLedger:
     """Return the ledger as this user sees it: for every call, the sessions of others do not exist."""
-    return request.app.state.ledger.for_user(x_user)
+    ledger: AsyncSessionLedger = request.app.state.ledger
+    return ledger.for_user(x_user)
 
 
-Sessions = Annotated[Any, Depends(sessions_of)]
+Sessions = Annotated[AsyncSessionLedger, Depends(sessions_of)]
 
 
 @app.exception_handler(LedgerError)
@@ -92,10 +93,8 @@ async def newest(sessions: Sessions, after: str | None = None) -> dict[str, Any]
 @app.get("/sessions/{session_id}")
 async def read(session_id: str, sessions: Sessions, version: int | None = None) -> dict[str, Any]:
     """Return a session and its messages, also as it was at a version."""
-    session = await sessions.get_session(session_id, version=version, messages=True)
-    if session is None:
-        raise SessionNotFound(f"There is no session {session_id}.", session_id=session_id)
-    return dict(session.to_dict())
+    session = await sessions.require_session(session_id, version=version, messages=True)
+    return session.to_dict()
 
 
 @app.post("/sessions/{session_id}/messages", status_code=201)

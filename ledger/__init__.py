@@ -37,9 +37,11 @@ if TYPE_CHECKING:
         WrongExpectedVersion,
     )
     from ledger.model.events import ANY_VERSION, Appended, AppendResult, Change, NewEvent, RecordedChange, RecordedEvent
+    from ledger.model.fields import AccessLevel, Role, ToolStatus
     from ledger.model.findings import Finding, Verification
     from ledger.model.fold import Difference, Interval, RegisterValue, Written
     from ledger.model.page import Page
+    from ledger.model.queries import OrderBy
     from ledger.model.query_statistics import QueryStatistics
     from ledger.model.seals import Seal, SealComparison
     from ledger.model.search import Match
@@ -62,9 +64,11 @@ _MODULES = {
     "ledger.model.events": (
         *("ANY_VERSION", "AppendResult", "Appended", "Change", "NewEvent", "RecordedChange", "RecordedEvent"),
     ),
+    "ledger.model.fields": ("AccessLevel", "Role", "ToolStatus"),
     "ledger.model.findings": ("Finding", "Verification"),
     "ledger.model.fold": ("Difference", "Interval", "RegisterValue", "Written"),
     "ledger.model.page": ("Page",),
+    "ledger.model.queries": ("OrderBy",),
     "ledger.model.seals": ("Seal", "SealComparison"),
     "ledger.model.search": ("Match",),
     "ledger.model.query_statistics": ("QueryStatistics",),
@@ -75,6 +79,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "ANY_VERSION",
+    "AccessLevel",
     "AppendResult",
     "Appended",
     "ArchiveLost",
@@ -96,6 +101,7 @@ __all__ = [
     "MessagesNotRead",
     "MissingExtra",
     "NewEvent",
+    "OrderBy",
     "OutcomeUnknown",
     "Page",
     "PermissionDenied",
@@ -103,6 +109,7 @@ __all__ = [
     "RecordedChange",
     "RecordedEvent",
     "RegisterValue",
+    "Role",
     "RowsRefused",
     "Seal",
     "SealComparison",
@@ -117,6 +124,7 @@ __all__ = [
     "StoreUnavailable",
     "StreamEnded",
     "ToolCall",
+    "ToolStatus",
     "UpcastMissing",
     "ValueTooLarge",
     "Verification",

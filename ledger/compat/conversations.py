@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 from ledger.clock import Clock, utc_now
 from ledger.compat.arguments import days_before, ledger_of, object_of, user_id_of
 from ledger.errors import SessionNotFound, WrongExpectedVersion
 from ledger.model.events import Envelope
+from ledger.model.fields import Role
 from ledger.model.page import Page
 from ledger.model.session import Message, Session
 from ledger.sdk.aio import AsyncSessionLedger
@@ -244,7 +245,7 @@ class ConversationService:
         ledger = self.ledger if user is None else self.ledger.for_user(user_id_of(user))
         done = await ledger.add_message(
             session_id,
-            role,
+            cast("Role", role),  # the ledger checks it
             content,
             tools_used=tools_used,
             processing_time_ms=processing_time_ms,

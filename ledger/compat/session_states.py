@@ -37,6 +37,7 @@ from ledger.compat.session_records import (
     status_of,
 )
 from ledger.errors import InvalidInput, LedgerError, WrongExpectedVersion
+from ledger.model import names
 from ledger.model.events import Change, Envelope
 from ledger.model.page import Page
 from ledger.model.session import Session
@@ -136,7 +137,7 @@ def get_session_states_by_criteria(
         InvalidInput: A criterion does not exist or has an impossible value, or the limit is out of range.
     """
     if unknown:
-        raise InvalidInput(f"Unknown criterion {', '.join(sorted(unknown))}; the criteria are {', '.join(CRITERIA)}.")
+        raise names.unknown("criterion", min(unknown), CRITERIA)
     given = {"topic": topic, "difficulty": difficulty, "tests_passed": tests_passed}
     attributes = {name: checked(name, value) for name, value in given.items() if value is not None}
     page = _ledger(ledger).list_sessions(

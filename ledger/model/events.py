@@ -32,7 +32,7 @@ _EVENT_TYPE = re.compile(r"(?=.{1,255}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
 class Envelope(TypedDict, total=False):
-    """Keyword arguments of every method that appends an event; all optional.
+    """Keyword arguments of every method that appends an event; all optional. None is the same as not given.
 
     Attributes:
         expected_version: The version that the session must have before the append. If it has another one,
@@ -43,10 +43,16 @@ class Envelope(TypedDict, total=False):
         occurred_at: Time of the change by the caller's clock, timezone-aware; the time of recording if not given.
     """
 
-    expected_version: int
-    event_id: str
-    actor: str
-    occurred_at: datetime
+    expected_version: int | None
+    event_id: str | None
+    actor: str | None
+    occurred_at: datetime | None
+
+
+def expected_version_of(envelope: Envelope) -> int:
+    """Return the ``expected_version`` of a call; ``ANY_VERSION`` if it is not given."""
+    version = envelope.get("expected_version")
+    return ANY_VERSION if version is None else version
 
 
 @dataclass(frozen=True, slots=True)

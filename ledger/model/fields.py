@@ -16,15 +16,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ledger.errors import InvalidInput
 from ledger.model.instants import from_text, to_text
+from ledger.model.names import unknown
 from ledger.model.values import check_text, full_name, named
 
-TOOL_STATUSES = ("pending", "running", "completed", "failed")
-ACCESS = ("read", "write")
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+ToolStatus = Literal["pending", "running", "completed", "failed"]
+AccessLevel = Literal["read", "write"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+TOOL_STATUSES: tuple[ToolStatus, ...] = get_args(ToolStatus)
+ACCESS: tuple[AccessLevel, ...] = get_args(AccessLevel)
+ROLES: tuple[Role, ...] = get_args(Role)
 #: Names of row columns, which cannot be set as fields.
 FIXED = ("session_id", "user_id", "created_at", "updated_at", "version")
 _STATUS = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -309,10 +313,15 @@ def field_named(name: Any) -> Field:
         return _free_field(name)
     if name in FIXED:
         raise InvalidInput(f"{name} is set by the ledger and cannot be changed.")
-    raise InvalidInput(
-        f"There is no field {str(name)[:70]!r}. The fields are {', '.join(FIELDS)}, "
-        "and any x_name of lower-case letters, digits and underscores."
-    )
+    raise _unknown_field(str(name))
+
+
+def _unknown_field(name: str) -> InvalidInput:
+    everything = f"The fields are {', '.join(FIELDS)}, and any x_name of lower-case letters, digits and underscores."
+    for field in FIELDS.values():
+        if name == field.attribute:  # the attribute of a Session, such as tags
+            return InvalidInput(f"There is no field {name!r}. Did you mean {field.name}?")
+    return unknown("field", name, FIELDS, everything)
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,7 @@ from pydantic import (
 from ledger.errors import ConfigurationError, InvalidInput
 from ledger.model.events import Change
 from ledger.model.json_form import rank
+from ledger.model.names import did_you_mean
 from ledger.model.values import check_text
 
 
@@ -104,9 +105,8 @@ class Profile:
         """
         fields = self._model.model_fields
         if check_text(name, "key of attribute") not in fields and not self._open:
-            raise InvalidInput(
-                f"{self._session_type} sessions have no attribute {name!r}; they have {', '.join(fields) or 'none'}."
-            )
+            hint = did_you_mean(name, fields, f"They have {', '.join(fields) or 'none'}.")
+            raise InvalidInput(f"{self._session_type} sessions have no attribute {name!r}. {hint}")
         return name in fields
 
     def criteria(self, attributes: Mapping[str, Any]) -> dict[str, Any]:

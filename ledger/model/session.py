@@ -20,6 +20,7 @@ from ledger.model.fields import FIELDS
 from ledger.model.fold import Register, RegisterValue, State
 from ledger.model.instants import from_text, to_text
 from ledger.model.lifetime import status_at
+from ledger.model.names import did_you_mean
 from ledger.model.query_statistics import QueryStatistics
 from ledger.model.tool_calls import ids_in_order
 from ledger.model.values import decode
@@ -370,7 +371,11 @@ class Session(Mapping[str, Any]):
             return getattr(self, column)
         if isinstance(getattr(type(self), str(column), None), _Part | property):
             raise KeyError(f"{column} is an attribute, not a column: session.{column}")
-        raise KeyError(column)
+        hint = did_you_mean(str(column), COLUMNS, "")
+        raise KeyError(f"There is no column {column!r}. {hint}" if hint else column)
+
+    def __contains__(self, column: object) -> bool:
+        return column in COLUMNS
 
     def __iter__(self) -> Iterator[str]:
         return iter(COLUMNS)

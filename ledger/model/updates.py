@@ -46,7 +46,8 @@ def changes_of(updates: Mapping[str, Any]) -> list[Change]:
         elif isinstance(value, Mapping):
             changes.extend(Change(name, key, item, item is None) for key, item in value.items())
         else:
-            raise InvalidInput(f"{name} is keyed: give an object of key to value, not {full_name(value)}.")
+            given = "in which None removes a key, not None" if value is None else f"not {full_name(value)}"
+            raise InvalidInput(f"{name} is keyed: give an object of key to value, {given}.")
     return changes
 
 

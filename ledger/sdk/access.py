@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ledger.errors import InvalidInput, PermissionDenied
 from ledger.model.events import AppendResult, Change, Envelope
-from ledger.model.fields import check_change
+from ledger.model.fields import AccessLevel, check_change
 from ledger.model.fold import State
 from ledger.model.values import check_text
 from ledger.sdk.command_base import CommandBase
@@ -51,7 +50,8 @@ class Access(CommandBase):
                     "the ledger."
                 )
             return self
-        view = copy(self)
+        view = object.__new__(type(self))  # a shallow copy
+        view.__dict__.update(self.__dict__)
         view.user_id = user_id
         view.store = UserView(self.store, user_id)
         view._warehouse = None
@@ -77,7 +77,9 @@ class Access(CommandBase):
             )
         return super().warehouse
 
-    def grant_access(self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]) -> AppendResult:
+    def grant_access(
+        self, session_id: str, user_id: str, access: AccessLevel, **envelope: Unpack[Envelope]
+    ) -> AppendResult:
         """Share a session with another user. Works on closed sessions too.
 
         A later grant to the same user replaces the earlier one.

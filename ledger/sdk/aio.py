@@ -22,7 +22,7 @@ from ledger import forking
 from ledger.errors import StoreRejected
 from ledger.sdk.aio_iteration import AsyncIteration
 from ledger.sdk.ledger import SessionLedger
-from ledger.sdk.opening import DRAIN_SECONDS, check_drain
+from ledger.sdk.opening import DRAIN_SECONDS, check_drain, uncopyable
 
 if TYPE_CHECKING:
     from ledger.sdk.aio_methods import AsyncEventStore, LedgerMethods
@@ -109,6 +109,9 @@ class _Delegate:
         if self._target.ready:
             result()
         return type(self)._over(result, self._threads)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise uncopyable(self)
 
     @classmethod
     def _over(cls, target: _Once[Any], threads: _Threads) -> Self:
@@ -288,12 +291,14 @@ class AsyncSessionLedger(_Delegate, LedgerMethods):
     @_signed_as(SessionLedger.__init__)
     def __init__(self, url: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         self._owner = True
+        self._given = url
         super().__init__(_Once(lambda: SessionLedger.open(url, **settings)), _Threads())
 
     @classmethod
     def _over(cls, target: _Once[Any], threads: _Threads) -> Self:
         view = super()._over(target, threads)
         view._owner = False
+        view._given = None
         return view
 
     @classmethod
@@ -341,6 +346,15 @@ class AsyncSessionLedger(_Delegate, LedgerMethods):
         finally:
             if self._owner:
                 self._threads.close()
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if not self._target.ready:
+            given = "" if self._given is None else f" {str(self._given)!r}"
+            return f"<{name}{given}, not open yet>"
+        ledger = self._target()
+        own = f"<{name} {ledger.url!r}>"
+        return own if ledger.user_id is None else f"<view of {ledger.user_id!r} of {own}>"
 
     async def _opened(self) -> Self:
         await self._threads.submit(self._target)

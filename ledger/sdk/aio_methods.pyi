@@ -12,6 +12,7 @@ from typing import Any, Self, Unpack
 from pydantic import BaseModel
 
 from ledger.model.events import AppendResult, Change, Envelope, NewEvent, RecordedEvent
+from ledger.model.fields import AccessLevel, Role, ToolStatus
 from ledger.model.findings import Verification
 from ledger.model.fold import Difference, State
 from ledger.model.page import Page
@@ -262,7 +263,7 @@ class LedgerMethods:
     async def add_message(
         self,
         session_id: str,
-        role: str,
+        role: Role,
         content: Any,
         *,
         message_id: str | None = None,
@@ -426,10 +427,10 @@ class LedgerMethods:
     async def get_session(
         self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
     ) -> Session | None:
-        """Return the state of a session, or None if the session does not exist."""
+        """Return the state of a session, or None if the session does not exist; see also ``require_session``."""
 
     async def grant_access(
-        self, session_id: str, user_id: str, access: str, **envelope: Unpack[Envelope]
+        self, session_id: str, user_id: str, access: AccessLevel, **envelope: Unpack[Envelope]
     ) -> AppendResult:
         """Share a session with another user."""
 
@@ -491,6 +492,11 @@ class LedgerMethods:
     ) -> AsyncIteration[tuple[RecordedEvent, Session]]:
         """Iterate over a session's events."""
 
+    async def require_session(
+        self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
+    ) -> Session:
+        """Return the state of a session that must exist."""
+
     async def restore_session(
         self, session_id: str, ttl: timedelta | None = ..., **envelope: Unpack[Envelope]
     ) -> AppendResult:
@@ -519,7 +525,7 @@ class LedgerMethods:
         *,
         user_id: str | None = None,
         session_id: str | None = None,
-        role: str | None = None,
+        role: Role | None = None,
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         after: str | None = None,
@@ -584,7 +590,7 @@ class LedgerMethods:
         """Set the summary, a text; None removes the field."""
 
     async def update_tool_call_status(
-        self, session_id: str, tool_name: str, status: str, result: Any = ..., **envelope: Unpack[Envelope]
+        self, session_id: str, tool_name: str, status: ToolStatus, result: Any = ..., **envelope: Unpack[Envelope]
     ) -> AppendResult:
         """Set the status of a tool call and, if given, its result."""
 

@@ -15,7 +15,7 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.model.copying import Plan, lacking, sized, status_of_copy, to_copy
-from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, prepare
+from ledger.model.events import ANY_VERSION, Change, Envelope, NewEvent, expected_version_of, prepare
 from ledger.model.fields import FIELDS
 from ledger.model.fold import State
 from ledger.model.ids import session_id_for
@@ -211,10 +211,10 @@ class Branches(CommandBase):
         may_write = self._may_write(source)
         call_key = f"{branching[0]}:{source}:{event_id}"
         # Only its id leads a repeated call to a session that the source does not record: then it depends on event_id.
-        has_random_id = may_write and "event_id" not in envelope
+        has_random_id = may_write and envelope.get("event_id") is None
         new_id = self._ids(self._clock()) if has_random_id else session_id_for(call_key, owner)
         recorded = None
-        if "event_id" in envelope:
+        if envelope.get("event_id") is not None:
             recorded = (
                 self._recorded_child(source, branching, event_id)
                 if may_write
@@ -233,8 +233,8 @@ class Branches(CommandBase):
         if head_and_state is None:  # purged since the check above
             raise SessionNotFound(f"Session {source} has been deleted; nothing was written.", session_id=source)
         head, state = head_and_state
-        if source_version is None and envelope.get("expected_version", ANY_VERSION) not in (ANY_VERSION, head.version):
-            raise wrong_version(source, envelope["expected_version"], head.version)
+        if source_version is None and expected_version_of(envelope) not in (ANY_VERSION, head.version):
+            raise wrong_version(source, expected_version_of(envelope), head.version)
         child = new_session_id or (recorded[0] if recorded is not None else new_id)
         branch = Branch(source, head.version, branching[0], child, owner, event_id)
         plan, status = content(state)
@@ -243,7 +243,7 @@ class Branches(CommandBase):
                 if may_write:
                     self._append(source, branching[1], [branch.child], envelope, event_id=event_id, require_open=False)
         except IdempotencyConflict:
-            if recorded is not None or "event_id" not in envelope:
+            if recorded is not None or envelope.get("event_id") is None:
                 raise
             if self._recorded_child(source, branching, event_id) is None:
                 raise
@@ -337,7 +337,7 @@ class Branches(CommandBase):
                 )
                 for event_type, changes, event_id in events:
                     part_envelope = Envelope(**{**envelope, "expected_version": version, "event_id": event_id})
-                    if is_new and "event_id" not in envelope:
+                    if is_new and envelope.get("event_id") is None:
                         del part_envelope["event_id"]  # a new id: the store need not look for a duplicate
                     version = self._append(
                         session_id,

@@ -8,7 +8,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ledger.errors import CapabilityMissing, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, NewEvent, RecordedEvent, text_of
+from ledger.model.events import (
+    ANY_VERSION,
+    AppendResult,
+    Change,
+    Envelope,
+    NewEvent,
+    RecordedEvent,
+    expected_version_of,
+    text_of,
+)
 from ledger.model.fold import State
 from ledger.model.ids import event_id_for, session_id_for
 from ledger.model.lifetime import check_ends, expiry
@@ -136,7 +145,7 @@ class CommandBase(LedgerConnection):
         try:
             check_ends(changes, self._clock(), self._max_ttl)
         except InvalidInput:
-            exists = "event_id" in envelope and self._get(session_id) is not None
+            exists = envelope.get("event_id") is not None and self._get(session_id) is not None
             if not exists or self.store.version_of(session_id, self._event_id(session_id, envelope)) is None:
                 raise
 
@@ -154,7 +163,7 @@ class CommandBase(LedgerConnection):
         belongs to an event of another type, the result is None. The append that follows then raises
         IdempotencyConflict.
         """
-        if "event_id" not in envelope:
+        if envelope.get("event_id") is None:
             return None
         event_id = self._event_id(session_id, envelope)
         event = self._recorded(session_id, event_id, envelope)
@@ -164,7 +173,7 @@ class CommandBase(LedgerConnection):
 
     def _recorded(self, session_id: str, event_id: str, envelope: Envelope) -> RecordedEvent | None:
         """Return the event recorded by an earlier delivery of the caller's event_id, or None if this is the first."""
-        version = self.store.version_of(session_id, event_id) if "event_id" in envelope else None
+        version = self.store.version_of(session_id, event_id) if envelope.get("event_id") is not None else None
         if version is None:
             return None
         events = self.store.events(session_id, after=version - 1, limit=1)
@@ -178,9 +187,7 @@ class CommandBase(LedgerConnection):
         """
         session = self._get(session_id, version)
         if session is None:
-            raise SessionNotFound(
-                f"There is no session {session_id}; create it with create_session().", session_id=session_id
-            )
+            raise not_found(session_id)
         return session
 
     def _state_at(self, session_id: str, version: int | None) -> State:
@@ -213,12 +220,12 @@ class CommandBase(LedgerConnection):
             return self._ids(self._clock())
         return event_id_for(key, owner or self.user_id or self._require(session_id).user_id)
 
-    @staticmethod
-    def _check_envelope(envelope: Envelope) -> None:
+    def _check_envelope(self, envelope: Envelope) -> None:
         """Raise TypeError if a call has keyword arguments that ``Envelope`` lacks; Python does not check them."""
         if envelope and not envelope.keys() <= Envelope.__annotations__.keys():
-            unknown = ", ".join(sorted(envelope.keys() - Envelope.__annotations__.keys()))
-            raise TypeError(f"There is no argument {unknown}; a change takes {', '.join(Envelope.__annotations__)}.")
+            from ledger.sdk.arguments import unknown_argument
+
+            raise unknown_argument(self, envelope.keys() - Envelope.__annotations__.keys())
 
     def _append(
         self,
@@ -245,6 +252,7 @@ class CommandBase(LedgerConnection):
             as_recorded: True if the values are copied from recorded events, so that profiles need not validate them.
         """
         self._check_envelope(envelope)
+        key = envelope.get("event_id")
         event_id = event_id or self._event_id(session_id, envelope, user_id)
         if self._profiles and not as_recorded:
             changes = self._apply_profile(changes, partial(self._type_before, session_id, event_id, envelope))
@@ -255,13 +263,13 @@ class CommandBase(LedgerConnection):
             envelope.get("actor"),
             envelope.get("occurred_at"),
             user_id,
-            "event_id" in envelope,
+            key is not None,
             creates_stream,
             require_open,
             self._strict_values,
-            key if (key := envelope.get("event_id")) != event_id else None,
+            key if key != event_id else None,
         )
-        appended = self.store.append(session_id, event, expected_version=envelope.get("expected_version", ANY_VERSION))
+        appended = self.store.append(session_id, event, expected_version=expected_version_of(envelope))
         if session_id in self._titled and any(change.removed and change.field in _TITLES for change in event.changes):
             self._titled.discard(session_id)
         return appended
@@ -332,14 +340,14 @@ class CommandBase(LedgerConnection):
             is_new: True if the caller knows that the event is not recorded yet.
         """
         event_id = event_id or self._event_id(session_id, envelope)
-        may_be_recorded = "event_id" in envelope and not is_new
+        may_be_recorded = envelope.get("event_id") is not None and not is_new
         recorded = self.store.version_of(session_id, event_id) if may_be_recorded else None
         if recorded is not None:  # a retry: derive from the same state as the first delivery, to get the same changes
             before = self._state_at(session_id, recorded - 1)
             return self._append(
                 session_id, event_type, changes(before), envelope, event_id=event_id, require_open=require_open
             )
-        has_expected_version = envelope.get("expected_version", ANY_VERSION) != ANY_VERSION
+        has_expected_version = expected_version_of(envelope) != ANY_VERSION
         for attempt in range(_DERIVE_ATTEMPTS):
             session = self._require(session_id)
             versioned = (
@@ -358,6 +366,11 @@ class CommandBase(LedgerConnection):
                 if has_expected_version or attempt == _DERIVE_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+
+def not_found(session_id: str) -> SessionNotFound:
+    """Return the error for a session that does not exist."""
+    return SessionNotFound(f"There is no session {session_id}; create it with create_session().", session_id=session_id)
 
 
 def make_room(cache: set[str] | dict[Any, Any]) -> None:

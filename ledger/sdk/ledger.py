@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
-from ledger.model.events import AppendResult, Change, Envelope, RecordedEvent
-from ledger.model.fold import Difference, State, diff
-from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, Page, every_item
+from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.page import SESSIONS_PAGE, Page, every_item
 from ledger.model.queries import OrderBy, SessionQuery
-from ledger.model.session import Head, Session
+from ledger.model.session import Session
 from ledger.model.updates import changes_of, changes_with_calls
 from ledger.sdk.access import Access
 from ledger.sdk.archive import Archive
@@ -18,6 +17,7 @@ from ledger.sdk.keyed_fields import KeyedFields
 from ledger.sdk.messages import Messages
 from ledger.sdk.opening import UNSET
 from ledger.sdk.queries import Queries
+from ledger.sdk.reading import Reading
 from ledger.sdk.search import Search
 from ledger.sdk.session_counts import SessionCounts
 from ledger.sdk.subscriptions import Subscriptions
@@ -30,6 +30,7 @@ class SessionLedger(
     Messages,
     ToolCalls,
     KeyedFields,
+    Reading,
     SessionCounts,
     Search,
     Queries,
@@ -102,43 +103,6 @@ class SessionLedger(
             OutcomeUnknown: The answer was lost; call again with the error's ``event_id``.
         """
         return self._create(self._owner(user_id), question, fields, session_id, ttl, envelope)
-
-    def get_session(
-        self, session_id: str, *, version: int | None = None, at: datetime | None = None, messages: bool = False
-    ) -> Session | None:
-        """Return the state of a session, or None if the session does not exist.
-
-        Args:
-            session_id: The session.
-            version: Return the state at this version, from 1; the latest if None.
-            at: Return the state at this time by the store's clock. The time is timezone-aware. From ``created_at`` on
-                it is at least the first version; if the session did not exist yet, the result is None.
-            messages: Read the messages as well.
-
-        Returns:
-            The session, which is also a mapping, or None. Its ``messages`` are None unless ``messages`` is true.
-
-        Raises:
-            InvalidInput: The session has no such version, or both ``version`` and ``at`` are given.
-            CorruptEvent, UpcastMissing: A row cannot be read.
-        """
-        head_and_state = self.store.state(session_id, version=version, at=at, with_messages=messages)
-        if head_and_state is None and at is not None:
-            head_and_state = self._first_state(session_id, at, messages)
-        if head_and_state is None:
-            return None
-        now = at or (self._clock() if version is None else None)
-        return Session(*head_and_state, with_messages=messages, now=now)
-
-    def _first_state(self, session_id: str, at: datetime, messages: bool) -> tuple[Head, State] | None:
-        """Return the state of the first version of a session that was created by ``at``, although recorded later.
-
-        The time in a generated id, which is the creation time, is some moments before that of the first event.
-        """
-        first = self.store.events(session_id, limit=1)
-        if not first or first[0].created_at > at:
-            return None
-        return self.store.state(session_id, version=first[0].version, with_messages=messages)
 
     def update_session(self, session_id: str, updates: Mapping[str, Any], **envelope: Unpack[Envelope]) -> AppendResult:
         """Set several fields in one event.
@@ -236,48 +200,6 @@ class SessionLedger(
             changes = tuple(changes)
             self._check_expiry(session_id, changes, envelope)
         return self._append(session_id, event_type, changes, envelope)
-
-    def history(self, session_id: str, *, after: int = 0, limit: int | None = None) -> Page[RecordedEvent]:
-        """Return a session's events, oldest first: all of them, or a part.
-
-        Args:
-            session_id: The session.
-            after: Return only events after this version; for the next page, ``int(page.next)``.
-            limit: Maximum number of versions, 1 to 10,000; all if None.
-
-        Returns:
-            The events; ``next`` is None if there are no more.
-
-        Raises:
-            SessionNotFound: The session does not exist.
-            CorruptEvent, UpcastMissing: A row cannot be read.
-        """
-
-        def page_after(version: str | None) -> Page[RecordedEvent]:
-            place = after if version is None else int(version)
-            return self.store.events(session_id, after=place, limit=EVENTS_PAGE if limit is None else limit)
-
-        page = Page(every_item(page_after)) if limit is None else page_after(None)
-        if not page:
-            self._require(session_id)
-        return page
-
-    def diff(self, session_id: str, before: int, after: int | None = None) -> list[Difference]:
-        """Return the registers that differ between two versions of a session, messages included.
-
-        Args:
-            session_id: The session.
-            before: A version; 0 for the empty state before the first event.
-            after: A version; the latest if None.
-
-        Returns:
-            One item per register, sorted by (field, key).
-
-        Raises:
-            SessionNotFound: The session does not exist.
-            InvalidInput: The session has no such version.
-        """
-        return diff(self._state_at(session_id, before), self._state_at(session_id, after))
 
     def list_sessions(
         self,

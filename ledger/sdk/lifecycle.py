@@ -178,7 +178,7 @@ class Lifecycle(CommandBase):
             SessionNotFound: The session does not exist.
             PermissionDenied: This is the view of a user who does not own the session.
         """
-        if self._require(session_id).recorded_status == "deleted" and "event_id" not in envelope:
+        if self._require(session_id).recorded_status == "deleted" and envelope.get("event_id") is None:
             return None
         changes = [Change("status", "", "deleted")]
         return self._append(session_id, "session.deleted", changes, envelope, require_open=False)

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from ledger.errors import InvalidInput
 from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.fields import Role
 from ledger.model.fold import State
 from ledger.model.page import EVENTS_PAGE, Page, every_item
 from ledger.model.session import Message
@@ -24,7 +25,7 @@ class Messages(CommandBase):
     def add_message(
         self,
         session_id: str,
-        role: str,
+        role: Role,
         content: Any,
         *,
         message_id: str | None = None,

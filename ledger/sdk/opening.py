@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from ledger.clock import Clock, NewId, new_id, utc_now
 from ledger.errors import ConfigurationError, InvalidInput
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ledger.tiers.attached import AttachedWarehouse
 
 DEFAULT_URL = LEDGER_URL.default
-RELAYS = ("off", "background")
+Relay = Literal["off", "background"]
+RELAYS: tuple[Relay, ...] = get_args(Relay)
 #: Default time that ``close`` waits for rows to be shipped, in seconds.
 DRAIN_SECONDS = 10.0
 
@@ -59,7 +60,7 @@ class LedgerConnection:
         *,
         create: bool = True,
         warehouse: str | None = None,
-        relay: str | None = None,
+        relay: Relay | None = None,
         default_ttl_hours: float | None = UNSET,
         max_ttl_hours: float | None = UNSET,
         strict_values: bool = False,
@@ -74,9 +75,9 @@ class LedgerConnection:
         self._profiles: dict[str | None, Profile] = {}  # by session_type
         self._titled: set[str] = set()  # cache: sessions known to have a title or question
         self._by_key: dict[tuple[str, str], str] = {}  # cache: (owner, key) to the latest session of get_or_create
-        relay = _relay(relay)
+        mode = _relay(relay)
         warehouse_url = warehouse or LEDGER_WAREHOUSE.text()
-        _check_relay(relay, self.url, warehouse_url)
+        _check_relay(mode, self.url, warehouse_url)
         from ledger.stores.sqlite.read_only import ReadOnlyStore
 
         self.store: EventStore = open_store(self.url, create=create, clock=clock, ids=ids)
@@ -85,7 +86,7 @@ class LedgerConnection:
         # A ledger in BigQuery is its own warehouse: LEDGER_WAREHOUSE, which is for ledgers in files, does not apply.
         if warehouse_url is not None and (warehouse is not None or self.store.capabilities.outbox):
             try:
-                self._attach(warehouse_url, background=relay == "background")
+                self._attach(warehouse_url, background=mode == "background")
             except BaseException:
                 self.close(drain=0)
                 raise
@@ -99,7 +100,7 @@ class LedgerConnection:
         *,
         create: bool = True,
         warehouse: str | None = None,
-        relay: str | None = None,
+        relay: Relay | None = None,
         default_ttl_hours: float | None = UNSET,
         max_ttl_hours: float | None = UNSET,
         strict_values: bool = False,
@@ -162,6 +163,9 @@ class LedgerConnection:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url!r}>"
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise uncopyable(self)
+
     def __enter__(self) -> Self:
         return self
 
@@ -212,6 +216,14 @@ class LedgerConnection:
             clock=self._clock,
             ids=self._ids,
         )
+
+
+def uncopyable(ledger: object) -> TypeError:
+    """Return the error for pickling or copying a ledger."""
+    return TypeError(
+        f"{ledger!r} cannot be pickled or copied: it has open files and connections. Threads and views share one "
+        "ledger; in another process, open it again with its URL, and make views from that one."
+    )
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:

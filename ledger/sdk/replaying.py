@@ -9,10 +9,47 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 
+from ledger import forking
 from ledger.model.events import RecordedEvent
 from ledger.model.fold import Register, RegisterValue, State
+
+
+class _Shared(forking.Renewed):
+    """What all states of a replay share: the dictionary with the latest state, and its lock.
+
+    A child that was forked while another thread held the lock has a new one. If that thread was applying events, the
+    child takes back what it had written, because the thread is not in the child.
+
+    Args:
+        state: The state before the first event of the replay.
+
+    Attributes:
+        live: The latest state.
+        lock: The lock of all states.
+        writing: The thread that applies events, and the values that it has overwritten; None if no thread does.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.live = dict(state)
+        self.writing: tuple[int, dict[Register, RegisterValue | None]] | None = None
+        self.renew()
+        forking.register(self, forking.Stage.USERS)
+
+    def renew(self) -> None:
+        """Replace the lock, and take back what another thread had half written."""
+        self.lock = threading.RLock()  # a signal handler may read a state, too
+        if self.writing is not None and self.writing[0] != threading.get_ident():
+            self.undo(self.writing[1])
+            self.writing = None
+
+    def undo(self, before: dict[Register, RegisterValue | None]) -> None:
+        """Restore values that were overwritten."""
+        for register, held in before.items():
+            if held is None:
+                self.live.pop(register, None)
+            else:
+                self.live[register] = held
 
 
 class Replayed:
@@ -24,47 +61,41 @@ class Replayed:
     """
 
     def __init__(self, state: State, *, with_messages: bool) -> None:
-        self._live = dict(state)
+        self._shared = _Shared(state)
         self._with_messages = with_messages
-        self._lock = threading.RLock()  # a signal handler may read a state, too
-        self._latest = _PersistentState(self._live, self._lock)
+        self._latest = _PersistentState(self._shared)
 
     def advance(self, events: Iterable[RecordedEvent]) -> State:
         """Apply further events, in the order of their positions, and return the state after them.
 
         Later calls do not change a state that was returned.
         """
-        with self._lock:
+        shared = self._shared
+        with shared.lock:
             before: dict[Register, RegisterValue | None] = {}
+            shared.writing = threading.get_ident(), before
             try:
-                self._write_all(events, before)
+                for event in events:
+                    self._write(event, before)
                 self._latest = self._latest.superseded(before)
             except BaseException:  # the earlier states share the dictionary that was changed
-                self._undo(before)
+                shared.undo(before)
                 raise
+            finally:
+                shared.writing = None
             return self._latest
 
-    def _write_all(self, events: Iterable[RecordedEvent], before: dict[Register, RegisterValue | None]) -> None:
-        for event in events:
-            self._write(event, before)
-
-    def _undo(self, before: dict[Register, RegisterValue | None]) -> None:
-        for register, held in before.items():
-            if held is None:
-                self._live.pop(register, None)
-            else:
-                self._live[register] = held
-
     def _write(self, event: RecordedEvent, before: dict[Register, RegisterValue | None]) -> None:
+        live = self._shared.live
         for change in event.changes:
             if change.field == "message" and not self._with_messages:
                 continue
             register = change.field, change.key
-            before.setdefault(register, self._live.get(register))
+            before.setdefault(register, live.get(register))
             if change.removed:
-                self._live.pop(register, None)
+                live.pop(register, None)
             else:
-                self._live[register] = RegisterValue(change.text, event.version, event.event_id)
+                live[register] = RegisterValue(change.text, event.version, event.event_id)
 
 
 class _PersistentState(Mapping[Register, RegisterValue]):
@@ -74,11 +105,10 @@ class _PersistentState(Mapping[Register, RegisterValue]):
     dictionary of its own if it is read when it is no longer the latest, or if it is iterated over.
     """
 
-    __slots__ = ("_before", "_live", "_lock", "_next", "_own")
+    __slots__ = ("_before", "_next", "_own", "_shared")
 
-    def __init__(self, live: dict[Register, RegisterValue], lock: AbstractContextManager[bool]) -> None:
-        self._live = live
-        self._lock = lock
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
         self._next: _PersistentState | None = None
         self._before: dict[Register, RegisterValue | None] = {}
         self._own: dict[Register, RegisterValue] | None = None
@@ -89,23 +119,23 @@ class _PersistentState(Mapping[Register, RegisterValue]):
         ``before`` maps each register that the next state changes to its value in this state. A register
         without a value in this state is mapped to None.
         """
-        successor = _PersistentState(self._live, self._lock)
+        successor = _PersistentState(self._shared)
         if self._own is None:
             self._before, self._next = before, successor
         return successor
 
     def __getitem__(self, register: Register) -> RegisterValue:
-        with self._lock:
+        with self._shared.lock:
             if self._next is None and self._own is None:
-                return self._live[register]
+                return self._shared.live[register]
             return self._rebuilt()[register]
 
     def __iter__(self) -> Iterator[Register]:
-        with self._lock:
+        with self._shared.lock:
             return iter(self._rebuilt())
 
     def __len__(self) -> int:
-        with self._lock:
+        with self._shared.lock:
             return len(self._rebuilt())
 
     def _rebuilt(self) -> dict[Register, RegisterValue]:
@@ -115,7 +145,7 @@ class _PersistentState(Mapping[Register, RegisterValue]):
             while (successor := states[-1]._next) is not None and successor._own is None:
                 states.append(successor)
             end = states[-1]._next
-            own = dict(self._live if end is None or end._own is None else end._own)
+            own = dict(self._shared.live if end is None or end._own is None else end._own)
             for state in reversed(states):
                 for register, held in state._before.items():
                     if held is None:

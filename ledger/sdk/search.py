@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ledger.model.fields import Role
 from ledger.model.page import Page
 from ledger.model.queries import SearchQuery
 from ledger.model.search import Match, Terms
@@ -19,7 +20,7 @@ class Search(CommandBase):
         *,
         user_id: str | None = None,
         session_id: str | None = None,
-        role: str | None = None,
+        role: Role | None = None,
         created_from: datetime | None = None,
         created_until: datetime | None = None,
         after: str | None = None,

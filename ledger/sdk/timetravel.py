@@ -9,7 +9,7 @@ from typing import Unpack
 
 from ledger.errors import InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.copying import Plan, portions, to_rewind
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent
+from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope, RecordedEvent, expected_version_of
 from ledger.model.fold import Difference, State, diff
 from ledger.model.ids import event_id_for
 from ledger.model.session import Head, Session
@@ -62,9 +62,10 @@ class TimeTravel(Branches):
         owner = self._require(session_id).user_id
         event_id = self._event_id(session_id, envelope)
         then = self._state_at(session_id, to_version)
-        if "event_id" in envelope and (recorded := self.store.version_of(session_id, event_id)) is not None:
-            return self._earlier_rewind(session_id, recorded, event_id, then, envelope["event_id"])
-        expected = envelope.get("expected_version", ANY_VERSION)
+        key = envelope.get("event_id")
+        if key is not None and (recorded := self.store.version_of(session_id, event_id)) is not None:
+            return self._earlier_rewind(session_id, recorded, event_id, then, key)
+        expected = expected_version_of(envelope)
         result: AppendResult | None = None
         for attempt in range(WRITE_ATTEMPTS):
             head, now = self._latest(session_id)
@@ -77,7 +78,7 @@ class TimeTravel(Branches):
                     is_last = number == len(parts)
                     part_id = event_id if is_last else event_id_for(f"{event_id}:{version}", owner)
                     part_envelope = Envelope(**{**envelope, "expected_version": version, "event_id": part_id})
-                    if "event_id" not in envelope:
+                    if key is None:
                         del part_envelope["event_id"]  # a new id: the store need not look for a duplicate
                     event_type = "session.rewound" if is_last else "session.rewinding"
                     with resumable(session_id, event_id, started=result is not None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.fields import ToolStatus
 from ledger.model.fold import State
 from ledger.model.tool_calls import call_id_of
 from ledger.model.values import check_text
@@ -16,7 +17,7 @@ class ToolCalls(CommandBase):
     """Mixin class: tool calls of a session."""
 
     def update_tool_call_status(
-        self, session_id: str, tool_name: str, status: str, result: Any = UNSET, **envelope: Unpack[Envelope]
+        self, session_id: str, tool_name: str, status: ToolStatus, result: Any = UNSET, **envelope: Unpack[Envelope]
     ) -> AppendResult:
         """Set the status of a tool call and, if given, its result.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.errors import InvalidInput
 from ledger.extras import require_extra
+from ledger.model.display import html_of_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -42,6 +43,9 @@ class Answer:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def _repr_html_(self) -> str:
+        return html_of_rows(f"{len(self)} row{'' if len(self) == 1 else 's'}.", self.columns, self.rows)
+
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table. Its types follow from ``types``; a JSON value is its JSON text.
 
@@ -70,7 +74,10 @@ class Answer:
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame.
 
-        Times are in UTC. A JSON column has the dtype object and holds decoded values. The other types are those of
+        The dtypes follow from ``types``, never from the values. As in ``to_dataframe`` of BigQuery's client, INT64 is
+        always pandas' ``Int64`` and BOOL always ``boolean``, in which NULL is ``pandas.NA``: as float64, a column with
+        NULLs would lose digits. TIMESTAMP is ``datetime64[us, UTC]`` and DATETIME ``datetime64[us]``, with NaT for
+        NULL. A JSON column has the dtype object and holds decoded values. The other types are those of
         ``pyarrow.Table.to_pandas``. An answer gives the same DataFrame on BigQuery and on DuckDB.
 
         Raises:
@@ -80,8 +87,10 @@ class Answer:
         """
         require_extra("analytics", "pandas", "pyarrow")
         import pandas
+        import pyarrow as pa
 
-        frame: pandas.DataFrame = self.to_arrow().to_pandas()
+        nullable = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype()}
+        frame: pandas.DataFrame = self.to_arrow().to_pandas(types_mapper=nullable.get)
         for index, kind in enumerate(self.types):
             if "JSON" in kind:  # dtype object: pandas would turn integers into floats if another row is None
                 decoded = pandas.Series([row[index] for row in self.rows], frame.index, object)

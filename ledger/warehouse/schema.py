@@ -5,13 +5,13 @@ The schema is the same for every engine. The types are GoogleSQL types.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from ledger.errors import InvalidInput
+from ledger.model import names
 from ledger.warehouse import catalog
 
 _TABLE_COLUMN = re.compile(
@@ -71,35 +71,10 @@ def schema(name: str | None = None) -> tuple[SchemaObject, ...]:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InvalidInput:
-    """Return the error for a name that does not exist; its message suggests similar names.
-
-    Args:
-        what: What the name should be, for example ``column``.
-        name: The name.
-        known: All names that exist.
-    """
-    names = sorted(set(known))
-    near = similar(name, names)
-    if near:
-        hint = f"Did you mean {' or '.join(near)}?"
-    elif len(names) <= 30:
-        hint = f"There are: {', '.join(names)}."
-    else:
-        hint = "docs/sql.md lists them." if what == "function" else "`ledger schema` lists them."
-    return InvalidInput(f"There is no {what} {name!r}. {hint}")
-
-
-def similar(name: str, known: Iterable[str]) -> list[str]:
-    """Return at most three names that are similar to a name, the most similar first."""
-    by_lower = {each.lower(): each for each in known}
-    lower = name.lower()
-    near = difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.7)
-    near += [
-        each
-        for each in by_lower
-        if each not in near and lower and (lower in each.split("_") or (len(each) > 2 and each in lower))
-    ]
-    return [by_lower[each] for each in near[:3]]
+    """Return the error for a name of SQL that does not exist; see ``ledger.model.names.unknown``."""
+    found = set(known)
+    many = "docs/sql.md lists them." if what == "function" else "`ledger schema` lists them."
+    return names.unknown(what, name, found, many if len(found) > 30 else "")
 
 
 @cache

@@ -305,8 +305,9 @@ def test_query_parameter_limit_is_50_by_default_and_100_at_most() -> None:
     [
         (
             {"colour": "red"},
-            "Unknown criterion colour; the criteria are topic, difficulty, workflow_status, tests_passed",
+            "There is no criterion 'colour'. There are: difficulty, tests_passed, topic, workflow_status",
         ),
+        ({"workflow": "done"}, "There is no criterion 'workflow'. Did you mean workflow_status?"),
         ({"workflow_status": "done"}, "workflow_status must be one of"),
         ({"tests_passed": "yes"}, "tests_passed must be true or false"),
         ({"topic": 3}, "topic must be text"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,20 @@ def test_the_python_blocks_print_what_their_comments_say(
             exec(compile(source, str(page), "exec"), names)  # noqa: S102 - our own pages
         said = [match.group(1) for line in source.splitlines() if (match := SAYS.search(line))]
         assert printed.getvalue().splitlines() == said
+
+
+def test_the_python_blocks_and_the_examples_pass_a_strict_type_checker(tmp_path: Path) -> None:
+    """The configuration is the project's, so that the cache of ``make check`` serves here."""
+    checked = sorted((ROOT / "examples").glob("*.py"))
+    for page in PAGES:
+        if source := "".join(texts(page, "python")):
+            checked.append(tmp_path / f"page_{page.stem.replace('-', '_')}.py")
+            checked[-1].write_text(source, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", *map(str, checked)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"no issues found in {len(checked)} source files" in done.stdout
+    assert len(checked) > 6
 
 
 @each_page

@@ -180,6 +180,7 @@ METHODS: dict[str, Method] = {
     "remove_message": Method(lambda c: c.ledger.remove_message(c.session, "m1", **c.envelope)),
     "remove_tags": Method(lambda c: c.ledger.remove_tags(c.session, "daily", **c.envelope)),
     "replay": _reads(lambda c: list(c.ledger.replay(c.session, messages=True))),
+    "require_session": _reads(lambda c: c.ledger.require_session(c.session, version=1)),
     "restore_session": Method(
         lambda c: c.ledger.restore_session(c.session, **c.envelope), lambda c: c.other.delete_session(c.session)
     ),

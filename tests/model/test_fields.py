@@ -116,13 +116,17 @@ def test_a_free_field_takes_any_value_with_or_without_a_key(key):
     assert check_change("x_anything_1", key, {"a": [1]}, removed=False) == {"a": [1]}
 
 
-@pytest.mark.parametrize(
-    "name", ["nope", "", "x_", "x_Upper", "X_a", "x_" + "a" * 61, "messages", "Question", None, 5, ["x"]]
-)
+@pytest.mark.parametrize("name", ["nope", "", "x_", "x_Upper", "X_a", "x_" + "a" * 61, None, 5, ["x"]])
 def test_an_unknown_field_is_refused_and_those_there_are_named(name):
     with pytest.raises(InvalidInput) as refused:
         field_named(name)
     assert all(known in str(refused.value) for known in FIELDS)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("messages", "message"), ("Question", "question"), ("tags", "tag")])
+def test_a_field_that_is_nearly_one_is_refused_with_the_one_that_was_meant(name, meant):
+    with pytest.raises(InvalidInput, match=rf"There is no field '{name}'\. Did you mean {meant}\?$"):
+        field_named(name)
 
 
 @pytest.mark.parametrize("name", FIXED)

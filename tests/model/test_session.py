@@ -66,6 +66,8 @@ def test_a_session_is_a_mapping():
     assert full.get("nope") is None
     with pytest.raises(KeyError):
         _ = full["messages"]
+    with pytest.raises(KeyError, match=r"There is no column 'sumary'\. Did you mean summary"):
+        _ = full["sumary"]
 
 
 def test_an_empty_session_has_none_and_empty_lists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ledger import (
     SessionManagerV2,
     WrongExpectedVersion,
 )
+from ledger.model.events import Envelope
 from ledger.testing import START, uuid7
 
 
@@ -38,6 +40,18 @@ def test_an_envelope_is_recorded(ledger, sid):
     ledger.update_summary(sid, "s", actor="agent:7", occurred_at=happened, expected_version=1)
     event = ledger.history(sid)[1]
     assert (event.actor, event.occurred_at, event.user_id) == ("agent:7", happened, "user123")
+
+
+def test_an_argument_of_the_envelope_that_is_none_is_one_that_is_not_given(ledger, sid):
+    nothing: Any = dict.fromkeys(Envelope.__annotations__)
+    bob = ledger.create_session("bob", **nothing)
+    assert ledger.update_summary(sid, "s", **nothing).version == 2
+    assert ledger.update_session(sid, {"summary": "t"}, **nothing).version == 3
+    assert ledger.add_message(sid, "user", "hello", **nothing).version == 4
+    assert ledger.rewind(sid, 2, **nothing).version == 5
+    assert ledger.require_session(ledger.fork_session(sid, **nothing)).summary == "s"
+    assert ledger.delete_session(bob, **nothing).version == 2
+    assert ledger.delete_session(bob, **nothing) is None, "without a key, deleting it again writes nothing"
 
 
 def test_creating_a_session_that_exists_says_so(ledger, sid):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -345,6 +345,24 @@ def test_a_session_at_its_creation_time_is_at_its_first_version(ledger, clock, s
     assert ledger.for_user("bob").get_session(sid, at=created) is None
     assert ledger.get_session(sid, at=created - timedelta(microseconds=1)) is None
     assert ledger.get_session("unknown", at=created) is None
+
+
+def test_require_session_gives_what_get_session_gives_or_says_that_there_is_none(ledger):
+    sid = ledger.create_session("ada", "q")
+    ledger.add_message(sid, "user", "hi")
+    assert ledger.require_session(sid, messages=True) == ledger.get_session(sid, messages=True)
+    assert ledger.require_session(sid, version=1) == ledger.get_session(sid, version=1)
+    created = ledger.require_session(sid).created_at
+    assert ledger.require_session(sid, at=created) == ledger.get_session(sid, at=created)
+    with pytest.raises(SessionNotFound, match="There is no session nowhere; create it") as raised:
+        ledger.require_session("nowhere", at=created)
+    assert raised.value.session_id == "nowhere"
+    with pytest.raises(SessionNotFound, match=f"Session {sid} did not exist at 1999-01-01T.*Z: it was created at 20"):
+        ledger.require_session(sid, at=datetime(1999, 1, 1, tzinfo=UTC))
+    with pytest.raises(SessionNotFound, match=f"There is no session {sid}"):
+        ledger.for_user("bob").require_session(sid)
+    with pytest.raises(InvalidInput, match="version 7"):
+        ledger.require_session(sid, version=7)
 
 
 def test_a_ledger_in_bigquery_is_told_that_it_is_its_own_warehouse_and_needs_no_relay(monkeypatch):

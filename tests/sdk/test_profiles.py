@@ -67,7 +67,7 @@ def test_attributes_are_kept_as_the_model_has_them(ledger):
     [
         ({"difficulty": "extreme"}, "difficulty of problem"),
         ({"code_attempts": -1}, "code_attempts of problem"),
-        ({"color": "red"}, "no attribute 'color'; they have topic"),
+        ({"color": "red"}, "no attribute 'color'. They have topic"),
         ({"topic": 7}, "topic of problem"),
     ],
 )
@@ -232,7 +232,7 @@ def test_what_the_model_says_of_several_fields_makes_none_of_them_impossible(led
     assert ledger.get_session(sid).attributes == {"begin": 5, "end": 3, "stops": []}
     with pytest.raises(InvalidInput, match="attribute begin of trip sessions: Input should be a valid integer"):
         ledger.set_attributes(sid, {"begin": "soon"})
-    with pytest.raises(InvalidInput, match="they have begin, end, stops"):
+    with pytest.raises(InvalidInput, match="They have begin, end, stops"):
         ledger.set_attributes(sid, {"length": 2})
     assert Trip.kinds == []
 
@@ -376,7 +376,7 @@ def test_a_model_may_be_built_late_and_have_no_fields(ledger):
     ledger.register_profile("late", Late)
     assert ledger.get_session(begun(ledger, "late", size="7")).attributes == {"size": 7}
     ledger.register_profile("none", create_model("Nothing"))
-    with pytest.raises(InvalidInput, match="they have none"):
+    with pytest.raises(InvalidInput, match="They have none"):
         begun(ledger, "none", size=7)
 
 

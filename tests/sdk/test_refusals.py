@@ -141,3 +141,60 @@ def test_an_argument_of_a_wrong_type_is_named_with_its_full_type(
     sid = ledger.create_session("ada")
     with pytest.raises(InvalidInput, match=says.format(re.escape(f"{Odd.__module__}.Odd"))):
         call(ledger, sid)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sumary", "There is no field 'sumary'. Did you mean summary?"),
+        ("response plan", "There is no field 'response plan'. Did you mean response_plan"),
+        ("tags", "There is no field 'tags'. Did you mean tag?"),
+        ("children", "There is no field 'children'. Did you mean child?"),
+        ("colour", "There is no field 'colour'. The fields are question, title, "),
+        ("version", "version is set by the ledger and cannot be changed."),
+    ],
+)
+def test_the_refusal_of_a_misspelt_field_suggests_the_one_that_was_meant(
+    ledger: SessionLedger, name: str, says: str
+) -> None:
+    sid = ledger.create_session("ada")
+    with pytest.raises(InvalidInput, match=f"^{re.escape(says)}"):
+        ledger.update_session(sid, {name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda ledger, sid: ledger.update_summary(sid, "x", expected_versoin=3),
+            "update_summary() got an unexpected keyword argument 'expected_versoin'. Did you mean expected_version?",
+        ),
+        (
+            lambda ledger, sid: ledger.for_user("ada").add_message(sid, "user", "x", token_cuont=3),
+            "add_message() got an unexpected keyword argument 'token_cuont'. Did you mean token_count?",
+        ),
+        (
+            lambda ledger, sid: ledger.create_session("ada", title="x"),
+            "create_session() got an unexpected keyword argument 'title'. It is a field: give it in fields={'title': ",
+        ),
+        (
+            lambda ledger, sid: ledger.complete_session(sid, note="x"),
+            "complete_session() got an unexpected keyword argument 'note'. Changes take expected_version, event_id, ",
+        ),
+    ],
+)
+def test_the_refusal_of_an_argument_names_the_method_and_suggests_the_one_that_was_meant(
+    ledger: SessionLedger, call: Callable[[SessionLedger, str], object], says: str
+) -> None:
+    sid = ledger.create_session("ada")
+    with pytest.raises(TypeError, match=f"^{re.escape(says)}"):
+        call(ledger, sid)
+    assert ledger.require_session(sid).version == 1
+
+
+def test_none_for_a_field_of_many_values_is_refused_with_how_to_remove_one(ledger: SessionLedger) -> None:
+    sid = ledger.create_session("ada", fields={"context": {"a": 1, "b": 2}})
+    with pytest.raises(InvalidInput, match=r"context is keyed: give an object of .*, in which None removes a key, not"):
+        ledger.update_session(sid, {"context": None})
+    ledger.update_session(sid, {"context": {"a": None}})
+    assert ledger.require_session(sid).context == {"b": 2}

@@ -159,6 +159,46 @@ def test_an_answer_is_iterated_as_dictionaries_and_has_its_rows(opened):
     assert len(ledger.sql("SELECT session_id FROM sessions WHERE FALSE").to_frame()) == 0
 
 
+FRAMED = """
+    SELECT * FROM UNNEST([
+      STRUCT(9007199254740993 AS whole, TRUE AS flag, 0.5 AS number, TIMESTAMP '2026-03-05 09:30:00+00' AS moment,
+        DATE '2026-03-05' AS day, 'a' AS text),
+      STRUCT(NULL, NULL, NULL, NULL, NULL, NULL)
+    ])
+"""
+
+
+def test_the_types_of_a_frame_are_those_of_its_columns_and_do_not_depend_on_nulls(opened):
+    ledger = opened("alone")
+    for where, held in (("", [2**53 + 1]), ("WHERE whole IS NOT NULL", [2**53 + 1]), ("WHERE FALSE", [])):
+        frame = ledger.sql(f"SELECT * FROM ({FRAMED}) {where}").to_frame().sort_values("whole")
+        kinds = [str(dtype) for dtype in frame.dtypes]
+        assert kinds == ["Int64", "boolean", "float64", "datetime64[us, UTC]", "object", "str"]
+        assert list(frame["whole"].dropna()) == held
+        if not where:
+            assert [str(frame[name].iloc[1]) for name in ("whole", "flag", "moment")] == ["<NA>", "<NA>", "NaT"]
+
+
+def test_an_answer_is_a_table_in_a_notebook_escaped_and_with_what_is_left_out(opened):
+    answer = opened("alone").sql("""
+        SELECT '<script>alert(1)</script>' AS `a<b>`, n, NULL AS nothing, TIMESTAMP '2026-03-05 09:30:00+00' AS moment,
+          NUMERIC '1.5' AS price, b'x' AS blob, JSON '{"k": ["<i>"]}' AS document, [1, 2] AS several,
+          CAST('nan' AS FLOAT64) AS none
+        FROM UNNEST(GENERATE_ARRAY(1, 101)) AS n ORDER BY n
+    """)
+    html = answer._repr_html_()
+    assert html.startswith("<table><caption>101 rows. The first 100 are shown.</caption>")
+    assert html.count("<tr>") == 101
+    for part in ("&lt;script&gt;alert(1)", "a&lt;b&gt;", ">nothing<", ">2026-03-05 09:30:00+00:00<", ">1.5<", ">100<"):
+        assert part in html
+    for part in ("{&quot;k&quot;:[&quot;&lt;i&gt;&quot;]}", ">[1,2]<", ">nan<", ">b&#x27;x&#x27;<"):
+        assert part in html
+    assert "<script>" not in html
+    assert ">101<" not in html
+    one = opened("alone").sql("SELECT 1 AS n WHERE FALSE")._repr_html_()
+    assert one.startswith("<table><caption>0 rows.</caption><thead><tr><th style='text-align:left'>n<")
+
+
 VALUES = {
     "text": ("ü", "STRING"),
     "whole": (2**62, "INT64"),

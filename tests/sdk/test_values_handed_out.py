@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,7 @@ from ledger import (
     WrongExpectedVersion,
     errors,
 )
+from ledger.sdk.aio import asynchronous
 from support.shell import Shell
 
 
@@ -145,6 +148,29 @@ def test_reprs_are_short_and_name_what_one_asks_for(ledger: SessionLedger, sid: 
     assert '<tool_call_status[search] = "completed">' in event
     assert "hash" not in event
     assert len(repr(ledger.history(sid))) < 1500
+
+
+def test_the_repr_of_an_asynchronous_ledger_has_its_url_and_user_once_it_is_open(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'l.db'}"
+
+    async def opened() -> list[str]:
+        async with AsyncSessionLedger(url) as ledger:
+            return [repr(ledger), repr(ledger.for_user("ada"))]
+
+    own = f"<AsyncSessionLedger {url!r}>"
+    assert asyncio.run(opened()) == [own, f"<view of 'ada' of {own}>"]
+    assert repr(AsyncSessionLedger(url)) == f"<AsyncSessionLedger {url!r}, not open yet>"
+    assert repr(AsyncSessionLedger(url).for_user("ada")) == "<AsyncSessionLedger, not open yet>"
+    assert repr(AsyncSessionLedger()) == "<AsyncSessionLedger, not open yet>"
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_ledger_that_is_pickled_or_copied_says_how_another_process_opens_it(ledger, copied) -> None:
+    says = "cannot be pickled or copied: .* in another process, open it again with its URL, and make views"
+    other = asynchronous(ledger)
+    for each in (ledger, ledger.for_user("ada"), other, other.for_user("ada"), other.store):
+        with pytest.raises(TypeError, match=f"^{re.escape(repr(each))} {says}"):
+            copied(each)
 
 
 def test_a_column_that_is_an_attribute_says_so(ledger: SessionLedger, sid: str) -> None:

@@ -12,7 +12,11 @@ from ledger.testing import SetClock
 
 @pytest.fixture
 def ledger(tmp_path, clock, monkeypatch):
-    for page in ("ledger.sdk.messages.EVENTS_PAGE", "ledger.sdk.ledger.EVENTS_PAGE", "ledger.sdk.ledger.SESSIONS_PAGE"):
+    for page in (
+        "ledger.sdk.messages.EVENTS_PAGE",
+        "ledger.sdk.reading.EVENTS_PAGE",
+        "ledger.sdk.ledger.SESSIONS_PAGE",
+    ):
         monkeypatch.setattr(page, 3)
     with SessionLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock) as opened:
         yield opened

@@ -69,6 +69,7 @@ PURE = {
     "copy",
     "dataclasses",
     "datetime",
+    "difflib",
     "decimal",
     "enum",
     "functools",

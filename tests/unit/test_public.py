@@ -10,12 +10,13 @@ import pytest
 import ledger
 
 NAMES = """
-ANY_VERSION AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
+ANY_VERSION AccessLevel AppendResult Appended ArchiveLost AsyncSessionLedger CapabilityMissing Change ConfigurationError
 CorruptEvent Difference Finding IdempotencyConflict Interval InvalidInput LeaseHeld LeaseLost LedgerError Match Message
-MessagesNotRead MissingExtra NewEvent OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange RecordedEvent
-RegisterValue RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
+MessagesNotRead MissingExtra NewEvent OrderBy OutcomeUnknown Page PermissionDenied QueryStatistics RecordedChange
+RecordedEvent
+RegisterValue Role RowsRefused Seal SealComparison Session SessionArchived SessionEnded SessionLedger SessionManagerV2
 SessionNotFound
-StoreError StoreRejected StoreUnavailable StreamEnded ToolCall UpcastMissing ValueTooLarge Verification
+StoreError StoreRejected StoreUnavailable StreamEnded ToolCall ToolStatus UpcastMissing ValueTooLarge Verification
 WitnessFailed Written WrongExpectedVersion __version__
 """
 HEAVY = {

@@ -260,7 +260,8 @@ def plain(value: Any) -> Any:
         value = value.tolist()
     if hasattr(value, "to_pydatetime"):
         value = value.to_pydatetime()
-    return None if value is None or value != value else value  # a NaN, which stands for NULL
+    # NA and NaN stand for NULL; a comparison with NA has no truth value.
+    return None if value is None or type(value).__name__ == "NAType" or value != value else value
 
 
 def rows_of_frame(frame: Any) -> list[tuple[Any, ...]]:
@@ -319,7 +320,7 @@ def test_a_large_frame_comes_through_the_storage_read_api_in_its_order(emulator,
         frame = it.query(sql).to_frame()
         assert running.counts["ReadRows"] >= 1
     assert [str(kind) for kind in frame.dtypes] == [
-        *("int64", "float64", "bool", "str", "str", "object", "datetime64[us, UTC]", "object")
+        *("Int64", "float64", "boolean", "str", "str", "object", "datetime64[us, UTC]", "object")
     ]
     numbers = range(rows, 0, -1)
     assert rows_of_frame(frame) == [
@@ -351,7 +352,7 @@ def test_a_frame_without_rows_has_its_columns(direct, monkeypatch, first_page):
     assert tuple(frame.columns) == direct.query("SELECT * FROM session_events WHERE session_id = 'nobody'").columns
     kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
     assert kinds["created_at"] == "datetime64[us, UTC]"
-    assert kinds["version"] == "int64"
+    assert kinds["version"] == "Int64"
     assert kinds["value"] == "object"
 
 

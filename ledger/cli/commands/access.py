@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.commands.write import envelope_of, with_envelope
+from ledger.cli.commands.write import with_envelope
 from ledger.cli.output.shapes import print_appended
 from ledger.cli.session_ids import session_argument
-from ledger.model.fields import ACCESS
+from ledger.model.fields import ACCESS, AccessLevel
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -25,14 +25,14 @@ COMMANDS: dict[str, click.Command] = {}
 @click.argument("user_id", metavar="USER")
 @click.argument("access", metavar="ACCESS", type=click.Choice(ACCESS))
 @with_envelope
-def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: str, **envelope: Any) -> None:
+def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access: AccessLevel, **envelope: Any) -> None:
     """Grant another user access to a session.
 
     ACCESS is read or write; write also allows appends. The user finds the session in SessionLedger.for_user(USER). A
     later grant replaces an earlier one.
     """
     with opened(url) as ledger:
-        print_appended(ledger.grant_access(session_id, user_id, access, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.grant_access(session_id, user_id, access, **envelope), as_json)
 
 
 @command(
@@ -46,4 +46,4 @@ def grant(as_json: bool, url: str | None, session_id: str, user_id: str, access:
 def revoke(as_json: bool, url: str | None, session_id: str, user_id: str, **envelope: Any) -> None:
     """Revoke a user's access to a session."""
     with opened(url) as ledger:
-        print_appended(ledger.revoke_access(session_id, user_id, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.revoke_access(session_id, user_id, **envelope), as_json)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
+from ledger.cli.commands.write import with_envelope, with_ttl
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
 from ledger.cli.session_ids import session_argument
@@ -49,7 +49,7 @@ def _ending(name: str, method: str, status: str, doc: str) -> Callable[..., None
 
     def run(as_json: bool, url: str | None, session_id: str, **envelope: Any) -> None:
         with opened(url) as ledger:
-            appended = getattr(ledger, method)(session_id, **envelope_of(**envelope))
+            appended = getattr(ledger, method)(session_id, **envelope)
         _print_changed(appended, session_id, status, as_json)
 
     run.__doc__ = doc
@@ -78,7 +78,7 @@ def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: st
     """
     with opened(url) as ledger:
         error = {"type": kind, "message": message}
-        print_appended(ledger.fail_session(session_id, error, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.fail_session(session_id, error, **envelope), as_json)
 
 
 @command("extend", "ledger extend SESSION_ID --ttl-hours 48", into=COMMANDS)
@@ -88,7 +88,7 @@ def fail(as_json: bool, url: str | None, session_id: str, message: str, kind: st
 def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
     """Extend a session: set its TTL, counted from now."""
     with opened(url) as ledger:
-        print_appended(ledger.extend_session(session_id, ttl_hours, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.extend_session(session_id, ttl_hours, **envelope), as_json)
 
 
 @command("restore", "ledger restore SESSION_ID", "ledger restore SESSION_ID --ttl-hours none", into=COMMANDS)
@@ -98,7 +98,7 @@ def extend(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta
 def restore(as_json: bool, url: str | None, session_id: str, ttl_hours: timedelta | None, **envelope: Any) -> None:
     """Restore an expired or deleted session to its previous status."""
     with opened(url) as ledger:
-        print_appended(ledger.restore_session(session_id, ttl_hours, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.restore_session(session_id, ttl_hours, **envelope), as_json)
 
 
 @command("tag", "ledger tag SESSION_ID weekly", "ledger tag SESSION_ID weekly --remove", into=COMMANDS)
@@ -110,7 +110,7 @@ def tag(as_json: bool, url: str | None, session_id: str, tags: tuple[str, ...], 
     """Add tags to a session, or remove them. This is possible for an ended session too."""
     with opened(url) as ledger:
         change = ledger.remove_tags if remove else ledger.add_tags
-        print_appended(change(session_id, *tags, **envelope_of(**envelope)), as_json)
+        print_appended(change(session_id, *tags, **envelope), as_json)
 
 
 @command("score", "ledger score SESSION_ID helpfulness 0.9 --source reviewer", into=COMMANDS)
@@ -135,9 +135,7 @@ def score(
     VALUE is a number, true, false or text.
     """
     with opened(url) as ledger:
-        appended = ledger.add_score(
-            session_id, name, _score_value(value), source=source, comment=comment, **envelope_of(**envelope)
-        )
+        appended = ledger.add_score(session_id, name, _score_value(value), source=source, comment=comment, **envelope)
     print_appended(appended, as_json)
 
 
@@ -148,7 +146,7 @@ def score(
 def remove_message(as_json: bool, url: str | None, session_id: str, message_id: str, **envelope: Any) -> None:
     """Remove a message from a session. The history keeps it."""
     with opened(url) as ledger:
-        print_appended(ledger.remove_message(session_id, message_id, **envelope_of(**envelope)), as_json)
+        print_appended(ledger.remove_message(session_id, message_id, **envelope), as_json)
 
 
 @command("count", "ledger count status", "ledger count topic --type problem --user user123", into=COMMANDS)

@@ -12,7 +12,7 @@ import click
 
 from ledger.cli.app import command, opened
 from ledger.cli.commands.relay import HELD_UP, with_warehouse
-from ledger.cli.commands.write import envelope_of, with_envelope
+from ledger.cli.commands.write import with_envelope
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import print_appended, print_json
 from ledger.cli.output.text import safe
@@ -41,7 +41,7 @@ def archive(as_json: bool, url: str | None, session_id: str, warehouse: str | No
     append reopens it.
     """
     with _with_warehouse(url, warehouse) as ledger:
-        appended = ledger.archive_session(session_id, **envelope_of(**envelope))
+        appended = ledger.archive_session(session_id, **envelope)
     if appended is not None:
         print_appended(appended, as_json)
     else:
@@ -59,7 +59,7 @@ def hydrate(as_json: bool, url: str | None, session_id: str, warehouse: str | No
     in the other ledger first.
     """
     with _with_warehouse(url, warehouse) as ledger:
-        appended = ledger.hydrate_session(session_id, **envelope_of(**envelope))
+        appended = ledger.hydrate_session(session_id, **envelope)
     if appended is not None:
         print_appended(appended, as_json)
     else:

@@ -11,7 +11,7 @@ from ledger.cli.app import command, opened
 from ledger.cli.commands.read import point_in_time
 from ledger.cli.output.shapes import print_json
 from ledger.cli.session_ids import SESSION
-from ledger.model.fields import ROLES
+from ledger.model.fields import ROLES, Role
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -56,7 +56,7 @@ def search(
     text: str,
     user_id: str | None,
     session_id: str | None,
-    role: str | None,
+    role: Role | None,
     created_from: datetime | None,
     created_until: datetime | None,
     limit: int,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ledger.cli.app import command, opened
-from ledger.cli.commands.write import envelope_of, with_envelope, with_ttl
+from ledger.cli.commands.write import with_envelope, with_ttl
 from ledger.cli.number_range import NumberRange
 from ledger.cli.output.shapes import (
     json_text,
@@ -65,7 +65,6 @@ def fork(
     if question is not None and not template:
         raise click.UsageError("--question requires --template.", click.get_current_context())
     with opened(url) as ledger:
-        envelope_arguments = envelope_of(**envelope)
         if template:
             fork_id = ledger.create_from_template(
                 session_id,
@@ -74,7 +73,7 @@ def fork(
                 at_version=version,
                 new_session_id=new_session_id,
                 ttl=ttl_hours,
-                **envelope_arguments,
+                **envelope,
             )
         else:
             fork_id = ledger.fork_session(
@@ -83,7 +82,7 @@ def fork(
                 user_id=user,
                 new_session_id=new_session_id,
                 ttl=ttl_hours,
-                **envelope_arguments,
+                **envelope,
             )
     if as_json:
         print_json({"session_id": fork_id, "source": session_id})
@@ -114,7 +113,7 @@ def rewind(as_json: bool, url: str | None, session_id: str, version: int, **enve
     The history is kept. With --json, version and event_id are null if the session already has that state.
     """
     with opened(url) as ledger:
-        appended = ledger.rewind(session_id, version, **envelope_of(**envelope))
+        appended = ledger.rewind(session_id, version, **envelope)
     if appended is not None:
         print_appended(appended, as_json)
     elif as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import click
 
@@ -15,8 +15,8 @@ from ledger.cli.output.text import safe
 from ledger.cli.session_ids import session_argument
 from ledger.cli.values import decode_text, parse_json, parse_pairs, parse_value
 from ledger.errors import InvalidInput
-from ledger.model.events import ANY_VERSION, AppendResult, Change, Envelope
-from ledger.model.fields import ROLES, TOOL_STATUSES
+from ledger.model.events import AppendResult, Change, Envelope
+from ledger.model.fields import ROLES, TOOL_STATUSES, Role, ToolStatus
 from ledger.sdk.ledger import SessionLedger
 from ledger.sdk.opening import UNSET
 
@@ -56,18 +56,6 @@ with_ttl = click.option(
     callback=_ttl_of,
     help="TTL in hours from now; none to never expire.  [default: LEDGER_SESSION_DEFAULT_TTL_HOURS, else none]",
 )
-
-
-def envelope_of(expected_version: int | None, event_id: str | None, actor: str | None) -> Envelope:
-    """Return these options of a command as keyword arguments for an append. An option that is None is left out."""
-    envelope = Envelope(expected_version=ANY_VERSION if expected_version is None else expected_version)
-    if expected_version is None:
-        del envelope["expected_version"]
-    if event_id is not None:
-        envelope["event_id"] = event_id
-    if actor is not None:
-        envelope["actor"] = actor
-    return envelope
 
 
 def _text_given(value: str | None, source: Any, name: str) -> str:
@@ -168,9 +156,8 @@ def new(
     if attributes:
         fields["attribute"] = parse_pairs(attributes, "--attribute")
     with opened(url, create=True) as ledger:
-        envelope = envelope_of(None, event_id, None)
         session_id = ledger.create_session(
-            user or default_user(), question, fields=fields, session_id=session_id, ttl=ttl_hours, **envelope
+            user or default_user(), question, fields=fields, session_id=session_id, ttl=ttl_hours, event_id=event_id
         )
     if as_json:
         print_json({"session_id": session_id})
@@ -210,7 +197,8 @@ def set_(
     """Set one field of a session, or remove it.
 
     VALUE is text, exactly as typed (1.0 is text). It is parsed as JSON with --json-value, and for fields that cannot
-    hold text: constraints, response_plan, error, tag and others. The error for an unknown FIELD lists all fields.
+    hold text: constraints, response_plan, error, tag and others. The error for an unknown FIELD suggests or lists
+    fields.
     """
     if remove:
         if value is not None or source is not None or json_value:
@@ -221,11 +209,17 @@ def set_(
     else:
         change = parse_value(field, _text_given(value, source, "VALUE"), as_json=json_value)
     with opened(url) as ledger:
-        print_appended(_set(ledger, session_id, field, key, change, remove, envelope_of(**envelope)), as_json)
+        print_appended(_set(ledger, session_id, field, key, change, remove, **envelope), as_json)
 
 
 def _set(
-    ledger: SessionLedger, session_id: str, field: str, key: str | None, value: Any, remove: bool, envelope: Envelope
+    ledger: SessionLedger,
+    session_id: str,
+    field: str,
+    key: str | None,
+    value: Any,
+    remove: bool,
+    **envelope: Unpack[Envelope],
 ) -> AppendResult:
     """Set a field, or remove it.
 
@@ -275,7 +269,7 @@ def message(
     as_json: bool,
     url: str | None,
     session_id: str,
-    role: str,
+    role: Role,
     content: str | None,
     json_value: bool,
     source: Any,
@@ -303,7 +297,9 @@ def message(
             token_count=token_count,
             processing_time_ms=processing_time_ms,
             metadata=None if metadata is None else parse_json(metadata, "--metadata"),
-            **envelope_of(expected_version, event_id, actor),
+            expected_version=expected_version,
+            event_id=event_id,
+            actor=actor,
         )
     print_appended(appended, as_json)
 
@@ -330,7 +326,7 @@ def tool(
     url: str | None,
     session_id: str,
     name: str,
-    status: str,
+    status: ToolStatus,
     result: str | None,
     result_text: str | None,
     result_from: Path | None,
@@ -353,5 +349,5 @@ def tool(
         text = decode_text(result_from.read_bytes(), "the result") if result_from else str(result)
         extra["result"] = parse_json(text, "the result")
     with opened(url) as ledger:
-        appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope_of(**envelope))
+        appended = ledger.update_tool_call_status(session_id, name, status, **extra, **envelope)
     print_appended(appended, as_json)

@@ -34,6 +34,7 @@ async def main(url: str) -> None:
 
         found = assert_type(await ledger.get_session(session_id, at=None, version=2), Session | None)
         assert found is not None
+        assert_type((await ledger.require_session(session_id)).question, str | None)
         assert_type((found.question, found.created_at, found.tags), tuple[str | None, datetime, tuple[str, ...]])
         assert_type(await ledger.get_messages(session_id), Page[Message])
         assert_type(await ledger.history(session_id, limit=1), Page[RecordedEvent])

@@ -13,10 +13,12 @@ from ledger import (
     Message,
     Page,
     RecordedEvent,
+    Role,
     Session,
     SessionLedger,
     SessionNotFound,
     ToolCall,
+    ToolStatus,
     Verification,
     WrongExpectedVersion,
 )
@@ -30,10 +32,16 @@ def main(url: str) -> None:
         appended = assert_type(ledger.add_message(session_id, "user", "hello", event_id="m1"), AppendResult)
         assert_type((appended.version, appended.replayed, appended.event_id), tuple[int, bool, str])
         assert_type(ledger.update_tool_call_status(session_id, "count", "completed", {"orders": 7}), AppendResult)
+        role: Role = "assistant"
+        status: ToolStatus = "failed"
+        ledger.add_message(session_id, role, "hi")
+        ledger.update_tool_call_status(session_id, "plot", status)
         assert_type(ledger.rewind(session_id, 2), AppendResult | None)
 
         found = assert_type(ledger.get_session(session_id, messages=True), Session | None)
         assert found is not None
+        session = assert_type(ledger.require_session(session_id, version=None), Session)
+        ledger.update_summary(session.session_id, "none is as not given", expected_version=None, event_id=None)
         assert_type((found.question, found.status, found.version), tuple[str | None, str | None, int])
         assert_type((found.created_at, found.expires_at), tuple[datetime, datetime | None])
         assert_type((found.tags, found.messages), tuple[tuple[str, ...], tuple[Message, ...]])
