@@ -85,8 +85,8 @@ class Replayed:
             return self._latest
 
     def _write_all(self, events: Iterable[RecordedEvent], before: dict[Register, RegisterValue | None]) -> None:
-        # Not within the block: CPython 3.13.0 excludes the jump at a loop's end from a try block, and an exception there
-        # would skip ``except``.
+        # Not within the block: CPython 3.13.0 excludes the jump at the end of a loop from a try block, and an exception
+        # there would skip ``except``.
         for event in events:
             self._write(event, before)
 
