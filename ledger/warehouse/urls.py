@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import ConfigurationError
 from ledger.extras import require_extra
+from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.base import Warehouse
 
 if TYPE_CHECKING:
@@ -85,6 +88,18 @@ def postgres_hint(url: str, expected: str) -> str:
 def duckdb_url(path: Path) -> str:
     """Return the URL of a DuckDB file; relative and absolute paths of a file give the same URL."""
     return f"duckdb:///{path.absolute()}"
+
+
+def recorded_url(target: Path | Dataset, environment: Mapping[str, str] | None = None) -> str:
+    """Return the URL under which a ledger records what it has shipped to a warehouse.
+
+    Args:
+        target: The warehouse.
+        environment: The environment variables; None for those of the process.
+    """
+    if isinstance(target, Path):
+        return duckdb_url(target)
+    return replace(target, project=target.project or GOOGLE_CLOUD_PROJECT.text(environment) or "").url
 
 
 def file_beside(ledger: Path) -> Path | None:

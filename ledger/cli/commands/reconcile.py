@@ -143,7 +143,15 @@ def compare(
         before = _compare(target, comparable, created_from, created_until)
         if repair and any(each.missing or each.lost for each in before.differences):
             done = _repair(target, comparable, before)
+        if _is_complete(before, done):
+            target.outbox.reconciled(created_from, created_until)
         return Outcome(target.outbox.warehouse, before, done)
+
+
+def _is_complete(before: Reconciliation, repair: _Repair | None) -> bool:
+    """Return True if the ledger has every event of the warehouse that a repair could restore."""
+    after, refused = (before, {}) if repair is None else (repair.after, repair.repaired.left)
+    return not any(each.lost and each.session_id not in refused for each in after.differences)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from ledger.cli.output.text import counted
 from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
-from ledger.settings import GOOGLE_CLOUD_PROJECT, LEDGER_WAREHOUSE
-from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url
+from ledger.settings import LEDGER_WAREHOUSE
+from ledger.warehouse.urls import file_beside, parse_warehouse_url, recorded_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
@@ -43,7 +43,7 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
             target = parse_warehouse_url(url)
         except ConfigurationError:  # the checks of the settings say so
             target = None
-    own = None if target is None else _url(target, environment)
+    own = None if target is None else recorded_url(target, environment)
     if url is None and target is None:
         detail = f"{path.name} is the ledger itself, and cannot also be its DuckDB file"
         yield Finding("duckdb", NOTE, detail, "for SQL, set LEDGER_WAREHOUSE to another file")
@@ -172,13 +172,6 @@ def _dataset(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findi
     from ledger.cli.doctor.bigquery import examine
 
     yield from examine(dataset, environment)
-
-
-def _url(target: Path | Dataset, environment: Mapping[str, str]) -> str:
-    """Return the URL under which the ledger records what it has shipped to a warehouse."""
-    if isinstance(target, Path):
-        return duckdb_url(target)
-    return replace(target, project=target.project or GOOGLE_CLOUD_PROJECT.text(environment) or "").url
 
 
 def _shipped(path: Path) -> tuple[list[str], int]:

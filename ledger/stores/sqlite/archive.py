@@ -21,9 +21,9 @@ from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
-from ledger.stores.base import Forgotten, PendingDeletion, Waiting
+from ledger.stores.base import Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import read, restoring, waiting, write
+from ledger.stores.sqlite import read, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -172,6 +172,10 @@ class SqliteArchive:
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of this store."""
         return self._read(kept.warehouses)
+
+    def unreconciled(self) -> list[Unreconciled]:
+        """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
+        return self._read(unreconciled.marks, snapshot=True)
 
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""

@@ -10,6 +10,7 @@ from ledger.model.instants import from_micros
 from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
 from ledger.stores.base import Forgotten, Waiting
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite import unreconciled
 from ledger.stores.sqlite.lease import LeaseRow, process_of
 
 _ENDED = "s.field = 'status' AND s.key = '' AND s.value IN ('\"expired\"', '\"archived\"', '\"deleted\"')"
@@ -61,6 +62,8 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     """Forget a warehouse, in the caller's transaction; see ``OutboxStore.forget_warehouse``."""
     lease = connection.execute(_LEASE, (warehouse,)).fetchone()
     known = kept.warehouses(connection)
+    if unreconciled.clear(connection, warehouse) and warehouse not in known:
+        return Forgotten(warehouse, 0, 0, 0)
     if lease is None or warehouse not in known:
         ships_to = f"it ships to {', '.join(known)}" if known else "it ships to none"
         raise InvalidInput(f"This ledger does not ship to {warehouse}: {ships_to}.")
