@@ -138,3 +138,29 @@ def test_a_damaged_mark_is_found(shell: Shell, backup: Path) -> None:
         connection.execute("UPDATE meta SET value = 'x' WHERE name LIKE 'unreconciled %'")
     assert "and should be the time of the first session to reconcile" in shell("verify").stdout
     assert "is 'x', not a number that the store would write" in shell("status").stderr
+
+
+def test_reconcile_says_how_to_go_on_with_either_of_two_histories(shell: Shell, backup: Path) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile")
+    session_id = shell.json("list")["sessions"][0]["session_id"]
+    shell.ok("message", session_id, "assistant", "About 1,200.")
+    found = shell("reconcile", "--repair")
+    assert (found.exit_code, found.stdout.count("A session that diverged has two histories")) == (1, 1)
+    for words in ("ledger fork SESSION_ID", "ledger --url FILE fork SESSION_ID", "export NEW_ID | ledger import -"):
+        assert words in found.stdout
+    assert shell("status").exit_code == 0  # nothing is left that a repair could bring back
+    (replaced,) = shell.path.parent.glob("ledger.db.replaced-*Z")
+    warehouse = f"duckdb:///{shell.path.parent}/ledger.duckdb"
+    hydrated = f"sqlite:///{shell.path.parent}/hydrated.db"
+    shell.ok("--url", hydrated, "init")
+    assert shell("--url", hydrated, "hydrate", session_id, LEDGER_WAREHOUSE=warehouse).exit_code == 0  # not shipped yet
+    for file in (f"sqlite:///{replaced}", hydrated):
+        other = shell.ok("--url", file, "fork", session_id).strip()
+        shell.ok("import", "-", stdin=shell.ok("--url", file, "export", other))
+        assert "1,217." in shell.ok("show", other, "--messages")
+    own = shell.ok("fork", session_id).strip()
+    shell.ok("delete", session_id)
+    rows = "SELECT JSON_VALUE(value, '$.content') AS said FROM session_fields WHERE session_id = @id AND key != ''"
+    said = shell.json("sql", rows.replace("@id", f"'{own}'"))["rows"]
+    assert [each["said"] for each in said] == ["a week", "About 1,200."]
+    assert shell("reconcile").exit_code == 1
