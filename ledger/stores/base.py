@@ -111,6 +111,14 @@ class OutboxStore(EventStore, Protocol):
         """Return the URLs of the warehouses that may have rows of this store."""
         ...
 
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows the store has dropped and a warehouse has.
+
+        Args:
+            warehouse: The warehouse's URL; the result is 0 if the store does not ship to it.
+        """
+        ...
+
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses with which the store was not reconciled since a backup took the place of its file."""
         ...

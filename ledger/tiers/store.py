@@ -109,6 +109,10 @@ class TwoTierStore:
         """Return the URLs of the warehouses that may have rows of the embedded store."""
         return self._local.warehouses()
 
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
+        return self._local.archived_in(warehouse)
+
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
         return self._local.unreconciled()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,8 +123,12 @@ def duckdb_files(path: Path) -> list[Path]:
     return [path, path.with_name(f"{path.name}.wal")]
 
 
-def open_warehouse(url: str) -> Warehouse:
+def open_warehouse(url: str, *, check_lost: Callable[[Path, str], object] = lambda path, found: None) -> Warehouse:
     """Return the warehouse that a URL names, without connecting to it or creating it.
+
+    Args:
+        url: The URL.
+        check_lost: Called with the path of a DuckDB file before the file is filled anew; see ``DuckDBWarehouse``.
 
     Raises:
         ConfigurationError: The URL does not name a warehouse.
@@ -133,7 +138,7 @@ def open_warehouse(url: str) -> Warehouse:
     if isinstance(target, Path):
         from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-        return DuckDBWarehouse(target)
+        return DuckDBWarehouse(target, check_lost=partial(check_lost, target))
     require_extra("bigquery")
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 

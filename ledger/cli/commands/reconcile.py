@@ -179,10 +179,9 @@ def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[At
         url: URL of the warehouse; None for the DuckDB file of the ledger.
     """
     from ledger.warehouse.row_comparison import ComparedRows
-    from ledger.warehouse.urls import open_warehouse
 
     target = attached(ledger, url)
-    with closing(open_warehouse(target.url)) as opened_warehouse:
+    with closing(target.open()) as opened_warehouse:
         yield target, ComparedRows(opened_warehouse)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import stat
 import sys
@@ -17,7 +18,7 @@ from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
 from ledger.settings import LEDGER_WAREHOUSE
-from ledger.warehouse.urls import file_beside, parse_warehouse_url, recorded_url
+from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url, recorded_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
@@ -101,10 +102,15 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
 def _absent(path: Path, archived: int) -> Finding:
     if archived:
         detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
-        return Finding("duckdb", PROBLEM, detail, "put the file back, or restore it from a backup")
+        return Finding("duckdb", PROBLEM, detail, _put_back(path))
     if not path.parent.is_dir():
         return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
     return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+
+
+def _put_back(path: Path) -> str:
+    forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))} --yes"
+    return f"put the file back, or restore it from a backup; if it is lost, give these sessions up: {forget}"
 
 
 def _foreign(path: Path, status: os.stat_result) -> str | None:

@@ -173,6 +173,10 @@ class SqliteArchive:
         """Return the URLs of the warehouses that may have rows of this store."""
         return self._read(kept.warehouses)
 
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
+        return self._read(lambda connection: waiting.archived_in(connection, warehouse), snapshot=True)
+
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
         return self._read(unreconciled.marks, snapshot=True)
