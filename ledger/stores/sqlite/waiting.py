@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from datetime import datetime
 
 from ledger.errors import InvalidInput, LeaseHeld, StoreRejected
@@ -49,9 +50,8 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
     ]
     warehouses = kept.warehouses(connection)
     for warehouse in warehouses:
-        for sql in (_ABOVE, _DEAD_LETTERS):
-            rows = connection.execute(sql, (warehouse,)).fetchall()
-            found += [_waiting(warehouse, *row) for row in rows]
+        rows = [row for sql in (_ABOVE, _DEAD_LETTERS) for row in connection.execute(sql, (warehouse,)).fetchall()]
+        found += [_waiting(warehouse, *row) for row in _once(rows)]
     if warehouses:
         known = {each.session_id for each in found}
         rows = connection.execute(_UNDROPPED).fetchall()
@@ -94,6 +94,19 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     # A relay that lost its lease may still run: without a later epoch it could save when the warehouse is used again.
     connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease[2] + 1))
     return Forgotten(warehouse, rows, deletions, archived)
+
+
+def _once(rows: Iterable[tuple[str, str, int, int, str]]) -> list[tuple[str, str, int, int, str]]:
+    """Return one row per session, since the oldest, as new rows and requeued ones of a session may wait at once.
+
+    A session with refused rows waits for ``redrive``: shipping the others does not end its wait.
+    """
+    by_id: dict[str, tuple[str, str, int, int, str]] = {}
+    for session_id, status, updated_at, since, waits_for in rows:
+        *_, first, before = by_id.get(session_id, (since, waits_for))
+        waits_for = "redrive" if "redrive" in (before, waits_for) else waits_for
+        by_id[session_id] = session_id, status, updated_at, min(first, since), waits_for
+    return list(by_id.values())
 
 
 def _waiting(warehouse: str, session_id: str, status: str, updated_at: int, since: int, waits_for: str) -> Waiting:
