@@ -13,7 +13,7 @@ import click
 
 from ledger import errors
 from ledger.cli.interrupts import INTERRUPTED
-from ledger.cli.output.text import escape_unshown, one_line
+from ledger.cli.output.text import escape_unshown, one_line, open_closed
 from ledger.cli.wording import in_commands
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile),
@@ -74,6 +74,7 @@ class OneLineErrors(click.Command):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command. A character that stdout cannot show is written as an escape; see ``escape_unshown``."""
+        open_closed()
         escape_unshown()
         return super().main(*args, **settings)
 
