@@ -320,8 +320,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
     def _record(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._has_rows:
             return self._run(work)
-        result = first_rows.record(work, self._run, self._read)
-        self._has_rows = True
+        result, self._has_rows = first_rows.record(work, self._run, self._read)
         return result
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
