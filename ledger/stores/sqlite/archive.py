@@ -75,6 +75,7 @@ class SqliteArchive:
     _clock: Clock
     _upcast: Upcaster
     _max_bytes: int | None
+    _is_marked: bool
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _record: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _read: Read
@@ -180,6 +181,10 @@ class SqliteArchive:
     def unreconciled(self) -> list[Unreconciled]:
         """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
         return self._read(unreconciled.marks, snapshot=True)
+
+    def _warn_unreconciled(self) -> None:
+        self._is_marked = False  # so that no further append reads the marks
+        unreconciled.warn(self.path, self._read)
 
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""

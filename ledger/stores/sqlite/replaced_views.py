@@ -56,8 +56,7 @@ def _rename(connection: sqlite3.Connection, path: str, name: str, sql: str) -> N
         )
     names = (f"{name}{_SUFFIX}{number}" for number in ("", *(f"_{number}" for number in range(2, 1000))))
     other = next(each for each in names if not connection.execute(_IS_TAKEN, (each,)).fetchone()[0])
-    quoted = name.replace('"', '""')
-    connection.execute(f'DROP VIEW "{quoted}"')
+    connection.execute(f'DROP VIEW "{name}"')
     connection.execute(f'CREATE VIEW "{other}"{sql[beginning.end() :]}')
     log.warning(
         "%s had a view %s of your own; it is %s now, since the ledger has a view of that name.", path, name, other

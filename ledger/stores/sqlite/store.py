@@ -179,7 +179,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         """Record one event, whole or not at all; see ``EventStore.append``."""
         check_session_id(session_id)
         if self._is_marked:
-            unreconciled.warn(self.path, self._read)
+            self._warn_unreconciled()
         prepared = prepare(event)
         salts = [None if change.removed else new_salt() for change in prepared.changes]
 
@@ -207,7 +207,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         """Record whole events of another store; see ``EventStore.ingest``."""
         batch = list(events)
         if self._is_marked:
-            unreconciled.warn(self.path, self._read)
+            self._warn_unreconciled()
         return self._record(lambda connection: self._ingest(connection, batch))
 
     def _ingest(self, connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> int:
