@@ -62,6 +62,7 @@ def test_a_restored_file_says_what_to_do_until_it_is_reconciled(shell: Shell, ba
     doctor = json.loads(shell("doctor", "--json").stdout)
     (finding,) = [each for each in doctor["findings"] if each["what"] == "restored"]
     assert (finding["status"], todo in finding["remedy"]) == ("problem", True)
+    assert [each["status"] for each in doctor["findings"] if each["what"] == "append"] == ["ok"]
     shell.ok(*todo.split()[1:])
     assert shell("status").exit_code == 0
     assert not [each for each in json.loads(shell("doctor", "--json").stdout)["findings"] if each["what"] == "restored"]

@@ -38,7 +38,7 @@ def examine_file(file: SqliteFile) -> Iterator[Finding]:
     yield _durability(file.synchronous)
     if file.max_bytes is not None:
         yield _bound(path, file.max_bytes)
-    if all(each.status == OK for each in found):
+    if all(each.status == OK or each.what == "restored" for each in found):
         yield _append(file._replace(path=path))
 
 
