@@ -62,17 +62,13 @@ class AttachedWarehouse:
     @cached_property
     def outbox(self) -> StoreOutbox:
         """The store's side of the relay to this warehouse."""
-        warehouse = self.open()
+        warehouse = warehouse_for(self._store, self.url)
         with ending(warehouse.close):
             return outbox_of(self._store, sink_of(warehouse).url)
 
     @cached_property
     def opened(self) -> Warehouse:
         """The warehouse, which the first access opens for reading. It is closed with the ledger."""
-        return self.open()
-
-    def open(self) -> Warehouse:
-        """Return the warehouse, opened anew; the caller must close it. See ``warehouse_for``."""
         return warehouse_for(self._store, self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
@@ -85,7 +81,9 @@ class AttachedWarehouse:
 
     def relay(self) -> Relay:
         """Return a new relay to the warehouse; the caller must close it."""
-        return relay_between(self._store, self.open(), lease_seconds=self._lease_seconds, clock=self._clock)
+        return relay_between(
+            self._store, warehouse_for(self._store, self.url), lease_seconds=self._lease_seconds, clock=self._clock
+        )
 
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:
         """Ship all rows recorded before the call; see ``sync_now``."""

@@ -178,10 +178,11 @@ def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[At
         ledger: The ledger.
         url: URL of the warehouse; None for the DuckDB file of the ledger.
     """
+    from ledger.tiers.opening import require_outbox, warehouse_for
     from ledger.warehouse.row_comparison import ComparedRows
 
     target = attached(ledger, url)
-    with closing(target.open()) as opened_warehouse:
+    with closing(warehouse_for(require_outbox(ledger.store), target.url)) as opened_warehouse:
         yield target, ComparedRows(opened_warehouse)
 
 
