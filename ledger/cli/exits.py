@@ -13,7 +13,7 @@ import click
 
 from ledger import errors
 from ledger.cli.interrupts import INTERRUPTED
-from ledger.cli.output.text import escape_unshown, one_line
+from ledger.cli.output.text import escape_unshown, one_line, open_closed
 from ledger.cli.wording import in_commands
 
 #: Maps each class of errors to its exit code. A command also exits with 1 if a check fails (doctor, demo, reconcile),
@@ -62,11 +62,19 @@ class Failure(click.ClickException):
         click.echo(f"error: {one_line(self.message)} ({self.code})", file=file, err=True)
 
 
+class _Warning(logging.Handler):
+    """A handler that writes each record as ``warning: message`` on one line of stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"warning: {one_line(record.getMessage())}", err=True)
+
+
 class OneLineErrors(click.Command):
     """A command or group that reports each error on one line, and prints to a stdout of any encoding."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command. A character that stdout cannot show is written as an escape; see ``escape_unshown``."""
+        open_closed()
         escape_unshown()
         return super().main(*args, **settings)
 
@@ -87,14 +95,17 @@ class OneLineErrors(click.Command):
 def _quiet() -> Iterator[None]:
     """Context manager in whose block the ledger's log is printed only if stderr is a terminal.
 
-    The log has, for example, messages about retries.
+    The log has, for example, messages about retries. Warnings of the store are always printed.
     """
     log, silence = logging.getLogger("ledger"), logging.NullHandler()
+    of_store, warning = logging.getLogger("ledger.store"), _Warning()
+    of_store.addHandler(warning)
     if not sys.stderr.isatty():
         log.addHandler(silence)
     try:
         yield
     finally:
+        of_store.removeHandler(warning)
         log.removeHandler(silence)
 
 

@@ -143,6 +143,17 @@ class StoreOutbox(ComparableOutbox, Protocol):
         """The warehouse's URL."""
         ...
 
+    def reconciled(self, created_from: datetime, created_until: datetime) -> None:
+        """Record that the store lacks no events that the warehouse has, of the sessions created in a range of time.
+
+        A store whose file was replaced by a backup no longer counts as unreconciled then, if the range covers all of
+        its sessions.
+
+        Args:
+            created_from, created_until: Range of creation times: from inclusive, until exclusive.
+        """
+        ...
+
     def refused(self) -> list[DeadLetter]:
         """Return the dead letters of the warehouse, in the order in which the store recorded their events."""
         ...

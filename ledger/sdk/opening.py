@@ -30,6 +30,8 @@ from ledger.warehouse.urls import file_beside, parse_warehouse_url
 if TYPE_CHECKING:
     from ledger.model.profiles import Profile
     from ledger.tiers.attached import AttachedWarehouse
+    from ledger.tiers.local import LocalTier
+    from ledger.warehouse.base import Warehouse
 
 DEFAULT_URL = LEDGER_URL.default
 Relay = Literal["off", "background"]
@@ -179,7 +181,7 @@ class LedgerConnection:
         from ledger.tiers.attached import AttachedWarehouse
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
-        from ledger.warehouse.urls import duckdb_file, duckdb_files, open_warehouse
+        from ledger.warehouse.urls import duckdb_file, duckdb_files
 
         local = local_tier(self.store)
         background = background and not self._is_read_only  # a relay records what it has shipped
@@ -188,7 +190,7 @@ class LedgerConnection:
         file = duckdb_file(warehouse_url)
         self.store = TwoTierStore(
             local,
-            lambda: open_warehouse(warehouse_url),
+            lambda: _warehouse_for(local, warehouse_url),
             name=lambda: attached.outbox.warehouse,
             files=[] if file is None else duckdb_files(file),
             clock=self._clock,
@@ -204,12 +206,12 @@ class LedgerConnection:
             return
         from ledger.tiers.local import local_tier
         from ledger.tiers.store import TwoTierStore
-        from ledger.warehouse.urls import duckdb_files, duckdb_url, open_warehouse
+        from ledger.warehouse.urls import duckdb_files, duckdb_url
 
-        url = duckdb_url(file)
+        local, url = local_tier(self.store), duckdb_url(file)
         self.store = TwoTierStore(
-            local_tier(self.store),
-            lambda: open_warehouse(url),
+            local,
+            lambda: _warehouse_for(local, url),
             name=lambda: url,
             files=duckdb_files(file),
             is_default=True,
@@ -224,6 +226,13 @@ def uncopyable(ledger: object) -> TypeError:
         f"{ledger!r} cannot be pickled or copied: it has open files and connections. Threads and views share one "
         "ledger; in another process, open it again with its URL, and make views from that one."
     )
+
+
+def _warehouse_for(local: LocalTier, url: str) -> Warehouse:
+    """Return the warehouse of a store. A ledger that reads no warehouse does not import ``warehouse_for``."""
+    from ledger.tiers.opening import warehouse_for
+
+    return warehouse_for(local, url)
 
 
 def check_seconds(seconds: object, name: str, *, at_most: float) -> None:

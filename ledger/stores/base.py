@@ -65,6 +65,18 @@ class Forgotten(NamedTuple):
     archived: int
 
 
+class Unreconciled(NamedTuple):
+    """A warehouse that may have events which the store lacks, because its file was replaced by a backup.
+
+    Attributes:
+        warehouse: URL of the warehouse.
+        created_from: Only sessions that were created at this time or later may lack events.
+    """
+
+    warehouse: str
+    created_from: datetime
+
+
 class OutboxStore(EventStore, Protocol):
     """Protocol of stores that declare ``outbox``: the store is a file, and relays ship its rows to warehouses."""
 
@@ -97,6 +109,18 @@ class OutboxStore(EventStore, Protocol):
 
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of this store."""
+        ...
+
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows the store has dropped and a warehouse has.
+
+        Args:
+            warehouse: The warehouse's URL; the result is 0 if the store does not ship to it.
+        """
+        ...
+
+    def unreconciled(self) -> list[Unreconciled]:
+        """Return the warehouses with which the store was not reconciled since a backup took the place of its file."""
         ...
 
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:

@@ -13,10 +13,9 @@ from ledger.outbox.contract import LEASE_SECONDS, DeadLetter, RelayStatus
 from ledger.relay.background import BackgroundRelay, sync_now
 from ledger.relay.loop import Relay
 from ledger.stores.base import EventStore
-from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of
+from ledger.tiers.opening import check_apart, outbox_of, relay_between, require_outbox, sink_of, warehouse_for
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters, Warehouse
-from ledger.warehouse.urls import open_warehouse
 
 log = logging.getLogger("ledger.relay")
 #: Seconds that ``sync`` waits while another relay holds the lease.
@@ -63,14 +62,14 @@ class AttachedWarehouse:
     @cached_property
     def outbox(self) -> StoreOutbox:
         """The store's side of the relay to this warehouse."""
-        warehouse = open_warehouse(self.url)
+        warehouse = warehouse_for(self._store, self.url)
         with ending(warehouse.close):
             return outbox_of(self._store, sink_of(warehouse).url)
 
     @cached_property
     def opened(self) -> Warehouse:
         """The warehouse, which the first access opens for reading. It is closed with the ledger."""
-        return open_warehouse(self.url)
+        return warehouse_for(self._store, self.url)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Answer:
         """Run one GoogleSQL SELECT over the shipped rows. ``SessionLedger.sql`` ships the waiting rows first."""
@@ -83,7 +82,7 @@ class AttachedWarehouse:
     def relay(self) -> Relay:
         """Return a new relay to the warehouse; the caller must close it."""
         return relay_between(
-            self._store, open_warehouse(self.url), lease_seconds=self._lease_seconds, clock=self._clock
+            self._store, warehouse_for(self._store, self.url), lease_seconds=self._lease_seconds, clock=self._clock
         )
 
     def sync(self, *, progress: Callable[[int], None] = lambda rows: None) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from pathlib import Path
 
 from ledger.clock import Clock, utc_now
-from ledger.errors import CapabilityMissing, ConfigurationError
+from ledger.errors import CapabilityMissing, ConfigurationError, StoreRejected
 from ledger.extras import require_extra
 from ledger.files import check_apart as check_apart_from
 from ledger.outbox.comparison import StoreOutbox
@@ -17,7 +18,7 @@ from ledger.stores.base import EventStore, OutboxStore, outbox_store
 from ledger.stores.user_view import UserView
 from ledger.warehouse.base import Warehouse
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
-from ledger.warehouse.urls import duckdb_file, duckdb_files, duckdb_url, parse_warehouse_url
+from ledger.warehouse.urls import duckdb_file, duckdb_files, duckdb_url, open_warehouse, parse_warehouse_url
 
 
 def relay_between(
@@ -43,6 +44,34 @@ def relay_between(
         require_extra("analytics", "duckdb", "sqlglot", "pyarrow")
     sink = sink_of(warehouse, clock=clock)
     return Relay(outbox_of(store, sink.url), sink, holder=holder_name(uuid.uuid4().hex), lease_seconds=lease_seconds)
+
+
+def warehouse_for(store: OutboxStore, url: str) -> Warehouse:
+    """Return the warehouse of a store, without connecting to it or creating it.
+
+    A DuckDB file is not filled anew if archived sessions have their rows there alone: every call that would do so
+    raises StoreRejected.
+
+    Args:
+        store: The store.
+        url: The warehouse's URL.
+
+    Raises:
+        ConfigurationError, MissingExtra: As for ``open_warehouse``.
+    """
+
+    def check_lost(path: Path, found: str) -> None:
+        name = duckdb_url(path)
+        archived = store.archived_in(name)
+        if archived:
+            sessions = f"{archived:,} archived session{'' if archived == 1 else 's'}"
+            raise StoreRejected(
+                f"{path} {found}, and the events of {sessions} were in it alone; it was not filled anew. Put the file "
+                "back, or restore it from a backup of it. If it is lost for good, give these sessions up with "
+                f"`ledger warehouse forget {shlex.quote(name)} --yes`; then `ledger sync` fills a new file."
+            )
+
+    return open_warehouse(url, check_lost=check_lost)
 
 
 def outbox_of(store: EventStore, url: str) -> StoreOutbox:

@@ -26,7 +26,7 @@ from ledger.model.seals import Leaf, LeafCheck, Seal
 from ledger.model.search import Match
 from ledger.model.session import Head, Message
 from ledger.outbox.comparison import StoreOutbox
-from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, Forgotten, PendingDeletion, Waiting
+from ledger.stores.base import MAX_BYTES, MAX_FINDINGS, Capabilities, Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.tiers.late_warehouse import LateWarehouse
 from ledger.tiers.local import LocalTier
 from ledger.warehouse.base import Warehouse
@@ -108,6 +108,14 @@ class TwoTierStore:
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of the embedded store."""
         return self._local.warehouses()
+
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
+        return self._local.archived_in(warehouse)
+
+    def unreconciled(self) -> list[Unreconciled]:
+        """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
+        return self._local.unreconciled()
 
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.errors import ConfigurationError
 from ledger.extras import require_extra
+from ledger.settings import GOOGLE_CLOUD_PROJECT
 from ledger.warehouse.base import Warehouse
 
 if TYPE_CHECKING:
@@ -87,6 +91,18 @@ def duckdb_url(path: Path) -> str:
     return f"duckdb:///{path.absolute()}"
 
 
+def recorded_url(target: Path | Dataset, environment: Mapping[str, str] | None = None) -> str:
+    """Return the URL under which a ledger records what it has shipped to a warehouse.
+
+    Args:
+        target: The warehouse.
+        environment: The environment variables; None for those of the process.
+    """
+    if isinstance(target, Path):
+        return duckdb_url(target)
+    return replace(target, project=target.project or GOOGLE_CLOUD_PROJECT.text(environment) or "").url
+
+
 def file_beside(ledger: Path) -> Path | None:
     """Return the default warehouse of a ledger in a SQLite file: ledger.duckdb for ledger.db.
 
@@ -107,8 +123,12 @@ def duckdb_files(path: Path) -> list[Path]:
     return [path, path.with_name(f"{path.name}.wal")]
 
 
-def open_warehouse(url: str) -> Warehouse:
+def open_warehouse(url: str, *, check_lost: Callable[[Path, str], object] = lambda path, found: None) -> Warehouse:
     """Return the warehouse that a URL names, without connecting to it or creating it.
+
+    Args:
+        url: The URL.
+        check_lost: Called with the path of a DuckDB file before the file is filled anew; see ``DuckDBWarehouse``.
 
     Raises:
         ConfigurationError: The URL does not name a warehouse.
@@ -118,7 +138,7 @@ def open_warehouse(url: str) -> Warehouse:
     if isinstance(target, Path):
         from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 
-        return DuckDBWarehouse(target)
+        return DuckDBWarehouse(target, check_lost=partial(check_lost, target))
     require_extra("bigquery")
     from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 

@@ -330,7 +330,8 @@ def test_an_emulator_that_does_not_run_is_unavailable(
     monkeypatch.setenv(EMULATOR[0], f"127.0.0.1:{closed_port}")
     code, message = there.fails(*args, "--url", f"{there.url}?patience=0.1")
     assert code == 21
-    assert "cannot be reached" in message
+    assert "no emulator answers at http:" in message
+    assert "`ledger emulator`" in message
 
 
 def test_an_append_whose_answer_does_not_come_is_unknown_and_says_how_to_repeat_it(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger import SessionLedger
+from ledger.cli.exits import USAGE
 from support.shell import Shell
 
 COMMAND = [sys.executable, "-c", "from ledger.cli import main; main()"]
@@ -145,3 +146,22 @@ def test_a_reader_that_closes_the_pipe_ends_a_command_quietly(shell: Shell, reco
             ["bash", "-c", line], env=environment(shell), capture_output=True, check=False, timeout=60
         )
         assert (done.stdout, (tmp_path / "err").read_text()) == (b"141\n", ""), args
+
+
+def test_a_command_without_a_stdout_works_and_an_export_says_that_it_has_nowhere_to_go(
+    shell: Shell, recorded: str, tmp_path: Path
+) -> None:
+    command = f"{sys.executable} -c 'from ledger.cli import main; main()'"
+    said = "error: Stdout is closed: name a file with --output FILE. See 'ledger export --help'. (usage)\n"
+    for args, code, error in (
+        (f"show {recorded}", 0, ""),
+        ("list --json", 0, ""),
+        ("export", USAGE, said),
+        (f"export --output {tmp_path}/all.jsonl", 0, None),
+    ):
+        line = f"{command} {args} >&- 2>{tmp_path}/err"
+        done = subprocess.run(["bash", "-c", line], env=environment(shell), check=False, timeout=60)
+        assert done.returncode == code, args
+        assert error in (None, (tmp_path / "err").read_text()), args
+    done = subprocess.run(["bash", "-c", f"{command} show {recorded} 2>&-"], env=environment(shell), check=False)
+    assert done.returncode == 0

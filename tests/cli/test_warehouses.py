@@ -53,6 +53,26 @@ def test_maintain_says_which_session_waits_for_which_warehouse_since_when(shippe
     assert f"ledger sync --warehouse {old}; if it is gone: ledger warehouse forget {old}" in result.stdout
 
 
+def test_a_session_that_was_hydrated_and_archived_again_waits_once_for_each_warehouse(shell: Shell, old: str) -> None:
+    shell.ok("new", "What?", "--id", "s")
+    shell.ok("archive", "s")
+    for warehouse in ((), ("--warehouse", old)):
+        shell.ok("sync", *warehouse)
+    assert "1 dropped" in shell.ok("maintain")
+    shell.ok("hydrate", "s")  # for the old warehouse, the former rows wait to be asked about, and the new ones
+    shell.ok("archive", "s")
+    _, said = told(shell, "status")
+    beside = f"duckdb:///{shell.path.with_suffix('.duckdb')}"
+    assert sorted((it["session_id"], it["warehouse"]) for it in said["sessions"]) == [("s", beside), ("s", old)]
+    with SessionLedger(shell.url) as ledger:  # a refused row among them is what has to be seen to
+        outbox = ledger.store.outbox(old)
+        checkpoint = outbox.acquire("h/1/x", 60)
+        outbox.save(checkpoint, dead_letters={1: "too red"})
+        outbox.release(checkpoint)
+    _, said = told(shell, "status")
+    assert [it["waits_for"] for it in said["sessions"] if it["warehouse"] == old] == ["redrive"]
+
+
 def test_an_archived_session_that_waits_is_said_without_retention_and_is_no_failure(shipped: Shell) -> None:
     code, said = told(shipped, "maintain")
     assert (code, [it["session_id"] for it in said["sessions"]]) == (0, ["t"])

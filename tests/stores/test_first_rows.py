@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ledger import Change, ConfigurationError, LedgerError, NewEvent, SessionLedger
+from ledger.cli.commands.reconcile import compare
+from ledger.clock import utc_now
 from ledger.formats.events import export_lines, import_lines
 from ledger.testing import SetClock
 from support.shell import Shell
@@ -71,6 +75,43 @@ def test_a_copy_of_a_ledger_in_use_whose_rows_came_from_a_warehouse_is_refused_t
         shutil.copy(path, tmp_path / "copy.db")
         with pytest.raises(ConfigurationError, match="has no sessions"):
             opened(tmp_path / "copy.db")
+
+
+def test_a_copy_of_a_ledger_in_use_whose_rows_a_reconciliation_restored_is_refused_too(
+    path: Path, tmp_path: Path
+) -> None:
+    with opened(tmp_path / "source.db") as source:
+        source.store.backup(path)
+        source.create_session("ada", "why?")
+        shell = Shell(tmp_path / "source.db")
+        shell.ok("sync")
+    with opened(path) as ledger:
+        today = utc_now()
+        warehouse = f"duckdb:///{tmp_path / 'source.duckdb'}"
+        compare(ledger, warehouse, today - timedelta(days=1), today + timedelta(days=1), repair=True)
+        assert len(ledger.list_sessions()) == 1
+        shutil.copy(path, tmp_path / "copy.db")
+        with pytest.raises(ConfigurationError, match="has no sessions"):
+            opened(tmp_path / "copy.db")
+
+
+def test_a_reader_that_kept_the_first_rows_out_of_the_file_keeps_them_out_no_longer_than_it_reads(
+    path: Path, tmp_path: Path
+) -> None:
+    """SQLite folds nothing into the file that is newer than the snapshot of a reader."""
+    with opened(path) as ledger:
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT COUNT(*) FROM session_heads").fetchall()
+            session_id = ledger.create_session("ada", "why?")
+            shutil.copy(path, tmp_path / "early.db")
+        ledger.add_message(session_id, "user", "hi")
+        shutil.copy(path, tmp_path / "copy.db")
+        ledger.add_message(session_id, "user", "hi")
+    with opened(tmp_path / "early.db") as early:  # it cannot be told from a new ledger
+        assert early.list_sessions() == []
+    with opened(tmp_path / "copy.db") as copy:
+        assert copy.get_session(session_id).version == 1
 
 
 def test_a_copy_with_its_log_or_of_a_closed_ledger_has_everything(path: Path, tmp_path: Path) -> None:

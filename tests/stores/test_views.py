@@ -8,14 +8,14 @@ import sqlite3
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger import Change, NewEvent, SessionLedger
+from ledger import Change, ConfigurationError, NewEvent, SessionLedger
 from ledger.compat import session_states
 from ledger.compat.chat_store import Message, SessionStore
 from ledger.stores.sqlite.migrations import MIGRATIONS
@@ -257,14 +257,51 @@ def test_a_ledger_of_an_older_schema_gets_the_views(path: Path, tmp_path: Path, 
         assert by_module(path, "SELECT text FROM messages") == [("hello",)]
 
 
-def test_a_view_of_the_users_own_gives_way_to_the_ledgers(path: Path) -> None:
+@contextmanager
+def before_the_views(path: Path) -> Iterator[sqlite3.Connection]:
+    """A ledger of a release that had no views."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, "ledger.db", new_store_id="store", now=START, upto=[*names_of_migrations()].index("views"))
-        connection.execute("CREATE VIEW sessions AS SELECT session_id FROM session_heads")
+        yield connection
+
+
+def test_a_view_of_the_users_own_gives_way_to_the_ledgers_and_gets_another_name(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with before_the_views(path) as connection:
+        connection.execute("CREATE VIEW sessions AS SELECT session_id AS mine FROM session_heads")
+        connection.execute("CREATE VIEW sessions_before_013 AS SELECT 7 AS mine")
+        connection.execute("create  view if not exists main.\"MESSAGES\"(mine) AS SELECT 'sessions'")
+        connection.execute("CREATE VIEW [tool_calls] (mine) AS SELECT gone FROM nowhere")
+        connection.execute("CREATE VIEW `chat_messages`AS SELECT 8 AS mine -- mine")
+        connection.execute("CREATE VIEW own AS SELECT 9 AS mine")
     with SessionLedger.open(f"sqlite:///{path}?synchronous=NORMAL") as ledger:
-        ledger.create_session("ada", "why?")
+        session_id = ledger.create_session("ada", "why?")
         assert by_module(path, "SELECT question FROM sessions") == [("why?",)]
-        assert not ledger.verify().findings
+        for name, mine in {
+            "sessions_before_013_2": session_id,
+            "sessions_before_013": 7,
+            "MESSAGES_before_013": "sessions",
+            "chat_messages_before_013": 8,
+            "own": 9,
+        }.items():
+            assert by_module(path, f"SELECT mine FROM {name}") == [(mine,)], name
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            by_module(path, "SELECT mine FROM tool_calls_before_013")  # as broken as it was
+        assert [each.message for each in ledger.verify().findings] == ["the view own is not of the ledger"]
+    said = [each.getMessage() for each in caplog.records if each.name == "ledger.store"]
+    assert len(said) == 4
+    assert f"{path} had a view sessions of your own; it is sessions_before_013_2 now" in "".join(said)
+
+
+def test_a_view_of_the_users_own_with_a_trigger_is_not_dropped(path: Path) -> None:
+    with before_the_views(path) as connection:
+        connection.execute("CREATE VIEW sessions AS SELECT session_id FROM session_heads")
+        connection.execute("CREATE TRIGGER mine INSTEAD OF INSERT ON sessions BEGIN SELECT 1; END")
+        before = connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
+    with pytest.raises(ConfigurationError, match="its trigger mine would be lost"):
+        SessionLedger.open(f"sqlite:///{path}")
+    assert by_module(path, "SELECT name, sql FROM sqlite_schema") == before
 
 
 def names_of_migrations() -> Iterator[str]:

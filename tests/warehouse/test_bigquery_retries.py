@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+import requests
 
 from ledger.errors import ConfigurationError, InvalidInput, StoreError, StoreRejected, StoreUnavailable
 from ledger.warehouse.bigquery.errors import NotYetVisible
-from ledger.warehouse.bigquery.jobs import MAX_ATTEMPTS, retrying
+from ledger.warehouse.bigquery.jobs import EMULATOR_SECONDS, MAX_ATTEMPTS, Jobs, retrying
+from ledger.warehouse.bigquery.settings import Dataset
+
+PLACE = Dataset("my-project", "ledger")
 
 # Trying again
 
@@ -92,3 +98,33 @@ def test_a_call_is_not_made_again_beyond_its_patience():
         retrying("The append", 0, slept.append)(call)
     assert raised.value is LATER[0]
     assert call.calls == 1
+
+
+def unreached() -> StoreUnavailable:
+    error = StoreUnavailable("later")
+    error.__cause__ = requests.exceptions.ConnectionError("Failed to establish a new connection: Connection refused")
+    return error
+
+
+def test_an_emulator_that_never_answered_is_given_up_within_seconds_and_the_error_says_how_to_start_one():
+    slept: list[float] = []
+    with socket.socket() as held:  # bound, and not listening: connections are refused
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        jobs = Jobs(PLACE, environment={"BIGQUERY_EMULATOR_HOST": address}, sleep=slept.append)
+        with pytest.raises(StoreUnavailable, match=f"no emulator answers at http://{address} .* `ledger emulator`"):
+            jobs.describe()
+        jobs.clients.close()
+    assert slept
+    assert all(seconds < EMULATOR_SECONDS for seconds in slept)
+
+
+@pytest.mark.parametrize("environment", [{}, {"BIGQUERY_EMULATOR_HOST": "127.0.0.1:9"}])
+def test_bigquery_and_an_emulator_that_has_answered_are_waited_for(environment):
+    slept: list[float] = []
+    jobs = Jobs(PLACE, environment=environment, sleep=slept.append)
+    if environment:
+        assert jobs.retry_idempotent("The look-up", Failing()) == 7
+    call = Failing(*(unreached() for _ in range(MAX_ATTEMPTS - 1)))
+    assert jobs.retry_idempotent("The look-up", call) == 7
+    assert max(slept) > EMULATOR_SECONDS

@@ -31,6 +31,18 @@ DIFFERS = 1
 #: Default number of days to compare.
 DAYS = 7
 _DAY = timedelta(days=1)
+#: What is printed once if sessions have diverged.
+_ON_DIVERGED = """\
+A session that diverged has two histories: one is in the ledger, both are in the warehouse. No command merges them.
+  To go on with the ledger's, do nothing. The warehouse's views show of each value the one at the higher version, of
+  whichever history, and the session cannot be archived.
+  To go on with the ledger's in a session of which the views show nothing else: ledger fork SESSION_ID
+  To go on with the other, take it from the file that has it, as the one that a backup replaced (ledger.db.replaced-*):
+    ledger --url FILE fork SESSION_ID
+    ledger --url FILE export NEW_ID | ledger import -
+  A fork has the state and the messages; the history before it stays in the former session. `ledger delete SESSION_ID`
+  hides that one, and --retention-days of `ledger maintain` later removes both histories.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,8 @@ def reconcile(
     compared. The exit code is 1 if differences remain.
 
     --repair ships missing rows again, and restores events that the ledger lost, for example when its file was replaced
-    by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported.
+    by a backup. Stop the relay first. Changed rows, duplicate rows and diverged sessions are only reported; for the
+    latter, the choices are printed.
     """
     span = _span(first, last)
     with opened(url) as ledger:
@@ -143,7 +156,15 @@ def compare(
         before = _compare(target, comparable, created_from, created_until)
         if repair and any(each.missing or each.lost for each in before.differences):
             done = _repair(target, comparable, before)
+        if _is_complete(before, done):
+            target.outbox.reconciled(created_from, created_until)
         return Outcome(target.outbox.warehouse, before, done)
+
+
+def _is_complete(before: Reconciliation, repair: _Repair | None) -> bool:
+    """Return True if the ledger has every event of the warehouse that a repair could restore."""
+    after, refused = (before, {}) if repair is None else (repair.after, repair.repaired.left)
+    return not any(each.lost and each.session_id not in refused for each in after.differences)
 
 
 @contextmanager
@@ -157,11 +178,11 @@ def _open_warehouse(ledger: SessionLedger, url: str | None) -> Iterator[tuple[At
         ledger: The ledger.
         url: URL of the warehouse; None for the DuckDB file of the ledger.
     """
+    from ledger.tiers.opening import require_outbox, warehouse_for
     from ledger.warehouse.row_comparison import ComparedRows
-    from ledger.warehouse.urls import open_warehouse
 
     target = attached(ledger, url)
-    with closing(open_warehouse(target.url)) as opened_warehouse:
+    with closing(warehouse_for(require_outbox(ledger.store), target.url)) as opened_warehouse:
         yield target, ComparedRows(opened_warehouse)
 
 
@@ -253,7 +274,10 @@ def _print(warehouse: str, before: Reconciliation, repair: _Repair | None) -> No
             click.echo(safe(f"{session_id} could not be restored: {in_commands(reason, session_id)}"))
         for line in _lines(repair.after.differences):
             click.echo(safe(f"Left: {line}"))
-    click.echo(safe(_summary(warehouse, before if repair is None else repair.after)))
+    after = before if repair is None else repair.after
+    if any(each.diverged for each in after.differences):
+        click.echo(_ON_DIVERGED, nl=False)
+    click.echo(safe(_summary(warehouse, after)))
 
 
 def _lines(differences: Sequence[SessionDifference]) -> Iterator[str]:

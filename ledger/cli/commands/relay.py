@@ -21,7 +21,7 @@ from ledger.cli.number_range import NumberRange
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, one_line, safe
-from ledger.cli.output.waiting import print_waiting, waiting_objects
+from ledger.cli.output.waiting import print_unreconciled, print_waiting, waiting_objects
 from ledger.cli.wording import in_commands
 from ledger.errors import InvalidInput
 from ledger.holding import ending
@@ -40,6 +40,8 @@ REFUSED = 1
 HELD_UP = 1
 #: Exit code of ``status`` if a row has waited for longer than ``--max-age``.
 LATE = 1
+#: Exit code of ``status`` if the ledger is a restored backup that was not reconciled.
+UNRECONCILED = 1
 #: Maximum of ``--max-age`` in seconds: a hundred years.
 _LONGEST_AGE = 3_155_760_000
 #: Actions of ``ledger relay`` that take ids of events.
@@ -242,28 +244,36 @@ def _run(ledger: SessionLedger, target: AttachedWarehouse, age: float, drain: fl
 def status(as_json: bool, url: str | None, warehouse: str | None, max_age: float | None) -> None:
     """Show the progress of the relay: rows waiting and shipped, events refused, and the last error.
 
-    It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when. The
-    command reads the ledger and does not contact the warehouse. The exit code is 1 if events were refused, if a session
-    waits for another warehouse than this one, or if a purged session is still in a warehouse. Rows that wait are no
-    failure, unless --max-age says how long they may.
+    It also shows which archived, expired, deleted or purged session waits for which warehouse, and since when, and
+    whether the ledger is a restored backup that was not reconciled. The command reads the ledger and does not contact
+    the warehouse. The exit code is 1 if events were refused, if a session waits for another warehouse than this one, if
+    a purged session is still in a warehouse, or if a restored ledger is not reconciled. Rows that wait are no failure,
+    unless --max-age says how long they may.
     """
     from ledger.stores.base import purging_store
+    from ledger.tiers.opening import require_outbox
 
     with opened(url) as ledger:
         relay_status = attached(ledger, warehouse).status()
+        store = require_outbox(ledger.store)
+        unreconciled = store.unreconciled()
         purging = purging_store(ledger.store)
         waiting = [] if purging is None else purging.waiting()
     if as_json:
-        print_json({**asdict(relay_status), "sessions": waiting_objects(waiting)})
+        lacking = [each._asdict() for each in unreconciled]
+        print_json({**asdict(relay_status), "sessions": waiting_objects(waiting), "unreconciled": lacking})
     else:
         _print_status(relay_status)
         print_waiting(waiting)
+        print_unreconciled(store.path, unreconciled)
     since = relay_status.waiting_since
     if max_age is not None and since is not None and (datetime.now(UTC) - since).total_seconds() > max_age:
         if not as_json:
             click.echo(f"A row has waited for more than {max_age:,.10g} s: see that a relay runs, and can ship.")
             click.echo(safe(f"  run: ledger sync --warehouse {shlex.quote(relay_status.warehouse)}"))
         raise click.exceptions.Exit(LATE)
+    if unreconciled:
+        raise click.exceptions.Exit(UNRECONCILED)
     if any(each.status == "purged" or each.warehouse != relay_status.warehouse for each in waiting):
         raise click.exceptions.Exit(HELD_UP)
     _exit(relay_status)

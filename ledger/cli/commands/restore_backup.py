@@ -14,13 +14,15 @@ from ledger.cli.commands.reconcile import DIFFERS, Outcome, compare
 from ledger.cli.output.progress import progress
 from ledger.cli.output.shapes import print_json
 from ledger.cli.output.text import counted, safe
+from ledger.cli.output.waiting import print_unreconciled
 from ledger.clock import utc_now
 from ledger.errors import CapabilityMissing, ConfigurationError, LedgerError, StoreUnavailable
 from ledger.model.instants import to_text
 from ledger.settings import LEDGER_WAREHOUSE
-from ledger.warehouse.urls import without_secrets
+from ledger.warehouse.urls import parse_warehouse_url, recorded_url, without_secrets
 
 if TYPE_CHECKING:
+    from ledger.stores.base import Unreconciled
     from ledger.stores.sqlite.replacing import Replaced
 
 COMMANDS: dict[str, click.Command] = {}
@@ -40,7 +42,8 @@ _DAY = timedelta(days=1)
     "warehouses",
     multiple=True,
     metavar="URL",
-    help="Warehouse to reconcile with; may be repeated.  [default: LEDGER_WAREHOUSE, and those that the backup names]",
+    help="Warehouse to reconcile with; may be repeated.  [default: LEDGER_WAREHOUSE, and those that the backup or the "
+    "replaced file has shipped to]",
 )
 @click.option(
     "--from",
@@ -62,20 +65,27 @@ def restore_backup(
 
     Stop every program that uses the ledger first; the command refuses while one has it open. The backup is copied and
     verified before anything is changed, and the former file is kept beside the ledger. Then `ledger reconcile --repair`
-    is done with each warehouse, over all days of the ledger. The exit code is 1 if differences remain.
+    is done with each warehouse, over all days of the ledger. Until that has been done, `ledger status` and
+    `ledger doctor` say so, and appends warn. The exit code is 1 if differences remain.
     """
     path = _path(url)
     from ledger.stores.sqlite.replacing import replace_by_backup
 
+    own = LEDGER_WAREHOUSE.text()
+    given = {recorded_url(parse_warehouse_url(each)): each for each in warehouses or ([] if own is None else [own])}
     with progress("Verifying the backup") as advance:
-        replaced = replace_by_backup(path, backup, progress=advance)
+        replaced = replace_by_backup(
+            path,
+            backup,
+            warehouses=given,
+            created_from=None if first is None else first.replace(tzinfo=UTC),
+            progress=advance,
+        )
     if not as_json:
         _print(replaced, backup)
-    own = LEDGER_WAREHOUSE.text()
-    known = tuple(dict.fromkeys([*([] if own is None else [own]), *replaced.warehouses]))
-    targets = () if no_reconcile else warehouses or known
-    since = first.replace(tzinfo=UTC) if first is not None else _first_day(replaced, backup)
-    outcomes = _reconcile(path, targets, since)
+    targets = [each for each in replaced.unreconciled if not warehouses or each.warehouse in given]
+    outcomes = [] if no_reconcile else [_reconcile(path, each, given.get(each.warehouse)) for each in targets]
+    left = _unreconciled(path) if outcomes else replaced.unreconciled
     if as_json:
         print_json(
             {
@@ -85,17 +95,15 @@ def restore_backup(
                 "events": replaced.events,
                 "last_recorded": replaced.last_recorded,
                 "reconciled": [each.document() for each in outcomes],
+                "unreconciled": [each._asdict() for each in left],
             }
         )
     else:
         for each in outcomes:
             each.print()
-        if not targets:
-            click.echo(
-                "Not reconciled. Do it before anything is appended: ledger reconcile --repair"
-                if known
-                else "There is no warehouse to bring back events from that were recorded after the backup."
-            )
+        print_unreconciled(path, left)
+        if not replaced.unreconciled:
+            click.echo("There is no warehouse to bring back events from that were recorded after the backup.")
     if any(each.left for each in outcomes):
         raise click.exceptions.Exit(DIFFERS)
 
@@ -114,26 +122,33 @@ def _path(url: str | None) -> Path:
     return file.path
 
 
-def _first_day(replaced: Replaced, backup: Path) -> datetime:
-    """Return the first day on which a session of the ledger was created; without sessions, that of the backup."""
-    written = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
-    day = written if replaced.first_created is None else replaced.first_created
-    return day.replace(hour=0, minute=0, second=0, microsecond=0)
+def _reconcile(path: Path, lacking: Unreconciled, warehouse: str | None) -> Outcome:
+    """Reconcile the ledger with a warehouse.
 
+    Args:
+        path: The ledger.
+        lacking: The mark for the warehouse.
+        warehouse: The URL by which the user named the warehouse; None for the recorded one.
+    """
+    from ledger.stores.sqlite.unreconciled import command_for
 
-def _reconcile(path: Path, warehouses: Sequence[str], since: datetime) -> list[Outcome]:
     until = utc_now().replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
-    outcomes = []
-    for warehouse in warehouses:
-        try:
-            with opened(f"sqlite:///{path}") as ledger:
-                outcomes.append(compare(ledger, warehouse, min(since, until - _DAY), until, repair=True))
-        except LedgerError as error:
-            raise StoreUnavailable(
-                f"The backup is in place, but is not reconciled with {without_secrets(warehouse)}: {error} Before any "
-                f"program is started, type: ledger reconcile --repair --from {since:%Y-%m-%d} --warehouse {warehouse}"
-            ) from error
-    return outcomes
+    since = min(lacking.created_from, until - _DAY)
+    try:
+        with opened(f"sqlite:///{path}") as ledger:
+            return compare(ledger, warehouse or lacking.warehouse, since, until, repair=True)
+    except LedgerError as error:
+        raise StoreUnavailable(
+            f"The backup is in place, but is not reconciled with {without_secrets(lacking.warehouse)}: {error} Before "
+            f"any program is started, type: {command_for(lacking)}"
+        ) from error
+
+
+def _unreconciled(path: Path) -> Sequence[Unreconciled]:
+    from ledger.tiers.opening import require_outbox
+
+    with opened(f"sqlite:///{path}") as ledger:
+        return require_outbox(ledger.store).unreconciled()
 
 
 def _print(replaced: Replaced, backup: Path) -> None:

@@ -71,7 +71,13 @@ def export(as_json: bool, url: str | None, session_ids: tuple[str, ...], output:
 
 
 def _target(output: Path | None) -> AbstractContextManager[IO[bytes]]:
-    """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open."""
+    """Return a context manager that yields the output file, or stdout if ``output`` is None. Stdout stays open.
+
+    Raises:
+        UsageError: Stdout was closed when the process was started.
+    """
+    if output is None and sys.__stdout__ is None:
+        raise click.UsageError("Stdout is closed: name a file with --output FILE.", click.get_current_context())
     return nullcontext(sys.stdout.buffer) if output is None else whole_file(output, private=True)
 
 

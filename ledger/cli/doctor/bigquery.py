@@ -66,7 +66,7 @@ def examine(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findin
 def _emulator(configured: Emulator, unreachable: Mapping[str, str]) -> Finding:
     if unreachable:
         addresses = " or ".join(f"{address} ({setting})" for address, setting in unreachable.items())
-        remedy = "start the emulator, correct the address, or unset both to use BigQuery"
+        remedy = "start one with `ledger emulator`, correct the address, or unset both to use BigQuery"
         return Finding("emulator", PROBLEM, f"nothing answers at {addresses}", remedy)
     return Finding("emulator", OK, f"REST {configured.rest}, gRPC {configured.grpc}")
 

@@ -38,7 +38,7 @@ def examine_file(file: SqliteFile) -> Iterator[Finding]:
     yield _durability(file.synchronous)
     if file.max_bytes is not None:
         yield _bound(path, file.max_bytes)
-    if all(each.status == OK for each in found):
+    if all(each.status == OK or each.what == "restored" for each in found):
         yield _append(file._replace(path=path))
 
 
@@ -98,7 +98,7 @@ def _nearest(folder: Path) -> Path:
 
 def _file(path: Path) -> Iterator[Finding]:
     """Check a SQLite file without changing it."""
-    from ledger.stores.sqlite import first_rows
+    from ledger.stores.sqlite import first_rows, unreconciled
     from ledger.stores.sqlite.migrations import MIGRATIONS
     from ledger.stores.sqlite.read import meta
     from ledger.stores.sqlite.schema import APPLICATION_ID
@@ -112,6 +112,7 @@ def _file(path: Path) -> Iterator[Finding]:
             ours = application == APPLICATION_ID
             sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0] if ours else 0
             lost = ours and first_rows.is_lost(connection, path)
+            marks = unreconciled.marks(connection) if ours else []
             if ours:
                 meta(connection, "store_id")
     except (sqlite3.Error, CorruptEvent) as error:
@@ -139,6 +140,8 @@ def _file(path: Path) -> Iterator[Finding]:
         yield Finding("schema", NOTE, f"{schema}; the next command upgrades it to {len(MIGRATIONS)}")
     else:
         yield Finding("schema", OK, str(schema))
+    if marks:
+        yield Finding("restored", PROBLEM, unreconciled.said(path, marks), unreconciled.remedy(marks))
     if (links := path.stat().st_nlink) > 1:
         remedy = f"remove the other names: find DIRECTORY -samefile '{path}'"
         yield Finding("names", PROBLEM, f"{links} hard links; commits under one overwrite those under another", remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import stat
 import sys
@@ -16,8 +17,8 @@ from ledger.cli.output.text import counted
 from ledger.errors import ConfigurationError, LedgerError, StoreUnavailable
 from ledger.extras import install_line, missing
 from ledger.files import owner_and_mode
-from ledger.settings import GOOGLE_CLOUD_PROJECT, LEDGER_WAREHOUSE
-from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url
+from ledger.settings import LEDGER_WAREHOUSE
+from ledger.warehouse.urls import duckdb_url, file_beside, parse_warehouse_url, recorded_url
 
 if TYPE_CHECKING:
     from ledger.warehouse.bigquery.settings import Dataset
@@ -43,7 +44,7 @@ def examine_warehouses(path: Path, environment: Mapping[str, str]) -> Iterator[F
             target = parse_warehouse_url(url)
         except ConfigurationError:  # the checks of the settings say so
             target = None
-    own = None if target is None else _url(target, environment)
+    own = None if target is None else recorded_url(target, environment)
     if url is None and target is None:
         detail = f"{path.name} is the ledger itself, and cannot also be its DuckDB file"
         yield Finding("duckdb", NOTE, detail, "for SQL, set LEDGER_WAREHOUSE to another file")
@@ -101,10 +102,15 @@ def examine_duckdb(path: Path, archived: int, ledger: Path) -> Finding:
 def _absent(path: Path, archived: int) -> Finding:
     if archived:
         detail = f"{path} does not exist, and has the rows of {counted(archived, 'archived session')}"
-        return Finding("duckdb", PROBLEM, detail, "put the file back, or restore it from a backup")
+        return Finding("duckdb", PROBLEM, detail, _put_back(path))
     if not path.parent.is_dir():
         return Finding("duckdb", PROBLEM, f"there is no directory {path.parent}", "create it, or correct the URL")
     return Finding("duckdb", NOTE, f"{path.name} does not exist", "`ledger sql` creates it")
+
+
+def _put_back(path: Path) -> str:
+    forget = f"ledger warehouse forget {shlex.quote(duckdb_url(path))} --yes"
+    return f"put the file back, or restore it from a backup; if it is lost, give these sessions up: {forget}"
 
 
 def _foreign(path: Path, status: os.stat_result) -> str | None:
@@ -172,13 +178,6 @@ def _dataset(dataset: Dataset, environment: Mapping[str, str]) -> Iterator[Findi
     from ledger.cli.doctor.bigquery import examine
 
     yield from examine(dataset, environment)
-
-
-def _url(target: Path | Dataset, environment: Mapping[str, str]) -> str:
-    """Return the URL under which the ledger records what it has shipped to a warehouse."""
-    if isinstance(target, Path):
-        return duckdb_url(target)
-    return replace(target, project=target.project or GOOGLE_CLOUD_PROJECT.text(environment) or "").url
 
 
 def _shipped(path: Path) -> tuple[list[str], int]:

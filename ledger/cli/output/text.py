@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,13 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 def safe(text: str) -> str:
     """Return the text with control characters escaped, as in ``\\u001b``."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def open_closed() -> None:
+    """Give the process a stdout and a stderr that discard what is written, if it was started without them (``>&-``)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as Python does not open a file for a closed descriptor
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process
 
 
 def escape_unshown() -> None:

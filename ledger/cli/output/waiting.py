@@ -1,16 +1,17 @@
-"""Sessions whose retention waits for a warehouse, as text and as JSON."""
+"""What waits for a warehouse, as text and as JSON: the retention of sessions, and a restored ledger."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ledger.cli.output.text import counted, safe
-from ledger.stores.base import Waiting
+from ledger.stores.base import Unreconciled, Waiting
 
 #: Maximum number of sessions that are printed for each warehouse and reason.
 _SHOWN = 20
@@ -26,6 +27,14 @@ _REASONS = {
 def waiting_objects(sessions: Iterable[Waiting]) -> list[dict[str, Any]]:
     """Return sessions that wait for a warehouse as JSON objects."""
     return [each._asdict() for each in sessions]
+
+
+def print_unreconciled(path: Path, found: Sequence[Unreconciled]) -> None:
+    """Print with which warehouses a restored ledger is not reconciled, and what to do; nothing if there are none."""
+    from ledger.stores.sqlite.unreconciled import remedy, said
+
+    if found:
+        click.echo(safe(f"{said(path, found)}. {remedy(found)}"))
 
 
 def print_waiting(sessions: Sequence[Waiting]) -> None:

@@ -21,9 +21,9 @@ from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id
 from ledger.outbox.row_digests import RowDigest, SessionKey, session_digest
 from ledger.stores.archived import ARCHIVED_TEXT, LISTED, UNOWNED, Droppable
-from ledger.stores.base import Forgotten, PendingDeletion, Waiting
+from ledger.stores.base import Forgotten, PendingDeletion, Unreconciled, Waiting
 from ledger.stores.checks import by_session, plan_ingest
-from ledger.stores.sqlite import read, restoring, waiting, write
+from ledger.stores.sqlite import read, restoring, unreconciled, waiting, write
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite import tombstones as kept
 from ledger.stores.sqlite.connections import Read
@@ -75,6 +75,7 @@ class SqliteArchive:
     _clock: Clock
     _upcast: Upcaster
     _max_bytes: int | None
+    _is_marked: bool
     _run: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _record: Callable[[Callable[[sqlite3.Connection], Any]], Any]
     _read: Read
@@ -172,6 +173,18 @@ class SqliteArchive:
     def warehouses(self) -> list[str]:
         """Return the URLs of the warehouses that may have rows of this store."""
         return self._read(kept.warehouses)
+
+    def archived_in(self, warehouse: str) -> int:
+        """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
+        return self._read(lambda connection: waiting.archived_in(connection, warehouse), snapshot=True)
+
+    def unreconciled(self) -> list[Unreconciled]:
+        """Return the warehouses that may have events which a restored file lacks; see ``OutboxStore.unreconciled``."""
+        return self._read(unreconciled.marks, snapshot=True)
+
+    def _warn_unreconciled(self) -> None:
+        self._is_marked = False  # so that no further append reads the marks
+        unreconciled.warn(self.path, self._read)
 
     def forget_warehouse(self, warehouse: str, *, even_if_needed: bool = False) -> Forgotten:
         """Forget a warehouse; see ``OutboxStore.forget_warehouse``."""

@@ -64,32 +64,40 @@ def lost(path: Path) -> str:
     )
 
 
-def record(work: Callable[[sqlite3.Connection], T], run: _Runner, read: _Runner) -> T:
-    """Record the first rows of a ledger after a note of them, and return the result of ``work``.
+def record(work: Callable[[sqlite3.Connection], T], run: _Runner, read: _Runner) -> tuple[T, bool]:
+    """Record the first rows of a ledger after a note of them.
+
+    While another connection reads a snapshot that is older than the note, SQLite cannot write the note into the file
+    itself. So the rows are recorded without it there, and the next rows shall be recorded by this function again.
 
     Args:
         work: Function that writes the rows.
         run: Function that runs such a function in a transaction, and returns its result.
         read: Function that runs a function with a connection outside a transaction.
+
+    Returns:
+        The result of ``work``, and True if the note is in the file itself.
     """
     run(_note)
-    read(_checkpoint)
+    is_noted: bool = read(_checkpoint)
     try:
         result: T = run(work)
     except BaseException:
         with suppress(LedgerError):  # the first error counts; the note alone loses nothing
             run(_withdraw)
         raise
-    return result
+    return result, is_noted
 
 
 def _note(connection: sqlite3.Connection) -> None:
     connection.execute(_NOTE)
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
+def _checkpoint(connection: sqlite3.Connection) -> bool:
+    """Fold the log into the file as far as readers let SQLite do that. Return True if all of it was folded."""
     # Not TRUNCATE: an empty log would mean that the rows are lost, if the process were killed before they are there.
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    is_busy, in_log, folded = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return not is_busy and in_log == folded
 
 
 def _withdraw(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ from ledger.outbox import columns
 from ledger.outbox.contract import Batch, DeadLetter, RelayCheckpoint, RelayStatus
 from ledger.outbox.row_digests import RowDigest, SessionDigest, SessionKey, Tombstone
 from ledger.outbox.rows import Row
-from ledger.stores.sqlite import read
+from ledger.stores.sqlite import read, unreconciled
 from ledger.stores.sqlite import row_digests as digests
 from ledger.stores.sqlite.connections import Read
 from ledger.stores.sqlite.errors import damaged
@@ -309,6 +309,11 @@ class SqliteOutbox:
     def tombstones(self, sessions: Collection[SessionKey]) -> Mapping[SessionKey, Tombstone]:
         """Return the tombstones of the given sessions; a session whose rows were not dropped is left out."""
         return self._read(lambda connection: digests.tombstones(connection, sessions), snapshot=True)
+
+    def reconciled(self, created_from: datetime, created_until: datetime) -> None:
+        """Remove the mark of a restored file, if the range covers its sessions; see ``StoreOutbox.reconciled``."""
+        if created_until > self._clock() and self._read(unreconciled.is_marked):
+            self._run(lambda connection: unreconciled.clear_covered(connection, self.warehouse, created_from))
 
     def deleting(self) -> Collection[SessionKey]:
         """Return the sessions that were purged here and must still be deleted in the warehouse."""

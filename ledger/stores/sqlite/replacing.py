@@ -12,17 +12,18 @@ import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.clock import Clock, utc_now
 from ledger.errors import ConfigurationError, CorruptEvent, InvalidInput, LedgerError, StoreRejected, StoreUnavailable
 from ledger.files import check_apart, is_from_system, whole_path
 from ledger.model.instants import from_micros
-from ledger.stores.sqlite import read, tombstones
+from ledger.stores.base import Unreconciled
+from ledger.stores.sqlite import read, tombstones, unreconciled
 from ledger.stores.sqlite.database_file import IMMUTABLE, READ_ONLY, connect, own_files
 from ledger.stores.sqlite.errors import cannot, translate
 from ledger.stores.sqlite.schema import check_ledger
@@ -39,7 +40,6 @@ _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 _LOGS = ("-wal", "-shm", "-journal")
 #: The first bytes of a SQLite database.
 _HEADER = b"SQLite format 3\0"
-_TIMES = "SELECT MIN(created_at), MAX(updated_at) FROM session_heads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +50,37 @@ class Replaced:
         path: The ledger.
         former: Where the former file is now; None if there was none.
         sessions, events: What the backup holds, all verified. Events of archived sessions are not counted.
-        first_created: The time at which the first session was created; None without sessions.
         last_recorded: The time of the last event; None without sessions.
-        warehouses: URLs of the warehouses that had rows of the ledger when it was backed up.
+        unreconciled: The warehouses that may have events which the backup lacks. The ledger is marked with them.
     """
 
     path: Path
     former: Path | None
     sessions: int
     events: int
-    first_created: datetime | None
     last_recorded: datetime | None
-    warehouses: tuple[str, ...]
+    unreconciled: tuple[Unreconciled, ...]
 
 
 def replace_by_backup(
-    path: Path, backup: Path, *, clock: Clock = utc_now, progress: Callable[[int], object] | None = None
+    path: Path,
+    backup: Path,
+    *,
+    warehouses: Collection[str] = (),
+    created_from: datetime | None = None,
+    clock: Clock = utc_now,
+    progress: Callable[[int], object] | None = None,
 ) -> Replaced:
     """Put a backup in the place of a ledger, and keep the former file beside it.
+
+    The copy is marked as not reconciled with each warehouse that may have later events (see ``unreconciled.py``): those
+    that had rows of the backup's ledger, those that had rows of the former file's, and ``warehouses``.
 
     Args:
         path: The ledger; it may be missing or damaged.
         backup: A file that ``ledger backup`` wrote. It stays as it is.
+        warehouses: URLs of further warehouses, as the store knows them.
+        created_from: Time of creation of the first sessions to reconcile; None for the first session of the backup.
         clock: Source of the time in the name of the former file.
         progress: Called with the number of rows that were verified since the last call.
 
@@ -88,15 +97,16 @@ def replace_by_backup(
         raise ConfigurationError(f"There is no backup {backup}; check the path.")
     check_apart(backup, own_files(path))
     with _translated(backup):
-        _check_source(backup, path)
+        known = _check_source(backup, path)
     if path.exists() and _is_open(path):
         raise _in_use(path)
-    former = _free_name(path, clock())
+    former, written = _free_name(path, clock()), datetime.fromtimestamp(backup.stat().st_mtime, UTC)
     copied: os.stat_result | None = None
     try:
         with whole_path(path, private=True) as part:
             with _translated(backup):
                 found = replace(_verified_copy(backup, part, progress), path=path)
+                marked = _mark(part, [*known, *warehouses], created_from, written)
             _sync(part)  # before _claim, so that little time passes between it and the renaming
             with _translated(path):
                 _claim(path)
@@ -111,28 +121,34 @@ def replace_by_backup(
     if former.exists() and _is_open(former):
         _put_back(path, former)
         raise _in_use(path)
-    return replace(found, former=former if former.exists() else None)
+    return replace(found, former=former if former.exists() else None, unreconciled=tuple(marked))
 
 
-def _check_source(backup: Path, path: Path) -> None:
-    """Check that a backup is a ledger, and of the same store as the file that it replaces, if that one has sessions."""
+def _check_source(backup: Path, path: Path) -> list[str]:
+    """Check that a backup is a ledger, and of the same store as the file that it replaces, if that one has sessions.
+
+    Returns:
+        The URLs of the warehouses that the file to be replaced has shipped to, if it can be read.
+    """
     with _reading(backup) as connection:
         check_ledger(connection, str(backup))
         wanted = read.meta(connection, "store_id")
     if not _has_header(path):
-        return
+        return []
     try:
         with _reading(path) as connection:
             check_ledger(connection, str(path))
             own = read.meta(connection, "store_id")
             sessions = connection.execute("SELECT COUNT(*) FROM session_heads").fetchone()[0]
+            warehouses = tombstones.warehouses(connection)
     except (sqlite3.Error, LedgerError):  # it is damaged, which may be why it is replaced
-        return
+        return []
     if own != wanted and sessions:
         raise InvalidInput(
             f"{backup} is a backup of another ledger than {path}, which has {sessions:,} of its own sessions; nothing "
             "was changed. Check both paths. To replace it all the same, move it and the files beside it away first."
         )
+    return warehouses if own == wanted else []
 
 
 def _claim(path: Path) -> None:
@@ -201,14 +217,33 @@ def _verified_copy(backup: Path, part: Path, progress: Callable[[int], object] |
         with closing(connect(part)) as connection:
             # Of relays, as the copy of a lease holds off nobody but those who begin with the restored file.
             connection.execute("UPDATE relays SET holder = NULL, lease_until = 0")
-            times = connection.execute(_TIMES).fetchone()
-            warehouses = tuple(tombstones.warehouses(connection))
+            (last,) = connection.execute("SELECT MAX(updated_at) FROM session_heads").fetchone()
             connection.execute("PRAGMA journal_mode = DELETE").fetchone()
     finally:
         for each in own_files(part)[1:]:
             each.unlink(missing_ok=True)
-    first, last = (None if each is None else from_micros(each) for each in times)
-    return Replaced(part, None, report.sessions, report.events, first, last, warehouses)
+    return Replaced(part, None, report.sessions, report.events, None if last is None else from_micros(last), ())
+
+
+def _mark(
+    part: Path, warehouses: Iterable[str], created_from: datetime | None, written: datetime
+) -> list[Unreconciled]:
+    """Mark the copy of a backup as not reconciled with warehouses and with those it has shipped to. Return all marks.
+
+    Args:
+        part: The copy, in the journal mode DELETE.
+        warehouses: URLs of the warehouses.
+        created_from: Time of creation of the first sessions to reconcile; None for the day of the first session.
+        written: When the backup was written, which is the first day of a ledger without sessions.
+    """
+    with closing(connect(part)) as connection:
+        if created_from is None:
+            (first,) = connection.execute("SELECT MIN(created_at) FROM session_heads").fetchone()
+            created_from = (written if first is None else from_micros(first)).replace(
+                hour=0, minute=0, second=0, microsecond=0
+            )
+        unreconciled.mark(connection, [*tombstones.warehouses(connection), *warehouses], created_from)
+        return unreconciled.marks(connection)
 
 
 def _damaged(backup: Path, what: str) -> str:

@@ -12,7 +12,8 @@ from datetime import datetime
 from ledger.errors import ConfigurationError
 from ledger.model.events import SCHEMA_VERSION
 from ledger.model.instants import to_micros
-from ledger.stores.sqlite.migrations import MIGRATIONS, MIGRATIONS_TABLE
+from ledger.stores.sqlite import replaced_views, views
+from ledger.stores.sqlite.migrations import MIGRATIONS, MIGRATIONS_TABLE, VIEWS
 
 #: "LEDG" in ASCII.
 APPLICATION_ID = 0x4C454447
@@ -39,7 +40,8 @@ def migrate(
         upto: Number of the last migration to run; tests of upgrades stop earlier.
 
     Raises:
-        ConfigurationError: The file belongs to another program, or was written by a newer release.
+        ConfigurationError: The file belongs to another program, or was written by a newer release. Or it has a view of
+            the user's own that can neither keep its name nor get another one.
     """
     if is_ready(connection, path, upto):
         return
@@ -47,7 +49,7 @@ def migrate(
     try:
         if not is_ready(connection, path, upto):  # another process may have migrated it meanwhile
             version = _pragma(connection, "user_version")
-            _run_migrations(connection, version, upto)
+            _run_migrations(connection, path, version, upto)
             _record_applied(connection, version, upto, now)
             if version == 0:
                 connection.execute("INSERT INTO meta VALUES ('store_id', ?), ('epoch', '1')", (new_store_id,))
@@ -61,9 +63,11 @@ def migrate(
         raise
 
 
-def _run_migrations(connection: sqlite3.Connection, version: int, upto: int) -> None:
+def _run_migrations(connection: sqlite3.Connection, path: str, version: int, upto: int) -> None:
     # Not within the block of ``migrate``: CPython 3.13.0 excludes the jump at a loop's end from a try block.
     for migration in MIGRATIONS[version:upto]:
+        if migration is VIEWS:
+            replaced_views.rename(connection, path, views.VIEWS)
         for statement in migration.statements:
             connection.execute(statement)
         if migration.fill is not None:

@@ -27,7 +27,7 @@ from ledger.model.session import Head, Message
 from ledger.model.upcast import Upcaster
 from ledger.model.values import check_session_id, check_whole
 from ledger.stores.base import MAX_BYTES, Capabilities
-from ledger.stores.sqlite import database_file, first_rows, read, search_index, tombstones, write
+from ledger.stores.sqlite import database_file, first_rows, read, search_index, tombstones, unreconciled, write
 from ledger.stores.sqlite.archive import SqliteArchive
 from ledger.stores.sqlite.connections import Connection, Connections, inherited, unopened
 from ledger.stores.sqlite.database_file import OpenFile
@@ -104,7 +104,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         self._clock = clock
         self._ids = ids
         self._upcast = upcaster or Upcaster()
-        self._ended = self._disk_was_full = False
+        self._ended = self._disk_was_full = self._is_marked = False
         self._file_lock = FairFileLock(self.path.with_name(self.path.name + "-turn"), self.path)
         self._connections = Connections(self.path, wait, self._error)
         self._read = self._connections.read
@@ -142,6 +142,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
         self._connections.check_file = self._file.check_read
         self._set_up_file(writer)
         self.store_id = read.meta(writer, "store_id")
+        self._is_marked = unreconciled.is_marked(writer)
         if read.state_schema(writer) != self._upcast.current:
             self._run(lambda connection: write.refold(connection, self._upcast))
 
@@ -177,6 +178,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
     def append(self, session_id: str, event: NewEvent, *, expected_version: int = ANY_VERSION) -> AppendResult:
         """Record one event, whole or not at all; see ``EventStore.append``."""
         check_session_id(session_id)
+        if self._is_marked:
+            self._warn_unreconciled()
         prepared = prepare(event)
         salts = [None if change.removed else new_salt() for change in prepared.changes]
 
@@ -203,6 +206,8 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
     def ingest(self, events: Iterable[RecordedEvent]) -> int:
         """Record whole events of another store; see ``EventStore.ingest``."""
         batch = list(events)
+        if self._is_marked:
+            self._warn_unreconciled()
         return self._record(lambda connection: self._ingest(connection, batch))
 
     def _ingest(self, connection: sqlite3.Connection, events: Sequence[RecordedEvent]) -> int:
@@ -315,8 +320,7 @@ class SqliteStore(SqliteArchive, SqliteSearch, SqliteVerification, SqliteSeals, 
     def _record(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._has_rows:
             return self._run(work)
-        result = first_rows.record(work, self._run, self._read)
-        self._has_rows = True
+        result, self._has_rows = first_rows.record(work, self._run, self._read)
         return result
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:

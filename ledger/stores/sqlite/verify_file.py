@@ -11,7 +11,7 @@ from ledger.errors import CorruptEvent
 from ledger.model.findings import Finding
 from ledger.model.instants import FIRST, LAST
 from ledger.stores.archived import UNOWNED
-from ledger.stores.sqlite import read
+from ledger.stores.sqlite import read, unreconciled
 from ledger.stores.sqlite import search_index as index
 from ledger.stores.sqlite.seals import wrong_rows
 from ledger.stores.sqlite.verify_errors import OF_VALUES, any_text, is_damage, printable, reason
@@ -111,6 +111,9 @@ def _meta(connection: sqlite3.Connection, store_id: str, current: int) -> Iterat
     if found.get("state_schema") != str(current):
         message = f"the state_schema is {found.get('state_schema')!s:.50}, not {current}"
         yield _finding("meta", message, mendable=True)
+    for name, value in found.items():
+        if name.startswith(unreconciled.PREFIX) and read.whole(value) is None:
+            yield _finding("meta", f"{name} is {value!s:.50}, and should be the time of the first session to reconcile")
     upto, turn = (read.whole(found.get(name)) for name in ("search_upto", "search_turn"))
     if upto is None or upto > last_row(connection) or turn is None:
         yield _finding("search", "the position of the search index is missing, or after the last row", mendable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from datetime import datetime
 
 from ledger.errors import InvalidInput, LeaseHeld, StoreRejected
@@ -10,6 +11,7 @@ from ledger.model.instants import from_micros
 from ledger.stores.archived import ARCHIVED_TEXT, UNOWNED
 from ledger.stores.base import Forgotten, Waiting
 from ledger.stores.sqlite import tombstones as kept
+from ledger.stores.sqlite import unreconciled
 from ledger.stores.sqlite.lease import LeaseRow, process_of
 
 _ENDED = "s.field = 'status' AND s.key = '' AND s.value IN ('\"expired\"', '\"archived\"', '\"deleted\"')"
@@ -32,6 +34,7 @@ _UNDROPPED = (
 )
 _DELETIONS = "SELECT session_id, warehouse, purged_at FROM deleted_sessions ORDER BY created_at, session_id"
 _LEASE = "SELECT holder, lease_until, epoch FROM relays WHERE warehouse = ?"
+_HAS_SHIPPED = "SELECT EXISTS (SELECT 1 FROM relays WHERE warehouse = ? AND (checkpoint > 0 OR place <> ''))"
 _COUNT = {
     "rows": "SELECT COUNT(*) FROM session_events WHERE seq > (SELECT checkpoint FROM relays WHERE warehouse = ?)",
     "deletions": "SELECT COUNT(*) FROM deleted_sessions WHERE warehouse = ?",
@@ -47,9 +50,8 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
     ]
     warehouses = kept.warehouses(connection)
     for warehouse in warehouses:
-        for sql in (_ABOVE, _DEAD_LETTERS):
-            rows = connection.execute(sql, (warehouse,)).fetchall()
-            found += [_waiting(warehouse, *row) for row in rows]
+        rows = [row for sql in (_ABOVE, _DEAD_LETTERS) for row in connection.execute(sql, (warehouse,)).fetchall()]
+        found += [_waiting(warehouse, *row) for row in _once(rows)]
     if warehouses:
         known = {each.session_id for each in found}
         rows = connection.execute(_UNDROPPED).fetchall()
@@ -57,10 +59,21 @@ def waiting(connection: sqlite3.Connection) -> list[Waiting]:
     return found
 
 
+def archived_in(connection: sqlite3.Connection, warehouse: str) -> int:
+    """Return the number of archived sessions whose rows are in a warehouse; see ``OutboxStore.archived_in``."""
+    return _archived(connection) if connection.execute(_HAS_SHIPPED, (warehouse,)).fetchone()[0] else 0
+
+
+def _archived(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0])
+
+
 def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, even_if_needed: bool) -> Forgotten:
     """Forget a warehouse, in the caller's transaction; see ``OutboxStore.forget_warehouse``."""
     lease = connection.execute(_LEASE, (warehouse,)).fetchone()
     known = kept.warehouses(connection)
+    if unreconciled.clear(connection, warehouse) and warehouse not in known:
+        return Forgotten(warehouse, 0, 0, 0)
     if lease is None or warehouse not in known:
         ships_to = f"it ships to {', '.join(known)}" if known else "it ships to none"
         raise InvalidInput(f"This ledger does not ship to {warehouse}: {ships_to}.")
@@ -68,7 +81,7 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     if holder is not None:
         raise LeaseHeld(f"{process_of(holder)} ships this ledger to {warehouse} now. Stop that process first.")
     rows, deletions = (connection.execute(sql, (warehouse,)).fetchone()[0] for sql in _COUNT.values())
-    archived = connection.execute("SELECT COUNT(*) FROM archived_sessions").fetchone()[0]
+    archived = _archived(connection)
     if (archived or deletions) and not even_if_needed:
         raise StoreRejected(
             f"{warehouse} is still needed, and nothing was forgotten: archived sessions whose rows may be only there: "
@@ -81,6 +94,19 @@ def forget(connection: sqlite3.Connection, warehouse: str, now: datetime, *, eve
     # A relay that lost its lease may still run: without a later epoch it could save when the warehouse is used again.
     connection.execute("INSERT INTO relays (warehouse, epoch) VALUES (?, ?)", (warehouse, lease[2] + 1))
     return Forgotten(warehouse, rows, deletions, archived)
+
+
+def _once(rows: Iterable[tuple[str, str, int, int, str]]) -> list[tuple[str, str, int, int, str]]:
+    """Return one row per session, since the oldest, as new rows and requeued ones of a session may wait at once.
+
+    A session with refused rows waits for ``redrive``: shipping the others does not end its wait.
+    """
+    by_id: dict[str, tuple[str, str, int, int, str]] = {}
+    for session_id, status, updated_at, since, waits_for in rows:
+        *_, first, before = by_id.get(session_id, (since, waits_for))
+        waits_for = "redrive" if "redrive" in (before, waits_for) else waits_for
+        by_id[session_id] = session_id, status, updated_at, min(first, since), waits_for
+    return list(by_id.values())
 
 
 def _waiting(warehouse: str, session_id: str, status: str, updated_at: int, since: int, waits_for: str) -> Waiting:

@@ -18,7 +18,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.bigquery.clients import ANSWER_SECONDS, ONCE, Clients
-from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, none_if_absent, once, translate
+from ledger.warehouse.bigquery.errors import NotYetVisible, OutcomeLost, never_sent, none_if_absent, once, translate
 from ledger.warehouse.bigquery.operations import operation_of
 from ledger.warehouse.bigquery.polling import POLLING
 from ledger.warehouse.bigquery.settings import Dataset
@@ -27,6 +27,8 @@ T = TypeVar("T")
 log = logging.getLogger("ledger.bigquery")
 #: Maximum attempts of one call; the dataset's ``retry_timeout`` usually ends them earlier.
 MAX_ATTEMPTS = 30
+#: Seconds for which a call is repeated while an emulator that has not answered yet accepts no connection.
+EMULATOR_SECONDS = 2.0
 #: Seconds for which a call is repeated while BigQuery does not find a new table, column or stream, if ``retry_timeout``
 #: is shorter, and the maximum attempts.
 NEW_OBJECT_SECONDS = 300.0
@@ -85,6 +87,7 @@ class Jobs:
         self.dataset = dataset
         self.clients = Clients(dataset, environment)
         self._sleep = sleep
+        self._has_answered = False  # True once a call has reached BigQuery or the emulator
         self._location: str | None = None  # of the dataset, as BigQuery tells it
         self._knows_location = False  # True if BigQuery has told it, or that it may not be read
 
@@ -279,7 +282,25 @@ class Jobs:
         )
 
     def _retry(self, doing: str, call: Callable[[], T]) -> T:
-        return retrying(doing, self.dataset.retry_timeout, self._sleep)(call)
+        """Call a function, and repeat it while it raises ``retryable`` errors.
+
+        If an emulator is to answer and accepts no connection from the start, nobody has started it. So the attempts end
+        after ``EMULATOR_SECONDS``. An emulator that has answered is waited for as BigQuery is.
+        """
+        emulator = None if self._has_answered else self.clients.emulator
+        unreached = None if emulator is None else EMULATOR_SECONDS
+        try:
+            result = retrying(doing, self.dataset.retry_timeout, self._sleep, unreached)(call)
+        except LedgerError as error:
+            if emulator is not None and _is_unreached(error):
+                raise StoreUnavailable(
+                    f"{doing} failed: no emulator answers at {emulator.rest} (BIGQUERY_EMULATOR_HOST) or "
+                    f"{emulator.grpc} (BIGQUERY_EMULATOR_GRPC_HOST). Start one with `ledger emulator`, correct the "
+                    "addresses, or unset both to use BigQuery."
+                ) from error
+            raise
+        self._has_answered = True
+        return result
 
     def _query(
         self, operation: str, sql: str, parameters: Parameters | None, own: bool, first_page: int | None = None
@@ -362,7 +383,18 @@ def _type_of(name: str, value: Any) -> str:
     return name_of_type
 
 
-def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = time.sleep) -> tenacity.Retrying:
+def _is_unreached(error: BaseException | None) -> bool:
+    """Return True if an error of the ledger says that no connection could be established."""
+    cause = None if error is None else error.__cause__
+    return isinstance(cause, Exception) and never_sent(cause)
+
+
+def retrying(
+    doing: str,
+    retry_timeout: float,
+    sleep: Callable[[float], None] = time.sleep,
+    unreached_seconds: float | None = None,
+) -> tenacity.Retrying:
     """Return a retrier that repeats a call while it raises an error whose ``retryable`` flag is set.
 
     The waits between attempts are random. Only the first failure is logged.
@@ -372,12 +404,17 @@ def retrying(doing: str, retry_timeout: float, sleep: Callable[[float], None] = 
         retry_timeout: Seconds after which no further attempt starts. The error of the last attempt is then raised.
             After NotYetVisible, attempts go on for at least ``NEW_OBJECT_SECONDS``.
         sleep: Called with the seconds to wait before the next attempt.
+        unreached_seconds: Seconds after which no further attempt starts if no connection can be established; None for
+            ``retry_timeout``.
     """
 
     def limits(state: tenacity.RetryCallState) -> tuple[float, int]:
         """Return the seconds and the attempts that are allowed after the latest failure."""
-        if state.outcome is not None and isinstance(state.outcome.exception(), NotYetVisible):
+        error = None if state.outcome is None else state.outcome.exception()
+        if isinstance(error, NotYetVisible):
             return max(retry_timeout, NEW_OBJECT_SECONDS), NEW_OBJECT_ATTEMPTS
+        if unreached_seconds is not None and _is_unreached(error):
+            return min(retry_timeout, unreached_seconds), MAX_ATTEMPTS
         return retry_timeout, MAX_ATTEMPTS
 
     def log_first_failure(state: tenacity.RetryCallState) -> None:

@@ -97,6 +97,8 @@ class DuckDBSink:
         self._warehouse.create()  # again: the file may have been replaced since __enter__
         sink_state = self._read_state(store_id)
         batch = checkpoint.batch
+        if not sink_state and checkpoint.seq > 0:
+            self._warehouse.check_lost("has no rows of this ledger")
         if sink_state == checkpoint.sink_state:
             emptied = not sink_state and checkpoint.seq > 0
             return Recovery(sink_state, in_doubt_after=0 if emptied else None)

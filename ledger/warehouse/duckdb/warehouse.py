@@ -44,16 +44,24 @@ class DuckDBWarehouse:
         path: The file; it is created by the first call that uses it.
         retry_timeout: Maximum seconds to wait for another process to close the file.
         pause: Called between two attempts, with the seconds to sleep; tests replace it.
+        check_lost: Called before a missing file is created, with what happened to it. It raises an error if the file
+            had rows that are nowhere else.
     """
 
     indexes_every_session = True
 
     def __init__(
-        self, path: str | Path, *, retry_timeout: float = 5.0, pause: Callable[[float], None] = time.sleep
+        self,
+        path: str | Path,
+        *,
+        retry_timeout: float = 5.0,
+        pause: Callable[[float], None] = time.sleep,
+        check_lost: Callable[[str], object] = lambda found: None,
     ) -> None:
         self.path = Path(path)
         self._retry_timeout = retry_timeout
         self._pause = pause
+        self.check_lost = check_lost
         self._file = file_at(self.path)
         self._ready = False
 
@@ -78,6 +86,8 @@ class DuckDBWarehouse:
 
     def create(self) -> None:
         """Create missing objects, and replace views and functions that another release created; rows are kept."""
+        if not self.path.exists():
+            self.check_lost("does not exist")
         with self._file.creating(), self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()

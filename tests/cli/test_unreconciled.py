@@ -1,0 +1,167 @@
+"""A restored file that was not reconciled with its warehouses says so, until it has been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger import SessionLedger
+from ledger.stores.sqlite import unreconciled
+from support.shell import Shell
+
+#: `ledger` that is killed when it begins to reconcile.
+KILLED = """
+import os, signal
+from ledger.cli.app import ledger
+from ledger.cli.commands import restore_backup
+
+restore_backup.compare = lambda *args, **settings: os.kill(os.getpid(), signal.SIGKILL)
+ledger()
+"""
+
+
+@pytest.fixture
+def backup(shell: Shell, tmp_path: Path) -> Path:
+    """A backup of a session of two events, of which a third was shipped later to the DuckDB file beside the ledger."""
+    session_id = shell.ok("new", "How many orders?").strip()
+    shell.ok("message", session_id, "user", "a week")
+    file = tmp_path / "monday.db"
+    shell.ok("backup", str(file))
+    shell.ok("message", session_id, "assistant", "1,217.")
+    shell.ok("sync")
+    return file
+
+
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreconciled, "_WARNED", set())
+
+
+def command(shell: Shell, warehouse: str = "ledger.duckdb") -> str:
+    created = shell.json("list")["sessions"][0]["created_at"]
+    return f"ledger reconcile --repair --from {created[:10]} --warehouse duckdb:///{shell.path.parent}/{warehouse}"
+
+
+def test_a_restored_file_says_what_to_do_until_it_is_reconciled(shell: Shell, backup: Path) -> None:
+    printed = shell.ok("restore-backup", str(backup), "--no-reconcile")
+    todo = command(shell)
+    assert todo in printed
+    assert "has two histories from then on. Stop the programs that append, and type" in printed
+    status = shell("status")
+    assert (status.exit_code, todo in status.stdout) == (1, True)
+    (lacking,) = json.loads(shell("status", "--json").stdout)["unreconciled"]
+    assert lacking["warehouse"] == f"duckdb:///{shell.path.parent}/ledger.duckdb"
+    doctor = json.loads(shell("doctor", "--json").stdout)
+    (finding,) = [each for each in doctor["findings"] if each["what"] == "restored"]
+    assert (finding["status"], todo in finding["remedy"]) == ("problem", True)
+    assert [each["status"] for each in doctor["findings"] if each["what"] == "append"] == ["ok"]
+    shell.ok(*todo.split()[1:])
+    assert shell("status").exit_code == 0
+    assert not [each for each in json.loads(shell("doctor", "--json").stdout)["findings"] if each["what"] == "restored"]
+    assert shell.json("list")["sessions"][0]["version"] == 3
+
+
+def test_a_restored_file_that_was_reconciled_at_once_says_nothing(shell: Shell, backup: Path) -> None:
+    restored = shell.json("restore-backup", str(backup))
+    assert (restored["unreconciled"], shell("status").exit_code) == ([], 0)
+
+
+def test_an_append_to_a_restored_file_warns_once_in_a_process(
+    shell: Shell, backup: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile")
+    session_id = shell.json("list")["sessions"][0]["session_id"]
+    appended = shell("message", session_id, "user", "And this year?")
+    assert appended.exit_code == 0
+    assert appended.stderr.startswith(f"warning: {shell.path} was restored from a backup and has not been reconciled")
+    assert appended.stderr.endswith(f"{command(shell)}.\n")
+    assert shell("message", session_id, "user", "And last year?").stderr == ""
+    caplog.clear()
+    monkeypatch.setattr(unreconciled, "_WARNED", set())
+    for _ in range(2):
+        with SessionLedger(shell.path) as ledger:
+            ledger.create_session("ada", "Another")
+            ledger.create_session("ada", "One more")
+    assert [each.name for each in caplog.records if "restored from a backup" in each.getMessage()] == ["ledger.store"]
+
+
+def test_no_kill_leaves_a_restored_file_without_the_mark(shell: Shell, backup: Path) -> None:
+    environment = os.environ | {"LEDGER_URL": shell.url}
+    arguments = [sys.executable, "-c", KILLED, "restore-backup", str(backup)]
+    killed = subprocess.run(arguments, env=environment, check=False, stdout=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
+    assert shell.json("list")["sessions"][0]["version"] == 2
+    assert command(shell) in shell("status").stdout
+
+
+def test_a_comparison_of_some_days_or_with_another_warehouse_leaves_the_mark(shell: Shell, backup: Path) -> None:
+    other = f"duckdb:///{shell.path.parent}/other.duckdb"
+    printed = shell.ok("restore-backup", str(backup), "--warehouse", other)
+    assert command(shell) in printed
+    assert "other.duckdb since" not in printed
+    first, *_ = shell.json("list")["sessions"]
+    day = first["created_at"][:10]
+    shell("reconcile")  # without --repair the event is still lost
+    assert shell("status").exit_code == 1
+    with closing(sqlite3.connect(shell.path)) as connection, connection:
+        month = 30 * 86_400_000_000
+        connection.execute("UPDATE meta SET value = value - ? WHERE name LIKE 'unreconciled %'", (month,))
+    shell.ok("reconcile", "--repair", "--from", day)
+    assert shell("status").exit_code == 1
+    shell.ok("reconcile", "--repair", "--from", "2000-01-01", "--until", "2020-01-01")
+    assert shell("status").exit_code == 1
+    shell.ok("reconcile", "--from", "2000-01-01")
+    assert shell("status").exit_code == 0
+
+
+def test_a_warehouse_that_is_forgotten_marks_a_restored_file_no_more(shell: Shell, backup: Path) -> None:
+    """The backup knows none: the former file names the one beside it, and the command line a further one."""
+    gone = f"duckdb:///{shell.path.parent}/gone.duckdb"
+    shell.ok("restore-backup", str(backup), "--no-reconcile", "--warehouse", gone)
+    assert f"{command(shell, 'gone.duckdb')}; {command(shell)}" in shell("status").stdout
+    shell.ok("warehouse", "forget", gone)
+    assert "gone.duckdb" not in shell("status").stdout
+    shell.ok("warehouse", "forget", f"duckdb:///{shell.path.parent}/ledger.duckdb")
+    assert shell("status").exit_code == 0
+
+
+def test_a_damaged_mark_is_found(shell: Shell, backup: Path) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile")
+    with closing(sqlite3.connect(shell.path)) as connection, connection:
+        connection.execute("UPDATE meta SET value = 'x' WHERE name LIKE 'unreconciled %'")
+    assert "and should be the time of the first session to reconcile" in shell("verify").stdout
+    assert "is 'x', not a number that the store would write" in shell("status").stderr
+
+
+def test_reconcile_says_how_to_go_on_with_either_of_two_histories(shell: Shell, backup: Path) -> None:
+    shell.ok("restore-backup", str(backup), "--no-reconcile")
+    session_id = shell.json("list")["sessions"][0]["session_id"]
+    shell.ok("message", session_id, "assistant", "About 1,200.")
+    found = shell("reconcile", "--repair")
+    assert (found.exit_code, found.stdout.count("A session that diverged has two histories")) == (1, 1)
+    for words in ("ledger fork SESSION_ID", "ledger --url FILE fork SESSION_ID", "export NEW_ID | ledger import -"):
+        assert words in found.stdout
+    assert shell("status").exit_code == 0  # nothing is left that a repair could bring back
+    (replaced,) = shell.path.parent.glob("ledger.db.replaced-*Z")
+    warehouse = f"duckdb:///{shell.path.parent}/ledger.duckdb"
+    hydrated = f"sqlite:///{shell.path.parent}/hydrated.db"
+    shell.ok("--url", hydrated, "init")
+    assert shell("--url", hydrated, "hydrate", session_id, LEDGER_WAREHOUSE=warehouse).exit_code == 0  # not shipped yet
+    for file in (f"sqlite:///{replaced}", hydrated):
+        other = shell.ok("--url", file, "fork", session_id).strip()
+        shell.ok("import", "-", stdin=shell.ok("--url", file, "export", other))
+        assert "1,217." in shell.ok("show", other, "--messages")
+    own = shell.ok("fork", session_id).strip()
+    shell.ok("delete", session_id)
+    rows = "SELECT JSON_VALUE(value, '$.content') AS said FROM session_fields WHERE session_id = @id AND key != ''"
+    said = shell.json("sql", rows.replace("@id", f"'{own}'"))["rows"]
+    assert [each["said"] for each in said] == ["a week", "About 1,200."]
+    assert shell("reconcile").exit_code == 1
