@@ -13,8 +13,9 @@ import pytest
 from ledger.errors import ConfigurationError, StoreRejected, StoreUnavailable
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
-from ledger.warehouse.bigquery.tables import CATALOG_LABEL, ObjectChange, TableOptions, columns_of, create, digest
+from ledger.warehouse.bigquery.tables import CATALOG_LABEL, ObjectChange, TableOptions, create, digest
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.schema import table_columns
 from support.histories import DAY, event, rows_of
 from support.table_datasets import KEY, TABLES, done, through
 
@@ -50,7 +51,7 @@ def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(d
             None if name in ("relay_leases", "seals", "session_locks") else ["session_id"]
         )
         assert [(column.name, bool(column.description)) for column in table.schema] == [
-            (column.name, True) for column in columns_of(OBJECTS[name])
+            (column.name, True) for column in table_columns(OBJECTS[name])
         ]
 
 
@@ -134,7 +135,8 @@ def test_the_tables_of_an_older_release_are_brought_up_to_this_one(datasets):
         f"INSERT INTO {table} VALUES ('s1', 1, 'e', 'x.y', 'title', '', JSON '\"old\"', FALSE, 'ann', {at}, {at})",
     )
     it = datasets.warehouse(place)
-    missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash"
+    missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, "
+    missing += "idempotency_key"
     changes = {change.name: change for change in create(it)}
     assert changes["session_events"] == ObjectChange("table", "session_events", "updated", f"added {missing}")
     assert changes["sessions"].done == "created"
