@@ -2,7 +2,8 @@
 --
 -- Inputs: @session_id, @created_at and @user_id of the session; @version_before and @hash_before (empty for none) of
 --         the expected head; the event's columns (empty for no actor or idempotency_key), and its @changes: field,
---         key, value, removed, value_hash and value_salt of each; @indexed, true if session_index holds the session's creation time.
+--         key, value, removed, value_hash and value_salt of each; @indexed, true if session_index holds the session's
+--         creation time.
 -- Answer: outcome is 'appended'; 'recorded' if the event exists already; 'moved' if the head is not the expected one;
 --         'unlocked' if session_locks has lost its row. Only 'appended' writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
@@ -59,8 +60,7 @@ IF outcome = 'appended' THEN
   END IF;
   INSERT INTO `${project}.${dataset}.session_events` (
     session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, recorded_at,
-    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash,
-    idempotency_key
+    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, idempotency_key
   )
   SELECT
     @session_id, @version_before + 1, @event_id, @event_type, change.field, change.key,
