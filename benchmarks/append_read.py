@@ -60,6 +60,7 @@ class Floor:
         return (
             *(session_id, version, event_id, "field.updated", field, key, text, 0, "user123", None),
             *(moment, moment, moment, 1, "0190163d-8694-739b-aea5-966c26f8ad91", digest, "0" * 32, digest, digest),
+            None,
         )
 
     def append(self, rows: list[tuple[Any, ...]], *, create: bool = False) -> None:

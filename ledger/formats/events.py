@@ -1,7 +1,8 @@
 """Export and import of a ledger's events as JSON Lines: each event is one line of text.
 
 A line is a JSON object with the keys of ``ENVELOPE`` and then ``changes``, an array of objects with the keys of
-``CHANGE``. A change has no ``value`` if it removes its register (then ``removed`` is true) or if its value was erased.
+``CHANGE``. It has no ``idempotency_key`` if the event has none, as in every line of earlier releases. A change has no
+``value`` if it removes its register (then ``removed`` is true) or if its value was erased.
 Times are RFC 3339 in UTC with six decimals. A new ledger that imports an export exports the same bytes. The import
 checks the hash chain.
 """
@@ -28,6 +29,7 @@ from ledger.model.events import (
     check_size,
 )
 from ledger.model.fields import check_change
+from ledger.model.ids import check_idempotency_key
 from ledger.model.instants import from_text, to_text
 from ledger.model.page import EVENTS_PAGE, SESSIONS_PAGE, every_item
 from ledger.model.queries import SessionQuery
@@ -38,7 +40,7 @@ from ledger.stores.checks import by_session
 #: Keys of a line, in order, without the last key, which is ``changes``.
 ENVELOPE = (
     *("session_id", "version", "event_id", "event_type", "user_id", "actor", "occurred_at", "recorded_at"),
-    *("created_at", "schema_version", "store_id", "prev_hash", "event_hash"),
+    *("created_at", "schema_version", "store_id", "prev_hash", "event_hash", "idempotency_key"),
 )
 CHANGE = ("field", "key", "removed", "value", "value_hash", "value_salt")
 #: A batch is written once it has this many events or bytes. It never ends between consecutive events of a session.
@@ -72,6 +74,8 @@ def encode(event: RecordedEvent) -> bytes:
         "created_at": to_text(event.created_at),
         "changes": changes,
     }
+    if event.idempotency_key is None:  # an earlier release can import the line
+        del line["idempotency_key"]
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -87,7 +91,7 @@ def decode(line: bytes | str) -> RecordedEvent:
         seems = text_hint(line if isinstance(line, bytes) else line.encode(errors="replace"), "events")
         raise InvalidInput(f"invalid JSON: {error}.{seems}") from error
     try:
-        _check_keys(found, _LINE_KEYS, _LINE_KEYS, "an event")
+        _check_keys(found, _LINE_KEYS - {"idempotency_key"}, _LINE_KEYS, "an event")
     except InvalidInput as error:
         raise InvalidInput(f"{error}{hint(found, 'events')}") from None
     for name in ("session_id", "event_id", "user_id", "store_id"):
@@ -97,6 +101,8 @@ def decode(line: bytes | str) -> RecordedEvent:
         check_whole(found[name], name, at_least=1)
     if found["actor"] is not None:
         check_text(found["actor"], "actor")
+    if found.get("idempotency_key") is not None:
+        check_idempotency_key(found["idempotency_key"])
     _check_hashes(found, "prev_hash", "event_hash")
     if not isinstance(found["changes"], list) or not 1 <= len(found["changes"]) <= MAX_CHANGES:
         raise InvalidInput(f"changes must be an array of 1 to {MAX_CHANGES:,} items.")
@@ -105,7 +111,7 @@ def decode(line: bytes | str) -> RecordedEvent:
     changes = tuple(_change(change, current) for change in found["changes"])
     if len({(change.field, change.key) for change in changes}) < len(changes):
         raise InvalidInput("two changes of the event have the same field and key.")
-    check_size(changes)
+    check_size(changes, idempotency_key=found.get("idempotency_key"))
     return RecordedEvent(**{**found, **times, "changes": changes})
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from ledger.errors import InvalidInput, ValueTooLarge
 from ledger.model.fields import check_change
+from ledger.model.ids import check_idempotency_key
 from ledger.model.instants import to_micros, to_text
 from ledger.model.values import canonical, check_text, decode, full_name, named
 
@@ -21,7 +22,7 @@ ANY_VERSION = -1
 LAST_VERSION = 2**63 - 1
 #: Maximum number of changes in one event.
 MAX_CHANGES = 1000
-#: Maximum size of a row's columns other than key and value, in bytes.
+#: Maximum size of a row's columns other than key, value and idempotency_key, in bytes.
 ROW_BYTES = 1000
 #: Maximum size of an event (values, keys and rows), in bytes. A request to BigQuery's Storage Write API takes 10 MB,
 #: and an event is never split between two requests.
@@ -38,7 +39,7 @@ class Envelope(TypedDict, total=False):
         expected_version: The version that the session must have before the append. If it has another one,
             ``WrongExpectedVersion`` is raised and nothing is written.
         event_id: Idempotency key: a UUID, or text of 1 to 1,024 characters, unique per user. An append with the same
-            key and content is recorded once.
+            key and content is recorded once. The event keeps a text as its ``idempotency_key``.
         actor: The user or program that made the change; the owner if not given.
         occurred_at: Time of the change by the caller's clock, timezone-aware; the time of recording if not given.
     """
@@ -165,7 +166,10 @@ class RecordedChange:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RecordedEvent:
-    """An immutable event as a store recorded it. Times are timezone-aware and in UTC."""
+    """An immutable event as a store recorded it. Times are timezone-aware and in UTC.
+
+    ``idempotency_key`` is the key that the caller gave as ``event_id``, if ``event_id`` was made from it; else None.
+    """
 
     session_id: str
     version: int
@@ -181,6 +185,7 @@ class RecordedEvent:
     store_id: str
     prev_hash: str | None = None
     event_hash: str | None = None
+    idempotency_key: str | None = None
 
     @property
     def position(self) -> tuple[int, str]:
@@ -192,6 +197,7 @@ class RecordedEvent:
         return {
             "version": self.version,
             "event_id": self.event_id,
+            "idempotency_key": self.idempotency_key,
             "event_type": self.event_type,
             "actor": self.actor,
             "occurred_at": to_text(self.occurred_at),
@@ -250,21 +256,31 @@ def prepare(event: NewEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> PreparedEve
         check_text(event.actor, "actor")
     if event.user_id is not None:
         check_text(event.user_id, "user_id")
+    key = event.idempotency_key
+    if key is not None:
+        check_idempotency_key(key)
     occurred_at = None if event.occurred_at is None else to_micros(event.occurred_at, "occurred_at")
     changes = _prepare_changes(event.changes, event.strict_values)
     # Cheap upper bound, because a character takes at most four bytes; only large events are measured exactly.
     characters = sum([len(change.key) + len(change.text or "") for change in changes])
+    characters += len(changes) * len(key or "")
     if characters * 4 + len(changes) * ROW_BYTES > max_bytes:
-        check_size(changes, max_bytes)
+        check_size(changes, max_bytes, key)
     envelope = (event.event_id, event.event_type, changes, event.actor, occurred_at, event.user_id)
-    return PreparedEvent(
-        *envelope, event.check_duplicate, event.creates_stream, event.require_open, event.idempotency_key
-    )
+    return PreparedEvent(*envelope, event.check_duplicate, event.creates_stream, event.require_open, key)
 
 
-def check_size(changes: Sequence[PreparedChange | RecordedChange], limit: int = MAX_EVENT_BYTES) -> None:
-    """Raise ValueTooLarge if the keys, values and rows of an event take more than ``limit`` bytes."""
-    size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * ROW_BYTES
+def check_size(
+    changes: Sequence[PreparedChange | RecordedChange],
+    limit: int = MAX_EVENT_BYTES,
+    idempotency_key: str | None = None,
+) -> None:
+    """Raise ValueTooLarge if the keys, values and rows of an event take more than ``limit`` bytes.
+
+    Each row has the event's ``idempotency_key``.
+    """
+    of_row = ROW_BYTES + len((idempotency_key or "").encode())
+    size = sum(len(f"{change.key}{change.text or ''}".encode()) for change in changes) + len(changes) * of_row
     if size > limit:
         raise ValueTooLarge(
             f"The event has {size:,} bytes; one event takes at most {limit:,} (the limit of a BigQuery write "

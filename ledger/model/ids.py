@@ -62,6 +62,11 @@ def check_created_at(created_at: datetime, now: datetime) -> None:
         )
 
 
+def check_idempotency_key(key: str, name: str = "idempotency_key") -> str:
+    """Return ``key`` if it is valid: text of 1 to 1,024 characters; see ``check_text``."""
+    return check_text(key, name, at_most=1024)
+
+
 def event_id_for(idempotency_key: str, user_id: str) -> str:
     """Return the event_id for an idempotency key.
 
@@ -73,7 +78,7 @@ def event_id_for(idempotency_key: str, user_id: str) -> str:
     """
     if isinstance(idempotency_key, str) and _UUID.fullmatch(idempotency_key):
         return idempotency_key.lower()
-    key = check_text(idempotency_key, "event_id", at_most=1024)
+    key = check_idempotency_key(idempotency_key, "event_id")
     return str(uuid.uuid5(_FOREIGN_KEYS, f"{len(user_id)}:{user_id}:{key}"))
 
 

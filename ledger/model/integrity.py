@@ -1,9 +1,9 @@
 """The hash chain: each event has a hash that covers its own content and the hash of the event before it.
 
 ``value_hash`` is SHA-256 over a random salt and the value's canonical JSON text. Once value and salt are erased, the
-hash reveals nothing. ``event_hash`` covers ``prev_hash``, the envelope, and the field, key, removed and value_hash of
-each change. It covers a value only by its value_hash, so the chain stays valid if the value is erased. A changed value
-no longer has the recorded value_hash.
+hash reveals nothing. ``event_hash`` covers ``prev_hash``, the envelope, the field, key, removed and value_hash of each
+change, and the idempotency key if there is one. It covers a value only by its value_hash, so the chain stays valid if
+the value is erased. A changed value no longer has the recorded value_hash.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def event_hash(
     prev_hash: str | None,
     envelope: tuple[str, int, str, str, str, str | None, int, int, int, int],
     changes: Iterable[tuple[str, str, bool, str | None]],
+    idempotency_key: str | None = None,
 ) -> str:
     """Return the hex SHA-256 of an event.
 
@@ -40,8 +41,12 @@ def event_hash(
         envelope: session_id, version, event_id, event_type, user_id and actor; the times occurred_at, recorded_at and
             created_at in microseconds since 1970; schema_version.
         changes: field, key, removed and value_hash of each change, in any order.
+        idempotency_key: The event's idempotency key. Without one, the hash is that of earlier releases.
     """
-    return sha256(orjson.dumps([prev_hash, envelope, sorted(changes, key=lambda change: change[:2])])).hexdigest()
+    covered = [prev_hash, envelope, sorted(changes, key=lambda change: change[:2])]
+    if idempotency_key is not None:
+        covered.append(idempotency_key)
+    return sha256(orjson.dumps(covered)).hexdigest()
 
 
 #: A change with its hashes: field, key, text, removed, value_hash and value_salt.
@@ -53,11 +58,12 @@ def seal(
     envelope: tuple[str, int, str, str, str, str | None, int, int, int, int],
     changes: Sequence[PreparedChange],
     salts: Sequence[str | None],
+    idempotency_key: str | None = None,
 ) -> tuple[list[Sealed], str]:
     """Return an event's changes with their hashes, and the hash of the event.
 
     Args:
-        prev_hash, envelope: The arguments of ``event_hash`` with these names.
+        prev_hash, envelope, idempotency_key: The arguments of ``event_hash`` with these names.
         changes: The event's changes.
         salts: One salt per change, None for a removal.
     """
@@ -65,9 +71,8 @@ def seal(
         (*change, None if salt is None else value_hash(salt, change.text or ""), salt)
         for change, salt in zip(changes, salts, strict=True)
     ]
-    return sealed, event_hash(
-        prev_hash, envelope, [(field, key, removed, digest) for field, key, _, removed, digest, _ in sealed]
-    )
+    digests = [(field, key, removed, digest) for field, key, _, removed, digest, _ in sealed]
+    return sealed, event_hash(prev_hash, envelope, digests, idempotency_key)
 
 
 def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | None]) -> RecordedEvent:
@@ -78,7 +83,7 @@ def chained(event: RecordedEvent, prev_hash: str | None, salts: Sequence[str | N
         prev_hash, salts: The arguments of ``seal`` with these names.
     """
     changes = [PreparedChange(change.field, change.key, change.text, change.removed) for change in event.changes]
-    sealed, hashed = seal(prev_hash, _envelope_of(event), changes, salts)
+    sealed, hashed = seal(prev_hash, _envelope_of(event), changes, salts, event.idempotency_key)
     recorded = tuple(RecordedChange(*change) for change in sealed)
     return replace(event, changes=recorded, prev_hash=prev_hash, event_hash=hashed)
 
@@ -104,7 +109,8 @@ def verify(events: Iterable[RecordedEvent], prev_hash: str | None = None) -> int
             continue
         _verify_values(event)
         changes = [(change.field, change.key, change.removed, change.value_hash) for change in event.changes]
-        if event.prev_hash != prev_hash or event_hash(prev_hash, _envelope_of(event), changes) != event.event_hash:
+        hashed = event_hash(prev_hash, _envelope_of(event), changes, event.idempotency_key)
+        if event.prev_hash != prev_hash or hashed != event.event_hash:
             raise _corrupt(event, "the event or its position in the chain is not what was recorded")
         prev_hash = event.event_hash
         checked += 1

@@ -67,6 +67,7 @@ COLUMNS = (
     Column("value_salt", Kind.TEXT, nullable=True, per_change=True),
     Column("prev_hash", Kind.TEXT, nullable=True),
     Column("event_hash", Kind.TEXT, nullable=True),
+    Column("idempotency_key", Kind.TEXT, nullable=True),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 #: Names of the columns of an event (``EVENT``) and of a change (``CHANGE``), each in the order of the table.
@@ -94,6 +95,7 @@ class EventValues(NamedTuple):
     store_id: str
     prev_hash: str | None
     event_hash: str | None
+    idempotency_key: str | None
 
 
 def position(name: str) -> int:
@@ -132,6 +134,7 @@ def event_values(event: RecordedEvent) -> EventValues:
         event.store_id,
         event.prev_hash,
         event.event_hash,
+        event.idempotency_key,
     )
 
 

@@ -71,15 +71,15 @@ class TimeTravel(Branches):
             head, now = self._latest(session_id)
             if result is None and expected not in (ANY_VERSION, head.version):
                 raise wrong_version(session_id, expected, head.version)
-            parts = self._portions(to_rewind(now, then))
+            parts = self._portions(to_rewind(now, then), key or "")
             version = head.version
             try:
                 for number, part in enumerate(parts, 1):
                     is_last = number == len(parts)
                     part_id = event_id if is_last else event_id_for(f"{event_id}:{version}", owner)
-                    part_envelope = Envelope(**{**envelope, "expected_version": version, "event_id": part_id})
-                    if key is None:
-                        del part_envelope["event_id"]  # a new id: the store need not look for a duplicate
+                    part_envelope = Envelope(**{**envelope, "expected_version": version})
+                    if key is not None and not is_last:
+                        part_envelope["event_id"] = part_id
                     event_type = "session.rewound" if is_last else "session.rewinding"
                     with resumable(session_id, event_id, started=result is not None):
                         result = self._append(
@@ -156,9 +156,12 @@ class TimeTravel(Branches):
             raise SessionNotFound(f"Session {session_id} has been deleted.", session_id=session_id)
         return head_and_state
 
-    def _portions(self, plan: Plan) -> list[list[Change]]:
+    def _portions(self, plan: Plan, idempotency_key: str = "") -> list[list[Change]]:
         capabilities = self.store.capabilities
-        return list(portions(plan, capabilities.max_changes, capabilities.max_event_bytes // 2))
+        half = capabilities.max_event_bytes // 2
+        # Each row of an event repeats the key: the keys of all rows take at most the other half.
+        most = min(capabilities.max_changes, half // max(len(idempotency_key.encode()), 1))
+        return list(portions(plan, most, half))
 
     def _earlier_rewind(self, session_id: str, version: int, event_id: str, then: State, key: str) -> AppendResult:
         """Return the result of an earlier delivery of this event_id, which is recorded at ``version``.

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from ledger.errors import CorruptEvent, IdempotencyConflict, InvalidInput, SessionNotFound, WrongExpectedVersion
 from ledger.model.events import ANY_VERSION, LAST_VERSION, MAX_CHANGES, PreparedEvent, RecordedEvent
-from ledger.model.ids import check_created_at, created_at_of
+from ledger.model.ids import check_created_at, check_idempotency_key, created_at_of
 from ledger.model.integrity import respelled, verify
 from ledger.model.values import check_text, check_whole, full_name
 
@@ -273,6 +273,8 @@ def _check_fixed(events: Sequence[RecordedEvent], fixed: tuple[str, datetime]) -
         check_whole(event.schema_version, "schema_version", at_least=1)
         for name in ("event_id", "user_id", "store_id"):
             check_text(getattr(event, name), name)
+        if event.idempotency_key is not None:
+            check_idempotency_key(event.idempotency_key)
         if (event.user_id, event.created_at) != fixed:
             raise InvalidInput(f"{label} has another owner or created_at than its session; they never change.")
         if created_at_of(event.session_id) not in (None, event.created_at):

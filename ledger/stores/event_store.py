@@ -49,7 +49,7 @@ class Capabilities:
         seals: Seals can be made and checked; the store is a ``SealingStore``.
         max_changes: Maximum number of changes in one event.
         max_event_bytes: Maximum size of one event, in bytes. An event's size is that of its keys and values, plus
-            ``ROW_BYTES`` for each change.
+            ``ROW_BYTES`` and the idempotency key for each change.
     """
 
     compare_and_append: bool

@@ -10,7 +10,7 @@ from ledger import Change, IdempotencyConflict, InvalidInput, RecordedEvent, Wro
 from ledger.model.integrity import verify
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, OpenStore, Refused, begin, events_of, state_of, values
-from ledger.testing.streams import START, chained, event, event_id, recorded, uuid7
+from ledger.testing.streams import START, chained, event, event_id, key_of, recorded, uuid7
 
 
 def titled(number: int) -> list[Change]:
@@ -20,7 +20,10 @@ def titled(number: int) -> list[Change]:
 
 def abroad(session_id: str, count: int = 4) -> list[RecordedEvent]:
     """Return the first ``count`` events of a session, as recorded by another store with a hash chain."""
-    return chained(recorded(number + 1, number, titled(number), session_id=session_id) for number in range(count))
+    return chained(
+        recorded(number + 1, number, titled(number), session_id=session_id, idempotency_key=key_of(number))
+        for number in range(count)
+    )
 
 
 class ExchangeContract(Harness):
@@ -33,7 +36,7 @@ class ExchangeContract(Harness):
         for session_id, count in (("a", 4), ("b", 2)):
             begin(other, session_id)
             for number in range(1, count):
-                other.append(session_id, event(number, *titled(number)))
+                other.append(session_id, event(number, *titled(number), idempotency_key=key_of(number)))
         return other
 
     def test_events_are_taken_over_as_they_were_recorded(self, store: EventStore, elsewhere: EventStore) -> None:

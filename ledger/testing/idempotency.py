@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ledger import Change, IdempotencyConflict
+from ledger import Change, IdempotencyConflict, InvalidInput
 from ledger.stores.base import EventStore
 from ledger.testing.harness import Harness, Refused, begin, events_of
 from ledger.testing.streams import START, SetClock, event, event_id
@@ -45,6 +45,17 @@ class IdempotencyContract(Harness):
         ]
         errors = refused.each(IdempotencyConflict, others, lambda it: store.append("s", it))
         assert {(it.session_id, it.event_id) for it in errors} == {("s", event_id(1))}
+
+    def test_an_event_keeps_the_idempotency_key_of_its_first_append(self, store: EventStore, refused: Refused) -> None:
+        begin(store)
+        keys = ["job-42", None, "ü 🙂'" * 256]
+        two = (Change("tag", "t", True), Change("title", value="t"))
+        for number, key in enumerate(keys, 1):
+            store.append("s", event(number, *two, idempotency_key=key))
+        assert store.append("s", event(1, *two, idempotency_key="job-43")).replayed
+        assert [it.idempotency_key for it in events_of(store)] == [None, *keys]
+        bad = ["", " job", "a\nb", "\ud800", "x" * 1025]
+        refused.each(InvalidInput, bad, lambda key: store.append("s", event(9, idempotency_key=key)), "idempotency_key")
 
     def test_one_and_one_point_zero_are_other_content(self, store: EventStore, refused: Refused) -> None:
         begin(store, "s", Change("strategy", value=1), number=1)

@@ -52,6 +52,8 @@ class IntegrityContract(Harness):
         tampered: list[dict[str, Any]] = [
             {"event_type": "other.made"},
             {"actor": "eve"},
+            {"idempotency_key": "job-42"},
+            {"idempotency_key": None},
             {"prev_hash": "0" * 64},
             {"recorded_at": START - timedelta(1)},
             {"changes": (replace(brought[1].changes[0], text='"other"'), *brought[1].changes[1:])},

@@ -24,7 +24,7 @@ from ledger.model.queries import SessionQuery
 from ledger.stores.base import EventStore
 from ledger.testing.harness import events_of, listed, state_of
 from ledger.testing.reference import head_after, recorded_by
-from ledger.testing.streams import START, SetClock, changes, event
+from ledger.testing.streams import START, SetClock, changes, event, key_of
 
 SESSIONS = st.sampled_from(["a", "b"])
 
@@ -63,7 +63,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock.move(seconds)
         self.numbers += 1
         expected = len(self.log.get(session_id, []))
-        new = event(self.numbers, *changes, user_id=None if expected else "ada")
+        owner = None if expected else "ada"
+        new = event(self.numbers, *changes, user_id=owner, idempotency_key=key_of(self.numbers))
         answer = self.store.append(session_id, new, expected_version=expected)
         log = self.log.setdefault(session_id, [])
         log.append((self.numbers, changes))
@@ -131,8 +132,8 @@ class StoreMachine(RuleBasedStateMachine):
         """
         for session_id, log in self.log.items():
             events = self.events[session_id] = events_of(self.store, session_id)
-            assert [(it.version, written(it.changes)) for it in events] == [
-                (version, written(changes)) for version, (_, changes) in enumerate(log, 1)
+            assert [(it.version, it.idempotency_key, written(it.changes)) for it in events] == [
+                (version, key_of(number), written(changes)) for version, (number, changes) in enumerate(log, 1)
             ]
             times = [it.recorded_at for it in events]
             assert times == sorted(times)

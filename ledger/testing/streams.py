@@ -55,6 +55,11 @@ def event_id(number: int) -> str:
     return uuid7(START, 1_000_000 + number)
 
 
+def key_of(number: int) -> str | None:
+    """Return the idempotency key of event ``number``; None for every other event."""
+    return f"job-{number}" if number % 2 else None
+
+
 def event(
     number: int, *changes: Change, user_id: str | None = None, event_type: str = "test.made", **more: Any
 ) -> NewEvent:
@@ -99,6 +104,7 @@ def chained(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
                 *(to_micros(it.occurred_at), to_micros(it.recorded_at), to_micros(it.created_at), it.schema_version),
             ),
             [(change.field, change.key, change.removed, change.value_hash) for change in changes],
+            it.idempotency_key,
         )
         made.append(replace(it, changes=changes, prev_hash=prev_hash, event_hash=hashed))
     return made

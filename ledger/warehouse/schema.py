@@ -79,14 +79,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InvalidInput:
 
 @cache
 def _objects() -> tuple[SchemaObject, ...]:
-    events = {column.name: column.description for column in _table_columns(catalog.named("session_events").source)}
+    events = {column.name: column.description for column in table_columns(catalog.named("session_events"))}
     found = []
     for item in catalog.objects():
         header = item.source.split("CREATE ", 1)[0]
         first = re.match(rf"-- {item.name}: ([^\n]+)", header)
         grain = re.search(r"^-- Grain: +(.+(?:\n--  +.+)*)", header, re.MULTILINE)
         columns = (
-            _table_columns(item.source)
+            table_columns(item)
             if item.kind == "table"
             else tuple(
                 SchemaColumn(name, kind, description or events.get(name, ""))
@@ -111,8 +111,30 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _table_columns(source: str) -> tuple[SchemaColumn, ...]:
+def table_columns(table: catalog.SqlObject) -> tuple[SchemaColumn, ...]:
+    """Return the columns of one of the ledger's tables, in order."""
     return tuple(
         SchemaColumn(name, kind, description.replace("\\'", "'"), not required)
-        for name, kind, required, description in _TABLE_COLUMN.findall(source)
+        for name, kind, required, description in _TABLE_COLUMN.findall(table.source)
     )
+
+
+def missing_columns(table: catalog.SqlObject, present: Iterable[str]) -> dict[str, str]:
+    """Return the statements that add the columns which an existing table lacks, by the name of the column.
+
+    The columns are added without NOT NULL, which ADD COLUMN does not allow.
+
+    Args:
+        table: One of the ledger's tables.
+        present: The names of the columns that it has in the warehouse.
+    """
+    names = set(present)
+    statements = {}
+    for column in table_columns(table):
+        if column.name not in names:
+            description = column.description.replace("'", "\\'")
+            statements[column.name] = (
+                f"ALTER TABLE `${{project}}.${{dataset}}.{table.name}` ADD COLUMN IF NOT EXISTS "
+                f"{column.name} {column.type} OPTIONS (description = '{description}')"
+            )
+    return statements

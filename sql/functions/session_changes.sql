@@ -28,6 +28,7 @@
 --   value_salt STRING
 --   prev_hash STRING
 --   event_hash STRING
+--   idempotency_key STRING
 --   superseded_by INT64: The version that replaced the value; NULL if the value is current
 CREATE OR REPLACE TABLE FUNCTION `${project}.${dataset}.session_changes`(
   of_session STRING, first_day TIMESTAMP, next_day TIMESTAMP, after_version INT64, until_version INT64
@@ -52,6 +53,7 @@ SELECT
   value_salt,
   prev_hash,
   event_hash,
+  idempotency_key,
   superseded_by
 FROM `${project}.${dataset}.session_history`
 WHERE session_id = of_session

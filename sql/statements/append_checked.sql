@@ -1,8 +1,9 @@
 -- append_checked: append one event with a version check, whole or not at all.
 --
 -- Inputs: @session_id, @created_at and @user_id of the session; @version_before and @hash_before (empty for none) of
---         the expected head; the event's columns, and its @changes: field, key, value, removed, value_hash and
---         value_salt of each; @indexed, true if session_index holds the session's creation time.
+--         the expected head; the event's columns (empty for no actor or idempotency_key), and its @changes: field,
+--         key, value, removed, value_hash and value_salt of each; @indexed, true if session_index holds the session's
+--         creation time.
 -- Answer: outcome is 'appended'; 'recorded' if the event exists already; 'moved' if the head is not the expected one;
 --         'unlocked' if session_locks has lost its row. Only 'appended' writes.
 -- Cost:   the session's blocks in one partition, and the one row of session_locks.
@@ -59,13 +60,13 @@ IF outcome = 'appended' THEN
   END IF;
   INSERT INTO `${project}.${dataset}.session_events` (
     session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, recorded_at,
-    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash
+    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, idempotency_key
   )
   SELECT
     @session_id, @version_before + 1, @event_id, @event_type, change.field, change.key,
     IF(change.value IS NULL, NULL, PARSE_JSON(change.value, wide_number_mode => 'round')), change.removed, @user_id,
     NULLIF(@actor, ''), @occurred_at, @recorded_at, @created_at, @schema_version, @store_id, change.value_hash,
-    change.value_salt, NULLIF(@hash_before, ''), @event_hash
+    change.value_salt, NULLIF(@hash_before, ''), @event_hash, NULLIF(@idempotency_key, '')
   FROM UNNEST(@changes) AS change;
 END IF;
 COMMIT TRANSACTION;

@@ -57,11 +57,11 @@ IF outcome != 'unlocked' AND moved = 0 THEN
   WHERE head.version_before = 0 AND @checked;
   INSERT INTO `${project}.${dataset}.session_events` (
     session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, recorded_at,
-    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash
+    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, idempotency_key
   )
   SELECT
     session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, recorded_at,
-    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash
+    created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, idempotency_key
   FROM `${project}.${dataset}.session_staging`
   -- The table may require the filter, as session_events may.
   WHERE created_at >= @created_from AND created_at < @created_until

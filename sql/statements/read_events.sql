@@ -20,6 +20,7 @@ SELECT
   store_id,
   prev_hash,
   event_hash,
+  idempotency_key,
   field,
   key,
   IF(value IS NULL, NULL, TO_JSON_STRING(value)) AS text,

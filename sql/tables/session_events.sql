@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.session_events` (
   value_hash STRING OPTIONS (description = 'SHA-256 of salt and canonical JSON; NULL for a removal or without a hash chain'),
   value_salt STRING OPTIONS (description = 'The salt of value_hash; NULL once the value is erased'),
   prev_hash STRING OPTIONS (description = 'The event_hash of the session\'s previous event; NULL for its first'),
-  event_hash STRING OPTIONS (description = 'SHA-256 of the event and prev_hash; NULL for an append made directly to the warehouse')
+  event_hash STRING OPTIONS (description = 'SHA-256 of the event and prev_hash; NULL for an append made directly to the warehouse'),
+  idempotency_key STRING OPTIONS (description = 'The key that the caller gave as event_id; NULL if there was none or it was a UUID')
 )
 PARTITION BY DATE(created_at)
 CLUSTER BY session_id

@@ -28,6 +28,7 @@
 --   value_salt STRING
 --   prev_hash STRING
 --   event_hash STRING
+--   idempotency_key STRING
 --   superseded_by INT64: The version that replaced the value; NULL if the value is current
 CREATE OR REPLACE VIEW `${project}.${dataset}.session_history` AS
 WITH
@@ -52,6 +53,7 @@ WITH
       value_salt,
       prev_hash,
       event_hash,
+      idempotency_key,
       LEAD(version) OVER slot AS superseded_by,
       LEAD(event_id) OVER slot AS superseded_by_event
     FROM `${project}.${dataset}.session_events`
@@ -78,6 +80,7 @@ SELECT
   value_salt,
   prev_hash,
   event_hash,
+  idempotency_key,
   superseded_by
 FROM writes
 WHERE superseded_by IS NULL OR superseded_by != version OR superseded_by_event != event_id;

@@ -218,7 +218,7 @@ def test_json_of_events_differences_and_changes_keeps_its_promised_keys(shell: S
     history = shell.json("history", session_id, "--limit", "2")
     assert list(history) == ["session_id", "events", "next"]
     assert list(history["events"][0]) == [
-        *("version", "event_id", "event_type", "actor", "occurred_at", "recorded_at", "changes"),
+        *("version", "event_id", "idempotency_key", "event_type", "actor", "occurred_at", "recorded_at", "changes"),
     ]
     assert history["events"][0]["changes"][1] == {"field": "status", "key": "", "removed": False, "value": "active"}
     assert history["next"] == "2"

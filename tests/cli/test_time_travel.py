@@ -63,7 +63,7 @@ def test_a_session_is_rewound_and_says_where_it_stands(shell: Shell, sid: str) -
 
 
 def test_a_replay_shows_what_each_event_changed(shell: Shell, sid: str) -> None:
-    shell.ok("set", sid, "summary", "none")
+    shell.ok("set", sid, "summary", "none", "--event-id", "job-42")
     assert shell.ok("replay", sid, "--from", "3") == (
         "3  message.added  2026-03-05 09:30:00 UTC\n"
         "  message[m1]\n"
@@ -71,11 +71,13 @@ def test_a_replay_shows_what_each_event_changed(shell: Shell, sid: str) -> None:
         "4  session.updated by agent:7  2026-03-05 09:30:00 UTC\n"
         "  summary\n"
         "    + 1,217 orders\n"
-        "5  session.updated  2026-03-05 09:30:00 UTC\n"
+        "5  session.updated  2026-03-05 09:30:00 UTC  idempotency key job-42\n"
         "  summary\n"
         "    - 1,217 orders\n"
         "    + none\n"
     )
+    events = shell.json("history", sid)["events"]
+    assert [it["idempotency_key"] for it in events] == [None, None, None, None, "job-42"]
 
 
 def test_a_replay_gives_programs_a_line_for_each_event(shell: Shell, sid: str) -> None:

@@ -38,8 +38,8 @@ def test_the_statements_of_the_page_answer_its_questions(tmp_path: Path) -> None
         ledger.create_session("ada", "q", session_id="s", fields={"constraints": {"tool_calls": ["buy", "buy"]}})
         ledger.update_session("s", {"tool_call_status": {"buy": "completed"}})
         ledger.add_message("s", "user", "one")
-        ledger.add_message("s", "assistant", "two")
+        ledger.add_message("s", "assistant", "two", event_id="job-42")
     (statements,) = (text for kind, text in blocks_of(PAGE) if kind == "sql")
     with closing(sqlite3.connect(path)) as connection:
         answers = [connection.execute(each).fetchall() for each in statements.split(";") if each.strip()]
-    assert answers == [[("buy", 2, 0.5)], [("s", 1)]]
+    assert answers == [[("buy", 2, 0.5)], [("s", 1)], [("s", 4)]]

@@ -98,6 +98,13 @@ def test_a_damaged_database_is_an_error_with_a_way_out(path):
 # Upgrades
 
 
+def copy_made(connection: sqlite3.Connection) -> None:
+    """Copy the sessions of the attached ledger ``made`` into one of an older schema, as its release recorded them."""
+    for table in ("session_events", "session_heads", "session_state"):
+        names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
+        connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
+
+
 @pytest.mark.parametrize("schema", range(1, len(MIGRATIONS) + 1))
 def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tmp_path, schema):
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
@@ -110,17 +117,16 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
     made.close()
     connection = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
     connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
-    for table in ("session_events", "session_heads", "session_state"):
-        names = [name for (name,) in connection.execute("SELECT name FROM main.pragma_table_info(?)", (table,))]
-        connection.execute(f"INSERT INTO {table} SELECT {', '.join(names)} FROM made.{table}")
+    copy_made(connection)
     connection.close()
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
         assert ledger.store.store_id == "store-1"
         assert ledger.get_session("s").title == "old"
         assert [m.content for m in ledger.get_messages("s")] == ["hi"]
         assert [s.session_id for s in ledger.list_sessions(tag="t")] == ["s"]
-        assert ledger.update_summary("s", "new").version == 3
+        assert ledger.update_summary("s", "new", event_id="job-3").version == 3
         assert verify(ledger.history("s")) == 3
+        assert [it.idempotency_key for it in ledger.history("s")] == [None, None, "job-3"]
     place = f"duckdb:///{tmp_path}/w.duckdb"
     with SessionLedger.open(f"sqlite:///{tmp_path}/l.db", warehouse=place) as ledger:
         ledger.archive_session("s")
@@ -128,6 +134,7 @@ def test_a_ledger_of_every_older_schema_is_brought_up_and_keeps_what_it_holds(tm
         assert ledger.drop_archived() == 1
         assert ledger.hydrate_session("s").version == 5
         assert verify(ledger.history("s")) == 5
+        assert [it.idempotency_key for it in ledger.history("s")] == [None, None, "job-3", None, None]
 
 
 @pytest.mark.parametrize("schema", range(1, len(MIGRATIONS) + 1))
@@ -157,8 +164,7 @@ def test_dead_letters_of_an_older_schema_are_kept_and_can_be_dismissed(tmp_path)
             made.append("s", event(number, Change("title", value=f"t{number}"), user_id="ada"))
     with closing(sqlite3.connect(tmp_path / "l.db", isolation_level=None)) as connection:
         connection.execute("ATTACH ? AS made", (str(tmp_path / "made.db"),))
-        for table in ("session_events", "session_heads", "session_state"):
-            connection.execute(f"INSERT INTO {table} SELECT * FROM made.{table}")
+        copy_made(connection)
         connection.execute("INSERT INTO relays (warehouse, checkpoint) VALUES (?, 2)", (warehouse,))
         letters = [(warehouse, 1, "unfit", 0, "refused"), (warehouse, 2, "lacking", 0, "asked")]
         connection.executemany("INSERT INTO relay_aside VALUES (?, ?, ?, ?, ?)", letters)

@@ -30,6 +30,7 @@ from ledger.model.fold import fold
 from ledger.model.integrity import chained as chained_event
 from ledger.model.integrity import verify
 from ledger.testing import CountedIds, SetClock, event, recorded
+from ledger.testing.streams import key_of
 from support.shell import Shell
 from support.streams import histories, json_values, texts
 
@@ -73,9 +74,8 @@ def test_an_export_imported_into_an_empty_ledger_exports_the_same_bytes(
                 made = [
                     Change(field, key, None if removed else value, removed) for (field, key, value), removed in changes
                 ]
-                here.store.append(
-                    f"s{number}", event(index, *made, user_id=f"ü{number}", actor="bot" if index else None)
-                )
+                more = {"actor": "bot" if index else None, "idempotency_key": key_of(index)}
+                here.store.append(f"s{number}", event(index, *made, user_id=f"ü{number}", **more))
         if erased:
             erase(folder, "here", "version % 2 = 0")
         lines = list(export_lines(here.store))
@@ -110,7 +110,7 @@ def lines(tmp_path: Path) -> list[bytes]:
         for name in ("older", "newer"):
             session_id = source.create_session("ada", name, session_id=name)
             source.update_summary(session_id, "one")
-            source.update_summary(session_id, "two")
+            source.update_summary(session_id, "two", event_id="job-42")
             clock.move(60)
         return list(export_lines(source.store))
 
@@ -147,6 +147,8 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], type[LedgerError]]] = {
     "a value and removed": (lambda line: with_change(line, removed=True), InvalidInput),
     "no value, but a salt": (lambda line: with_change(line, value=...), InvalidInput),
     "removed as text": (lambda line: with_change(line, removed="yes"), InvalidInput),
+    "a key that no caller can give": (lambda line: changed(line, idempotency_key="x" * 1025), InvalidInput),
+    "another key": (lambda line: changed(line, idempotency_key="job-43"), CorruptEvent),
     "a hash that is a number": (lambda line: with_change(line, value_hash=5), InvalidInput),
     "a value too large": (lambda line: with_change(line, value="x" * 7_999_500), ValueTooLarge),
     "another value": (lambda line: with_change(line, value="forged"), CorruptEvent),
@@ -244,6 +246,21 @@ def test_events_that_lost_their_hashes_are_refused(tmp_path: Path, lines: list[b
         assert import_lines(there.store, stripped, unchained=True).new == 6
         result = there.verify()
         assert (result.clean, result.events, result.unchained) == (True, 6, 6)
+
+
+def test_a_line_of_an_earlier_release_has_no_key_and_a_key_that_was_taken_out_is_missed(
+    tmp_path: Path, lines: list[bytes]
+) -> None:
+    assert [b'"idempotency_key":"job-42"' in line for line in lines] == [False, False, True] * 2
+    assert not any(b"idempotency_key" in line for line in lines[:2])
+    with open_ledger(tmp_path, "there") as there:
+        assert import_lines(there.store, lines[:2]).new == 2
+        assert verify(there.history("newer")) == 2
+        with pytest.raises(CorruptEvent, match="version 3"):
+            import_lines(there.store, [changed(lines[2], idempotency_key=...)])
+        assert import_lines(there.store, lines).new == 4
+        assert [it.idempotency_key for it in there.history("newer")] == [None, None, "job-42"]
+        assert list(export_lines(there.store)) == lines
 
 
 def test_a_gap_is_refused(tmp_path: Path, lines: list[bytes]) -> None:

@@ -90,6 +90,23 @@ def test_the_limit_counts_bytes_of_all_values_keys_and_rows_together():
         prepare(replace(GOOD, changes=[*halves, Change("title", value="")]))
 
 
+def test_the_limit_counts_the_idempotency_key_once_for_each_row():
+    key, rows = "é" * 1000, 4
+    rest = MAX_EVENT_BYTES // rows - 3 - ROW_BYTES - 2000
+    changes = [Change("context", name, "x" * rest) for name in "abcd"]
+    assert prepare(replace(GOOD, changes=changes, idempotency_key=key)).idempotency_key == key
+    with pytest.raises(ValueTooLarge) as refused:
+        prepare(replace(GOOD, changes=changes, idempotency_key=f"{key}x"))
+    assert refused.value.size == MAX_EVENT_BYTES + rows
+
+
+@pytest.mark.parametrize("key", ["", " job", "a\nb", "\ud800", "x" * 1025, 5], ids=ascii)
+def test_a_key_that_no_caller_may_give_is_refused(key):
+    assert prepare(replace(GOOD, idempotency_key="x" * 1024))
+    with pytest.raises(InvalidInput, match="idempotency_key"):
+        prepare(replace(GOOD, idempotency_key=key))
+
+
 def test_a_prepared_event_does_not_see_later_changes_of_the_callers_value():
     value = {"steps": [1]}
     made = prepare(replace(GOOD, changes=[Change("strategy", value=value)]))

@@ -13,6 +13,7 @@ from ledger.model.integrity import event_hash, value_hash, verify
 from ledger.model.values import canonical
 from ledger.stores.sqlite.store import SqliteStore
 from ledger.testing import START, event, recorded
+from ledger.testing.streams import chained
 
 
 @pytest.fixture
@@ -134,6 +135,14 @@ def test_recorded_hashes_are_those_of_the_first_release():
         event_hash("ab" * 32, envelope, [("context", "k", False, salted)])
         == "9b3de16eb00f06c5beee371d4409d1733dfe8e222484e639c0a3976bbb53a6da"
     )
+
+
+def test_the_idempotency_key_is_covered(chain):
+    first = chained([replace(chain[0], idempotency_key="job-1")])
+    assert verify(first) == 1
+    for other in (None, "job-2"):
+        with pytest.raises(CorruptEvent, match="version 1"):
+            verify([replace(first[0], idempotency_key=other)])
 
 
 def test_an_erased_value_leaves_the_chain_whole(chain):

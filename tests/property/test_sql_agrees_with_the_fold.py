@@ -21,7 +21,7 @@ WIDE = ", ".join(COLUMNS)
 VIEWS: dict[str, tuple[str, Callable[[h.History], list[tuple[Any, ...]]]]] = {
     "session_fields": ("session_id, field, key, value, version, event_id", h.expected_fields),
     "session_history": (
-        "session_id, field, key, value, removed, version, event_id, superseded_by",
+        "session_id, field, key, value, removed, version, event_id, idempotency_key, superseded_by",
         h.expected_history,
     ),
     "sessions": (WIDE, h.expected_sessions),

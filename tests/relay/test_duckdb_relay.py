@@ -18,7 +18,7 @@ from ledger.errors import CorruptEvent, LeaseHeld, RowsRefused, StoreRejected, S
 from ledger.outbox.contract import Batch, RelayCheckpoint
 from ledger.outbox.rows import index_of
 from ledger.stores.sqlite.store import SqliteStore
-from ledger.testing import CountedIds, SetClock
+from ledger.testing import CountedIds, SetClock, event_id
 from ledger.testing import event as new_event
 from ledger.tiers.attached import AttachedWarehouse
 from ledger.tiers.opening import relay_between
@@ -71,6 +71,23 @@ def test_what_a_store_records_is_there_once_and_found_by_its_index(files):
     assert warehouse.query(COUNT).rows == [(4, 4)]
     assert warehouse.query("SELECT session_id FROM session_index").rows == [("s",)]
     assert warehouse.query("SELECT title FROM sessions").rows == [("title 4",)]
+
+
+def test_a_file_of_an_older_release_gets_the_columns_that_it_lacks_and_keeps_its_rows(files):
+    append(files[0], 1)
+    sync(files)
+    with duckdb.connect(str(files[1])) as connection:
+        connection.execute("DROP VIEW session_history")
+        connection.execute("ALTER TABLE session_events DROP COLUMN idempotency_key")
+        connection.execute("ALTER TABLE session_events ADD COLUMN mine TEXT")
+        connection.execute("UPDATE catalog_state SET digest = 'an older release'")
+    with opened(files[0]) as store:
+        store.append("s", new_event(2, user_id="ada", idempotency_key="job-2"))
+    assert sync(files) == 1
+    rows = "SELECT version, event_id, idempotency_key FROM {} ORDER BY version"
+    expected = [(1, event_id(1), None), (2, event_id(2), "job-2")]
+    assert DuckDBWarehouse(files[1]).query(rows.format("session_events")).rows == expected
+    assert DuckDBWarehouse(files[1]).query(rows.format("session_history")).rows == expected
 
 
 def test_a_file_that_was_moved_away_is_made_again(files):

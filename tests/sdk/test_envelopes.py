@@ -93,6 +93,32 @@ def test_a_conflict_names_the_key_that_the_caller_gave(ledger, sid, key):
         assert about in (None, raised.value.event_id)
 
 
+@pytest.mark.parametrize("key", ["order-17", "it's \u00e9", uuid7(START, 99)])
+def test_the_key_that_a_caller_gave_is_in_the_history(ledger, sid, key):
+    ledger.update_summary(sid, "s", event_id=key)
+    ledger.rewind(sid, 1, event_id=f"{key}-r")
+    ledger.fork_session(sid, event_id=f"{key}-f")
+    ledger.update_summary(sid, "t")
+    kept = None if key == uuid7(START, 99) else key
+    events = ledger.history(sid)
+    assert [it.idempotency_key for it in events] == [None, kept, f"{key}-r", f"{key}-f", None]
+    assert [it.to_dict()["idempotency_key"] for it in events] == [it.idempotency_key for it in events]
+    made = ledger.history(ledger.create_session("ada", "q", event_id=key))
+    assert [it.idempotency_key for it in made] == [kept]
+    assert ledger.verify().findings == ()
+
+
+def test_a_rewind_leaves_room_for_a_long_key_beside_the_values(ledger, sid):
+    ledger.update_session(sid, {"context": {f"k{number}": "x" * 2989 for number in range(999)}})
+    ledger.update_context(sid, {}, remove=[f"k{number}" for number in range(999)])
+    key = "\U0001f600" * 1024
+    ledger.rewind(sid, 2, event_id=key)
+    parts = ledger.history(sid, after=3)
+    assert [it.event_type for it in parts] == ["session.rewinding", "session.rewound"]
+    assert [it.idempotency_key for it in parts] == [None, key]
+    assert sum(len(it.changes) for it in parts) == 999
+
+
 CHANGES = {
     "session": lambda ledger, sid, **more: ledger.update_session(sid, {"constraints": {"tool_calls": ["t"]}}, **more),
     "constraints": lambda ledger, sid, **more: ledger.update_constraints(sid, {"tool_calls": ["t", "u"]}, **more),

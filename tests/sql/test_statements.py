@@ -27,7 +27,10 @@ SCRIPTS = {"append_checked", "claim_creation", "ingest_staged", "name_stream", "
 #: What stands in a script for a table that each call makes for itself.
 STAGING = "session_staging"
 #: What a header calls the event's columns, where it does not name each.
-EVENT = {"event_id", "event_type", "actor", "occurred_at", "recorded_at", "schema_version", "store_id", "event_hash"}
+EVENT = {
+    *("event_id", "event_type", "actor", "occurred_at", "recorded_at", "schema_version", "store_id", "event_hash"),
+    "idempotency_key",
+}
 named = pytest.mark.parametrize("name", SOURCES)
 
 SPAN = {"created_from": "TIMESTAMP", "created_until": "TIMESTAMP"}
@@ -37,7 +40,7 @@ OF_DAY = {"session_id": "STRING", "first_day": "TIMESTAMP", "next_day": "TIMESTA
 PARAMETERS: dict[str, dict[str, str]] = {
     "append_checked": {
         **dict.fromkeys(("session_id", "user_id", "event_id", "event_type", "actor", "store_id"), "STRING"),
-        **dict.fromkeys(("hash_before", "event_hash"), "STRING"),
+        **dict.fromkeys(("hash_before", "event_hash", "idempotency_key"), "STRING"),
         **dict.fromkeys(("created_at", "occurred_at", "recorded_at"), "TIMESTAMP"),
         **dict.fromkeys(("version_before", "schema_version"), "INT64"),
         "indexed": "BOOL",

@@ -57,6 +57,7 @@ def tamper(file: Path, sql: str) -> None:
     """Change a file by hand, as an insider would."""
     names = "session_id, version, event_id, event_type, field, key, value, removed, user_id, actor, occurred_at, "
     rest = names + "recorded_at, created_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash"
+    rest += ", idempotency_key"
     with closing(sqlite3.connect(file)) as connection:
         connection.create_function("hashed", 2, value_hash)
         connection.executescript(sql.replace("{rest}", rest))

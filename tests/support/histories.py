@@ -111,6 +111,7 @@ def histories(draw: st.DrawFn, sessions: int = 3, events: int = 8) -> list[Histo
                 schema_version=1,
                 store_id="store",
                 event_hash=f"h{index}",
+                idempotency_key=draw(st.none() | _text),
             )
             for index in range(draw(st.integers(1, events)))
         ]
@@ -148,8 +149,12 @@ def expected_fields(item: History) -> list[tuple[Any, ...]]:
 
 def expected_history(item: History) -> list[tuple[Any, ...]]:
     """Rows of ``session_history``."""
+    keys = {event.position: event.idempotency_key for event in item.events}
     return [
-        (item.session_id, i.field, i.key, i.value, i.removed, i.version, i.event_id, i.superseded_by)
+        (
+            *(item.session_id, i.field, i.key, i.value, i.removed, i.version, i.event_id),
+            *(keys[i.version, i.event_id], i.superseded_by),
+        )
         for i in history(item.events)
     ]
 

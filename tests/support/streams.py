@@ -26,5 +26,6 @@ def histories(draw: st.DrawFn, *, ties: bool = True) -> list[RecordedEvent]:
         if not (ties and version and draw(st.booleans())):
             version += 1
             at += timedelta(seconds=draw(st.integers(0, 2)))
-        events.append(recorded(version, number, draw(changes()), at=at))
+        key = draw(st.none() | st.sampled_from(["job-42", "é 漢"]))
+        events.append(recorded(version, number, draw(changes()), at=at, idempotency_key=key))
     return events

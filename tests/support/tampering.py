@@ -59,6 +59,16 @@ value = '"x"', value_hash = hashed(value_salt, '"x"')
 WHERE session_id = 's2' AND version = 2""",
         {("s2", 2, "event")},
     ),
+    "an idempotency key": Tampering(
+        """
+UPDATE session_events SET idempotency_key = 'job-42' WHERE session_id = 's2' AND version = 2""",
+        {("s2", 2, "event")},
+    ),
+    "an idempotency key that is no text": Tampering(
+        """
+UPDATE session_events SET idempotency_key = x'ff' WHERE session_id = 's2' AND version = 2""",
+        {("s2", 2, "event")},
+    ),
     "two events swapped": Tampering(
         """
 UPDATE session_events SET version = 7 - version WHERE session_id = 's2' AND version IN (3, 4)""",

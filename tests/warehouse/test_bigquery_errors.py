@@ -289,7 +289,11 @@ BUDGET = "Query exceeded limit for bytes billed: 1000. 10485760 or higher requir
             *(400, "invalidQuery", "Table-valued function not found: `p.d.session_state` at [1:15]"),
             *(ConfigurationError, "create_sessions_table.py"),
         ),
-        (400, "invalidQuery", "Unrecognized name: titel at [1:8]", StoreRejected, ""),
+        (400, "invalidQuery", "Unrecognized name: idempotency_key at [1:8]", ConfigurationError, "`ledger init`"),
+        (
+            *(400, "invalidQuery", "Query error: Column idempotency_key is not present in table `p.d.t` at [4:9]"),
+            *(ConfigurationError, "Create or update the ledger's dataset, tables and views"),
+        ),
         (409, "duplicate", "Already Exists: Table p:d.t", StoreRejected, ""),
     ],
 )

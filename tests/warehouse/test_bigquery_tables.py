@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ledger.errors import ConfigurationError, StoreRejected, StoreUnavailable
+from ledger.stores.bigquery.store import BigQueryStore
+from ledger.testing import SetClock
+from ledger.testing import event as new_event
 from ledger.warehouse import catalog
 from ledger.warehouse.arrow_rows import record_batch
-from ledger.warehouse.bigquery.tables import CATALOG_LABEL, ObjectChange, TableOptions, columns_of, create, digest
+from ledger.warehouse.bigquery.tables import CATALOG_LABEL, ObjectChange, TableOptions, create, digest
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
+from ledger.warehouse.schema import table_columns
+from support.bigquery_stores import environment
 from support.histories import DAY, event, rows_of
 from support.table_datasets import KEY, TABLES, done, through
 
@@ -50,7 +58,7 @@ def test_the_tables_are_partitioned_clustered_and_described_as_their_files_say(d
             None if name in ("relay_leases", "seals", "session_locks") else ["session_id"]
         )
         assert [(column.name, bool(column.description)) for column in table.schema] == [
-            (column.name, True) for column in columns_of(OBJECTS[name])
+            (column.name, True) for column in table_columns(OBJECTS[name])
         ]
 
 
@@ -134,7 +142,8 @@ def test_the_tables_of_an_older_release_are_brought_up_to_this_one(datasets):
         f"INSERT INTO {table} VALUES ('s1', 1, 'e', 'x.y', 'title', '', JSON '\"old\"', FALSE, 'ann', {at}, {at})",
     )
     it = datasets.warehouse(place)
-    missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash"
+    missing = "actor, occurred_at, schema_version, store_id, value_hash, value_salt, prev_hash, event_hash, "
+    missing += "idempotency_key"
     changes = {change.name: change for change in create(it)}
     assert changes["session_events"] == ObjectChange("table", "session_events", "updated", f"added {missing}")
     assert changes["sessions"].done == "created"
@@ -143,6 +152,35 @@ def test_the_tables_of_an_older_release_are_brought_up_to_this_one(datasets):
     it.append("session_events", record_batch(rows_of([event(2, ("title", "", "new"))])))
     assert it.query("SELECT title, version FROM sessions").rows == [("new", 2)]
     assert done(create(it)) == {}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_ledger_in_a_dataset_of_the_release_before_says_that_it_must_be_brought_up(datasets, strict):
+    place = replace(datasets.new(), strict=strict)
+    create(datasets.warehouse(place))
+    recorded = partial(new_event, 1, user_id="ada", idempotency_key="job-1")
+    more = {"environment": environment(datasets.emulator), "sleep": lambda _: None}
+    with closing(BigQueryStore(place, clock=SetClock(), **more)) as store:
+        store.append("s", new_event(1, user_id="ada"))
+        for name in ("session_history", "session_changes"):
+            datasets.run(place, re.sub(r"\n *idempotency_key,", "", catalog.statement(OBJECTS[name])))
+        datasets.run(place, "ALTER TABLE `${project}.${dataset}.session_events` DROP COLUMN idempotency_key")
+        relabel(datasets, place, "0123456789abcdef")
+        with pytest.raises(ConfigurationError, match=r"Unrecognized name: idempotency_key.*`ledger init`"):
+            store.events("s")
+        with pytest.raises((ConfigurationError, StoreRejected)):
+            store.append("t", recorded())
+        create(datasets.warehouse(place))
+        assert [event.idempotency_key for event in store.events("s")] == [None]
+        store.append("t", recorded())
+        assert [event.idempotency_key for event in store.events("t")] == ["job-1"]
+
+
+def relabel(datasets, place, digest, **labels):
+    """Label a dataset with the digest of another release's views and functions."""
+    dataset = datasets.emulator.client.get_dataset(place.name)
+    dataset.labels = {**dataset.labels, CATALOG_LABEL: digest, **labels}
+    datasets.emulator.client.update_dataset(dataset, ["labels"])
 
 
 def test_a_column_of_the_users_own_is_kept(datasets, kept):
@@ -158,9 +196,7 @@ def test_a_column_of_the_users_own_is_kept(datasets, kept):
 def test_another_releases_views_and_functions_are_made_anew_and_its_tables_stay(datasets, kept):
     place, it, _ = kept
     datasets.run(place, "CREATE OR REPLACE VIEW `${project}.${dataset}.sessions` AS SELECT 1 AS older")
-    dataset = datasets.emulator.client.get_dataset(place.name)
-    dataset.labels = {**dataset.labels, CATALOG_LABEL: "0123456789abcdef", "team": "analytics"}
-    datasets.emulator.client.update_dataset(dataset, ["labels"])
+    relabel(datasets, place, "0123456789abcdef", team="analytics")
     assert done(create(it)) == {item.name: "updated" for item in catalog.objects() if item.kind != "table"}
     assert it.query("SELECT COUNT(title) AS n FROM sessions WHERE session_id = 's1'").rows == [(1,)]
     labels = datasets.emulator.client.get_dataset(place.name).labels

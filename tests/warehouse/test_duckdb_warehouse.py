@@ -43,7 +43,7 @@ def test_the_tables_are_those_of_the_catalog(warehouse):
 def test_every_column_comes_back_as_it_was_recorded(warehouse):
     row = (
         *("s", 1, "e", "x.y", "strategy", "", '{"a":[1,2.5,null,"ü"]}', 0, "u", "robot"),
-        *(1, 2_000_000, 3_000_000, 1, "store", "vh", "vs", "ph", "eh"),
+        *(1, 2_000_000, 3_000_000, 1, "store", "vh", "vs", "ph", "eh", "job-42"),
     )
     fill(warehouse, [(1, *row)])
     second = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_every_column_comes_back_as_it_was_recorded(warehouse):
         (
             *("s", 1, "e", "x.y", "strategy", "", {"a": [1, 2.5, None, "ü"]}, False, "u", "robot"),
             *(second + timedelta(microseconds=1), second + timedelta(seconds=2), second + timedelta(seconds=3)),
-            *(1, "store", "vh", "vs", "ph", "eh"),
+            *(1, "store", "vh", "vs", "ph", "eh", "job-42"),
         )
     ]
 

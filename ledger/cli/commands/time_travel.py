@@ -161,7 +161,8 @@ def _show_step(event: RecordedEvent, before: Session | None, session: Session) -
     earlier = {} if before is None else before._state
     differences = [Difference(*register, earlier.get(register), session._state.get(register)) for register in registers]
     by = f" by {event.actor}" if event.actor else ""
-    head = plain(f"{event.version}  {event.event_type}{by}  {when(event.recorded_at)}", "bold")
+    key = f"  idempotency key {event.idempotency_key}" if event.idempotency_key else ""
+    head = plain(f"{event.version}  {event.event_type}{by}  {when(event.recorded_at)}{key}", "bold")
     emit(head, *(indented(difference_lines(difference, brief=True)) for difference in differences))
 
 

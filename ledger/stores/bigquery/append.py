@@ -290,7 +290,8 @@ class Appender:
         changes = pending.event.changes
         salts = [None if change.removed else self._salt() for change in changes]
         sealed, pending.event_hash = seal(
-            pending.head.event_hash, pending.envelope(self._schema_version), changes, salts
+            *(pending.head.event_hash, pending.envelope(self._schema_version), changes, salts),
+            pending.event.idempotency_key,
         )
         parameters = pending.parameters(sealed, self._schema_version, self._store_id())
 
@@ -363,7 +364,13 @@ class _PendingEvent:
 
     def rows(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> list[tuple[Any, ...]]:
         """Return the event's rows, each with the columns of ``session_events``."""
-        event = columns.EventValues(*self.envelope(schema_version), store_id, self.head.event_hash, self.event_hash)
+        event = columns.EventValues(
+            *self.envelope(schema_version),
+            store_id,
+            self.head.event_hash,
+            self.event_hash,
+            self.event.idempotency_key,
+        )
         return [columns.row_of(event, change) for change in changes]
 
     def parameters(self, changes: Sequence[Sealed], schema_version: int, store_id: str) -> dict[str, Any]:
@@ -383,6 +390,7 @@ class _PendingEvent:
             "schema_version": schema_version,
             "store_id": store_id,
             "event_hash": self.event_hash or "",
+            "idempotency_key": event.idempotency_key or "",
             "indexed": created_at_of(head.session_id) is None,
             "changes": [dict(zip(columns.CHANGE, change, strict=True)) for change in changes],
         }

@@ -326,7 +326,7 @@ def _reindex_other_forms(connection: sqlite3.Connection) -> None:
 NORMAL_FORM = Migration("012_normal_form", (), _reindex_other_forms)
 
 # Views for people's own tools. A change of a view is a new migration, which drops the view and creates it again.
-VIEWS = Migration("013_views", views.CREATE)
+VIEWS = Migration("013_views", views.creating(views.VIEWS_OF_013))
 
 # When a session was purged that a warehouse must still delete; NULL if an earlier release purged it.
 PURGED_AT = Migration("014_purged_at", ("ALTER TABLE deleted_sessions ADD COLUMN purged_at INTEGER",))
@@ -355,7 +355,16 @@ SELECT warehouse, seq, reason, put_at, state FROM relay_aside_before_015""",
     ),
 )
 
+# The key that the caller gave as event_id, if event_id was made from it; NULL in rows of earlier releases.
+IDEMPOTENCY_KEY = Migration(
+    "016_idempotency_key",
+    (
+        "ALTER TABLE session_events ADD COLUMN idempotency_key TEXT",
+        *views.creating({"session_history": views.VIEWS["session_history"]}),
+    ),
+)
+
 MIGRATIONS = (
     *(EVENTS, LOOKUPS, RELAYS, GRANTS, ARCHIVE, SEARCH, MIGRATIONS_TABLE, FOREIGN_EVENTS, SEALS, LARGE_TEXTS),
-    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES),
+    *(KEPT_DIGEST, NORMAL_FORM, VIEWS, PURGED_AT, DEAD_LETTER_STATES, IDEMPOTENCY_KEY),
 )

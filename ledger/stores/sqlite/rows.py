@@ -132,6 +132,7 @@ def _event(
         store_id,
         prev_hash,
         event_hash,
+        idempotency_key,
     ) = _EVENT_VALUES(row)
     recorded = from_micros(recorded_at)
     event = RecordedEvent(
@@ -149,5 +150,6 @@ def _event(
         store_id,
         prev_hash,
         event_hash,
+        idempotency_key,
     )
     return event if upcast is None or schema_version == upcast.current else upcast(event)

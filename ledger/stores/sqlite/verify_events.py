@@ -17,7 +17,7 @@ READ = (*columns.EVENT, "seq", *columns.CHANGE)
 #: Positions in a row: of ``seq``, which is also the number of an event's own columns, and of ``schema_version``.
 SEQ = len(columns.EVENT)
 SCHEMA = columns.EVENT.index("schema_version")
-_STORE, _PREV, _HASH = map(columns.EVENT.index, ("store_id", "prev_hash", "event_hash"))
+_STORE, _PREV, _HASH, _KEY = map(columns.EVENT.index, ("store_id", "prev_hash", "event_hash", "idempotency_key"))
 _RECORDED_AT = columns.EVENT.index("recorded_at")
 _USER_ID, _CREATED_AT = map(columns.EVENT.index, ("user_id", "created_at"))
 
@@ -110,7 +110,7 @@ class Chain:
             else:
                 if event[_PREV] != self.event_hash:
                     problems.append(Problem("event", "its prev_hash is not the hash of the event before it"))
-                if event_hash(event[_PREV], event[: SCHEMA + 1], changes) != hashed:
+                if event_hash(event[_PREV], event[: SCHEMA + 1], changes, event[_KEY]) != hashed:
                     problems.append(Problem("event", "the event is not what was recorded: its hash is another"))
             self._place(event, rows, problems)
             if self.updated_at is None or event[_RECORDED_AT] > self.updated_at:

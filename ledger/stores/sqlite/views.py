@@ -219,6 +219,7 @@ SELECT
   value_salt,
   prev_hash,
   event_hash,
+  idempotency_key,
   LEAD(version) OVER (PARTITION BY session_id, field, key ORDER BY version, event_id) AS superseded_by
 FROM session_events
 """  # noqa: S608
@@ -297,9 +298,14 @@ VIEWS: Mapping[str, str] = {
     "session_states": _SESSION_STATES,
     "session_states_summary": _SESSION_STATES_SUMMARY,
 }
-#: Statements that create the views. A view of a user's own with such a name gives way.
-CREATE = tuple(
-    statement
-    for name, select in VIEWS.items()
-    for statement in (f"DROP VIEW IF EXISTS {name}", f"CREATE VIEW {name} AS {select}")
-)
+#: The views as migration 013 creates them: the column ``idempotency_key`` came later.
+VIEWS_OF_013 = {**VIEWS, "session_history": _HISTORY.replace("  idempotency_key,\n", "")}
+
+
+def creating(selects: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the statements that create views, by name. A view of a user's own with such a name gives way."""
+    return tuple(
+        statement
+        for name, select in selects.items()
+        for statement in (f"DROP VIEW IF EXISTS {name}", f"CREATE VIEW {name} AS {select}")
+    )

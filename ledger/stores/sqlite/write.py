@@ -154,7 +154,7 @@ def append(
         *(session_id, version, event.event_id, event.event_type, user_id, event.actor),
         *(occurred_at, recorded_at, created_at, schema_version),
     )
-    changes, hashed = seal(prev_hash, envelope, event.changes, salts)
+    changes, hashed = seal(prev_hash, envelope, event.changes, salts, event.idempotency_key)
     new = HeadRow(user_id, created_at, version, recorded_at, hashed, store_id if head is None else head.store_id)
     if head is None:
         connection.execute(PUT_HEAD, (session_id, *new))
@@ -166,7 +166,7 @@ def append(
             schema_version=schema_version,
             store_id=store_id,
         )
-    _write_rows(connection, EventValues(*envelope, store_id, prev_hash, hashed), changes)
+    _write_rows(connection, EventValues(*envelope, store_id, prev_hash, hashed, event.idempotency_key), changes)
     if len(heads) >= KNOWN_HEADS:
         heads.clear()
     if any(change.field in LIFETIME_FIELDS for change in event.changes):

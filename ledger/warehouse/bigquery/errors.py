@@ -50,6 +50,8 @@ _UNKNOWN_NAMES = (
     (re.compile(r"Name (\w+) not found inside \w+"), "column"),
     (re.compile(r"Table-valued function not found: `?(?:[^\s`]+\.)?(\w+)"), "table function"),
 )
+#: Messages about one of the ledger's own statements in a dataset that lacks a function or a column of this release.
+_LACKS_NAME = re.compile(r"unction not found|Unrecognized name|not found inside|is not present in table")
 _REQUEST_LINE = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) \S+: ")
 _ADDRESS = re.compile(r"HTTPS?Connection(Pool)?\(host='[^']*', port=\d+\):? ?| with url: \S+|ipv[46]:\S+ ?")
 #: Patterns of tokens, keys and signatures, in the forms that occur in error messages of Google's clients.
@@ -249,11 +251,11 @@ def _refusal(
         return ConfigurationError(f"{doing} is not permitted: {message} {_remedy(error, message, writes)}")
     if not own and isinstance(error, api.NotFound) and _names_foreign_table(message):
         return _with_suggestion(message)
-    if isinstance(error, api.NotFound) or (own and "unction not found" in message):
+    if isinstance(error, api.NotFound) or (own and _LACKS_NAME.search(message)):
         return ConfigurationError(
-            f"{doing} failed: {message}. Create the ledger's dataset, tables and views with `create_sessions_table.py "
-            f"--project {place.project} --dataset {place.dataset}` (or `ledger init`), and check the project, dataset "
-            "and location."
+            f"{doing} failed: {message}. Create or update the ledger's dataset, tables and views with "
+            f"`create_sessions_table.py --project {place.project} --dataset {place.dataset}` (or `ledger init`), and "
+            "check the project, dataset and location."
         )
     if error.code == 413 or reasons.MESSAGE_TOO_LARGE.search(message):
         return _too_large(doing, message)

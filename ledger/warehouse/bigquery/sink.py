@@ -26,6 +26,7 @@ from ledger.warehouse.bigquery.expiration import PartitionExpiration
 from ledger.warehouse.bigquery.locks import require_lock
 from ledger.warehouse.bigquery.warehouse import BigQueryWarehouse
 from ledger.warehouse.existing_rows import existing_rows
+from ledger.warehouse.schema import missing_columns
 
 #: The tables that a relay writes to or locks.
 _TABLES = ("session_events", "session_index", "session_locks", "relay_leases")
@@ -308,10 +309,7 @@ def _compare(checkpoint: RelayCheckpoint, remembered: _SinkState, actual: _Wareh
 
 def _has_all_columns(name: str, table: Any) -> bool:
     """Return True if a table exists with all columns of this release."""
-    from ledger.warehouse.bigquery.tables import columns_of
-
-    present = set() if table is None else {column.name for column in table.schema}
-    return present.issuperset(column.name for column in columns_of(catalog.named(name)))
+    return table is not None and not missing_columns(catalog.named(name), (column.name for column in table.schema))
 
 
 def _new_sessions_in(events: pa.RecordBatch) -> pa.RecordBatch | None:

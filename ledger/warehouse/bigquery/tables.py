@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import sqlglot
-from sqlglot import exp
-
 from ledger.errors import ConfigurationError
 from ledger.warehouse import catalog
 from ledger.warehouse.bigquery.clients import ONCE
 from ledger.warehouse.bigquery.expiration import check_outlives
 from ledger.warehouse.bigquery.jobs import Jobs
 from ledger.warehouse.bigquery.settings import check_location, labels_of
+from ledger.warehouse.schema import missing_columns, table_columns
 
 #: Name of a label of the dataset. Its value is the ``digest`` of the release that created the views and functions.
 CATALOG_LABEL = "session_ledger_catalog"
@@ -220,13 +218,10 @@ class _Creation:
 
     def _make(self, item: catalog.SqlObject, table: Any, exists: bool, current: bool) -> ObjectChange:
         if item.kind == "table" and exists:
-            present = {column.name for column in table.schema}
-            missing = [column for column in columns_of(item) if column.name not in present]
-            for column in missing:
-                self._execute(
-                    f"ALTER TABLE `${{project}}.${{dataset}}.{item.name}` ADD COLUMN IF NOT EXISTS {column.added}"
-                )
-            names = ", ".join(column.name for column in missing)
+            missing = missing_columns(item, (column.name for column in table.schema))
+            for statement in missing.values():
+                self._execute(statement)
+            names = ", ".join(missing)
             return ObjectChange("table", item.name, "updated" if missing else "unchanged", names and f"added {names}")
         if current:
             return ObjectChange(item.kind, item.name, "unchanged")
@@ -256,10 +251,10 @@ class _Creation:
         present = {column.name: column for column in table.schema}
         problems = [
             f"{column.name} is {present[column.name].field_type}, not {column.type}"
-            for column in columns_of(item)
+            for column in table_columns(item)
             if column.name in present and present[column.name].field_type not in (column.type, _TYPES.get(column.type))
         ]
-        ours = {column.name for column in columns_of(item)}
+        ours = {column.name for column in table_columns(item)}
         problems += [
             f"{column.name} is a list" for column in table.schema if column.mode == "REPEATED" and column.name in ours
         ]
@@ -332,27 +327,6 @@ class _Creation:
 
     def _execute(self, sql: str) -> None:
         self._warehouse.ask("create", sql)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column in a table's SQL file: its name, its GoogleSQL type, and its definition for ADD COLUMN."""
-
-    name: str
-    type: str
-    added: str
-
-
-def columns_of(item: catalog.SqlObject) -> list[Column]:
-    """Return the columns in a table's SQL file. Their ``added`` omits NOT NULL, which ADD COLUMN does not allow."""
-    tree = sqlglot.parse_one(catalog.bind(catalog.statement(item)), dialect="bigquery")
-    columns = []
-    for definition in tree.find_all(exp.ColumnDef):
-        kind = definition.args["kind"].sql("bigquery")
-        described = definition.find(exp.Property)
-        text = described.args["value"].sql("bigquery") if described else "''"
-        columns.append(Column(definition.name, kind, f"{definition.name} {kind} OPTIONS (description = {text})"))
-    return columns
 
 
 def _partition_of(table: Any) -> str:

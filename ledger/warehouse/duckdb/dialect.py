@@ -74,14 +74,14 @@ def statement_to_duckdb(item: catalog.SqlObject) -> str:
 
 
 def changes_to_duckdb(sql: str) -> list[str]:
-    """Translate the DML statements of one of the ledger's own scripts; BEGIN, COMMIT and the like are left out.
+    """Translate the DML and ALTER statements of one of the ledger's own scripts; BEGIN and the like are left out.
 
     Raises:
         ConfigurationError: The script cannot be translated.
     """
     try:
         trees = sqlglot.parse(catalog.bind(sql), dialect="bigquery")
-        return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML)]
+        return [_render(tree, own=True) for tree in trees if isinstance(tree, exp.DML | exp.Alter)]
     except sqlglot.errors.SqlglotError as error:
         raise ConfigurationError(
             f"A script in sql/statements cannot be translated for DuckDB: {first_line(error)}"

@@ -16,9 +16,10 @@ from ledger.warehouse.duckdb.file import Cancellation
 from ledger.warehouse.duckdb.warehouse import DuckDBWarehouse
 from ledger.warehouse.existing_rows import existing_rows
 
-#: Statements that add the rows of a batch and index its new sessions. ``batch`` is the Arrow table with the rows.
+#: Statements that add the rows of a batch and index its new sessions. ``batch`` is the Arrow table with the rows. Its
+#: columns are matched by name, since a column that an upgrade added may come after columns of the user's own.
 _INGEST = (
-    "INSERT INTO session_events SELECT * EXCLUDE (seq) FROM batch",
+    "INSERT INTO session_events BY NAME SELECT * EXCLUDE (seq) FROM batch",
     """
     INSERT INTO session_index
     SELECT session_id, created_at, ANY_VALUE(user_id) FROM batch

@@ -21,6 +21,7 @@ from ledger.warehouse import catalog
 from ledger.warehouse.answer import Answer
 from ledger.warehouse.base import Parameters
 from ledger.warehouse.duckdb.file import Cancellation, file_at
+from ledger.warehouse.schema import missing_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,6 +33,7 @@ _INTERNAL_TABLES = """
 CREATE TABLE IF NOT EXISTS relay_batches (store_id TEXT PRIMARY KEY, seq BIGINT NOT NULL, digest TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog_state (digest TEXT NOT NULL);
 """
+_COLUMNS_OF = "SELECT column_name FROM duckdb_columns() WHERE table_name = ?"
 #: A number to increase with each change of the translation to DuckDB's SQL. The objects of existing files are then
 #: created again.
 _TRANSLATION_VERSION = 5
@@ -85,17 +87,22 @@ class DuckDBWarehouse:
         return self._file.cancellable()
 
     def create(self) -> None:
-        """Create missing objects, and replace views and functions that another release created; rows are kept."""
+        """Create missing objects, add missing columns, and replace views and functions of another release."""
         if not self.path.exists():
             self.check_lost("does not exist")
         with self._file.creating(), self.writing() as connection:
             connection.execute(_INTERNAL_TABLES)
             digest = _catalog_digest()
             if _rows(connection, "SELECT digest FROM catalog_state") != [(digest,)]:
-                from ledger.warehouse.duckdb.dialect import statement_to_duckdb
+                from ledger.warehouse.duckdb.dialect import changes_to_duckdb, statement_to_duckdb
 
                 for item in catalog.objects():
                     connection.execute(statement_to_duckdb(item))
+                    if item.kind == "table":
+                        present = (name for (name,) in _rows(connection, _COLUMNS_OF, item.name))
+                        for adding in missing_columns(item, present).values():
+                            for statement in changes_to_duckdb(adding):
+                                connection.execute(statement)
                 connection.execute("DELETE FROM catalog_state")
                 connection.execute("INSERT INTO catalog_state VALUES (?)", [digest])
         self._ready = True
