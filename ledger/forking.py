@@ -168,6 +168,16 @@ def keep(*inherited: object) -> None:
     gc.freeze()  # from now on the collector, too, ignores the cycle
 
 
+def precede_other_hooks() -> None:
+    """Have the resources prepared before the hooks that other libraries registered until now.
+
+    The hooks before a fork run in the reverse order of their registration. A second call in a fork does nothing: like
+    a fork in a signal handler, it finds the fork of its thread prepared.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork)
+
+
 def _resources() -> list[ForkAware]:
     """Return the registered resources by stage, in the order of registration within a stage."""
     stages = sorted(_registered.copy().values(), key=lambda each: each[0])
@@ -184,7 +194,7 @@ def _before_fork() -> None:
     outer = [each for each in _forks.copy() if each.thread == fork.thread]
     try:
         _forks.append(fork)
-        if outer:  # a signal handler forks while its thread is in a hook
+        if outer:  # a signal handler forks while its thread is in a hook, or this is the second hook of a fork
             fork.clean = list(outer[-1].clean)
             return
         if not _wait_for_turn(fork, deadline):

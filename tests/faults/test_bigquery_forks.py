@@ -31,7 +31,7 @@ store.append("s", begin, expected_version=0)
 append("parent")
 pid = os.fork()
 if pid == 0:
-    signal.alarm(200)  # ends the child if it hangs
+    signal.alarm(60)  # ends the child if it hangs
     append("child")
     sys.exit(0)  # with the inherited connections, which must stay open
 assert os.waitpid(pid, 0)[1] == 0, "the child hangs"
@@ -68,7 +68,7 @@ for number in range(6):
         pass
     pid = os.fork()
     if pid == 0:
-        signal.alarm(200)  # ends the child if it hangs
+        signal.alarm(60)  # ends the child if it hangs
         append(sessions[0], f"child {number}")
         os._exit(0)
     exits.append(os.waitpid(pid, 0)[1])
@@ -80,11 +80,46 @@ assert len(list(store.events(sessions[1]))) == acknowledged[0]
 store.close()
 """
 
+#: Another thread of the parent creates a client for longer than a fork waits.
+CONNECTING = """
+import os, threading
+from ledger import StoreRejected
+from ledger.warehouse.bigquery.channels import GrpcClients
 
+clients = GrpcClients()
+begun, go_on = threading.Event(), threading.Event()
+
+def create():
+    begun.set()
+    go_on.wait(60)
+    return "client"
+
+def use():
+    with clients.use("name", create) as client:
+        assert client == "client"
+
+thread = threading.Thread(target=use)
+thread.start()
+begun.wait()
+pid = os.fork()
+if pid == 0:
+    try:
+        use()
+    except StoreRejected as error:
+        os._exit(0 if "connected to BigQuery" in str(error) else 1)
+    os._exit(2)
+assert os.waitpid(pid, 0)[1] == 0
+go_on.set()
+thread.join()
+use()
+"""
+
+
+@pytest.mark.parametrize("hooks_of_grpc", ["0", "1"])
 def test_children_append_whatever_another_thread_of_the_parent_did_at_the_fork(
-    emulator: Emulator, datasets: Datasets
+    emulator: Emulator, datasets: Datasets, hooks_of_grpc: str
 ) -> None:
-    done = run(BUSY, emulator, datasets)
+    done = run(BUSY, emulator, datasets, GRPC_ENABLE_FORK_SUPPORT=hooks_of_grpc)
     assert done.returncode == 0, done.stderr
 
 
@@ -94,14 +129,19 @@ def test_a_child_appends_and_reads_and_the_parent_goes_on(emulator: Emulator, da
     assert sorted(json.loads(done.stdout)) == ["", "child", "parent", "parent"]
 
 
-def run(program: str, emulator: Emulator, datasets: Datasets) -> subprocess.CompletedProcess[str]:
+def test_a_child_of_a_parent_that_was_connecting_is_refused_and_the_parent_goes_on() -> None:
+    done = subprocess.run([sys.executable, "-c", CONNECTING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def run(program: str, emulator: Emulator, datasets: Datasets, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program over an empty dataset, whose URL is its argument."""
     with datasets.emptied("main") as place:
         return subprocess.run(
             [sys.executable, "-W", "ignore", "-c", program, place.url],
             capture_output=True,
             text=True,
-            timeout=300,
-            env=os.environ | environment(emulator) | {"GRPC_VERBOSITY": "ERROR"},
+            timeout=240,
+            env=os.environ | environment(emulator) | {"GRPC_VERBOSITY": "ERROR"} | variables,
             check=False,
         )

@@ -237,7 +237,8 @@ def _streaming(warehouse: BigQueryWarehouse) -> Finding:
         return Finding(name, OK, "not used: the ledger's URL says transport=insertall")
     path = f"projects/{clients.project}/datasets/{dataset.name}/tables/session_events/streams/_default"
     try:
-        once("Reading the stream", lambda: clients.write.get_write_stream(name=path, retry=ONCE, timeout=SECONDS))
+        with clients.writing() as write:
+            once("Reading the stream", lambda: write.get_write_stream(name=path, retry=ONCE, timeout=SECONDS))
     except LedgerError as error:
         if not error.retryable or _QUOTA.search(str(error)):
             return Finding(name, PROBLEM, str(error), _remedy(error, f"grant {EDITOR}"))

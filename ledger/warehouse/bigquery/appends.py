@@ -118,7 +118,6 @@ class Connection:
     """One gRPC call of AppendRows to one stream. Requests are sent in order; responses arrive in the same order."""
 
     def __init__(self, clients: Clients, path: str) -> None:
-        self._write: Any = clients.write.transport.append_rows
         self._clients = clients
         self._forks = clients.forks
         self._path = path
@@ -145,7 +144,8 @@ class Connection:
             LedgerError: The call ended and no row was appended; the cause is Google's error.
         """
         try:
-            return self._append(rows, offset).result(ACK_SECONDS)
+            with self._clients.writing() as write:
+                return self._append(write, rows, offset).result(ACK_SECONDS)
         except TimeoutError as error:
             self.close()
             raise OutcomeLost(f"The append to {self._path} was not acknowledged in {ACK_SECONDS:.0f} s.") from error
@@ -166,7 +166,7 @@ class Connection:
         if call is not None:
             call.cancel()
 
-    def _append(self, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
+    def _append(self, write: Any, rows: pa.RecordBatch, offset: int | None) -> Future[Any]:
         """Queue rows and return a future of the response.
 
         If the call ends before the response arrives, the future fails. The error is OutcomeLost if the rows may have
@@ -187,7 +187,7 @@ class Connection:
                 raise
             if self._call is None:
                 try:
-                    self._open()
+                    self._open(write)
                 except Exception as error:  # noqa: BLE001 - the channel was closed concurrently: nothing was sent
                     self._is_open = False
                     self._unanswered.remove(answer)
@@ -208,11 +208,14 @@ class Connection:
             self._schema = rows.schema
         return request
 
-    def _open(self) -> None:
-        """Start the call. A request must already be queued, because the server does not respond before it gets one."""
+    def _open(self, write: Any) -> None:
+        """Start the call with Google's client.
+
+        A request must already be queued, because the server does not respond before it gets one.
+        """
         # Google's wrapper of this method blocks until the first response and adds no routing header.
         routing = [("x-goog-request-params", f"write_stream={self._path}")]
-        self._call = self._write(iter(self._requests.get, None), metadata=routing)
+        self._call = write.transport.append_rows(iter(self._requests.get, None), metadata=routing)
         threading.Thread(target=self._receive, name="ledger-append-answers", daemon=True).start()
 
     def _receive(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from ledger import forking
 from ledger.errors import ConfigurationError, LedgerError, StoreRejected
 from ledger.settings import GOOGLE_CLOUD_PROJECT
+from ledger.warehouse.bigquery.channels import GrpcClients
 from ledger.warehouse.bigquery.errors import Place
 from ledger.warehouse.bigquery.settings import Dataset, emulator
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 60.0
 T = TypeVar("T")
 #: Names of the attributes of ``Clients`` that the first use creates.
-_CREATED = ("_credentials_and_project", "_rest", "_write", "_read")
+_CREATED = ("_credentials_and_project", "_rest")
 #: The ``retry`` argument of every call to Google's clients. None disables their own retries; ``Jobs`` does that.
 ONCE: Any = None
 
@@ -33,7 +35,7 @@ class Clients(forking.Renewed):
     """Google's REST and Storage clients for one dataset.
 
     The clients use Google's default credentials. For an emulator they use none. A forked child creates clients of its
-    own: gRPC's threads do not exist there, and the inherited connections are the parent's.
+    own, since the inherited REST connections are the parent's; see ``GrpcClients`` for the others.
 
     Args:
         dataset: The dataset. If its project is empty, the project is taken from the environment or the credentials.
@@ -49,6 +51,7 @@ class Clients(forking.Renewed):
         self._environment = environment
         self._lock = threading.RLock()
         self._closed = False
+        self._grpc = GrpcClients()
         self.forks = 0  # how many forks lie between the process that created this object and the present one
         forking.register(self, forking.Stage.WAREHOUSES)
 
@@ -83,33 +86,26 @@ class Clients(forking.Renewed):
         """The client for datasets, tables and queries."""
         return self._make(lambda: self._rest)
 
-    @property
-    def write(self) -> BigQueryWriteClient:
-        """The client for the Storage Write API."""
-        return self._make(lambda: self._write)
+    def writing(self) -> AbstractContextManager[BigQueryWriteClient]:
+        """Context manager that returns the client for the Storage Write API, for the calls of its block."""
+        credentials = self._storage_credentials()
+        return self._grpc.use("write", lambda: self._make(lambda: self._new_write(credentials)))
 
-    @property
-    def read(self) -> BigQueryReadClient:
-        """The client for the Storage Read API."""
-        return self._make(lambda: self._read)
+    def reading(self) -> AbstractContextManager[BigQueryReadClient]:
+        """Context manager that returns the client for the Storage Read API, for the calls of its block."""
+        credentials = self._storage_credentials()
+        return self._grpc.use("read", lambda: self._make(lambda: self._new_read(credentials)))
 
     def close(self) -> None:
         """Close all clients; a second call does nothing."""
+        self._closed = True
         with self._lock:
-            self._closed = True
-            self._close_each()
-
-    def _close_each(self) -> None:
-        # Not within the block: CPython 3.13.0 excludes the jump at a loop's end from a with block, and an exception
-        # there would leave the lock held.
-        if "_rest" in self.__dict__:
-            self._rest.close()
-        for name in ("_write", "_read"):
-            if name in self.__dict__:
-                getattr(self, name).transport.close()
+            if "_rest" in self.__dict__:
+                self._rest.close()
+        self._grpc.close()
 
     def _make(self, make: Callable[[], T]) -> T:
-        """Return the client that ``make`` returns. The first call of ``make`` creates the client.
+        """Return the client that ``make`` returns.
 
         Raises:
             StoreRejected: These clients were closed.
@@ -127,6 +123,14 @@ class Clients(forking.Renewed):
                     f"Google's client cannot be created with these settings ({type(error).__name__}): check the "
                     "credentials, GOOGLE_CLOUD_UNIVERSE_DOMAIN and GOOGLE_API_USE_MTLS_ENDPOINT."
                 ) from error
+
+    def _storage_credentials(self) -> Any:
+        """Return Google's credentials, or None for an emulator.
+
+        They are looked up before a client is created, because that may take seconds, and a fork waits for a client
+        that is being created.
+        """
+        return self._make(lambda: None if self.emulator else self._credentials_and_project[0])
 
     @cached_property
     def _credentials_and_project(self) -> tuple[Any, str]:
@@ -173,22 +177,20 @@ class Clients(forking.Renewed):
             client._http.mount(scheme, _WithTimeout())
         return client
 
-    @cached_property
-    def _write(self) -> BigQueryWriteClient:
+    def _new_write(self, credentials: Any) -> BigQueryWriteClient:
         from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
         from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
         if self.emulator is None:
-            return BigQueryWriteClient(credentials=self._credentials_and_project[0])
+            return BigQueryWriteClient(credentials=credentials)
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=self._channel()))
 
-    @cached_property
-    def _read(self) -> BigQueryReadClient:
+    def _new_read(self, credentials: Any) -> BigQueryReadClient:
         from google.cloud.bigquery_storage_v1 import BigQueryReadClient
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
         if self.emulator is None:
-            return BigQueryReadClient(credentials=self._credentials_and_project[0])
+            return BigQueryReadClient(credentials=credentials)
         return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=self._channel()))
 
     def _channel(self) -> Any:

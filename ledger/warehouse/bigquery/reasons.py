@@ -86,6 +86,8 @@ NEVER_SENT = _words(
     r"DNS resolution failed",
     r"Temporary failure in name resolution",
 )
+#: The message of the ValueError of a call on a gRPC channel that was closed, as before a fork (grpc/_cython/_cygrpc).
+CHANNEL_CLOSED = _words(r"Cannot invoke RPC")
 
 # Permanent errors whose class or status is one of those above.
 

@@ -32,13 +32,16 @@ def create(warehouse: Jobs, table: str) -> str:
 
     def call() -> str:
         committed = types.WriteStream(type_=types.WriteStream.Type.COMMITTED)
-        write = clients.write
-        try:
-            stream = write.create_write_stream(parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS)
-        except Exception as error:
-            if reasons.code_of(error) in reasons.MISSING and warehouse.table(table) is not None:
-                raise NotYetVisible(f"The table {table} cannot be written to yet: {message_of(error)}") from error
-            raise translate(error, f"Creating a write stream for {table}", writes=True, place=clients.place) from error
+        doing = f"Creating a write stream for {table}"
+        with clients.writing() as write:
+            try:
+                stream = write.create_write_stream(
+                    parent=parent, write_stream=committed, retry=ONCE, timeout=ACK_SECONDS
+                )
+            except Exception as error:
+                if reasons.code_of(error) in reasons.MISSING and warehouse.table(table) is not None:
+                    raise NotYetVisible(f"The table {table} cannot be written to yet: {message_of(error)}") from error
+                raise translate(error, doing, writes=True, place=clients.place) from error
         return str(stream.name)
 
     return warehouse.retry_idempotent(f"Creating a write stream for {table}", call)
@@ -56,13 +59,14 @@ def finalize(warehouse: Jobs, name: str) -> int | None:
     """
 
     def call() -> int | None:
-        write = warehouse.clients.write
-        try:
-            finalized = write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
-        except Exception as error:
-            if reasons.code_of(error) in reasons.STREAM_GONE:
-                return None
-            raise translate(error, "Finalizing a write stream", writes=True, place=warehouse.clients.place) from error
+        clients = warehouse.clients
+        with clients.writing() as write:
+            try:
+                finalized = write.finalize_write_stream(name=name, retry=ONCE, timeout=ACK_SECONDS)
+            except Exception as error:
+                if reasons.code_of(error) in reasons.STREAM_GONE:
+                    return None
+                raise translate(error, "Finalizing a write stream", writes=True, place=clients.place) from error
         return int(finalized.row_count)
 
     return warehouse.retry_idempotent("Finalizing a write stream", call)

@@ -224,7 +224,8 @@ class BigQueryWarehouse(Jobs, forking.Renewed):
         if rows.total_rows <= FIRST_PAGE:
             return self._read_pages(rows, "query", own=False)
         try:
-            table = rows.to_arrow(bqstorage_client=self.clients.read)
+            with self.clients.reading() as read:
+                table = rows.to_arrow(bqstorage_client=read)
         except Exception as error:
             translated = self._translated(error, "query", own=False)
             if isinstance(translated, ConfigurationError):  # no permission for the API, or no address of an emulator
