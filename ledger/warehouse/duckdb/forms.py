@@ -17,7 +17,9 @@ from ledger.warehouse.duckdb.functions import innermost_first
 from ledger.warehouse.duckdb.translations import fill, is_datetime, is_instant
 from ledger.warehouse.schema import schema
 
-_TEXT = "CAST(_1 AS VARCHAR)"  # every type has one, so that each branch can be bound
+#: Every type has a text, so that each branch of a CASE can be bound. DuckDB 2 computes constants in every branch, so
+#: the text is read by TRY_CAST.
+_TEXT = "CAST(_1 AS VARCHAR)"
 
 
 def _micros(time: str, pattern: str) -> str:
@@ -25,8 +27,8 @@ def _micros(time: str, pattern: str) -> str:
     return f"REGEXP_REPLACE(STRFTIME({time}, '{pattern}.%f'), '(\\.000000|000)$', '')"
 
 
-_INSTANT = f"CAST({_TEXT} AS TIMESTAMP)"
-_CLOCK = _micros(f"CAST('1970-01-01 ' || {_TEXT} AS TIMESTAMP)", "%H:%M:%S")
+_INSTANT = f"TRY_CAST({_TEXT} AS TIMESTAMP)"
+_CLOCK = _micros(f"TRY_CAST('1970-01-01 ' || {_TEXT} AS TIMESTAMP)", "%H:%M:%S")
 
 
 def _float(number: str) -> str:
@@ -38,14 +40,14 @@ def _float(number: str) -> str:
     )
 
 
-_FLOAT = _float(f"CAST({_TEXT} AS DOUBLE)")
+_FLOAT = _float(f"TRY_CAST({_TEXT} AS DOUBLE)")
 _NUMERIC = f"REGEXP_REPLACE(REGEXP_REPLACE({_TEXT}, '(\\.\\d*?)0+$', '\\1'), '\\.$', '')"
 _IS_NUMERIC = "TYPEOF(_1) LIKE 'DECIMAL%' AND TYPEOF(_1) NOT LIKE '%]'"
 _IS_NESTED = "(TYPEOF(_1) LIKE 'STRUCT%' OR TYPEOF(_1) LIKE '%]' OR TYPEOF(_1) LIKE 'MAP%')"
 _AS_STRING = (
     f"CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN {_micros(_INSTANT, '%Y-%m-%d %H:%M:%S')} || zone "
     f"WHEN 'TIME' THEN {_CLOCK} WHEN 'DOUBLE' THEN {_FLOAT} WHEN 'FLOAT' THEN {_FLOAT} "
-    f"WHEN 'BLOB' THEN DECODE(CAST({_TEXT} AS BLOB)) "
+    f"WHEN 'BLOB' THEN DECODE(TRY_CAST({_TEXT} AS BLOB)) "
     "WHEN 'JSON' THEN ERROR('JSON cannot be cast to STRING; use STRING, LAX_STRING or TO_JSON_STRING') "
     "WHEN 'INTERVAL' THEN ERROR('Over DuckDB, an INTERVAL has no text; use EXTRACT') "
     f"ELSE CASE WHEN {_IS_NUMERIC} THEN {_NUMERIC} WHEN {_IS_NESTED} "
@@ -63,29 +65,30 @@ _REFUSED = (
     "a row write STRUCT(a, b) with its columns')"
 )
 _ISO = f"{_micros(_INSTANT, '%Y-%m-%dT%H:%M:%S')} || zone"
-_BASE64 = f"BASE64(CAST({_TEXT} AS BLOB))"
+_BASE64 = f"BASE64(TRY_CAST({_TEXT} AS BLOB))"
 _SPECIAL = f"CASE {_TEXT} WHEN 'nan' THEN '\"NaN\"' WHEN 'inf' THEN '\"Infinity\"' WHEN '-inf' THEN '\"-Infinity\"' END"
 _AS_JSON = (
     f"CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN TO_JSON({_ISO}) WHEN 'TIME' THEN TO_JSON({_CLOCK}) "
     f"WHEN 'BLOB' THEN TO_JSON({_BASE64}) WHEN 'DOUBLE' THEN COALESCE(CAST({_SPECIAL} AS JSON), TO_JSON(_1)) "
     f"WHEN 'INTERVAL' THEN {_REFUSED} "
-    f"ELSE CASE WHEN {_IS_NUMERIC} THEN CAST({_NUMERIC} AS JSON) "
+    f"ELSE CASE WHEN {_IS_NUMERIC} THEN TRY_CAST({_NUMERIC} AS JSON) "
     f"WHEN REGEXP_MATCHES(TYPEOF(_1), 'TIME|DECIMAL|BLOB|INTERVAL') THEN {_REFUSED} "
     "ELSE CAST(TO_JSON(_1) AS JSON) END END"
 )
 _WHOLE = "BETWEEN -9007199254740992 AND 9007199254740992"
 _DOUBLES = (
-    f"'[' || ARRAY_TO_STRING(LIST_TRANSFORM(CAST({_TEXT} AS DOUBLE[]), "
+    f"'[' || ARRAY_TO_STRING(LIST_TRANSFORM(TRY_CAST({_TEXT} AS DOUBLE[]), "
     f"lambda d: CASE WHEN d IS NULL THEN 'null' WHEN NOT ISFINITE(d) THEN {_REFUSED} "
     f"ELSE {_float('d')} END), ',') || ']'"
 )
 _AS_JSON_STRING = (
     f"COALESCE(CASE TYPEOF(_1) WHEN 'TIMESTAMP' THEN '\"' || {_ISO} || '\"' WHEN 'TIME' THEN '\"' || {_CLOCK} || '\"' "
     f"WHEN 'BLOB' THEN '\"' || {_BASE64} || '\"' WHEN 'DOUBLE' THEN COALESCE({_SPECIAL}, {_FLOAT}) "
-    f"WHEN 'BIGINT' THEN CASE WHEN CAST({_TEXT} AS BIGINT) {_WHOLE} THEN {_TEXT} ELSE '\"' || {_TEXT} || '\"' END "
-    f"WHEN 'HUGEINT' THEN CASE WHEN CAST({_TEXT} AS HUGEINT) {_WHOLE} THEN {_TEXT} ELSE '\"' || {_TEXT} || '\"' END "
+    f"WHEN 'BIGINT' THEN CASE WHEN TRY_CAST({_TEXT} AS BIGINT) {_WHOLE} THEN {_TEXT} ELSE '\"' || {_TEXT} || '\"' END "
+    f"WHEN 'HUGEINT' THEN CASE WHEN TRY_CAST({_TEXT} AS HUGEINT) {_WHOLE} THEN {_TEXT} "
+    f"ELSE '\"' || {_TEXT} || '\"' END "
     f"WHEN 'DOUBLE[]' THEN {_DOUBLES} WHEN 'INTERVAL' THEN {_REFUSED} ELSE "
-    f"CASE WHEN {_IS_NUMERIC} THEN CASE WHEN {_NUMERIC} NOT LIKE '%.%' AND CAST({_NUMERIC} AS HUGEINT) {_WHOLE} "
+    f"CASE WHEN {_IS_NUMERIC} THEN CASE WHEN {_NUMERIC} NOT LIKE '%.%' AND TRY_CAST({_NUMERIC} AS HUGEINT) {_WHOLE} "
     f"THEN {_NUMERIC} ELSE '\"' || {_NUMERIC} || '\"' END "
     f"WHEN REGEXP_MATCHES(TYPEOF(_1), 'TIME|DECIMAL|BLOB|INTERVAL|DOUBLE') THEN {_REFUSED} "
     "ELSE CAST(TO_JSON(_1) AS VARCHAR) END END, 'null')"
