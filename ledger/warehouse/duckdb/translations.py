@@ -215,7 +215,8 @@ def is_instant(value: exp.Expr) -> bool:
     """Return True if an expression is known to be a timestamp, for example a column such as created_at or a cast."""
     value = value.unnest()
     if isinstance(value, exp.Column):
-        return value.name.lower().endswith("_at")
+        name = value.name.lower()
+        return name.endswith("_at") and all(it.alias.lower() != name for it in value.root().find_all(exp.Alias))
     if isinstance(value, exp.Cast):
         return bool(value.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ))
     return isinstance(value, exp.CurrentTimestamp | exp.TimestampAdd | exp.TimestampSub | exp.TimestampTrunc)
