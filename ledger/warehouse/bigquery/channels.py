@@ -86,8 +86,10 @@ class GrpcClients:
 
     def close(self) -> None:
         """Close all clients, whose calls are cancelled."""
-        while self._clients:
-            self._clients.popitem()[1].transport.close()
+        for name in list(self._clients):
+            client = self._clients.pop(name, None)  # None: another thread closes it
+            if client is not None:
+                client.transport.close()
 
     def before_fork(self, deadline: float) -> bool:
         """Block new calls, wait for the present ones, and close all clients; see ``ledger.forking``."""
